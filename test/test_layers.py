@@ -1,0 +1,103 @@
+"""Packages import only what stands above them in the list, and the pure ones do no I/O.
+
+The list is the architecture; a slip in it is cheap to make and dear to undo, so the imports are read from the source
+(every import, also those inside functions) and compared.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ORDER = ["errors", "config", "ninep", "content", "tree", "swarm", "process", "net", "report", "roles", "cli"]
+
+NETWORK = {"gevent", "socket", "socketserver", "ssl", "select", "selectors", "asyncio", "http", "urllib"}
+PROCESSES = {"subprocess", "multiprocessing", "threading", "signal"}
+CLOCKS_AND_CHANCE = {"time", "datetime", "random", "secrets", "uuid"}
+FORBIDDEN = {
+    "errors": NETWORK | PROCESSES | CLOCKS_AND_CHANCE,
+    "ninep": NETWORK | PROCESSES | CLOCKS_AND_CHANCE,
+    "swarm": NETWORK | PROCESSES | CLOCKS_AND_CHANCE,
+    "content": NETWORK,
+    "process": {"gevent"},
+}
+
+
+def imports(source: str, module: str, *, is_package: bool) -> Iterator[str]:
+    """The full names that the text of `module` imports; `from a import b` gives a.b, as b may be a module."""
+    package = module if is_package else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base]).rstrip(".")
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def complaints(source: str, module: str, *, is_package: bool = False) -> list[str]:
+    """What is wrong with the imports of one module; empty when nothing is."""
+    own = module.split(".")[1]
+    found = []
+    for name in imports(source, module, is_package=is_package):
+        parts = name.split(".")
+        if parts[0] in FORBIDDEN.get(own, set()):
+            found.append(f"{module} imports {name}")
+        if parts[0] == "xget_lib" and len(parts) > 1 and parts[1] in ORDER and ORDER.index(parts[1]) > ORDER.index(own):
+            found.append(f"{module} imports {name}, which stands below it")
+    return found
+
+
+def sources() -> list[Path]:
+    return sorted((ROOT / "xget_lib").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_obey_the_order_of_the_packages(path: Path) -> None:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    is_package = parts[-1] == "__init__"
+    module = ".".join(parts[:-1] if is_package else parts)
+    if module == "xget_lib":
+        assert not list(imports(path.read_text(), module, is_package=True)), "xget_lib itself imports nothing"
+        return
+    assert parts[1] in ORDER, f"{parts[1]} has no place in the order of packages"
+    assert complaints(path.read_text(), module, is_package=is_package) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("xget_lib.ninep.session", "from xget_lib.content.store import Store"),
+        ("xget_lib.ninep.session", "from ..content import store"),
+        ("xget_lib.ninep.session", "def late():\n    import gevent.socket"),
+        ("xget_lib.content.store", "import socket"),
+        ("xget_lib.swarm.picker", "import time"),
+        ("xget_lib.process.nursery", "from xget_lib import roles"),
+        ("xget_lib.process.nursery", "from gevent import monkey"),
+    ],
+)
+def test_an_import_out_of_order_is_found(module: str, source: str) -> None:
+    assert complaints(source, module)
+
+
+def test_an_import_in_order_is_fine() -> None:
+    assert not complaints(
+        "import os\nfrom xget_lib.errors import XGetError\nfrom . import wire", "xget_lib.ninep.session"
+    )
+
+
+def test_the_nursery_comes_without_gevent() -> None:
+    """It forks for as long as the master lives, and a fork of a running gevent hub is one too many."""
+    code = "import sys, xget_lib.process.nursery, xget_lib.process.daemon; print('gevent' in sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert loaded.stdout.strip() == "False"
