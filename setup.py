@@ -20,6 +20,7 @@ TESTS = [
     "hypothesis>=6.100",
     "ruff>=0.9",
     "mypy>=1.14",
+    "types-gevent",
     "types-tqdm",
 ]
 

@@ -39,10 +39,11 @@ make_environment() (
     flock 9 || refuse "cannot lock $VENV/lock"
     made_for "$@" && exit 0 # another run made it while this one waited
 
-    echo "xget: making its environment in $VENV (first use only)..." >&2
     if [ ! -e "$VENV/unfinished" ] && usable_environment; then
         existing=yes
+        echo "xget: bringing its environment in $VENV up to date..." >&2
     else
+        echo "xget: making its environment in $VENV (first use only)..." >&2
         create_empty || exit
     fi
     : >"$VENV/unfinished"
