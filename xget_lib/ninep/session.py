@@ -1,0 +1,223 @@
+"""A server's side of one connection: bytes from the network in by `receive`, replies out of `next_reply`.
+
+A request is carried out when its reply is asked for, not when it arrives. Three things follow. However many requests a
+client sends ahead, only one reply at a time takes memory. A request that Tflush finds still queued has not happened,
+which is just what its client is to believe: flush(5). And requests take effect in the order in which they were sent.
+
+A read may have to wait: for bytes that this server does not hold yet, for news. Then its handle answers WAITING, the
+requests behind it go on, and `retry` has it asked again.
+
+Tags are the business of this file, fids that of `fids`, and files that of a tree (`file`).
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xget_lib.errors import NinepError, ProtocolViolation, XGetError
+from xget_lib.ninep.fids import BAD_USE_OF_FID, Fids
+from xget_lib.ninep.file import WAITING, Content, File, Handle, Waiting
+from xget_lib.ninep.framer import Framer
+from xget_lib.ninep.messages import (
+    DEFAULT_MSIZE,
+    MIN_MSIZE,
+    NINEP2000,
+    UNKNOWN,
+    Message,
+    Rerror,
+    Rflush,
+    RMessage,
+    Rversion,
+    Tclunk,
+    Tflush,
+    TMessage,
+    Tread,
+    Tremove,
+    Tversion,
+    decode,
+    encode,
+    negotiate,
+    rread_header,
+    tag_of,
+)
+from xget_lib.ninep.wire import NOTAG, Buffer
+
+__all__ = ["WAITING", "Content", "File", "Handle", "Reply", "Session", "Waiting"]
+
+MAX_MALFORMED = 16  # malformed requests in a row that are answered; who sends one more does not speak 9P
+ENAME_MAX = 1024  # bytes of an error's text, which is only advisory and may be cut: intro(5)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`header` is all bytes that go before `content`: the whole frame, if there is no content."""
+
+    tag: int
+    header: bytes
+    content: Content | None
+
+
+class Session:
+    """`attach` gives the root that a dialect, uname and aname are to see. At most `max_msize` bytes a message,
+    `max_fids` fids, and `max_tags` requests without a reply; more of these are answered with Rerror."""
+
+    def __init__(
+        self,
+        attach: Callable[[str, str, str], File],
+        max_msize: int = DEFAULT_MSIZE,
+        max_fids: int = 65536,
+        max_tags: int = 1024,
+    ) -> None:
+        self.dialect = NINEP2000
+        self.msize = max_msize
+        self._attach = attach
+        self._max_msize = max_msize
+        self._max_fids = max_fids
+        self._max_tags = max_tags
+        self._framer = Framer(MIN_MSIZE)  # enough for a Tversion
+        self._malformed = 0  # requests in a row
+        self._fids: Fids | None = None  # None until a version is agreed on
+        # By tag, first come first: requests to be carried out, and replies that are known already.
+        self._queue: OrderedDict[int, Message] = OrderedDict()
+        self._waiting: dict[int, Tread] = {}
+
+    @property
+    def fid_count(self) -> int:
+        return len(self._fids or ())
+
+    @property
+    def waiting(self) -> int:
+        """How many reads wait. One that retry() has asked again counts once next_reply() has found it still waiting."""
+        return len(self._waiting)
+
+    def receive(self, data: Buffer) -> None:
+        """Takes bytes off the network. Raises ProtocolViolation when the connection must end; the replies to what came
+        before may still be taken and sent. Take all replies before receiving more: that bounds the queue."""
+        self._framer.feed(data)
+        while (frame := self._framer.next_frame()) is not None:
+            self._accept(tag_of(frame), self._decode(frame))
+
+    def next_reply(self) -> Reply | None:
+        """Carries out requests until one has a reply; None when there is no more to say now. A reply taken is to be
+        sent: it cannot be flushed any more."""
+        while self._queue:
+            tag, message = self._queue.popitem(last=False)
+            reply = self._reply(tag, message)
+            if reply is not None:
+                return reply
+        return None
+
+    def retry(self) -> None:
+        """Has every waiting read asked again by the next_reply() that follow, before all requests that came later."""
+        for tag in reversed(self._waiting):
+            self._queue[tag] = self._waiting[tag]
+            self._queue.move_to_end(tag, last=False)
+        self._waiting.clear()
+
+    def close(self) -> None:
+        """Clunks every fid and forgets all requests."""
+        self._queue.clear()
+        self._waiting.clear()
+        if self._fids is not None:
+            self._fids.clunk_all()
+
+    # In: frames become queued requests.
+
+    def _decode(self, frame: Buffer) -> TMessage | Rerror:
+        """The request in `frame`. One that is malformed spoils nothing behind it and becomes the Rerror that answers
+        it. Raises ProtocolViolation before a version is agreed on, and for too many in a row."""
+        try:
+            tag, request = decode(frame, self.dialect)
+            if not isinstance(request, TMessage):
+                raise ProtocolViolation(f"{type(request).__name__} is not a request")
+            if not isinstance(request, Tversion):
+                if self._fids is None:
+                    raise ProtocolViolation("Tversion must be the first message")
+                if tag == NOTAG:
+                    raise ProtocolViolation("NOTAG is for Tversion alone")
+        except ProtocolViolation as violation:
+            self._malformed += 1
+            if self._fids is None or self._malformed > MAX_MALFORMED:
+                raise
+            return Rerror(str(violation))
+        self._malformed = 0
+        return request
+
+    def _accept(self, tag: int, request: TMessage | Rerror) -> None:
+        if isinstance(request, Tversion):
+            self._queue[tag] = self._version(request)
+            return
+        if tag in self._queue or tag in self._waiting:
+            # Of two requests with one tag no reply can say which it answers, and so no Rerror either.
+            raise ProtocolViolation(f"tag {tag} is already in use")
+        if isinstance(request, Tflush):
+            self._flush(request.oldtag)
+            self._queue[tag] = Rflush()
+        elif len(self._queue) + len(self._waiting) >= self._max_tags:
+            self._queue[tag] = Rerror("too many requests")
+        else:
+            self._queue[tag] = request
+
+    def _version(self, request: Tversion) -> RMessage:
+        """Ends the session before, whose requests get no replies any more, and begins another: version(5)."""
+        self.close()
+        self._fids = None
+        if request.msize < MIN_MSIZE:
+            return Rerror(f"msize {request.msize} is too small, {MIN_MSIZE} is the least")
+        msize = min(request.msize, self._max_msize)
+        dialect = negotiate(request.version)
+        if dialect is None:
+            return Rversion(msize, UNKNOWN)
+        self._fids = Fids(self._attach, dialect, msize, self._max_fids)
+        self.dialect, self.msize, self._framer.msize = dialect, msize, msize
+        return Rversion(msize, dialect)
+
+    def _flush(self, oldtag: int) -> None:
+        """Forgets a request that has no reply yet; but a client that flushes its flush waits for both Rflush."""
+        self._waiting.pop(oldtag, None)
+        if not isinstance(self._queue.get(oldtag), Rflush | Rversion):
+            self._queue.pop(oldtag, None)
+
+    # Out: queued requests become replies.
+
+    def _reply(self, tag: int, message: Message) -> Reply | None:
+        """The reply to what was queued under `tag`; None for a read that waits."""
+        try:
+            answer = self._carry_out(message) if isinstance(message, TMessage) else message
+            if isinstance(answer, Content):
+                return Reply(tag, rread_header(tag, answer.length), answer)
+            if isinstance(answer, Message):
+                return Reply(tag, self._encode(tag, answer), None)
+        except XGetError as error:
+            return self._error(tag, str(error))
+        except OSError as error:
+            return self._error(tag, error.strerror or str(error))
+        assert answer is WAITING and isinstance(message, Tread)
+        self._waiting[tag] = message
+        return None
+
+    def _carry_out(self, request: TMessage) -> RMessage | Content | Waiting:
+        assert self._fids is not None
+        if isinstance(request, Tclunk | Tremove):
+            self._abandon_reads(request.fid)
+        return self._fids.carry_out(request)
+
+    def _abandon_reads(self, fid: int) -> None:
+        """Answers the reads that wait for a file which nobody will have open any more."""
+        for tag in [tag for tag, read in self._waiting.items() if read.fid == fid]:
+            del self._waiting[tag]
+            self._queue[tag] = Rerror(BAD_USE_OF_FID[1])
+
+    def _encode(self, tag: int, reply: Message) -> bytes:
+        frame = encode(tag, reply, self.dialect)
+        if len(frame) > self.msize:
+            raise NinepError(errno.EMSGSIZE)
+        return frame
+
+    def _error(self, tag: int, text: str) -> Reply:
+        """An Rerror, whatever characters and however many `text` has."""
+        ename = text.replace("\0", "\\0").encode(errors="backslashreplace")[:ENAME_MAX].decode(errors="ignore")
+        return Reply(tag, self._encode(tag, Rerror(ename)), None)
