@@ -1,0 +1,314 @@
+"""A download in a destination directory: what is right there already, what arrives, and putting it in place.
+
+The order is always the same: verify a piece, write it, mark it; when a file has all its pieces, give it its
+attributes, get it on disk, rename it. So a final name is never anything but what was there before or the whole
+file, and whatever ends the run, the next one finds the pieces that were written, and hashes them.
+
+    open            lock the destination, make the directories
+    survey_file     each file once, in any threads: what is right already
+    check_room
+    write           each piece as it comes, in any threads
+    take_whole, finish_files    now and then, in any one thread: put in place what became whole
+    finish          when every file is in place: symbolic links, directories' attributes, no trace of `.xget`
+    close           always; before `finish` it keeps what there is for the next run
+
+The disk refusing anything is DestinationRefused.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from threading import Lock
+
+from blake3 import blake3
+
+from xget_lib.content import writeback
+from xget_lib.content.attributes import Attributes, Opened
+from xget_lib.content.beneath import Root
+from xget_lib.content.bitmap import Bitmap
+from xget_lib.content.ledger import Ledger
+from xget_lib.content.manifest import Entry, Manifest
+from xget_lib.content.placing import SYNC_EACH, Placer, refusing
+from xget_lib.content.room import Room
+from xget_lib.content.selection import Selection
+from xget_lib.content.survey import Survey, write_all
+from xget_lib.content.workplace import Parts, Workplace, part_path
+from xget_lib.errors import DestinationRefused, PieceMismatch
+
+WRITE_BACK_FROM = 64 * 1024  # bytes of a piece from which it is worth telling the kernel to begin writing it out
+
+# Where the content of a file is; it only moves on to a later state. _STAYS: it was right under its final name, and
+# finish_files has not looked at it yet. _MOVING: it is just being renamed, and _moving held until that is done.
+_IN_PART, _STAYS, _MOVING, _IN_PLACE = range(4)
+
+
+class Partial:
+    """The download of a selection of a manifest into the directory `dest`.
+
+    `permissions`: keep permission bits (not -s). `owners`: keep owners, where we are root (not -o).
+    """
+
+    def __init__(
+        self, dest: bytes, manifest: Manifest, selection: Selection, *, permissions: bool = True, owners: bool = True
+    ) -> None:
+        self.dest = dest
+        self.unchanged = 0  # files that the survey found whole under their final names
+        self.reused = 0  # bytes of content that the survey found right
+        self._manifest = manifest
+        self._layout = manifest.layout
+        self._selection = selection
+        self._whole_root = selection.paths[0] == b""
+        self._permissions = permissions
+        self._attributes = Attributes(manifest, permissions=permissions, owners=owners)
+        self._ledger = Ledger(manifest.layout)
+        self._where = bytearray(manifest.layout.file_count)
+        self._lock = Lock()
+        self._moving = Lock()
+        self._whole: list[int] = []  # became whole, not yet taken
+        self._resources = ExitStack()
+
+    # The run, from its beginning to its end.
+
+    def open(self) -> None:
+        """Makes the destination where it is missing, locks it, makes the directories. Raises DestinationRefused."""
+        try:
+            self._root = self._open_root()
+            self._resources.callback(self._root.close)
+            with refusing(self._root, b""):
+                self._open_workplace()
+            for landing, entry in self._selected("d"):
+                with refusing(self._root, landing):
+                    self._placer.make_directory(landing, entry)
+        except BaseException:
+            self.close()
+            raise
+        self._survey = Survey(self._root, self._manifest, self._workplace, self._parts)
+
+    def _open_root(self) -> Root:
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(self.dest, 0o700 if self._whole_root and self._permissions else 0o777)
+            return Root(self.dest)
+        except FileNotFoundError as error:
+            raise DestinationRefused(self.dest, "its parent directory does not exist (make it first)") from error
+        except OSError as error:
+            raise DestinationRefused(self.dest, error.strerror or str(error)) from error
+
+    def _open_workplace(self) -> None:
+        self._placer = Placer(self._root, self._attributes)
+        self._resources.callback(self._placer.close)
+        if self._whole_root:
+            self._placer.make_directory(b"", self._manifest.entries[0])
+        self._workplace = Workplace(self._root)
+        self._resources.callback(self._workplace.close)
+        self._workplace.open()
+        if self._workplace.resumed:
+            self._placer.sync_all()  # names that the earlier run gave may not be on disk
+        self._parts = Parts(self._root, self._part_path, lambda file: self._manifest.file(file).size)
+        self._resources.callback(self._parts.close_all)
+
+    def finish(self) -> None:
+        """Every selected file is in place: puts the rest in place, removes the workplace, and syncs.
+
+        When it returns, all that was asked for is there and on disk. A file that is not in place raises ValueError.
+        """
+        if any(self._where[file] != _IN_PLACE for file in self._selection.landings):
+            raise ValueError("not every file is in place")
+        for landing, entry in self._selected("l"):
+            with refusing(self._root, landing):
+                self._placer.symbolic_link(landing, entry)
+        self._placer.settle_directories([(landing, entry) for landing, entry in self._selected("d") if landing])
+        with refusing(self._root, b""):
+            self._parts.close_all()
+            self._workplace.remove()
+            self._placer.settle_root(self._manifest.entries[0] if self._whole_root else None)
+
+    def close(self) -> None:
+        """Gives everything back. What is not finished is kept for the next run. May be called twice."""
+        self._resources.close()
+
+    def __enter__(self) -> Partial:
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # What is there, and what is to be fetched.
+
+    def survey_file(self, file: int, *, trust_times: bool = True) -> list[int]:
+        """Finds out which pieces of a selected file are right, marks them and returns their numbers, rising.
+
+        To be called once for each selected file, an empty one too, before anything of it is written. `trust_times`:
+        a file with the right size and modification time under the final name is right without reading it.
+        """
+        landing = self._selection.landings[file]
+        with refusing(self._root, landing):
+            old = self._placer.look(landing)
+            found = self._survey.look_for(file, landing, old, trust_times=trust_times)
+        size = sum(self._layout.piece(number).length for number in found.pieces)
+        with self._lock:
+            self.reused += size
+            if found.in_place:
+                self.unchanged += 1
+                self._where[file] = _STAYS
+        whole = self._ledger.mark(file, found.pieces)
+        if whole or self._manifest.file(file).size == 0:
+            self._became_whole(file)
+        return found.pieces
+
+    def check_room(self) -> None:
+        """Raises DestinationRefused where the file system has not enough room for what is to be written yet."""
+        with refusing(self._root, b""):
+            available = self._root.statvfs()
+        room = Room(available.f_frsize)
+        for file in self._selection.landings:
+            pieces = self._layout.file_pieces(file)
+            lacking = self._ledger.lacks(file)
+            if lacking == len(pieces):
+                room.add(self._manifest.file(file).size)
+            elif lacking:
+                room.add(sum(self._layout.piece(n).length for n in pieces if n not in self._ledger))
+        room.check(self.dest, available)
+
+    def right(self) -> Bitmap:
+        """Which pieces are right, as of now."""
+        return self._ledger.right()
+
+    def chunk_whole(self, chunk: int) -> bool:
+        """Whether all of a chunk is on disk and verified, so that it can be served."""
+        return self._ledger.chunk_whole(chunk)
+
+    def lacking(self, chunk: int) -> list[range]:
+        """The pieces of a chunk that are asked for and not right, as rising ranges that do not touch."""
+        runs: list[range] = []
+        for number in self._layout.chunk_pieces(chunk):
+            if number in self._ledger or self._layout.file_of_piece(number) not in self._selection.landings:
+                continue
+            if runs and runs[-1].stop == number:
+                runs[-1] = range(runs[-1].start, number + 1)
+            else:
+                runs.append(range(number, number + 1))
+        return runs
+
+    def path_of(self, file: int) -> bytes:
+        """Where a selected file is now, relative to the destination: for a Store that serves while this downloads."""
+        where = self._where[file]
+        if where == _IN_PART:
+            return self._part_path(file)
+        if where == _MOVING:
+            with self._moving:  # so that who found no part there finds the file, and not what it replaces
+                pass
+        return self._selection.landings[file]
+
+    @property
+    def notes(self) -> list[str]:
+        """What could not be preserved, one line a kind."""
+        return self._attributes.notes
+
+    # What arrives.
+
+    def write(self, number: int, data: memoryview | bytes, source: str) -> bool:
+        """Verifies a piece of a selected file and writes it. Returns whether its file became whole.
+
+        False also where the piece is right already or another thread is just writing it. Wrong content raises
+        PieceMismatch, which names `source`, and nothing is written.
+        """
+        piece = self._layout.piece(number)
+        landing = self._selection.landings[piece.file]
+        if len(data) != piece.length or blake3(data).digest() != self._manifest.digest(number):
+            raise PieceMismatch(self._manifest.file(piece.file).path, piece.file_offset, source)
+        if not self._ledger.claim(number):
+            return False
+        try:
+            with refusing(self._root, landing), self._parts.opened(piece.file) as fd:
+                write_all(fd, memoryview(data), piece.file_offset)
+                if piece.length >= WRITE_BACK_FROM:
+                    writeback.start(fd, piece.file_offset, piece.length)
+        except BaseException:
+            self._ledger.release(number)
+            raise
+        whole = self._ledger.mark(piece.file, (number,))
+        if whole:
+            self._became_whole(piece.file)
+        return whole
+
+    def write_run(self, pieces: range, data: memoryview, source: str) -> None:
+        """Writes pieces that follow one another, of which `data` is the content; those not selected are left out.
+
+        Raises as write does; what stood before the wrong piece is written then.
+        """
+        for number in pieces:
+            piece = self._layout.piece(number)
+            if piece.file in self._selection.landings:
+                self.write(number, data[: piece.length], source)
+            data = data[piece.length :]
+
+    def take_whole(self) -> list[int]:
+        """The files that became whole since the last call: each is given out once, to be given to finish_files."""
+        with self._lock:
+            whole, self._whole = self._whole, []
+        return whole
+
+    def finish_files(self, files: Iterable[int]) -> list[tuple[int, os.stat_result]]:
+        """Puts whole files in place, durably. Returns each with its stat there, which no later step changes.
+
+        Many at once are much cheaper than one by one. Their names are on disk only after `finish`.
+        """
+        files = list(files)
+        fresh = [file for file in files if self._where[file] == _IN_PART]
+        for file in fresh:
+            if self._ledger.lacks(file):
+                raise ValueError(f"file {file} is not whole")
+            with refusing(self._root, self._selection.landings[file]):
+                self._complete(file, sync=len(fresh) <= SYNC_EACH)
+        if len(fresh) > SYNC_EACH:
+            with refusing(self._root, b""):
+                self._placer.sync_filesystem()
+        return [(file, self._put_in_place(file)) for file in files]
+
+    def _complete(self, file: int, *, sync: bool) -> None:
+        """Gives a part, which has its content, what else it should have under its final name."""
+        with self._parts.opened(file) as fd:
+            self._attributes.put(Opened(fd), os.fstat(fd), self._manifest.file(file), new=True)
+            if sync:
+                os.fsync(fd)
+        self._parts.close(file)
+
+    def _put_in_place(self, file: int) -> os.stat_result:
+        landing = self._selection.landings[file]
+        entry = self._manifest.file(file)
+        with refusing(self._root, landing):
+            if self._where[file] == _IN_PART:
+                self._move(file, landing)
+            else:
+                self._placer.settle(landing, entry)
+                self._where[file] = _IN_PLACE
+            for link in self._selection.links.get(file, ()):
+                self._placer.hard_link(landing, link, entry)
+            return self._root.lstat(landing)
+
+    def _move(self, file: int, landing: bytes) -> None:
+        with self._moving:
+            self._where[file] = _MOVING
+            try:
+                self._placer.rename(self._part_path(file), landing)
+            except BaseException:
+                self._where[file] = _IN_PART
+                raise
+            self._where[file] = _IN_PLACE
+
+    def _became_whole(self, file: int) -> None:
+        with self._lock:
+            self._whole.append(file)
+
+    def _part_path(self, file: int) -> bytes:
+        return part_path(self._selection.landings[file])
+
+    def _selected(self, kind: str) -> Iterator[tuple[bytes, Entry]]:
+        """The selected entries of a kind, in manifest order, with where they land."""
+        for landing, entry in zip(self._selection.paths, self._manifest.entries, strict=True):
+            if landing is not None and entry.kind == kind:
+                yield landing, entry

@@ -1,0 +1,211 @@
+"""Putting things under their final names. A name is there wholly old or wholly new, whenever the machine stops.
+
+Directories are the exception that it takes: they are made first, writable for us, and look as they should only at
+the end. Everything else is made in the workplace and renamed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock
+
+from xget_lib.content import writeback
+from xget_lib.content.attributes import Attributes, Named, Opened
+from xget_lib.content.beneath import Root
+from xget_lib.content.manifest import Entry
+from xget_lib.content.workplace import part_path
+from xget_lib.errors import DestinationRefused, PathRefused
+
+SYNC_EACH = 32  # files or directories up to which each is synced; more are done at once with the whole file system
+
+_NO_LINK = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)  # a file system without hard links, or a file with too many
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def refusing(root: Root, landing: bytes) -> Iterator[None]:
+    """What the operating system refuses here becomes DestinationRefused, with the path and why."""
+    try:
+        yield
+    except PathRefused as error:
+        raise DestinationRefused(os.path.join(root.path, landing), "leads outside the destination") from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        if error.errno in _FULL:
+            why = f"disk full ({why}; what was fetched is kept for the next run)"
+        elif error.errno == errno.EISDIR:
+            why = "a directory is where a file must be (move it away)"
+        raise DestinationRefused(os.path.join(root.path, landing), why) from error
+
+
+class Placer:
+    """Puts files, links and directories in place below `root`. Any thread may use it, each for things of its own.
+
+    OSError is raised as it comes; see `refusing`.
+    """
+
+    def __init__(self, root: Root, attributes: Attributes) -> None:
+        self._root = root
+        self._attributes = attributes
+        self._lock = Lock()
+        self._touched: set[bytes] = set()  # directories whose names changed and are not synced
+        self._opened_up: dict[bytes, int] = {}  # directories that were given more permissions, and what they had
+        self._sync_all = False
+        self._filesystem = root.open(b"", os.O_RDONLY | os.O_DIRECTORY)
+
+    def close(self) -> None:
+        os.close(self._filesystem)
+
+    def sync_filesystem(self) -> None:
+        writeback.sync_filesystem(self._filesystem)
+
+    def look(self, landing: bytes) -> os.stat_result | None:
+        """What is at a final name; None for nothing. A directory raises IsADirectoryError: it is never replaced."""
+        try:
+            status = self._root.lstat(landing)
+        except FileNotFoundError:
+            return None
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        return status
+
+    def rename(self, path: bytes, landing: bytes) -> None:
+        """Gives what was made in the workplace its final name."""
+        self._root.rename(path, landing)
+        self._touch(landing)
+
+    def settle(self, landing: bytes, entry: Entry) -> None:
+        """Corrects the attributes of a file whose content is right."""
+        status = self._root.lstat(landing)
+        if not self._attributes.settled(entry, status):
+            self._attributes.put(Named(self._root, landing), status, entry, new=False)
+            self.sync_all()
+
+    def hard_link(self, file: bytes, landing: bytes, entry: Entry) -> None:
+        """Makes `landing` another name of the file at `file`; where links cannot be made, a copy."""
+        there = self.look(landing)
+        status = self._root.lstat(file)
+        if there is not None and (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino):
+            return
+        new = part_path(landing)
+        try:
+            self._make(new, lambda: self._root.link(file, new))
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            self._attributes.note("links", f"some hard links are copies here: {error.strerror}")
+            if there is not None and (there.st_size, there.st_mtime_ns) == (entry.size, entry.mtime_ns):
+                return
+            self._copy(file, new, entry)
+        self.rename(new, landing)
+
+    def _copy(self, file: bytes, new: bytes, entry: Entry) -> None:
+        source = self._root.open(file, os.O_RDONLY)
+        try:
+            target = self._root.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                while os.sendfile(target, source, None, 1 << 30):
+                    pass
+                self._attributes.put(Opened(target), os.fstat(target), entry, new=True)
+                os.fsync(target)
+            finally:
+                os.close(target)
+        finally:
+            os.close(source)
+
+    def symbolic_link(self, landing: bytes, entry: Entry) -> None:
+        there = self.look(landing)
+        if there is None or not stat.S_ISLNK(there.st_mode) or self._root.readlink(landing) != entry.target:
+            new = part_path(landing)
+            self._make(new, lambda: self._root.symlink(entry.target, new))
+            self._attributes.put(Named(self._root, new), self._root.lstat(new), entry, new=True)
+            self.rename(new, landing)
+        elif not self._attributes.settled(entry, there):
+            self._attributes.put(Named(self._root, landing), there, entry, new=False)
+
+    def _make(self, path: bytes, make: Callable[[], None]) -> None:
+        """Makes something new in the workplace, in place of what an earlier run may have left there."""
+        try:
+            make()
+        except FileExistsError:
+            self._root.unlink(path)
+            make()
+
+    def make_directory(self, landing: bytes, entry: Entry) -> None:
+        """Makes a directory, or what is there writable for us. Raises NotADirectoryError where something else is."""
+        try:
+            self._root.mkdir(landing, self._attributes.first_mode(entry))
+            self._touch(landing)
+        except FileExistsError:
+            mode = self._root.lstat(landing).st_mode
+            if not stat.S_ISDIR(mode):
+                raise NotADirectoryError(errno.ENOTDIR, "not a directory, where one must be (move it away)") from None
+            self.open_up(landing, mode)
+
+    def open_up(self, landing: bytes, mode: int) -> None:
+        """Lets us write in a directory that its owner, who we are, may not write in."""
+        if mode & 0o700 != 0o700 and os.geteuid() != 0:
+            self._root.chmod(landing, stat.S_IMODE(mode) | 0o700)
+            self._opened_up[landing] = stat.S_IMODE(mode)
+
+    def settle_directories(self, directories: Sequence[tuple[bytes, Entry]]) -> None:
+        """Gives directories in which nothing changes any more their attributes, each after all that are in it.
+
+        `directories` are in manifest order. Returns when all names that were given below them are on disk. Raises
+        DestinationRefused.
+        """
+        at_once = self._sync_all or len(self._touched) > SYNC_EACH
+        for landing, entry in reversed(directories):
+            with refusing(self._root, landing):
+                self._settle_directory(landing, entry, sync=not at_once)
+        if at_once:
+            with refusing(self._root, b""):
+                self.sync_filesystem()
+
+    def _settle_directory(self, landing: bytes, entry: Entry, *, sync: bool) -> None:
+        fd = self._root.open(landing, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            if landing in self._opened_up:
+                os.fchmod(fd, self._opened_up[landing])
+            status = os.fstat(fd)
+            settled = self._attributes.settled(entry, status)
+            if not settled:
+                self._attributes.put(Opened(fd), status, entry, new=False)
+            # Here, as its owner may not be able to open it any more.
+            if sync and (not settled or landing in self._touched):
+                sync_directory(fd)
+        finally:
+            os.close(fd)
+
+    def settle_root(self, entry: Entry | None) -> None:
+        """The last step, after the workplace is gone: the destination itself, with attributes if it was asked for."""
+        fd = self._root.open(b"", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            if entry is not None:
+                if b"" in self._opened_up:
+                    os.fchmod(fd, self._opened_up[b""])
+                self._attributes.put(Opened(fd), os.fstat(fd), entry, new=False)
+            sync_directory(fd)
+        finally:
+            os.close(fd)
+
+    def sync_all(self) -> None:
+        """What needs syncing at the end is not only what is known here: it will be the whole file system."""
+        self._sync_all = True
+
+    def _touch(self, landing: bytes) -> None:
+        with self._lock:
+            self._touched.add(landing.rpartition(b"/")[0])
+
+
+def sync_directory(fd: int) -> None:
+    """Returns when the names in an open directory are on disk, on a file system that can be asked for that."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise

@@ -1,0 +1,180 @@
+"""What a server reads from: the ranges of the content stream that are held, out of the files that hold them.
+
+Held means verified. So every time a file is opened its stamp must still be the one it had when it was verified;
+where it is not, the file's chunks are not held any more, and whoever shows `have` to others sees that.
+
+A large part of a file is given as an open descriptor, for sendfile. A range may also be thousands of small files;
+these are read here and given as bytes, so that a range costs a bounded number of descriptors.
+
+A Store has one owner: one thread uses it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from array import array
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn
+
+from xget_lib.content.beneath import Root
+from xget_lib.content.bitmap import Bitmap
+from xget_lib.content.manifest import Manifest
+from xget_lib.content.stamp import STAMP_WORDS, stamp_of
+from xget_lib.errors import NotHeld, PathRefused, StaleGeneration
+
+SENDFILE_FROM = 32 * 1024  # bytes of one file from which a descriptor is cheaper than reading
+
+_NO_STAMP = -1  # where the size would be
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO, errno.ESTALE)
+
+
+class OpenExtent(NamedTuple):
+    """`length` bytes at `offset` of an open file. Who was given it closes `fd`."""
+
+    fd: int
+    offset: int
+    length: int
+
+
+class Store:
+    """The held chunks of one manifest's content, below one directory.
+
+    `locate` says where file number n is, relative to `root`; by default at the path the manifest gives it. Its answer
+    may change once from one call to the next, when a download puts a file in place.
+    """
+
+    def __init__(
+        self,
+        root: Root,
+        manifest: Manifest,
+        held: Bitmap,
+        *,
+        stamps: array[int] | None = None,
+        locate: Callable[[int], bytes] | None = None,
+    ) -> None:
+        """`stamps` are STAMP_WORDS numbers a file, as a scan has them; without them files are only checked for size."""
+        self.layout = manifest.layout
+        self.held = held
+        self.changes = 0  # counts every change of `held`
+        self._root = root
+        self._manifest = manifest
+        self._stamps = array("q", stamps or ()) or array("q", [_NO_STAMP]) * (self.layout.file_count * STAMP_WORDS)
+        self._locate = locate
+        if held.size != self.layout.chunk_count or len(self._stamps) != self.layout.file_count * STAMP_WORDS:
+            raise ValueError("a store of one manifest with the chunks or stamps of another")
+
+    def path_of(self, file: int) -> bytes:
+        """Where file number `file` is, relative to the root."""
+        return self._locate(file) if self._locate else self._manifest.file(file).path
+
+    def set_stamp(self, file: int, status: os.stat_result) -> None:
+        """From now on the file must look like this."""
+        first = file * STAMP_WORDS
+        self._stamps[first : first + STAMP_WORDS] = array("q", stamp_of(status))
+
+    def hold(self, chunk: int) -> None:
+        """The whole chunk is on disk and verified."""
+        self.changes += self.held.add(chunk)
+
+    def drop(self, file: int) -> None:
+        """A file is not what it was: its chunks are not held any more."""
+        for chunk in self.layout.file_chunks(file):
+            self.changes += self.held.discard(chunk)
+
+    def check(self, offset: int, length: int) -> None:
+        """Raises NotHeld unless every chunk of the range is held. Looks at no file."""
+        if min(offset, length) < 0 or offset + length > self.layout.size:
+            raise NotHeld(offset, length)
+        if not self.held.full:
+            chunks = self.layout.chunks_of_range(offset, length)
+            if not self.held.has_range(chunks.start, chunks.stop):
+                raise NotHeld(offset, length)
+
+    def open_extents(self, offset: int, length: int) -> list[bytes | OpenExtent]:
+        """A range of the content stream, in order: bytes as they are, and parts of files to send.
+
+        Raises NotHeld, or StaleGeneration after dropping the file that changed, or OSError where the machine, not
+        the file, is the reason (no descriptors left). Nothing stays open then.
+        """
+        self.check(offset, length)
+        extents: list[bytes | OpenExtent] = []
+        small: list[bytes] = []
+        try:
+            for file, start, count in self.layout.extents(offset, length):
+                if count < SENDFILE_FROM:
+                    small.append(self._read(file, start, count))
+                    continue
+                if small:
+                    extents.append(b"".join(small))
+                    small = []
+                extents.append(OpenExtent(self._open(file), start, count))
+        except BaseException:
+            close_extents(extents)
+            raise
+        if small:
+            extents.append(b"".join(small))
+        return extents
+
+    def _read(self, file: int, offset: int, length: int) -> bytes:
+        fd = self._open(file)
+        try:
+            data = os.pread(fd, length, offset)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            data = b""
+        finally:
+            os.close(fd)
+        if len(data) != length:
+            self._stale(file)
+        return data
+
+    def _open(self, file: int) -> int:
+        """Opens a file that is still what was verified."""
+        path = self.path_of(file)
+        while True:
+            fd = self._open_at(path, file)
+            if fd is not None:
+                return fd
+            before, path = path, self.path_of(file)
+            if path == before:  # it was not merely put in place meanwhile
+                self._stale(file)
+
+    def _open_at(self, path: bytes, file: int) -> int | None:
+        """Opens a file at a path, or None where what is there is not that file."""
+        try:
+            fd = self._root.open(path, os.O_RDONLY)
+        except PathRefused:
+            return None
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return None
+            raise
+        try:
+            status = os.fstat(fd)
+        except OSError:
+            os.close(fd)
+            raise
+        if stat.S_ISREG(status.st_mode) and self._is_stamped(file, status):
+            return fd
+        os.close(fd)
+        return None
+
+    def _is_stamped(self, file: int, status: os.stat_result) -> bool:
+        first = file * STAMP_WORDS
+        if self._stamps[first] == _NO_STAMP:
+            return status.st_size == self._manifest.file(file).size
+        return tuple(self._stamps[first : first + STAMP_WORDS]) == stamp_of(status)
+
+    def _stale(self, file: int) -> NoReturn:
+        self.drop(file)
+        raise StaleGeneration(self._manifest.file(file).path)
+
+
+def close_extents(extents: list[bytes | OpenExtent]) -> None:
+    """Closes what open_extents opened."""
+    for extent in extents:
+        if isinstance(extent, OpenExtent):
+            os.close(extent.fd)
