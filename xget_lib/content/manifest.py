@@ -291,7 +291,8 @@ class _Reader:
         """Every parent is an entry that was checked before: so only the last component is new."""
         key = order(path)
         if self._order is None:
-            if path and (kind != "f" or b"/" in path or path in (b".", b"..")):
+            single = kind == "f" and path not in (b"", b".", b"..") and b"/" not in path
+            if not single and (path or kind != "d"):
                 _refuse(path, "the first entry is not the served directory or file")
         else:
             parent, slash, name = path.rpartition(b"/")
