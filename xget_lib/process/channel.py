@@ -1,0 +1,157 @@
+"""Messages between the processes of one server, and open descriptors with them.
+
+Master, nursery and workers share no memory. They talk over AF_UNIX socket pairs of type SOCK_SEQPACKET, because that
+one type gives all that is needed: packets stay whole, keep their order, arrive or the other side is known to be gone
+(end of file), and carry descriptors (SCM_RIGHTS, unix(7)). So a message is a packet and there is no framing to get
+wrong: one msgpack array, whose first item names what it is: `("spawn", 3)`.
+
+Sockets are non-blocking, and who waits is the caller's business: plain processes wait in poll(2); code that runs
+under gevent gives the two functions of gevent that wait, and this file knows nothing of it.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import select
+import socket
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+import msgpack
+
+from xget_lib.errors import LinkLost, ProtocolViolation
+
+MAX_PACKET = 64 * 1024  # bytes; larger things travel as a descriptor of a memfd
+MAX_DESCRIPTORS = 253  # SCM_MAX_FD of Linux, in one packet
+
+Message = tuple[Any, ...]
+Wait = Callable[[socket.socket], None]
+
+
+class MessageTooLarge(ValueError):
+    """A message that does not fit a packet. Always a bug of the sender, who should have passed a descriptor."""
+
+
+def poll_readable(sock: socket.socket) -> None:
+    """Blocks this process until `sock` can be read or has ended."""
+    _poll(sock, select.POLLIN)
+
+
+def poll_writable(sock: socket.socket) -> None:
+    """Blocks this process until `sock` takes a packet or has ended."""
+    _poll(sock, select.POLLOUT)
+
+
+def _poll(sock: socket.socket, events: int) -> None:
+    poller = select.poll()
+    poller.register(sock, events)
+    poller.poll()
+
+
+class Channel:
+    """One end. Owns its socket, which must be an AF_UNIX SOCK_SEQPACKET one."""
+
+    def __init__(
+        self, sock: socket.socket, wait_readable: Wait = poll_readable, wait_writable: Wait = poll_writable
+    ) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+        self.wait_readable = wait_readable
+        self.wait_writable = wait_writable
+
+    @classmethod
+    def adopt(cls, fd: int) -> Channel:
+        """The channel whose end is the descriptor `fd`, which it owns from now on."""
+        return cls(socket.socket(fileno=fd))
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """The other side reads what was sent, then the end."""
+        self._socket.close()
+
+    def __enter__(self) -> Channel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def send(self, message: Sequence[Any], fds: Sequence[int] = ()) -> None:
+        """Sends one message, whole, waiting for room if need be. `fds` are duplicated: the caller still owns his.
+
+        Raises LinkLost when the other side is gone, MessageTooLarge when the message does not fit.
+        """
+        packet = msgpack.packb(message)
+        if len(packet) > MAX_PACKET:
+            raise MessageTooLarge(f"{message[0]!r}: {len(packet)} bytes, a packet holds {MAX_PACKET}")
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        while True:
+            try:
+                self._socket.sendmsg([packet], rights)
+                return
+            except BlockingIOError:
+                self.wait_writable(self._socket)
+            except (BrokenPipeError, ConnectionResetError) as error:
+                raise LinkLost("channel", "the process at the other end is gone") from error
+
+    def receive(self) -> tuple[Message, list[int]] | None:
+        """Waits for a message and gives it with its descriptors, which the caller now owns; None: there will be none.
+
+        Arrays inside are tuples. Raises ProtocolViolation for a packet that is no message, whose descriptors are
+        closed; the packets after it can still be received.
+        """
+        packet, fds, flags = self._receive_packet()
+        if not packet and not fds:
+            return None
+        try:
+            return _decode(packet, flags), fds
+        except ProtocolViolation:
+            for fd in fds:
+                os.close(fd)
+            raise
+
+    def _receive_packet(self) -> tuple[bytes, list[int], int]:
+        """An empty packet is the end: send() cannot send one."""
+        space = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
+        while True:
+            try:
+                packet, ancillary, flags, _ = self._socket.recvmsg(MAX_PACKET, space, socket.MSG_CMSG_CLOEXEC)
+                return packet, _descriptors(ancillary), flags
+            except BlockingIOError:
+                self.wait_readable(self._socket)
+            except ConnectionResetError:
+                # Said once when the other side died with packets of ours unread. What it sent before comes after.
+                continue
+
+
+def pair() -> tuple[Channel, Channel]:
+    """Two connected ends, closed on exec."""
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return Channel(one), Channel(other)
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    fds = array.array("i")
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return list(fds)
+
+
+def _decode(packet: bytes, flags: int) -> Message:
+    if flags & socket.MSG_TRUNC:
+        raise ProtocolViolation(f"channel: a packet of more than {MAX_PACKET} bytes")
+    if flags & socket.MSG_CTRUNC:
+        raise ProtocolViolation("channel: descriptors were lost on the way (too many open files?)")
+    try:
+        message = msgpack.unpackb(packet, use_list=False)
+    except ValueError as error:  # all that msgpack raises for bad input, and UnicodeDecodeError
+        raise ProtocolViolation(f"channel: not a message: {error}") from error
+    if not isinstance(message, tuple) or not message or not isinstance(message[0], str):
+        raise ProtocolViolation("channel: a message is an array that begins with its name")
+    return message
