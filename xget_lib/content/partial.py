@@ -18,7 +18,7 @@ The disk refusing anything is DestinationRefused.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from threading import Lock
 
@@ -81,6 +81,9 @@ class Partial:
             for landing, entry in self._selected("d"):
                 with refusing(self._root, landing):
                     self._placer.make_directory(landing, entry)
+            for landing, _ in self._selected("l"):
+                with refusing(self._root, landing):
+                    self._placer.look(landing)  # better refused now than when all is fetched
         except BaseException:
             self.close()
             raise
@@ -114,7 +117,7 @@ class Partial:
 
         When it returns, all that was asked for is there and on disk. A file that is not in place raises ValueError.
         """
-        if any(self._where[file] != _IN_PLACE for file in self._selection.landings):
+        if any(self._where[file] != _IN_PLACE for file in self.files):
             raise ValueError("not every file is in place")
         for landing, entry in self._selected("l"):
             with refusing(self._root, landing):
@@ -145,6 +148,9 @@ class Partial:
         a file with the right size and modification time under the final name is right without reading it.
         """
         landing = self._selection.landings[file]
+        for link in self._selection.links.get(file, ()):
+            with refusing(self._root, link):
+                self._placer.look(link)
         with refusing(self._root, landing):
             old = self._placer.look(landing)
             found = self._survey.look_for(file, landing, old, trust_times=trust_times)
@@ -164,7 +170,7 @@ class Partial:
         with refusing(self._root, b""):
             available = self._root.statvfs()
         room = Room(available.f_frsize)
-        for file in self._selection.landings:
+        for file in self.files:
             pieces = self._layout.file_pieces(file)
             lacking = self._ledger.lacks(file)
             if lacking == len(pieces):
@@ -202,6 +208,11 @@ class Partial:
             with self._moving:  # so that who found no part there finds the file, and not what it replaces
                 pass
         return self._selection.landings[file]
+
+    @property
+    def files(self) -> Collection[int]:
+        """The numbers of the selected files, rising."""
+        return self._selection.landings.keys()
 
     @property
     def notes(self) -> list[str]:
@@ -258,6 +269,7 @@ class Partial:
         Many at once are much cheaper than one by one. Their names are on disk only after `finish`.
         """
         files = list(files)
+        self._workplace.worth_keeping = True
         fresh = [file for file in files if self._where[file] == _IN_PART]
         for file in fresh:
             if self._ledger.lacks(file):
@@ -287,7 +299,8 @@ class Partial:
                 self._placer.settle(landing, entry)
                 self._where[file] = _IN_PLACE
             for link in self._selection.links.get(file, ()):
-                self._placer.hard_link(landing, link, entry)
+                with refusing(self._root, link):
+                    self._placer.hard_link(landing, link, entry)
             return self._root.lstat(landing)
 
     def _move(self, file: int, landing: bytes) -> None:

@@ -36,6 +36,7 @@ class Workplace:
         self._lock = -1
         self.path = os.path.join(root.path, WORKPLACE)
         self.resumed = False  # whether an earlier run left it
+        self.worth_keeping = False  # whether another run should see that there was one, also if it has no parts
         self.leftovers: frozenset[bytes] = frozenset()  # the parts that it left
 
     def open(self) -> None:
@@ -44,7 +45,7 @@ class Workplace:
             try:
                 self._root.mkdir(WORKPLACE, 0o700)
             except FileExistsError:
-                self.resumed = True
+                self.resumed = self.worth_keeping = True
             with suppress(FileNotFoundError):  # the run that had it removed it while we looked: make it anew
                 self._lock = self._locked()
         with suppress(FileExistsError):
@@ -96,11 +97,17 @@ class Workplace:
         self._root.unlink(WORKPLACE + b"/" + LOCK)
         with suppress(OSError):  # not empty: another run made its lock already, or someone keeps things here
             self._root.rmdir(WORKPLACE)
+        self.worth_keeping = True  # nothing is left to remove
         self.close()
 
     def close(self) -> None:
-        """Lets another run in. The parts stay for it."""
+        """Lets another run in. The parts stay for it; where there is nothing for it, neither does the directory."""
         if self._lock >= 0:
+            if not self.worth_keeping:
+                with suppress(OSError):  # it has parts, or cannot be removed: it stays
+                    self._root.rmdir(PARTS)
+                    self._root.unlink(WORKPLACE + b"/" + LOCK)
+                    self._root.rmdir(WORKPLACE)
             os.close(self._lock)
             self._lock = -1
 

@@ -1,0 +1,76 @@
+"""Downloads without a network: a served directory is at hand, and its pieces are written as if they had arrived."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from xget_lib.content.beneath import Root
+from xget_lib.content.layout import Layout
+from xget_lib.content.manifest import Manifest
+from xget_lib.content.partial import Partial
+from xget_lib.content.selection import select
+from xget_lib.content.snapshot import assemble, hash_pieces, scan
+
+
+def manifest_of(directory: Path) -> Manifest:
+    """The manifest that a master would serve."""
+    found = scan(bytes(directory))
+    with Root(found.base) as root:
+        return assemble(found, hash_pieces(root, found, found.layout, 0, found.layout.piece_count))
+
+
+class Served:
+    """A directory as a master serves it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.manifest = manifest_of(directory)
+        self.layout: Layout = self.manifest.layout
+
+    def piece(self, number: int) -> bytes:
+        piece = self.layout.piece(number)
+        with open(os.path.join(bytes(self.directory), self.manifest.file(piece.file).path), "rb") as file:
+            return os.pread(file.fileno(), piece.length, piece.file_offset)
+
+    def partial(self, dest: Path, *sources: bytes, permissions: bool = True, owners: bool = True) -> Partial:
+        selection = select(self.manifest, sources or (b".",))
+        return Partial(bytes(dest), self.manifest, selection, permissions=permissions, owners=owners)
+
+    def file_named(self, path: bytes) -> int:
+        """The number of a regular file."""
+        index = self.manifest.find(path)
+        assert index is not None
+        return self.manifest.file_number(index)
+
+
+def survey(partial: Partial) -> list[int]:
+    """Surveys every selected file. Returns the pieces that are right."""
+    return [number for file in partial.files for number in partial.survey_file(file)]
+
+
+def lacking(partial: Partial, layout: Layout) -> list[int]:
+    """The pieces that are still to be fetched."""
+    return [number for chunk in range(layout.chunk_count) for run in partial.lacking(chunk) for number in run]
+
+
+def fetch(partial: Partial, served: Served, numbers: Iterable[int] | None = None) -> int:
+    """Writes pieces (all that are lacking) as if they had come from a peer. Returns how many bytes these were."""
+    fetched = 0
+    for number in lacking(partial, served.layout) if numbers is None else numbers:
+        data = served.piece(number)
+        partial.write(number, data, "peer")
+        fetched += len(data)
+    return fetched
+
+
+def download(served: Served, dest: Path, *sources: bytes, permissions: bool = True, owners: bool = True) -> int:
+    """A whole run, from begin to end. Returns how many bytes were fetched."""
+    with served.partial(dest, *sources, permissions=permissions, owners=owners) as partial:
+        survey(partial)
+        partial.check_room()
+        fetched = fetch(partial, served)
+        partial.finish_files(partial.take_whole())
+        partial.finish()
+        return fetched
