@@ -62,7 +62,7 @@ class Stat:
     def unpack(cls, data: Buffer, dialect: str) -> Stat:
         """The entry that takes all of `data`. Raises ProtocolViolation."""
         if len(data) < _SIZE or _size(data, 0) != len(data):
-            raise ProtocolViolation(f"malformed stat: {len(data)} bytes do not have the size that it gives")
+            raise ProtocolViolation(f"malformed stat: it gives another size than its {len(data)} bytes")
         layout = _LAYOUTS[dialect]
         return cls(**dict(zip(layout.names, layout.unpack(data, _SIZE), strict=True)))
 

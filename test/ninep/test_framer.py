@@ -1,0 +1,75 @@
+"""Bytes to frames, cut anywhere."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from test.support.strategies import messages
+from xget_lib.errors import ProtocolViolation
+from xget_lib.ninep.framer import Framer
+from xget_lib.ninep.messages import NINEP2000, Message, Tclunk, encode
+
+
+def frames(framer: Framer, data: bytes) -> list[bytes]:
+    framer.feed(data)
+    found = []
+    while (frame := framer.next_frame()) is not None:
+        found.append(bytes(frame))
+    return found
+
+
+@given(st.lists(messages, max_size=6), st.lists(st.integers(1, 40)))
+def test_frames_are_the_same_however_they_are_cut(sent: list[Message], cuts: list[int]) -> None:
+    expected = [encode(1, message, NINEP2000) for message in sent]
+    stream = b"".join(expected)
+    framer = Framer(65536)
+    found = []
+    for cut in [*cuts, len(stream)]:
+        found += frames(framer, stream[:cut])
+        stream = stream[cut:]
+    found += frames(framer, stream)
+    assert found == expected
+
+
+def test_two_frames_cut_at_every_place() -> None:
+    stream = encode(1, Tclunk(1), NINEP2000) + encode(2, Tclunk(2), NINEP2000)
+    for cut in range(len(stream) + 1):
+        framer = Framer(100)
+        assert b"".join(frames(framer, stream[:cut]) + frames(framer, stream[cut:])) == stream
+
+
+@pytest.mark.parametrize("size", [0, 6, 101, 0xFFFFFFFF])
+def test_an_impossible_size_is_noticed_at_once(size: int) -> None:
+    data = size.to_bytes(4, "little")
+    with pytest.raises(ProtocolViolation):
+        frames(Framer(100), data)
+    framer = Framer(100)
+    frames(framer, data[:3])
+    with pytest.raises(ProtocolViolation):
+        frames(framer, data[3:])
+
+
+def test_sizes_from_a_header_to_msize_are_possible() -> None:
+    for size in (7, 100):
+        frame = size.to_bytes(4, "little").ljust(size, b"x")
+        assert frames(Framer(100), frame) == [frame]
+
+
+def test_a_new_msize_counts_from_the_next_frame_on() -> None:
+    large = (50).to_bytes(4, "little").ljust(50, b"x")
+    framer = Framer(20)
+    framer.feed(encode(1, Tclunk(1), NINEP2000) + large)
+    assert framer.next_frame() is not None
+    framer.msize = 50
+    assert framer.next_frame() == large
+
+
+def test_a_frame_that_came_whole_is_not_copied() -> None:
+    data = bytearray(encode(1, Tclunk(1), NINEP2000))
+    framer = Framer(100)
+    framer.feed(data)
+    frame = framer.next_frame()
+    assert isinstance(frame, memoryview)
+    assert frame.obj is data

@@ -1,0 +1,276 @@
+"""Conversations with a session: those in test/traces word for word, and others at random."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from test.support.conversation import drain, frame_of, replay
+from test.support.memory_tree import Log, MemoryFile, MemoryHandle, MemoryTree
+from test.support.strategies import requests
+from xget_lib.errors import ProtocolViolation
+from xget_lib.ninep.messages import (
+    DEFAULT_MSIZE,
+    NINEP2000,
+    Message,
+    Rclunk,
+    Rerror,
+    Rread,
+    Rversion,
+    Rwalk,
+    Tattach,
+    Tclunk,
+    Tflush,
+    TMessage,
+    Topen,
+    Tread,
+    Tremove,
+    Tstat,
+    Tversion,
+    Twalk,
+    Twrite,
+    decode,
+    encode,
+)
+from xget_lib.ninep.session import Session
+from xget_lib.ninep.wire import NOFID, NOTAG
+
+TRACES = Path(__file__).parent.parent / "traces"
+
+
+@pytest.mark.parametrize("trace", sorted(TRACES.glob("*.txt")), ids=lambda trace: trace.stem)
+@pytest.mark.parametrize("at_once", [1, 5, 1 << 20])
+def test_a_conversation_goes_as_written_however_it_is_cut(trace: Path, at_once: int) -> None:
+    replay(trace, at_once=at_once)
+
+
+def say(session: Session, *said: TMessage) -> list[Message]:
+    """Sends messages together, with tags from 0 on; all replies."""
+    for tag, message in enumerate(said):
+        session.receive(encode(NOTAG if isinstance(message, Tversion) else tag, message, NINEP2000))
+    return [decode(frame_of(reply), NINEP2000)[1] for reply in drain(session)]
+
+
+def attached(tree: MemoryTree, **limits: int) -> Session:
+    session = Session(tree.attach, **limits)
+    say(session, Tversion(8192, "9P2000"), Tattach(0, NOFID, "glenda", ""))
+    return session
+
+
+def test_the_msize_offered_by_default_carries_a_mebibyte() -> None:
+    (reply,) = say(Session(MemoryTree().attach), Tversion(2**32 - 1, "9P2000"))
+    assert reply == Rversion(DEFAULT_MSIZE, "9P2000")
+    assert DEFAULT_MSIZE - 24 == 1024 * 1024
+
+
+def test_content_is_not_touched() -> None:
+    tree = MemoryTree()
+    session = attached(tree)
+    say(session, Twalk(0, 1, ("image",)), Topen(1, 0))
+    session.receive(encode(1, Tread(1, 100, 50), NINEP2000))
+    reply = session.next_reply()
+    assert reply is not None
+    assert reply.content is not None
+    assert reply.content.length == 50
+    assert reply.header == bytes.fromhex("3d000000 75 0100 32000000")
+
+
+def test_what_is_not_taken_has_not_been_done() -> None:
+    """The memory that a client can make us take is one reply's."""
+    tree = MemoryTree()
+    session = attached(tree)
+    for tag, name in enumerate(["hello", "image"]):
+        session.receive(encode(tag, Twalk(0, 1 + tag, (name,)), NINEP2000))
+    assert session.fid_count == 1
+    session.next_reply()
+    assert session.fid_count == 2
+
+
+def test_more_fids_than_allowed_are_refused() -> None:
+    session = attached(MemoryTree(), max_fids=3)
+    replies = say(session, Twalk(0, 1, ()), Twalk(0, 2, ()), Twalk(0, 3, ()), Tattach(4, NOFID, "", ""))
+    assert replies == [Rwalk(()), Rwalk(()), Rerror("Too many open files"), Rerror("Too many open files")]
+    assert say(session, Twalk(0, 2, ())) == [Rerror("fid already in use")]
+    assert say(session, Tclunk(2), Twalk(0, 3, ()))[1] == Rwalk(())
+
+
+def test_a_name_that_9p_cannot_carry_spoils_one_reply() -> None:
+    tree = MemoryTree()
+    tree.root = MemoryFile(tree, 1, "\udcff", children=())
+    session = attached(tree)
+    assert say(session, Tstat(0), Tclunk(0)) == [Rerror("not UTF-8: '\\udcff'"), Rclunk()]
+
+
+def test_a_reply_longer_than_msize_is_an_error() -> None:
+    tree = MemoryTree()
+    tree.root = MemoryFile(tree, 1, "long" * 2048, children=())
+    assert say(attached(tree), Tstat(0)) == [Rerror("Message too long")]
+
+
+@pytest.mark.parametrize(
+    ("text", "ename"),
+    [("a\0b", "a\\0b"), ("\udcff", "\\udcff"), ("é" * 2000, "é" * 512), ("x" + "é" * 2000, "x" + "é" * 511)],
+)
+def test_any_text_becomes_an_ename(text: str, ename: str) -> None:
+    class Complaining(MemoryFile):
+        def walk(self, name: str) -> MemoryFile:
+            raise OSError(5, text)
+
+    tree = MemoryTree()
+    tree.root = Complaining(tree, 1, "/", children=())
+    assert say(attached(tree), Twalk(0, 1, ("hello",))) == [Rerror(ename)]
+
+
+def test_a_bug_of_the_tree_is_not_hidden_from_us() -> None:
+    class Buggy(MemoryHandle):
+        def read(self, offset: int, count: int) -> bytes:
+            raise ZeroDivisionError
+
+    class Verbose(MemoryHandle):
+        def read(self, offset: int, count: int) -> bytes:
+            return bytes(count + 1)
+
+    tree = MemoryTree()
+    for handle, error in ((Buggy, ZeroDivisionError), (Verbose, AssertionError)):
+
+        class File(MemoryFile):
+            kind: type[MemoryHandle] = handle
+
+            def open(self, mode: int) -> MemoryHandle:
+                return self.kind(self)
+
+        tree.root = File(tree, 1, "/")
+        session = attached(tree)
+        with pytest.raises(error):
+            say(session, Topen(0, 0), Tread(0, 0, 10))
+
+
+def test_close_clunks_every_fid_even_when_one_has_a_bug() -> None:
+    class Buggy(MemoryHandle):
+        def clunk(self) -> None:
+            super().clunk()
+            raise ZeroDivisionError
+
+    class Trap(MemoryFile):
+        def open(self, mode: int) -> MemoryHandle:
+            return self._opened(Buggy(self))
+
+    tree = MemoryTree()
+    tree.root = MemoryFile(tree, 1, "/", children=(Trap(tree, 2, "trap"), Log(tree, 3, "log")))
+    session = attached(tree)
+    for fid, name in enumerate(["log", "trap", "log", "trap"], start=1):
+        say(session, Twalk(0, fid, (name,)), Topen(fid, 0))
+    with pytest.raises(ZeroDivisionError):
+        session.close()
+    assert [handle.clunks for handle in tree.handles] == [1, 1, 1, 1]
+    assert session.fid_count == 0
+
+
+def test_what_is_written_reaches_the_file() -> None:
+    tree = MemoryTree()
+    session = attached(tree)
+    say(session, Twalk(0, 1, ("log",)), Topen(1, 1), Twrite(1, 0, b"one"), Twrite(1, 3, b"two"))
+    assert tree.log == [b"one", b"two"]
+
+
+# At random. Few fids, tags and names, so that requests meet.
+
+fids = st.sampled_from([0, 1, 2, 3, NOFID])
+names = st.sampled_from(["hello", "image", "news", "log", "secret", "broken", "many", "deep", "er", "leaf", "..", ""])
+plausible = st.one_of(
+    st.builds(Tattach, fids, st.just(NOFID), st.just("glenda"), st.sampled_from(["", "attic"])),
+    st.builds(Twalk, fids, fids, st.lists(names, max_size=3).map(tuple)),
+    st.builds(Topen, fids, st.sampled_from([0, 0, 1, 2, 3, 0x10, 0x40])),
+    st.builds(Tread, fids, st.sampled_from([0, 0, 5, 67]), st.sampled_from([0, 10, 70, 8192, 2**32 - 1])),
+    st.builds(Twrite, fids, st.just(0), st.binary(max_size=5)),
+    st.builds(Tclunk, fids),
+    st.builds(Tremove, fids),
+    st.builds(Tstat, fids),
+    st.builds(Tflush, st.integers(0, 8)),
+    requests,
+)
+events = st.lists(
+    st.one_of(
+        st.tuples(st.integers(0, 8), plausible),
+        st.sampled_from(["tell", "drain", "take one"]),
+    ),
+    max_size=40,
+)
+
+
+@given(events)
+def test_every_request_gets_one_reply_unless_it_is_flushed_or_waits(script: list[tuple[int, TMessage] | str]) -> None:
+    tree = MemoryTree()
+    session = attached(tree, max_fids=3, max_tags=6)
+    owed: dict[int, TMessage] = {}
+
+    def hear(at_most: int) -> None:
+        for _ in range(at_most):
+            reply = session.next_reply()
+            if reply is None:
+                return
+            frame = frame_of(reply)
+            assert len(frame) <= session.msize
+            assert decode(frame, NINEP2000)[0] == reply.tag
+            del owed[reply.tag]
+
+    try:
+        for number, event in enumerate(script):
+            if event == "tell":
+                tree.tell(b"news %d" % number)
+                session.retry()
+            elif isinstance(event, str):
+                hear(1 if event == "take one" else 100)
+            else:
+                tag, message = event
+                session.receive(encode(tag, message, NINEP2000))
+                if isinstance(message, Tversion):
+                    owed.clear()
+                if isinstance(message, Tflush) and not isinstance(owed.get(message.oldtag), Tflush | Tversion):
+                    owed.pop(message.oldtag, None)
+                owed[tag] = message
+    except ProtocolViolation as violation:
+        # Only a tag sent twice, or a random Tversion with what we do not speak, may end it.
+        assert "already in use" in str(violation) or "Tversion must be" in str(violation)
+    hear(100)
+    assert len(owed) == session.waiting
+    tree.tell(b"the end")
+    session.retry()
+    hear(100)
+    assert not owed
+    session.close()
+    assert [handle.clunks for handle in tree.handles] == [1] * len(tree.handles)
+
+
+@given(st.lists(st.one_of(st.binary(max_size=60), plausible.map(lambda message: encode(1, message, NINEP2000)))))
+def test_no_bytes_do_worse_than_end_the_connection(chunks: list[bytes]) -> None:
+    tree = MemoryTree()
+    for session in (Session(tree.attach), attached(tree)):
+        try:
+            for chunk in chunks:
+                session.receive(chunk)
+                for reply in drain(session):
+                    frame_of(reply)
+        except ProtocolViolation:
+            pass
+        session.close()
+    assert [handle.clunks for handle in tree.handles] == [1] * len(tree.handles)
+
+
+@given(st.binary(min_size=1, max_size=30), st.integers(100, 127))
+def test_no_bytes_behind_a_header_do_worse_either(body: bytes, number: int) -> None:
+    session = attached(MemoryTree())
+    session.receive((7 + len(body)).to_bytes(4, "little") + bytes([number]) + b"\1\0" + body)
+    for reply in drain(session):
+        frame_of(reply)
+
+
+def test_a_read_is_asked_for_no_more_than_fits_a_reply() -> None:
+    session = attached(MemoryTree())
+    say(session, Twalk(0, 1, ("image",)), Topen(1, 0))
+    (reply,) = say(session, Tread(1, 0, 2**32 - 1))
+    assert isinstance(reply, Rread)
+    assert len(reply.data) == 8192 - 11

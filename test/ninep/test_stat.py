@@ -1,0 +1,130 @@
+"""Directory entries, and reading directories in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from test.support.strategies import stats
+from xget_lib.errors import Failed, NinepError, ProtocolViolation
+from xget_lib.ninep.messages import NINEP2000
+from xget_lib.ninep.stat import DMDIR, DONT_TOUCH, DirectoryReader, Stat, unpack_directory
+from xget_lib.ninep.wire import QTDIR, Qid
+
+ROOT = Stat(
+    qid=Qid(QTDIR, 0, 1),
+    mode=DMDIR | 0o755,
+    atime=0x6B02A29F,
+    mtime=0x6B02A29F,
+    length=0,
+    name="",
+    uid="root",
+    gid="root",
+    muid="root",
+)
+# What a C xget master answered for its root, without stat[n]'s own count.
+RECORDED = bytes.fromhex(
+    "3b0000000000000080000000000100000000000000ed0100809fa2026b9fa2026b00000000000000000000"
+    "0400726f6f740400726f6f740400726f6f74"
+)
+
+
+def test_an_entry_is_that_of_the_c_program() -> None:
+    assert Stat.unpack(RECORDED, NINEP2000) == ROOT
+    assert ROOT.pack(NINEP2000) == RECORDED
+
+
+@given(stats)
+def test_every_entry_comes_back_as_it_was(stat: Stat) -> None:
+    assert Stat.unpack(stat.pack(NINEP2000), NINEP2000) == stat
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_an_entry_or_a_violation(data: bytes) -> None:
+    for candidate in (data, len(data).to_bytes(2, "little") + data):
+        try:
+            stat = Stat.unpack(candidate, NINEP2000)
+        except ProtocolViolation:
+            continue
+        assert stat.pack(NINEP2000) == candidate
+
+
+def test_a_time_before_1970_or_after_2106_becomes_the_nearest() -> None:
+    stat = Stat.unpack(replace(ROOT, atime=-1, mtime=2**32).pack(NINEP2000), NINEP2000)
+    assert (stat.atime, stat.mtime) == (0, 2**32 - 1)
+
+
+def test_an_entry_too_long_for_its_count_is_refused() -> None:
+    with pytest.raises(NinepError):
+        replace(ROOT, name="a" * 65535).pack(NINEP2000)
+
+
+def test_dont_touch_is_all_ones_and_no_text() -> None:
+    assert DONT_TOUCH.pack(NINEP2000) == b"\x2f\x00" + b"\xff" * 39 + bytes(8)
+
+
+def named(names: list[str]) -> list[Stat]:
+    return [replace(ROOT, name=name) for name in names]
+
+
+@given(st.lists(stats, max_size=20), st.lists(st.integers(300, 2000), min_size=1))
+def test_a_directory_is_its_entries_however_it_is_read(entries: list[Stat], counts: list[int]) -> None:
+    directory = DirectoryReader(lambda: entries, NINEP2000)
+    found: list[Stat] = []
+    offset = 0
+    longest = max((len(entry.pack(NINEP2000)) for entry in entries), default=0)
+    for turn in range(len(entries) + 1):
+        count = max(counts[turn % len(counts)], longest)
+        data = directory.read(offset, count)
+        assert len(data) <= count
+        if not data:
+            break
+        found += unpack_directory(data, NINEP2000)  # whole entries, or this raises
+        offset += len(data)
+    assert found == entries
+    assert directory.read(offset, 300) == b""
+
+
+def test_as_many_entries_as_fit_are_read() -> None:
+    entries = named(["a", "b", "c"])
+    size = len(entries[0].pack(NINEP2000))
+    directory = DirectoryReader(lambda: entries, NINEP2000)
+    assert len(directory.read(0, 2 * size)) == 2 * size
+    assert len(directory.read(2 * size, 2 * size - 1)) == size
+
+
+def test_entries_are_asked_for_as_they_are_read() -> None:
+    asked = []
+
+    def children() -> Iterator[Stat]:
+        for entry in named([str(number) for number in range(1000)]):
+            asked.append(entry)
+            yield entry
+
+    DirectoryReader(children, NINEP2000).read(0, 300)
+    assert len(asked) < 10
+
+
+def test_an_error_half_way_is_not_the_end_of_the_directory() -> None:
+    def children() -> Iterator[Stat]:
+        yield from named(["a", "b"])
+        raise Failed("disk", "gone")
+
+    size = len(named(["a"])[0].pack(NINEP2000))
+    directory = DirectoryReader(children, NINEP2000)
+    assert directory.read(0, size)
+    with pytest.raises(Failed):
+        directory.read(size, 3 * size)
+    with pytest.raises(NinepError, match="bad offset"):
+        directory.read(size, 3 * size)
+    assert directory.read(0, size)
+
+
+@pytest.mark.parametrize("cut", [1, 10, len(RECORDED) - 1])
+def test_half_an_entry_in_a_directory_is_a_violation(cut: int) -> None:
+    with pytest.raises(ProtocolViolation):
+        unpack_directory(RECORDED + RECORDED[:cut], NINEP2000)

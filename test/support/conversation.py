@@ -1,0 +1,177 @@
+"""9P conversations in text, and replaying them against a session. test/traces holds them.
+
+    # What a paragraph of arrows shows: the requests that arrive together, then all replies to them, in order.
+    -> Tversion msize=8192 version=9P2000.L
+    <- Rversion msize=8192 version=9P2000
+
+    -> Twalk tag=1 fid=0 newfid=1 wname=[deep er]
+    <- Rwalk tag=1 wqid=[9.7.d 10.7.d]
+
+A tag that is not written is 0, and in Tversion and Rversion NOTAG. A qid is path.version, with `.d` for a directory.
+Bytes are 'text', a file's bytes as image[0:100], or directory entries as stats(hello image) or stats(nothing).
+
+    -> hex 0700000000        bytes that are no message
+    <- closed 'why'          the session has had enough
+    ! tell 'text'            the file `news` has news, and waiting reads are asked again
+    ! count fids=2 waiting=1 what the session holds now
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from test.support.memory_tree import MemoryTree
+from xget_lib.errors import ProtocolViolation
+from xget_lib.ninep import messages, wire
+from xget_lib.ninep.messages import NINEP2000, Message, Rread, Rversion, Tversion, decode, encode, rread_header
+from xget_lib.ninep.session import Reply, Session
+from xget_lib.ninep.stat import DONT_TOUCH
+from xget_lib.ninep.wire import NOTAG, QTDIR, Qid
+
+_FIELD = re.compile(r"(\w+)=('[^']*'|\[[^]]*\]|\w+\([^)]*\)|\S+)")
+
+
+def number(text: str, _tree: MemoryTree) -> int:
+    """A decimal, a hexadecimal, or names from the manual such as NOFID or OREAD|OTRUNC."""
+    total = 0
+    for word in text.split("|"):
+        total |= int(word, 0) if word[0].isdigit() else getattr(wire, word, None) or getattr(messages, word)
+    return total
+
+
+def string(text: str, _tree: MemoryTree) -> str:
+    return str(ast.literal_eval(text)) if text.startswith("'") else text
+
+
+def qid(text: str, _tree: MemoryTree) -> Qid:
+    path, version, *directory = text.split(".")
+    return Qid(QTDIR if directory else 0, int(version), int(path))
+
+
+def octets(text: str, tree: MemoryTree) -> bytes:
+    if text == "DONT_TOUCH":
+        return DONT_TOUCH.pack(NINEP2000)
+    if text.startswith("'"):
+        return string(text, tree).encode("latin-1")
+    if entries := re.fullmatch(r"stats\((.*)\)", text):
+        paths = [] if entries[1] == "nothing" else entries[1].split()
+        return b"".join(tree.find(path).stat().pack(NINEP2000) for path in paths)
+    if part := re.fullmatch(r"(\S+)\[(\d*):(\d*)\]", text):
+        return tree.find(part[1]).text[int(part[2] or 0) : int(part[3]) if part[3] else None]
+    raise ValueError(text)
+
+
+def strings(text: str, tree: MemoryTree) -> tuple[str, ...]:
+    return tuple(string(each, tree) for each in text[1:-1].split())
+
+
+def qids(text: str, tree: MemoryTree) -> tuple[Qid, ...]:
+    return tuple(qid(each, tree) for each in text[1:-1].split())
+
+
+_READERS: dict[object, Callable[[str, MemoryTree], Any]] = {
+    "int": number,
+    "str": string,
+    "Qid": qid,
+    "bytes": octets,
+    "tuple[str, ...]": strings,
+    "tuple[Qid, ...]": qids,
+}
+
+
+def parse(line: str, tree: MemoryTree) -> tuple[int, Message]:
+    """The tag and the message that a line writes out; every field must be there."""
+    name, _, rest = line.partition(" ")
+    values = dict(_FIELD.findall(rest))
+    assert not _FIELD.sub("", rest).strip(), f"not understood: {line}"
+    message: type[Message] = getattr(messages, name)
+    tag = values.pop("tag", None)
+    parsed = message(
+        **{each.name: _READERS[each.type](values.pop(each.name), tree) for each in fields(message)}  # type: ignore[arg-type]
+    )
+    assert not values, f"{name} has no {values}"
+    if tag is None:
+        return NOTAG if message in (Tversion, Rversion) else 0, parsed
+    return number(tag, tree), parsed
+
+
+@dataclass
+class Step:
+    """Some lines of a trace that belong together."""
+
+    line: int
+    said: list[str]
+    answered: list[str]
+
+
+def steps(text: str) -> Iterator[Step]:
+    step = Step(0, [], [])
+    for at, line in enumerate([*text.splitlines(), ""], start=1):
+        mark, _, rest = line.strip().partition(" ")
+        if step.said and (mark not in ("->", "<-", "!") or (mark != "<-" and step.answered)):
+            yield step
+            step = Step(0, [], [])
+        if mark in ("->", "!"):
+            step.line = step.line or at
+            step.said.append(rest if mark == "->" else f"! {rest}")
+        elif mark == "<-":
+            step.answered.append(rest)
+        else:
+            assert not mark or mark.startswith("#"), f"line {at}: {line}"
+
+
+def drain(session: Session) -> Iterator[Reply]:
+    while (reply := session.next_reply()) is not None:
+        yield reply
+
+
+def frame_of(reply: Reply) -> bytes:
+    """The reply as it would go over the network; a MemoryTree's Content has its bytes as the source."""
+    if reply.content is None:
+        return reply.header
+    data = reply.content.source
+    assert isinstance(data, bytes) and len(data) == reply.content.length
+    assert reply.header == rread_header(reply.tag, len(data))
+    return encode(reply.tag, Rread(data), NINEP2000)
+
+
+def replay(path: Path, *, at_once: int) -> None:
+    """Holds the conversation in `path`, the requests of a step arriving `at_once` bytes at a time."""
+    tree = MemoryTree()
+    session = Session(tree.attach, max_msize=65536, max_fids=50, max_tags=20)
+    for step in steps(path.read_text()):
+        end: list[str] = []
+        try:
+            for chunk in _cut(b"".join(_carry_out(said, tree, session) for said in step.said), at_once):
+                session.receive(chunk)
+        except ProtocolViolation as violation:
+            end = [f"closed {str(violation)!r}"]
+        heard = [*(decode(frame_of(reply), NINEP2000) for reply in drain(session)), *end]
+        expected = [line if line.startswith("closed ") else parse(line, tree) for line in step.answered]
+        assert heard == expected, f"{path.name}:{step.line}: heard {heard} instead of {expected}"
+    session.close()
+    assert [handle.clunks for handle in tree.handles] == [1] * len(tree.handles), path.name
+
+
+def _carry_out(line: str, tree: MemoryTree, session: Session) -> bytes:
+    """The bytes that a line says to send, if it does not say to do something else."""
+    if line.startswith("hex "):
+        return bytes.fromhex(line.removeprefix("hex "))
+    if line.startswith("! tell "):
+        tree.tell(octets(line.removeprefix("! tell "), tree))
+        session.retry()
+        return b""
+    if line.startswith("! count "):
+        assert line == f"! count fids={session.fid_count} waiting={session.waiting}"
+        return b""
+    return encode(*parse(line, tree), NINEP2000)
+
+
+def _cut(data: bytes, at_once: int) -> Iterator[bytes]:
+    for at in range(0, len(data), at_once):
+        yield data[at : at + at_once]
