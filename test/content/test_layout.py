@@ -164,6 +164,21 @@ def test_one_new_file_moves_one_chunk_or_two_and_not_all_behind_it() -> None:
     assert max(moved) < 12
 
 
+def test_chunks_of_small_files_are_filled_to_the_last_byte_and_not_beyond() -> None:
+    """The checksums of these names end no chunk early."""
+    quarter = 16 * KIB
+    files = [(b"%d" % n, quarter) for n in (1, 4, 5, 7)]
+    assert Layout(files).chunk_count == 1
+    assert Layout([(b"1", quarter + 1), *files[1:]]).chunk_count == 2
+
+
+def test_chunks_of_small_files_end_early_only_once_they_are_a_quarter_full() -> None:
+    layout = Layout([(b"%d" % n, 100) for n in range(100_000)])
+    lengths = [layout.chunk_range(chunk)[1] for chunk in range(layout.chunk_count)]
+    assert min(lengths[:-1]) >= layout.chunk_size // 4
+    assert sum(lengths) / len(lengths) < layout.chunk_size / 2  # and they do end early
+
+
 def test_how_a_file_is_cut_does_not_depend_on_the_others() -> None:
     alone = Layout([(b"f", 40 * MIB)])
     beside = Layout([(b"e", 5 * GIB), (b"f", 40 * MIB)])

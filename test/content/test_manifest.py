@@ -254,6 +254,7 @@ OTHER_BYTES = {
     "a longer number": packed(HEAD, b"\xcc\x01\x80\x80\x91", ENTRY_OF_SINGLE_FILE),
     "a longer header": packed(HEAD, b"\x01\x80\x80\xdc\x00\x01", ENTRY_OF_SINGLE_FILE),
     "a name that stands twice": packed(HEAD, b"\x01\x82\x00\xa1a\x00\xa1a\x80\x91", ENTRY_OF_SINGLE_FILE),
+    "users by numbers and names": packed(HEAD, b"\x01\x82\x00\xa1a\xa1b\xa1c\x80\x91", ENTRY_OF_SINGLE_FILE),
     "true for a mode": packed(HEAD, b"\x01\x80\x80\x91", msgpack.packb((b"f", "f", True, 0, 0, 0, 0, b"", b"", {}))),
     "text for a path": packed(HEAD, b"\x01\x80\x80\x91", msgpack.packb(("f", "f", 0, 0, 0, 0, 0, b"", b"", {}))),
     "a field more": packed(HEAD, b"\x01\x80\x80\x91", msgpack.packb((b"f", "f", 0, 0, 0, 0, 0, b"", b"", {}, 0))),
@@ -296,12 +297,18 @@ def test_a_stranger_cannot_make_it_use_much_more_memory_than_was_sent() -> None:
     """Each of these would be tens of bytes in memory for one or two sent, if it were built before it is checked."""
     import tracemalloc
 
-    for filler in (b"\x91\xc0", b"\x9a" + b"\xc0" * 10, b"\x81\xa0\xc0", b"\x9f" + b"\x90" * 15):
-        data = packed(HEAD, b"\x01\x80\x80\xdd\x7f\xff\xff\xff\xdc\x7f\xff", filler * 200_000)
+    wide, narrow = b"\xdd\x00\x0f\xff\xff", b"\x9a"
+    fillers = [wide + b"\xc0" * 2_000_000]
+    fillers += [
+        narrow + nested * (2_000_000 // len(nested))
+        for nested in (b"\x91\xc0", b"\x9a" + b"\xc0" * 10, b"\x81\xa0\xc0", b"\x90")
+    ]
+    for filler in fillers:
+        data = packed(HEAD, b"\x01\x80\x80\xdd\x7f\xff\xff\xff", filler)
         tracemalloc.start()
         try:
             decode_or_refuse(data)
-            assert tracemalloc.get_traced_memory()[1] < 3 * len(data)
+            assert tracemalloc.get_traced_memory()[1] < 3 * len(data) + (1 << 20)
         finally:
             tracemalloc.stop()
 

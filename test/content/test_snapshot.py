@@ -252,6 +252,7 @@ def test_other_file_systems_are_entered_only_without_one_file_system() -> None:
     assert name in kinds(across)
     assert name not in kinds(within)
     assert kinds(within)[b"shm"] == "d"
+    assert name not in dict(within.skipped)  # it was not even looked at
 
 
 def test_paths_longer_than_the_kernel_takes(tmp_path: Path) -> None:
