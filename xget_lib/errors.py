@@ -39,8 +39,8 @@ def printable(name: bytes | str) -> str:
 class XGetError(Exception):
     """Base of all failures that have a name. Fails the run with status 1 unless a subclass says otherwise."""
 
-    exit_status = Exit.FAILED
-    errno = errno.EIO
+    exit_status: Exit = Exit.FAILED
+    errno: int = errno.EIO
 
 
 class Failed(XGetError):
@@ -58,6 +58,14 @@ class UsageError(XGetError):
 
     exit_status = Exit.USAGE
     errno = errno.EINVAL
+
+
+class Interrupted(XGetError):
+    """A signal ended the run. Its exit status is that of the signal, as shells give it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("interrupted (what was verified is kept for the next run)")
+        self.exit_status = Exit(128 + number)
 
 
 class PathRefused(XGetError):

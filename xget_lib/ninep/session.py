@@ -192,9 +192,9 @@ class Session:
             if isinstance(answer, Message):
                 return Reply(tag, self._encode(tag, answer), None)
         except XGetError as error:
-            return self._error(tag, str(error))
+            return self.refusal(tag, str(error))
         except OSError as error:
-            return self._error(tag, error.strerror or str(error))
+            return self.refusal(tag, error.strerror or str(error))
         assert answer is WAITING and isinstance(message, Tread)
         self._waiting[tag] = message
         return None
@@ -217,7 +217,7 @@ class Session:
             raise NinepError(errno.EMSGSIZE)
         return frame
 
-    def _error(self, tag: int, text: str) -> Reply:
+    def refusal(self, tag: int, text: str) -> Reply:
         """An Rerror, whatever characters and however many `text` has."""
         ename = text.replace("\0", "\\0").encode(errors="backslashreplace")[:ENAME_MAX].decode(errors="ignore")
         return Reply(tag, self._encode(tag, Rerror(ename)), None)

@@ -1,0 +1,142 @@
+"""xget: copy a directory from one node of a cluster onto thousands, at the speed of one link.
+
+Usage:
+  xget.py status [options] [-n HOST]
+  xget.py [options] <path>
+  xget.py [options] -n HOST <source>... <dest>
+
+The first form says what a master (or the server on this node) is doing, the second serves a file or directory (the
+master), the third downloads from a master and its other clients, and then serves on to others.
+
+<source> is a path below what the master serves, `.` is all of it. <dest> is a directory; it is made if it is missing.
+
+Options:
+  -n HOST, --host=HOST        the master to download from (or to ask for its status)
+  -p PORT, --port=PORT        the master's port [default: 20004]
+  --bind=ADDR                 the address to listen on; otherwise all
+  -w N, --workers=N           worker processes of a master; otherwise one a processor, at least 2
+  -m N, --max-direct=N        chunks that the master has on their way at once [default: 10]
+  -r N, --retries=N           how often to ask again for content that arrives wrong [default: 3]
+  --timeout=SECONDS           how long to try to reach the master [default: 60]
+  --linger=SECONDS            how long to serve others after their last read: seconds, or `forever`; 0 serves only
+                              during the download [default: 300]
+  -s, --no-permissions        do not preserve permissions
+  -o, --no-owners             no look-up of user names, and no ownership
+  -x, --one-file-system       serve one file system only, and no mount below <path>
+  --daemon                    master: go to the background when ready
+  --pidfile=FILE              write the server's process number to FILE
+  --log=FILE                  log to FILE; otherwise the master's stderr, or syslog in the background
+  --config=FILE               read options from FILE (TOML, long option names)
+  -q, --quiet                 print errors only
+  -v, --verbose               print more
+  -D LEVEL, --debug=LEVEL     debug messages in the log, 0 to 9 [default: 0]
+  --json                      print one JSON object a line on stdout
+  -h, --help                  print this text
+  --version                   print the version
+
+Exit status: 0 all is in place and verified, 1 failed, 2 usage, 3 master not reached, 4 source not served, 5 content
+not verified, 6 destination refused, 7 not admitted, 130 or 143 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import docopt
+
+from xget_lib import __version__, config
+from xget_lib.errors import Exit, UsageError, XGetError
+
+_DEFAULT = re.compile(r"\s*\[default: (\S+)\]")
+
+
+def _parse(arguments: list[str], host: str | None = None) -> dict[str, Any]:
+    """What stands on the command line; `None` for an option that does not. Raises UsageError."""
+    # docopt takes words from left to right and gives none back, so it can't know where sources end.
+    usage = _DEFAULT.sub("", __doc__ or "").replace("<source>... <dest>", "<source> <dest>...")
+    try:
+        return dict(docopt.docopt(usage, ["-n", host, *arguments] if host else arguments, default_help=False))
+    except docopt.DocoptExit as error:
+        why = str(error).partition("\n")[0]
+        known = not why or why.startswith(("Usage", "Warning"))
+        raise UsageError(
+            "the arguments fit none of the forms (see --help)" if known else f"{why} (see --help)"
+        ) from None
+
+
+def _configure(arguments: list[str]) -> tuple[dict[str, Any], config.Config]:
+    """The parsed command line and the configuration that it and the file make. Raises UsageError."""
+    named = re.findall(r"--config(?:=|\0)([^\0]+)", "\0".join(arguments))
+    file = config.read_file(named[-1]) if named else {}
+    host = file.get("host")
+    try:
+        parsed = _parse(arguments)
+    except UsageError:
+        # A master named in the file makes this a download, as `-n` would.
+        if not isinstance(host, str) or {"-n", "--host"} & set(arguments):
+            raise
+        parsed = _parse(arguments, host)
+    options = {key.removeprefix("--"): value for key, value in parsed.items() if key.startswith("--")}
+    del options["config"], options["help"], options["version"]
+    defaults: dict[str, Any] = dict(_defaults())
+    defaults["workers"] = max(2, os.cpu_count() or 1)
+    # docopt says False for a flag that is not there, and for the file that must be "not said".
+    given = {key: None if value is False else value for key, value in options.items()}
+    return parsed, config.build({**dict.fromkeys(_flags(options), False), **defaults}, file, given)
+
+
+def _flags(options: dict[str, Any]) -> list[str]:
+    return [key for key, value in options.items() if isinstance(value, bool)]
+
+
+def _defaults() -> list[tuple[str, str]]:
+    """The defaults that the usage text states, by long option name."""
+    text = re.sub(r"\n {20,}", " ", __doc__ or "")
+    found: list[tuple[str, str]] = re.findall(r"--([a-z-]+)=[^\n]*\[default: (\S+)\]", text)
+    return found
+
+
+def _run(arguments: list[str]) -> int:
+    if "-h" in arguments or "--help" in arguments:
+        print((__doc__ or "").strip())
+        return Exit.OK
+    if "--version" in arguments:
+        print(f"xget {__version__}")
+        return Exit.OK
+    parsed, options = _configure(arguments)
+    # A role is imported when it is played: gevent alone costs more than all of this module.
+    if parsed["status"]:
+        from xget_lib.roles import status
+
+        return status.run(options)
+    if not parsed["<dest>"]:
+        from xget_lib.roles import master
+
+        return master.run(options, os.fsencode(parsed["<path>"]))
+    from xget_lib.roles import client
+
+    *sources, dest = (os.fsencode(name) for name in (parsed["<source>"], *parsed["<dest>"]))
+    return client.run(options, sources, dest)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status. Failures are one line on stderr, never a traceback."""
+    try:
+        return int(_run(list(sys.argv[1:] if arguments is None else arguments)))
+    except XGetError as error:
+        print(f"xget: {error}", file=sys.stderr)
+        return int(error.exit_status)
+    except KeyboardInterrupt:
+        return int(Exit.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output is gone; the interpreter must not complain of that again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.FAILED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""One frozen `Config` from the command line, the configuration file and the defaults, in that order of weight.
+
+The usage text in `cli.py` is the single source of the options: this module is given the values that stand there as
+strings (`given`), the defaults that the text states (`defaults`), and reads the file, a TOML table whose keys are the
+long option names without their dashes:
+
+    port = 20004
+    linger = "forever"
+    one-file-system = true
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xget_lib.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every option, checked. Durations are seconds."""
+
+    host: str | None
+    port: int
+    bind: str | None
+    workers: int
+    max_direct: int
+    retries: int
+    timeout: float
+    linger: float
+    """How long a child serves after its last reader; `math.inf` for ever, 0 to serve nobody after the download."""
+    no_permissions: bool
+    no_owners: bool
+    one_file_system: bool
+    log: str | None
+    debug: int
+    daemon: bool
+    pidfile: str | None
+    quiet: bool
+    verbose: bool
+    json: bool
+
+
+def _integer(least: int, most: int) -> Callable[[Any], int]:
+    def convert(value: Any) -> int:
+        if isinstance(value, bool) or not str(value).isascii() or not str(value).isdecimal():
+            raise ValueError("not a whole number")
+        if not least <= int(value) <= most:
+            raise ValueError(f"not between {least} and {most}")
+        return int(value)
+
+    return convert
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool):
+        raise ValueError("not a number of seconds")
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        raise ValueError("not a number of seconds") from None
+    if not 0 <= seconds < math.inf:
+        raise ValueError("not a number of seconds, 0 or more")
+    return seconds
+
+
+def _linger(value: Any) -> float:
+    return math.inf if value == "forever" else _seconds(value)
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError("not a text")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("neither true nor false")
+    return value
+
+
+_CONVERT: dict[str, Callable[[Any], Any]] = {
+    "host": _text,
+    "port": _integer(1, 65535),
+    "bind": _text,
+    "workers": _integer(1, 256),
+    "max-direct": _integer(1, 1_000_000),
+    "retries": _integer(0, 1_000_000),
+    "timeout": _seconds,
+    "linger": _linger,
+    "no-permissions": _flag,
+    "no-owners": _flag,
+    "one-file-system": _flag,
+    "log": _text,
+    "debug": _integer(0, 9),
+    "daemon": _flag,
+    "pidfile": _text,
+    "quiet": _flag,
+    "verbose": _flag,
+    "json": _flag,
+}
+
+
+def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[str, Any]) -> Config:
+    """The configuration from option values by long name; a later mapping wins, `None` means "not said".
+
+    Raises UsageError, naming the option and the value, for a value that an option does not take.
+    """
+    said = {key: value for mapping in (defaults, file, given) for key, value in mapping.items() if value is not None}
+    fields: dict[str, Any] = {}
+    for name, convert in _CONVERT.items():
+        value = said.get(name)
+        try:
+            fields[name.replace("-", "_")] = convert(value)
+        except ValueError as error:
+            raise UsageError(f"--{name} {value}: {error}") from None
+    return Config(**fields)
+
+
+def read_file(path: str) -> dict[str, Any]:
+    """The option values in a configuration file. Raises UsageError where it cannot be read or names no option."""
+    try:
+        with open(path, "rb") as file:
+            values = tomllib.load(file)
+    except OSError as error:
+        raise UsageError(f"--config {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {path}: {error}") from None
+    for key in values:
+        if key not in _CONVERT:
+            raise UsageError(f"--config {path}: no option is called {key!r}")
+    return values

@@ -1,0 +1,1 @@
+"""gevent meets sockets: listening, serving one connection, being a client on one."""

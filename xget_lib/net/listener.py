@@ -1,0 +1,76 @@
+"""Listening sockets and what every connection is set up with. Nothing here imports gevent: the master listens before
+it forks, so that a port in use is said at once and a daemon is ready when it says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+from xget_lib.errors import AddressRefused
+
+_BACKLOG = 4096
+_SILENCE = 60
+"""Seconds after which a peer that does not acknowledge, or answer a probe, counts as dead: nodes lose power."""
+
+
+def listen(bind: str | None, port: int) -> socket.socket:
+    """A non-blocking listening socket on an address (or all, both families) and a port (0: any free one).
+
+    Raises AddressRefused.
+    """
+    try:
+        if bind is None and socket.has_dualstack_ipv6():
+            listening = _bound(socket.AF_INET6, ("::", port), both=True)
+        else:
+            family, _, _, _, address = socket.getaddrinfo(
+                bind or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            listening = _bound(family, address)
+        listening.listen(_BACKLOG)
+    except (socket.gaierror, UnicodeError) as error:
+        raise AddressRefused(bind or "", port, f"no such address ({error})") from None
+    except OSError as error:
+        raise AddressRefused(bind or "", port, os.strerror(error.errno or 0).lower()) from None
+    listening.setblocking(False)
+    return listening
+
+
+def listen_near(bind: str | None, port: int) -> socket.socket:
+    """Like `listen`, but on any free port where the one asked for is taken: several children on one machine."""
+    try:
+        return listen(bind, port)
+    except AddressRefused:
+        return listen(bind, 0)
+
+
+def _bound(family: int, address: object, *, both: bool = False) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if both else 1)
+        listening.bind(address)  # type: ignore[arg-type]  # typeshed wants the concrete tuple of one family
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def prepare(connected: socket.socket) -> None:
+    """Set up a connection: non-blocking, small messages at once, a dead peer noticed."""
+    connected.setblocking(False)
+    # A peer that is gone already is found out at the first read.
+    with contextlib.suppress(OSError):
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENCE // 2)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _SILENCE // 6)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENCE * 1000)
+
+
+def plain_address(address: str) -> str:
+    """An address as people write it: an IPv4 one that came over an IPv6 socket without its `::ffff:`."""
+    return address.removeprefix("::ffff:") if "." in address else address

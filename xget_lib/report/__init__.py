@@ -1,0 +1,1 @@
+"""What people see: the log, the progress bar and the summary, the status."""

@@ -1,0 +1,130 @@
+"""What a client says while it runs and when it is done: one object for scripts, one line for people.
+
+The events are those of the contract with `--json`: start, progress, stall, error, done. Each is a dict with `event`
+and `time` (seconds since the epoch); `done` is always the last.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from xget_lib.errors import Exit
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+Event = Mapping[str, Any]
+
+
+class Reporter(Protocol):
+    """Takes a run's events."""
+
+    def report(self, event: Event) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def choose(*, as_json: bool, quiet: bool, verbose: bool) -> Reporter:
+    """The reporter for this run: JSON, a bar where stderr is a terminal, or lines."""
+    if as_json:
+        return JsonLines()
+    if not quiet and sys.stderr.isatty():
+        return Bar()
+    return Lines(quiet=quiet, verbose=verbose)
+
+
+class JsonLines:
+    """One JSON object a line on stdout; errors on stderr too, as always."""
+
+    def report(self, event: Event) -> None:
+        print(json.dumps({**event, "time": round(time.time(), 3)}), flush=True)
+        _errors(event)
+
+    def close(self) -> None:
+        pass
+
+
+class Lines:
+    """One summary line; with verbose also what is going on, with quiet errors only."""
+
+    def __init__(self, *, quiet: bool, verbose: bool) -> None:
+        self._quiet = quiet
+        self._verbose = verbose
+
+    def report(self, event: Event) -> None:
+        _errors(event)
+        if self._quiet:
+            return
+        if event["event"] == "done" and event["exit"] == Exit.OK:
+            print(summary(event), flush=True)
+        elif event["event"] == "stall" or (event["event"] == "start" and self._verbose):
+            print(f"xget: {event['message']}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class Bar:
+    """A progress bar on the terminal, then the summary line."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+
+    def report(self, event: Event) -> None:
+        kind = event["event"]
+        if kind == "start":
+            # Imported late: most runs have no terminal.
+            from tqdm import tqdm
+
+            self.close()
+            self._bar = tqdm(total=event["bytes"], unit="B", unit_scale=True, unit_divisor=1024, leave=False)
+        elif kind == "progress" and self._bar is not None:
+            self._bar.set_postfix_str(f"{event['peers']} peers", refresh=False)
+            self._bar.update(event["bytes"] - self._bar.n)
+        elif kind == "stall":
+            if self._bar is not None:
+                self._bar.set_postfix_str(str(event["message"]))
+            else:
+                print(f"xget: {event['message']}", file=sys.stderr)
+        else:
+            self.close()
+            _errors(event)
+            if kind == "done" and event["exit"] == Exit.OK:
+                print(summary(event), flush=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def summary(done: Event) -> str:
+    """The summary line of a run that succeeded."""
+    files = f"{done['files']} file{'' if done['files'] == 1 else 's'}"
+    what = f"xget: {files}, {size(done['bytes'])} in place and verified"
+    if not done["fetched"]:
+        return f"{what}; nothing had to be fetched ({done['seconds']:.1f} s)"
+    reused = f", {size(done['reused'])} were here already" if done["reused"] else ""
+    peers = f", {size(done['fetched'] - done['from_master'])} from {done['peers']} peers" if done["peers"] else ""
+    return (
+        f"{what}: {size(done['fetched'])} fetched in {done['seconds']:.1f} s"
+        f" ({size(done['from_master'])} from the master{peers}{reused})"
+    )
+
+
+def size(count: float) -> str:
+    """A number of bytes as people read it."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if count < 1024 or unit == "TiB":
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    raise AssertionError("unreachable")
+
+
+def _errors(event: Event) -> None:
+    if event["event"] == "error":
+        print(f"xget: {event['message']}", file=sys.stderr, flush=True)

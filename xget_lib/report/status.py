@@ -1,0 +1,46 @@
+"""The status of a server as people read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from xget_lib.report.events import size
+
+
+def table(status: Mapping[str, Any]) -> str:
+    """Lines for a terminal; of a server of another version, what both know."""
+    generation = status.get("generation")
+    lines = [
+        f"{status.get('role', 'server')} of {status.get('path')}, process {status.get('pid')},"
+        f" up {_duration(status.get('seconds', 0))}, sent {size(status.get('sent', 0))}",
+        f"generation {generation[:16]}: {status.get('files')} files, {size(status.get('bytes', 0))}"
+        if generation
+        else "no snapshot yet",
+    ]
+    if "held" in status:
+        lines.append(f"holds {_share(status['held'], status.get('chunks'))}")
+    for worker in status.get("workers", ()):
+        lines.append(f"worker {worker['pid']}: {worker['connections']} connections, sent {size(worker['sent'])}")
+    children = status.get("children")
+    if children is not None:
+        lines.append(f"{len(children)} node{'' if len(children) == 1 else 's'} serving")
+    for child in children or ():
+        same = child.get("generation") == generation
+        holds = _share(child["held"], status.get("chunks")) if same else "another generation"
+        lines.append(f"  {child['address']} port {child['port']}: {holds}, for {_duration(child['seconds'])}")
+    return "\n".join(lines)
+
+
+def _share(held: int, chunks: int | None) -> str:
+    if chunks is None:
+        return f"{held} chunks"
+    percent = 100 * held // chunks if chunks else 100
+    return f"{percent} % ({held} of {chunks} chunks)"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds) // 60
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"

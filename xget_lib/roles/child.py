@@ -1,0 +1,172 @@
+"""The server of a node: the same namespaces as the master's, for what this node holds, from its first piece on.
+
+It runs in the client's own process while that downloads, and goes on when the client is done. It gives out nothing
+by itself (its `offer` never answers): a node is asked for what its `have` says.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gevent
+from gevent import socket as gsocket
+from gevent.event import Event
+
+from xget_lib import __version__
+from xget_lib.errors import printable
+from xget_lib.net.connection import Connection
+from xget_lib.net.listener import plain_address, prepare
+from xget_lib.ninep.session import File, Session
+from xget_lib.report.log import LOGGER
+from xget_lib.tree import swarm
+from xget_lib.tree.files import Files
+from xget_lib.tree.namespaces import attach
+from xget_lib.tree.served import Served
+from xget_lib.tree.synthetic import Stream
+
+_COALESCE = 0.05
+"""Seconds between two answers to the readers of `have`: at most some 20 a second."""
+
+
+class Child:
+    """Accepts connections and serves them in this process."""
+
+    def __init__(self, listening: socket.socket, dest: bytes, debug: int) -> None:
+        self.debug = debug
+        self.port: int = listening.getsockname()[1]
+        self.served: Served | None = None
+        self.files: Files | None = None
+        self.news: swarm.News | None = None
+        """The last news from the master, passed on to who asks here."""
+        self.sent = 0
+        self._dest = dest
+        self._listening = listening
+        self._started = time.monotonic()
+        self._last_read = time.monotonic()
+        self._connections: set[Connection] = set()
+        self._changed = Event()
+        gevent.spawn(self._accept)
+        gevent.spawn(self._tell_readers)
+
+    def serve(self, served: Served, files: Files) -> None:
+        """From now on it is this that is served."""
+        self.served, self.files = served, files
+        self._changed.set()
+
+    def changed(self) -> None:
+        """More (or less) is held than before."""
+        self._changed.set()
+
+    def linger(self, seconds: float) -> None:
+        """Return when nobody has read for so many seconds."""
+        self._last_read = time.monotonic()
+        while (left := self._last_read + seconds - time.monotonic()) > 0:
+            gevent.sleep(min(left, 3600) if left < math.inf else 3600)
+
+    def close(self) -> None:
+        self._listening.close()
+
+    def status(self) -> Mapping[str, Any]:
+        store = self.served.store if self.served else None
+        return {
+            "role": "child",
+            "version": __version__,
+            "pid": os.getpid(),
+            "path": printable(self._dest),
+            "port": self.port,
+            "seconds": round(time.monotonic() - self._started, 1),
+            "generation": self.served.generation.hex() if self.served else None,
+            "files": store.layout.file_count if store else None,
+            "bytes": store.layout.size if store else None,
+            "chunks": store.layout.chunk_count if store else None,
+            "held": store.held.count if store else 0,
+            "sent": self.sent,
+            "connections": len(self._connections),
+        }
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, address = self._listening.accept()
+            except BlockingIOError:
+                gsocket.wait_read(self._listening.fileno())
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED):
+                    return
+                LOGGER.error("cannot accept a connection: %s", error.strerror)
+                gevent.sleep(0.1)
+            else:
+                gevent.spawn(self._run, sock, f"{plain_address(address[0])}:{address[1]}")
+
+    def _run(self, sock: socket.socket, peer: str) -> None:
+        prepare(sock)
+        trees: dict[str, Callable[[], File]] = {"swarm": lambda: swarm.tree(Desk(self))}
+        if self.files is not None:
+            trees["files"] = self.files.tree
+        connection = Connection(sock, Session(attach(trees)), self._count)
+        self._connections.add(connection)
+        try:
+            why = connection.run()
+            if why is not None:
+                LOGGER.debug("%s: connection ended: %s", peer, why)
+        finally:
+            self._connections.discard(connection)
+
+    def _count(self, sent: int) -> None:
+        self.sent += sent
+        self._last_read = time.monotonic()
+
+    def _tell_readers(self) -> None:
+        while True:
+            self._changed.wait()
+            self._changed.clear()
+            for connection in list(self._connections):
+                connection.retry()
+            gevent.sleep(_COALESCE)
+
+
+class Desk:
+    """Answers one connection's swarm namespace (see `tree.swarm.Desk`)."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+
+    @property
+    def served(self) -> Served | None:
+        return self._child.served
+
+    @property
+    def debug(self) -> int:
+        return self._child.debug
+
+    def watch(self, news: Stream) -> None:
+        if self._child.news is not None:
+            news.put(self._child.news.encode())
+
+    def register(self, report: swarm.Report) -> None:
+        """Nodes are registered at the master only."""
+
+    def unregister(self, news: Stream) -> None:
+        pass
+
+    def ask(self, slot: int, granted: Stream) -> None:
+        pass
+
+    def takes(self, chunks: bytes) -> None:
+        pass
+
+    def close_slot(self, slot: int) -> None:
+        pass
+
+    def ask_status(self, answer: Stream) -> None:
+        answer.put(json.dumps(self._child.status()).encode() + b"\n")
+
+    def remark(self, line: str) -> None:
+        LOGGER.info("a reader says: %s", line)

@@ -1,0 +1,112 @@
+"""The foreground half of `xget.py -n`: shows what happens, passes signals on, and returns the truth.
+
+The work is done by a process of its own (`node`), forked here before anything heavy is loaded; it is the child server
+later, so nothing has to be moved into the background when the files are in place: this process just ends. If this one
+is killed the other notices, and stops; if that one dies without a word, it is said here.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from xget_lib.config import Config
+from xget_lib.content.selection import normalised
+from xget_lib.errors import Exit, Failed, LinkLost
+from xget_lib.process.channel import Channel, pair
+from xget_lib.process.inherited import close_all_but, default_signals, die_with, signals_held
+from xget_lib.report import events, log
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
+    """Download, and leave a child server behind; the exit status. Raises UsageError."""
+    for source in sources:
+        normalised(source)
+    absolute = os.path.abspath(dest)
+    ours, theirs = pair()
+    foreground = os.getpid()
+    with signals_held():
+        pid = os.fork()
+        if pid == 0:
+            default_signals(ignored=[signal.SIGINT, signal.SIGHUP])
+            close_all_but([theirs.fileno()])
+            die_with(foreground)
+            os._exit(_background(config, sources, absolute, theirs))
+    theirs.close()
+    reporter = events.choose(as_json=config.json, quiet=config.quiet, verbose=config.verbose)
+    try:
+        return _attend(ours, pid, reporter)
+    finally:
+        reporter.close()
+
+
+def _attend(channel: Channel, pid: int, reporter: events.Reporter) -> int:
+    """Show events until `done`; pass the first signal on, and end at once at the second."""
+    noted: list[int] = []
+    wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    for number in _SIGNALS:
+        signal.signal(number, note)
+    poller = select.poll()
+    poller.register(channel, select.POLLIN)
+    poller.register(wake, select.POLLIN)
+    passed = 0
+    while True:
+        ready = dict(poller.poll())
+        if wake in ready:
+            os.read(wake, 64)
+        if len(noted) > 1:
+            os.kill(pid, signal.SIGKILL)
+            return 128 + noted[0]
+        if noted and not passed:
+            passed = noted[0]
+            number = signal.SIGINT if passed == signal.SIGINT else signal.SIGTERM
+            try:
+                channel.send(["stop", int(number)])
+            except LinkLost:
+                # It has just ended; what it said last is still to be read.
+                continue
+        if channel.fileno() in ready:
+            received = channel.receive()
+            if received is None:
+                return _died(pid, reporter)
+            event = received[0][1]
+            reporter.report(event)
+            if event["event"] == "done":
+                return int(event["exit"])
+
+
+def _died(pid: int, reporter: events.Reporter) -> int:
+    """The background half ended without saying that it is done."""
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    why = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+    reporter.report({"event": "error", "message": str(Failed("the download", f"{why} (run it again to go on)"))})
+    reporter.report({"event": "done", "exit": int(Exit.FAILED)})
+    return Exit.FAILED
+
+
+def _background(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel) -> int:
+    """Become the node; the exit status of its process. Signals of the terminal are for the foreground to pass on."""
+    try:
+        log.set_level(config.debug, config.verbose, config.quiet)
+        if config.log:
+            log.to_file(os.path.abspath(config.log))
+        else:
+            log.to_syslog()
+    except OSError as error:
+        print(f"xget: {config.log}: {error.strerror}", file=sys.stderr, flush=True)
+        return Exit.FAILED
+    from xget_lib.roles import node
+
+    return node.run(config, sources, dest, channel)

@@ -1,0 +1,171 @@
+"""What the master knows of the nodes, and tells them: its side of the `peers` and `offer` files.
+
+The decisions are those of `swarm`: who is tied to whom, which chunk is given out. This class feeds them with what the
+workers report, and sends what they decide. It begins anew with each generation: nodes of an older one are told of
+the new and come back with it.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from xget_lib.report.log import LOGGER
+from xget_lib.roles import orders
+from xget_lib.swarm.neighbours import Neighbours
+from xget_lib.swarm.offers import Offers
+from xget_lib.swarm.registry import Node, Registry, can_reach
+from xget_lib.tree.swarm import News
+
+DEGREE = 10
+"""Neighbours of a node (swarm.md)."""
+_NEWS_PAUSE = 0.05
+"""Seconds in which changes of a node's neighbours are gathered into one line of news."""
+
+
+@dataclass(frozen=True)
+class Offered:
+    """The generation that is distributed now."""
+
+    generation: bytes
+    manifest_size: int
+    chunks: int
+
+
+class Exchange:
+    """The nodes of one master. `tell(connection, message)` reaches the worker that has the connection."""
+
+    def __init__(self, max_direct: int, tell: Callable[[int, orders.Message], None]) -> None:
+        self.registry = Registry()
+        self._max_direct = max_direct
+        self._tell = tell
+        self._addresses: dict[int, str] = {}
+        self._watchers: set[int] = set()
+        self._offered: Offered | None = None
+        self._untold: set[int] = set()
+        self._news = Event()
+        self._begin_neighbours()
+        self.offers = Offers(0, max_direct)
+        gevent.spawn(self._tell_news)
+        gevent.spawn(self._tick)
+
+    def distribute(self, offered: Offered) -> None:
+        """From now on it is this generation that is given out."""
+        self._offered = offered
+        self.offers = Offers(offered.chunks, self._max_direct)
+        self._begin_neighbours()
+        for node in self.registry:
+            if node.generation in (b"", offered.generation):
+                self._neighbours.join(node.key)
+        self._tell_soon(self._watchers)
+
+    def arrived(self, connection: int, address: str) -> None:
+        """A connection was made from this address."""
+        self._addresses[connection] = address
+
+    def ended(self, connection: int) -> None:
+        """A connection has ended, and all that depended on it."""
+        self._leave(connection)
+        self._watchers.discard(connection)
+        self._addresses.pop(connection, None)
+
+    def handle(self, message: orders.Message) -> None:
+        """Act on what a worker reports of a connection."""
+        now = time.monotonic()
+        match message:
+            case orders.Watch(connection):
+                self._watchers.add(connection)
+                self._tell_soon({connection})
+            case orders.Register(connection, port, generation, held):
+                self._register(connection, port, generation, held, now)
+            case orders.Unregister(connection):
+                self._leave(connection)
+                self._watchers.discard(connection)
+            case orders.Ask(connection, slot):
+                self.offers.ask(connection, slot, now)
+            case orders.Takes(connection, chunks):
+                self.offers.takes(connection, int.from_bytes(chunks, "little"))
+            case orders.CloseSlot(connection, slot):
+                self.offers.close(connection, slot)
+            case orders.Remark(connection, text):
+                LOGGER.info("%s says: %s", self._addresses.get(connection, "?"), text)
+        self._grant(now)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """The registered nodes, for the status."""
+        now = time.monotonic()
+        return [
+            {
+                "address": node.address,
+                "port": node.port,
+                "held": node.held,
+                "generation": node.generation.hex(),
+                "seconds": round(now - node.since, 1),
+            }
+            for node in sorted(self.registry, key=lambda node: node.since)
+        ]
+
+    def _register(self, connection: int, port: int, generation: bytes, held: int, now: float) -> None:
+        address = self._addresses.get(connection)
+        if address is None:
+            return
+        known = self.registry.get(connection)
+        since = known.since if known else now
+        self.registry.put(Node(connection, address, port, generation, held, since))
+        if known is None:
+            LOGGER.info("%s port %d serves", address, port)
+        if self._offered is None or generation not in (b"", self._offered.generation):
+            self._tell_soon(self._neighbours.leave(connection))
+            return
+        self._tell_soon(self._neighbours.join(connection))
+        if held >= self._offered.chunks:
+            self.offers.finished(connection)
+
+    def _leave(self, connection: int) -> None:
+        self.offers.leave(connection)
+        node = self.registry.remove(connection)
+        if node is not None:
+            LOGGER.info("%s port %d does not serve any more", node.address, node.port)
+            self._tell_soon(self._neighbours.leave(connection))
+
+    def _grant(self, now: float) -> None:
+        for connection, slot, chunk in self.offers.grant(now):
+            self._tell(connection, orders.Grant(connection, slot, chunk))
+
+    def _begin_neighbours(self) -> None:
+        self._neighbours: Neighbours = Neighbours(DEGREE, random.Random(), self._reachable)
+
+    def _reachable(self, asker: int, peer: int) -> bool:
+        return can_reach(self._addresses.get(asker, ""), self._addresses.get(peer, ""))
+
+    def _tell_soon(self, connections: set[int]) -> None:
+        if connections:
+            self._untold |= connections
+            self._news.set()
+
+    def _tell_news(self) -> None:
+        while True:
+            self._news.wait()
+            gevent.sleep(_NEWS_PAUSE)
+            self._news.clear()
+            untold, self._untold = self._untold & self._watchers, set()
+            if self._offered is not None:
+                for connection in untold:
+                    self._tell(connection, orders.News(connection, self._line(connection, self._offered)))
+
+    def _line(self, connection: int, offered: Offered) -> bytes:
+        nodes = [self.registry.get(key) for key in self._neighbours.of(connection)]
+        peers = tuple((node.address, node.port) for node in nodes if node is not None)
+        return News(offered.generation, offered.manifest_size, peers).encode()
+
+    def _tick(self) -> None:
+        """What was given out and is overdue can be given again, also when nobody says anything."""
+        while True:
+            gevent.sleep(0.2)
+            self._grant(time.monotonic())

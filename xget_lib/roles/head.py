@@ -1,0 +1,206 @@
+"""The master at work: accepts, hands over, keeps the snapshot and answers signals and `status`.
+
+A gevent process that never reads a file of what it serves, so that nothing makes it late: the workers run the
+sessions and take the snapshots, the nursery forks. Signal handlers only note; the loop acts.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+import gevent
+from gevent import socket as gsocket
+from gevent.event import Event
+from gevent.queue import Queue
+
+from xget_lib import __version__
+from xget_lib.config import Config
+from xget_lib.errors import Exit, Failed, XGetError, printable
+from xget_lib.net.listener import plain_address
+from xget_lib.process.nursery import Nursery
+from xget_lib.report.log import LOGGER
+from xget_lib.roles import orders
+from xget_lib.roles.exchange import Exchange, Offered
+from xget_lib.roles.pool import Pool, Worker
+from xget_lib.roles.surveying import Snapshot, survey
+
+_LOOK_AGAIN = 10.0
+"""Seconds between looks at the directory that are due to a file found changed, at least."""
+_FAREWELL = 5.0
+"""Seconds that workers have to end."""
+
+
+class Head:
+    """One master. `run` serves until a signal says stop."""
+
+    def __init__(self, config: Config, root: bytes, listening: socket.socket, nursery: Nursery) -> None:
+        self._config = config
+        self._root = root
+        self._listening = listening
+        self._started = time.monotonic()
+        self._snapshot: Snapshot | None = None
+        self._looked = -_LOOK_AGAIN
+        self._look_wanted = Event()
+        self._signals: Queue[int] = Queue()
+        self._failed: XGetError | None = None
+        self._pool = Pool(
+            nursery,
+            config.workers,
+            welcome=self._welcome,
+            on_message=self._handle,
+            on_closed=lambda connection: self._exchange.ended(connection),
+        )
+        self._exchange = Exchange(config.max_direct, self._pool.tell)
+
+    def run(self, ready: Callable[[], None]) -> int:
+        """Serve; `ready` is called when clients can connect. Returns the exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            gevent.signal_handler(number, self._signals.put, number)
+        self._pool.start()
+        for task in (self._accept, self._look, self._watch_nursery):
+            gevent.spawn(task)
+        self._look_wanted.set()
+        address, port = self._listening.getsockname()[:2]
+        LOGGER.info("serving %s on %s port %d", printable(self._root), address, port)
+        ready()
+        return self._obey()
+
+    def _obey(self) -> int:
+        """Act on signals until one (or a failure, number 0) ends the master."""
+        while (number := self._signals.get()) in (signal.SIGHUP, signal.SIGUSR1):
+            if number == signal.SIGHUP:
+                self._look_soon(at_once=True)
+            else:
+                LOGGER.warning("status: %s", self._status().decode().strip())
+        for again in (signal.SIGTERM, signal.SIGINT):
+            # A second one ends at once.
+            signal.signal(again, lambda number, _: os._exit(128 + number))
+        LOGGER.info("ending: %s", signal.Signals(number).name if number else self._failed)
+        self._listening.close()
+        self._pool.stop()
+        self._pool.gone.wait(_FAREWELL)
+        if self._failed is not None:
+            raise self._failed
+        return Exit.OK
+
+    def _fail(self, error: XGetError) -> None:
+        """End the master: it can't do its work."""
+        self._failed = error
+        self._signals.put(0)
+
+    def _watch_nursery(self) -> None:
+        self._pool.lost.wait()
+        self._fail(Failed("nursery", "ended, so no worker can be replaced"))
+
+    # Connections.
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, address = self._listening.accept()
+            except BlockingIOError:
+                gsocket.wait_read(self._listening.fileno())
+                continue
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED):
+                    # The socket was closed: we are ending.
+                    return
+                LOGGER.error("cannot accept a connection: %s", error.strerror)
+                gevent.sleep(0.1)
+                continue
+            with sock:
+                host = plain_address(address[0])
+                self._exchange.arrived(self._pool.adopt(sock, host, address[1]), host)
+
+    def _welcome(self, worker: Worker) -> None:
+        if self._snapshot is not None:
+            self._serve(worker, self._snapshot)
+
+    def _handle(self, worker: Worker, message: orders.Message) -> None:
+        if isinstance(message, orders.StatusWanted):
+            self._pool.send(worker, orders.Status(message.connection, self._status()))
+        elif isinstance(message, orders.Stale):
+            if self._snapshot is not None and message.generation == self._snapshot.generation:
+                LOGGER.info("%s is not what it was", printable(message.path))
+                self._look_soon()
+        else:
+            self._exchange.handle(message)
+
+    # The snapshot.
+
+    def _look_soon(self, *, at_once: bool = False) -> None:
+        """Look at the directory again, unless that was done just now."""
+        if at_once or time.monotonic() - self._looked > _LOOK_AGAIN:
+            self._look_wanted.set()
+
+    def _look(self) -> None:
+        """Take a snapshot whenever one is wanted. The first must succeed; later ones leave the former in place."""
+        while True:
+            self._look_wanted.wait()
+            self._look_wanted.clear()
+            begun = time.monotonic()
+            try:
+                snapshot = survey(
+                    self._pool, self._root, self._config.one_file_system, owner_names=not self._config.no_owners
+                )
+            except XGetError as error:
+                if self._snapshot is None:
+                    self._fail(error)
+                    return
+                LOGGER.error("the directory cannot be looked at again: %s", error)
+                continue
+            finally:
+                self._looked = time.monotonic()
+            self._distribute(snapshot, self._looked - begun)
+
+    def _distribute(self, snapshot: Snapshot, seconds: float) -> None:
+        former, self._snapshot = self._snapshot, snapshot
+        if former is not None:
+            former.close()
+            if former.generation == snapshot.generation:
+                LOGGER.info("nothing has changed (looked for %.1f s)", seconds)
+        LOGGER.info(
+            "generation %s: %d files, %d bytes, in %.1f s",
+            snapshot.generation.hex()[:16],
+            snapshot.files,
+            snapshot.size,
+            seconds,
+        )
+        for worker in self._pool.workers:
+            self._serve(worker, snapshot)
+        if former is None or former.generation != snapshot.generation:
+            self._exchange.distribute(Offered(snapshot.generation, snapshot.manifest_size, snapshot.chunks))
+
+    def _serve(self, worker: Worker, snapshot: Snapshot) -> None:
+        order = orders.Serve(snapshot.base, snapshot.location)
+        self._pool.send(worker, order, [snapshot.manifest, snapshot.stamps])
+
+    # The status.
+
+    def _status(self) -> bytes:
+        snapshot = self._snapshot
+        status = {
+            "role": "master",
+            "version": __version__,
+            "pid": os.getpid(),
+            "path": printable(self._root),
+            "seconds": round(time.monotonic() - self._started, 1),
+            "generation": snapshot.generation.hex() if snapshot else None,
+            "files": snapshot.files if snapshot else None,
+            "bytes": snapshot.size if snapshot else None,
+            "chunks": snapshot.chunks if snapshot else None,
+            "sent": self._pool.sent,
+            "offered": self._exchange.offers.given,
+            "workers": [
+                {"pid": worker.pid, "connections": len(worker.connections), "sent": worker.sent}
+                for worker in self._pool.workers
+            ],
+            "children": self._exchange.nodes(),
+        }
+        return json.dumps(status).encode() + b"\n"

@@ -1,0 +1,88 @@
+"""The way to a master: what must be right before it serves, and what is forked before gevent is there.
+
+Everything that can be refused at once is refused here, in the foreground: a path that cannot be read, a port in use.
+Then comes the daemon's fork, then the nursery's, and only then `head`, which imports gevent.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from xget_lib.config import Config
+from xget_lib.errors import Failed, PathRefused, XGetError
+from xget_lib.net.listener import listen
+from xget_lib.process import daemon, nursery
+from xget_lib.process.channel import Channel
+from xget_lib.report import log
+
+
+def run(config: Config, path: bytes) -> int:
+    """Serve a file or directory until told to stop; the exit status.
+
+    Raises PathRefused, AddressRefused, and Failed for a log or pid file that cannot be written.
+    """
+    root = os.path.abspath(path)
+    check_path(root)
+    if not config.daemon:
+        return _serve(config, root, lambda: None)
+    background = daemon.daemonize()
+    try:
+        return _serve(config, root, background.ready)
+    except XGetError as error:
+        background.failed(int(error.exit_status), f"xget: {error}")
+        return int(error.exit_status)
+
+
+def check_path(root: bytes) -> None:
+    """Raise PathRefused unless there is a file or directory that can be read."""
+    try:
+        mode = os.stat(root).st_mode
+        if stat.S_ISDIR(mode):
+            os.scandir(root).close()
+        elif stat.S_ISREG(mode):
+            os.close(os.open(root, os.O_RDONLY))
+        else:
+            raise PathRefused(root, "neither a directory nor a regular file")
+    except OSError as error:
+        raise PathRefused(root, (error.strerror or str(error)).lower()) from None
+
+
+def _serve(config: Config, root: bytes, ready: Callable[[], None]) -> int:
+    debug = config.debug
+
+    def work(channel: Channel, number: int) -> int:
+        from xget_lib.roles import worker
+
+        return worker.run(channel, number, debug)
+
+    with ExitStack() as stack:
+        listening = stack.enter_context(listen(config.bind, config.port))
+        _open_log(config)
+        if config.pidfile:
+            stack.callback(daemon.Pidfile(config.pidfile).remove)
+        if config.daemon:
+            daemon.detach()
+        forks = nursery.start(work)
+        # From here on this process may have an event loop, and forks nothing any more.
+        from xget_lib.roles.head import Head
+
+        status = Head(config, root, listening, forks).run(ready)
+        forks.close()
+        forks.wait()
+    return status
+
+
+def _open_log(config: Config) -> None:
+    log.set_level(config.debug, config.verbose, config.quiet)
+    if config.log:
+        try:
+            log.to_file(os.path.abspath(config.log))
+        except OSError as error:
+            raise Failed(config.log, error.strerror or str(error)) from None
+    elif config.daemon:
+        log.to_syslog()
+    else:
+        log.to_stderr()

@@ -1,0 +1,355 @@
+"""A node at work: finds out what is served, gets what is lacking, puts it in place, and serves on.
+
+This is the background half of `xget.py -n`: a session leader from the start, without a terminal, that tells the
+foreground half what happens (`events`) and outlives it as the child server. The foreground is gone when the channel
+ends; before the work is done that means that nobody wants it any more.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import time
+from collections.abc import Sequence
+from io import FileIO
+from typing import Any
+
+import gevent
+from blake3 import blake3
+from gevent import get_hub
+from gevent.event import Event
+from gevent.pool import Pool as GreenletPool
+
+from xget_lib.config import Config
+from xget_lib.content.beneath import Root
+from xget_lib.content.bitmap import Bitmap
+from xget_lib.content.manifest import Manifest
+from xget_lib.content.partial import Partial
+from xget_lib.content.selection import Selection, select
+from xget_lib.content.store import Store
+from xget_lib.errors import Exit, Interrupted, LinkLost, MalformedManifest, XGetError
+from xget_lib.net.link import Link
+from xget_lib.net.listener import listen_near
+from xget_lib.net.waiting import wait_readable, wait_writable
+from xget_lib.process import daemon
+from xget_lib.process.channel import Channel
+from xget_lib.process.inherited import live_on
+from xget_lib.report.log import LOGGER, LogStream
+from xget_lib.roles.child import Child
+from xget_lib.roles.membership import ANSWER, Membership
+from xget_lib.roles.transfer import Account, Transfer
+from xget_lib.tree.files import Files
+from xget_lib.tree.served import Served
+from xget_lib.tree.swarm import News
+
+_THREADS = 4
+_SURVEY_SLICE = 200
+"""Files that one call into a thread looks at."""
+_PROGRESS_EVERY = 0.5
+_STALLED = 10.0
+"""Seconds without anything arriving after which people are told."""
+_FINISH_EVERY = 0.5
+
+
+class NewGeneration(Exception):
+    """The master serves something else now."""
+
+
+class Teller:
+    """Sends events to the foreground half, as long as there is one."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def tell(self, event: str, **facts: Any) -> None:
+        try:
+            self._channel.send(["event", {"event": event, **facts}])
+        except LinkLost:
+            # Its end is acted on where it is read from.
+            LOGGER.debug("nobody listens to %s", event)
+
+
+class Node:
+    """One run of the client."""
+
+    def __init__(self, config: Config, sources: Sequence[bytes], dest: bytes, teller: Teller) -> None:
+        self._config = config
+        self._sources = sources
+        self._dest = dest
+        self._teller = teller
+        self._started = time.monotonic()
+        self._news: News | None = None
+        self._newer = Event()
+        self._account = Account()
+        self._transfer: Transfer | None = None
+        assert config.host is not None
+        self.child = Child(listen_near(config.bind, config.port), dest, config.debug)
+        self._membership = Membership(config.host, config.port, serving_port=self.child.port)
+        self._membership.on_news = self._hear
+        get_hub().threadpool.maxsize = _THREADS
+
+    def download(self) -> dict[str, Any]:
+        """Everything that was asked for, in place and verified. Returns what `done` says of it. Raises XGetError."""
+        self._membership.begin(self._config.timeout)
+        while True:
+            news = self._wait_for_news()
+            try:
+                return self._get(news)
+            except NewGeneration:
+                LOGGER.info("the master serves a new generation; starting over with what is still right")
+
+    def _hear(self, news: News) -> None:
+        former, self._news = self._news, news
+        self.child.news = news
+        if self._transfer is not None:
+            self._transfer.news(news)
+        if former is None or former.generation != news.generation:
+            self._newer.set()
+
+    def _wait_for_news(self) -> News:
+        begun = time.monotonic()
+        while self._news is None:
+            if not self._newer.wait(_STALLED):
+                waited = time.monotonic() - begun
+                self._teller.tell("stall", message=f"the master is taking its snapshot, waiting for {waited:.0f} s")
+        self._newer.clear()
+        return self._news
+
+    # One generation.
+
+    def _get(self, news: News) -> dict[str, Any]:
+        manifest, encoded = self._read_manifest(news)
+        selection = select(manifest, self._sources)
+        partial = Partial(
+            self._dest,
+            manifest,
+            selection,
+            permissions=not self._config.no_permissions,
+            owners=not self._config.no_owners,
+        )
+        self._teller.tell(
+            "start",
+            generation=news.generation.hex(),
+            files=len(selection.landings),
+            bytes=selection.size,
+            message=f"{len(selection.landings)} files, {selection.size} bytes to have",
+        )
+        with partial:
+            try:
+                self._survey(partial, selection)
+                store = self._serve(manifest, encoded, partial, selection)
+                self._fill(partial, store)
+                get_hub().threadpool.apply(partial.finish)
+            finally:
+                # Threads that still write must be done before what they write to is closed.
+                get_hub().threadpool.join()
+        self._membership.report(manifest.generation, store.held.count)
+        return {
+            "generation": manifest.generation.hex(),
+            "files": len(selection.landings),
+            "bytes": selection.size,
+            "fetched": self._account.fetched,
+            "from_master": self._account.from_master,
+            "reused": partial.reused,
+            "peers": len(self._account.peers),
+            "seconds": round(time.monotonic() - self._started, 3),
+            "notes": partial.notes,
+        }
+
+    def _read_manifest(self, news: News) -> tuple[Manifest, bytes]:
+        """The manifest of the generation that the master names. Raises NewGeneration where it has another by now."""
+        encoded = bytearray()
+        link = Link.connect(self._membership.host, self._membership.port, "swarm", self._config.timeout)
+        try:
+            file = link.open("manifest", ANSWER)
+            while len(encoded) < news.manifest_size:
+                part = file.read(len(encoded), min(news.manifest_size - len(encoded), link.max_read), ANSWER)
+                if not part:
+                    break
+                encoded += part
+        finally:
+            link.close()
+        data = bytes(encoded)
+        if get_hub().threadpool.apply(_digest, (data,)) != news.generation:
+            if self._news == news and not self._newer.wait(ANSWER):
+                raise MalformedManifest("it is not that of the generation that the master names")
+            raise NewGeneration
+        return get_hub().threadpool.apply(Manifest.decode, (data,)), data
+
+    def _survey(self, partial: Partial, selection: Selection) -> None:
+        """Find out what is right already, in threads."""
+        files = list(selection.landings)
+        slices = [files[first : first + _SURVEY_SLICE] for first in range(0, len(files), _SURVEY_SLICE)]
+
+        def survey(numbers: list[int]) -> None:
+            for number in numbers:
+                partial.survey_file(number)
+
+        def survey_in_thread(numbers: list[int]) -> None:
+            get_hub().threadpool.apply(survey, (numbers,))
+
+        for _ in GreenletPool(_THREADS).imap_unordered(survey_in_thread, slices):
+            pass
+        partial.check_room()
+
+    def _serve(self, manifest: Manifest, encoded: bytes, partial: Partial, selection: Selection) -> Store:
+        """Serve what is right from now on, and all that comes."""
+        layout = manifest.layout
+        held = Bitmap(layout.chunk_count)
+        for chunk in range(layout.chunk_count):
+            if partial.chunk_whole(chunk):
+                held.add(chunk)
+        store = Store(Root(self._dest), manifest, held, locate=partial.path_of)
+        descriptor = os.memfd_create("xget-manifest", os.MFD_CLOEXEC)
+        file = FileIO(descriptor, "r+")
+        file.write(encoded)
+        shown = {b"", *(path for path in selection.paths if path is not None)}
+        self.child.serve(
+            Served(manifest.generation, file, len(encoded), store),
+            Files(Root(self._dest), shown.__contains__, manifest.users, manifest.groups),
+        )
+        self._membership.report(manifest.generation, held.count)
+        return store
+
+    def _fill(self, partial: Partial, store: Store) -> None:
+        """Get what is lacking, and put each file in place when it is whole."""
+        lacking = Bitmap(store.layout.chunk_count)
+        for chunk in range(store.layout.chunk_count):
+            if partial.lacking(chunk):
+                lacking.add(chunk)
+
+        def held() -> None:
+            self.child.changed()
+            self._membership.report(self.child_generation, store.held.count)
+
+        transfer = Transfer(
+            self._membership,
+            partial,
+            store,
+            self.child_generation,
+            lacking,
+            retries=self._config.retries,
+            account=self._account,
+            on_held=held,
+        )
+        self._transfer = transfer
+        if self._news is not None:
+            transfer.news(self._news)
+        filled = Event()
+        finisher = gevent.spawn(self._finish_files, partial, store, filled)
+        finisher.link_exception(lambda failed: transfer.fail(failed.exception or AssertionError()))
+        progress = gevent.spawn(self._watch_progress, transfer, partial)
+        news = gevent.spawn(self._watch_news, transfer)
+        try:
+            transfer.run()
+        finally:
+            self._transfer = None
+            gevent.killall([progress, news])
+            filled.set()
+            finisher.join()
+        self._put_in_place(partial, store)
+
+    @property
+    def child_generation(self) -> bytes:
+        assert self.child.served is not None
+        return self.child.served.generation
+
+    def _finish_files(self, partial: Partial, store: Store, filled: Event) -> None:
+        """Put files in place as they become whole: what waits for the disk overlaps with what waits for the net."""
+        while not filled.wait(_FINISH_EVERY):
+            self._put_in_place(partial, store)
+
+    def _put_in_place(self, partial: Partial, store: Store) -> None:
+        files = partial.take_whole()
+        if files:
+            for file, status in get_hub().threadpool.apply(partial.finish_files, (files,)):
+                store.set_stamp(file, status)
+
+    def _watch_news(self, transfer: Transfer) -> None:
+        self._newer.wait()
+        transfer.fail(NewGeneration())
+
+    def _watch_progress(self, transfer: Transfer, partial: Partial) -> None:
+        """Say how far it is, and when nothing comes any more."""
+        last, since = self._account.fetched, time.monotonic()
+        while True:
+            gevent.sleep(_PROGRESS_EVERY)
+            fetched, now = self._account.fetched, time.monotonic()
+            if fetched != last:
+                last, since = fetched, now
+            self._teller.tell("progress", bytes=partial.reused + fetched, fetched=fetched, peers=transfer.suppliers)
+            silence = now - since
+            if silence < _STALLED:
+                continue
+            reached = self._membership.link is not None
+            where = "" if reached else ", the master is not reached"
+            self._teller.tell(
+                "stall", message=f"nothing has come for {silence:.0f} s, {transfer.suppliers} servers known{where}"
+            )
+            if not reached and silence > self._config.timeout:
+                transfer.fail(self._membership.unreachable(silence))
+
+
+def _digest(data: bytes) -> bytes:
+    return blake3(data).digest()
+
+
+def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel) -> int:
+    """The background half, from beginning to end; the exit status of its process.
+
+    Nothing of the caller is open any more but `channel` and stderr, which is given up when the download is done.
+    """
+    channel.wait_readable = wait_readable
+    channel.wait_writable = wait_writable
+    get_hub().exception_stream = io.TextIOWrapper(io.BufferedWriter(LogStream()), line_buffering=True)
+    teller = Teller(channel)
+    begun = time.monotonic()
+    done: dict[str, Any] = dict.fromkeys(("files", "bytes", "fetched", "from_master", "reused", "peers"), 0)
+    done["generation"] = None
+    status: int = Exit.OK
+    node: Node | None = None
+    try:
+        node = Node(config, sources, dest, teller)
+        downloading = gevent.spawn(node.download)
+        _stop_on_signals(downloading)
+        obeying = gevent.spawn(_obey, channel, downloading)
+        done |= downloading.get()
+        obeying.kill()
+    except XGetError as error:
+        status = error.exit_status
+        teller.tell("error", message=str(error))
+    except Exception as error:
+        LOGGER.exception("a bug")
+        status = Exit.FAILED
+        teller.tell("error", message=f"a bug: {type(error).__name__}: {error} (more in the log)")
+    for note in done.pop("notes", ()):
+        teller.tell("note", message=note)
+    live_on()
+    daemon.detach()
+    teller.tell("done", **{**done, "exit": int(status), "seconds": round(time.monotonic() - begun, 3)})
+    channel.close()
+    if status == Exit.OK and node is not None and config.linger:
+        node.child.linger(config.linger)
+        LOGGER.info("nobody has read for %g s: ending", config.linger)
+    return status
+
+
+def _obey(channel: Channel, downloading: gevent.Greenlet[..., Any]) -> None:
+    """The foreground half says stop, or is gone."""
+    received = channel.receive()
+    number = received[0][1] if received is not None else signal.SIGTERM
+    downloading.kill(Interrupted(number), block=False)
+
+
+def _stop_on_signals(downloading: gevent.Greenlet[..., Any]) -> None:
+    """While it downloads SIGTERM and SIGINT interrupt; a child server just ends."""
+
+    def stop(number: int) -> None:
+        if downloading.ready():
+            LOGGER.info("ending: %s", signal.Signals(number).name)
+            os._exit(Exit.OK)
+        downloading.kill(Interrupted(number), block=False)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, stop, number)

@@ -1,0 +1,212 @@
+"""A worker: runs the 9P sessions of the connections that the master hands over, and its share of the snapshot.
+
+A plain process forked by the nursery before gevent was imported; it imports gevent itself. It owns nothing that must
+survive it: what the master has to know (who serves what, which chunk was given out) is asked of the master in
+messages. It ends when the master's channel does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from array import array
+from collections.abc import Callable, Sequence
+from io import FileIO
+
+import gevent
+from gevent import get_hub
+
+from xget_lib.content.beneath import Root
+from xget_lib.content.bitmap import Bitmap
+from xget_lib.content.manifest import Manifest
+from xget_lib.content.store import Store
+from xget_lib.errors import LinkLost
+from xget_lib.net.connection import Connection
+from xget_lib.net.listener import prepare
+from xget_lib.net.waiting import wait_readable, wait_writable
+from xget_lib.ninep.session import File, Session
+from xget_lib.process.channel import Channel
+from xget_lib.report.log import LOGGER
+from xget_lib.roles import jobs, orders
+from xget_lib.tree import swarm
+from xget_lib.tree.files import Files
+from xget_lib.tree.namespaces import attach
+from xget_lib.tree.served import Served
+from xget_lib.tree.synthetic import Stream
+
+_JOB_THREADS = 2
+
+
+def run(channel: Channel, number: int, debug: int) -> int:
+    """Serve until the master ends or says so. Returns the exit status of the process."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    channel.wait_readable = wait_readable
+    channel.wait_writable = wait_writable
+    get_hub().threadpool.maxsize = _JOB_THREADS
+    LOGGER.debug("worker %d starts", number)
+    with contextlib.suppress(LinkLost):  # the master is gone, and so is the reason to be here
+        Worker(channel, debug).run()
+    return 0
+
+
+class Worker:
+    """The connections of this process and what they are served."""
+
+    def __init__(self, channel: Channel, debug: int) -> None:
+        self.debug = debug
+        self.served: Served | None = None
+        self.files: Files | None = None
+        self._channel = channel
+        self._desks: dict[int, Desk] = {}
+        self._sent = 0
+
+    def run(self) -> None:
+        while (received := self._channel.receive()) is not None:
+            packed, descriptors = received
+            message = orders.unpack(packed)
+            if isinstance(message, orders.Stop):
+                return
+            if isinstance(message, orders.Job):
+                gevent.spawn(self._perform, message, descriptors)
+            elif isinstance(message, orders.Serve):
+                self._serve(message, *descriptors)
+            elif isinstance(message, orders.Adopt):
+                self._adopt(message, socket.socket(fileno=descriptors[0]))
+            else:
+                self._pass_on(message)
+
+    def tell(self, message: orders.Message, descriptors: Sequence[int] = ()) -> None:
+        """Send a message to the master."""
+        self._channel.send(orders.pack(message), descriptors)
+
+    def _pass_on(self, message: orders.Message) -> None:
+        if isinstance(message, orders.Ping):
+            self.tell(orders.Pong(len(self._desks), self._sent))
+        elif isinstance(message, orders.News | orders.Grant | orders.Status):
+            # A connection may have ended while the message was on its way.
+            desk = self._desks.get(message.connection)
+            if desk is not None:
+                desk.receive(message)
+
+    def _perform(self, job: orders.Job, descriptors: list[int]) -> None:
+        done, made = get_hub().threadpool.apply(jobs.perform, (job, descriptors))
+        try:
+            self.tell(done, made)
+        finally:
+            for descriptor in (*descriptors, *made):
+                os.close(descriptor)
+
+    def _serve(self, message: orders.Serve, manifest_descriptor: int, stamps_descriptor: int) -> None:
+        """Blocks until the manifest is decoded: nothing can be served before anyway."""
+        jobs.forget()
+        file = FileIO(manifest_descriptor)
+        manifest = Manifest.decode(jobs.read_all(manifest_descriptor))
+        stamps = array("q", jobs.read_all(stamps_descriptor))
+        os.close(stamps_descriptor)
+        root = Root(message.base)
+        location = message.location
+        held = Bitmap.filled(manifest.layout.chunk_count)
+        store = Store(root, manifest, held, stamps=stamps, locate=(lambda _: location) if location else None)
+        generation = manifest.generation
+        self.served = Served(
+            generation,
+            file,
+            os.fstat(manifest_descriptor).st_size,
+            store,
+            lambda path: self.tell(orders.Stale(generation, path)),
+        )
+        self.files = Files(
+            Root(message.base),
+            (lambda path: path in (b"", location)) if location else lambda _: True,
+            manifest.users,
+            manifest.groups,
+        )
+
+    def _adopt(self, message: orders.Adopt, sock: socket.socket) -> None:
+        prepare(sock)
+        desk = Desk(self, message.connection)
+        self._desks[message.connection] = desk
+        trees: dict[str, Callable[[], File]] = {"swarm": lambda: swarm.tree(desk)}
+        if self.files is not None:
+            trees["files"] = self.files.tree
+        desk.connection = Connection(sock, Session(attach(trees)), self._count)
+        gevent.spawn(self._run, desk, desk.connection, f"{message.address}:{message.port}")
+
+    def _run(self, desk: Desk, connection: Connection, peer: str) -> None:
+        try:
+            why = connection.run()
+            if why is not None:
+                LOGGER.info("%s: connection ended: %s", peer, why)
+        finally:
+            del self._desks[desk.number]
+            self.tell(orders.Closed(desk.number))
+
+    def _count(self, sent: int) -> None:
+        self._sent += sent
+
+
+class Desk:
+    """Answers one connection's swarm namespace (see `tree.swarm.Desk`) by asking the master."""
+
+    def __init__(self, worker: Worker, number: int) -> None:
+        self.number = number
+        self.connection: Connection | None = None
+        self._worker = worker
+        self._news: list[Stream] = []
+        self._slots: dict[int, Stream] = {}
+        self._answers: list[Stream] = []
+
+    @property
+    def served(self) -> Served | None:
+        return self._worker.served
+
+    @property
+    def debug(self) -> int:
+        return self._worker.debug
+
+    def watch(self, news: Stream) -> None:
+        self._news.append(news)
+        self._worker.tell(orders.Watch(self.number))
+
+    def register(self, report: swarm.Report) -> None:
+        self._worker.tell(orders.Register(self.number, report.port, report.generation, report.held))
+
+    def unregister(self, news: Stream) -> None:
+        self._news.remove(news)
+        if not self._news:
+            self._worker.tell(orders.Unregister(self.number))
+
+    def ask(self, slot: int, granted: Stream) -> None:
+        self._slots[slot] = granted
+        self._worker.tell(orders.Ask(self.number, slot))
+
+    def takes(self, chunks: bytes) -> None:
+        self._worker.tell(orders.Takes(self.number, chunks))
+
+    def close_slot(self, slot: int) -> None:
+        if self._slots.pop(slot, None) is not None:
+            self._worker.tell(orders.CloseSlot(self.number, slot))
+
+    def ask_status(self, answer: Stream) -> None:
+        self._answers.append(answer)
+        self._worker.tell(orders.StatusWanted(self.number))
+
+    def remark(self, line: str) -> None:
+        self._worker.tell(orders.Remark(self.number, line))
+
+    def receive(self, message: orders.News | orders.Grant | orders.Status) -> None:
+        """Something that a read waits for."""
+        if isinstance(message, orders.News):
+            for news in self._news:
+                news.replace(message.line)
+        elif isinstance(message, orders.Grant):
+            if message.slot in self._slots:
+                self._slots[message.slot].put(b"%d\n" % message.chunk)
+        else:
+            for answer in self._answers:
+                answer.put(message.text)
+            self._answers.clear()
+        assert self.connection is not None
+        self.connection.retry()

@@ -1,0 +1,175 @@
+"""Which chunk the master gives out next, and to whom: each chunk as few times as possible.
+
+The master's link is the one thing that everybody shares, so it carries what no node has yet. Clients do not choose
+at the master; they hold out *slots* (an open `offer` file each) and are told a chunk to take. A slot that asks again
+says that its former chunk has arrived. Nodes say what they take: what they lack and none of their peers has. Nobody
+knows better than this class which chunk has been given to nobody; and when all have been given out once, the nodes
+have them all between them. Then a chunk is given again only to a node that still finds it nowhere, and not while the
+last hand-out may still be under way.
+
+Only so many slots are busy at once (`limit`): a link shared by few chunks completes each of them sooner, and nodes
+can pass a chunk on only when it is complete.
+
+Sets of chunks are integers, bit i for chunk i.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from xget_lib.swarm.picker import bits
+
+_PATIENCE = 2.0
+"""How many times as long as usual a hand-out may take before the same chunk is given to somebody else."""
+_LOOKED_AT = 64
+"""Chunks that are considered for a second hand-out to a node at a time."""
+
+_Key = tuple[int, int]
+"""A slot: node, number."""
+
+
+@dataclass
+class _Slot:
+    chunk: int | None = None
+    """On its way to this slot."""
+    given: float = 0.0
+    asking: bool = False
+    queued: bool = False
+
+
+@dataclass
+class _Node:
+    takes: int
+    """What it lacks and finds nowhere, as it says."""
+    alone: int = 0
+    """What was given to it, and maybe to nobody else."""
+    slots: set[_Key] = field(default_factory=set)
+
+
+class Offers:
+    """The hand-out of one generation's chunks. Times are monotonic seconds; slots are numbered within their node."""
+
+    def __init__(self, chunk_count: int, limit: int) -> None:
+        self._limit = limit
+        self._all = (1 << chunk_count) - 1
+        self._fresh = self._all
+        self._times: dict[int, int] = {}
+        self._last: dict[int, float] = {}
+        self._slots: dict[_Key, _Slot] = {}
+        self._nodes: dict[int, _Node] = {}
+        self._asking: deque[_Key] = deque()
+        self._usual = 1.0
+        self.busy = 0
+        """Chunks on their way."""
+        self.given = 0
+        """Hand-outs so far."""
+
+    @property
+    def fresh(self) -> int:
+        """How many chunks have not been given to anybody."""
+        return self._fresh.bit_count()
+
+    def takes(self, node: int, chunks: int) -> None:
+        """A node says what it lacks and none of its peers has. Before it says anything, that is everything."""
+        state = self._node(node)
+        state.takes = chunks & self._all
+        for key in state.slots:
+            self._queue(key)
+
+    def ask(self, node: int, slot: int, now: float) -> None:
+        """A slot is free; what was on its way there has arrived."""
+        state = self._slots.setdefault((node, slot), _Slot())
+        self._node(node).slots.add((node, slot))
+        if state.chunk is not None:
+            self._usual += (now - state.given - self._usual) / 8
+            self._node(node).takes &= ~(1 << state.chunk)
+            self._idle(state)
+        state.asking = True
+        self._queue((node, slot))
+
+    def close(self, node: int, slot: int) -> None:
+        """The slot is gone; what was on its way there is given to somebody else."""
+        state = self._slots.pop((node, slot), None)
+        if state is None:
+            return
+        self._nodes[node].slots.discard((node, slot))
+        if state.chunk is not None:
+            self._fresh |= 1 << state.chunk
+            self._idle(state)
+
+    def leave(self, node: int) -> None:
+        """A node is gone before it had everything: what was given to it may be lost, so it is given out again."""
+        state = self._nodes.get(node)
+        if state is None:
+            return
+        for key in list(state.slots):
+            self.close(*key)
+        self._fresh |= state.alone
+        del self._nodes[node]
+
+    def finished(self, node: int) -> None:
+        """A node has everything and serves it: what was given to it is not lost when it leaves."""
+        if node in self._nodes:
+            self._nodes[node].alone = 0
+
+    def grant(self, now: float) -> list[tuple[int, int, int]]:
+        """Give chunks to asking slots, as far as the limit allows: (node, slot, chunk) in the order given.
+
+        To be called after anything happened, and now and then when nothing does: patience ends by itself.
+        """
+        granted = []
+        for _ in range(len(self._asking)):
+            if self.busy >= self._limit:
+                break
+            key = self._asking.popleft()
+            state = self._slots.get(key)
+            if state is None:
+                continue
+            state.queued = False
+            if not state.asking:
+                continue
+            node = self._nodes[key[0]]
+            chunk = self._choose(node.takes, now)
+            if chunk is not None:
+                granted.append((*key, chunk))
+                self._give(node, state, chunk, now)
+            elif node.takes:
+                self._queue(key)
+            # A slot whose node takes nothing is queued again when it does.
+        return granted
+
+    def _choose(self, takes: int, now: float) -> int | None:
+        fresh = takes & self._fresh
+        if fresh:
+            return (fresh & -fresh).bit_length() - 1
+        overdue = now - _PATIENCE * self._usual
+        ready = [
+            c for c, _ in zip(bits(takes), range(_LOOKED_AT), strict=False) if self._last.get(c, overdue) <= overdue
+        ]
+        return min(ready, key=lambda c: self._times.get(c, 0), default=None)
+
+    def _give(self, node: _Node, slot: _Slot, chunk: int, now: float) -> None:
+        bit = 1 << chunk
+        self._fresh &= ~bit
+        self._times[chunk] = self._times.get(chunk, 0) + 1
+        self._last[chunk] = now
+        node.alone |= bit
+        slot.chunk, slot.given, slot.asking = chunk, now, False
+        self.busy += 1
+        self.given += 1
+
+    def _idle(self, slot: _Slot) -> None:
+        slot.chunk = None
+        self.busy -= 1
+
+    def _node(self, node: int) -> _Node:
+        if node not in self._nodes:
+            self._nodes[node] = _Node(self._all)
+        return self._nodes[node]
+
+    def _queue(self, key: _Key) -> None:
+        state = self._slots[key]
+        if state.asking and not state.queued:
+            state.queued = True
+            self._asking.append(key)

@@ -1,0 +1,63 @@
+"""What a server serves: one generation, its manifest and the store that its content is read from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import FileIO
+
+from xget_lib.content.store import OpenExtent, Store
+from xget_lib.errors import StaleGeneration
+from xget_lib.ninep.session import Content
+
+
+@dataclass(frozen=True)
+class Served:
+    """One generation as a server holds it."""
+
+    generation: bytes
+    manifest: FileIO
+    """The encoded manifest; closed when nobody uses this object any more."""
+    manifest_size: int
+    store: Store
+    on_stale: Callable[[bytes], None] = lambda path: None
+    """Told of the path of a file that is found changed."""
+
+    def read_manifest(self, offset: int, count: int) -> bytes | Content:
+        length = min(count, max(0, self.manifest_size - offset))
+        return Content(length, FileRange(self.manifest.fileno(), offset, length)) if length else b""
+
+    def read_data(self, offset: int, count: int) -> bytes | Content:
+        """A range of the content stream. Raises NotHeld at once; a file that changed is found out when it is sent."""
+        length = min(count, max(0, self.store.layout.size - offset))
+        self.store.check(min(offset, self.store.layout.size), length)
+        return Content(length, StoreRange(self, offset, length)) if length else b""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRange:
+    """A range of the content stream, for `net.connection`."""
+
+    served: Served
+    offset: int
+    length: int
+
+    def open(self) -> list[bytes | OpenExtent]:
+        try:
+            return self.served.store.open_extents(self.offset, self.length)
+        except StaleGeneration as error:
+            self.served.on_stale(error.path)
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class FileRange:
+    """A range of a file that is open, for `net.connection`."""
+
+    descriptor: int
+    offset: int
+    length: int
+
+    def open(self) -> list[bytes | OpenExtent]:
+        return [OpenExtent(os.dup(self.descriptor), self.offset, self.length)]

@@ -1,0 +1,270 @@
+"""The namespace `swarm`: how XGet's own clients work with a server, as files that any 9P client can read.
+
+    manifest   the manifest of this server's generation, by offset
+    data       the content stream, by offset; a range that is not held is an error at once
+    have       the generation, 32 bytes, and a bitmap of the chunks held. Each further read answers when it has changed
+    peers      a line of JSON for each piece of news (`News`). Written: what this node serves (`Report`)
+    offer      chunks to take from this server, one a read (`17\\n`); reading on says that the last one has arrived.
+               Written: a bitmap of the chunks that this node lacks and finds at none of its peers
+    log        the debug level; written: a line for this server's log
+    status     what this server is doing, JSON
+
+A `Desk` answers for what goes beyond files: in a worker it asks the master, in a child it knows by itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from xget_lib.errors import NinepError, NotHeld, ProtocolViolation, printable
+from xget_lib.ninep.session import WAITING, Content, Waiting
+from xget_lib.tree.served import Served
+from xget_lib.tree.synthetic import OpenFile, Place, Stream, Text, root
+
+LINE_LIMIT = 1024
+TAKES_LIMIT = 60 * 1024
+"""Bytes of a bitmap written to `offer`: what a message between worker and master carries. 480,000 chunks are 2 TB."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """A line of `peers`: what is served here, and who else serves it."""
+
+    generation: bytes
+    manifest_size: int
+    peers: tuple[tuple[str, int], ...]
+
+    def encode(self) -> bytes:
+        fields = {"generation": self.generation.hex(), "manifest": self.manifest_size, "peers": self.peers}
+        return json.dumps(fields).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, line: bytes) -> News:
+        """Raises ProtocolViolation."""
+        fields = _object(line)
+        try:
+            peers = tuple((str(address), int(port)) for address, port in fields["peers"])
+            return cls(bytes.fromhex(fields["generation"]), int(fields["manifest"]), peers)
+        except (KeyError, TypeError, ValueError):
+            raise ProtocolViolation("peers: not a line of news") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a node writes to `peers`: where it serves, what (b"" while it knows no generation), and how much of it."""
+
+    port: int
+    generation: bytes
+    held: int
+
+    def encode(self) -> bytes:
+        fields = {"port": self.port, "generation": self.generation.hex(), "held": self.held}
+        return json.dumps(fields).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, line: bytes) -> Report:
+        """Raises ProtocolViolation."""
+        fields = _object(line)
+        try:
+            report = cls(int(fields["port"]), bytes.fromhex(fields["generation"]), int(fields["held"]))
+        except (KeyError, TypeError, ValueError):
+            raise ProtocolViolation("peers: not a report") from None
+        if not 0 < report.port < 65536 or len(report.generation) not in (0, 32) or not 0 <= report.held < 1 << 63:
+            raise ProtocolViolation("peers: a report with impossible numbers")
+        return report
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ProtocolViolation("peers: not JSON") from None
+    if not isinstance(fields, dict):
+        raise ProtocolViolation("peers: not a JSON object")
+    return fields
+
+
+class Desk(Protocol):
+    """What a connection's swarm namespace asks of its server. One for each connection."""
+
+    @property
+    def served(self) -> Served | None:
+        """The newest generation; None while there is none yet."""
+
+    @property
+    def debug(self) -> int:
+        """The debug level."""
+
+    def watch(self, news: Stream) -> None:
+        """`peers` was opened: lines of news go into this stream, the first as soon as there is one."""
+
+    def register(self, report: Report) -> None:
+        """A node wrote what it serves."""
+
+    def unregister(self, news: Stream) -> None:
+        """`peers` was clunked: the stream gets no more, and what was registered through it does not hold."""
+
+    def ask(self, slot: int, granted: Stream) -> None:
+        """A slot asks for a chunk to take from this server; its number goes into the stream as a line."""
+
+    def takes(self, chunks: bytes) -> None:
+        """A bitmap of what the node lacks and finds at none of its peers."""
+
+    def close_slot(self, slot: int) -> None:
+        """`offer` was clunked."""
+
+    def ask_status(self, answer: Stream) -> None:
+        """`status` is read: its text goes into the stream."""
+
+    def remark(self, line: str) -> None:
+        """A line for the log."""
+
+
+def tree(desk: Desk) -> Place:
+    """The namespace for one connection."""
+    return root(
+        [
+            Place("manifest", 1, 0o444, lambda: Manifest(_served(desk)), lambda: _manifest_size(desk)),
+            Place("data", 2, 0o444, lambda: Data(desk), lambda: _data_size(desk)),
+            Place("have", 3, 0o444, lambda: Have(desk)),
+            Place("peers", 4, 0o666, lambda: Peers(desk)),
+            Place("offer", 5, 0o666, lambda: Offer(desk)),
+            Place("log", 6, 0o666, lambda: Log(desk)),
+            Place("status", 7, 0o444, lambda: Status(desk)),
+        ]
+    )
+
+
+def _served(desk: Desk) -> Served:
+    if desk.served is None:
+        raise NinepError(errno.EAGAIN, "the snapshot is not ready yet")
+    return desk.served
+
+
+def _manifest_size(desk: Desk) -> int:
+    return desk.served.manifest_size if desk.served else 0
+
+
+def _data_size(desk: Desk) -> int:
+    return desk.served.store.layout.size if desk.served else 0
+
+
+class Manifest(OpenFile):
+    def __init__(self, served: Served) -> None:
+        self._served = served
+
+    def read(self, offset: int, count: int) -> bytes | Content:
+        return self._served.read_manifest(offset, count)
+
+
+class Data(OpenFile):
+    """Keeps to the generation that was there at the first read; while there is none, nothing is held."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._served: Served | None = None
+
+    def read(self, offset: int, count: int) -> bytes | Content:
+        self._served = self._served or self._desk.served
+        if self._served is None:
+            raise NotHeld(offset, count)
+        return self._served.read_data(offset, count)
+
+
+class Have(OpenFile):
+    """Each read is the whole bitmap: there is nothing in it to be read by offset. Waits while there is no content."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._served: Served | None = None
+        self._seen = -1
+        self._rest = b""
+
+    def read(self, offset: int, count: int) -> bytes | Waiting:
+        if not self._rest:
+            self._served = self._served or self._desk.served
+            if self._served is None or self._seen == self._served.store.changes:
+                return WAITING
+            self._seen = self._served.store.changes
+            self._rest = self._served.generation + self._served.store.held.to_bytes()
+        data, self._rest = self._rest[:count], self._rest[count:]
+        return data
+
+
+class Peers(Stream):
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self._desk = desk
+        desk.watch(self)
+
+    def write(self, offset: int, data: bytes) -> int:
+        if len(data) > LINE_LIMIT:
+            raise NinepError(errno.EMSGSIZE)
+        self._desk.register(Report.decode(data))
+        return len(data)
+
+    def clunk(self) -> None:
+        self._desk.unregister(self)
+
+
+class Offer(Stream):
+    _numbers = 0
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self._desk = desk
+        self._asked = False
+        Offer._numbers += 1
+        self._slot = Offer._numbers
+
+    def read(self, offset: int, count: int) -> bytes | Content | Waiting:
+        if not self._asked:
+            self._asked = True
+            self._desk.ask(self._slot, self)
+        data = super().read(offset, count)
+        if data is not WAITING:
+            self._asked = False
+        return data
+
+    def write(self, offset: int, data: bytes) -> int:
+        if len(data) > TAKES_LIMIT:
+            raise NinepError(errno.EMSGSIZE)
+        self._desk.takes(data)
+        return len(data)
+
+    def clunk(self) -> None:
+        self._desk.close_slot(self._slot)
+
+
+class Log(Text):
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(b"%d\n" % desk.debug)
+        self._desk = desk
+
+    def write(self, offset: int, data: bytes) -> int:
+        self._desk.remark(printable(data[:LINE_LIMIT].strip(b"\0\n ")))
+        return len(data)
+
+
+class Status(Stream):
+    """The status at the time of the first read, by offset then."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self._desk = desk
+        self._asked = False
+        self._text: bytes | None = None
+
+    def read(self, offset: int, count: int) -> bytes | Content | Waiting:
+        if not self._asked:
+            self._asked = True
+            self._desk.ask_status(self)
+        if self._text is None:
+            answer = super().read(0, 1 << 30)
+            if not isinstance(answer, bytes):
+                return answer
+            self._text = answer
+        return self._text[offset : offset + count]

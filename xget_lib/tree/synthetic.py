@@ -1,0 +1,142 @@
+"""Files that exist only in the server: control files and what generates its content when it is read.
+
+A namespace is a tree of `Place`s. What a file does when it is open is a `Handle` of its own kind; those here have
+the behaviour that most share: a handle that refuses what it does not do, a fixed text, and a stream of lines.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from xget_lib.errors import NinepError
+from xget_lib.ninep import messages
+from xget_lib.ninep.session import WAITING, Content, File, Handle, Waiting
+from xget_lib.ninep.stat import DMDIR, Stat
+from xget_lib.ninep.wire import QTDIR, QTFILE, Qid
+
+OWNER = "xget"
+
+
+class OpenFile:
+    """A handle that can do nothing; kinds of open files override what they can."""
+
+    def read(self, offset: int, count: int) -> bytes | Content | Waiting:
+        raise NinepError(errno.EACCES, "not open for reading")
+
+    def write(self, offset: int, data: bytes) -> int:
+        raise NinepError(errno.EACCES, "not open for writing")
+
+    def children(self) -> Iterable[Stat]:
+        raise NinepError(errno.ENOTDIR)
+
+    def clunk(self) -> None:
+        pass
+
+
+class Text(OpenFile):
+    """A text as it is at the time of opening."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+
+    def read(self, offset: int, count: int) -> bytes:
+        return self._text[offset : offset + count]
+
+
+class Stream(OpenFile):
+    """Documents one after another, whatever offset is read at; a read waits for the next one."""
+
+    def __init__(self) -> None:
+        self._documents: deque[bytes] = deque()
+
+    def put(self, document: bytes) -> None:
+        """Add a document to what is still to be read."""
+        self._documents.append(document)
+
+    def replace(self, document: bytes) -> None:
+        """Like `put`, and whole documents that nobody has read yet are forgotten: only the latest counts."""
+        self._documents.clear()
+        self._documents.append(document)
+
+    def read(self, offset: int, count: int) -> bytes | Content | Waiting:
+        if not self._documents:
+            return WAITING
+        document = self._documents.popleft()
+        if len(document) > count:
+            self._documents.appendleft(document[count:])
+        return document[:count]
+
+
+class Directory(OpenFile):
+    """A directory whose entries are computed when it is read."""
+
+    def __init__(self, children: Callable[[], Iterable[Stat]]) -> None:
+        self._children = children
+
+    def children(self) -> Iterable[Stat]:
+        return self._children()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or, with `files`, a directory of a synthetic tree."""
+
+    name: str
+    number: int
+    """Unique within the tree: the path of its qid."""
+    mode: int
+    opened: Callable[[], Handle] | None = None
+    length: Callable[[], int] = lambda: 0
+    files: Mapping[str, Place] | None = None
+
+    @property
+    def qid(self) -> Qid:
+        return Qid(QTFILE if self.files is None else QTDIR, 1, self.number)
+
+    def walk(self, name: str) -> File:
+        if self.files is None:
+            raise NinepError(errno.ENOTDIR)
+        if name not in self.files:
+            raise NinepError(errno.ENOENT)
+        return self.files[name]
+
+    def stat(self) -> Stat:
+        kind = 0 if self.files is None else DMDIR
+        return Stat(
+            qid=self.qid,
+            mode=self.mode | kind,
+            atime=0,
+            mtime=0,
+            length=self.length(),
+            name=self.name,
+            uid=OWNER,
+            gid=OWNER,
+            muid=OWNER,
+        )
+
+    def open(self, mode: int) -> Handle:
+        check_mode(mode, self.mode)
+        if self.files is not None:
+            files = self.files
+            return Directory(lambda: [place.stat() for place in files.values()])
+        assert self.opened is not None
+        return self.opened()
+
+
+def check_mode(mode: int, permissions: int) -> None:
+    """Raise NinepError unless a file with these permissions may be opened in this mode (open(5))."""
+    access = mode & messages.ACCESS
+    if mode & messages.ORCLOSE or (mode & messages.OTRUNC and not permissions & 0o222):
+        raise NinepError(errno.EROFS)
+    if access in (messages.OWRITE, messages.ORDWR) and not permissions & 0o222:
+        raise NinepError(errno.EROFS)
+    if access in (messages.OREAD, messages.ORDWR, messages.OEXEC) and not permissions & 0o444:
+        raise NinepError(errno.EACCES)
+
+
+def root(files: Iterable[Place]) -> Place:
+    """The root directory of a synthetic tree."""
+    return Place("/", 0, 0o555, files={place.name: place for place in files})
