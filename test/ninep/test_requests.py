@@ -103,6 +103,15 @@ def test_answers_find_their_requests_in_any_order(client: Requests) -> None:
     assert client.pending == 0
 
 
+def test_tags_go_round(client: Requests) -> None:
+    """So that the second of two replies to one request does not pass for one to the next."""
+    tag, _ = client.submit(Tclunk(1))
+    put(client, reply(tag, Rclunk()))
+    client.submit(Tclunk(2))
+    with pytest.raises(ProtocolViolation, match="asked for none"):
+        put(client, reply(tag, Rclunk()))
+
+
 def test_an_error_is_an_answer(client: Requests) -> None:
     tag, _ = client.submit(Tclunk(1))
     assert put(client, reply(tag, Rerror("no"))) == [Answer(tag, Tclunk(1), Rerror("no"))]
