@@ -4,6 +4,8 @@ wire      integers, strings and qids; a message's layout, as the manual's sectio
 messages  the T-messages and R-messages, one table a dialect
 framer    a stream of bytes -> whole messages
 stat      directory entries, and reading a directory
-session   a server's side of a connection: fids, tags, flush; asks a tree of files, yields replies
+file      what a server asks of a tree of files
+fids      what a request does with the files that fids stand for
+session   a server's side of a connection: tags, flush, waiting reads
 requests  a client's side of a connection: tags, replies, data straight to where it belongs
 """

@@ -16,8 +16,8 @@ from xget_lib.ninep.wire import Qid
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """`length` bytes that the connection sends by itself, from `source`. Whoever takes the Reply owns the source: a read
-    is only carried out when its reply is taken, so nothing between drops one, and it may hold open descriptors."""
+    """`length` bytes that the connection sends by itself, from `source`. Whoever takes the Reply owns the source: a
+    read is only carried out when its reply is taken, so nothing drops it before, and it may hold open descriptors."""
 
     length: int
     source: object
