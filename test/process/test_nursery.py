@@ -208,6 +208,8 @@ def test_a_fork_that_fails_is_reported_and_the_next_one_works(masters: Masters) 
     import resource
 
     master = masters()
+    master.spawn_short_lived(FACTS)
+    master.hear("exited")
     limits = resource.prlimit(master.nursery.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(master.nursery.pid, resource.RLIMIT_NOFILE, (6, limits[1]))  # no room for a channel
     master.tell(f"spawn {POLITE}")
