@@ -28,6 +28,7 @@ from xget_lib.content import writeback
 from xget_lib.content.attributes import Attributes, Opened
 from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
+from xget_lib.content.layout import Piece
 from xget_lib.content.ledger import Ledger
 from xget_lib.content.manifest import Entry, Manifest
 from xget_lib.content.placing import SYNC_EACH, Placer, refusing
@@ -37,7 +38,8 @@ from xget_lib.content.survey import Survey, write_all
 from xget_lib.content.workplace import Parts, Workplace, part_path
 from xget_lib.errors import DestinationRefused, PieceMismatch
 
-WRITE_BACK_FROM = 64 * 1024  # bytes of a piece from which it is worth telling the kernel to begin writing it out
+LARGE_PIECE = 1024 * 1024  # bytes of a piece from which it is written out by itself
+WRITE_BACK_FROM = 256 * 1024  # bytes of a file from which it is written out when it is whole, before anyone waits
 
 # Where the content of a file is; it only moves on to a later state. _STAYS: it was right under its final name, and
 # finish_files has not looked at it yet. _MOVING: it is just being renamed, and _moving held until that is done.
@@ -154,14 +156,15 @@ class Partial:
         with refusing(self._root, landing):
             old = self._placer.look(landing)
             found = self._survey.look_for(file, landing, old, trust_times=trust_times)
-        size = sum(self._layout.piece(number).length for number in found.pieces)
+        whole_size = self._manifest.file(file).size
+        size = whole_size if found.in_place else sum(self._layout.piece(number).length for number in found.pieces)
         with self._lock:
             self.reused += size
             if found.in_place:
                 self.unchanged += 1
                 self._where[file] = _STAYS
         whole = self._ledger.mark(file, found.pieces)
-        if whole or self._manifest.file(file).size == 0:
+        if whole or whole_size == 0:
             self._became_whole(file)
         return found.pieces
 
@@ -236,8 +239,7 @@ class Partial:
         try:
             with refusing(self._root, landing), self._parts.opened(piece.file) as fd:
                 write_all(fd, memoryview(data), piece.file_offset)
-                if piece.length >= WRITE_BACK_FROM:
-                    writeback.start(fd, piece.file_offset, piece.length)
+                self._write_back(fd, piece)
         except BaseException:
             self._ledger.release(number)
             raise
@@ -245,6 +247,15 @@ class Partial:
         if whole:
             self._became_whole(piece.file)
         return whole
+
+    def _write_back(self, fd: int, piece: Piece) -> None:
+        """Has the disk begin early with what the last fsync would wait for: a large piece, or a file's last one."""
+        if piece.length >= LARGE_PIECE:
+            writeback.start(fd, piece.file_offset, piece.length)
+        elif self._ledger.lacks(piece.file) == 1:
+            size = self._manifest.file(piece.file).size
+            if size >= WRITE_BACK_FROM:
+                writeback.start(fd, 0, size)
 
     def write_run(self, pieces: range, data: memoryview, source: str) -> None:
         """Writes pieces that follow one another, of which `data` is the content; those not selected are left out.
@@ -292,16 +303,18 @@ class Partial:
     def _put_in_place(self, file: int) -> os.stat_result:
         landing = self._selection.landings[file]
         entry = self._manifest.file(file)
+        links = self._selection.links.get(file, ())
         with refusing(self._root, landing):
             if self._where[file] == _IN_PART:
                 self._move(file, landing)
+                status = self._root.lstat(landing)
             else:
-                self._placer.settle(landing, entry)
+                status = self._placer.settle(landing, entry)
                 self._where[file] = _IN_PLACE
-            for link in self._selection.links.get(file, ()):
+            for link in links:
                 with refusing(self._root, link):
                     self._placer.hard_link(landing, link, entry)
-            return self._root.lstat(landing)
+            return self._root.lstat(landing) if links else status
 
     def _move(self, file: int, landing: bytes) -> None:
         with self._moving:

@@ -78,12 +78,14 @@ class Placer:
         self._root.rename(path, landing)
         self._touch(landing)
 
-    def settle(self, landing: bytes, entry: Entry) -> None:
-        """Corrects the attributes of a file whose content is right."""
+    def settle(self, landing: bytes, entry: Entry) -> os.stat_result:
+        """Corrects the attributes of a file whose content is right, and returns what it looks like then."""
         status = self._root.lstat(landing)
-        if not self._attributes.settled(entry, status):
-            self._attributes.put(Named(self._root, landing), status, entry, new=False)
-            self.sync_all()
+        if self._attributes.settled(entry, status):
+            return status
+        self._attributes.put(Named(self._root, landing), status, entry, new=False)
+        self.sync_all()
+        return self._root.lstat(landing)
 
     def hard_link(self, file: bytes, landing: bytes, entry: Entry) -> None:
         """Makes `landing` another name of the file at `file`; where links cannot be made, a copy."""

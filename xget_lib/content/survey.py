@@ -83,7 +83,7 @@ class Survey:
             raise
 
     def _has_part(self, landing: bytes) -> bool:
-        return os.path.basename(part_path(landing)) in self._leftovers
+        return bool(self._leftovers) and os.path.basename(part_path(landing)) in self._leftovers
 
     def _pieces(self, file: int) -> Iterator[Piece]:
         return map(self._layout.piece, self._layout.file_pieces(file))

@@ -15,6 +15,7 @@ import stat
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from threading import Lock
 
 from blake3 import blake3
@@ -180,8 +181,8 @@ class Parts:
 
     def _surplus(self) -> list[int]:
         """Takes the longest unused descriptors above the limit out of the table."""
-        over = len(self._kept) - DESCRIPTORS_KEPT
-        idle = [file for file, part in self._kept.items() if part.users == 0][:over] if over > 0 else []
+        over = max(0, len(self._kept) - DESCRIPTORS_KEPT)
+        idle = list(islice((file for file, part in self._kept.items() if part.users == 0), over))
         return [self._kept.pop(file).fd for file in idle]
 
     def close(self, file: int) -> None:
