@@ -69,13 +69,13 @@ def silent(daemon: Daemon) -> None:
 
 def signalled(daemon: Daemon) -> None:
     """Says its number and every signal; a SIGTERM ends it."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+    for caught in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(caught, lambda *_: None)
     wakened, wake = os.pipe2(os.O_NONBLOCK)
     os.set_blocking(wakened, True)
     signal.set_wakeup_fd(wake)
     print(os.getpid(), flush=True)
-    number: int = 0
+    number = 0
     while number != signal.SIGTERM:
         number = os.read(wakened, 1)[0]
         print(signal.Signals(number).name, flush=True)

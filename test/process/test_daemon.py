@@ -92,6 +92,7 @@ def test_a_failure_is_one_line_and_its_status() -> None:
 def test_a_line_that_is_too_long_is_cut_and_the_status_still_right() -> None:
     ended = run("long_refused")
     assert ended.returncode == 6
+    assert 80 < len(ended.stderr) < 4096
     assert set(ended.stderr) == {"x", "\n"}
 
 

@@ -61,6 +61,7 @@ class Daemon:
             return
         pipe, self._pipe = self._pipe, None
         try:
+            # Up to PIPE_BUF bytes are written whole or not at all, pipe(7), so there are no halves to think of.
             os.write(pipe, word.encode("utf-8", "backslashreplace")[: select.PIPE_BUF - 1] + b"\n")
         except BrokenPipeError:
             pass  # nobody waits any more
