@@ -1,0 +1,41 @@
+"""The example configuration, the units and the scripts name options and exit statuses that exist."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from xget_lib import config
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "conf" / "xget.toml"
+
+
+def test_the_example_as_it_is_sets_nothing() -> None:
+    assert tomllib.loads(EXAMPLE.read_text()) == {}
+
+
+def test_the_example_names_every_option_and_no_other_and_each_is_accepted() -> None:
+    uncommented = tomllib.loads(re.sub(r"^#: ", "", EXAMPLE.read_text(), flags=re.MULTILINE))
+    assert set(uncommented) == {field.name.replace("_", "-") for field in dataclasses.fields(config.Config)}
+    built = config.build({}, uncommented, {})
+    assert (built.port, built.max_direct, built.linger, built.host) == (20004, 10, 300, "head")
+
+
+@pytest.mark.parametrize("path", ["conf/systemd/xget-master@.service", "conf/systemd/xget-client.service", "conf/cron"])
+def test_what_runs_at_boot_or_from_cron_runs_a_program_of_this_checkout(path: str) -> None:
+    programs = re.findall(r"/opt/xget/(\S+)", (ROOT / path).read_text())
+    assert programs
+    assert [name for name in programs if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("name", ["xget", "test", "environment.sh", "init.d/xget"])
+def test_scripts_are_valid_shell(name: str) -> None:
+    script = ROOT / "scripts" / name
+    shell = "sh" if script.read_text().startswith("#!/bin/sh") else "bash"
+    subprocess.run([shell, "-n", str(script)], check=True, timeout=60)
