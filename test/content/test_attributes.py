@@ -101,6 +101,7 @@ def test_root_keeps_owners_and_set_id_bits(served: Served, tmp_path: Path) -> No
 def test_a_wrong_owner_is_corrected_and_set_id_bits_survive_it(served: Served, tmp_path: Path) -> None:
     download(served, tmp_path / "dest")
     os.chown(tmp_path / "dest/private/set-uid", 0, 0)
+    (tmp_path / "dest/private/set-uid").chmod(0o6755)  # which the next chown clears again
     assert download(served, tmp_path / "dest") == 0
     assert owner_of(tmp_path / "dest/private/set-uid") == (1, 2)
     assert mode_of(tmp_path / "dest/private/set-uid") == 0o6755
@@ -170,6 +171,26 @@ def test_an_interrupted_run_of_somebody_else_can_be_continued(served: Served, op
 
     as_nobody(interrupted_and_second_run)
     assert mode_of(dest / "unreadable") == 0o111
+
+
+@as_root
+def test_a_directory_that_somebody_else_may_not_write_in_is_opened_up_for_the_run(
+    served: Served, open_to_all: Path
+) -> None:
+    dest = open_to_all / "dest"
+    memory = InMemory(served)
+
+    def two_runs() -> None:
+        (dest / "private").mkdir(parents=True)
+        (dest / "private").chmod(0o500)
+        selection = select(served.manifest, [b"."])
+        run(Partial(bytes(dest), served.manifest, selection, permissions=False), memory)
+        assert mode_of(dest / "private") == 0o500
+        run(Partial(bytes(dest), served.manifest, selection), memory)
+        assert mode_of(dest / "private") == 0o1300
+
+    as_nobody(two_runs)
+    assert (dest / "private/set-uid").read_bytes() == b"private/set-uid"
 
 
 class InMemory(Served):

@@ -312,6 +312,37 @@ def test_a_file_is_on_disk_before_it_has_its_name(
     assert happened[-1] == f"fsync {dest}"
 
 
+def test_names_are_on_disk_before_it_is_said(served: Served, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    happened = trace(monkeypatch)
+    download(served, dest)
+    last_name = max(number for number, line in enumerate(happened) if line.startswith("rename"))
+    for directory in ("/a", "/a/deep", "/a/deep/er", ""):
+        assert f"fsync {dest}{directory}" in happened[last_name:]
+    assert "syncfs" not in happened
+
+
+def test_corrected_attributes_and_an_interrupted_runs_names_are_synced_too(
+    one_large: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download(one_large, dest)
+    (dest / "small").chmod(0o600)
+    with monkeypatch.context() as tracing:
+        happened = trace(tracing)
+        download(one_large, dest)
+        assert "syncfs" in happened
+    with monkeypatch.context() as tracing:
+        happened = trace(tracing)
+        download(one_large, dest)
+        assert "syncfs" not in happened
+    with one_large.partial(dest) as partial:
+        survey(partial)
+        partial.finish_files(partial.take_whole())
+    with monkeypatch.context() as tracing:
+        happened = trace(tracing)
+        download(one_large, dest)
+        assert "syncfs" in happened
+
+
 def test_many_files_are_synced_at_once(tmp_path: Path, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "served").mkdir()
     for number in range(placing.SYNC_EACH + 1):
@@ -351,12 +382,42 @@ def test_what_is_verified_is_served_from_part_and_from_place(one_large: Served, 
         assert first_piece(store) == one_large.piece(0)
 
 
+def test_while_a_file_is_moved_nobody_is_told_a_place_where_it_is_not(
+    one_large: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks just before, or just after the part is gone, waits for the rename to be over, or finds the part."""
+    told: list[bool] = []
+    real = os.rename
+
+    def ask() -> threading.Thread:
+        thread = threading.Thread(target=lambda: told.append((dest / os.fsdecode(partial.path_of(0))).exists()))
+        thread.start()
+        thread.join(0.1)  # ends at once, with the wrong answer, if it does not wait
+        return thread
+
+    def rename(old: bytes, new: bytes, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        threads.append(ask())
+        real(old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        threads.append(ask())
+
+    threads: list[threading.Thread] = []
+    with one_large.partial(dest) as partial:
+        survey(partial)
+        fetch(partial, one_large)
+        monkeypatch.setattr(os, "rename", rename)
+        partial.finish_files([0])
+        for thread in threads:
+            thread.join(30)
+    assert told == [True, True]
+
+
 # A destination that refuses.
 
 
 def refused(served: Served, dest: Path, why: str, *sources: bytes) -> None:
-    with pytest.raises(DestinationRefused, match=why):
-        download(served, dest, *sources)
+    """Refused before anything is fetched."""
+    with pytest.raises(DestinationRefused, match=why), served.partial(dest, *sources) as partial:
+        survey(partial)
 
 
 def test_a_destination_without_a_parent_is_refused(served: Served, dest: Path) -> None:

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from test.support.downloads import Served, download, fetch, lacking, manifest_of, survey
+from xget_lib.content.layout import Layout
+from xget_lib.content.resume import checked_pieces
 
 PIECE = 65536
 SECOND = 1_000_000_000  # in ns
@@ -121,6 +124,36 @@ def test_the_old_file_stays_until_the_new_one_is_whole(served: Served, dest: Pat
         assert (dest / "large").read_bytes() == b"old"
 
 
+def test_a_link_takes_the_place_of_a_half_fetched_file(served: Served, dest: Path) -> None:
+    interrupted(served, dest, large(served, 0))
+    (served.directory / "large").unlink()
+    (served.directory / "large").symlink_to("a/small")
+    download(Served(served.directory), dest)
+    assert os.readlink(dest / "large") == "a/small"
+    (served.directory / "large").unlink()
+    put(served.directory / "large", os.urandom(2 * PIECE))
+    again = Served(served.directory)
+    interrupted(again, dest, large(again, 0))
+    (served.directory / "large").unlink()
+    os.link(served.directory / "a/small", served.directory / "large")
+    download(Served(served.directory), dest)
+    assert (dest / "large").stat().st_ino == (dest / "a/small").stat().st_ino
+
+
+def test_nothing_is_right_beyond_the_end_of_a_file(tmp_path: Path) -> None:
+    zeros = bytes(2 * PIECE)
+    (tmp_path / "short").write_bytes(zeros[:-1])
+    layout = Layout([(b"zeros", len(zeros))])
+    digest = blake3(zeros[:PIECE]).digest()
+    with open(tmp_path / "short", "rb") as file:
+        checked = checked_pieces(file.fileno(), map(layout.piece, range(2)), lambda number: digest)
+        assert [data is not None for _, data in checked] == [True, False]
+    os.truncate(tmp_path / "short", 0)
+    with open(tmp_path / "short", "rb") as file:
+        checked = checked_pieces(file.fileno(), map(layout.piece, range(2)), lambda number: digest)
+        assert [data is not None for _, data in checked] == [False, False]
+
+
 class TestZeros:
     @pytest.fixture
     def served(self, tmp_path: Path) -> Served:
@@ -148,6 +181,15 @@ class TestZeros:
         assert large(served, 2)[0] not in surveyed(served, dest)
         assert download(served, dest) == 2 * PIECE + 3
         assert manifest_of(dest).generation == served.manifest.generation
+
+    def test_a_hole_in_an_old_file_says_nothing_of_the_part(self, served: Served, dest: Path) -> None:
+        part = interrupted(served, dest, [])
+        with open(part, "r+b") as file:
+            file.seek(2 * PIECE)
+            file.write(b"data")
+        (dest / "large").write_bytes(b"")
+        os.truncate(dest / "large", 8 * PIECE + 3)  # all hole
+        assert large(served, 2)[0] not in surveyed(served, dest)
 
     def test_an_old_file_of_data_gets_its_holes(self, served: Served, dest: Path) -> None:
         put(dest / "large", os.urandom(9 * PIECE))

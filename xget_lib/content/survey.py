@@ -47,7 +47,7 @@ class Survey:
             return self._in_place(file)
         fd = self._open_old(landing, old)
         try:
-            if fd is not None and may_stay and not self._has_part(landing) and self._all_right(fd, file):
+            if fd is not None and may_stay and self._all_right(fd, file):
                 return self._in_place(file)
             right = set(self._in_part(file, landing))
             if fd is not None:
