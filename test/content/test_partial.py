@@ -41,7 +41,7 @@ def fill(directory: Path) -> Path:
     os.link(directory / "a/large", directory / "a/z")
     (directory / "small").chmod(0o4751)
     (directory / ".hidden").chmod(0o400)
-    (directory / "a/deep").chmod(0o2500)
+    (directory / "a/deep").chmod(0o2750)
     for number, path in enumerate(sorted(directory.rglob("*"))):
         os.utime(path, ns=(0, SECOND * number * 1000 + 123_456_789), follow_symlinks=False)
     os.utime(directory, ns=(0, 77 * SECOND))
