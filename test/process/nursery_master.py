@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from xget_lib.process.channel import Channel
-from xget_lib.process.nursery import Exited, NotSpawned, Nursery, Spawned, start
+from xget_lib.process.nursery import Exited, Failed, Nursery, Spawned, start
 
 POLITE, STUBBORN, FACTS, FAULTY, LINGERING, INHERITED = range(6)
 
@@ -85,7 +85,7 @@ def report(nursery: Nursery, workers: dict[int, Channel]) -> bool:
             say(event="spawned", number=number, pid=pid)
         case Exited(pid, number, status):
             say(event="exited", pid=pid, number=number, status=status)
-        case NotSpawned(number, why):
+        case Failed(number, why):
             say(event="failed", number=number, why=why)
         case None:
             say(event="end")

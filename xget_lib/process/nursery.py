@@ -56,7 +56,7 @@ class Spawned:
 
 
 @dataclass(frozen=True, slots=True)
-class NotSpawned:
+class Failed:
     """No worker could be forked for `number`; nothing of it exists."""
 
     number: int
@@ -80,7 +80,7 @@ class Nursery:
         self.pid = pid
 
     def spawn(self, number: int) -> None:
-        """Asks for a worker; Spawned or NotSpawned follows. Raises LinkLost when the nursery is gone."""
+        """Asks for a worker; Spawned or Failed follows. Raises LinkLost when the nursery is gone."""
         self.channel.send(("spawn", number))
 
     def kill(self, pid: int, signal_number: int) -> None:
@@ -95,7 +95,7 @@ class Nursery:
         """
         self.channel.send(("detach",), [] if errors is None else [errors])
 
-    def report(self) -> Spawned | NotSpawned | Exited | None:
+    def report(self) -> Spawned | Failed | Exited | None:
         """Waits for what happens next; None: the nursery is gone, and all workers with it."""
         received = self.channel.receive()
         if received is None:
@@ -105,7 +105,7 @@ class Nursery:
             case ("spawned", int(number), int(pid)), [fd]:
                 return Spawned(number, pid, Channel.adopt(fd))
             case ("failed", int(number), str(why)), []:
-                return NotSpawned(number, why)
+                return Failed(number, why)
             case ("exited", int(pid), int(number), int(status)), []:
                 return Exited(pid, number, status)
         for fd in fds:
