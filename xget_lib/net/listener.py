@@ -37,14 +37,6 @@ def listen(bind: str | None, port: int) -> socket.socket:
     return listening
 
 
-def listen_near(bind: str | None, port: int) -> socket.socket:
-    """Like `listen`, but on any free port where the one asked for is taken: several children on one machine."""
-    try:
-        return listen(bind, port)
-    except AddressRefused:
-        return listen(bind, 0)
-
-
 def _bound(family: int, address: object, *, both: bool = False) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:

@@ -146,6 +146,10 @@ class Desk:
     def debug(self) -> int:
         return self._child.debug
 
+    @property
+    def offers(self) -> bool:
+        return False
+
     def watch(self, news: Stream) -> None:
         if self._child.news is not None:
             news.put(self._child.news.encode())

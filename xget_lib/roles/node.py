@@ -30,7 +30,7 @@ from xget_lib.content.selection import Selection, select
 from xget_lib.content.store import Store
 from xget_lib.errors import Exit, Interrupted, LinkLost, MalformedManifest, XGetError
 from xget_lib.net.link import Link
-from xget_lib.net.listener import listen_near
+from xget_lib.net.listener import listen
 from xget_lib.net.waiting import wait_readable, wait_writable
 from xget_lib.process import daemon
 from xget_lib.process.channel import Channel
@@ -84,7 +84,8 @@ class Node:
         self._account = Account()
         self._transfer: Transfer | None = None
         assert config.host is not None
-        self.child = Child(listen_near(config.bind, config.port), dest, config.debug)
+        # Any free port: the master's may be wanted by a master, on this very machine and later than we start.
+        self.child = Child(listen(config.bind, 0), dest, config.debug)
         self._membership = Membership(config.host, config.port, serving_port=self.child.port)
         self._membership.on_news = self._hear
         get_hub().threadpool.maxsize = _THREADS
@@ -110,10 +111,15 @@ class Node:
     def _wait_for_news(self) -> News:
         begun = time.monotonic()
         while self._news is None:
-            if not self._newer.wait(_STALLED):
-                waited = time.monotonic() - begun
-                self._teller.tell("stall", message=f"the master is taking its snapshot, waiting for {waited:.0f} s")
+            if self._newer.wait(_STALLED):
+                break
+            waited = time.monotonic() - begun
+            if self._membership.link is None and waited > self._config.timeout:
+                raise self._membership.unreachable(waited)
+            what = "is taking its snapshot" if self._membership.link else "is lost"
+            self._teller.tell("stall", message=f"the master {what}, waiting for {waited:.0f} s")
         self._newer.clear()
+        assert self._news is not None
         return self._news
 
     # One generation.

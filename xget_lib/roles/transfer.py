@@ -113,8 +113,12 @@ class Transfer:
 
     def news(self, news: News) -> None:
         """Who else serves this generation: meet those that are new."""
-        self._wanted_peers = set(news.peers)
-        for peer in self._wanted_peers - self._bad - self._suppliers.keys():
+        self._meet_all(set(news.peers))
+
+    def _meet_all(self, peers: set[tuple[str, int]]) -> None:
+        new = peers - self._wanted_peers - self._bad
+        self._wanted_peers = peers
+        for peer in new:
             self._spawn(self._meet, peer)
 
     def fail(self, error: BaseException) -> None:
@@ -204,8 +208,12 @@ class Transfer:
                 return
             try:
                 self._take_offers(control)
-            except (LinkLost, NinepError, ValueError) as error:
+            except (LinkLost, ValueError) as error:
                 LOGGER.debug("content from the master: %s", error)
+            except NinepError as error:
+                # What was given to us as the master offers nothing: it is a child, as good as any peer.
+                LOGGER.info("%s: %s", control.name, error)
+                self._meet_all(self._wanted_peers | {(self._membership.host, self._membership.port)})
             gevent.sleep(pause)
 
     def _take_offers(self, control: Link) -> None:

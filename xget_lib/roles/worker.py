@@ -166,6 +166,10 @@ class Desk:
     def debug(self) -> int:
         return self._worker.debug
 
+    @property
+    def offers(self) -> bool:
+        return True
+
     def watch(self, news: Stream) -> None:
         self._news.append(news)
         self._worker.tell(orders.Watch(self.number))

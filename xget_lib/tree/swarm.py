@@ -98,6 +98,10 @@ class Desk(Protocol):
     def debug(self) -> int:
         """The debug level."""
 
+    @property
+    def offers(self) -> bool:
+        """Whether there is an `offer` file: a master gives chunks out, a child is asked for what its `have` says."""
+
     def watch(self, news: Stream) -> None:
         """`peers` was opened: lines of news go into this stream, the first as soon as there is one."""
 
@@ -125,13 +129,14 @@ class Desk(Protocol):
 
 def tree(desk: Desk) -> Place:
     """The namespace for one connection."""
+    offer = [Place("offer", 5, 0o666, lambda: Offer(desk))] if desk.offers else []
     return root(
         [
             Place("manifest", 1, 0o444, lambda: Manifest(_served(desk)), lambda: _manifest_size(desk)),
             Place("data", 2, 0o444, lambda: Data(desk), lambda: _data_size(desk)),
             Place("have", 3, 0o444, lambda: Have(desk)),
             Place("peers", 4, 0o666, lambda: Peers(desk)),
-            Place("offer", 5, 0o666, lambda: Offer(desk)),
+            *offer,
             Place("log", 6, 0o666, lambda: Log(desk)),
             Place("status", 7, 0o444, lambda: Status(desk)),
         ]
