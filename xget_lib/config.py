@@ -12,6 +12,7 @@ long option names without their dashes:
 from __future__ import annotations
 
 import math
+import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -80,6 +81,12 @@ def _text(value: Any) -> str | None:
     return value
 
 
+def _path(value: Any) -> str | None:
+    """Absolute: servers in the background work from another directory."""
+    text = _text(value)
+    return text and os.path.abspath(text)
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("neither true nor false")
@@ -98,10 +105,10 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "no-permissions": _flag,
     "no-owners": _flag,
     "one-file-system": _flag,
-    "log": _text,
+    "log": _path,
     "debug": _integer(0, 9),
     "daemon": _flag,
-    "pidfile": _text,
+    "pidfile": _path,
     "quiet": _flag,
     "verbose": _flag,
     "json": _flag,

@@ -58,6 +58,7 @@ class Partial:
         self.dest = dest
         self.unchanged = 0  # files that the survey found whole under their final names
         self.reused = 0  # bytes of content that the survey found right
+        self.believed: set[int] = set()  # files among the unchanged that the survey did not read
         self._manifest = manifest
         self._layout = manifest.layout
         self._selection = selection
@@ -160,6 +161,8 @@ class Partial:
         size = whole_size if found.in_place else sum(self._layout.piece(number).length for number in found.pieces)
         with self._lock:
             self.reused += size
+            if found.believed:
+                self.believed.add(file)
             if found.in_place:
                 self.unchanged += 1
                 self._where[file] = _STAYS
@@ -187,7 +190,7 @@ class Partial:
         return self._ledger.right()
 
     def chunk_whole(self, chunk: int) -> bool:
-        """Whether all of a chunk is on disk and verified, so that it can be served."""
+        """Whether all of a chunk is on disk and right. It may be served when none of its files is only `believed`."""
         return self._ledger.chunk_whole(chunk)
 
     def lacking(self, chunk: int) -> list[range]:

@@ -36,6 +36,7 @@ from xget_lib.content.manifest import (
     entry_fields,
     order,
 )
+from xget_lib.content.selection import WORKPLACE
 from xget_lib.content.stamp import STAMP_WORDS, Stamp, stamp_of
 from xget_lib.errors import PathRefused, StaleGeneration
 
@@ -185,7 +186,9 @@ class _Tree:
 
     def _visit(self, directory: int, path: bytes, name: bytes, status: os.stat_result) -> None:
         kind = stat.S_IFMT(status.st_mode)
-        if len(path) > PATH_LIMIT:
+        if path == WORKPLACE:
+            self._skip(path, "left by an interrupted download into this directory")
+        elif len(path) > PATH_LIMIT:
             self._skip(path, "path too long")
         elif kind == stat.S_IFDIR:
             self._add(_entry(path, "d", status), status)

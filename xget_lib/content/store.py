@@ -59,7 +59,7 @@ class Store:
         self.held = held
         self.changes = 0  # counts every change of `held`
         self._root = root
-        self._manifest = manifest
+        self.manifest = manifest
         self._stamps = array("q", stamps or ()) or array("q", [_NO_STAMP]) * (self.layout.file_count * STAMP_WORDS)
         self._locate = locate
         if held.size != self.layout.chunk_count or len(self._stamps) != self.layout.file_count * STAMP_WORDS:
@@ -67,7 +67,7 @@ class Store:
 
     def path_of(self, file: int) -> bytes:
         """Where file number `file` is, relative to the root."""
-        return self._locate(file) if self._locate else self._manifest.file(file).path
+        return self._locate(file) if self._locate else self.manifest.file(file).path
 
     def set_stamp(self, file: int, status: os.stat_result) -> None:
         """From now on the file must look like this."""
@@ -165,12 +165,12 @@ class Store:
     def _is_stamped(self, file: int, status: os.stat_result) -> bool:
         first = file * STAMP_WORDS
         if self._stamps[first] == _NO_STAMP:
-            return status.st_size == self._manifest.file(file).size
+            return status.st_size == self.manifest.file(file).size
         return tuple(self._stamps[first : first + STAMP_WORDS]) == stamp_of(status)
 
     def _stale(self, file: int) -> NoReturn:
         self.drop(file)
-        raise StaleGeneration(self._manifest.file(file).path)
+        raise StaleGeneration(self.manifest.file(file).path)
 
 
 def close_extents(extents: list[bytes | OpenExtent]) -> None:

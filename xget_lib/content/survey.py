@@ -21,10 +21,12 @@ from xget_lib.content.workplace import Parts, Workplace, part_path
 
 
 class Found(NamedTuple):
-    """The numbers of the pieces that are right, rising, and whether that is the whole file under its final name."""
+    """The numbers of the pieces that are right, rising; whether that is the whole file under its final name; and
+    whether it was only taken to be that, by size and time."""
 
     pieces: list[int]
     in_place: bool
+    believed: bool = False
 
 
 class Survey:
@@ -44,7 +46,7 @@ class Survey:
         entry = self._manifest.file(file)
         may_stay = old is not None and self._may_stay(file, entry, old)
         if may_stay and trust_times and old is not None and old.st_mtime_ns == entry.mtime_ns:
-            return self._in_place(file)
+            return self._in_place(file)._replace(believed=True)
         fd = self._open_old(landing, old)
         try:
             if fd is not None and may_stay and self._all_right(fd, file):

@@ -32,7 +32,7 @@ def listen(bind: str | None, port: int) -> socket.socket:
     except (socket.gaierror, UnicodeError) as error:
         raise AddressRefused(bind or "", port, f"no such address ({error})") from None
     except OSError as error:
-        raise AddressRefused(bind or "", port, os.strerror(error.errno or 0).lower()) from None
+        raise AddressRefused(bind or "", port, os.strerror(error.errno or 0)) from None
     listening.setblocking(False)
     return listening
 

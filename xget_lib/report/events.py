@@ -59,6 +59,7 @@ class Lines:
         _errors(event)
         if self._quiet:
             return
+        _notes(event)
         if event["event"] == "done" and event["exit"] == Exit.OK:
             print(summary(event), flush=True)
         elif event["event"] == "stall" or (event["event"] == "start" and self._verbose):
@@ -93,6 +94,7 @@ class Bar:
         else:
             self.close()
             _errors(event)
+            _notes(event)
             if kind == "done" and event["exit"] == Exit.OK:
                 print(summary(event), flush=True)
 
@@ -128,3 +130,9 @@ def size(count: float) -> str:
 def _errors(event: Event) -> None:
     if event["event"] == "error":
         print(f"xget: {event['message']}", file=sys.stderr, flush=True)
+
+
+def _notes(event: Event) -> None:
+    """What could not be preserved: said, and no failure."""
+    for note in event.get("notes", ()):
+        print(f"xget: {note}", file=sys.stderr, flush=True)

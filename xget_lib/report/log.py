@@ -12,33 +12,45 @@ import os
 import sys
 from typing import Any
 
+from xget_lib.errors import Failed
+
 LOGGER = logging.getLogger("xget")
 
 _SYSLOG_SOCKET = "/dev/log"
 _FORMAT = "%(asctime)s xget[%(process)d] %(levelname)s: %(message)s"
 
 
-def to_file(path: str) -> None:
-    """Log to a file, opened anew when it was moved away (logrotate). Raises OSError."""
-    _use(logging.handlers.WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace"), _FORMAT)
-
-
-def to_stderr() -> None:
-    _use(logging.StreamHandler(sys.stderr), _FORMAT)
-
-
-def to_syslog() -> None:
-    """Log to this machine's syslog; where there is none, nowhere."""
-    if os.path.exists(_SYSLOG_SOCKET):
+def start(path: str | None, *, background: bool, level: int) -> None:
+    """Log to a file, or syslog from the background, or else stderr. Raises Failed for a file that cannot be opened."""
+    LOGGER.setLevel(level)
+    if path:
+        _use(_file(path), _FORMAT)
+    elif not background:
+        _use(logging.StreamHandler(sys.stderr), _FORMAT)
+    elif os.path.exists(_SYSLOG_SOCKET):
         handler = logging.handlers.SysLogHandler(_SYSLOG_SOCKET, logging.handlers.SysLogHandler.LOG_DAEMON)
         _use(handler, "xget[%(process)d]: %(levelname)s: %(message)s")
     else:
         _use(logging.NullHandler(), _FORMAT)
 
 
-def set_level(debug: int, verbose: bool, quiet: bool) -> None:
+def check(path: str | None) -> None:
+    """Raise Failed where `start` would."""
+    if path:
+        _file(path).close()
+
+
+def level(*, debug: int, verbose: bool, quiet: bool) -> int:
     """What is logged: with debug everything, quiet warnings and up, else what an administrator wants to know."""
-    LOGGER.setLevel(logging.DEBUG if debug or verbose else logging.WARNING if quiet else logging.INFO)
+    return logging.DEBUG if debug or verbose else logging.WARNING if quiet else logging.INFO
+
+
+def _file(path: str) -> logging.Handler:
+    """Opened anew when it was moved away (logrotate)."""
+    try:
+        return logging.handlers.WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise Failed(f"log file {path}", error.strerror or str(error)) from None
 
 
 def _use(handler: logging.Handler, form: str) -> None:

@@ -13,17 +13,21 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import gevent
+from gevent import get_hub
 from gevent import socket as gsocket
 from gevent.event import Event
 
 from xget_lib import __version__
-from xget_lib.errors import printable
+from xget_lib.errors import Failed, printable
 from xget_lib.net.connection import Connection
 from xget_lib.net.listener import plain_address, prepare
 from xget_lib.ninep.session import File, Session
+from xget_lib.process.daemon import Pidfile
+from xget_lib.process.succession import answer, succeed
 from xget_lib.report.log import LOGGER
 from xget_lib.tree import swarm
 from xget_lib.tree.files import Files
@@ -52,6 +56,7 @@ class Child:
         self._last_read = time.monotonic()
         self._connections: set[Connection] = set()
         self._changed = Event()
+        self._stopped = Event()
         gevent.spawn(self._accept)
         gevent.spawn(self._tell_readers)
 
@@ -64,11 +69,41 @@ class Child:
         """More (or less) is held than before."""
         self._changed.set()
 
-    def linger(self, seconds: float) -> None:
-        """Return when nobody has read for so many seconds."""
+    def stay(self, seconds: float, pidfile: str | None) -> None:
+        """Be the one server of this destination, until nobody has read for so many seconds or another succeeds."""
+        succession = get_hub().threadpool.apply(succeed, (self._dest,))
+        if succession is None:
+            LOGGER.warning("the server that was here before does not retire")
+        else:
+            gevent.spawn(self._await_successor, succession)
+        with ExitStack() as stack:
+            if pidfile:
+                try:
+                    stack.callback(Pidfile(pidfile).remove)
+                except Failed as error:
+                    LOGGER.error("%s", error)
+            self._linger(seconds)
+
+    def stop(self) -> None:
+        """End `stay`."""
+        self._stopped.set()
+
+    def _await_successor(self, succession: socket.socket) -> None:
+        while True:
+            gsocket.wait_read(succession.fileno())
+            accepted, _ = succession.accept()
+            with accepted:
+                retire = get_hub().threadpool.apply(answer, (accepted, self.port))
+            if retire:
+                LOGGER.info("a newer server of %s takes over", printable(self._dest))
+                self.stop()
+
+    def _linger(self, seconds: float) -> None:
         self._last_read = time.monotonic()
         while (left := self._last_read + seconds - time.monotonic()) > 0:
-            gevent.sleep(min(left, 3600) if left < math.inf else 3600)
+            if self._stopped.wait(left if left < math.inf else None):
+                return
+        LOGGER.info("nobody has read for %g s", seconds)
 
     def close(self) -> None:
         self._listening.close()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
 from collections.abc import Sequence
 from types import FrameType
 
@@ -28,6 +27,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
     """Download, and leave a child server behind; the exit status. Raises UsageError."""
     for source in sources:
         normalised(source)
+    log.check(config.log)
     absolute = os.path.abspath(dest)
     ours, theirs = pair()
     foreground = os.getpid()
@@ -92,21 +92,13 @@ def _died(pid: int, reporter: events.Reporter) -> int:
     code = os.waitstatus_to_exitcode(status)
     why = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
     reporter.report({"event": "error", "message": str(Failed("the download", f"{why} (run it again to go on)"))})
-    reporter.report({"event": "done", "exit": int(Exit.FAILED)})
     return Exit.FAILED
 
 
 def _background(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel) -> int:
     """Become the node; the exit status of its process. Signals of the terminal are for the foreground to pass on."""
-    try:
-        log.set_level(config.debug, config.verbose, config.quiet)
-        if config.log:
-            log.to_file(os.path.abspath(config.log))
-        else:
-            log.to_syslog()
-    except OSError as error:
-        print(f"xget: {config.log}: {error.strerror}", file=sys.stderr, flush=True)
-        return Exit.FAILED
+    level = log.level(debug=config.debug, verbose=config.verbose, quiet=config.quiet)
+    log.start(config.log, background=True, level=level)
     from xget_lib.roles import node
 
     return node.run(config, sources, dest, channel)

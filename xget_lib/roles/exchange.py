@@ -119,19 +119,20 @@ class Exchange:
         since = known.since if known else now
         self.registry.put(Node(connection, address, port, generation, held, since))
         if known is None:
-            LOGGER.info("%s port %d serves", address, port)
+            LOGGER.debug("%s port %d serves", address, port)
         if self._offered is None or generation not in (b"", self._offered.generation):
             self._tell_soon(self._neighbours.leave(connection))
             return
         self._tell_soon(self._neighbours.join(connection))
-        if held >= self._offered.chunks:
+        if held >= self._offered.chunks and (known is None or known.held < held):
+            LOGGER.info("%s port %d has everything, %.1f s after it came", address, port, now - since)
             self.offers.finished(connection)
 
     def _leave(self, connection: int) -> None:
         self.offers.leave(connection)
         node = self.registry.remove(connection)
         if node is not None:
-            LOGGER.info("%s port %d does not serve any more", node.address, node.port)
+            LOGGER.debug("%s port %d does not serve any more", node.address, node.port)
             self._tell_soon(self._neighbours.leave(connection))
 
     def _grant(self, now: float) -> None:

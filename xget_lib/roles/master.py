@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from xget_lib.config import Config
-from xget_lib.errors import Failed, PathRefused, XGetError
+from xget_lib.errors import PathRefused, XGetError
 from xget_lib.net.listener import listen
 from xget_lib.process import daemon, nursery
 from xget_lib.process.channel import Channel
@@ -47,7 +47,7 @@ def check_path(root: bytes) -> None:
         else:
             raise PathRefused(root, "neither a directory nor a regular file")
     except OSError as error:
-        raise PathRefused(root, (error.strerror or str(error)).lower()) from None
+        raise PathRefused(root, error.strerror or str(error)) from None
 
 
 def _serve(config: Config, root: bytes, ready: Callable[[], None]) -> int:
@@ -60,7 +60,8 @@ def _serve(config: Config, root: bytes, ready: Callable[[], None]) -> int:
 
     with ExitStack() as stack:
         listening = stack.enter_context(listen(config.bind, config.port))
-        _open_log(config)
+        level = log.level(debug=config.debug, verbose=config.verbose, quiet=config.quiet)
+        log.start(config.log, background=config.daemon, level=level)
         if config.pidfile:
             stack.callback(daemon.Pidfile(config.pidfile).remove)
         if config.daemon:
@@ -73,16 +74,3 @@ def _serve(config: Config, root: bytes, ready: Callable[[], None]) -> int:
         forks.close()
         forks.wait()
     return status
-
-
-def _open_log(config: Config) -> None:
-    log.set_level(config.debug, config.verbose, config.quiet)
-    if config.log:
-        try:
-            log.to_file(os.path.abspath(config.log))
-        except OSError as error:
-            raise Failed(config.log, error.strerror or str(error)) from None
-    elif config.daemon:
-        log.to_syslog()
-    else:
-        log.to_stderr()

@@ -8,6 +8,7 @@ ends; before the work is done that means that nobody wants it any more.
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import time
@@ -22,13 +23,14 @@ from gevent.event import Event
 from gevent.pool import Pool as GreenletPool
 
 from xget_lib.config import Config
+from xget_lib.content.belief import Believed, is_right
 from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.partial import Partial
 from xget_lib.content.selection import Selection, select
 from xget_lib.content.store import Store
-from xget_lib.errors import Exit, Interrupted, LinkLost, MalformedManifest, XGetError
+from xget_lib.errors import Exit, Interrupted, LinkLost, MalformedManifest, XGetError, printable
 from xget_lib.net.link import Link
 from xget_lib.net.listener import listen
 from xget_lib.net.waiting import wait_readable, wait_writable
@@ -78,7 +80,6 @@ class Node:
         self._sources = sources
         self._dest = dest
         self._teller = teller
-        self._started = time.monotonic()
         self._news: News | None = None
         self._newer = Event()
         self._account = Account()
@@ -150,7 +151,7 @@ class Node:
             finally:
                 # Threads that still write must be done before what they write to is closed.
                 get_hub().threadpool.join()
-        self._membership.report(manifest.generation, store.held.count)
+        gevent.spawn(self._confirm, Believed(manifest.layout, partial.believed), sorted(partial.believed), store)
         return {
             "generation": manifest.generation.hex(),
             "files": len(selection.landings),
@@ -159,7 +160,6 @@ class Node:
             "from_master": self._account.from_master,
             "reused": partial.reused,
             "peers": len(self._account.peers),
-            "seconds": round(time.monotonic() - self._started, 3),
             "notes": partial.notes,
         }
 
@@ -203,8 +203,9 @@ class Node:
         """Serve what is right from now on, and all that comes."""
         layout = manifest.layout
         held = Bitmap(layout.chunk_count)
+        believed = Believed(layout, partial.believed)
         for chunk in range(layout.chunk_count):
-            if partial.chunk_whole(chunk):
+            if partial.chunk_whole(chunk) and not believed.doubtful(chunk):
                 held.add(chunk)
         store = Store(Root(self._dest), manifest, held, locate=partial.path_of)
         descriptor = os.memfd_create("xget-manifest", os.MFD_CLOEXEC)
@@ -212,7 +213,7 @@ class Node:
         file.write(encoded)
         shown = {b"", *(path for path in selection.paths if path is not None)}
         self.child.serve(
-            Served(manifest.generation, file, len(encoded), store),
+            Served(manifest.generation, file, len(encoded), store, self._changed_in_place),
             Files(Root(self._dest), shown.__contains__, manifest.users, manifest.groups),
         )
         self._membership.report(manifest.generation, held.count)
@@ -225,19 +226,14 @@ class Node:
             if partial.lacking(chunk):
                 lacking.add(chunk)
 
-        def held() -> None:
-            self.child.changed()
-            self._membership.report(self.child_generation, store.held.count)
-
         transfer = Transfer(
             self._membership,
             partial,
-            store,
-            self.child_generation,
+            store.manifest,
             lacking,
             retries=self._config.retries,
             account=self._account,
-            on_held=held,
+            on_held=lambda chunk: self._hold(store, chunk),
         )
         self._transfer = transfer
         if self._news is not None:
@@ -256,10 +252,26 @@ class Node:
             finisher.join()
         self._put_in_place(partial, store)
 
-    @property
-    def child_generation(self) -> bytes:
-        assert self.child.served is not None
-        return self.child.served.generation
+    def _hold(self, store: Store, chunk: int) -> None:
+        """A chunk is verified: serve it from now on."""
+        store.hold(chunk)
+        self.child.changed()
+        self._membership.report(store.manifest.generation, store.held.count)
+
+    def _changed_in_place(self, path: bytes) -> None:
+        """Somebody changed a file under its final name; the store serves it no more."""
+        LOGGER.warning("%s was changed here and is not served any more", printable(path))
+        self.child.changed()
+
+    def _confirm(self, believed: Believed, files: Sequence[int], store: Store) -> None:
+        """Read what was only believed, then hold it: nothing is served that was not verified."""
+        with Root(self._dest) as root:
+            for file in files:
+                if get_hub().threadpool.apply(is_right, (root, store.path_of(file), store.manifest, file)):
+                    for chunk in believed.confirmed(file):
+                        self._hold(store, chunk)
+                else:
+                    LOGGER.error("%s is not what its size and time promise", printable(store.path_of(file)))
 
     def _finish_files(self, partial: Partial, store: Store, filled: Event) -> None:
         """Put files in place as they become whole: what waits for the disk overlaps with what waits for the net."""
@@ -318,7 +330,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
     try:
         node = Node(config, sources, dest, teller)
         downloading = gevent.spawn(node.download)
-        _stop_on_signals(downloading)
+        _attend_signals(node, downloading)
         obeying = gevent.spawn(_obey, channel, downloading)
         done |= downloading.get()
         obeying.kill()
@@ -329,15 +341,12 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
         LOGGER.exception("a bug")
         status = Exit.FAILED
         teller.tell("error", message=f"a bug: {type(error).__name__}: {error} (more in the log)")
-    for note in done.pop("notes", ()):
-        teller.tell("note", message=note)
     live_on()
     daemon.detach()
-    teller.tell("done", **{**done, "exit": int(status), "seconds": round(time.monotonic() - begun, 3)})
+    teller.tell("done", **done, exit=int(status), seconds=round(time.monotonic() - begun, 3))
     channel.close()
     if status == Exit.OK and node is not None and config.linger:
-        node.child.linger(config.linger)
-        LOGGER.info("nobody has read for %g s: ending", config.linger)
+        node.child.stay(config.linger, config.pidfile)
     return status
 
 
@@ -348,14 +357,15 @@ def _obey(channel: Channel, downloading: gevent.Greenlet[..., Any]) -> None:
     downloading.kill(Interrupted(number), block=False)
 
 
-def _stop_on_signals(downloading: gevent.Greenlet[..., Any]) -> None:
-    """While it downloads SIGTERM and SIGINT interrupt; a child server just ends."""
+def _attend_signals(node: Node, downloading: gevent.Greenlet[..., Any]) -> None:
+    """SIGTERM and SIGINT interrupt a download and end a child server; SIGUSR1 logs the status."""
 
     def stop(number: int) -> None:
         if downloading.ready():
-            LOGGER.info("ending: %s", signal.Signals(number).name)
-            os._exit(Exit.OK)
-        downloading.kill(Interrupted(number), block=False)
+            node.child.stop()
+        else:
+            downloading.kill(Interrupted(number), block=False)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop, number)
+    gevent.signal_handler(signal.SIGUSR1, lambda: LOGGER.warning("status: %s", json.dumps(node.child.status())))

@@ -1,34 +1,53 @@
-"""`xget.py status`: what a master, or the server on this node, is doing, read from its `status` file."""
+"""`xget.py status`: what a master, or the servers on this node, are doing, read from their `status` files."""
 
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 from xget_lib.config import Config
 from xget_lib.errors import Exit, LinkLost, MasterUnreachable, NinepError
+from xget_lib.net.link import Link
+from xget_lib.process.succession import local_ports
 from xget_lib.report.status import table
+
+_PATIENCE = 10.0
 
 
 def run(config: Config) -> int:
-    """Print it; the exit status. Raises MasterUnreachable."""
-    from xget_lib.net.link import Link
+    """Print the status of the server at -n, or of the master and the child servers on this node; the exit status.
 
+    Raises MasterUnreachable where there is none.
+    """
     host = config.host or "localhost"
-    seconds = min(config.timeout, 10.0)
-    try:
-        link = Link.connect(host, config.port, "swarm", seconds)
+    seconds = min(config.timeout, _PATIENCE)
+    ports = [config.port] if config.host else [config.port, *(port for port in local_ports() if port != config.port)]
+    found = 0
+    why = "no answer"
+    for port in ports:
         try:
-            file = link.open("status", seconds)
-            text = b""
-            while part := file.read(len(text), link.max_read, seconds):
-                text += part
-        finally:
-            link.close()
-        status: dict[str, Any] = json.loads(text)
-    except (LinkLost, NinepError, ValueError) as error:
-        raise MasterUnreachable(host, config.port, seconds, str(error)) from None
-    print(json.dumps(status) if config.json else table(status))
-    sys.stdout.flush()
+            status = _read(host, port, seconds)
+        except (LinkLost, NinepError, ValueError) as error:
+            why = str(error)
+            continue
+        found += 1
+        print(json.dumps(status) if config.json else table(status), flush=True)
+    if not found:
+        raise MasterUnreachable(host, config.port, seconds, why)
     return Exit.OK
+
+
+def _read(host: str, port: int, seconds: float) -> dict[str, Any]:
+    """Raises LinkLost, NinepError, ValueError."""
+    link = Link.connect(host, port, "swarm", seconds)
+    try:
+        file = link.open("status", seconds)
+        text = b""
+        while part := file.read(len(text), link.max_read, seconds):
+            text += part
+    finally:
+        link.close()
+    status = json.loads(text)
+    if not isinstance(status, dict):
+        raise ValueError("not a status")
+    return status

@@ -17,9 +17,8 @@ from gevent import get_hub
 from gevent.event import AsyncResult
 
 from xget_lib.content.bitmap import Bitmap
-from xget_lib.content.manifest import DIGEST_SIZE
+from xget_lib.content.manifest import DIGEST_SIZE, Manifest
 from xget_lib.content.partial import Partial
-from xget_lib.content.store import Store
 from xget_lib.errors import LinkLost, NinepError, NoGoodSource, PieceMismatch, ProtocolViolation, XGetError
 from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
@@ -62,20 +61,18 @@ class Transfer:
         self,
         membership: Membership,
         partial: Partial,
-        store: Store,
-        generation: bytes,
+        manifest: Manifest,
         lacking: Bitmap,
         *,
         retries: int,
         account: Account,
-        on_held: Callable[[], None],
+        on_held: Callable[[int], None],
     ) -> None:
-        """`lacking` are the chunks to get; `on_held` is called when more of them are held."""
+        """`lacking` are the chunks to get; `on_held` is called with each of which all is on disk and verified."""
         self._membership = membership
         self._partial = partial
-        self._store = store
-        self._layout = store.layout
-        self._generation = generation
+        self._layout = manifest.layout
+        self._generation = manifest.generation
         self._retries = retries
         self._account = account
         self._on_held = on_held
@@ -306,8 +303,7 @@ class Transfer:
         else:
             self._account.peers.add(supplier.key)
         if self._partial.chunk_whole(fetch.chunk):
-            self._store.hold(fetch.chunk)
-            self._on_held()
+            self._on_held(fetch.chunk)
         self._stop_others(fetch)
         if not self._picker.lacking and not self._outcome.ready():
             self._outcome.set(None)

@@ -1,0 +1,50 @@
+"""Files that were taken to be right by size and time: good enough to keep, not to be served before they are read.
+
+A node whose files are all in place already has nothing to fetch and says so at once. What it serves to others must be
+verified all the same; so its daemon reads the files that were only believed, one after another, and holds a chunk when
+no doubtful file is in it any more.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from xget_lib.content.beneath import Root
+from xget_lib.content.layout import Layout
+from xget_lib.content.manifest import Manifest
+from xget_lib.content.resume import checked_pieces
+from xget_lib.errors import PathRefused
+
+
+class Believed:
+    """Which files are still only believed to be right."""
+
+    def __init__(self, layout: Layout, files: Iterable[int]) -> None:
+        self._layout = layout
+        self._files = set(files)
+
+    def doubtful(self, chunk: int) -> bool:
+        """Whether any of a chunk is in a file that has not been read."""
+        pieces = self._layout.chunk_pieces(chunk)
+        files = range(self._layout.file_of_piece(pieces.start), self._layout.file_of_piece(pieces.stop - 1) + 1)
+        return bool(self._files) and not self._files.isdisjoint(files)
+
+    def confirmed(self, file: int) -> list[int]:
+        """A file was read and is right. The chunks that nothing is doubtful in any more."""
+        self._files.discard(file)
+        return [chunk for chunk in self._layout.file_chunks(file) if not self.doubtful(chunk)]
+
+
+def is_right(root: Root, path: bytes, manifest: Manifest, file: int) -> bool:
+    """Reads a file and compares every piece with its digest. A file that cannot be read is not right."""
+    layout = manifest.layout
+    try:
+        descriptor = root.open(path, os.O_RDONLY)
+        try:
+            pieces = (layout.piece(number) for number in layout.file_pieces(file))
+            return all(right is not None for _, right in checked_pieces(descriptor, pieces, manifest.digest))
+        finally:
+            os.close(descriptor)
+    except (OSError, PathRefused):
+        return False

@@ -1,0 +1,92 @@
+"""One child server for each destination: a node that downloads again every night must not pile servers up.
+
+A child holds an abstract UNIX socket whose name is that of the destination directory (device and inode: a path may
+have several spellings). The kernel frees it when its process ends, however that ends, so there is nothing to clean up
+and nothing stale. Whoever has put the files in place anew connects and asks the one before to retire; `xget.py status`
+connects and is told the port. Only the same user, or root, is obeyed (SO_PEERCRED, unix(7)).
+
+A conversation: the child says `PORT\\n`; the other says `retire\\n`, or nothing, and closes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import struct
+import time
+from collections.abc import Iterator
+
+_PREFIX = "xget-child-"
+_LISTED = re.compile(rf" @({_PREFIX}\d+-\d+)$", re.MULTILINE)
+_PATIENCE = 5.0
+"""Seconds that a child has to say its port, or to retire."""
+_RETIRE = b"retire\n"
+_CREDENTIALS = struct.Struct("3i")
+
+
+def _name(dest: bytes) -> str:
+    status = os.stat(dest)
+    return f"{_PREFIX}{status.st_dev}-{status.st_ino}"
+
+
+def succeed(dest: bytes) -> socket.socket | None:
+    """Become the one child for a destination; a former one is asked to retire, and waited for.
+
+    Returns the listening socket that must stay open as long as this process is the child, or None where the former
+    one does not go. Blocks for some seconds at most.
+    """
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            listening.bind("\0" + _name(dest))
+            listening.listen()
+            return listening
+        except OSError:
+            if time.monotonic() > deadline:
+                listening.close()
+                return None
+        _ask_to_retire(_name(dest))
+
+
+def _ask_to_retire(name: str) -> None:
+    """Returns when the child is gone, or did not go in time."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(_PATIENCE)
+        try:
+            sock.connect("\0" + name)
+            sock.sendall(_RETIRE)
+            while sock.recv(64):
+                pass
+        except OSError:
+            # It ended just now, or hangs; the caller tries to take its place again.
+            time.sleep(0.05)
+
+
+def answer(accepted: socket.socket, port: int) -> bool:
+    """A child's side of one conversation; whether it is to retire. Blocks for some seconds at most."""
+    try:
+        accepted.settimeout(_PATIENCE)
+        accepted.sendall(b"%d\n" % port)
+        if accepted.recv(64) != _RETIRE:
+            return False
+        _, uid, _ = _CREDENTIALS.unpack(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        return uid in (0, os.getuid())
+    except OSError:
+        return False
+
+
+def local_ports() -> Iterator[int]:
+    """The ports of all child servers on this machine."""
+    with open("/proc/net/unix", encoding="ascii", errors="replace") as listed:
+        names = set(_LISTED.findall(listed.read()))
+    for name in sorted(names):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(_PATIENCE)
+            try:
+                sock.connect("\0" + name)
+                yield int(sock.recv(64))
+            except (OSError, ValueError):
+                # It has just ended.
+                continue
