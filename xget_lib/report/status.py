@@ -26,8 +26,9 @@ def table(status: Mapping[str, Any]) -> str:
     if children is not None:
         lines.append(f"{len(children)} node{'' if len(children) == 1 else 's'} serving")
     for child in children or ():
-        same = child.get("generation") == generation
-        holds = _share(child["held"], status.get("chunks")) if same else "another generation"
+        holds = _share(child["held"], status.get("chunks"))
+        if child.get("generation") != generation:
+            holds = "another generation" if child.get("generation") else "has just come"
         lines.append(f"  {child['address']} port {child['port']}: {holds}, for {_duration(child['seconds'])}")
     return "\n".join(lines)
 

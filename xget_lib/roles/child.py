@@ -13,7 +13,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from typing import Any
 
 import gevent
@@ -22,11 +21,10 @@ from gevent import socket as gsocket
 from gevent.event import Event
 
 from xget_lib import __version__
-from xget_lib.errors import Failed, printable
+from xget_lib.errors import printable
 from xget_lib.net.connection import Connection
 from xget_lib.net.listener import plain_address, prepare
 from xget_lib.ninep.session import File, Session
-from xget_lib.process.daemon import Pidfile
 from xget_lib.process.succession import answer, succeed
 from xget_lib.report.log import LOGGER
 from xget_lib.tree import swarm
@@ -69,23 +67,16 @@ class Child:
         """More (or less) is held than before."""
         self._changed.set()
 
-    def stay(self, seconds: float, pidfile: str | None) -> None:
-        """Be the one server of this destination, until nobody has read for so many seconds or another succeeds."""
+    def settle(self) -> None:
+        """Become the one server of this destination: one that was here before is asked to retire."""
         succession = get_hub().threadpool.apply(succeed, (self._dest,))
         if succession is None:
             LOGGER.warning("the server that was here before does not retire")
         else:
             gevent.spawn(self._await_successor, succession)
-        with ExitStack() as stack:
-            if pidfile:
-                try:
-                    stack.callback(Pidfile(pidfile).remove)
-                except Failed as error:
-                    LOGGER.error("%s", error)
-            self._linger(seconds)
 
     def stop(self) -> None:
-        """End `stay`."""
+        """End `linger`."""
         self._stopped.set()
 
     def _await_successor(self, succession: socket.socket) -> None:
@@ -98,7 +89,8 @@ class Child:
                 LOGGER.info("a newer server of %s takes over", printable(self._dest))
                 self.stop()
 
-    def _linger(self, seconds: float) -> None:
+    def linger(self, seconds: float) -> None:
+        """Return when nobody has read for so many seconds, when another server succeeds this one, or after `stop`."""
         self._last_read = time.monotonic()
         while (left := self._last_read + seconds - time.monotonic()) > 0:
             if self._stopped.wait(left if left < math.inf else None):

@@ -31,7 +31,8 @@ from xget_lib.roles.pool import Pool, Worker
 from xget_lib.roles.surveying import Snapshot, survey
 
 _LOOK_AGAIN = 10.0
-"""Seconds between looks at the directory that are due to a file found changed, at least."""
+"""Seconds between looks at the directory that nobody asked for, at least; and _LEISURE times as long as one takes."""
+_LEISURE = 50
 _FAREWELL = 5.0
 """Seconds that workers have to end."""
 
@@ -45,7 +46,7 @@ class Head:
         self._listening = listening
         self._started = time.monotonic()
         self._snapshot: Snapshot | None = None
-        self._looked = -_LOOK_AGAIN
+        self._next_look = 0.0
         self._look_wanted = Event()
         self._signals: Queue[int] = Queue()
         self._failed: XGetError | None = None
@@ -130,13 +131,15 @@ class Head:
                 LOGGER.info("%s is not what it was", printable(message.path))
                 self._look_soon()
         else:
+            if isinstance(message, orders.Watch):
+                self._look_soon()
             self._exchange.handle(message)
 
     # The snapshot.
 
     def _look_soon(self, *, at_once: bool = False) -> None:
         """Look at the directory again, unless that was done just now."""
-        if at_once or time.monotonic() - self._looked > _LOOK_AGAIN:
+        if at_once or time.monotonic() > self._next_look:
             self._look_wanted.set()
 
     def _look(self) -> None:
@@ -147,7 +150,11 @@ class Head:
             begun = time.monotonic()
             try:
                 snapshot = survey(
-                    self._pool, self._root, self._config.one_file_system, owner_names=not self._config.no_owners
+                    self._pool,
+                    self._root,
+                    one_file_system=self._config.one_file_system,
+                    owner_names=not self._config.no_owners,
+                    former=self._snapshot,
                 )
             except XGetError as error:
                 if self._snapshot is None:
@@ -156,15 +163,15 @@ class Head:
                 LOGGER.error("the directory cannot be looked at again: %s", error)
                 continue
             finally:
-                self._looked = time.monotonic()
-            self._distribute(snapshot, self._looked - begun)
+                now = time.monotonic()
+                self._next_look = now + max(_LOOK_AGAIN, _LEISURE * (now - begun))
+            if snapshot is not None:
+                self._distribute(snapshot, now - begun)
 
     def _distribute(self, snapshot: Snapshot, seconds: float) -> None:
         former, self._snapshot = self._snapshot, snapshot
         if former is not None:
             former.close()
-            if former.generation == snapshot.generation:
-                LOGGER.info("nothing has changed (looked for %.1f s)", seconds)
         LOGGER.info(
             "generation %s: %d files, %d bytes, in %.1f s",
             snapshot.generation.hex()[:16],

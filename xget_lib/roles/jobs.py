@@ -15,6 +15,9 @@ from xget_lib.content.beneath import Root
 from xget_lib.errors import StaleGeneration, XGetError, printable
 from xget_lib.roles import orders
 
+_SETTLED = 2_000_000_000
+"""Nanoseconds. A file that changed so shortly before a survey may have changed again within the same tick of its clock
+(FAT counts in 2 s), so it is read again whatever its times say."""
 _SKIPPED_SHOWN = 100
 """Lines of what is not served that go into the log."""
 
@@ -35,6 +38,15 @@ def perform(job: orders.Job, descriptors: Sequence[int]) -> tuple[orders.Done, l
 def _scan(_: Sequence[int], root: bytes, one_file_system: bool, owner_names: bool) -> tuple[list[Any], list[int]]:
     scan = snapshot.scan(root, one_file_system, owner_names)
     return [scan.layout.piece_count, scan.layout.size], [_memfd("scan", scan.encode())]
+
+
+def _compare(descriptors: Sequence[int], former_begun: int) -> tuple[list[Any], list[int]]:
+    new, former = read_all(descriptors[0]), read_all(descriptors[1])
+    scan, before = snapshot.Scan.decode(new), snapshot.Scan.decode(former)
+    digests, runs = snapshot.unchanged(scan, before, read_all(descriptors[2]), former_begun - _SETTLED)
+    if new == former and not runs:
+        return [True], []
+    return [False], [_memfd("digests", digests), _memfd("runs", runs.tobytes())]
 
 
 def _hash(descriptors: Sequence[int], first: int, end: int) -> tuple[list[Any], list[int]]:
@@ -59,7 +71,7 @@ def _assemble(descriptors: Sequence[int]) -> tuple[list[Any], list[int]]:
     ]
 
 
-_KINDS: dict[str, Any] = {"scan": _scan, "hash": _hash, "assemble": _assemble}
+_KINDS: dict[str, Any] = {"scan": _scan, "compare": _compare, "hash": _hash, "assemble": _assemble}
 
 _last_scan: tuple[tuple[int, int], snapshot.Scan] | None = None
 
@@ -84,7 +96,7 @@ def read_all(descriptor: int) -> bytes:
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
 
-def _memfd(name: str, data: bytes) -> int:
+def _memfd(name: str, data: bytes | bytearray) -> int:
     descriptor = os.memfd_create(f"xget-{name}", os.MFD_CLOEXEC)
     view = memoryview(data)
     while view:

@@ -13,6 +13,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from io import FileIO
 from typing import Any
 
@@ -30,12 +31,13 @@ from xget_lib.content.manifest import Manifest
 from xget_lib.content.partial import Partial
 from xget_lib.content.selection import Selection, select
 from xget_lib.content.store import Store
-from xget_lib.errors import Exit, Interrupted, LinkLost, MalformedManifest, XGetError, printable
+from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, MalformedManifest, XGetError, printable
 from xget_lib.net.link import Link
 from xget_lib.net.listener import listen
 from xget_lib.net.waiting import wait_readable, wait_writable
 from xget_lib.process import daemon
 from xget_lib.process.channel import Channel
+from xget_lib.process.daemon import Pidfile
 from xget_lib.process.inherited import live_on
 from xget_lib.report.log import LOGGER, LogStream
 from xget_lib.roles.child import Child
@@ -324,7 +326,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
     teller = Teller(channel)
     begun = time.monotonic()
     done: dict[str, Any] = dict.fromkeys(("files", "bytes", "fetched", "from_master", "reused", "peers"), 0)
-    done["generation"] = None
+    done |= {"generation": None, "notes": []}
     status: int = Exit.OK
     node: Node | None = None
     try:
@@ -341,12 +343,21 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
         LOGGER.exception("a bug")
         status = Exit.FAILED
         teller.tell("error", message=f"a bug: {type(error).__name__}: {error} (more in the log)")
-    live_on()
-    daemon.detach()
-    teller.tell("done", **done, exit=int(status), seconds=round(time.monotonic() - begun, 3))
-    channel.close()
-    if status == Exit.OK and node is not None and config.linger:
-        node.child.stay(config.linger, config.pidfile)
+    child = node.child if node is not None and status == Exit.OK and config.linger else None
+    with ExitStack() as stack:
+        if child is not None:
+            child.settle()
+            if config.pidfile:
+                try:
+                    stack.callback(Pidfile(config.pidfile).remove)
+                except Failed as error:
+                    done["notes"].append(str(error))
+        live_on()
+        daemon.detach()
+        teller.tell("done", **done, exit=int(status), seconds=round(time.monotonic() - begun, 3))
+        channel.close()
+        if child is not None:
+            child.linger(config.linger)
     return status
 
 
