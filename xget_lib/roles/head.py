@@ -33,6 +33,8 @@ from xget_lib.roles.surveying import Snapshot, survey
 _LOOK_AGAIN = 10.0
 """Seconds between looks at the directory that nobody asked for, at least; and _LEISURE times as long as one takes."""
 _LEISURE = 50
+_STATUS_PATIENCE = 1.0
+"""Seconds that a status waits for workers to say how much they have sent."""
 _FAREWELL = 5.0
 """Seconds that workers have to end."""
 
@@ -125,7 +127,7 @@ class Head:
 
     def _handle(self, worker: Worker, message: orders.Message) -> None:
         if isinstance(message, orders.StatusWanted):
-            self._pool.send(worker, orders.Status(message.connection, self._status()))
+            gevent.spawn(self._tell_status, worker, message.connection)
         elif isinstance(message, orders.Stale):
             if self._snapshot is not None and message.generation == self._snapshot.generation:
                 LOGGER.info("%s is not what it was", printable(message.path))
@@ -189,6 +191,10 @@ class Head:
         self._pool.send(worker, order, [snapshot.manifest, snapshot.stamps])
 
     # The status.
+
+    def _tell_status(self, worker: Worker, connection: int) -> None:
+        self._pool.refresh(_STATUS_PATIENCE)
+        self._pool.send(worker, orders.Status(connection, self._status()))
 
     def _status(self) -> bytes:
         snapshot = self._snapshot

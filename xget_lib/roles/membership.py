@@ -49,6 +49,7 @@ class Membership:
         self._peers: Remote | None = None
         self._report = Report(serving_port or 1, b"", 0)
         self._reporting = False
+        self._reported = -_REPORT_EVERY
         self._reason = "no answer"
 
     def begin(self, seconds: float) -> None:
@@ -71,11 +72,22 @@ class Membership:
         return MasterUnreachable(self.host, self.port, round(seconds), self._reason)
 
     def report(self, generation: bytes, held: int) -> None:
-        """What this node serves now; the master hears of it within a second."""
+        """What this node serves now; the master hears of it at once, or a second after the last report."""
         self._report = Report(self._report.port, generation, held)
-        if not self._reporting and self._serving_port is not None:
+        if not self._reporting:
             self._reporting = True
-            gevent.spawn(self._send_report)
+            gevent.spawn_later(max(0.0, self._reported + _REPORT_EVERY - time.monotonic()), self.report_now)
+
+    def report_now(self) -> None:
+        """Say what was reported last, where the master is reached."""
+        self._reporting = False
+        self._reported = time.monotonic()
+        if self._peers is not None and self.link is not None and self._serving_port is not None:
+            try:
+                self._peers.write(0, self._report.encode(), ANSWER)
+            except (LinkLost, NinepError) as error:
+                # What reads the news on the same connection sees to it; the report is repeated then.
+                LOGGER.debug("not reported: %s", error)
 
     def remark(self, line: str) -> None:
         """A line for the master's log; lost where the master is not reached."""
@@ -125,16 +137,6 @@ class Membership:
             if line.endswith(b"\n"):
                 self.on_news(News.decode(line))
                 line = b""
-
-    def _send_report(self) -> None:
-        gevent.sleep(_REPORT_EVERY)
-        self._reporting = False
-        if self._peers is not None and self.link is not None:
-            try:
-                self._peers.write(0, self._report.encode(), ANSWER)
-            except (LinkLost, NinepError) as error:
-                # What reads the news on the same connection sees to it; the report is repeated then.
-                LOGGER.debug("not reported: %s", error)
 
     def _remark(self, line: str) -> None:
         try:

@@ -153,6 +153,7 @@ class Node:
             finally:
                 # Threads that still write must be done before what they write to is closed.
                 get_hub().threadpool.join()
+        self._membership.report_now()
         gevent.spawn(self._confirm, Believed(manifest.layout, partial.believed), sorted(partial.believed), store)
         return {
             "generation": manifest.generation.hex(),

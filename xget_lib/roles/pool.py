@@ -82,6 +82,7 @@ class Pool:
         self._workers: dict[int, Worker] = {}
         self._serving: dict[int, Worker] = {}
         self._some = Event()
+        self._heard = Event()
         self._connection_numbers = count(1)
         self._jobs: dict[int, _Job] = {}
         self._job_numbers = count(1)
@@ -141,6 +142,15 @@ class Pool:
             if done is not None:
                 return done
         raise Failed(f"{kind} of the directory", f"{_JOB_TRIES} workers died of it")
+
+    def refresh(self, seconds: float) -> None:
+        """Hear from all workers how much they have sent, as far as they say so in time."""
+        asked = time.monotonic()
+        for worker in self.workers:
+            self.send(worker, orders.Ping())
+        while any(worker.heard < asked for worker in self.workers) and time.monotonic() < asked + seconds:
+            self._heard.clear()
+            self._heard.wait(seconds)
 
     def stop(self) -> None:
         """Tell all workers to end; `gone` says when they have."""
@@ -207,8 +217,9 @@ class Pool:
                 worker.heard = time.monotonic()
                 self._act(worker, orders.unpack(packed), descriptors)
         except (ProtocolViolation, OSError) as error:
-            LOGGER.error("worker %d is out of its mind: %s", worker.pid, error)
-            self._kill(worker)
+            if worker.pid in self._workers:
+                LOGGER.error("worker %d is out of its mind: %s", worker.pid, error)
+                self._kill(worker)
         self._bury(worker)
 
     def _act(self, worker: Worker, message: orders.Message, descriptors: list[int]) -> None:
@@ -222,6 +233,7 @@ class Pool:
             os.close(descriptor)
         if isinstance(message, orders.Pong):
             worker.sent = message.sent
+            self._heard.set()
         elif isinstance(message, orders.Closed):
             worker.connections.discard(message.connection)
             self._serving.pop(message.connection, None)
