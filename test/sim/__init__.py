@@ -1,0 +1,8 @@
+"""The swarm in virtual time: the decisions that run in production, played for up to ten thousand nodes.
+
+    python -m test.sim --help
+
+What is real: `Registry`, `Neighbours`, `Offers` and `Picker`, the lines of news and reports (for their sizes), the
+sizes of chunks. What is modelled: links (`links`), and what the roles do around the decisions (`head` for
+`roles/exchange.py`, `node` for `roles/transfer.py`).
+"""

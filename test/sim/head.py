@@ -1,0 +1,129 @@
+"""The master, as far as the swarm goes: what `roles/exchange.py` does around the decisions, in virtual time.
+
+Every message costs the master some processor time, one after the other: with ten thousand nodes that is a limit of
+its own. Bytes of all small messages are counted as 9P has them, both directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from test.sim.clock import Clock
+from test.sim.links import Network, Port
+from xget_lib.swarm.neighbours import Neighbours
+from xget_lib.swarm.offers import Offers
+from xget_lib.swarm.registry import Node as Registered
+from xget_lib.swarm.registry import Registry
+from xget_lib.swarm.tuning import Tuning
+from xget_lib.tree.swarm import News
+
+if TYPE_CHECKING:
+    from test.sim.node import Node
+
+TREAD, RREAD = 23, 11
+TWRITE, RWRITE = 23, 11
+OPENED = 82
+"""Bytes to walk to a file and open it."""
+GREETED = 19 + 19 + 28 + 20
+"""Bytes of Tversion, Tattach and their answers."""
+GENERATION = bytes(32)
+ADDRESS = "10.123.123.123"
+TICK = 0.2
+MESSAGE_COST = 50e-6
+"""Seconds of the master's processor for a small message."""
+
+
+class Head:
+    """The master and its link."""
+
+    def __init__(
+        self, clock: Clock, network: Network, port: Port, chunks: int, manifest: int, tuning: Tuning, source: Random
+    ) -> None:
+        self.port = port
+        self.chunks = chunks
+        self.traffic = {"greetings": 0, "news": 0, "reports": 0, "offers": 0, "takes": 0}
+        self.messages = 0
+        self.offers = Offers(chunks, tuning.direct)
+        self._registry = Registry()
+        self._neighbours = Neighbours(tuning.degree, source, lambda asker, peer: True)
+        self._clock = clock
+        self._network = network
+        self._manifest = manifest
+        self._tuning = tuning
+        self._nodes: dict[int, Node] = {}
+        self._untold: set[int] = set()
+        self._telling = False
+        self._free = 0.0
+        clock.after(TICK, self._tick)
+
+    def receive(self, kind: str, size: int, act: Callable[..., None], *arguments: Any) -> None:
+        """A node sends a small message, now: it is acted on when it has come and its turn is there."""
+        self.traffic[kind] += size
+        self.messages += 1
+        self._free = max(self._free, self._clock.now + self._network.latency) + MESSAGE_COST
+        self._clock.at(self._free, self._act, act, arguments)
+
+    def opened(self) -> None:
+        """A file was walked to and opened."""
+
+    def join(self, node: Node) -> None:
+        """A node has connected, opened `peers` and said where it serves."""
+        self._nodes[node.key] = node
+        self.register(node, 0)
+
+    def register(self, node: Node, held: int) -> None:
+        if node.key not in self._nodes:
+            return
+        self._registry.put(Registered(node.key, ADDRESS, node.key & 0xFFFF, GENERATION, held, self._clock.now))
+        self._tell_soon(self._neighbours.join(node.key))
+        if held >= self.chunks:
+            self.offers.finished(node.key)
+
+    def leave(self, node: Node) -> None:
+        if self._nodes.pop(node.key, None) is not None:
+            self.offers.leave(node.key)
+            self._registry.remove(node.key)
+            self._tell_soon(self._neighbours.leave(node.key))
+
+    def ask(self, node: Node, slot: int) -> None:
+        if node.key in self._nodes:
+            self.offers.ask(node.key, slot, self._clock.now)
+
+    def takes(self, node: Node, chunks: int) -> None:
+        if node.key in self._nodes:
+            self.offers.takes(node.key, chunks)
+
+    def _act(self, act: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        act(*arguments)
+        self._grant()
+
+    def _grant(self) -> None:
+        for key, slot, chunk in self.offers.grant(self._clock.now):
+            self.traffic["offers"] += RREAD + len(f"{chunk}\n")
+            self._reply(self._nodes[key].granted, slot, chunk)
+
+    def _tell_soon(self, keys: set[int]) -> None:
+        self._untold |= keys
+        if keys and not self._telling:
+            self._telling = True
+            self._clock.after(self._tuning.news_pause, self._tell_news)
+
+    def _tell_news(self) -> None:
+        self._telling = False
+        untold, self._untold = self._untold, set()
+        for key in sorted(untold & self._nodes.keys()):
+            neighbours = sorted(self._neighbours.of(key))
+            line = News(GENERATION, self._manifest, tuple((ADDRESS, peer & 0xFFFF) for peer in neighbours)).encode()
+            self.traffic["news"] += TREAD + RREAD + len(line)
+            self._reply(self._nodes[key].hear, [self._nodes[peer] for peer in neighbours if peer in self._nodes])
+
+    def _reply(self, act: Callable[..., None], *arguments: Any) -> None:
+        self.messages += 1
+        self._free = max(self._free, self._clock.now) + MESSAGE_COST
+        self._clock.at(self._free + self._network.latency, act, *arguments)
+
+    def _tick(self) -> None:
+        self._grant()
+        self._clock.after(TICK, self._tick)

@@ -1,0 +1,263 @@
+"""A client, as far as the swarm goes: what `roles/transfer.py` does around the picker, in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from random import Random
+
+from test.sim.clock import Clock
+from test.sim.head import GENERATION, GREETED, OPENED, RWRITE, TREAD, TWRITE, Head
+from test.sim.links import Connection, Network, Port, Request
+from xget_lib.swarm.picker import Picker
+from xget_lib.swarm.tuning import Tuning
+from xget_lib.tree.swarm import Report
+
+MASTER = -1
+SPAWN = 0.005
+"""Seconds to make a connection ready at both ends, besides its round trips."""
+ROUND_TRIPS = 7
+"""Of a new connection: TCP, version, attach, and to walk to and open two files."""
+NEWS_COST = 0.0005
+"""Seconds between a change and the news about it, besides the way."""
+VERIFY_BASE = 0.001
+VERIFY_RATE = 1e9
+"""Verifying and writing a chunk takes so many seconds, and goes at so many bytes a second."""
+TICK = 0.25
+IN_FLIGHT = 32 * 1024 * 1024
+
+
+class Supplier:
+    """A server that content is taken from."""
+
+    __slots__ = ("connection", "fetches", "key", "node")
+
+    def __init__(self, key: int, connection: Connection, node: Node | None) -> None:
+        self.key = key
+        self.connection = connection
+        self.node = node
+        self.fetches: dict[int, Request] = {}
+
+
+class Node:
+    """One client and its link."""
+
+    def __init__(
+        self, key: int, clock: Clock, network: Network, port: Port, head: Head, sizes: list[int], tuning: Tuning, seed: int
+    ) -> None:
+        """`sizes` are those of the chunks, in bytes."""
+        self.key = key
+        self.port = port
+        self.held = 0
+        self.begun = clock.now
+        self.finished: float | None = None
+        self.readers: list[Node] = []
+        self.twice = 0
+        self._clock = clock
+        self._network = network
+        self._head = head
+        self._sizes = sizes
+        self._tuning = tuning
+        self._random = Random(seed)
+        self._picker = Picker((1 << len(sizes)) - 1, Random(seed + 1))
+        self._suppliers: dict[int, Supplier] = {}
+        self._others: list[Supplier] = []
+        self._wanted: set[int] = set()
+        self._buffers = min(tuning.flights, max(4, min(64, IN_FLIGHT // max(sizes))))
+        self._waiting_slots: list[tuple[int, int]] = []
+        self._told = -1
+        self._told_held = 0
+        self._telling = False
+        self._reporting = False
+        self._reported = 0
+
+    @property
+    def lacking(self) -> int:
+        return self._picker.lacking
+
+    def start(self) -> None:
+        """Connect to the master."""
+        self.begun = self._clock.now
+        self._clock.after(SPAWN + 8 * self._network.latency, self._join)
+
+    def _join(self) -> None:
+        if self.port.alive:
+            line = len(Report(self.key % 65535 + 1, b"", 0).encode())
+            self._head.receive("greetings", GREETED + OPENED + TWRITE + RWRITE + line, self._head.join, self)
+
+    def hear(self, peers: list[Node]) -> None:
+        """News from the master: who else serves."""
+        if not self.port.alive:
+            return
+        if MASTER not in self._suppliers:
+            self._attend_master()
+        new = [peer for peer in peers if peer.key not in self._wanted]
+        self._wanted = {peer.key for peer in peers}
+        for peer in new:
+            self._clock.after(SPAWN + 2 * ROUND_TRIPS * self._network.latency, self._meet, peer)
+
+    # Peers.
+
+    def _meet(self, peer: Node) -> None:
+        if not (self.port.alive and peer.port.alive) or peer.key in self._suppliers or self.finished is not None:
+            return
+        supplier = Supplier(peer.key, Connection(peer.port, self.port), peer)
+        self._suppliers[peer.key] = supplier
+        self._others.append(supplier)
+        peer.readers.append(self)
+        self._clock.after(self._network.latency, self.learn, peer, peer.held)
+
+    def learn(self, peer: Node, held: int) -> None:
+        """A peer says what it holds."""
+        supplier = self._suppliers.get(peer.key)
+        if supplier is not None and self.finished is None:
+            self._picker.peer_has(peer.key, held)
+            self._fill(supplier)
+
+    def lose(self, peer: Node) -> None:
+        """A connection has ended."""
+        supplier = self._suppliers.pop(peer.key, None)
+        if supplier is None:
+            return
+        self._others.remove(supplier)
+        for request in supplier.fetches.values():
+            request.cancelled = True
+        self._buffers += len(supplier.fetches)
+        self._picker.peer_gone(peer.key)
+        self._fill_all()
+
+    def die(self) -> None:
+        """Killed: every connection ends."""
+        self.port.alive = False
+        for reader in self.readers:
+            self._clock.after(self._network.latency, reader.lose, self)
+        self._head.receive("reports", 0, self._head.leave, self)
+
+    def _tell_have(self) -> None:
+        self._telling = False
+        if self._told_held != self.held and self.port.alive:
+            self._told_held = self.held
+            self._telling = True
+            self._clock.after(self._network.latency + NEWS_COST, self._told_have, self.held)
+            self._clock.after(self._tuning.have_pause, self._tell_have)
+
+    def _told_have(self, held: int) -> None:
+        if self.port.alive:
+            for reader in self.readers:
+                reader.learn(self, held)
+
+    def _fill(self, supplier: Supplier) -> None:
+        fetches, window = supplier.fetches, self._tuning.window
+        while len(fetches) < window and self._buffers > 0:
+            chunk = self._picker.pick(supplier.key, self._clock.now)
+            if chunk is None:
+                return
+            self._fetch(supplier, chunk)
+
+    def _fill_all(self) -> None:
+        if self._buffers > 0 and self.finished is None:
+            self._random.shuffle(self._others)
+            for supplier in self._others:
+                self._fill(supplier)
+                if self._buffers <= 0:
+                    return
+
+    # The master.
+
+    def _attend_master(self) -> None:
+        self._suppliers[MASTER] = Supplier(MASTER, Connection(self._head.port, self.port), None)
+        self._clock.after(SPAWN + 2 * ROUND_TRIPS * self._network.latency, self._open_slots)
+        self._report()
+        self._tick()
+
+    def _open_slots(self) -> None:
+        for slot in range(self._tuning.slots):
+            self._head.receive("greetings", OPENED, self._head.opened)
+            self._ask(slot)
+        self._tell_takes()
+
+    def _ask(self, slot: int) -> None:
+        if self.port.alive:
+            self._head.receive("offers", TREAD, self._head.ask, self, slot)
+
+    def granted(self, slot: int, chunk: int) -> None:
+        """The master offers a chunk to a slot."""
+        if not self.port.alive or self.finished is not None:
+            return
+        if not self._picker.take(chunk, MASTER, self._clock.now):
+            self._ask(slot)
+        elif self._buffers > 0:
+            self._fetch(self._suppliers[MASTER], chunk, slot)
+        else:
+            self._waiting_slots.append((slot, chunk))
+
+    def _tell_takes(self) -> None:
+        if self.port.alive and self.finished is None:
+            unavailable = self._picker.unavailable
+            if unavailable != self._told:
+                self._told = unavailable
+                size = TWRITE + RWRITE + (len(self._sizes) + 7) // 8
+                self._head.receive("takes", size, self._head.takes, self, unavailable)
+            self._clock.after(self._tuning.takes_pause, self._tell_takes)
+
+    def _report_soon(self) -> None:
+        if not self._reporting:
+            self._reporting = True
+            self._clock.after(self._tuning.report_pause, self._report)
+
+    def _report(self) -> None:
+        self._reporting = False
+        if self.port.alive:
+            count = self.held.bit_count()
+            line = len(Report(self.key % 65535 + 1, GENERATION, count).encode())
+            self._head.receive("reports", TWRITE + RWRITE + line, self._head.register, self, count)
+
+    # Chunks.
+
+    def _fetch(self, supplier: Supplier, chunk: int, slot: int | None = None) -> None:
+        self._buffers -= 1
+
+        def arrived(request: Request) -> None:
+            self._arrived(supplier, request, slot)
+
+        request = Request(chunk, self._sizes[chunk], arrived)
+        supplier.fetches[chunk] = request
+        self._clock.after(self._network.latency, self._network.send, supplier.connection, request)
+
+    def _arrived(self, supplier: Supplier, request: Request, slot: int | None) -> None:
+        del supplier.fetches[request.chunk]
+        size = self._sizes[request.chunk]
+        self._clock.after(VERIFY_BASE + size / VERIFY_RATE, self._keep, supplier, request.chunk)
+        if slot is not None:
+            self._ask(slot)
+        elif self.finished is None:
+            self._fill(supplier)
+
+    def _keep(self, supplier: Supplier, chunk: int) -> None:
+        self._buffers += 1
+        if not self.port.alive:
+            return
+        if self.held >> chunk & 1:
+            self.twice += 1
+        self.held |= 1 << chunk
+        for key in self._picker.done(chunk, self._clock.now):
+            self._stop(key, chunk)
+        if not self._picker.lacking and self.finished is None:
+            self.finished = self._clock.now
+        self._report_soon()
+        if not self._telling:
+            self._tell_have()
+        while self._waiting_slots and self._buffers > 0:
+            self._fetch(self._suppliers[MASTER], self._waiting_slots[0][1], self._waiting_slots.pop(0)[0])
+        self._fill_all()
+
+    def _stop(self, key: Hashable, chunk: int) -> None:
+        supplier = self._suppliers.get(key)  # type: ignore[call-overload]
+        request = supplier.fetches.pop(chunk, None) if supplier is not None else None
+        if supplier is not None and request is not None:
+            self._network.cancel(supplier.connection, request)
+            self._buffers += 1
+
+    def _tick(self) -> None:
+        if self.port.alive and self.finished is None:
+            self._fill_all()
+            self._clock.after(TICK, self._tick)

@@ -1,0 +1,102 @@
+"""One play: so many nodes, links, a content, and what happens to them; and what came of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from random import Random
+from statistics import median
+
+from test.sim.clock import Clock
+from test.sim.head import Head
+from test.sim.links import Network, Port
+from test.sim.node import Node
+from xget_lib.content.layout import granule
+from xget_lib.swarm.tuning import Tuning
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is played. Bytes, bytes a second, seconds."""
+
+    nodes: int
+    size: int
+    rate: float
+    chunk: int = 0
+    """Size of a chunk; 0: as production cuts a content of this size."""
+    latency: float = 0.0002
+    every: float = 0.0
+    """Seconds between the starts of two nodes."""
+    spread: float = 0.1
+    """Seconds within which the nodes start that start together."""
+    slow: int = 0
+    """Nodes whose links have a tenth of the rate."""
+    killed: float = 0.0
+    """The part of the nodes that is killed when half of the ideal time has passed."""
+    blocks: int = 4
+    """Blocks of a chunk."""
+    seed: int = 1
+    tuning: Tuning = field(default_factory=Tuning)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Times are multiples of size / rate, from each node's own start; slow and killed nodes are left out."""
+
+    last: float
+    median: float
+    slowest_own: float
+    copies: float
+    control: float
+    """Bytes of the master's small messages, as a part of the content."""
+    messages: int
+    """Small messages of the master."""
+    traffic: dict[str, int]
+    twice: float
+    unfinished: int
+    cpu: float
+    """Seconds that the play took."""
+
+
+def play(scenario: Scenario) -> Result:
+    begun = time.process_time()
+    chunk = scenario.chunk or granule(scenario.size)
+    sizes = [min(chunk, scenario.size - offset) for offset in range(0, scenario.size, chunk)]
+    manifest = 200 + 32 * -(-scenario.size // granule(scenario.size))
+    clock = Clock()
+    source = Random(scenario.seed)
+    network = Network(clock, scenario.latency, -(-chunk // scenario.blocks))
+    head = Head(clock, network, Port(scenario.rate, scenario.rate), len(sizes), manifest, scenario.tuning, source)
+    unit = scenario.size / scenario.rate
+    nodes = []
+    for key in range(scenario.nodes):
+        slow = 0 < key <= scenario.slow
+        rate = scenario.rate / 10 if slow else scenario.rate
+        node = Node(key, clock, network, Port(rate, rate), head, sizes, scenario.tuning, source.randrange(1 << 60))
+        nodes.append(node)
+        clock.at(key * scenario.every if scenario.every else source.uniform(0, scenario.spread), node.start)
+    dead = source.sample(nodes, round(scenario.killed * len(nodes)))
+    for node in dead:
+        clock.at(unit / 2, node.die)
+    counted = [node for node in nodes if node not in dead and not 0 < node.key <= scenario.slow]
+    left = list(counted)
+
+    def over() -> bool:
+        while left and left[-1].finished is not None:
+            left.pop()
+        return not left
+
+    clock.run(over, 40 * unit)
+    times = sorted((node.finished or clock.now) - node.begun for node in counted)
+    return Result(
+        last=max(node.finished or clock.now for node in counted) / unit,
+        median=median(times) / unit,
+        slowest_own=times[-1] / unit,
+        copies=head.port.sent / scenario.size,
+        control=sum(head.traffic.values()) / scenario.size,
+        messages=head.messages,
+        traffic=head.traffic,
+        twice=sum(node.twice for node in nodes) / len(nodes) / len(sizes),
+        unfinished=len(left) and sum(node.finished is None for node in counted),
+        cpu=time.process_time() - begun,
+    )

@@ -1,0 +1,34 @@
+"""The swarm's numbers, in one place: production uses the defaults, and the simulator tries others.
+
+Each was chosen with `python -m test.sim`; what others cost is said beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Times are seconds."""
+
+    degree: int = 10
+    """Ties that a node is given when it comes; it gets as many again from those who come later."""
+    slots: int = 3
+    """Chunks that a node takes from the master at once."""
+    direct: int = 10
+    """Chunks that the master has on their way at once."""
+    window: int = 2
+    """Chunks that are asked of one peer at once: one comes while the next is asked for."""
+    flights: int = 64
+    """Chunks that a node has on their way at once, from all together."""
+    uploads: int = 1000
+    """Connections that a node sends content on at once; others wait for their turn."""
+    have_pause: float = 0.05
+    """Between two answers to the readers of `have`."""
+    news_pause: float = 0.05
+    """In which changes of a node's neighbours are gathered into one line of news."""
+    takes_pause: float = 0.5
+    """Between two messages to the master about what is to be had nowhere else."""
+    report_pause: float = 1.0
+    """Between two reports of a node to the master about how much it holds."""
