@@ -38,9 +38,11 @@ def named_paths(text: str, root: Path) -> Iterator[tuple[str, list[str]]]:
             above = [(column, name) for column, name in above if column < indent]
             inside = "".join(name for _, name in above)
             words = [word for word in WORD.findall(line) if is_path(word, root)]
-            yield from ((word, [inside + word, word, f"xget_lib/{word}"]) for word in words)
             if words and words[0].endswith("/") and line.lstrip().startswith(words[0]):
-                above.append((indent, words[0]))
+                yield words[0], [inside + words[0], words[0], f"xget_lib/{words[0]}"]
+                above.append((indent, words.pop(0)))
+                inside = "".join(name for _, name in above)
+            yield from ((word, [inside + word, word, f"xget_lib/{word}"]) for word in words)
         else:
             above = []
             quoted = " ".join(re.findall(r"`([^`\s]+)`", line))
