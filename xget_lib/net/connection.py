@@ -131,6 +131,7 @@ class Connection:
                         self._send_file(part)
                     else:
                         self._send(part)
+                        self._sent(len(part))
         finally:
             for part in parts:
                 if isinstance(part, OpenExtent):
