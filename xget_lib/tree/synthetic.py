@@ -51,6 +51,12 @@ class Stream(OpenFile):
 
     def __init__(self) -> None:
         self._documents: deque[bytes] = deque()
+        self._rest = b""  # of the document that the last read began
+
+    @property
+    def begun(self) -> bool:
+        """Whether a document has been read in part."""
+        return bool(self._rest)
 
     def put(self, document: bytes) -> None:
         """Add a document to what is still to be read."""
@@ -62,12 +68,12 @@ class Stream(OpenFile):
         self._documents.append(document)
 
     def read(self, offset: int, count: int) -> bytes | Content | Waiting:
-        if not self._documents:
-            return WAITING
-        document = self._documents.popleft()
-        if len(document) > count:
-            self._documents.appendleft(document[count:])
-        return document[:count]
+        if not self._rest:
+            if not self._documents:
+                return WAITING
+            self._rest = self._documents.popleft()
+        data, self._rest = self._rest[:count], self._rest[count:]
+        return data
 
 
 class Directory(OpenFile):
