@@ -1,0 +1,30 @@
+"""Fixtures of the tests that start whole masters and clients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from test.support.cluster import SESSION_MARK, Cluster
+from test.support.leftovers import end_all, marked
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """Processes below tmp_path; none of them outlives the test."""
+    cluster = Cluster(tmp_path)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """When all tests have run no process that they started lives, wherever it went."""
+    yield
+    left = marked(SESSION_MARK)
+    end_all(SESSION_MARK)
+    assert not left, f"still alive: {left}"

@@ -1,0 +1,95 @@
+"""A relay in front of a server, to stop time in the midst of a download, or to lie.
+
+It passes on what client and server say. On each connection it stops after so many bytes from the server (`hold_after`)
+until `open` is called: the download then is half done for as long as a test wants, whatever the machine's speed. What
+is small (news, manifests) passes. `alter` may change what the server says, length for length.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+
+from test.support.processes import PATIENCE
+
+MIB = 1 << 20
+
+
+class Relay:
+    """Listens on `port` from the start on; `close` ends all connections."""
+
+    def __init__(
+        self,
+        server_port: int,
+        *,
+        hold_after: int | None = None,
+        alter: Callable[[bytes], bytes] = lambda data: data,
+        host: str = "127.0.0.1",
+    ) -> None:
+        self._server = (host, server_port)
+        self._hold_after = hold_after
+        self._alter = alter
+        self._holding = threading.Event()
+        self._opened = threading.Event()
+        self._sockets: set[socket.socket] = set()
+        self._listening = socket.create_server((host, 0), backlog=64)
+        self.port: int = self._listening.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Relay:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def wait_until_it_holds(self) -> None:
+        """Until a connection has had all that it gets for now."""
+        assert self._holding.wait(PATIENCE), "nothing was held back"
+
+    def open(self) -> None:
+        """From now on everything passes."""
+        self._opened.set()
+
+    def close(self) -> None:
+        """Nobody reaches the server through here any more."""
+        self._listening.close()
+        with suppress(OSError):  # accept() notices a close only when somebody comes
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+        for sock in list(self._sockets):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        self._opened.set()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            try:
+                server = socket.create_connection(self._server, timeout=PATIENCE)
+            except OSError:
+                client.close()
+                continue
+            server.settimeout(None)
+            self._sockets |= {client, server}
+            for way in ((client, server, None, bytes), (server, client, self._hold_after, self._alter)):
+                threading.Thread(target=self._pass_on, args=way, daemon=True).start()
+
+    def _pass_on(
+        self, source: socket.socket, sink: socket.socket, hold_after: int | None, alter: Callable[[bytes], bytes]
+    ) -> None:
+        passed = 0
+        with suppress(OSError):
+            while data := source.recv(65536):
+                passed += len(data)
+                if hold_after is not None and passed > hold_after and not self._opened.is_set():
+                    self._holding.set()
+                    self._opened.wait()
+                sink.sendall(alter(data))
+        for sock in (source, sink):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)

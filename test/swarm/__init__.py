@@ -1,0 +1,1 @@
+"""Real masters and clients on loopback: what they do together."""
