@@ -12,6 +12,7 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from io import FileIO
 
 from xget_lib.content.beneath import Root
 from xget_lib.errors import NinepError
@@ -64,8 +65,13 @@ class Files:
             except (NinepError, OSError, UnicodeDecodeError):
                 continue
 
-    def open(self, path: bytes) -> int:
-        return self._root.open(path, os.O_RDONLY)
+    def open(self, path: bytes) -> FileIO:
+        """A regular file. Raises NinepError where something else has taken its place, or OSError."""
+        descriptor = self._root.open(path, os.O_RDONLY)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise NinepError(errno.ENOENT, "not a file any more")
+        return FileIO(descriptor)
 
     def owner(self, status: os.stat_result) -> tuple[str, str]:
         """User and group by name, or by number where the name is not known."""
@@ -124,14 +130,15 @@ class FileOnDisk:
 
 
 class OpenFileOnDisk(OpenFile):
-    """Owns its descriptor."""
+    """Owns its file, together with the replies that are still to be sent from it."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, file: FileIO) -> None:
+        self._file: FileIO | None = file
 
     def read(self, offset: int, count: int) -> bytes | Content:
-        length = min(count, max(0, os.fstat(self._descriptor).st_size - offset))
-        return Content(length, FileRange(self._descriptor, offset, length)) if length else b""
+        assert self._file is not None
+        length = min(count, max(0, os.fstat(self._file.fileno()).st_size - offset))
+        return Content(length, FileRange(self._file, offset, length)) if length else b""
 
     def clunk(self) -> None:
-        os.close(self._descriptor)
+        self._file = None

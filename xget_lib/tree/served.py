@@ -26,7 +26,7 @@ class Served:
 
     def read_manifest(self, offset: int, count: int) -> bytes | Content:
         length = min(count, max(0, self.manifest_size - offset))
-        return Content(length, FileRange(self.manifest.fileno(), offset, length)) if length else b""
+        return Content(length, FileRange(self.manifest, offset, length)) if length else b""
 
     def read_data(self, offset: int, count: int) -> bytes | Content:
         """A range of the content stream. Raises NotHeld at once; a file that changed is found out when it is sent."""
@@ -53,11 +53,12 @@ class StoreRange:
 
 @dataclass(frozen=True, slots=True)
 class FileRange:
-    """A range of a file that is open, for `net.connection`."""
+    """A range of a file that is open, for `net.connection`. The file stays open as long as this object lives, though
+    the fid may be clunked before its last reply is sent: the kernel gives a closed descriptor's number to the next."""
 
-    descriptor: int
+    file: FileIO
     offset: int
     length: int
 
     def open(self) -> list[bytes | OpenExtent]:
-        return [OpenExtent(os.dup(self.descriptor), self.offset, self.length)]
+        return [OpenExtent(os.dup(self.file.fileno()), self.offset, self.length)]

@@ -1,0 +1,69 @@
+"""A server's desk that notes what it is asked, and what is asked through a session of the swarm namespace."""
+
+from __future__ import annotations
+
+import os
+from io import FileIO
+from pathlib import Path
+
+from xget_lib.content.beneath import Root
+from xget_lib.content.bitmap import Bitmap
+from xget_lib.content.manifest import Manifest
+from xget_lib.content.store import Store
+from xget_lib.tree.served import Served
+from xget_lib.tree.swarm import Report
+from xget_lib.tree.synthetic import Stream
+
+
+def served(directory: Path | Root, manifest: Manifest, *, full: bool = True) -> Served:
+    """A generation as a server holds it: all of it, or no chunk yet."""
+    encoded = manifest.encode()
+    descriptor = os.memfd_create("manifest")
+    os.write(descriptor, encoded)
+    chunks = manifest.layout.chunk_count
+    held = Bitmap.filled(chunks) if full else Bitmap(chunks)
+    root = directory if isinstance(directory, Root) else Root(bytes(directory))
+    store = Store(root, manifest, held)
+    return Served(manifest.generation, FileIO(descriptor), len(encoded), store)
+
+
+class NotingDesk:
+    """Fits `tree.swarm.Desk`. `said` is what it was told, in order."""
+
+    def __init__(self, served: Served | None = None, *, offers: bool = True) -> None:
+        self.served = served
+        self.debug = 3
+        self.offers = offers
+        self.said: list[object] = []
+        self.news: list[Stream] = []
+        self.granted: dict[int, Stream] = {}
+        self.answers: list[Stream] = []
+
+    def watch(self, news: Stream) -> None:
+        self.said.append("watch")
+        self.news.append(news)
+
+    def register(self, report: Report) -> None:
+        self.said.append(report)
+
+    def unregister(self, news: Stream) -> None:
+        self.said.append("unregister")
+        self.news.remove(news)
+
+    def ask(self, slot: int, granted: Stream) -> None:
+        self.said.append("ask")
+        self.granted[slot] = granted
+
+    def takes(self, chunks: bytes) -> None:
+        self.said.append(chunks)
+
+    def close_slot(self, slot: int) -> None:
+        self.said.append("close slot")
+        self.granted.pop(slot, None)
+
+    def ask_status(self, answer: Stream) -> None:
+        self.said.append("status")
+        self.answers.append(answer)
+
+    def remark(self, line: str) -> None:
+        self.said.append(line)

@@ -1,0 +1,210 @@
+"""The served directory as it is on disk: what is shown, what it looks like, and that nothing leads out of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from xget_lib.content.beneath import Root
+from xget_lib.errors import NinepError, XGetError
+from xget_lib.ninep.messages import NINEP2000, ORCLOSE, ORDWR, OREAD, OTRUNC, OWRITE
+from xget_lib.ninep.session import Content, File, Handle
+from xget_lib.ninep.stat import DMDIR
+from xget_lib.ninep.wire import QTDIR, QTFILE
+from xget_lib.tree import files
+from xget_lib.tree.files import Files
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Something to serve, with a neighbour that is not for strangers."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret").write_bytes(b"secret")
+    served = tmp_path / "served"
+    (served / "deep" / "er").mkdir(parents=True)
+    (served / "hello").write_bytes(b"hello, 9P\n")
+    (served / ".hidden").write_bytes(b"")
+    (served / "deep" / "er" / "leaf").write_bytes(b"leaf")
+    return served
+
+
+def tree(directory: Path, shown: Callable[[bytes], bool] = lambda path: True) -> File:
+    return Files(Root(bytes(directory)), shown, {os.getuid(): "somebody"}, {}).tree()
+
+
+def find(directory: Path, path: str) -> File:
+    file = tree(directory)
+    for name in path.split("/"):
+        file = file.walk(name)
+    return file
+
+
+def names(file: File) -> list[str]:
+    return [stat.name for stat in file.open(OREAD).children()]
+
+
+def content_of(handle: Handle, offset: int, count: int) -> bytes:
+    """What a connection would send."""
+    data = handle.read(offset, count)
+    if isinstance(data, bytes):
+        return data
+    assert isinstance(data, Content)
+    (extent,) = data.source.open()  # type: ignore[attr-defined]
+    try:
+        return os.pread(extent.fd, extent.length, extent.offset)
+    finally:
+        os.close(extent.fd)
+
+
+def test_what_is_there_is_shown_in_order(directory: Path) -> None:
+    assert names(tree(directory)) == [".hidden", "deep", "hello"]
+    assert names(find(directory, "deep")) == ["er"]
+
+
+def test_a_file_is_read_by_offset(directory: Path) -> None:
+    handle = find(directory, "hello").open(OREAD)
+    assert [content_of(handle, offset, 6) for offset in (0, 6, 10, 2**64 - 1)] == [b"hello,", b" 9P\n", b"", b""]
+    handle.clunk()
+
+
+def test_a_stat_tells_what_is_on_disk(directory: Path) -> None:
+    os.chmod(directory / "hello", 0o640)
+    os.utime(directory / "hello", (1_600_000_000, 1_577_934_245))
+    stat = find(directory, "hello").stat()
+    assert (stat.name, stat.mode, stat.length) == ("hello", 0o640, 10)
+    assert (stat.atime, stat.mtime) == (1_600_000_000, 1_577_934_245)
+    assert (stat.uid, stat.gid, stat.muid) == ("somebody", str(os.getgid()), "somebody")
+    top = tree(directory).stat()
+    assert (top.name, top.mode & DMDIR, top.length) == ("/", DMDIR, 0)
+
+
+def test_qids_are_stable_unique_and_change_with_the_file(directory: Path) -> None:
+    paths = ["hello", ".hidden", "deep", "deep/er", "deep/er/leaf"]
+    before = [find(directory, path).qid for path in paths]
+    assert before == [find(directory, path).qid for path in paths]
+    assert [qid.type for qid in before] == [QTFILE, QTFILE, QTDIR, QTDIR, QTFILE]
+    assert len({qid.path for qid in before}) == len(paths)
+    assert all(qid.version for qid in before)
+    (directory / "hello").write_bytes(b"hello, world\n")
+    assert find(directory, "hello").qid.version != before[0].version
+    assert find(directory, "hello").qid.path == before[0].path
+
+
+@pytest.mark.parametrize("second", [-5_000_000_000, -1, 0, 2**32, 2**33])
+def test_any_time_can_be_told(directory: Path, second: int) -> None:
+    os.utime(directory / "hello", (second, second))
+    file = find(directory, "hello")
+    assert file.stat().pack(NINEP2000)
+    assert file.qid.version
+
+
+def test_links_and_what_is_no_file_are_not_shown(directory: Path) -> None:
+    (directory / "link").symlink_to("hello")
+    (directory / "loop").symlink_to("loop")
+    os.mkfifo(directory / "fifo")
+    assert names(tree(directory)) == [".hidden", "deep", "hello"]
+    for name in ("link", "loop", "fifo"):
+        with pytest.raises(NinepError) as caught:
+            find(directory, name)
+        assert caught.value.errno == errno.ENOENT
+
+
+def test_a_name_that_9p_cannot_carry_is_left_out(directory: Path) -> None:
+    Path(os.fsdecode(bytes(directory) + b"/\xff")).write_bytes(b"")
+    assert names(tree(directory)) == [".hidden", "deep", "hello"]
+
+
+@pytest.mark.parametrize("path", ["nothing", "hello/deeper", "deep/nothing"])
+def test_what_is_not_there_cannot_be_walked_to(directory: Path, path: str) -> None:
+    with pytest.raises((NinepError, FileNotFoundError, NotADirectoryError)):
+        find(directory, path)
+
+
+@pytest.mark.parametrize("path", ["out", "out/secret", "in/link/leaf", "..", "../outside/secret", "/", "a//b"])
+def test_nothing_leads_out_of_the_directory(directory: Path, path: str) -> None:
+    """A session never asks for most of these; the tree must not depend on that."""
+    (directory / "out").symlink_to("../outside")
+    (directory / "in").mkdir()
+    (directory / "in" / "link").symlink_to("../deep/er")
+    shared = Files(Root(bytes(directory)), lambda path: True, {}, {})
+    with pytest.raises((XGetError, OSError)):
+        shared.look(path.encode())
+    with pytest.raises((XGetError, OSError)):
+        shared.open(path.encode())
+
+
+def test_a_directory_that_becomes_a_link_is_not_followed(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_FRESH", 0.0)
+    deep = find(directory, "deep")
+    (directory / "deep").rename(directory / "moved")
+    (directory / "deep").symlink_to("../outside")
+    with pytest.raises((NinepError, OSError)):
+        deep.walk("secret")
+    with pytest.raises((NinepError, OSError)):
+        list(deep.open(OREAD).children())
+
+
+@pytest.mark.parametrize("replace", [lambda path: path.symlink_to("../outside/secret"), Path.mkdir, os.mkfifo])
+def test_a_file_that_becomes_something_else_cannot_be_opened(
+    directory: Path, replace: Callable[[Path], object]
+) -> None:
+    hello = find(directory, "hello")
+    (directory / "hello").unlink()
+    replace(directory / "hello")
+    with pytest.raises((NinepError, OSError)):
+        hello.open(OREAD)
+
+
+def test_only_what_may_be_shown_is_there(directory: Path) -> None:
+    shown = tree(directory, lambda path: path in (b"", b"deep", b"deep/er"))
+    assert names(shown) == ["deep"]
+    assert names(shown.walk("deep").walk("er")) == []
+    for way in (("hello",), ("deep", "er", "leaf")):
+        file = shown
+        with pytest.raises(NinepError):
+            for name in way:
+                file = file.walk(name)
+
+
+@pytest.mark.parametrize("mode", [OWRITE, ORDWR, OREAD | OTRUNC, OREAD | ORCLOSE])
+def test_nothing_can_be_written(directory: Path, mode: int) -> None:
+    for path in ("hello", "deep"):
+        with pytest.raises(NinepError) as caught:
+            find(directory, path).open(mode)
+        assert caught.value.errno == errno.EROFS
+    assert (directory / "hello").read_bytes() == b"hello, 9P\n"
+
+
+def test_a_reply_on_its_way_outlives_its_fid(directory: Path) -> None:
+    """A Tversion clunks every fid while a reply waits for room; its descriptor's number must not become another's."""
+    handle = find(directory, "hello").open(OREAD)
+    content = handle.read(0, 5)
+    assert isinstance(content, Content)
+    handle.clunk()
+    with open(directory / "deep" / "er" / "leaf", "rb"):
+        (extent,) = content.source.open()  # type: ignore[attr-defined]
+    assert os.pread(extent.fd, extent.length, extent.offset) == b"hello"
+    os.close(extent.fd)
+
+
+def test_a_clunk_closes_what_an_open_opened(directory: Path) -> None:
+    hello = find(directory, "hello")
+    before = sorted(os.listdir("/proc/self/fd"))
+    handle = hello.open(OREAD)
+    content = handle.read(0, 5)
+    assert len(os.listdir("/proc/self/fd")) == len(before) + 1
+    del content
+    handle.clunk()
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_file_that_grows_is_read_to_its_new_end(directory: Path) -> None:
+    handle = find(directory, "hello").open(OREAD)
+    with open(directory / "hello", "ab") as file:
+        file.write(b"more")
+    assert content_of(handle, 8, 100) == b"P\nmore"
+    handle.clunk()
