@@ -17,7 +17,7 @@ from __future__ import annotations
 import errno
 import json
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from xget_lib.errors import NinepError, NotHeld, ProtocolViolation, printable
 from xget_lib.ninep.session import WAITING, Content, Waiting
@@ -25,8 +25,10 @@ from xget_lib.tree.served import Served
 from xget_lib.tree.synthetic import OpenFile, Place, Stream, Text, root
 
 LINE_LIMIT = 1024
+GENERATION_SIZE = 32
 TAKES_LIMIT = 60 * 1024
 """Bytes of a bitmap written to `offer`: what a message between worker and master carries. 480,000 chunks are 2 TB."""
+_HUGE = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,8 @@ class News:
     @classmethod
     def decode(cls, line: bytes) -> News:
         """Raises ProtocolViolation."""
-        fields = _object(line)
-        try:
-            peers = tuple((str(address), int(port)) for address, port in fields["peers"])
-            return cls(bytes.fromhex(fields["generation"]), int(fields["manifest"]), peers)
-        except (KeyError, TypeError, ValueError):
-            raise ProtocolViolation("peers: not a line of news") from None
+        fields = _Fields(line)
+        return cls(fields.generation(), fields.number("manifest", 0, _HUGE), fields.peers())
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +65,55 @@ class Report:
     @classmethod
     def decode(cls, line: bytes) -> Report:
         """Raises ProtocolViolation."""
-        fields = _object(line)
+        fields = _Fields(line)
+        return cls(fields.port(), fields.generation(may_lack=True), fields.number("held", 0, _HUGE))
+
+
+class _Fields:
+    """A stranger's JSON object; whatever in it is not what it should be raises ProtocolViolation."""
+
+    def __init__(self, line: bytes) -> None:
         try:
-            report = cls(int(fields["port"]), bytes.fromhex(fields["generation"]), int(fields["held"]))
-        except (KeyError, TypeError, ValueError):
-            raise ProtocolViolation("peers: not a report") from None
-        if not 0 < report.port < 65536 or len(report.generation) not in (0, 32) or not 0 <= report.held < 1 << 63:
-            raise ProtocolViolation("peers: a report with impossible numbers")
-        return report
+            self._fields = json.loads(line)
+        except (ValueError, RecursionError):
+            raise ProtocolViolation("peers: not JSON") from None
+        if not isinstance(self._fields, dict):
+            raise ProtocolViolation("peers: not a JSON object")
+
+    def number(self, name: str, least: int, most: int) -> int:
+        return _whole(name, self._fields.get(name), least, most)
+
+    def port(self) -> int:
+        return self.number("port", 1, 65535)
+
+    def generation(self, *, may_lack: bool = False) -> bytes:
+        try:
+            generation = bytes.fromhex(self._fields.get("generation"))
+        except (TypeError, ValueError):
+            raise ProtocolViolation("peers: the generation is not hexadecimal") from None
+        if len(generation) != GENERATION_SIZE and (generation or not may_lack):
+            raise ProtocolViolation(f"peers: a generation of {len(generation)} bytes")
+        return generation
+
+    def peers(self) -> tuple[tuple[str, int], ...]:
+        peers = self._fields.get("peers")
+        if not isinstance(peers, list):
+            raise ProtocolViolation("peers: no list of peers")
+        return tuple(_peer(each) for each in peers)
 
 
-def _object(line: bytes) -> dict[str, Any]:
-    try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError):
-        raise ProtocolViolation("peers: not JSON") from None
-    if not isinstance(fields, dict):
-        raise ProtocolViolation("peers: not a JSON object")
-    return fields
+def _peer(value: object) -> tuple[str, int]:
+    match value:
+        case [str(address), port] if address:
+            return address, _whole("port", port, 1, 65535)
+    raise ProtocolViolation("peers: not a peer's address and port")
+
+
+def _whole(name: str, value: object, least: int, most: int) -> int:
+    # JSON's true is an int to Python, and its 1e999 a float that int() refuses in yet another way.
+    if type(value) is not int or not least <= value <= most:
+        raise ProtocolViolation(f"peers: {name} is not a number from {least} to {most}")
+    return value
 
 
 class Desk(Protocol):
@@ -230,8 +259,7 @@ class Offer(Stream):
             self._asked = True
             self._desk.ask(self._slot, self)
         data = super().read(offset, count)
-        if data is not WAITING:
-            self._asked = False
+        self._asked = data is WAITING or self.begun
         return data
 
     def write(self, offset: int, data: bytes) -> int:
