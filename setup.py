@@ -1,7 +1,7 @@
 """Packaging, and the one list of what XGet needs.
 
-scripts/environment.sh reads RUNTIME and TESTS from here to make the environment of a checkout, and keeps a copy of
-this file in it to notice when the lists change. That is why importing this file does nothing.
+scripts/environment.sh reads RUNTIME, TESTS and BENCH from here to make the environment of a checkout, and keeps a
+copy of this file in it to notice when the lists change. That is why importing this file does nothing.
 """
 
 import re
@@ -23,6 +23,9 @@ TESTS = [
     "types-gevent",
     "types-tqdm",
 ]
+
+# What drawing the benchmark's picture needs; measuring needs nothing.
+BENCH = ["matplotlib>=3.8"]
 
 
 def version() -> str:

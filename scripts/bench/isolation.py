@@ -1,0 +1,81 @@
+"""A machine for one measurement: namespaces that the kernel takes away with everything in them.
+
+`measure` runs as process 1 of process, network and mount namespaces of its own. When process 1 ends, the kernel kills
+all other processes in there, daemons with sessions of their own too; and with the last of them go the network, the
+files (on a tmpfs), and the names. So nothing has to be cleaned up, and nothing can be forgotten: not when this program
+is interrupted, not when it is killed (unshare's --kill-child), not when a measurement hangs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+
+from .cases import Case, Result, failed
+from .tools import CHECKOUT
+
+_AROUND = 180.0
+"""Seconds for everything but the measured part: building the network, making and checking files."""
+_PROGRAMS = {"ip": "iproute2", "tc": "iproute2", "unshare": "util-linux", "nsenter": "util-linux"}
+_PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+"""Who became root by `su` has no directory of these in PATH."""
+_ISOLATED = ("unshare", "--mount", "--net", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
+
+
+def obstacle() -> str:
+    """Why nothing can be measured here, and what to do about it; empty where it can."""
+    if sys.platform != "linux":
+        return "it needs Linux: network namespaces"
+    if os.geteuid() != 0:
+        return "it needs root: it makes network namespaces and shapes their links (sudo scripts/bench/run ...)"
+    missing = sorted({package for program, package in _PROGRAMS.items() if not shutil.which(program, path=_PATH)})
+    if missing:
+        return f"it needs a package (apt-get install {' '.join(missing)})"
+    attempt = subprocess.run(
+        [*_ISOLATED, "sh", "-c", "ip link add probe type veth && tc qdisc add dev probe root handle 1: htb"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    if attempt.returncode:
+        said = attempt.stdout.strip().splitlines() or ["no reason given"]
+        return f"this machine allows no namespaces with shaped links: {said[-1]}"
+    return ""
+
+
+def measure(case: Case) -> Result:
+    """Measure one case on a machine of its own. Never takes much longer than the case's own limit, and never raises
+    for what goes wrong in there: that is a result too."""
+    command = [*_ISOLATED, sys.executable, "-m", "scripts.bench.measure", json.dumps(asdict(case))]
+    limit = case.limit + _AROUND
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "PATH": _PATH}
+    process = subprocess.Popen(
+        command,
+        cwd=CHECKOUT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        said, _ = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        return failed(case, f"the measurement itself did not end in {limit:.0f} s")
+    finally:
+        # Killed, and not asked: unshare waits for its child whatever else it is told, and its end ends all.
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        process.wait()
+    lines = said.strip().splitlines()
+    if process.returncode or not lines:
+        return failed(case, lines[-1] if lines else f"the measurement ended with status {process.returncode}")
+    return Result.decode(json.loads(lines[-1]))

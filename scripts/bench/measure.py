@@ -1,0 +1,217 @@
+"""One case on the machine that `isolation` made for it: from the start of the nodes until all have everything.
+
+Run as process 1 of namespaces of its own: `python -m scripts.bench.measure CASE`, where CASE is a `Case` as JSON; what
+it prints last is the `Result`. When it ends, the kernel ends all that it started and forgets the network and files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .cases import Case, Result
+from .network import HEAD, Network, inside, node_name
+from .payload import Payload, expected_size
+from .processes import Processes, Processors
+from .roster import TOOLS
+from .tools import PORT, Stage, Tool
+
+_WORK = Path("/run/bench")
+_SAMPLE = 0.5
+"""Seconds between two looks at processes and processors."""
+_TURN = 0.02
+"""Seconds by which the end of a node that goes on is noticed late, at most."""
+_READY = 60.0
+"""Seconds that a head has to prepare itself."""
+_LISTENING = "0A"
+
+
+class Measurement:
+    """The course of one case."""
+
+    def __init__(self, case: Case, tool: Tool) -> None:
+        self.case = case
+        self.tool = tool
+        rates = {case.nodes - 1: case.rate // 10} if case.slow else {}
+        self.network = Network(case.nodes, case.rate, rates)
+        kinds = {self.network.identity(HEAD): "server"}
+        kinds |= {self.network.identity(node_name(node)): "client" for node in range(case.nodes)}
+        self.processes = Processes(kinds)
+        self.stage = Stage(_WORK, Payload(_WORK / "payload", case.size, case.files), case.nodes, case.rate)
+        for directory in (_WORK / "marks", _WORK / "logs", *map(self.stage.destination, range(case.nodes))):
+            directory.mkdir(parents=True)
+        self.failures: list[str] = []
+        self._head: set[int] = set()
+        self._clients: dict[int, int] = {}
+        self._begun: dict[int, float] = {}
+        self._done: dict[int, float] = {}
+        self._waiting = set(range(case.nodes))
+        """Nodes that are neither done, nor lost, nor failed."""
+
+    def run(self) -> Result:
+        if not self.tool.head_comes_last:
+            self._start_head()
+            self._until_ready()
+        before, sent = self.processes.sample(), self.network.sent(HEAD)
+        self.processors = Processors()
+        first = time.monotonic()
+        if self.tool.head_comes_last:
+            self._start_head()
+        self._attend(first)
+        spent = self.processes.sample()
+        self.processors.sample()
+        sent = self.network.sent(HEAD) - sent
+        self.processes.stopped(10.0)
+        self._check()
+        everybody = not self.failures and self._done
+        return Result(
+            self.case,
+            [self._done[node] - self._begun[node] if node in self._done else None for node in range(self.case.nodes)],
+            max(self._done.values()) - first if everybody else None,
+            self.stage.payload.size,
+            head_sent=sent,
+            cpu={kind: round(seconds - before.get(kind, 0.0), 2) for kind, seconds in spent.items()},
+            memory=dict(self.processes.peak),
+            busy=self.processors.busy,
+            saturated=self.processors.saturated,
+            failures=self.failures,
+            version=self.tool.version(),
+        )
+
+    # The head.
+
+    def _start_head(self) -> None:
+        for command in self.tool.head(self.stage):
+            self._head.add(self.processes.start((*inside(HEAD), *command), self.stage.log(HEAD)))
+
+    def _until_ready(self) -> None:
+        """Wait until the head listens and has nothing to do any more: a snapshot or a check of files is not timed."""
+        limit = time.monotonic() + _READY
+        spent = -1.0
+        while time.monotonic() < limit:
+            for ended in self.processes.reap():
+                if ended.pid in self._head:
+                    raise RuntimeError(f"the head ended with status {ended.status}: {self._last_words(HEAD)}")
+            time.sleep(_SAMPLE)
+            usage = self.processes.sample()
+            now = usage.get("master", 0.0) + usage.get("worker", 0.0)
+            if now - spent < 0.02 and (not self.tool.listens or self._head_listens()):
+                return
+            spent = now
+        raise RuntimeError(f"the head was not ready in {_READY:g} s: {self._last_words(HEAD)}")
+
+    def _head_listens(self) -> bool:
+        """Whether somebody listens on PORT in the head's network (proc_net_tcp(5))."""
+        found = ""
+        for table in ("tcp", "tcp6"):
+            with contextlib.suppress(OSError):
+                found += Path(f"/proc/{min(self._head)}/net/{table}").read_text(encoding="ascii")
+        rows = [line.split() for line in found.splitlines()]
+        return any(row[1].endswith(f":{PORT:04X}") and row[3] == _LISTENING for row in rows)
+
+    # The nodes.
+
+    def _attend(self, first: float) -> None:
+        """Start nodes when they are due, lose some, and note when each is done."""
+        sampled = first
+        lose_at = first + self.case.loss_after if self.case.loss else float("inf")
+        unstarted = list(range(self.case.nodes))
+        while self._waiting:
+            now = time.monotonic()
+            if now > first + self.case.limit:
+                self.failures.append(f"{len(self._waiting)} nodes not done in {self.case.limit:g} s")
+                return
+            while unstarted and first + unstarted[0] * self.case.every <= now:
+                self._start_node(unstarted.pop(0))
+            if now >= lose_at:
+                self._lose()
+                lose_at = float("inf")
+            if now - sampled >= _SAMPLE:
+                self.processes.sample()
+                self.processors.sample()
+                sampled = now
+            self._note_ends()
+            self.processes.wait(_TURN)
+
+    def _start_node(self, node: int) -> None:
+        name = node_name(node)
+        command = (*inside(name), *self.tool.node(self.stage, node))
+        self._begun[node] = time.monotonic()
+        self._clients[self.processes.start(command, self.stage.log(name))] = node
+
+    def _note_ends(self) -> None:
+        for ended in self.processes.reap():
+            if ended.pid in self._head and ended.status:
+                self.failures.append(f"the head ended with status {ended.status}: {self._last_words(HEAD)}")
+            node = self._clients.pop(ended.pid, None)
+            if node is None or node not in self._waiting:
+                continue
+            if ended.status == 0 and not self.tool.goes_on:
+                self._note_done(node)
+                continue
+            self._waiting.discard(node)
+            self.failures.append(
+                f"{node_name(node)} ended with status {ended.status}: {self._last_words(node_name(node))}"
+            )
+        if self.tool.goes_on:
+            for name in os.listdir(_WORK / "marks"):
+                if int(name) in self._waiting:
+                    self._note_done(int(name))
+
+    def _note_done(self, node: int) -> None:
+        self._done[node] = time.monotonic()
+        self._waiting.discard(node)
+
+    def _lose(self) -> None:
+        for node in self.case.lost:
+            if self.case.loss == "cut":
+                self.network.cut(node_name(node))
+            self.processes.kill_in(self.network.identity(node_name(node)))
+            self._waiting.discard(node)
+            self._done.pop(node, None)
+
+    # Afterwards.
+
+    def _check(self) -> None:
+        """Whoever says that it has everything must have it."""
+        landed = {self.stage.destination(node): node for node in self._done}
+        for directory, wrong in self.stage.payload.check(list(landed)).items():
+            self.failures.append(f"{node_name(landed[directory])} said that it had everything, but {wrong}")
+
+    def _last_words(self, name: str) -> str:
+        try:
+            lines = self.stage.log(name).read_text(encoding="utf-8", errors="replace").split("\n")
+        except FileNotFoundError:
+            return ""
+        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "(it said nothing)")
+
+
+def _make_room(case: Case) -> None:
+    """Everything is kept in memory, so that no disk is measured; refuse to begin where that cannot be."""
+    needed = (case.nodes + 1) * (expected_size(case.size, case.files) + case.files * 4096) + (64 << 20)
+    meminfo = Path("/proc/meminfo").read_text(encoding="ascii")
+    available = int(meminfo.partition("MemAvailable:")[2].split()[0]) * 1024
+    if needed > available * 0.8:
+        raise RuntimeError(f"needs {needed >> 20} MiB of memory for the files, {available >> 20} MiB are available")
+    options = f"size={needed},nr_inodes={(case.nodes + 1) * (2 * case.files + 1000)},mode=755"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "bench", "/run"], check=True)
+    _WORK.mkdir()
+    # No name server can be reached from here; with none configured, whoever looks up a name knows that at once.
+    (_WORK / "resolv.conf").touch()
+    subprocess.run(["mount", "--bind", _WORK / "resolv.conf", "/etc/resolv.conf"], check=True)
+
+
+def main(text: str) -> None:
+    case = Case(**json.loads(text))
+    _make_room(case)
+    result = Measurement(case, TOOLS[case.tool]).run()
+    print(result.encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

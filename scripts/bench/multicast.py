@@ -1,0 +1,76 @@
+"""Tools that send every byte once, to all: udpcast and UFTP. Whoever comes later has missed it.
+
+Both are told to send at most as much as the links carry; faster, and they drown in their own losses.
+"""
+
+from __future__ import annotations
+
+from .tools import PORT, Stage, Tool, first_line, quoted, shell
+
+_SHARE = 0.95
+"""Of a link's rate: what is left when every packet has its headers."""
+_BUFFER = ("--rcvbuf", "2M")
+"""What the system gives by default is full when a receiver gets no processor for some hundredths of a second."""
+
+
+class Udpcast(Tool):
+    """One stream; a tree travels as a tar archive."""
+
+    name = "udpcast"
+    package = "udpcast"
+    programs = ("udp-sender", "udp-receiver")
+    needs_all = True
+    listens = False
+
+    def version(self) -> str:
+        return first_line("dpkg-query", "--show", "udpcast")
+
+    def head(self, stage: Stage) -> list[list[str]]:
+        sender = quoted(
+            *("udp-sender", "--nokbd", "--no-progress", "--full-duplex", "--interface", "eth0", "--portbase", PORT),
+            *("--min-receivers", stage.nodes, "--max-bitrate", int(stage.rate * _SHARE)),
+        )
+        root = quoted(stage.payload.root)
+        if stage.payload.is_tree:
+            return [shell(f"tar --create --directory {root} . | {sender}")]
+        return [shell(f"{sender} --file {root}/{quoted(stage.payload.files[0])}")]
+
+    def node(self, stage: Stage, node: int) -> list[str]:
+        receiver = quoted(
+            "udp-receiver", "--nokbd", "--no-progress", "--interface", "eth0", "--portbase", PORT, *_BUFFER
+        )
+        there = quoted(stage.destination(node))
+        if stage.payload.is_tree:
+            return shell(f"{receiver} | tar --extract --directory {there}")
+        return shell(f"{receiver} --file {there}/{quoted(stage.payload.files[0])}")
+
+
+class Uftp(Tool):
+    """Files one after another, each acknowledged by all; the session's end tells a node that it has everything."""
+
+    name = "uftp"
+    package = "uftp"
+    programs = ("uftp", "uftpd")
+    needs_all = True
+    listens = False
+    goes_on = True
+    head_comes_last = True
+
+    def version(self) -> str:
+        return first_line("dpkg-query", "--show", "uftp")
+
+    def head(self, stage: Stage) -> list[list[str]]:
+        receivers = ",".join(stage.address(node) for node in range(stage.nodes))
+        kilobits = int(stage.rate * _SHARE / 1000)
+        sender = quoted("uftp", "-R", kilobits, "-I", "eth0", "-p", PORT, "-r", "0.1", "-H", receivers)
+        return [shell(f"cd {quoted(stage.payload.root)}", f"exec {sender} *")]
+
+    def node(self, stage: Stage, node: int) -> list[str]:
+        script = stage.work / f"received-{node}"
+        script.write_text(f"#!/bin/sh\ntouch {quoted(stage.mark(node))}\n")
+        script.chmod(0o755)
+        # With a directory for what is not complete, the script is called once, when all is in place.
+        unfinished = stage.work / "unfinished" / str(node)
+        unfinished.mkdir(parents=True)
+        client = ["uftpd", "-d", "-q", "-I", "eth0", "-p", str(PORT), "-D", str(stage.destination(node))]
+        return [*client, "-T", str(unfinished), "-s", str(script)]

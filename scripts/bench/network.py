@@ -1,0 +1,152 @@
+"""A head and some nodes, each on a link of its own to one switch: network namespaces, joined by a bridge.
+
+                       bridge (this namespace, the switch)
+                     /        |        \\
+                  head      node0     node1  ...          ports of the switch, named as the namespace behind them
+                    |         |         |
+                  eth0      eth0      eth0                 10.77.0.1, 10.77.1.0, 10.77.1.1, ...
+
+Both ends of every link are shaped to its rate: what a node sends on its eth0, what it receives on the switch's port.
+The bulk queue in front of each is short and first-in, first-out, and what is small (acknowledgements, requests) has a
+queue of its own that goes first. A kernel with fq_codel would do that by itself, and so does every real host; without
+it one bulk flow delays the requests of all others by the whole queue, and the benchmark measures only that.
+
+Nothing is removed here: all of it goes with the network and mount namespaces that `isolation` runs this in. `/run` is
+a private tmpfs by now, so the names cannot collide with anybody's.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+HEAD = "head"
+_BULK_QUEUE = 0.06
+"""Seconds that a full bulk queue takes to drain."""
+_SMALL = 256
+"""IP packets below this many bytes go first. A power of two: it is matched as a mask of the length field."""
+_SEGMENTS = 4
+"""Full packets that may travel as one: fewer cost more processor time than the tools, more make links bursty."""
+_FRAME = 1514
+
+_CONGESTION_CONTROL = "cubic"
+"""Said by the route: a namespace may not choose as its default what the machine does not allow everybody."""
+_SETTINGS = {
+    # What Linux has had as defaults for years; a machine tuned for something else would not be comparable.
+    "net/ipv4/tcp_rmem": "4096 131072 6291456",
+    "net/ipv4/tcp_wmem": "4096 16384 4194304",
+    # What one connection learned of the path must not be the next one's luck.
+    "net/ipv4/tcp_no_metrics_save": "1",
+}
+
+
+def node_name(node: int) -> str:
+    return f"node{node}"
+
+
+def address(name: str) -> str:
+    """The address of a namespace, by name."""
+    if name == HEAD:
+        return "10.77.0.1"
+    node = int(name.removeprefix("node"))
+    return f"10.77.{1 + node // 250}.{1 + node % 250}"
+
+
+def _run(*command: str, given: str = "") -> None:
+    """Run a command of iproute2's. Raises CalledProcessError; its output says why."""
+    subprocess.run(command, input=given, text=True, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def shaping(device: str, rate: int) -> str:
+    """Commands for `tc -batch` that shape what leaves by `device` to `rate` bit/s."""
+    burst = max(rate // 8 // 500, 2 * _SEGMENTS * _FRAME)  # 2 ms
+    queue = max(int(rate / 8 * _BULK_QUEUE), 16 * _FRAME)
+    whole = f"ceil {rate}bit burst {burst} cburst {burst} quantum {_SEGMENTS * _FRAME}"
+    # What is small is entitled to all of the link; bulk borrows what that leaves over.
+    return f"""
+        qdisc add dev {device} root handle 1: htb default 20
+        class add dev {device} parent 1: classid 1:1 htb rate {rate}bit {whole}
+        class add dev {device} parent 1:1 classid 1:10 htb prio 0 rate {rate}bit {whole}
+        class add dev {device} parent 1:1 classid 1:20 htb prio 1 rate 8kbit {whole}
+        qdisc add dev {device} parent 1:10 handle 10: pfifo limit 2000
+        qdisc add dev {device} parent 1:20 handle 20: bfifo limit {queue}
+        filter add dev {device} parent 1: protocol ip prio 1 u32 match u16 0 0x{0x10000 - _SMALL:x} at 2 flowid 1:10
+        filter add dev {device} parent 1: protocol arp prio 2 u32 match u32 0 0 flowid 1:10
+    """
+
+
+class Network:
+    """The switch and everybody on it. To be made once in an empty network namespace."""
+
+    def __init__(self, nodes: int, rate: int, rates: dict[int, int] | None = None) -> None:
+        """Links of `rate` bit/s; those of single nodes differ as `rates` says."""
+        Path("/run/netns").mkdir(exist_ok=True)
+        _run("ip", "link", "set", "lo", "up")
+        # Without a querier, a bridge that snoops forgets after minutes who wants multicast.
+        _run("ip", "link", "add", "switch", "type", "bridge", "stp_state", "0", "mcast_snooping", "0")
+        _run("ip", "link", "set", "switch", "up")
+        self._plug(HEAD, rate)
+        for node in range(nodes):
+            self._plug(node_name(node), (rates or {}).get(node, rate))
+
+    def _plug(self, name: str, rate: int) -> None:
+        largest = _SEGMENTS * (_FRAME - 66) + 66
+        offload = f"gso_max_size {largest} gso_max_segs {_SEGMENTS}"
+        _run("ip", "netns", "add", name)
+        _run(
+            "ip",
+            "-batch",
+            "-",
+            given=f"""
+                link add {name} type veth peer name eth0 netns {name}
+                link set {name} master switch {offload} up
+            """,
+        )
+        _run("tc", "-batch", "-", given=shaping(name, rate))
+        _run(
+            "ip",
+            "-n",
+            name,
+            "-batch",
+            "-",
+            given=f"""
+                link set lo up
+                address add {address(name)}/16 broadcast + dev eth0 noprefixroute
+                link set eth0 {offload} up
+                route add 10.77.0.0/16 dev eth0 src {address(name)} congctl {_CONGESTION_CONTROL}
+                route add default dev eth0
+            """,
+        )
+        _run("tc", "-n", name, "-batch", "-", given=shaping("eth0", rate))
+        settings = "".join(f"echo '{value}' >/proc/sys/{key}\n" for key, value in _SETTINGS.items())
+        _run(*inside(name), "sh", "-e", given=settings)
+
+    def cut(self, name: str) -> None:
+        """Take a node's link away without a word to anybody, as when it loses its power."""
+        _run("ip", "link", "set", name, "down")
+
+    def sent(self, name: str) -> int:
+        """Bytes that have left a namespace's link so far, link headers included: what the switch's port received."""
+        return self._counters(name)[0]
+
+    def received(self, name: str) -> int:
+        """Bytes that have come to a namespace over its link so far."""
+        return self._counters(name)[1]
+
+    def _counters(self, name: str) -> tuple[int, int]:
+        directory = Path("/proc/self/net/dev")
+        for line in directory.read_text(encoding="ascii").splitlines():
+            device, _, counters = line.partition(":")
+            if device.strip() == name:
+                values = counters.split()
+                return int(values[0]), int(values[8])
+        raise LookupError(name)
+
+    def identity(self, name: str) -> int:
+        """The number by which the kernel knows a namespace: the inode that /proc/PID/ns/net leads to."""
+        return Path("/run/netns", name).stat().st_ino
+
+
+def inside(name: str) -> tuple[str, ...]:
+    """What stands before a command that is to run on a node. It becomes that command: the process is the same."""
+    return ("nsenter", f"--net=/run/netns/{name}", "--")

@@ -1,0 +1,82 @@
+"""Time against the number of nodes, one line a tool, as a picture for the README.
+
+Both axes are logarithmic: what one server does alone grows with N, and would push everything else onto the floor.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from .report import Run
+from .roster import TOOLS
+
+_COLOURS = ("#d62728", "#7f7f7f", "#bcbd22", "#1f77b4", "#17becf", "#2ca02c", "#9467bd")
+"""By the order of TOOLS, so that a tool has one colour in all pictures; XGet's stands out."""
+_MARKERS = "osD^vPX"
+_MULTIPLES = (1, 1.1, 1.25, 1.5, 2, 3, 4, 6, 8, 16, 32, 64, 128)
+
+Curves = dict[str, dict[int, float]]
+"""Multiple of the unit by tool and number of nodes."""
+
+
+def curves(runs: Sequence[Run]) -> Curves:
+    """The medians of all valid plain results. Raises ValueError where runs differ in what they brought, or how."""
+    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    payloads = {(result.case.rate, result.case.size, result.case.files) for run in runs for result in run.results}
+    if len(payloads) != 1:
+        raise ValueError("these runs have different rates or payloads, or none: they do not belong in one picture")
+    for run in runs:
+        for result in run.results:
+            if result.valid and result.total and run.unit and not result.case.condition:
+                found[result.case.tool][result.case.nodes].append(result.total / run.unit)
+    return {
+        tool: {nodes: statistics.median(several) for nodes, several in sorted(found[tool].items())}
+        for tool in TOOLS
+        if tool in found
+    }
+
+
+def draw(runs: Sequence[Run], target: Path) -> None:
+    """Draw to a .svg or .png file. Raises ValueError where there is nothing to draw."""
+    drawn = curves(runs)
+    if not drawn:
+        raise ValueError("no valid result without a special condition")
+    mpl.rcParams["svg.hashsalt"] = "xget"  # the same results, the same bytes
+    figure = Figure(figsize=(7.5, 4.8), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    for (tool, colour), marker in zip(zip(TOOLS, _COLOURS, strict=True), _MARKERS, strict=True):
+        if tool in drawn:
+            width = 2.6 if tool == "xget" else 1.4
+            axes.plot(*zip(*drawn[tool].items(), strict=True), color=colour, marker=marker, ms=5, lw=width, label=tool)
+    _label(axes, drawn, runs)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(target, dpi=144, metadata={"Date": None} if target.suffix == ".svg" else None)
+
+
+def _label(axes: Axes, drawn: Curves, runs: Sequence[Run]) -> None:
+    case = next(result.case for run in runs for result in run.results)
+    what = f"{case.files:,} files of 4 to 64 KiB" if case.files else f"one file of {case.size / 2**20:g} MiB"
+    axes.set_title(f"{what}, every link {case.rate / 1e6:g} Mbit/s, all nodes start together", fontsize=10)
+    axes.set_xlabel("nodes")
+    axes.set_ylabel("time until the last node has all (1 = one curl)")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    highest = max(value for points in drawn.values() for value in points.values())
+    axes.set_ylim(0.95, max(2.0, highest * 1.15))
+    nodes = sorted({number for points in drawn.values() for number in points})
+    axes.xaxis.set_major_locator(FixedLocator(nodes))
+    axes.yaxis.set_major_locator(FixedLocator([multiple for multiple in _MULTIPLES if multiple <= highest * 1.15]))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.axhline(1, color="black", lw=0.8, ls=":")
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=9, loc="upper left")

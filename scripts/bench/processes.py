@@ -1,0 +1,176 @@
+"""Every process of a measurement: starting, reaping, and what they cost.
+
+The benchmark is process 1 of a process namespace of its own. So whatever a tool leaves in the background becomes its
+child, `/proc` shows nobody else's processes, and no processor second escapes: a process is either alive and read in
+/proc, or was waited for by its parent and stands in that one's account, or was waited for here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_OWN = "benchmark"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A process that is no more; `status` as shells give it, negative for signals."""
+
+    pid: int
+    status: int
+
+
+class Processes:
+    """To be made once, by process 1."""
+
+    def __init__(self, kinds: dict[int, str]) -> None:
+        """`kinds` tells by network namespace which processes run there. On the head's, `server`, what was started
+        here is called master and what that forked worker."""
+        assert os.getpid() == 1, "this would reap and count strangers"
+        self._kind_of_namespace = kinds
+        self._kinds: dict[int, str] = {1: _OWN}
+        self._started: set[int] = set()
+        self._reaped: dict[str, float] = defaultdict(float)
+        self.peak: dict[str, int] = defaultdict(int)
+        """Bytes of the largest resident set that a process of each kind has had."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+
+    def start(self, command: Sequence[str], log: Path) -> int:
+        """Start a command, found in PATH, in a process group of its own; its output goes to the end of `log`."""
+        self._started.add(
+            pid := os.posix_spawnp(
+                command[0],
+                list(command),
+                {**os.environ, "LC_ALL": "C.UTF-8", "HOME": "/run"},
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                    (os.POSIX_SPAWN_DUP2, 1, 2),
+                ],
+                setpgroup=0,
+                setsigmask=[],
+                setsigdef=[signal.SIGPIPE],
+            )
+        )
+        return pid
+
+    def wait(self, seconds: float) -> None:
+        """Until a child has ended, for at most so long."""
+        signal.sigtimedwait({signal.SIGCHLD}, max(0.0, seconds))
+
+    def reap(self) -> list[Ended]:
+        """Those that have ended since the last call, orphans among them."""
+        ended: list[Ended] = []
+        while True:
+            try:
+                pid, status, used = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return ended
+            if not pid:
+                return ended
+            self._reaped[self._kinds.pop(pid, "unknown")] += used.ru_utime + used.ru_stime
+            ended.append(Ended(pid, os.waitstatus_to_exitcode(status)))
+
+    def sample(self) -> dict[str, float]:
+        """Processor seconds by kind since each process began; takes note of new processes and of memory."""
+        spent = defaultdict(float, self._reaped)
+        for pid in _processes():
+            try:
+                kind = self._kind(pid)
+                spent[kind] += _seconds(pid, with_children=pid != 1)
+                self.peak[kind] = max(self.peak[kind], _peak_memory(pid))
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it has just ended
+        return dict(spent)
+
+    def _kind(self, pid: int) -> str:
+        kind = self._kinds.get(pid)
+        if kind is None:
+            kind = self._kind_of_namespace.get(os.stat(f"/proc/{pid}/ns/net").st_ino, _OWN)
+            if kind == _OWN:
+                return kind  # on its way into a namespace
+            if kind == "server":
+                kind = "master" if pid in self._started else "worker"
+            self._kinds[pid] = kind
+        return kind
+
+    def kill_in(self, namespace: int) -> None:
+        """End at once everything that runs in a network namespace."""
+        for pid in _processes():
+            try:
+                if pid != 1 and os.stat(f"/proc/{pid}/ns/net").st_ino == namespace:
+                    os.kill(pid, signal.SIGKILL)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+
+    def stopped(self, seconds: float) -> list[Ended]:
+        """End everything and wait until it has, for at most so long."""
+        ended: list[Ended] = []
+        for pid in _processes():
+            if pid != 1:
+                os.kill(pid, signal.SIGKILL)
+        limit = time.monotonic() + seconds
+        while any(pid != 1 for pid in _processes()) and time.monotonic() < limit:
+            self.wait(0.05)
+            ended += self.reap()
+        return ended
+
+
+def _processes() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def _seconds(pid: int, *, with_children: bool) -> float:
+    """Processor time of a process, and of the children that it has waited for (proc_pid_stat(5), fields 14 to 17)."""
+    after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    return sum(map(int, after_name[11 : 15 if with_children else 13])) / _TICKS
+
+
+def _peak_memory(pid: int) -> int:
+    """Bytes of the largest resident set so far; 0 for a process that has ended."""
+    _, found, rest = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").partition("VmHWM:")
+    return int(rest.split(None, 1)[0]) * 1024 if found else 0
+
+
+class Processors:
+    """How busy the whole machine is: everybody's work and the kernel's own, on all processors."""
+
+    def __init__(self) -> None:
+        self._first = self._last = _times()
+        self._intervals = self._saturated = 0
+
+    def sample(self) -> None:
+        """Call it at even intervals."""
+        now = _times()
+        if now[1] > self._last[1]:
+            self._intervals += 1
+            self._saturated += _share(self._last, now) > 0.97
+        self._last = now
+
+    @property
+    def busy(self) -> float:
+        """Share of processor time until the last sample that was not idle."""
+        return _share(self._first, self._last)
+
+    @property
+    def saturated(self) -> float:
+        """Share of intervals in which nothing was idle."""
+        return self._saturated / max(1, self._intervals)
+
+
+def _times() -> tuple[int, int]:
+    """Idle and total ticks since boot (proc_stat(5))."""
+    with open("/proc/stat", encoding="ascii") as file:
+        values = [int(value) for value in file.readline().split()[1:9]]
+    return values[3] + values[4], sum(values)
+
+
+def _share(before: tuple[int, int], after: tuple[int, int]) -> float:
+    return 1 - (after[0] - before[0]) / max(1, after[1] - before[1])

@@ -1,0 +1,145 @@
+"""Results: stored as JSON, one file a run, and shown as a table in units of one link."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from .cases import Case, Result
+from .tools import CHECKOUT
+
+DIRECTORY = CHECKOUT / "bench-results"
+_HEADINGS = ("tool", "N", "condition", "all", "median", "slowest", "copies", "cpu", "memory", "busy", "")
+_LEFT = ("tool", "condition", "")
+_LEGEND = """\
+all      from the first start until the last node has everything, in units; nodes that were killed or cut off left out
+median   a node's time from its own start; slowest likewise: both without a slowed node too
+copies   bytes that left the head's link, by bytes of content: one copy with its headers is 1.05
+cpu      seconds of processor by master/workers/all clients; memory: MiB at peak, of one process: head/client
+busy     all processors, whoever used them; in brackets the share of half seconds in which nothing was idle"""
+
+
+@dataclass
+class Run:
+    """All that one command measured."""
+
+    command: list[str]
+    units: list[Result] = field(default_factory=list)
+    """One curl from nginx over one idle link."""
+    results: list[Result] = field(default_factory=list)
+    machine: dict[str, Any] = field(default_factory=dict)
+    started: str = ""
+
+    @classmethod
+    def begin(cls, command: Sequence[str]) -> Self:
+        machine = {"processors": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
+        return cls(list(command), machine=machine, started=datetime.now(UTC).isoformat(timespec="seconds"))
+
+    @property
+    def path(self) -> Path:
+        return DIRECTORY / f"{self.started.replace(':', '').replace('+0000', 'Z')}-{os.getpid()}.json"
+
+    def store(self) -> Path:
+        """Write what there is so far, whole or not at all."""
+        DIRECTORY.mkdir(exist_ok=True)
+        unfinished = self.path.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(asdict(self) | {"unit": self.unit}, indent=1) + "\n", encoding="utf-8")
+        unfinished.replace(self.path)
+        return self.path
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Raises OSError, and ValueError or LookupError for what is no run."""
+        values = json.loads(path.read_text(encoding="utf-8"))
+        units, results = ([Result.decode(one) for one in values[key]] for key in ("units", "results"))
+        return cls(values["command"], units, results, values["machine"], values["started"])
+
+    @property
+    def unit(self) -> float | None:
+        """Seconds that are 1.0 in this run: the median of its curls. None where none succeeded."""
+        taken = [result.total for result in self.units if result.total is not None and not result.failures]
+        return statistics.median(taken) if taken else None
+
+    def plain(self, case: Case) -> list[Result]:
+        """Valid results of the same case without any special condition."""
+        return [result for result in self.results if result.case.plain() == case.plain() == result.case]
+
+
+def why_invalid(result: Result) -> str:
+    """What forbids to quote a result; empty for a valid one."""
+    if result.failures:
+        more = f" (and {len(result.failures) - 1} more)" if len(result.failures) > 1 else ""
+        return f"FAILED: {result.failures[0]}{more}"
+    return "" if result.valid else f"INVALID: processors {result.busy:.0%} busy, they may have been the limit"
+
+
+def table(run: Run) -> str:
+    """The run for people. The multiple of a case that ran more than once is that of its median run."""
+    if run.unit is None:
+        return f"no unit: {why_invalid(run.units[-1]) if run.units else 'not measured'}"
+    medians = _medians(run.results)
+    rows = [_HEADINGS, *(_row(run, run.unit, result) for result in medians)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            text.ljust(width) if heading in _LEFT else text.rjust(width)
+            for text, width, heading in zip(row, widths, _HEADINGS, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+    wrong = [f"{_title(result.case)}: {why}" for result in medians if (why := why_invalid(result))]
+    if any(not unit.valid for unit in run.units):
+        wrong.append(f"unit: {why_invalid(max(run.units, key=lambda unit: unit.busy))}")
+    unit = f"1.0 = {run.unit:.2f} s, one curl of the same content over one idle link (median of {len(run.units)})"
+    return "\n".join([*lines, "", unit, *_comparisons(run, medians), *wrong, "", _LEGEND])
+
+
+def _title(case: Case) -> str:
+    return f"{case.tool}, N={case.nodes}{', ' * bool(case.condition)}{case.condition}"
+
+
+def _medians(results: Iterable[Result]) -> list[Result]:
+    """For every case the result in the middle; those that failed count as slowest."""
+    cases: dict[Case, list[Result]] = {}
+    for result in results:
+        cases.setdefault(result.case, []).append(result)
+    ordered = (sorted(several, key=lambda one: (bool(one.failures), one.total or 0)) for several in cases.values())
+    return [several[(len(several) - 1) // 2] for several in ordered]
+
+
+def _row(run: Run, unit: float, result: Result) -> tuple[str, ...]:
+    case, times = result.case, result.times()
+    cpu = "/".join(f"{result.cpu.get(kind, 0):.1f}" for kind in ("master", "worker", "client"))
+    head = max(result.memory.get("master", 0), result.memory.get("worker", 0))
+    memory = "/".join(f"{size / 2**20:.0f}" for size in (head, result.memory.get("client", 0)))
+    busy = f"{result.busy:.0%} ({result.saturated:.0%})"
+    multiples = (
+        f"{result.total / unit:.2f}" if result.total else "-",
+        f"{statistics.median(times) / unit:.2f}" if times else "-",
+        f"{times[-1] / unit:.2f}" if len(times) == len(case.ordinary) else "-",
+    )
+    verdict = "" if result.valid else why_invalid(result).partition(":")[0]
+    return (case.tool, str(case.nodes), case.condition, *multiples, f"{result.copies:.2f}", cpu, memory, busy, verdict)
+
+
+def _comparisons(run: Run, medians: list[Result]) -> list[str]:
+    """How much a slow link or lost nodes cost the others."""
+    lines = []
+    for result in medians:
+        case = result.case
+        plain = _medians(run.plain(case))
+        if not (case.slow or case.loss) or not plain or len(result.times()) < len(case.ordinary):
+            continue
+        without = [taken for node in case.ordinary if (taken := plain[0].seconds[node]) is not None]
+        if without:
+            lines.append(
+                f"{_title(case)}: the others took {result.times()[-1] / max(without):.2f} of their time without"
+            )
+    return lines

@@ -1,0 +1,174 @@
+"""The tools that are compared: for each, what runs on the head, what on a node, and when a node has everything.
+
+A tool is described, not driven: commands for the head, one command for a node. `measure` starts them. Every tool gets
+a fresh network and so a fresh port; each is told what an administrator who knows it would tell it for this job.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+from .network import HEAD, address, node_name
+from .payload import Payload
+
+PORT = 20004
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where a tool plays: directories, addresses, and what is to be brought."""
+
+    work: Path
+    payload: Payload
+    nodes: int
+    rate: int
+
+    @property
+    def head(self) -> str:
+        return address(HEAD)
+
+    def address(self, node: int) -> str:
+        return address(node_name(node))
+
+    def destination(self, node: int) -> Path:
+        """An empty directory that the payload's files are to appear in."""
+        return self.work / "nodes" / str(node)
+
+    def mark(self, node: int) -> Path:
+        """A file that appears when a node has everything, for tools that go on running then."""
+        return self.work / "marks" / str(node)
+
+    def log(self, name: str) -> Path:
+        return self.work / "logs" / name
+
+
+class Tool(ABC):
+    """One way to bring a payload to many nodes."""
+
+    name: str
+    package: str = ""
+    """What to install where it is missing."""
+    programs: tuple[str, ...] = ()
+    goes_on: bool = False
+    """A node's command keeps running, for others, and says by `Stage.mark` that it has everything."""
+    needs_all: bool = False
+    """Everybody must be there at the start: multicast."""
+    listens: bool = True
+    """The head is ready when it listens on PORT and has nothing to do. Otherwise the latter is enough."""
+    head_comes_last: bool = False
+    """The head begins by itself and waits for nobody, so it is started together with the nodes."""
+
+    def missing(self) -> str:
+        """The package that lacks, or nothing."""
+        return "" if all(map(shutil.which, self.programs)) else self.package
+
+    def version(self) -> str:
+        """One line; empty where the program does not say."""
+        return first_line(self.programs[0], "--version") if self.programs else ""
+
+    @abstractmethod
+    def head(self, stage: Stage) -> list[list[str]]:
+        """Commands that the head runs from before the first node starts."""
+
+    @abstractmethod
+    def node(self, stage: Stage, node: int) -> list[str]:
+        """The command of one node."""
+
+
+def first_line(*command: str) -> str:
+    """What a program says first when asked for its version."""
+    said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20, check=False)
+    return next((line.strip() for line in said.stdout.splitlines() if line.strip()), "")
+
+
+def shell(*commands: str) -> list[str]:
+    """A command that runs lines of shell, ending at the first that fails."""
+    return ["bash", "-ec", "set -o pipefail\n" + "\n".join(commands)]
+
+
+def quoted(*words: object) -> str:
+    return shlex.join(map(str, words))
+
+
+class XGet(Tool):
+    """This checkout, with the options that it has by default."""
+
+    name = "xget"
+
+    def _command(self, *arguments: object) -> list[str]:
+        return [sys.executable, str(CHECKOUT / "xget.py"), "-p", str(PORT), *map(str, arguments)]
+
+    def version(self) -> str:
+        commit = first_line("git", "-C", str(CHECKOUT), "describe", "--always", "--dirty")
+        return f"{first_line(*self._command('--version'))} {commit}"
+
+    def head(self, stage: Stage) -> list[list[str]]:
+        return [self._command("--log", stage.log("xget-master"), stage.payload.root)]
+
+    def node(self, stage: Stage, node: int) -> list[str]:
+        log = stage.log(f"xget-child-{node}")
+        return self._command("-q", "-n", stage.head, "--log", log, ".", stage.destination(node))
+
+
+class Nginx(Tool):
+    """One curl a node. With one node it is the unit of everything else."""
+
+    name = "nginx"
+    package = "nginx-light curl"
+    programs = ("nginx", "curl")
+
+    def version(self) -> str:
+        return f"{first_line('nginx', '-v')}, {first_line('curl', '--version')}"
+
+    def head(self, stage: Stage) -> list[list[str]]:
+        settings = stage.work / "nginx.conf"
+        settings.write_text(
+            f"""
+            user root; daemon off; worker_processes auto; error_log stderr; pid {stage.work}/nginx.pid;
+            events {{ worker_connections 4096; }}
+            http {{
+                sendfile on; tcp_nopush on; access_log off; keepalive_requests 1000000;
+                server {{ listen {PORT}; root {stage.payload.root}; }}
+            }}
+            """
+        )
+        urls = "".join(
+            f'url = "http://{stage.head}:{PORT}/{name}"\noutput = "{name}"\n' for name in stage.payload.files
+        )
+        (stage.work / "urls").write_text(urls)
+        return [["nginx", "-c", str(settings), "-e", "stderr"]]
+
+    def node(self, stage: Stage, node: int) -> list[str]:
+        urls = quoted(stage.work / "urls")
+        return shell(
+            f"cd {quoted(stage.destination(node))}",
+            f"exec curl --silent --show-error --fail --create-dirs --config {urls}",
+        )
+
+
+class Rsync(Tool):
+    """The rsync daemon: no ssh that would cost processor time."""
+
+    name = "rsync"
+    package = "rsync"
+    programs = ("rsync",)
+
+    def head(self, stage: Stage) -> list[list[str]]:
+        settings = stage.work / "rsyncd.conf"
+        settings.write_text(
+            f"uid = root\ngid = root\nuse chroot = no\nreverse lookup = no\npid file = {stage.work}/rsyncd.pid\n"
+            f"[payload]\npath = {stage.payload.root}\n"
+        )
+        return [["rsync", "--daemon", "--no-detach", "--config", str(settings), "--port", str(PORT)]]
+
+    def node(self, stage: Stage, node: int) -> list[str]:
+        whence = f"rsync://{stage.head}:{PORT}/payload/"
+        # All is new, so there is nothing to compare with; --inplace would spare the rename and prove less.
+        return ["rsync", "--archive", "--whole-file", whence, f"{stage.destination(node)}/"]
