@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import signal
 import socket
@@ -31,8 +32,10 @@ from xget_lib.roles.pool import Pool, Worker
 from xget_lib.roles.surveying import Snapshot, survey
 
 _LOOK_AGAIN = 10.0
-"""Seconds between looks at the directory that nobody asked for, at least; and _LEISURE times as long as one takes."""
 _LEISURE = 50
+"""Looks at the directory because somebody arrives: so many seconds apart, and so many times as long as one takes."""
+_LOOK_AT_ONCE = 1.0
+"""Looks because a file was found changed, for which clients wait: so many seconds apart."""
 _STATUS_PATIENCE = 1.0
 """Seconds that a status waits for workers to say how much they have sent."""
 _FAREWELL = 5.0
@@ -48,8 +51,10 @@ class Head:
         self._listening = listening
         self._started = time.monotonic()
         self._snapshot: Snapshot | None = None
-        self._next_look = 0.0
+        self._looked = -_LOOK_AT_ONCE
+        self._look_took = 0.0
         self._look_wanted = Event()
+        self._look_planned = math.inf
         self._signals: Queue[int] = Queue()
         self._failed: XGetError | None = None
         self._pool = Pool(
@@ -78,7 +83,7 @@ class Head:
         """Act on signals until one (or a failure, number 0) ends the master."""
         while (number := self._signals.get()) in (signal.SIGHUP, signal.SIGUSR1):
             if number == signal.SIGHUP:
-                self._look_soon(at_once=True)
+                self._look_wanted.set()
             else:
                 LOGGER.warning("status: %s", self._status().decode().strip())
         for again in (signal.SIGTERM, signal.SIGINT):
@@ -131,24 +136,27 @@ class Head:
         elif isinstance(message, orders.Stale):
             if self._snapshot is not None and message.generation == self._snapshot.generation:
                 LOGGER.info("%s is not what it was", printable(message.path))
-                self._look_soon()
+                self._look_in(self._looked + _LOOK_AT_ONCE - time.monotonic())
         else:
             if isinstance(message, orders.Watch):
-                self._look_soon()
+                self._look_in(self._looked + max(_LOOK_AGAIN, _LEISURE * self._look_took) - time.monotonic())
             self._exchange.handle(message)
 
     # The snapshot.
 
-    def _look_soon(self, *, at_once: bool = False) -> None:
-        """Look at the directory again, unless that was done just now."""
-        if at_once or time.monotonic() > self._next_look:
-            self._look_wanted.set()
+    def _look_in(self, seconds: float) -> None:
+        """Look at the directory again after so many seconds, unless that is going to happen sooner anyway."""
+        planned = time.monotonic() + max(0.0, seconds)
+        if planned < self._look_planned:
+            self._look_planned = planned
+            gevent.spawn_later(max(0.0, seconds), self._look_wanted.set)
 
     def _look(self) -> None:
         """Take a snapshot whenever one is wanted. The first must succeed; later ones leave the former in place."""
         while True:
             self._look_wanted.wait()
             self._look_wanted.clear()
+            self._look_planned = math.inf
             begun = time.monotonic()
             try:
                 snapshot = survey(
@@ -165,10 +173,10 @@ class Head:
                 LOGGER.error("the directory cannot be looked at again: %s", error)
                 continue
             finally:
-                now = time.monotonic()
-                self._next_look = now + max(_LOOK_AGAIN, _LEISURE * (now - begun))
+                self._looked = time.monotonic()
+                self._look_took = self._looked - begun
             if snapshot is not None:
-                self._distribute(snapshot, now - begun)
+                self._distribute(snapshot, self._look_took)
 
     def _distribute(self, snapshot: Snapshot, seconds: float) -> None:
         former, self._snapshot = self._snapshot, snapshot

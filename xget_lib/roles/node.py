@@ -53,6 +53,8 @@ _SURVEY_SLICE = 200
 _PROGRESS_EVERY = 0.5
 _STALLED = 10.0
 """Seconds without anything arriving after which people are told."""
+_OVERTAKEN = 3.0
+"""Seconds in which the news of a new generation come after its manifest was read instead of the one that was named."""
 _FINISH_EVERY = 0.5
 
 
@@ -181,7 +183,7 @@ class Node:
             link.close()
         data = bytes(encoded)
         if get_hub().threadpool.apply(_digest, (data,)) != news.generation:
-            if self._news == news and not self._newer.wait(ANSWER):
+            if self._news == news and not self._newer.wait(_OVERTAKEN):
                 raise MalformedManifest("it is not that of the generation that the master names")
             raise NewGeneration
         return get_hub().threadpool.apply(Manifest.decode, (data,)), data

@@ -202,7 +202,10 @@ class Data(OpenFile):
         self._served: Served | None = None
 
     def read(self, offset: int, count: int) -> bytes | Content:
-        self._served = self._served or self._desk.served
+        newest = self._desk.served
+        if self._served is None or (newest is not None and newest.generation == self._served.generation):
+            # The same generation may have been surveyed again, and more of it be true now.
+            self._served = newest
         if self._served is None:
             raise NotHeld(offset, count)
         return self._served.read_data(offset, count)
