@@ -3,7 +3,7 @@
 `measure` runs as process 1 of process, network and mount namespaces of its own. When process 1 ends, the kernel kills
 all other processes in there, daemons with sessions of their own too; and with the last of them go the network, the
 files (on a tmpfs), and the names. So nothing has to be cleaned up, and nothing can be forgotten: not when this program
-is interrupted, not when it is killed (unshare's --kill-child), not when a measurement hangs.
+is interrupted, not when it is killed (setpriv's --pdeathsig, unshare's --kill-child), not when a measurement hangs.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from .tools import CHECKOUT
 
 _AROUND = 180.0
 """Seconds for everything but the measured part: building the network, making and checking files."""
-_PROGRAMS = {"ip": "iproute2", "tc": "iproute2", "unshare": "util-linux", "nsenter": "util-linux"}
+_PROGRAMS = {"ip": "iproute2", "tc": "iproute2", **dict.fromkeys(("unshare", "nsenter", "setpriv"), "util-linux")}
 _PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 """Who became root by `su` has no directory of these in PATH."""
-_ISOLATED = ("unshare", "--mount", "--net", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc", "--")
+_ISOLATED = (
+    *("setpriv", "--pdeathsig", "KILL", "--"),  # when this program dies
+    *("unshare", "--mount", "--net", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc", "--"),
+)
 
 
 def obstacle() -> str:

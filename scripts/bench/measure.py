@@ -202,8 +202,9 @@ def _make_room(case: Case) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "bench", "/run"], check=True)
     _WORK.mkdir()
     # No name server can be reached from here; with none configured, whoever looks up a name knows that at once.
-    (_WORK / "resolv.conf").touch()
-    subprocess.run(["mount", "--bind", _WORK / "resolv.conf", "/etc/resolv.conf"], check=True)
+    if Path("/etc/resolv.conf").exists():
+        (_WORK / "resolv.conf").touch()
+        subprocess.run(["mount", "--bind", _WORK / "resolv.conf", "/etc/resolv.conf"], check=True)
 
 
 def main(text: str) -> None:

@@ -7,6 +7,7 @@ child, `/proc` shows nobody else's processes, and no processor second escapes: a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -115,7 +116,8 @@ class Processes:
         ended: list[Ended] = []
         for pid in _processes():
             if pid != 1:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         limit = time.monotonic() + seconds
         while any(pid != 1 for pid in _processes()) and time.monotonic() < limit:
             self.wait(0.05)

@@ -50,7 +50,8 @@ def test_who_is_not_done_in_time_has_failed() -> None:
 
 
 @for_real
-def test_nothing_is_left_when_the_benchmark_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_when_the_benchmark_is_ended(number: signal.Signals, tmp_path: Path) -> None:
     """The mark stands in the environment, so in every process that the run leaves anywhere."""
     mark = f"BENCH_TEST={tmp_path}"
     words = ["--nodes", "2", "--rate", "1", "--size", "8", "--limit", "60"]
@@ -62,8 +63,8 @@ def test_nothing_is_left_when_the_benchmark_is_killed(tmp_path: Path) -> None:
     )
     try:
         _until(lambda: len(_marked(mark)) > 3)
-        bench.send_signal(signal.SIGTERM)
-        assert bench.wait(10) == 128 + signal.SIGTERM
+        bench.send_signal(number)
+        assert bench.wait(10) == (-number if number == signal.SIGKILL else 128 + number)
         _until(lambda: not _marked(mark))
     finally:
         bench.kill()
