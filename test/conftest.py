@@ -21,6 +21,16 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         cluster.close()
 
 
+@pytest.fixture(scope="module")
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One for all tests of a file: for those that only look, or that each have a destination of their own."""
+    cluster = Cluster(tmp_path_factory.mktemp("shared"))
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """When all tests have run no process that they started lives, wherever it went."""

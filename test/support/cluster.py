@@ -201,7 +201,10 @@ class Master(Running):
 
 
 class Cluster:
-    """Starts processes below one directory, and ends them all."""
+    """Starts processes below one directory, and ends them all.
+
+    Options go to subprocess.Popen, but for `prefix`: words of a command that runs ours, such as `unshare --user`.
+    """
 
     def __init__(self, base: Path) -> None:
         self.base = base
@@ -251,7 +254,8 @@ class Cluster:
 
     def _popen(self, arguments: Sequence[str], **options: Any) -> subprocess.Popen[str]:
         environment = {**os.environ, MARK: f"{self.mark}{self._runs}", **options.pop("environment", {})}
+        command = [*options.pop("prefix", ()), *COMMAND, *arguments]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
         return subprocess.Popen(
-            [*COMMAND, *arguments], cwd=self.base, env=environment, encoding="utf-8", errors="surrogateescape", **pipes
+            command, cwd=self.base, env=environment, encoding="utf-8", errors="surrogateescape", **pipes
         )

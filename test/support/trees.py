@@ -8,12 +8,14 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 _BLOCK = 1 << 20
 MOMENT = 1_500_000_000_123_456_789  # nanoseconds; not a multiple of what any file system keeps
 
 
+@lru_cache(maxsize=4)
 def noise(size: int, seed: int) -> bytes:
     """Bytes that look like nothing, the same in each run."""
     return random.Random(seed).randbytes(size)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from test.support.cluster import Cluster, Ended, Master, Running, ended_by_itself, eventually
+from test.support.cluster import Cluster, Ended, Master, Running, ended_by_itself
 from test.support.relay import MIB, Relay
 from test.support.trees import differences, noise, small_tree, write
 
@@ -70,23 +70,19 @@ def test_a_signal_interrupts_with_its_status_and_what_was_verified_is_kept(
     goes_on(cluster, master, dest, source)
 
 
+def interrupt_twice(client: Running) -> None:
+    """Two signals at once: of two that are the same, and wait, the kernel or Python may make one."""
+    client.signal(signal.SIGINT)
+    client.signal(signal.SIGTERM)
+
+
 def test_a_second_signal_ends_at_once(cluster: Cluster, slow: Relay) -> None:
     client = half_done(cluster, slow, cluster.base / "dest")
     background = client.background()
     os.kill(background, signal.SIGSTOP)  # it cannot obey
-    client.signal(signal.SIGTERM)
-    eventually(lambda: not pending(client.pid, signal.SIGTERM), "the first signal is taken")
-    client.signal(signal.SIGTERM)
-    assert client.ended().status == 143
+    interrupt_twice(client)
+    assert client.ended().status == 130
     assert ended_by_itself(background)
-
-
-def pending(pid: int, number: signal.Signals) -> bool:
-    """Whether a signal was sent to a process that has not taken it yet."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(("SigPnd", "ShdPnd")) and int(line.split()[1], 16) & 1 << number - 1:
-            return True
-    return False
 
 
 def test_a_killed_foreground_takes_the_background_with_it_and_the_next_run_goes_on(
@@ -108,9 +104,26 @@ def test_a_killed_background_is_said_and_the_next_run_goes_on(
     client = half_done(cluster, slow, dest)
     os.kill(client.background(), signal.SIGKILL)
     ended = client.ended()
-    assert ended.status == ended.done["exit"] == 1
+    assert ended.status == 1
     assert ended.stderr == "xget: the download: killed by SIGKILL (run it again to go on)\n"
     goes_on(cluster, master, dest, source)
+
+
+@pytest.mark.xfail(
+    reason="bug 4: the foreground half itself says no `done`", raises=(AssertionError, IndexError), strict=True
+)
+@pytest.mark.parametrize("end", ["background killed", "second signal", "no log"])
+def test_done_is_the_last_event_however_a_run_ends(cluster: Cluster, master: Master, slow: Relay, end: str) -> None:
+    dest = cluster.base / "dest"
+    if end == "no log":
+        ended = cluster.get(master, dest, options=["--log", "/nowhere/log"])
+    else:
+        client = half_done(cluster, slow, dest)
+        os.kill(client.background(), signal.SIGKILL if end == "background killed" else signal.SIGSTOP)
+        if end == "second signal":
+            interrupt_twice(client)
+        ended = client.ended()
+    assert ended.done["exit"] == ended.status
 
 
 def test_a_second_run_at_the_same_time_is_refused_and_the_first_goes_on(

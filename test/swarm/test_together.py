@@ -73,13 +73,3 @@ def test_the_status_lists_every_child_and_what_it_holds(cluster: Cluster, source
     child = cluster.run("status", "-n", "127.0.0.1", "-p", str(status["children"][0]["port"]), "--json").events[0]
     assert (child["role"], child["path"]) == ("child", str(cluster.base / "all"))
     assert child["held"] == status["chunks"]
-
-
-def test_a_client_that_comes_later_takes_most_from_the_nodes_that_have_it(cluster: Cluster, source: Path) -> None:
-    master = cluster.master(source)
-    assert cluster.client(master, cluster.base / "first").ended().status == 0
-    master.wait_for_children(1)
-    second = cluster.get(master, cluster.base / "second")
-    assert second.status == 0
-    assert second.done["from_master"] < second.done["bytes"] // 2
-    assert differences(source, cluster.base / "second") == []
