@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -27,6 +28,8 @@ _PATIENCE = 60.0
 """Seconds that a peer may take to make room for more bytes."""
 _GREETING = 30.0
 """Seconds until the first message must have come."""
+_AHEAD = 4 * 1024 * 1024
+"""Bytes that are taken from a peer which does not take its replies; 180,000 reads, or the largest four messages."""
 
 
 class Source(Protocol):
@@ -46,21 +49,36 @@ class Connection:
         self._sent = sent
         self._watched = Watched(sock.fileno())
         self._ready = Event()
+        self._ahead = 0
+        """Bytes received since there was last nothing left to answer."""
+        self._caught_up = Event()
+        self._greeted = False
+        self._ending = False
         self._broken: str | None = None
 
     def run(self) -> str | None:
-        """Serve to the end. Returns None, or why it was ended where that was not the peer's wish."""
+        """Serve to the end. Returns None, or why it was ended where that was not the peer's wish.
+
+        What came before the end, or before what was no 9P, is answered.
+        """
         writer = gevent.spawn(self._write)
+        why: str | None = None
         try:
-            self._read()
-        except (ProtocolViolation, OSError) as error:
-            return self._broken or str(error)
+            try:
+                self._read()
+            except ProtocolViolation as error:
+                why = str(error)
+            self._ending = True
+            self._ready.set()
+            writer.join()
+        except OSError as error:
+            why = str(error)
         finally:
             writer.kill()
             self._session.close()
             self._watched.close()
             self._sock.close()
-        return self._broken
+        return self._broken or why
 
     def retry(self) -> None:
         """Something has changed: whatever read waits for that may now be answered."""
@@ -69,41 +87,70 @@ class Connection:
             self._ready.set()
 
     def _read(self) -> None:
-        limit: float | None = _GREETING
+        """Returns when the peer has no more to say."""
+        deadline = time.monotonic() + _GREETING
         while True:
             try:
                 data = self._sock.recv(_READ_SIZE)
             except BlockingIOError:
-                self._watched.wait(READ, limit)
+                self._wait_for_more(deadline)
                 continue
             if not data:
                 return
-            limit = None
             self._session.receive(data)
             self._ready.set()
+            self._ahead += len(data)
+            if self._ahead > _AHEAD and self._broken is None:
+                self._caught_up.clear()
+                self._caught_up.wait()
+            elif len(data) == _READ_SIZE:
+                gevent.sleep(0)  # who always has more to say must let others speak
+
+    def _wait_for_more(self, deadline: float) -> None:
+        """Raises TimeoutError when the first message has not come until then."""
+        while not self._greeted:
+            try:
+                return self._watched.wait(READ, max(0.0, deadline - time.monotonic()))
+            except TimeoutError:
+                # It may have been answered in the meantime.
+                if not self._greeted:
+                    raise
+        self._watched.wait(READ, None)
 
     def _write(self) -> None:
         """Send replies as they come. Where that fails the reader meets the end of the connection."""
         try:
-            while True:
-                batch = bytearray()
-                while (reply := self._session.next_reply()) is not None:
-                    if reply.content is None:
-                        batch += reply.header
-                    else:
-                        self._send(batch)
-                        batch = bytearray()
-                        self._send_content(reply, reply.content)
-                    if len(batch) >= _BATCH:
-                        break
-                self._send(batch)
-                if reply is None:
-                    self._ready.clear()
-                    self._ready.wait()
+            while not self._ending or self._ready.is_set():
+                self._ready.wait()
+                self._ready.clear()
+                self._send_replies()
         except OSError as error:
-            self._broken = str(error)
+            self._broken = None if self._ending else str(error)
+        except Exception:
+            self._broken = "an error in this server"
+            raise
+        finally:
+            self._caught_up.set()
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
+
+    def _send_replies(self) -> None:
+        batch = bytearray()
+        while (reply := self._session.next_reply()) is not None:
+            self._greeted = True
+            if reply.content is None:
+                batch += reply.header
+            else:
+                self._send(batch)
+                batch = bytearray()
+                self._send_content(reply, reply.content)
+                gevent.sleep(0)  # a peer that always makes room must not keep others waiting
+            if len(batch) >= _BATCH:
+                self._send(batch)
+                batch = bytearray()
+        self._ahead = 0
+        self._caught_up.set()
+        self._send(batch)
 
     def _send(self, data: bytes | bytearray, flags: int = 0) -> None:
         rest = memoryview(data)

@@ -1,0 +1,360 @@
+"""A server's side of a connection, over loopback: every reply whole, whatever the peer does or does not do."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from test.support.memory_tree import MemoryFile, MemoryHandle
+from test.support.network import Peer, Sent, Server, file_parts, quiet_hub, until
+from xget_lib.content.store import OpenExtent
+from xget_lib.errors import NotHeld
+from xget_lib.net import connection
+from xget_lib.ninep.messages import (
+    OWRITE,
+    Rclunk,
+    Rerror,
+    Rflush,
+    Rread,
+    Rversion,
+    Tclunk,
+    Tflush,
+    Topen,
+    Tread,
+    Tstat,
+    Tversion,
+    Twalk,
+    Twrite,
+)
+
+SMALL = 4096  # bytes asked for a socket's buffer; the kernel gives a few more
+
+
+@pytest.fixture(autouse=True)
+def printed() -> Iterator[io.StringIO]:
+    with quiet_hub() as printed:
+        yield printed
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server(send_buffer=SMALL)
+    yield server
+    server.close()
+    # However a connection ends, everything that it had open is closed, once.
+    assert [handle.clunks for handle in server.tree.handles] == [1] * len(server.tree.handles)
+
+
+@pytest.fixture
+def peer(server: Server) -> Iterator[Peer]:
+    peer = Peer(server.port, receive_buffer=SMALL)
+    yield peer
+    peer.close()
+    until(lambda: len(server.ended) == len(server.connections))
+
+
+def open_file(peer: Peer, name: str, fid: int = 1, mode: int = 0) -> None:
+    peer.say(Twalk(0, fid, (name,)), Topen(fid, mode))
+    assert not isinstance(peer.hear()[1], Rerror)
+    assert not isinstance(peer.hear()[1], Rerror)
+
+
+def pattern(size: int) -> bytes:
+    return bytes(at * 7 % 251 for at in range(size))
+
+
+def test_requests_that_come_together_are_answered_in_order(peer: Peer) -> None:
+    peer.attach()
+    open_file(peer, "hello")
+    peer.say(*(Tread(1, offset, 3) for offset in (0, 3, 6, 9)))
+    assert [peer.hear() for _ in range(4)] == [
+        (0, Rread(b"hel")),
+        (1, Rread(b"lo,")),
+        (2, Rread(b" 9P")),
+        (3, Rread(b"\n")),
+    ]
+
+
+def test_a_request_that_comes_byte_by_byte_is_understood(peer: Peer) -> None:
+    for byte in bytes.fromhex("13000000 64 ffff 00200000 0600 395032303030"):
+        peer.sock.sendall(bytes([byte]))
+        gevent.sleep(0)
+    assert peer.hear()[1] == Rversion(8192, "9P2000")
+
+
+def test_a_file_is_sent_whole_through_small_buffers(server: Server, peer: Peer, tmp_path: Path) -> None:
+    data = pattern(300_000)
+    (tmp_path / "file").write_bytes(data)
+    server.add(Sent(server.tree, 50, "large", size=len(data), parts=file_parts(tmp_path / "file")))
+    peer.attach()
+    open_file(peer, "large")
+    peer.say(Tread(1, 5, 100_000), Tread(1, 100_005, 1 << 20), Tread(1, 300_000, 1))
+    gevent.sleep(0.01)  # all buffers are full
+    assert [peer.hear()[1] for _ in range(3)] == [Rread(data[5:100_005]), Rread(data[100_005:]), Rread(b"")]
+    assert server.sent == len(data) - 5
+
+
+def test_bytes_and_files_make_one_reply(server: Server, peer: Peer, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"FILE" * 20_000)
+
+    def parts(offset: int, length: int) -> list[bytes | OpenExtent]:
+        return [b"a" * 30_000, *file_parts(tmp_path / "file")(2, 60_000), b"z" * 10]
+
+    server.add(Sent(server.tree, 50, "mixed", size=90_010, parts=parts))
+    peer.attach()
+    open_file(peer, "mixed")
+    before = len(os.listdir("/proc/self/fd"))
+    peer.say(Tread(1, 0, 1 << 20), Tstat(0))
+    assert peer.hear()[1] == Rread(b"a" * 30_000 + (b"FILE" * 20_000)[2:60_002] + b"z" * 10)
+    peer.hear()
+    assert server.sent == 90_010
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("error", [NotHeld(0, 10), OSError(errno.ENOENT, "No such file or directory")])
+def test_content_that_cannot_be_opened_any_more_is_an_error(server: Server, peer: Peer, error: Exception) -> None:
+    def parts(offset: int, length: int) -> list[bytes | OpenExtent]:
+        raise error
+
+    server.add(Sent(server.tree, 50, "gone", size=10, parts=parts))
+    peer.attach()
+    open_file(peer, "gone")
+    peer.say(Tread(1, 0, 10), Tclunk(1))
+    text = "No such file or directory" if isinstance(error, OSError) else str(error)
+    assert [peer.hear()[1], peer.hear()[1]] == [Rerror(text), Rclunk()]
+
+
+def test_a_file_that_becomes_shorter_while_it_is_sent_ends_the_connection(
+    server: Server, peer: Peer, tmp_path: Path
+) -> None:
+    """The length has been said already; anything else than an end would pass for content."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(1 << 20))
+    server.add(Sent(server.tree, 50, "shrinking", size=1 << 20, parts=file_parts(path)))
+    peer.attach()
+    open_file(peer, "shrinking")
+    before = len(os.listdir("/proc/self/fd"))
+    peer.say(Tread(1, 0, 1 << 20))
+    assert peer.take(11)[4] == 117
+    os.truncate(path, 1000)
+    assert len(peer.rest()) < 1 << 20
+    assert server.wait_ended() == "a file became shorter while it was sent"
+    assert len(os.listdir("/proc/self/fd")) == before - 1  # the connection's own
+
+
+def test_a_flush_overtakes_replies_that_wait_for_room(server: Server, peer: Peer) -> None:
+    server.add(Sent(server.tree, 50, "large", size=1 << 20))
+    peer.attach()
+    open_file(peer, "large")
+    peer.say(*[Tread(1, 0, 500_000)] * 3)
+    assert peer.take(11)[4] == 117
+    peer.say(Tflush(1), Tflush(2), first_tag=10)
+    gevent.sleep(0.01)
+    peer.take(500_000)
+    assert [peer.hear(), peer.hear()] == [(10, Rflush()), (11, Rflush())]
+    peer.say(Tclunk(1), first_tag=1)
+    assert peer.hear() == (1, Rclunk())
+    assert server.sent == 500_000
+
+
+def test_a_waiting_read_is_answered_when_there_is_news(server: Server, peer: Peer) -> None:
+    peer.attach()
+    open_file(peer, "news")
+    peer.say(Tread(1, 0, 100), Tread(1, 0, 100), Tstat(0))
+    assert peer.hear() == (0, Rread(b"nothing yet"))
+    assert peer.hear()[0] == 2
+    server.tree.tell(b"news!")
+    server.connections[0].retry()
+    assert peer.hear() == (1, Rread(b"news!"))
+
+
+def test_what_was_asked_before_a_half_close_is_answered(server: Server, peer: Peer) -> None:
+    server.add(Sent(server.tree, 50, "large", size=200_000))
+    peer.attach()
+    open_file(peer, "large")
+    peer.say(Tread(1, 0, 200_000), Tclunk(1))
+    peer.sock.shutdown(1)
+    assert [peer.hear()[1], peer.hear()[1]] == [Rread(bytes(200_000)), Rclunk()]
+    assert peer.rest() == b""
+    assert server.wait_ended() is None
+
+
+def test_a_peer_that_ends_is_no_failure(server: Server, peer: Peer) -> None:
+    peer.attach()
+    open_file(peer, "news")
+    peer.say(Tread(1, 0, 100), Tread(1, 0, 100))
+    peer.hear()
+    peer.close()
+    assert server.wait_ended() is None
+
+
+@pytest.mark.parametrize("asked", [0, 3])
+def test_a_peer_that_vanishes_leaves_nothing_behind(server: Server, peer: Peer, asked: int, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(1 << 20))
+    server.add(Sent(server.tree, 50, "large", size=1 << 20, parts=file_parts(path)))
+    peer.attach()
+    open_file(peer, "large")
+    before = len(os.listdir("/proc/self/fd"))
+    if asked:
+        peer.say(*[Tread(1, 0, 1 << 20)] * asked)
+        peer.take(11)
+    peer.vanish()
+    server.wait_ended()
+    assert len(os.listdir("/proc/self/fd")) == before - 2  # both ends
+
+
+def test_a_peer_that_makes_no_room_is_given_up(server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_PATIENCE", 0.05)
+    server.add(Sent(server.tree, 50, "large", size=1 << 20))
+    peer.attach()
+    open_file(peer, "large")
+    peer.say(Tread(1, 0, 1 << 20))
+    assert server.wait_ended() == "no progress in time"
+
+
+def test_a_peer_that_says_nothing_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_GREETING", 0.05)
+    silent = Peer(server.port)
+    assert server.wait_ended() == "no progress in time"
+    silent.close()
+
+
+def test_a_peer_that_never_says_a_whole_message_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_GREETING", 0.05)
+    slow = Peer(server.port)
+    for byte in bytes.fromhex("13000000 64 ffff"):
+        slow.sock.sendall(bytes([byte]))
+        gevent.sleep(0.001)
+    assert server.wait_ended() == "no progress in time"
+    slow.close()
+
+
+def test_a_peer_that_has_said_something_may_be_silent(
+    server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_GREETING", 0.05)
+    peer.attach()
+    gevent.sleep(0.1)
+    peer.say(Tclunk(0))
+    assert peer.hear() == (0, Rclunk())
+
+
+def test_a_peer_that_sends_on_and_on_and_reads_nothing_takes_bounded_memory(
+    server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_AHEAD", 100_000)
+    server.add(Sent(server.tree, 50, "large", size=1 << 20))
+    peer.attach()
+    open_file(peer, "large")
+    open_file(peer, "log", 2, OWRITE)
+    peer.say(Tread(1, 0, 1 << 20))
+    writes = [Twrite(2, 0, bytes(50_000))] * 100
+    sending = gevent.spawn(peer.say, *writes, first_tag=10)
+    gevent.sleep(0.05)
+    assert not sending.dead, "5 MB have been taken from a peer that reads nothing"
+    # But it is only held up: as soon as it reads, everything is done.
+    peer.hear()
+    assert [peer.hear()[0] for _ in writes] == list(range(10, 110))
+    assert len(server.tree.log) == 100
+
+
+def test_an_error_in_a_tree_ends_its_connection_and_no_other(server: Server, peer: Peer, printed: io.StringIO) -> None:
+    class Wrong(MemoryFile):
+        def open(self, mode: int) -> MemoryHandle:
+            raise ZeroDivisionError
+
+    server.add(Wrong(server.tree, 50, "wrong"))
+    other = Peer(server.port)
+    other.attach()
+    peer.attach()
+    peer.say(Twalk(0, 1, ("wrong",)), Topen(1, 0))
+    peer.rest()
+    assert server.wait_ended() == "an error in this server"
+    assert "ZeroDivisionError" in printed.getvalue()
+    printed.truncate(0)
+    open_file(other, "hello")
+    other.close()
+
+
+def test_a_fast_reader_does_not_keep_others_waiting(server: Server) -> None:
+    """A connection that can always send would otherwise never let another one run."""
+    turns = 0
+    seen: list[int] = []
+
+    def parts(offset: int, length: int) -> list[bytes | OpenExtent]:
+        seen.append(turns)
+        return [bytes(length)]
+
+    def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            gevent.sleep(0)
+
+    server.add(Sent(server.tree, 50, "file", size=1000, parts=parts))
+    peer = Peer(server.port)
+    peer.attach()
+    open_file(peer, "file")
+    other = gevent.spawn(count_turns)
+    peer.say(*[Tread(1, 0, 100)] * 20)
+    for _ in range(20):
+        peer.hear()
+    other.kill()
+    peer.close()
+    assert len(set(seen)) == 20, seen
+
+
+# Strangers
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "542393671 bytes"),
+        (bytes.fromhex("00000000"), "0 bytes"),
+        (bytes.fromhex("0b000000 78 0000 00000000"), "Tversion must be the first"),
+    ],
+)
+def test_what_is_not_9p_ends_the_connection(server: Server, data: bytes, why: str) -> None:
+    peer = Peer(server.port)
+    peer.sock.sendall(data)
+    assert peer.rest() == b""
+    assert why in (server.wait_ended() or "")
+    peer.close()
+
+
+def test_replies_to_what_came_before_a_violation_are_sent(server: Server, peer: Peer) -> None:
+    peer.attach()
+    peer.say(Tstat(0), Tclunk(0))
+    peer.sock.sendall(bytes(7))
+    assert [peer.hear()[0], peer.hear()[0]] == [0, 1]
+    assert peer.rest() == b""
+    assert "0 bytes" in (server.wait_ended() or "")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@given(said=st.lists(st.binary(max_size=100), max_size=5), begun=st.booleans())
+def test_no_bytes_stop_a_server(server: Server, said: list[bytes], begun: bool) -> None:
+    stranger = Peer(server.port)
+    try:
+        if begun:
+            stranger.attach()
+        for data in said:
+            stranger.sock.sendall(data)
+            gevent.sleep(0)
+    except OSError:
+        pass  # it has been put out of the door
+    stranger.close()
+    guest = Peer(server.port)
+    guest.say(Tversion(8192, "9P2000"))
+    assert guest.hear()[1] == Rversion(8192, "9P2000")
+    guest.close()
