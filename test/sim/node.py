@@ -9,6 +9,7 @@ from test.sim.clock import Clock
 from test.sim.head import GENERATION, GREETED, OPENED, RWRITE, TREAD, TWRITE, Head
 from test.sim.links import Connection, Network, Port, Request
 from xget_lib.swarm.picker import Picker
+from xget_lib.swarm.turns import Turns
 from xget_lib.swarm.tuning import Tuning
 from xget_lib.tree.swarm import Report
 
@@ -23,26 +24,34 @@ VERIFY_BASE = 0.001
 VERIFY_RATE = 1e9
 """Verifying and writing a chunk takes so many seconds, and goes at so many bytes a second."""
 TICK = 0.25
-IN_FLIGHT = 32 * 1024 * 1024
 
 
 class Supplier:
     """A server that content is taken from."""
 
-    __slots__ = ("connection", "fetches", "key", "node")
+    __slots__ = ("asked", "connection", "fetches", "key", "node")
 
     def __init__(self, key: int, connection: Connection, node: Node | None) -> None:
         self.key = key
         self.connection = connection
         self.node = node
         self.fetches: dict[int, Request] = {}
+        self.asked = False
 
 
 class Node:
     """One client and its link."""
 
     def __init__(
-        self, key: int, clock: Clock, network: Network, port: Port, head: Head, sizes: list[int], tuning: Tuning, seed: int
+        self,
+        key: int,
+        clock: Clock,
+        network: Network,
+        port: Port,
+        head: Head,
+        sizes: list[int],
+        tuning: Tuning,
+        seed: int,
     ) -> None:
         """`sizes` are those of the chunks, in bytes."""
         self.key = key
@@ -62,9 +71,9 @@ class Node:
         self._suppliers: dict[int, Supplier] = {}
         self._others: list[Supplier] = []
         self._wanted: set[int] = set()
-        self._buffers = min(tuning.flights, max(4, min(64, IN_FLIGHT // max(sizes))))
-        self._waiting_slots: list[tuple[int, int]] = []
+        self._flights = tuning.flights
         self._told = -1
+        self._turns = Turns(tuning.uploads)
         self._told_held = 0
         self._telling = False
         self._reporting = False
@@ -121,7 +130,6 @@ class Node:
         self._others.remove(supplier)
         for request in supplier.fetches.values():
             request.cancelled = True
-        self._buffers += len(supplier.fetches)
         self._picker.peer_gone(peer.key)
         self._fill_all()
 
@@ -130,6 +138,8 @@ class Node:
         self.port.alive = False
         for reader in self.readers:
             self._clock.after(self._network.latency, reader.lose, self)
+        for supplier in self._others:
+            self._clock.after(self._network.latency, supplier.node.passed, self)
         self._head.receive("reports", 0, self._head.leave, self)
 
     def _tell_have(self) -> None:
@@ -145,21 +155,63 @@ class Node:
             for reader in self.readers:
                 reader.learn(self, held)
 
+    # Turns: this node's as a sender, and what it does with those it is given.
+
+    def wanted(self, client: Node) -> None:
+        """A client asks for a turn."""
+        self._turns.ask(client, self._clock.now)
+        self._give_turns()
+
+    def passed(self, client: Node) -> None:
+        """A client wants no turn any more."""
+        self._turns.end(client)
+        self._give_turns()
+
+    def _give_turns(self) -> None:
+        if self.port.alive:
+            for client in self._turns.grant(self._clock.now):
+                self._clock.after(self._network.latency + NEWS_COST, client.turn, self)
+
+    def turn(self, peer: Node) -> None:
+        supplier = self._suppliers.get(peer.key)
+        if supplier is None:
+            self._clock.after(self._network.latency, peer.passed, self)
+        elif self._picker.flights < self._flights and self.finished is None:
+            chunk = self._picker.pick(peer.key, self._clock.now)
+            if chunk is not None:
+                self._fetch(supplier, chunk)
+            else:
+                self._pass(supplier)
+        else:
+            self._pass(supplier)
+
+    def _end_turn(self, supplier: Supplier) -> None:
+        """A turn was used: ask for the next, or pass."""
+        supplier.asked = False
+        self._fill(supplier)
+        if not supplier.asked:
+            self._pass(supplier)
+
+    def _pass(self, supplier: Supplier) -> None:
+        supplier.asked = False
+        self._clock.after(self._network.latency, supplier.node.passed, self)
+
     def _fill(self, supplier: Supplier) -> None:
-        fetches, window = supplier.fetches, self._tuning.window
-        while len(fetches) < window and self._buffers > 0:
-            chunk = self._picker.pick(supplier.key, self._clock.now)
-            if chunk is None:
-                return
-            self._fetch(supplier, chunk)
+        picker = self._picker
+        if (
+            not supplier.asked
+            and self.finished is None
+            and picker.flights < self._flights
+            and picker.wants(supplier.key, self._clock.now)
+        ):
+            supplier.asked = True
+            self._clock.after(self._network.latency + NEWS_COST, supplier.node.wanted, self)
 
     def _fill_all(self) -> None:
-        if self._buffers > 0 and self.finished is None:
+        if self._picker.flights < self._flights and self.finished is None:
             self._random.shuffle(self._others)
             for supplier in self._others:
                 self._fill(supplier)
-                if self._buffers <= 0:
-                    return
 
     # The master.
 
@@ -185,10 +237,8 @@ class Node:
             return
         if not self._picker.take(chunk, MASTER, self._clock.now):
             self._ask(slot)
-        elif self._buffers > 0:
-            self._fetch(self._suppliers[MASTER], chunk, slot)
         else:
-            self._waiting_slots.append((slot, chunk))
+            self._fetch(self._suppliers[MASTER], chunk, slot)
 
     def _tell_takes(self) -> None:
         if self.port.alive and self.finished is None:
@@ -214,8 +264,6 @@ class Node:
     # Chunks.
 
     def _fetch(self, supplier: Supplier, chunk: int, slot: int | None = None) -> None:
-        self._buffers -= 1
-
         def arrived(request: Request) -> None:
             self._arrived(supplier, request, slot)
 
@@ -229,11 +277,10 @@ class Node:
         self._clock.after(VERIFY_BASE + size / VERIFY_RATE, self._keep, supplier, request.chunk)
         if slot is not None:
             self._ask(slot)
-        elif self.finished is None:
-            self._fill(supplier)
+        else:
+            self._end_turn(supplier)
 
     def _keep(self, supplier: Supplier, chunk: int) -> None:
-        self._buffers += 1
         if not self.port.alive:
             return
         if self.held >> chunk & 1:
@@ -246,8 +293,6 @@ class Node:
         self._report_soon()
         if not self._telling:
             self._tell_have()
-        while self._waiting_slots and self._buffers > 0:
-            self._fetch(self._suppliers[MASTER], self._waiting_slots[0][1], self._waiting_slots.pop(0)[0])
         self._fill_all()
 
     def _stop(self, key: Hashable, chunk: int) -> None:
@@ -255,9 +300,12 @@ class Node:
         request = supplier.fetches.pop(chunk, None) if supplier is not None else None
         if supplier is not None and request is not None:
             self._network.cancel(supplier.connection, request)
-            self._buffers += 1
+            if supplier.node is not None:
+                self._end_turn(supplier)
 
     def _tick(self) -> None:
-        if self.port.alive and self.finished is None:
+        if self.finished is None:
             self._fill_all()
+        if self.port.alive:
+            self._give_turns()
             self._clock.after(TICK, self._tick)

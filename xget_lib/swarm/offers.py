@@ -22,6 +22,10 @@ from xget_lib.swarm.picker import bits
 
 _PATIENCE = 2.0
 """How many times as long as usual a hand-out may take before the same chunk is given to somebody else."""
+_SLOW = 2.0
+"""A node is slow when a hand-out to it took so many times as long as usual."""
+_REST = 4.0
+"""So many times as long as that it is then given nothing: what a slow node is given, everybody waits for."""
 _LOOKED_AT = 64
 """Chunks that are considered for a second hand-out to a node at a time."""
 
@@ -45,6 +49,8 @@ class _Node:
     alone: int = 0
     """What was given to it, and maybe to nobody else."""
     slots: set[_Key] = field(default_factory=set)
+    rests: float = 0.0
+    """Until when it is given nothing."""
 
 
 class Offers:
@@ -82,7 +88,7 @@ class Offers:
         state = self._slots.setdefault((node, slot), _Slot())
         self._node(node).slots.add((node, slot))
         if state.chunk is not None:
-            self._usual += (now - state.given - self._usual) / 8
+            self._measure(self._node(node), now - state.given, now)
             self._node(node).takes &= ~(1 << state.chunk)
             self._idle(state)
         state.asking = True
@@ -130,7 +136,7 @@ class Offers:
             if not state.asking:
                 continue
             node = self._nodes[key[0]]
-            chunk = self._choose(node.takes, now)
+            chunk = self._choose(node.takes, now) if node.rests <= now else None
             if chunk is not None:
                 granted.append((*key, chunk))
                 self._give(node, state, chunk, now)
@@ -138,6 +144,11 @@ class Offers:
                 self._queue(key)
             # A slot whose node takes nothing is queued again when it does.
         return granted
+
+    def _measure(self, node: _Node, took: float, now: float) -> None:
+        if took > _SLOW * self._usual and self.given > 8:
+            node.rests = now + _REST * took
+        self._usual += (took - self._usual) / 8
 
     def _choose(self, takes: int, now: float) -> int | None:
         fresh = takes & self._fresh

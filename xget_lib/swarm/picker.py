@@ -86,6 +86,16 @@ class Picker:
         """Whether a peer has anything that is lacking."""
         return bool(self._has.get(peer, 0) & self._lacking)
 
+    @property
+    def flights(self) -> int:
+        """How many chunks are on their way."""
+        return len(self._flights)
+
+    def wants(self, peer: Hashable, now: float) -> bool:
+        """Whether `pick` would find something for a peer."""
+        possible = self._has.get(peer, 0) & self._lacking
+        return bool(possible & ~self._flying) or (bool(possible) and self._latest(peer, possible, now) is not None)
+
     def pick(self, peer: Hashable, now: float) -> int | None:
         """The chunk to ask a peer for now (it counts as on its way from then), or None."""
         possible = self._has.get(peer, 0) & self._lacking

@@ -14,16 +14,14 @@ class Tuning:
 
     degree: int = 10
     """Ties that a node is given when it comes; it gets as many again from those who come later."""
-    slots: int = 3
+    slots: int = 2
     """Chunks that a node takes from the master at once."""
-    direct: int = 10
+    direct: int = 6
     """Chunks that the master has on their way at once."""
-    window: int = 2
-    """Chunks that are asked of one peer at once: one comes while the next is asked for."""
-    flights: int = 64
-    """Chunks that a node has on their way at once, from all together."""
-    uploads: int = 1000
-    """Connections that a node sends content on at once; others wait for their turn."""
+    flights: int = 4
+    """Chunks that a node has on their way, above which it takes no turn of a peer."""
+    uploads: int = 4
+    """Turns that a node gives its peers at once."""
     have_pause: float = 0.05
     """Between two answers to the readers of `have`."""
     news_pause: float = 0.05
