@@ -6,7 +6,7 @@ on their way at once; `call` does. When the connection ends, everyone who still 
 
 from __future__ import annotations
 
-import os
+import errno
 import socket
 import time
 from collections.abc import Callable
@@ -27,6 +27,8 @@ from xget_lib.ninep.wire import NOFID
 MAX_READ = 1024 * 1024
 """Bytes of data in one read, at most."""
 _MSIZE = MAX_READ + 24
+_TURN = MAX_READ
+"""Bytes after which others are let in, where there is always more to read."""
 _PATIENCE = 60.0
 """Seconds that a server may take to make room for a request."""
 
@@ -69,7 +71,8 @@ class Link:
         self._waiting: dict[int, OnAnswer] = {}
         self._next_fid = 1
         self._outgoing = bytearray()
-        self._writing = False
+        self._writer: gevent.Greenlet[[], None] | None = None
+        """While there is something left to send."""
         self._lost: LinkLost | None = None
         self._reader = gevent.spawn(self._read)
 
@@ -87,8 +90,7 @@ class Link:
                     raise
                 return link
         except OSError as error:
-            why = os.strerror(error.errno) if isinstance(error.errno, int) and error.errno > 0 else str(error)
-            raise LinkLost(name, why) from None
+            raise LinkLost(name, error.strerror or str(error)) from None
 
     def _greet(self, aname: str) -> None:
         version = self.call(messages.Tversion(self._requests.msize, "9P2000"), None)
@@ -117,16 +119,22 @@ class Link:
         names = tuple(part for part in name.split("/") if part)
         walked = self.call(messages.Twalk(0, fid, names), seconds)
         if isinstance(walked, messages.Rwalk) and len(walked.wqid) < len(names):
-            raise NinepError(2, f"{name}: not served by {self.name}")
-        self.call(messages.Topen(fid, mode), seconds)
+            raise NinepError(errno.ENOENT, f"{name}: not served by {self.name}")
+        try:
+            self.call(messages.Topen(fid, mode), seconds)
+        except NinepError:
+            self.start(messages.Tclunk(fid), lambda answer: None)
+            raise
         return Remote(self, fid)
 
     def call(self, message: TMessage, seconds: float | None) -> Message:
-        """Send a request and wait for its reply. Raises NinepError for an Rerror, LinkLost, and TimeoutError."""
+        """Send a request and wait for its reply, so many seconds (None: for ever). Raises NinepError for an Rerror, and
+        LinkLost, also where the time is over; the link may still be good then."""
         result: AsyncResult[Message | LinkLost] = AsyncResult()
         tag = self.start(message, result.set)
         try:
-            with gevent.Timeout(seconds, LinkLost(self.name, f"no answer in {seconds:g} s") if seconds else None):
+            late = None if seconds is None else LinkLost(self.name, f"no answer in {seconds:g} s")
+            with gevent.Timeout(seconds, late):
                 reply: Message | LinkLost | None = result.get()
         except BaseException:
             self.flush(tag)
@@ -135,7 +143,7 @@ class Link:
         if isinstance(reply, LinkLost):
             raise reply
         if isinstance(reply, messages.Rerror):
-            raise NinepError(5, reply.ename)
+            raise NinepError(errno.EIO, reply.ename)
         return reply
 
     def start(self, message: TMessage, on_answer: OnAnswer, into: memoryview | None = None) -> int:
@@ -155,13 +163,14 @@ class Link:
     def close(self) -> None:
         """End the connection. Whoever waits is told."""
         self._end(LinkLost(self.name, "closed"))
-        if gevent.getcurrent() is not self._reader:
-            self._reader.kill()
 
     def _end(self, why: LinkLost) -> None:
         if self._lost is not None:
             return
         self._lost = why
+        for greenlet in (self._reader, self._writer):
+            if greenlet is not None and gevent.getcurrent() is not greenlet:
+                greenlet.kill()
         self._watched.close()
         self._sock.close()
         waiting, self._waiting = self._waiting, {}
@@ -169,12 +178,14 @@ class Link:
             on_answer(why)
 
     def _read(self) -> None:
+        since_others = 0
         try:
             while True:
                 try:
                     count = self._sock.recv_into(self._requests.buffer())
                 except BlockingIOError:
                     self._watched.wait(READ, None)
+                    since_others = 0
                     continue
                 self.heard = time.monotonic()
                 if not count:
@@ -183,17 +194,23 @@ class Link:
                     on_answer = self._waiting.pop(answer.tag, None)
                     if on_answer is not None:
                         on_answer(answer.reply)
+                since_others += count
+                if since_others >= _TURN:
+                    gevent.sleep(0)
+                    since_others = 0
         except LinkLost as error:
             self._end(error)
         except (ProtocolViolation, OSError) as error:
             self._end(LinkLost(self.name, str(error)))
+        finally:
+            # Whatever it was: nobody must wait for what is not read.
+            self._end(LinkLost(self.name, "an error in this client"))
 
     def _send(self, wire: bytes) -> None:
         """Send now as much as goes, the rest from a greenlet: callers are often in the reading one."""
         self._outgoing += wire
-        if not self._writing and self._push():
-            self._writing = True
-            gevent.spawn(self._drain)
+        if self._writer is None and self._push():
+            self._writer = gevent.spawn(self._drain)
 
     def _push(self) -> bool:
         """Whether something is left to send."""
@@ -209,15 +226,20 @@ class Link:
 
     def _drain(self) -> None:
         try:
-            while self._lost is None and self._push():
+            while self._push():
                 self._watched.wait(WRITE, _PATIENCE)
         except TimeoutError as error:
             self._end(LinkLost(self.name, str(error)))
         finally:
-            self._writing = False
+            self._writer = None
 
 
 def _connected(host: str, port: int) -> socket.socket:
-    """A connected plain socket. Names are looked up in gevent's thread pool."""
+    """A connected plain socket. Names are looked up in gevent's thread pool, which prints what goes wrong there: so
+    what cannot be a name does not get so far."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise OSError("not a host's name") from None
     connecting = gsocket.create_connection((host, port))
     return socket.socket(fileno=connecting.detach())

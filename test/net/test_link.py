@@ -1,0 +1,336 @@
+"""A client's side of a connection, over loopback: answers to who asked, data where it belongs, and an end for all."""
+
+from __future__ import annotations
+
+import io
+import socket
+from collections.abc import Iterator
+
+import gevent
+import pytest
+from gevent import socket as gsocket
+
+from test.support.network import Sent, Server, quiet_hub, until
+from xget_lib.errors import LinkLost, NinepError
+from xget_lib.net import link as module
+from xget_lib.net.link import MAX_READ, Link
+from xget_lib.net.listener import listen
+from xget_lib.ninep.messages import Message, Rerror, Tclunk, Tread, Tstat, rread_header
+from xget_lib.ninep.requests import ReadInto
+from xget_lib.ninep.wire import NOFID
+
+SECONDS = 15.0
+
+
+@pytest.fixture(autouse=True)
+def printed() -> Iterator[io.StringIO]:
+    with quiet_hub() as printed:
+        yield printed
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server(max_msize=MAX_READ + 24)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def link(server: Server) -> Iterator[Link]:
+    link = Link.connect("127.0.0.1", server.port, "", SECONDS)
+    yield link
+    link.close()
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """The port of a server that accepts, in the kernel, and says nothing."""
+    listening = listen("127.0.0.1", 0)
+    yield listening.getsockname()[1]
+    listening.close()
+
+
+class Answers:
+    """Takes answers in the order in which they come."""
+
+    def __init__(self) -> None:
+        self.heard: list[Message | LinkLost] = []
+
+    def __call__(self, answer: Message | LinkLost) -> None:
+        self.heard.append(answer)
+
+
+def test_a_file_is_opened_read_written_and_closed(server: Server, link: Link) -> None:
+    hello = link.open("hello", SECONDS)
+    assert [hello.read(offset, 6, SECONDS) for offset in (0, 6, 10)] == [b"hello,", b" 9P\n", b""]
+    log = link.open("log", SECONDS, 1)
+    log.write(0, b"a line", SECONDS)
+    assert server.tree.log == [b"a line"]
+    hello.close(SECONDS)
+    log.close(SECONDS)
+    assert [handle.clunks for handle in server.tree.handles] == [1, 1]
+
+
+def test_a_file_in_a_directory_is_opened(link: Link) -> None:
+    assert link.open("deep/er/leaf", SECONDS).read(0, 10, SECONDS) == b"leaf"
+
+
+@pytest.mark.parametrize("name", ["nothing", "deep/nothing", "hello/deeper", "secret"])
+def test_what_is_refused_is_an_error_and_leaves_no_fid(server: Server, link: Link, name: str) -> None:
+    with pytest.raises(NinepError):
+        link.open(name, SECONDS)
+    link.call(Tstat(0), SECONDS)
+    assert server.sessions[0].fid_count == 1
+
+
+def test_a_namespace_that_is_not_there_is_an_error(server: Server) -> None:
+    with pytest.raises(NinepError, match="no tree elsewhere"):
+        Link.connect("127.0.0.1", server.port, "elsewhere", SECONDS)
+    assert server.wait_ended() is None
+
+
+def test_data_goes_straight_into_its_buffers(server: Server, link: Link) -> None:
+    data = bytes(at * 7 % 251 for at in range(MAX_READ))
+    server.add(Sent(server.tree, 50, "large", size=len(data), parts=lambda at, count: [data[at : at + count]]))
+    link = Link.connect("127.0.0.1", server.port, "", SECONDS)
+    fid = link.open("large", SECONDS).fid
+    buffer, answers = bytearray(3 * MAX_READ), Answers()
+    for at in range(3):
+        link.start(Tread(fid, 0, MAX_READ), answers, memoryview(buffer)[at * MAX_READ :][:MAX_READ])
+    until(lambda: len(answers.heard) == 3)
+    assert answers.heard == [ReadInto(MAX_READ)] * 3
+    assert buffer == data * 3
+    link.close()
+
+
+def test_an_error_is_given_to_who_started_the_request(link: Link) -> None:
+    answers = Answers()
+    link.start(Tread(77, 0, 10), answers, memoryview(bytearray(10)))
+    until(lambda: answers.heard)
+    assert answers.heard == [Rerror("fid unknown or out of range")]
+
+
+def test_requests_go_out_through_small_buffers(server: Server) -> None:
+    link = Link.connect("127.0.0.1", server.port, "", SECONDS)
+    link._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    log = link.open("log", SECONDS, 1)
+    lines = [bytes([at]) * 300_000 for at in range(5)]
+    for line in lines:
+        log.write(0, line, SECONDS)
+    assert server.tree.log == lines
+    link.close()
+
+
+def test_a_read_that_waits_lets_others_pass(server: Server, link: Link) -> None:
+    news = link.open("news", SECONDS)
+    assert news.read(0, 100, SECONDS) == b"nothing yet"
+    waiting = gevent.spawn(news.read, 0, 100, SECONDS)
+    link.call(Tstat(0), SECONDS)
+    assert not waiting.dead
+    server.tree.tell(b"news!")
+    server.connections[0].retry()
+    assert waiting.get() == b"news!"
+
+
+def test_a_request_without_an_answer_in_time_is_flushed(server: Server, link: Link) -> None:
+    news = link.open("news", SECONDS)
+    news.read(0, 100, SECONDS)
+    with pytest.raises(LinkLost, match=r"no answer in 0\.01 s"):
+        news.read(0, 100, 0.01)
+    link.call(Tstat(0), SECONDS)
+    assert server.sessions[0].waiting == 0
+    assert not link.lost
+
+
+def test_no_time_at_all_is_a_time_too(silent: int) -> None:
+    link = Link(socket.create_connection(("127.0.0.1", silent)), "silent")
+    with pytest.raises(LinkLost, match="no answer in 0 s"):
+        link.call(Tstat(0), 0)
+    link.close()
+
+
+def test_a_flushed_read_leaves_its_buffer_alone(server: Server, link: Link) -> None:
+    hello = link.open("hello", SECONDS)
+    buffer, answers = bytearray(10), Answers()
+    link.flush(link.start(Tread(hello.fid, 0, 10), answers, memoryview(buffer)))
+    link.call(Tstat(0), SECONDS)
+    assert answers.heard == []
+    assert buffer == bytes(10)
+
+
+# The end
+
+
+def test_everyone_who_waits_is_told_of_the_end(server: Server, link: Link) -> None:
+    news = link.open("news", SECONDS)
+    news.read(0, 100, SECONDS)
+    answers = Answers()
+    for _ in range(3):
+        link.start(Tread(news.fid, 0, 100), answers)
+    until(lambda: server.sessions[0].waiting == 3)
+    server.close()
+    until(lambda: answers.heard)
+    assert len(answers.heard) == 3
+    assert all(isinstance(each, LinkLost) for each in answers.heard)
+    assert link.lost
+    with pytest.raises(LinkLost, match="connection closed by the server"):
+        link.start(Tclunk(0), answers)
+
+
+def test_everyone_who_waits_is_told_of_our_own_end(link: Link) -> None:
+    news = link.open("news", SECONDS)
+    news.read(0, 100, SECONDS)
+    waiting = gevent.spawn(_outcome, lambda: news.read(0, 100, SECONDS))
+    gevent.sleep(0)
+    link.close()
+    assert isinstance(waiting.get(), LinkLost)
+    link.close()
+
+
+def _outcome(call: object) -> object:
+    assert callable(call)
+    try:
+        return call()
+    except LinkLost as lost:
+        return lost
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "a message of"),
+        (bytes.fromhex("07000000 79 0500"), "tag 5"),
+        (bytes.fromhex("0b000000 7d 0000 00000000"), "Rstat|malformed|answers|message"),
+        (bytes.fromhex("ffffffff 75 0000 f0ffffff"), "a message of"),
+    ],
+)
+def test_a_server_that_speaks_no_9p_is_lost(silent: int, data: bytes, why: str) -> None:
+    ours, theirs = gsocket.socketpair()
+    link = Link(socket.socket(fileno=ours.detach()), "liar")
+    answers = Answers()
+    link.start(Tstat(0), answers)
+    theirs.sendall(data)
+    until(lambda: answers.heard)
+    (lost,) = answers.heard
+    assert isinstance(lost, LinkLost) and lost.peer == "liar"
+    with pytest.raises(LinkLost, match=why):
+        raise lost
+    theirs.close()
+
+
+def test_a_server_that_takes_no_requests_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PATIENCE", 0.05)
+    ours, theirs = gsocket.socketpair()
+    link = Link(socket.socket(fileno=ours.detach()), "full")
+    answers = Answers()
+    while link._writer is None:
+        link.start(Tread(NOFID, 0, 0), answers)
+    until(lambda: answers.heard)
+    assert str(answers.heard[0]) == "full: no progress in time"
+    # Nobody waits on its descriptor any more: the number belongs to somebody else soon.
+    until(lambda: link._reader.dead)
+    theirs.close()
+
+
+def test_an_error_in_who_asked_ends_the_link(link: Link, printed: io.StringIO) -> None:
+    def wrong(answer: Message | LinkLost) -> None:
+        raise ZeroDivisionError
+
+    answers = Answers()
+    link.start(Tstat(0), wrong)
+    link.start(Tstat(0), answers)
+    until(lambda: link.lost)
+    assert [type(each) for each in answers.heard] == [LinkLost]
+    assert "ZeroDivisionError" in printed.getvalue()
+    printed.truncate(0)
+
+
+def test_a_fast_server_does_not_keep_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is always something to read, others are let in from time to time all the same."""
+    monkeypatch.setattr(module, "_TURN", 1)
+    ours, theirs = gsocket.socketpair()
+    link = Link(socket.socket(fileno=ours.detach()), "fast")
+    turns = 0
+    seen: list[int] = []
+
+    def note(answer: Message | LinkLost) -> None:
+        seen.append(turns)
+
+    def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            gevent.sleep(0)
+
+    buffers = [memoryview(bytearray(70_000)) for _ in range(3)]
+    for buffer in buffers:
+        link.start(Tread(1, 0, 70_000), note, buffer)
+    for tag in range(3):
+        gevent.spawn(theirs.sendall, rread_header(tag, 70_000) + bytes(70_000))
+    other = gevent.spawn(count_turns)
+    until(lambda: len(seen) == 3)
+    other.kill()
+    link.close()
+    theirs.close()
+    assert len(set(seen)) == 3
+
+
+# Connecting
+
+
+def test_nobody_there_is_a_lost_link() -> None:
+    listening = listen("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    listening.close()
+    with pytest.raises(LinkLost) as caught:
+        Link.connect("127.0.0.1", port, "", SECONDS)
+    assert str(caught.value) == f"127.0.0.1:{port}: Connection refused"
+
+
+def test_a_server_that_does_not_answer_is_a_lost_link(silent: int) -> None:
+    with pytest.raises(LinkLost) as caught:
+        Link.connect("127.0.0.1", silent, "", 0.05)
+    assert str(caught.value) == f"127.0.0.1:{silent}: no answer"
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, "." * 300])
+def test_what_cannot_be_a_name_is_a_lost_link(host: str) -> None:
+    with pytest.raises(LinkLost) as caught:
+        Link.connect(host, 20004, "", SECONDS)
+    assert str(caught.value) == f"{host}:20004: not a host's name"
+
+
+def test_a_name_that_is_not_known_says_so_without_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(address: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(gsocket, "create_connection", unknown)
+    with pytest.raises(LinkLost) as caught:
+        Link.connect("nowhere.example", 1, "", SECONDS)
+    assert str(caught.value) == "nowhere.example:1: Name or service not known"
+
+
+def test_an_ipv6_address_is_written_in_brackets() -> None:
+    with pytest.raises(LinkLost, match=r"^\[::1\]:1: "):
+        Link.connect("::1", 1, "", SECONDS)
+
+
+@pytest.mark.parametrize("version", ["unknown", "9P2000.u", "9P1776"])
+def test_a_server_of_another_version_is_a_lost_link(version: str) -> None:
+    ours, theirs = gsocket.socketpair()
+    link = Link(socket.socket(fileno=ours.detach()), "other")
+    body = bytes.fromhex("65 ffff 00200000") + len(version).to_bytes(2, "little") + version.encode()
+    theirs.sendall((len(body) + 4).to_bytes(4, "little") + body)
+    with pytest.raises(LinkLost):
+        link._greet("")
+    link.close()
+    theirs.close()
+
+
+def test_the_smaller_msize_holds() -> None:
+    server = Server(max_msize=8192)
+    link = Link.connect("127.0.0.1", server.port, "", SECONDS)
+    assert link.max_read == 8192 - 24
+    assert link.local_address == "127.0.0.1"
+    link.close()
+    server.close()
