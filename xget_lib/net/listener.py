@@ -5,7 +5,6 @@ it forks, so that a port in use is said at once and a daemon is ready when it sa
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 
 from xget_lib.errors import AddressRefused
@@ -29,10 +28,10 @@ def listen(bind: str | None, port: int) -> socket.socket:
             )[0]
             listening = _bound(family, address)
         listening.listen(_BACKLOG)
-    except (socket.gaierror, UnicodeError) as error:
-        raise AddressRefused(bind or "", port, f"no such address ({error})") from None
+    except UnicodeError:
+        raise AddressRefused(bind or "", port, "not an address") from None
     except OSError as error:
-        raise AddressRefused(bind or "", port, os.strerror(error.errno or 0)) from None
+        raise AddressRefused(bind or "", port, error.strerror or str(error)) from None
     listening.setblocking(False)
     return listening
 

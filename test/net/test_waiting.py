@@ -1,0 +1,98 @@
+"""Waiting for descriptors: until they are ready, or too late."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import gevent
+import pytest
+
+from test.support.network import quiet_hub
+from xget_lib.net.waiting import READ, WRITE, Watched, wait_readable, wait_writable
+
+
+@pytest.fixture(autouse=True)
+def printed() -> Iterator[object]:
+    with quiet_hub() as printed:
+        yield printed
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    one, other = socket.socketpair()
+    one.setblocking(False)
+    yield one, other
+    one.close()
+    other.close()
+
+
+def fill(sock: socket.socket) -> None:
+    try:
+        while True:
+            sock.send(bytes(65536))
+    except BlockingIOError:
+        pass
+
+
+def test_each_direction_is_waited_for_by_itself(ends: tuple[socket.socket, socket.socket]) -> None:
+    one, other = ends
+    fill(one)
+    watched = Watched(one.fileno())
+    done: list[int] = []
+
+    def wait(direction: int) -> None:
+        watched.wait(direction, None)
+        done.append(direction)
+
+    waiting = [gevent.spawn(wait, direction) for direction in (READ, WRITE)]
+    gevent.sleep(0.01)
+    assert done == []
+    other.send(b"x")
+    waiting[0].join()
+    assert done == [READ]
+    while len(other.recv(1 << 20)) == 1 << 20:
+        pass
+    waiting[1].join()
+    assert done == [READ, WRITE]
+    watched.close()
+
+
+def test_too_long_is_a_timeout_and_harms_no_later_wait(ends: tuple[socket.socket, socket.socket]) -> None:
+    one, other = ends
+    watched = Watched(one.fileno())
+    for seconds in (0.0, 0.01):
+        with pytest.raises(TimeoutError, match="no progress in time"):
+            watched.wait(READ, seconds)
+    other.send(b"x")
+    watched.wait(READ, 10)
+    watched.wait(WRITE, 10)
+    watched.close()
+
+
+def test_a_number_that_is_used_again_is_watched_anew(ends: tuple[socket.socket, socket.socket]) -> None:
+    one, _ = ends
+    watched = Watched(one.fileno())
+    watched.wait(WRITE, 10)
+    watched.close()
+    number = one.detach()
+    again, far = socket.socketpair()
+    os.dup2(again.fileno(), number)
+    again.close()
+    watched = Watched(number)
+    with pytest.raises(TimeoutError):
+        watched.wait(READ, 0.01)
+    far.send(b"x")
+    watched.wait(READ, 10)
+    watched.close()
+    os.close(number)
+    far.close()
+
+
+def test_a_channel_waits_without_stopping_others(ends: tuple[socket.socket, socket.socket]) -> None:
+    one, other = ends
+    wait_writable(one)
+    gevent.spawn(other.send, b"x")
+    wait_readable(one)
+    assert one.recv(10) == b"x"
