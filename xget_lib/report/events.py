@@ -20,6 +20,21 @@ if TYPE_CHECKING:
 Event = Mapping[str, Any]
 
 
+NOTHING: Event = {
+    "event": "done",
+    "exit": 0,
+    "generation": None,
+    "files": 0,
+    "bytes": 0,
+    "fetched": 0,
+    "from_master": 0,
+    "reused": 0,
+    "peers": 0,
+    "seconds": 0.0,
+}
+"""What `done` says of a run that did nothing."""
+
+
 class Reporter(Protocol):
     """Takes a run's events."""
 

@@ -15,7 +15,7 @@ from types import FrameType
 
 from xget_lib.config import Config
 from xget_lib.content.selection import normalised
-from xget_lib.errors import Exit, Failed, LinkLost
+from xget_lib.errors import Failed, Interrupted, LinkLost, XGetError
 from xget_lib.process.channel import Channel, pair
 from xget_lib.process.inherited import close_all_but, default_signals, die_with, signals_held
 from xget_lib.report import events, log
@@ -24,11 +24,24 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
-    """Download, and leave a child server behind; the exit status. Raises UsageError."""
-    for source in sources:
-        normalised(source)
-    log.check(config.log)
-    absolute = os.path.abspath(dest)
+    """Download, and leave a child server behind; the exit status."""
+    reporter = events.choose(as_json=config.json, quiet=config.quiet, verbose=config.verbose)
+    try:
+        for source in sources:
+            normalised(source)
+        log.check(config.log)
+        channel, pid = _fork(config, sources, os.path.abspath(dest))
+        return _attend(channel, pid, reporter)
+    except XGetError as error:
+        reporter.report({"event": "error", "message": str(error)})
+        reporter.report({**events.NOTHING, "exit": int(error.exit_status)})
+        return int(error.exit_status)
+    finally:
+        reporter.close()
+
+
+def _fork(config: Config, sources: Sequence[bytes], dest: bytes) -> tuple[Channel, int]:
+    """Start the background half: the channel to it and its process number."""
     ours, theirs = pair()
     foreground = os.getpid()
     with signals_held():
@@ -37,17 +50,16 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
             default_signals(ignored=[signal.SIGINT, signal.SIGHUP])
             close_all_but([theirs.fileno()])
             die_with(foreground)
-            os._exit(_background(config, sources, absolute, theirs))
+            os._exit(_background(config, sources, dest, theirs))
     theirs.close()
-    reporter = events.choose(as_json=config.json, quiet=config.quiet, verbose=config.verbose)
-    try:
-        return _attend(ours, pid, reporter)
-    finally:
-        reporter.close()
+    return ours, pid
 
 
 def _attend(channel: Channel, pid: int, reporter: events.Reporter) -> int:
-    """Show events until `done`; pass the first signal on, and end at once at the second."""
+    """Show events until `done`; pass the first signal on, and end at once at the second.
+
+    Raises Interrupted for the second, and Failed where the background half ended without saying that it is done.
+    """
     noted: list[int] = []
     wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -67,7 +79,7 @@ def _attend(channel: Channel, pid: int, reporter: events.Reporter) -> int:
             os.read(wake, 64)
         if len(noted) > 1:
             os.kill(pid, signal.SIGKILL)
-            return 128 + noted[0]
+            raise Interrupted(noted[0])
         if noted and not passed:
             passed = noted[0]
             number = signal.SIGINT if passed == signal.SIGINT else signal.SIGTERM
@@ -79,20 +91,18 @@ def _attend(channel: Channel, pid: int, reporter: events.Reporter) -> int:
         if channel.fileno() in ready:
             received = channel.receive()
             if received is None:
-                return _died(pid, reporter)
+                raise _died(pid)
             event = received[0][1]
             reporter.report(event)
             if event["event"] == "done":
                 return int(event["exit"])
 
 
-def _died(pid: int, reporter: events.Reporter) -> int:
-    """The background half ended without saying that it is done."""
+def _died(pid: int) -> Failed:
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     why = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-    reporter.report({"event": "error", "message": str(Failed("the download", f"{why} (run it again to go on)"))})
-    return Exit.FAILED
+    return Failed("the download", f"{why} (run it again to go on)")
 
 
 def _background(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel) -> int:

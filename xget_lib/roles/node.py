@@ -39,6 +39,7 @@ from xget_lib.process import daemon
 from xget_lib.process.channel import Channel
 from xget_lib.process.daemon import Pidfile
 from xget_lib.process.inherited import live_on
+from xget_lib.report.events import NOTHING
 from xget_lib.report.log import LOGGER, LogStream
 from xget_lib.roles.child import Child
 from xget_lib.roles.membership import ANSWER, Membership
@@ -328,8 +329,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
     get_hub().exception_stream = io.TextIOWrapper(io.BufferedWriter(LogStream()), line_buffering=True)
     teller = Teller(channel)
     begun = time.monotonic()
-    done: dict[str, Any] = dict.fromkeys(("files", "bytes", "fetched", "from_master", "reused", "peers"), 0)
-    done |= {"generation": None, "notes": []}
+    done: dict[str, Any] = {**NOTHING, "notes": []}
     status: int = Exit.OK
     node: Node | None = None
     try:
@@ -357,7 +357,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
                     done["notes"].append(str(error))
         live_on()
         daemon.detach()
-        teller.tell("done", **done, exit=int(status), seconds=round(time.monotonic() - begun, 3))
+        teller.tell(**done | {"exit": int(status), "seconds": round(time.monotonic() - begun, 3)})
         channel.close()
         if child is not None:
             child.linger(config.linger)
