@@ -7,9 +7,11 @@
                   eth0      eth0      eth0                 10.77.0.1, 10.77.1.0, 10.77.1.1, ...
 
 Both ends of every link are shaped to its rate: what a node sends on its eth0, what it receives on the switch's port.
-The bulk queue in front of each is short and first-in, first-out, and what is small (acknowledgements, requests) has a
-queue of its own that goes first. A kernel with fq_codel would do that by itself, and so does every real host; without
-it one bulk flow delays the requests of all others by the whole queue, and the benchmark measures only that.
+In front of each, flows take turns, as fq_codel does it on a real host but not every kernel has it: one queue for all
+would have every request wait for everybody's bulk, and the benchmark measure only that. Flows are told apart by their
+ports, 64 ways, so that a flow stays in order. (Letting all small packets go first is simpler, and unfair: they then
+overtake the bulk of their own flow. udpcast sends a sixth of everything again, and BitTorrent, with its requests and
+data on one connection, loses a sixth of its speed.) Only what carries no data, acknowledgements above all, goes first.
 
 Nothing is removed here: all of it goes with the network and mount namespaces that `isolation` runs this in. `/run` is
 a private tmpfs by now, so the names cannot collide with anybody's.
@@ -23,8 +25,8 @@ from pathlib import Path
 HEAD = "head"
 _BULK_QUEUE = 0.06
 """Seconds that a full bulk queue takes to drain."""
-_SMALL = 256
-"""IP packets below this many bytes go first. A power of two: it is matched as a mask of the length field."""
+_BUCKETS = 8
+"""Flows are told apart by so many values of each of their ports. A power of two."""
 _SEGMENTS = 4
 """Full packets that may travel as one: fewer cost more processor time than the tools, more make links bursty."""
 _FRAME = 1514
@@ -61,18 +63,37 @@ def shaping(device: str, rate: int) -> str:
     """Commands for `tc -batch` that shape what leaves by `device` to `rate` bit/s."""
     burst = max(rate // 8 // 500, 2 * _SEGMENTS * _FRAME)  # 2 ms
     queue = max(int(rate / 8 * _BULK_QUEUE), 16 * _FRAME)
-    whole = f"ceil {rate}bit burst {burst} cburst {burst} quantum {_SEGMENTS * _FRAME}"
-    # What is small is entitled to all of the link; bulk borrows what that leaves over.
-    return f"""
-        qdisc add dev {device} root handle 1: htb default 20
-        class add dev {device} parent 1: classid 1:1 htb rate {rate}bit {whole}
-        class add dev {device} parent 1:1 classid 1:10 htb prio 0 rate {rate}bit {whole}
-        class add dev {device} parent 1:1 classid 1:20 htb prio 1 rate 8kbit {whole}
-        qdisc add dev {device} parent 1:10 handle 10: pfifo limit 2000
-        qdisc add dev {device} parent 1:20 handle 20: bfifo limit {queue}
-        filter add dev {device} parent 1: protocol ip prio 1 u32 match u16 0 0x{0x10000 - _SMALL:x} at 2 flowid 1:10
-        filter add dev {device} parent 1: protocol arp prio 2 u32 match u32 0 0 flowid 1:10
-    """
+    whole = f"ceil {rate}bit burst {burst} cburst {burst} quantum {_FRAME}"
+    lines = [
+        "qdisc add dev {} root handle 1: htb default 20",
+        f"class add dev {{}} parent 1: classid 1:1 htb rate {rate}bit {whole}",
+        # What is urgent is entitled to all of the link; flows borrow what that leaves over, each in its turn.
+        f"class add dev {{}} parent 1:1 classid 1:20 htb prio 0 rate {rate}bit {whole}",
+        "qdisc add dev {} parent 1:20 handle 20: pfifo limit 2000",
+        # TCP, shorter than 128 bytes, and not "push": it carries no data, so it can overtake nothing of its own flow.
+        "filter add dev {} parent 1: protocol ip prio 1 u32"
+        " match ip protocol 6 0xff match u16 0 0xff80 at 2 match u8 0 0x08 at 33 flowid 1:20",
+        # All else by the last bits of its two ports: first the sender's, then the receiver's.
+        f"filter add dev {{}} parent 1: protocol ip prio 2 handle 2: u32 divisor {_BUCKETS}",
+        f"filter add dev {{}} parent 1: protocol ip prio 2 u32"
+        f" match u32 0 0 link 2: hashkey mask 0x{_BUCKETS - 1:04x}0000 at 20",
+    ]
+    for sender in range(_BUCKETS):
+        table = 0x10 + sender
+        lines += [
+            f"filter add dev {{}} parent 1: protocol ip prio 2 handle {table:x}: u32 divisor {_BUCKETS}",
+            f"filter add dev {{}} parent 1: protocol ip prio 2 u32 ht 2:{sender:x}:"
+            f" match u32 0 0 link {table:x}: hashkey mask 0x{_BUCKETS - 1:08x} at 20",
+        ]
+        for receiver in range(_BUCKETS):
+            flow = 0x100 + sender * _BUCKETS + receiver
+            lines += [
+                f"class add dev {{}} parent 1:1 classid 1:{flow:x} htb prio 1 rate 8kbit {whole}",
+                f"qdisc add dev {{}} parent 1:{flow:x} handle {flow:x}: bfifo limit {queue}",
+                f"filter add dev {{}} parent 1: protocol ip prio 2 u32 ht {table:x}:{receiver:x}:"
+                f" match u32 0 0 flowid 1:{flow:x}",
+            ]
+    return "\n".join(line.format(device) for line in lines) + "\n"
 
 
 class Network:
