@@ -40,6 +40,7 @@ not verified, 6 destination refused, 7 not admitted, 130 or 143 interrupted.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -49,9 +50,13 @@ from typing import Any
 import docopt
 
 from xget_lib import __version__, config
-from xget_lib.errors import Exit, UsageError, XGetError
+from xget_lib.errors import Exit, UsageError, XGetError, printable
 
 _DEFAULT = re.compile(r"\s*\[default: (\S+)\]")
+
+
+class _FitsNoForm(UsageError):
+    """The arguments are known, and yet fit none of the forms."""
 
 
 def _parse(arguments: list[str], host: str | None = None) -> dict[str, Any]:
@@ -62,24 +67,26 @@ def _parse(arguments: list[str], host: str | None = None) -> dict[str, Any]:
         return dict(docopt.docopt(usage, ["-n", host, *arguments] if host else arguments, default_help=False))
     except docopt.DocoptExit as error:
         why = str(error).partition("\n")[0]
-        known = not why or why.startswith(("Usage", "Warning"))
-        raise UsageError(
-            "the arguments fit none of the forms (see --help)" if known else f"{why} (see --help)"
-        ) from None
+        if not why or why.startswith(("Usage", "Warning")):
+            raise _FitsNoForm("the arguments fit none of the forms (see --help)") from None
+        raise UsageError(f"{printable(why)} (see --help)") from None
 
 
 def _configure(arguments: list[str]) -> tuple[dict[str, Any], config.Config]:
     """The parsed command line and the configuration that it and the file make. Raises UsageError."""
-    named = re.findall(r"--config(?:=|\0)([^\0]+)", "\0".join(arguments))
-    file = config.read_file(named[-1]) if named else {}
-    host = file.get("host")
     try:
         parsed = _parse(arguments)
-    except UsageError:
+        file = _read_file(parsed)
+    except _FitsNoForm:
         # A master named in the file makes this a download, as `-n` would.
-        if not isinstance(host, str) or {"-n", "--host"} & set(arguments):
+        try:
+            parsed = _parse(arguments, "named in the file")
+        except UsageError:
+            parsed = {}
+        file = _read_file(parsed)
+        if "host" not in file:
             raise
-        parsed = _parse(arguments, host)
+        parsed["--host"] = None
     options = {key.removeprefix("--"): value for key, value in parsed.items() if key.startswith("--")}
     del options["config"], options["help"], options["version"]
     defaults: dict[str, Any] = dict(_defaults())
@@ -87,6 +94,11 @@ def _configure(arguments: list[str]) -> tuple[dict[str, Any], config.Config]:
     # docopt says False for a flag that is not there, and for the file that must be "not said".
     given = {key: None if value is False else value for key, value in options.items()}
     return parsed, config.build({**dict.fromkeys(_flags(options), False), **defaults}, file, given)
+
+
+def _read_file(parsed: dict[str, Any]) -> dict[str, Any]:
+    path = parsed.get("--config")
+    return {} if path is None else config.read_file(path)
 
 
 def _flags(options: dict[str, Any]) -> list[str]:
@@ -102,12 +114,14 @@ def _defaults() -> list[tuple[str, str]]:
 
 def _run(arguments: list[str]) -> int:
     if "-h" in arguments or "--help" in arguments:
-        print((__doc__ or "").strip())
-        return Exit.OK
+        return _print((__doc__ or "").strip())
     if "--version" in arguments:
-        print(f"xget {__version__}")
-        return Exit.OK
+        return _print(f"xget {__version__}")
     parsed, options = _configure(arguments)
+    if parsed["--help"]:  # abbreviated, or among other letters
+        return _print((__doc__ or "").strip())
+    if parsed["--version"]:
+        return _print(f"xget {__version__}")
     # A role is imported when it is played: gevent alone costs more than all of this module.
     if parsed["status"]:
         from xget_lib.roles import status
@@ -123,8 +137,14 @@ def _run(arguments: list[str]) -> int:
     return client.run(options, sources, dest)
 
 
+def _print(text: str) -> int:
+    print(text, flush=True)
+    return Exit.OK
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status. Failures are one line on stderr, never a traceback."""
+    _open_standard_descriptors()
     try:
         return int(_run(list(sys.argv[1:] if arguments is None else arguments)))
     except XGetError as error:
@@ -133,9 +153,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return int(Exit.INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read our output is gone; the interpreter must not complain of that again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return int(Exit.FAILED)
+        # Whoever read our output is gone, and needs no telling.
+        _discard_output()
+    except OSError as error:
+        what = printable(error.filename) if isinstance(error.filename, str | bytes) else "failed"
+        print(f"xget: {what}: {error.strerror or error}", file=sys.stderr)
+        _discard_output()
+    except Exception as error:
+        logging.getLogger("xget").debug("internal error", exc_info=True)
+        what = printable(f"{type(error).__name__}: {error}")
+        print(f"xget: internal error: {what} (please report it; with -D 1 the log says where)", file=sys.stderr)
+    return int(Exit.FAILED)
+
+
+def _open_standard_descriptors() -> None:
+    """Where the caller closed one of the first three, nothing may be opened there that prints then go into."""
+    for descriptor, stream in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            setattr(sys, stream, os.fdopen(descriptor, "w" if descriptor else "r", closefd=False))
+
+
+def _discard_output() -> None:
+    """What could not be written is not to be tried, and complained of, again by the interpreter when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

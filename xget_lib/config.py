@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xget_lib.errors import UsageError
+from xget_lib.errors import UsageError, printable
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,10 @@ class Config:
     json: bool
 
 
+_LONGEST = 1e9
+"""Seconds; 30 years. What is longer is a mistake, or more than timers of the system take."""
+
+
 def _integer(least: int, most: int) -> Callable[[Any], int]:
     def convert(value: Any) -> int:
         if isinstance(value, bool) or not str(value).isascii() or not str(value).isdecimal():
@@ -64,8 +68,8 @@ def _seconds(value: Any) -> float:
         seconds = float(value)
     except (TypeError, ValueError):
         raise ValueError("not a number of seconds") from None
-    if not 0 <= seconds < math.inf:
-        raise ValueError("not a number of seconds, 0 or more")
+    if not 0 <= seconds <= _LONGEST:
+        raise ValueError("not a number of seconds from 0 to 1e9")
     return seconds
 
 
@@ -127,7 +131,7 @@ def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[s
         try:
             fields[name.replace("-", "_")] = convert(value)
         except ValueError as error:
-            raise UsageError(f"--{name} {value}: {error}") from None
+            raise UsageError(f"--{name} {printable(str(value))}: {error}") from None
     return Config(**fields)
 
 
@@ -137,10 +141,10 @@ def read_file(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             values = tomllib.load(file)
     except OSError as error:
-        raise UsageError(f"--config {path}: {error.strerror}") from None
+        raise UsageError(f"--config {printable(path)}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path}: {error}") from None
+        raise UsageError(f"--config {printable(path)}: {error}") from None
     for key in values:
         if key not in _CONVERT:
-            raise UsageError(f"--config {path}: no option is called {key!r}")
+            raise UsageError(f"--config {printable(path)}: no option is called {key!r}")
     return values

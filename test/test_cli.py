@@ -1,0 +1,335 @@
+"""The command line: its forms, the file beside it, which of both wins, and one line for everything that is wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xget_lib import __version__, cli
+from xget_lib.config import Config
+from xget_lib.errors import Exit, Interrupted, NotServed
+from xget_lib.roles import client, master, status
+
+ROOT = Path(__file__).parent.parent
+
+
+class Roles:
+    """What would have been run."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.played: list[tuple[Any, ...]] = []
+        for role in (client, master, status):
+            monkeypatch.setattr(role, "run", self._of(role.__name__.rpartition(".")[2]))
+
+    def _of(self, name: str) -> Any:
+        def run(config: Config, *arguments: object) -> int:
+            self.played.append((name, *arguments))
+            self.config = config
+            return 0
+
+        return run
+
+
+@pytest.fixture
+def roles(monkeypatch: pytest.MonkeyPatch) -> Roles:
+    return Roles(monkeypatch)
+
+
+def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "xget.py"), *arguments]
+    return subprocess.run(command, timeout=60, text=True, **{"capture_output": True, **options})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "played"),
+    [
+        ("/srv", ("master", b"/srv")),
+        ("status", ("status",)),
+        ("status -n head", ("status",)),
+        ("-n head . /dest", ("client", [b"."], b"/dest")),
+        ("-n head a b/c ./d /dest", ("client", [b"a", b"b/c", b"./d"], b"/dest")),
+        ("--host=head -q . /dest", ("client", [b"."], b"/dest")),
+        ("-nhead . /dest", ("client", [b"."], b"/dest")),
+        (". /dest -n head", ("client", [b"."], b"/dest")),
+        ("-n head status /dest", ("client", [b"status"], b"/dest")),
+        ("./status", ("master", b"./status")),
+    ],
+)
+def test_the_forms_of_the_command(roles: Roles, arguments: str, played: tuple[Any, ...]) -> None:
+    assert cli.main(arguments.split()) == Exit.OK
+    assert roles.played == [played]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "",
+        "-n head",
+        "-n head .",
+        "a b",
+        "status extra",
+        "--bogus .",
+        "-p",
+        "--json=yes .",
+        "-p 1 -p 2 .",
+        "--port=0 .",
+        "--port=65536 .",
+        "--port=1.5 .",
+        "-p -1 .",
+        "-w 0 .",
+        "-m 0 .",
+        "-r -1 .",
+        "-D 10 .",
+        "--timeout=soon .",
+        "--timeout=nan .",
+        "--timeout=1e10 .",
+        "--linger=always .",
+        "--linger=-1 .",
+        "--log= .",
+        "--config=/nonexistent/file .",
+        "--config= .",
+        "--conf /nonexistent/file .",
+    ],
+)
+def test_what_is_no_usage_is_one_line_and_status_2(
+    roles: Roles, arguments: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments.split()) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("xget: ") and printed.err.count("\n") == 1
+    assert roles.played == []
+
+
+@pytest.mark.parametrize("arguments", [["--port=a\nb", "."], ["--bo\ngus", "."], ["--config=a\nb", "."]])
+def test_no_argument_makes_two_lines_of_one(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def stated(option: str) -> int:
+    """The default that the text states."""
+    found = re.search(rf"--{option}=.*\[default: (\d+)\]", cli.__doc__ or "")
+    assert found
+    return int(found[1])
+
+
+def test_the_defaults_are_those_of_the_text(roles: Roles) -> None:
+    cli.main(["."])
+    assert roles.config == Config(
+        host=None,
+        port=20004,
+        bind=None,
+        workers=max(2, os.cpu_count() or 1),
+        max_direct=stated("max-direct"),
+        retries=3,
+        timeout=60,
+        linger=300,
+        no_permissions=False,
+        no_owners=False,
+        one_file_system=False,
+        log=None,
+        debug=0,
+        daemon=False,
+        pidfile=None,
+        quiet=False,
+        verbose=False,
+        json=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "value"),
+    [
+        ("-n head", "host", "head"),
+        ("-p 7", "port", 7),
+        ("--port=7", "port", 7),
+        ("--bind=::1", "bind", "::1"),
+        ("-w 3", "workers", 3),
+        ("--workers=3", "workers", 3),
+        ("-m 4", "max_direct", 4),
+        ("--max-direct=4", "max_direct", 4),
+        ("-r 0", "retries", 0),
+        ("--retries=5", "retries", 5),
+        ("--timeout=0.5", "timeout", 0.5),
+        ("--linger=0", "linger", 0),
+        ("--linger=forever", "linger", float("inf")),
+        ("-s", "no_permissions", True),
+        ("--no-permissions", "no_permissions", True),
+        ("-o", "no_owners", True),
+        ("--no-owners", "no_owners", True),
+        ("-x", "one_file_system", True),
+        ("--one-file-system", "one_file_system", True),
+        ("--log=/a/b", "log", "/a/b"),
+        ("-D 9", "debug", 9),
+        ("--debug=1", "debug", 1),
+        ("--daemon", "daemon", True),
+        ("--pidfile=/a/b", "pidfile", "/a/b"),
+        ("-q", "quiet", True),
+        ("--quiet", "quiet", True),
+        ("-v", "verbose", True),
+        ("--verbose", "verbose", True),
+        ("--json", "json", True),
+    ],
+)
+def test_every_option_arrives(roles: Roles, arguments: str, field: str, value: object) -> None:
+    assert cli.main([*arguments.split(), "status"]) == 0
+    assert getattr(roles.config, field) == value
+
+
+def test_letters_can_stand_together(roles: Roles) -> None:
+    cli.main(["-xqp7", "."])
+    assert (roles.config.one_file_system, roles.config.quiet, roles.config.port) == (True, True, 7)
+
+
+@pytest.mark.parametrize("option", ["--config", "--config=", "--conf", "--c="])
+def test_the_file_is_read_however_it_is_named(roles: Roles, tmp_path: Path, option: str) -> None:
+    file = tmp_path / "xget.toml"
+    file.write_text('port = 7\nquiet = true\nlinger = "forever"\n')
+    cli.main([*([option + str(file)] if option.endswith("=") else [option, str(file)]), "."])
+    assert (roles.config.port, roles.config.quiet, roles.config.linger) == (7, True, float("inf"))
+
+
+def test_the_command_line_outweighs_the_file_and_the_file_the_defaults(roles: Roles, tmp_path: Path) -> None:
+    file = tmp_path / "xget.toml"
+    file.write_text("port = 7\nretries = 8\nworkers = 9\n")
+    cli.main([f"--config={file}", "-p", "10", "."])
+    assert (roles.config.port, roles.config.retries, roles.config.workers) == (10, 8, 9)
+    assert roles.config.max_direct == stated("max-direct")
+
+
+def test_an_option_that_says_the_default_outweighs_the_file(roles: Roles, tmp_path: Path) -> None:
+    file = tmp_path / "xget.toml"
+    file.write_text("port = 7\n")
+    cli.main([f"--config={file}", "-p", "20004", "."])
+    assert roles.config.port == 20004
+
+
+def test_a_master_in_the_file_makes_a_download(roles: Roles, tmp_path: Path) -> None:
+    file = tmp_path / "xget.toml"
+    file.write_text('host = "head"\n')
+    assert cli.main(["--conf", str(file), "-q", "a", ".", "/dest"]) == 0
+    assert roles.played == [("client", [b"a", b"."], b"/dest")]
+    assert roles.config.host == "head"
+
+
+def test_the_command_line_names_another_master(roles: Roles, tmp_path: Path) -> None:
+    file = tmp_path / "xget.toml"
+    file.write_text('host = "head"\n')
+    cli.main(["--config", str(file), "-n", "other", ".", "/dest"])
+    assert roles.config.host == "other"
+
+
+@pytest.mark.parametrize("text", ["", "port = 7\n", "host = 7\n", 'host = ""\n'])
+def test_a_file_without_a_master_makes_no_download(roles: Roles, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "xget.toml"
+    file.write_text(text)
+    assert cli.main(["--config", str(file), ".", "/dest"]) == 2
+    assert roles.played == []
+
+
+def test_names_that_are_no_text_arrive_as_they_are(roles: Roles) -> None:
+    cli.main(["-n", "head", os.fsdecode(b"\xff"), os.fsdecode(b"/d\xfe")])
+    assert roles.played == [("client", [b"\xff"], b"/d\xfe")]
+
+
+# What goes wrong in a role
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_status", "line"),
+    [
+        (NotServed(b"a\nb"), 4, "xget: a\\nb: not served by the master (nothing was written)\n"),
+        (Interrupted(15), 143, "xget: interrupted (what was verified is kept for the next run)\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (FileNotFoundError(2, "No such file or directory", "/a"), 1, "xget: /a: No such file or directory\n"),
+        (OSError(5, "Input/output error"), 1, "xget: failed: Input/output error\n"),
+    ],
+)
+def test_an_error_is_one_line_and_its_status(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    exit_status: int,
+    line: str,
+) -> None:
+    monkeypatch.setattr(cli, "_discard_output", lambda: None)
+    monkeypatch.setattr(master, "run", _raising(error))
+    assert cli.main(["."]) == exit_status
+    assert capsys.readouterr().err == line
+
+
+def test_a_bug_is_one_line_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(master, "run", _raising(ZeroDivisionError("a\nb")))
+    assert cli.main(["."]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("xget: internal error: ZeroDivisionError: a\\nb (") and printed.count("\n") == 1
+
+
+def _raising(error: BaseException) -> Any:
+    def run(*arguments: object) -> int:
+        raise error
+
+    return run
+
+
+# The process
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["-n", "head", "--help"], ["-qh", "."]])
+def test_help_is_the_whole_text(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (cli.__doc__ or "").strip() + "\n"
+
+
+def test_every_line_of_the_help_fits_a_wide_terminal() -> None:
+    assert max(map(len, (cli.__doc__ or "").splitlines())) <= 120
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert run("--version").stdout == f"xget {__version__}\n"
+
+
+def test_what_needs_no_role_loads_none() -> None:
+    """A node's boot script asks for the version, and half a second of imports on a thousand nodes is not nothing."""
+    code = (
+        "import sys; from xget_lib.cli import main; main(['--version']);"
+        "print([name for name in ('gevent', 'msgpack', 'blake3', 'tqdm', 'xget_lib.roles') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[1:] == ["[]"], done.stderr
+
+
+def test_output_that_nobody_reads_is_no_traceback() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run("--help", capture_output=False, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = run("--help", capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (1, "xget: failed: No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_caller_may_close_the_standard_descriptors(closed: str) -> None:
+    """Else the first socket gets the number of stderr, and prints go to a peer."""
+    code = (
+        "import os, sys; from xget_lib.cli import main; status = main(['--bogus']);"
+        "new = os.open('/', os.O_RDONLY); print('x', file=sys.stdout); print('x', file=sys.stderr);"
+        "os._exit(10 + status if new > 2 else 1)"
+    )
+    script = f'exec "$0" -c "$1" {closed}'
+    done = subprocess.run(["sh", "-c", script, sys.executable, code], cwd=ROOT, capture_output=True, timeout=60)
+    assert done.returncode == 12
+    assert b"Traceback" not in done.stderr

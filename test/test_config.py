@@ -1,0 +1,141 @@
+"""Values from the text of the command line and from the file: what is taken, what is refused, and how that is said."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xget_lib import config
+from xget_lib.config import Config
+from xget_lib.errors import UsageError
+
+DEFAULTS: dict[str, Any] = {
+    "port": "20004",
+    "workers": 2,
+    "max-direct": "10",
+    "retries": "3",
+    "timeout": "60",
+    "linger": "300",
+    "debug": "0",
+    **dict.fromkeys(["no-permissions", "no-owners", "one-file-system", "daemon", "quiet", "verbose", "json"], False),
+}
+
+
+def build(**said: Any) -> Config:
+    return config.build(DEFAULTS, {}, {name.replace("_", "-"): value for name, value in said.items()})
+
+
+def test_what_is_given_outweighs_the_file_and_that_the_defaults() -> None:
+    built = config.build(DEFAULTS, {"port": 1, "retries": 2}, {"port": "3", "retries": None})
+    assert (built.port, built.retries, built.debug) == (3, 2, 0)
+
+
+def test_a_file_may_say_no_where_a_default_says_yes() -> None:
+    assert config.build({**DEFAULTS, "quiet": True}, {"quiet": False}, {}).quiet is False
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "taken"),
+    [
+        ("port", "1", 1),
+        ("port", 65535, 65535),
+        ("workers", "256", 256),
+        ("timeout", 0, 0.0),
+        ("timeout", "1e3", 1000.0),
+        ("linger", "forever", math.inf),
+        ("linger", 1.5, 1.5),
+        ("json", True, True),
+        ("host", "fe80::1%eth0", "fe80::1%eth0"),
+    ],
+)
+def test_what_an_option_takes(name: str, value: object, taken: object) -> None:
+    assert getattr(build(**{name: value}), name) == taken
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", "0"),
+        ("port", 65536),
+        ("port", True),
+        ("port", 1.0),
+        ("port", "٣"),
+        ("port", " 7"),
+        ("port", "7" * 5000),
+        ("workers", 257),
+        ("debug", -1),
+        ("timeout", "inf"),
+        ("timeout", math.inf),
+        ("timeout", "nan"),
+        ("timeout", True),
+        ("timeout", [1]),
+        ("timeout", 1e300),
+        ("linger", "Forever"),
+        ("linger", -0.1),
+        ("quiet", "true"),
+        ("quiet", 1),
+        ("host", ""),
+        ("host", 7),
+        ("log", "a\0b"),
+        ("log", ["a"]),
+    ],
+)
+def test_what_an_option_does_not_take_is_said_with_its_name(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"^--{name} "):
+        build(**{name: value})
+
+
+@given(
+    st.sampled_from(sorted(DEFAULTS)),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.lists(st.text(max_size=3)),
+)
+def test_any_value_is_taken_or_refused_in_one_line(name: str, value: object) -> None:
+    try:
+        config.build(DEFAULTS, {name: value}, {})
+    except UsageError as error:
+        assert str(error).isprintable()
+
+
+def test_files_are_named_from_where_the_command_was_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    built = build(log="log", pidfile="../pid")
+    assert built.log == os.path.join(tmp_path, "log")
+    assert built.pidfile == os.path.join(tmp_path.parent, "pid")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"prot = 1\n", "no option is called 'prot'"),
+        (b"[section]\nport = 1\n", "no option is called 'section'"),
+        (b"config = 'other'\n", "no option is called 'config'"),
+        (b"help = true\n", "no option is called 'help'"),
+        (b"port = \n", "Invalid value"),
+        (b"\xff\n", "can't decode"),
+    ],
+)
+def test_a_file_that_is_not_understood_is_said_in_one_line(tmp_path: Path, text: bytes, why: str) -> None:
+    file = tmp_path / "xget.toml"
+    file.write_bytes(text)
+    with pytest.raises(UsageError) as caught:
+        config.read_file(str(file))
+    assert str(caught.value).startswith(f"--config {file}: ")
+    assert why in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    for path, why in ((tmp_path / "none", "No such file or directory"), (tmp_path, "Is a directory")):
+        with pytest.raises(UsageError) as caught:
+            config.read_file(str(path))
+        assert str(caught.value) == f"--config {path}: {why}"
+
+
+def test_a_configuration_does_not_change() -> None:
+    with pytest.raises(AttributeError):
+        build().port = 7  # type: ignore[misc]

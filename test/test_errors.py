@@ -1,0 +1,111 @@
+"""Failures: one line each, an exit status for scripts, an errno for 9P clients."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xget_lib import cli, errors
+from xget_lib.errors import Exit, NinepError, XGetError, printable
+
+NASTY = "a\nb\x1b[2J\x7f\u2028\udcff"
+MADE = [
+    errors.XGetError("x"),
+    errors.Failed("what", "why"),
+    errors.UsageError("x"),
+    errors.Interrupted(2),
+    errors.PathRefused(NASTY, "why"),
+    errors.AddressRefused("", 1, "why"),
+    errors.DestinationRefused(NASTY.encode("utf-8", "surrogateescape"), "why"),
+    errors.MasterUnreachable("head", 1, 60.0, "why"),
+    errors.LinkLost("peer", "why"),
+    errors.NotServed(NASTY),
+    errors.NotAdmitted("x"),
+    errors.PieceMismatch(b"a\n", 0, "peer"),
+    errors.NoGoodSource(b"a\n", "peer"),
+    errors.MalformedManifest("why"),
+    errors.NotHeld(0, 1),
+    errors.StaleGeneration(b"a\n"),
+    errors.NinepError(errno.EROFS),
+    errors.ProtocolViolation("x"),
+]
+
+
+def test_every_failure_is_tried_here() -> None:
+    classes = {each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, XGetError)}
+    assert classes == {type(error) for error in MADE}
+
+
+@pytest.mark.parametrize("error", MADE, ids=lambda error: type(error).__name__)
+def test_a_failure_is_one_line_with_a_status_and_an_errno(error: XGetError) -> None:
+    assert str(error).isprintable() and str(error)
+    assert error.exit_status in set(Exit) - {Exit.OK}
+    assert error.errno in errno.errorcode
+
+
+def test_the_statuses_are_those_of_the_help() -> None:
+    text = (cli.__doc__ or "").partition("Exit status:")[2]
+    assert {int(number) for number in re.findall(r"\b\d+\b", text)} == set(Exit)
+
+
+def test_the_statuses_are_those_of_the_contract() -> None:
+    of = {type(error): error.exit_status for error in MADE}
+    assert of[errors.UsageError] == 2
+    assert of[errors.MasterUnreachable] == 3
+    assert of[errors.NotServed] == 4
+    assert of[errors.NoGoodSource] == of[errors.MalformedManifest] == 5
+    assert of[errors.DestinationRefused] == 6
+    assert of[errors.NotAdmitted] == 7
+    assert [errors.Interrupted(number).exit_status for number in (2, 15)] == [130, 143]
+
+
+def test_a_refusal_in_9p_has_the_text_of_its_errno_or_its_own() -> None:
+    assert str(NinepError(errno.EROFS)) == "Read-only file system"
+    assert str(NinepError(errno.EROFS, "no")) == "no"
+    assert NinepError(errno.EROFS).errno == errno.EROFS
+
+
+def test_what_was_refused_is_kept() -> None:
+    assert errors.StaleGeneration(b"a").path == errors.NoGoodSource(b"a", "x").path == b"a"
+    mismatch = errors.PieceMismatch(b"a", 7, "peer")
+    assert (mismatch.path, mismatch.offset, mismatch.source) == (b"a", 7, "peer")
+
+
+def test_a_port_in_use_comes_with_what_to_do() -> None:
+    assert "-p" in str(errors.AddressRefused("", 1, "Address already in use"))
+    assert "-p" not in str(errors.AddressRefused("", 1, "Permission denied"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (b"plain name", "plain name"),
+        ("é", "é"),
+        (b"a\nb\t", "a\\nb\\t"),
+        (b"\xff", "\\udcff"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("\u202e", "\\u202e"),
+        ("", ""),
+    ],
+)
+def test_a_name_as_text(name: bytes | str, text: str) -> None:
+    assert printable(name) == text
+
+
+@given(st.binary() | st.text(st.characters()))
+def test_any_name_is_one_line_of_utf8(name: bytes | str) -> None:
+    text = printable(name)
+    assert text.isprintable()
+    text.encode()
+
+
+def test_no_error_is_formatted_twice() -> None:
+    """The prefix is the edge's: `xget: `."""
+    source = Path(errors.__file__).read_text().partition("import errno")[2]
+    assert "xget: " not in source
