@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xget_lib import config
@@ -91,6 +91,7 @@ def test_what_an_option_does_not_take_is_said_with_its_name(name: str, value: ob
         build(**{name: value})
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(sorted(DEFAULTS)),
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.lists(st.text(max_size=3)),

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xget_lib import cli, errors
@@ -98,6 +98,7 @@ def test_a_name_as_text(name: bytes | str, text: str) -> None:
     assert printable(name) == text
 
 
+@settings(deadline=None)
 @given(st.binary() | st.text(st.characters()))
 def test_any_name_is_one_line_of_utf8(name: bytes | str) -> None:
     text = printable(name)

@@ -99,7 +99,7 @@ class Bar:
             self.close()
             self._bar = tqdm(total=event["bytes"], unit="B", unit_scale=True, unit_divisor=1024, leave=False)
         elif kind == "progress" and self._bar is not None:
-            self._bar.set_postfix_str(f"{event['peers']} peers", refresh=False)
+            self._bar.set_postfix_str(_peers(event["peers"]), refresh=False)
             self._bar.update(event["bytes"] - self._bar.n)
         elif kind == "stall":
             if self._bar is not None:
@@ -126,17 +126,23 @@ def summary(done: Event) -> str:
     if not done["fetched"]:
         return f"{what}; nothing had to be fetched ({done['seconds']:.1f} s)"
     reused = f", {size(done['reused'])} were here already" if done["reused"] else ""
-    peers = f", {size(done['fetched'] - done['from_master'])} from {done['peers']} peers" if done["peers"] else ""
+    from_peers = (
+        f", {size(done['fetched'] - done['from_master'])} from {_peers(done['peers'])}" if done["peers"] else ""
+    )
     return (
         f"{what}: {size(done['fetched'])} fetched in {done['seconds']:.1f} s"
-        f" ({size(done['from_master'])} from the master{peers}{reused})"
+        f" ({size(done['from_master'])} from the master{from_peers}{reused})"
     )
+
+
+def _peers(count: int) -> str:
+    return f"{count} peer{'' if count == 1 else 's'}"
 
 
 def size(count: float) -> str:
     """A number of bytes as people read it."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if count < 1024 or unit == "TiB":
+        if round(count, 1) < 1024 or unit == "TiB":
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     raise AssertionError("unreachable")

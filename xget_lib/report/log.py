@@ -5,6 +5,7 @@ The standard library's logging does the work; the whole program logs to the one 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import logging.handlers
@@ -57,7 +58,8 @@ def _use(handler: logging.Handler, form: str) -> None:
     handler.setFormatter(logging.Formatter(form))
     for former in LOGGER.handlers[:]:
         LOGGER.removeHandler(former)
-        former.close()
+        with contextlib.suppress(OSError):  # its disk is full
+            former.close()
     LOGGER.addHandler(handler)
     LOGGER.propagate = False
     # A log that cannot be written must not stop the transfer, nor print tracebacks.
@@ -67,11 +69,16 @@ def _use(handler: logging.Handler, form: str) -> None:
 class LogStream(io.RawIOBase):
     """A stream whose lines go into the log as errors: where gevent prints what its greenlets die of."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun = b""  # a line whose end has not come yet
+
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        for line in bytes(data).decode(errors="replace").splitlines():
+        *lines, self._begun = (self._begun + bytes(data)).split(b"\n")
+        for line in lines:
             if line.strip():
-                LOGGER.error("%s", line)
+                LOGGER.error("%s", line.decode(errors="replace"))
         return len(data)

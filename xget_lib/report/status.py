@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from xget_lib.errors import ProtocolViolation, printable
 from xget_lib.report.events import size
 
 
 def table(status: Mapping[str, Any]) -> str:
-    """Lines for a terminal; of a server of another version, what both know."""
+    """Lines for a terminal; of a server of another version, what both know.
+
+    Raises ProtocolViolation for what no server of ours says. What a stranger says is not shown as it is either: it may
+    have been made for the terminal.
+    """
+    try:
+        return "\n".join(map(printable, _lines(status)))
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+        raise ProtocolViolation(f"the status is not understood ({type(error).__name__}: {error})") from None
+
+
+def _lines(status: Mapping[str, Any]) -> list[str]:
     generation = status.get("generation")
     lines = [
         f"{status.get('role', 'server')} of {status.get('path')}, process {status.get('pid')},"
@@ -30,7 +42,7 @@ def table(status: Mapping[str, Any]) -> str:
         if child.get("generation") != generation:
             holds = "another generation" if child.get("generation") else "has just come"
         lines.append(f"  {child['address']} port {child['port']}: {holds}, for {_duration(child['seconds'])}")
-    return "\n".join(lines)
+    return lines
 
 
 def _share(held: int, chunks: int | None) -> str:

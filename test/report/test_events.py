@@ -1,0 +1,240 @@
+"""What a run says: for scripts, for people with a terminal, for those without."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+import tqdm as tqdm_module
+
+from xget_lib.report.events import Bar, JsonLines, Lines, Reporter, choose, size, summary
+
+START = {"event": "start", "generation": "00" * 32, "files": 2, "bytes": 3 << 20, "message": "2 files to have"}
+HALF = {"event": "progress", "bytes": 1 << 20, "fetched": 1 << 20, "peers": 3}
+STALL = {"event": "stall", "message": "nothing has come for 5 s"}
+ERROR = {"event": "error", "message": "head: gone"}
+DONE: dict[str, Any] = {
+    "event": "done",
+    "exit": 0,
+    "generation": "00" * 32,
+    "files": 2,
+    "bytes": 3 << 20,
+    "fetched": 2 << 20,
+    "from_master": 1 << 20,
+    "reused": 1 << 20,
+    "peers": 4,
+    "seconds": 1.25,
+}
+FAILED = {"event": "done", "exit": 3}
+RUN: list[Mapping[str, Any]] = [START, HALF, STALL, DONE]
+
+LINE = (
+    "xget: 2 files, 3.0 MiB in place and verified: 2.0 MiB fetched in 1.2 s"
+    " (1.0 MiB from the master, 1.0 MiB from 4 peers, 1.0 MiB were here already)\n"
+)
+
+
+def report(reporter: Reporter, run: list[Mapping[str, Any]]) -> None:
+    for event in run:
+        reporter.report(event)
+    reporter.close()
+
+
+# The summary
+
+
+def test_the_summary_says_where_everything_came_from() -> None:
+    assert summary(DONE) + "\n" == LINE
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        (
+            {"files": 1, "reused": 0},
+            "1 file, 3.0 MiB in place and verified: 2.0 MiB fetched in 1.2 s (1.0 MiB from the",
+        ),
+        ({"peers": 1}, " 1.0 MiB from 1 peer,"),
+        ({"peers": 0, "from_master": 2 << 20, "reused": 0}, "(2.0 MiB from the master)"),
+        ({"fetched": 0}, "in place and verified; nothing had to be fetched (1.2 s)"),
+    ],
+)
+def test_the_summary_leaves_out_what_was_not(changed: dict[str, int], line: str) -> None:
+    assert line in summary({**DONE, **changed})
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1024**2 - 1, "1.0 MiB"),
+        (1536 * 1024, "1.5 MiB"),
+        (1024**4, "1.0 TiB"),
+        (5000 * 1024**4, "5000.0 TiB"),
+    ],
+)
+def test_sizes_as_people_read_them(count: int, text: str) -> None:
+    assert size(count) == text
+
+
+# JSON
+
+
+def test_json_is_one_object_a_line_with_its_time(capsys: pytest.CaptureFixture[str]) -> None:
+    before = round(time.time(), 3)
+    report(JsonLines(), [*RUN[:3], {**ERROR, "message": "a\nb"}, DONE])
+    printed = capsys.readouterr()
+    said = [json.loads(line) for line in printed.out.splitlines()]
+    assert [each["event"] for each in said] == ["start", "progress", "stall", "error", "done"]
+    assert all(before <= each["time"] <= time.time() + 0.001 for each in said)
+    assert {**DONE, "time": said[-1]["time"]} == said[-1]
+    assert printed.err == "xget: a\nb\n"
+
+
+# Lines
+
+
+@pytest.mark.parametrize(
+    ("quiet", "verbose", "out", "err"),
+    [
+        (False, False, LINE, "xget: nothing has come for 5 s\n"),
+        (False, True, LINE, "xget: 2 files to have\nxget: nothing has come for 5 s\n"),
+        (True, False, "", ""),
+    ],
+)
+def test_without_a_terminal_there_is_a_line_at_the_end(
+    capsys: pytest.CaptureFixture[str], quiet: bool, verbose: bool, out: str, err: str
+) -> None:
+    report(Lines(quiet=quiet, verbose=verbose), RUN)
+    assert capsys.readouterr() == (out, err)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_an_error_is_always_said_and_no_summary_follows(capsys: pytest.CaptureFixture[str], quiet: bool) -> None:
+    report(Lines(quiet=quiet, verbose=False), [START, ERROR, FAILED])
+    assert capsys.readouterr() == ("", "xget: head: gone\n")
+
+
+@pytest.mark.parametrize(("quiet", "err"), [(False, "xget: owners were not kept\n"), (True, "")])
+def test_what_could_not_be_preserved_is_said(capsys: pytest.CaptureFixture[str], quiet: bool, err: str) -> None:
+    report(Lines(quiet=quiet, verbose=False), [{**DONE, "notes": ["owners were not kept"]}])
+    assert capsys.readouterr().err == err
+
+
+# The terminal
+
+
+class Terminal:
+    """A pseudo-terminal as stderr. `shown` is what came out of it, when it is closed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._master, slave = os.openpty()
+        termios.tcsetwinsize(slave, (24, 100))
+        self._stream = os.fdopen(slave, "w")
+        self._shown = b""
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        self._monkeypatch = monkeypatch
+
+    def begin(self) -> None:
+        """To be called by the test itself: pytest sets stderr anew between a fixture and its test."""
+        self._monkeypatch.setattr(sys, "stderr", self._stream)
+
+    def _read(self) -> None:
+        try:
+            while part := os.read(self._master, 4096):
+                self._shown += part
+        except OSError as error:
+            assert error.errno == errno.EIO  # the other side is closed
+
+    def close(self) -> str:
+        if not self._stream.closed:
+            self._stream.close()
+            self._reader.join()
+            os.close(self._master)
+        return self._shown.decode()
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    monkeypatch.setattr(tqdm_module.tqdm, "monitor_interval", 0)  # no thread that outlives the test
+    terminal = Terminal(monkeypatch)
+    yield terminal
+    terminal.close()
+
+
+def test_a_terminal_shows_how_far_it_is(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.begin()
+    bar = Bar()
+    bar.report(START)
+    assert bar._bar is not None
+    bar._bar.mininterval = 0
+    for event in (HALF, STALL, DONE):
+        bar.report(event)
+    bar.close()
+    shown = terminal.close()
+    assert "33%" in shown and "1.00M/3.00M" in shown and "3 peers" in shown
+    assert "nothing has come for 5 s" in shown
+    assert shown.rstrip(" ").endswith("\r"), "the bar is gone in the end"
+    assert capsys.readouterr().out == LINE
+
+
+def test_an_error_on_a_terminal_has_a_line_of_its_own(terminal: Terminal) -> None:
+    terminal.begin()
+    report(Bar(), [START, HALF, ERROR, FAILED])
+    assert terminal.close().endswith("\rxget: head: gone\r\n")
+
+
+def test_a_stall_before_the_beginning_is_said(terminal: Terminal) -> None:
+    terminal.begin()
+    report(Bar(), [STALL])
+    assert terminal.close() == "xget: nothing has come for 5 s\r\n"
+
+
+def test_a_new_beginning_begins_at_nothing(terminal: Terminal) -> None:
+    terminal.begin()
+    """A new generation: what is right already counts again, what is to be had is another number."""
+    bar = Bar()
+    for event in (START, HALF, {**START, "bytes": 7}, {**HALF, "bytes": 7}):
+        bar.report(event)
+    assert bar._bar is not None and (bar._bar.n, bar._bar.total) == (7, 7)
+    bar.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({"as_json": True, "quiet": False}, JsonLines),
+        ({"as_json": True, "quiet": True}, JsonLines),
+        ({"as_json": False, "quiet": True}, Lines),
+        ({"as_json": False, "quiet": False}, Bar),
+    ],
+)
+def test_a_terminal_gets_a_bar_unless_it_is_to_be_quiet(
+    terminal: Terminal, options: dict[str, bool], kind: type[Reporter]
+) -> None:
+    terminal.begin()
+    assert type(choose(**options, verbose=False)) is kind
+
+
+def test_what_is_no_terminal_gets_lines() -> None:
+    with open(os.devnull, "w") as nowhere, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", nowhere)
+        assert type(choose(as_json=False, quiet=False, verbose=False)) is Lines
+
+
+@pytest.mark.parametrize("make", [JsonLines, lambda: Lines(quiet=True, verbose=False), Bar])
+def test_a_run_that_failed_needs_no_numbers(make: Callable[[], Reporter], terminal: Terminal) -> None:
+    terminal.begin()
+    report(make(), [ERROR, FAILED])
+    assert terminal.close() == "xget: head: gone\r\n"

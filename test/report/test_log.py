@@ -1,0 +1,147 @@
+"""The log: where lines go, which ones, and that nothing that happens to it stops a server."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from xget_lib.errors import Failed
+from xget_lib.report import log
+from xget_lib.report.log import LOGGER, LogStream
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    handlers, level, propagate, raises = LOGGER.handlers[:], LOGGER.level, LOGGER.propagate, logging.raiseExceptions
+    yield
+    for handler in LOGGER.handlers:
+        if handler not in handlers:
+            with contextlib.suppress(OSError):  # /dev/full
+                handler.close()
+    LOGGER.handlers[:], LOGGER.propagate, logging.raiseExceptions = handlers, propagate, raises
+    LOGGER.setLevel(level)
+
+
+def to_file(path: Path, level: int = logging.INFO) -> None:
+    log.start(str(path), background=False, level=level)
+
+
+def test_a_line_has_its_time_process_and_weight(tmp_path: Path) -> None:
+    to_file(tmp_path / "log")
+    LOGGER.info("served %d", 7)
+    time, _, rest = (tmp_path / "log").read_text().partition(" xget[")
+    assert len(time) == len("2026-01-01 00:00:00,000")
+    assert rest == f"{os.getpid()}] INFO: served 7\n"
+
+
+def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:
+    to_file(tmp_path / "log")
+    LOGGER.info("one")
+    (tmp_path / "log").rename(tmp_path / "log.1")
+    LOGGER.info("two")
+    assert [(tmp_path / name).read_text().count("\n") for name in ("log.1", "log")] == [1, 1]
+
+
+def test_what_cannot_be_written_in_utf8_is_escaped(tmp_path: Path) -> None:
+    to_file(tmp_path / "log")
+    LOGGER.info("\udcff")
+    assert "\\udcff" in (tmp_path / "log").read_text()
+
+
+def test_a_file_that_cannot_be_opened_is_said_before_anything_starts(tmp_path: Path) -> None:
+    for path, why in ((tmp_path, "Is a directory"), (tmp_path / "no" / "log", "No such file or directory")):
+        for attempt in (log.check, lambda name: log.start(name, background=True, level=logging.INFO)):
+            with pytest.raises(Failed) as caught:
+                attempt(str(path))
+            assert str(caught.value) == f"log file {path}: {why}"
+    log.check(None)
+
+
+def test_a_full_disk_stops_nothing_and_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    log.start("/dev/full", background=False, level=logging.INFO)
+    LOGGER.error("lost")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_each_line_goes_to_one_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    to_file(tmp_path / "first")
+    to_file(tmp_path / "second")
+    LOGGER.info("once")
+    assert (tmp_path / "first").read_text() == ""
+    assert (tmp_path / "second").read_text().count("once") == 1
+    assert caplog.text == ""
+
+
+def test_the_foreground_logs_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    log.start(None, background=False, level=logging.INFO)
+    LOGGER.info("hello")
+    assert capsys.readouterr().err.endswith("INFO: hello\n")
+
+
+def test_the_background_logs_to_syslog_if_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(log, "_SYSLOG_SOCKET", str(tmp_path / "none"))
+    log.start(None, background=True, level=logging.INFO)
+    LOGGER.info("nowhere")
+    monkeypatch.setattr(log, "_SYSLOG_SOCKET", str(tmp_path / "syslog"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        syslog.bind(str(tmp_path / "syslog"))
+        syslog.settimeout(10)
+        log.start(None, background=True, level=logging.INFO)
+        LOGGER.info("hello")
+        assert syslog.recv(1000).rstrip(b"\0").endswith(b"xget[%d]: INFO: hello" % os.getpid())
+    LOGGER.info("and when it ends, nothing stops")
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("debug", "verbose", "quiet", "level"),
+    [
+        (0, False, False, logging.INFO),
+        (0, False, True, logging.WARNING),
+        (0, True, False, logging.DEBUG),
+        (1, False, True, logging.DEBUG),
+    ],
+)
+def test_how_much_is_logged(tmp_path: Path, debug: int, verbose: bool, quiet: bool, level: int) -> None:
+    assert log.level(debug=debug, verbose=verbose, quiet=quiet) == level
+    to_file(tmp_path / "log", level)
+    for weight in (logging.DEBUG, logging.INFO, logging.WARNING):
+        LOGGER.log(weight, "%d", weight)
+    logged = (tmp_path / "log").read_text().splitlines()
+    assert len(logged) == sum(weight >= level for weight in (logging.DEBUG, logging.INFO, logging.WARNING))
+
+
+def test_a_stream_of_lines_becomes_errors(tmp_path: Path) -> None:
+    to_file(tmp_path / "log")
+    stream = io.TextIOWrapper(io.BufferedWriter(LogStream()), line_buffering=True)
+    stream.write("Traceback\n\n  é ")
+    stream.write("line\n")
+    lines = [line.partition("ERROR: ")[2] for line in (tmp_path / "log").read_text().splitlines()]
+    assert lines == ["Traceback", "  é line"]
+
+
+def test_what_a_greenlet_dies_of_is_logged(tmp_path: Path) -> None:
+    code = """
+import io, sys, gevent
+from xget_lib.report import log
+log.start(sys.argv[1], background=True, level=20)
+gevent.get_hub().exception_stream = io.TextIOWrapper(io.BufferedWriter(log.LogStream()), line_buffering=True)
+gevent.spawn(lambda: 1 / 0).join()
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "log")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ERROR: ZeroDivisionError: division by zero\n" in (tmp_path / "log").read_text()

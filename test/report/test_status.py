@@ -1,0 +1,98 @@
+"""The status as a table: of this version, of another, and of who means no good."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xget_lib.errors import ProtocolViolation
+from xget_lib.report.status import table
+
+GENERATION = "ab" * 32
+MASTER: dict[str, Any] = {
+    "role": "master",
+    "pid": 7,
+    "path": "/srv",
+    "seconds": 7300,
+    "generation": GENERATION,
+    "files": 3,
+    "bytes": 2048,
+    "chunks": 10,
+    "sent": 1536,
+    "workers": [{"pid": 8, "connections": 2, "sent": 1024}],
+    "children": [
+        {"address": "10.0.0.1", "port": 20005, "generation": GENERATION, "held": 5, "seconds": 90},
+        {"address": "10.0.0.2", "port": 20005, "generation": "cd" * 32, "held": 5, "seconds": 600},
+        {"address": "10.0.0.3", "port": 20005, "generation": "", "held": 0, "seconds": 0},
+    ],
+}
+
+
+def test_a_master_as_people_read_it() -> None:
+    assert table(MASTER).splitlines() == [
+        "master of /srv, process 7, up 2 h, sent 1.5 KiB",
+        "generation abababababababab: 3 files, 2.0 KiB",
+        "worker 8: 2 connections, sent 1.0 KiB",
+        "3 nodes serving",
+        "  10.0.0.1 port 20005: 50 % (5 of 10 chunks), for 90 s",
+        "  10.0.0.2 port 20005: another generation, for 10 min",
+        "  10.0.0.3 port 20005: has just come, for 0 s",
+    ]
+
+
+def test_a_child_as_people_read_it() -> None:
+    child = {key: MASTER[key] for key in ("pid", "path", "seconds", "generation", "files", "bytes", "chunks", "sent")}
+    assert table({**child, "role": "child", "held": 10}).splitlines()[-1] == "holds 100 % (10 of 10 chunks)"
+    assert "worker" not in table(child) and "serving" not in table(child)
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"generation": None}, "no snapshot yet"),
+        ({"children": []}, "0 nodes serving"),
+        ({"children": MASTER["children"][:1]}, "1 node serving"),
+        ({"chunks": 0, "held": 0}, "holds 100 % (0 of 0 chunks)"),
+    ],
+)
+def test_single_lines(changed: dict[str, Any], line: str) -> None:
+    assert line in table({**MASTER, **changed}).splitlines()
+
+
+def test_a_server_of_another_version_is_shown_as_far_as_it_is_understood() -> None:
+    assert table({}).splitlines()[1:] == ["no snapshot yet"]
+    assert "holds 3 chunks" in table({"held": 3, "new": {}})
+
+
+def test_a_name_cannot_write_on_the_terminal() -> None:
+    children = [{**MASTER["children"][0], "address": "\x1b]0;a\x07"}]
+    assert "\x1b" not in table({**MASTER, "path": "\x1b[2J\r\n", "role": "\x1b", "children": children})
+
+
+@pytest.mark.parametrize(
+    "status",
+    [{"seconds": "x"}, {"workers": 7}, {"workers": [{}]}, {"children": [7]}, {"generation": 7}, {"sent": None}],
+)
+def test_what_is_no_status_is_said(status: dict[str, Any]) -> None:
+    with pytest.raises(ProtocolViolation, match="status"):
+        table(status)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(sorted(MASTER)), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from([*MASTER, "held"]), _JSON))
+def test_any_object_is_shown_or_refused(changed: dict[str, Any]) -> None:
+    try:
+        shown = table({**MASTER, **changed})
+    except ProtocolViolation:
+        return
+    assert all(line.isprintable() for line in shown.split("\n"))
