@@ -48,8 +48,9 @@ def main() -> None:
             )
         )
         print(
-            f"{count:6}  {result.last:5.3f}   {result.median:5.3f}        {result.slowest_own:5.3f}   {result.copies:5.3f}"
-            f"   {result.control:6.2%}  {result.messages:8}  {result.twice:5.1%}  {result.cpu:.0f} s"
+            f"{count:6}  {result.last:5.3f}   {result.median:5.3f}        {result.slowest_own:5.3f}"
+            f"   {result.copies:5.3f}   {result.control:6.2%}  {result.messages:8}"
+            f"  {result.twice:5.1%}  {result.cpu:.0f} s"
             + (f"  {result.unfinished} UNFINISHED" if result.unfinished else ""),
             flush=True,
         )

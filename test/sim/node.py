@@ -9,8 +9,8 @@ from test.sim.clock import Clock
 from test.sim.head import GENERATION, GREETED, OPENED, RWRITE, TREAD, TWRITE, Head
 from test.sim.links import Connection, Network, Port, Request
 from xget_lib.swarm.picker import Picker
-from xget_lib.swarm.turns import Turns
 from xget_lib.swarm.tuning import Tuning
+from xget_lib.swarm.turns import Turns
 from xget_lib.tree.swarm import Report
 
 MASTER = -1
@@ -29,14 +29,24 @@ TICK = 0.25
 class Supplier:
     """A server that content is taken from."""
 
-    __slots__ = ("asked", "connection", "fetches", "key", "node")
+    __slots__ = ("connection", "fetches", "key")
 
-    def __init__(self, key: int, connection: Connection, node: Node | None) -> None:
+    def __init__(self, key: int, connection: Connection) -> None:
         self.key = key
         self.connection = connection
-        self.node = node
         self.fetches: dict[int, Request] = {}
+
+
+class Peer(Supplier):
+    """Another node, which gives turns."""
+
+    __slots__ = ("asked", "node")
+
+    def __init__(self, connection: Connection, node: Node) -> None:
+        super().__init__(node.key, connection)
+        self.node = node
         self.asked = False
+        """Whether a turn is asked for, or had."""
 
 
 class Node:
@@ -68,12 +78,15 @@ class Node:
         self._tuning = tuning
         self._random = Random(seed)
         self._picker = Picker((1 << len(sizes)) - 1, Random(seed + 1))
-        self._suppliers: dict[int, Supplier] = {}
-        self._others: list[Supplier] = []
+        self._master = Supplier(MASTER, Connection(head.port, port))
+        self._attending = False
+        self._slot_of: dict[int, int] = {}
+        self._peers: dict[int, Peer] = {}
+        self._others: list[Peer] = []
         self._wanted: set[int] = set()
         self._flights = tuning.flights
         self._told = -1
-        self._turns = Turns(tuning.uploads)
+        self._turns: Turns[Node] = Turns(tuning.uploads)
         self._told_held = 0
         self._telling = False
         self._reporting = False
@@ -97,7 +110,8 @@ class Node:
         """News from the master: who else serves."""
         if not self.port.alive:
             return
-        if MASTER not in self._suppliers:
+        if not self._attending:
+            self._attending = True
             self._attend_master()
         new = [peer for peer in peers if peer.key not in self._wanted]
         self._wanted = {peer.key for peer in peers}
@@ -107,24 +121,24 @@ class Node:
     # Peers.
 
     def _meet(self, peer: Node) -> None:
-        if not (self.port.alive and peer.port.alive) or peer.key in self._suppliers or self.finished is not None:
+        if not (self.port.alive and peer.port.alive) or peer.key in self._peers or self.finished is not None:
             return
-        supplier = Supplier(peer.key, Connection(peer.port, self.port), peer)
-        self._suppliers[peer.key] = supplier
+        supplier = Peer(Connection(peer.port, self.port), peer)
+        self._peers[peer.key] = supplier
         self._others.append(supplier)
         peer.readers.append(self)
         self._clock.after(self._network.latency, self.learn, peer, peer.held)
 
     def learn(self, peer: Node, held: int) -> None:
         """A peer says what it holds."""
-        supplier = self._suppliers.get(peer.key)
+        supplier = self._peers.get(peer.key)
         if supplier is not None and self.finished is None:
             self._picker.peer_has(peer.key, held)
             self._fill(supplier)
 
     def lose(self, peer: Node) -> None:
         """A connection has ended."""
-        supplier = self._suppliers.pop(peer.key, None)
+        supplier = self._peers.pop(peer.key, None)
         if supplier is None:
             return
         self._others.remove(supplier)
@@ -173,7 +187,7 @@ class Node:
                 self._clock.after(self._network.latency + NEWS_COST, client.turn, self)
 
     def turn(self, peer: Node) -> None:
-        supplier = self._suppliers.get(peer.key)
+        supplier = self._peers.get(peer.key)
         if supplier is None:
             self._clock.after(self._network.latency, peer.passed, self)
         elif self._picker.flights < self._flights and self.finished is None:
@@ -185,18 +199,18 @@ class Node:
         else:
             self._pass(supplier)
 
-    def _end_turn(self, supplier: Supplier) -> None:
+    def _end_turn(self, supplier: Peer) -> None:
         """A turn was used: ask for the next, or pass."""
         supplier.asked = False
         self._fill(supplier)
         if not supplier.asked:
             self._pass(supplier)
 
-    def _pass(self, supplier: Supplier) -> None:
+    def _pass(self, supplier: Peer) -> None:
         supplier.asked = False
         self._clock.after(self._network.latency, supplier.node.passed, self)
 
-    def _fill(self, supplier: Supplier) -> None:
+    def _fill(self, supplier: Peer) -> None:
         picker = self._picker
         if (
             not supplier.asked
@@ -216,7 +230,6 @@ class Node:
     # The master.
 
     def _attend_master(self) -> None:
-        self._suppliers[MASTER] = Supplier(MASTER, Connection(self._head.port, self.port), None)
         self._clock.after(SPAWN + 2 * ROUND_TRIPS * self._network.latency, self._open_slots)
         self._report()
         self._tick()
@@ -238,7 +251,8 @@ class Node:
         if not self._picker.take(chunk, MASTER, self._clock.now):
             self._ask(slot)
         else:
-            self._fetch(self._suppliers[MASTER], chunk, slot)
+            self._slot_of[chunk] = slot
+            self._fetch(self._master, chunk)
 
     def _tell_takes(self) -> None:
         if self.port.alive and self.finished is None:
@@ -263,22 +277,22 @@ class Node:
 
     # Chunks.
 
-    def _fetch(self, supplier: Supplier, chunk: int, slot: int | None = None) -> None:
+    def _fetch(self, supplier: Supplier, chunk: int) -> None:
         def arrived(request: Request) -> None:
-            self._arrived(supplier, request, slot)
+            self._arrived(supplier, request)
 
         request = Request(chunk, self._sizes[chunk], arrived)
         supplier.fetches[chunk] = request
         self._clock.after(self._network.latency, self._network.send, supplier.connection, request)
 
-    def _arrived(self, supplier: Supplier, request: Request, slot: int | None) -> None:
+    def _arrived(self, supplier: Supplier, request: Request) -> None:
         del supplier.fetches[request.chunk]
         size = self._sizes[request.chunk]
         self._clock.after(VERIFY_BASE + size / VERIFY_RATE, self._keep, supplier, request.chunk)
-        if slot is not None:
-            self._ask(slot)
-        else:
+        if isinstance(supplier, Peer):
             self._end_turn(supplier)
+        else:
+            self._ask(self._slot_of.pop(request.chunk))
 
     def _keep(self, supplier: Supplier, chunk: int) -> None:
         if not self.port.alive:
@@ -296,12 +310,15 @@ class Node:
         self._fill_all()
 
     def _stop(self, key: Hashable, chunk: int) -> None:
-        supplier = self._suppliers.get(key)  # type: ignore[call-overload]
-        request = supplier.fetches.pop(chunk, None) if supplier is not None else None
-        if supplier is not None and request is not None:
+        peer = self._peers.get(key)  # type: ignore[call-overload]  # keys are ours: numbers
+        supplier = peer or self._master
+        request = supplier.fetches.pop(chunk, None)
+        if request is not None:
             self._network.cancel(supplier.connection, request)
-            if supplier.node is not None:
-                self._end_turn(supplier)
+            if peer is not None:
+                self._end_turn(peer)
+            else:
+                self._ask(self._slot_of.pop(chunk))
 
     def _tick(self) -> None:
         if self.finished is None:

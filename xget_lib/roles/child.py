@@ -1,7 +1,7 @@
 """The server of a node: the same namespaces as the master's, for what this node holds, from its first piece on.
 
 It runs in the client's own process while that downloads, and goes on when the client is done. It gives out nothing
-by itself (its `offer` never answers): a node is asked for what its `have` says.
+by itself: a node is asked for what its `have` says, by those whose turn it is (`swarm.turns`).
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ from xget_lib.net.listener import plain_address, prepare
 from xget_lib.ninep.session import File, Session
 from xget_lib.process.succession import answer, succeed
 from xget_lib.report.log import LOGGER
+from xget_lib.swarm.tuning import TUNING
+from xget_lib.swarm.turns import Turns
 from xget_lib.tree import swarm
 from xget_lib.tree.files import Files
 from xget_lib.tree.namespaces import attach
 from xget_lib.tree.served import Served
 from xget_lib.tree.synthetic import Stream
 
-_COALESCE = 0.05
-"""Seconds between two answers to the readers of `have`: at most some 20 a second."""
+_TICK = 1.0
+"""Seconds after which turns that take too long are noticed when nothing else happens."""
 
 
 class Child:
@@ -54,9 +56,13 @@ class Child:
         self._last_read = time.monotonic()
         self._connections: set[Connection] = set()
         self._changed = Event()
+        self._turns: Turns[int] = Turns(TUNING.uploads)
+        self._waiting: dict[int, tuple[Stream, Desk]] = {}
+        self._turns_changed = Event()
         self._stopped = Event()
         gevent.spawn(self._accept)
         gevent.spawn(self._tell_readers)
+        gevent.spawn(self._give_turns)
 
     def serve(self, served: Served, files: Files) -> None:
         """From now on it is this that is served."""
@@ -134,10 +140,12 @@ class Child:
 
     def _run(self, sock: socket.socket, peer: str) -> None:
         prepare(sock)
-        trees: dict[str, Callable[[], File]] = {"swarm": lambda: swarm.tree(Desk(self))}
+        desk = Desk(self)
+        trees: dict[str, Callable[[], File]] = {"swarm": lambda: swarm.tree(desk)}
         if self.files is not None:
             trees["files"] = self.files.tree
         connection = Connection(sock, Session(attach(trees)), self._count)
+        desk.connection = connection
         self._connections.add(connection)
         try:
             why = connection.run()
@@ -156,13 +164,36 @@ class Child:
             self._changed.clear()
             for connection in list(self._connections):
                 connection.retry()
-            gevent.sleep(_COALESCE)
+            gevent.sleep(TUNING.have_pause)
+
+    def ask_turn(self, slot: int, given: Stream, desk: Desk) -> None:
+        """Somebody waits for a turn: a line goes into the stream when it comes."""
+        self._turns.ask(slot, time.monotonic())
+        self._waiting[slot] = given, desk
+        self._turns_changed.set()
+
+    def end_turn(self, slot: int) -> None:
+        """Whoever it was has no use for a turn."""
+        self._turns.end(slot)
+        self._waiting.pop(slot, None)
+        self._turns_changed.set()
+
+    def _give_turns(self) -> None:
+        while True:
+            self._turns_changed.wait(_TICK if self._waiting else None)
+            self._turns_changed.clear()
+            for slot in self._turns.grant(time.monotonic()):
+                given, desk = self._waiting.pop(slot)
+                given.put(b"take\n")
+                if desk.connection is not None:
+                    desk.connection.retry()
 
 
 class Desk:
     """Answers one connection's swarm namespace (see `tree.swarm.Desk`)."""
 
     def __init__(self, child: Child) -> None:
+        self.connection: Connection | None = None
         self._child = child
 
     @property
@@ -188,13 +219,13 @@ class Desk:
         pass
 
     def ask(self, slot: int, granted: Stream) -> None:
-        pass
+        self._child.ask_turn(slot, granted, self)
 
     def takes(self, chunks: bytes) -> None:
         pass
 
     def close_slot(self, slot: int) -> None:
-        pass
+        self._child.end_turn(slot)
 
     def ask_status(self, answer: Stream) -> None:
         answer.put(json.dumps(self._child.status()).encode() + b"\n")

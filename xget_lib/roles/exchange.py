@@ -21,12 +21,8 @@ from xget_lib.roles import orders
 from xget_lib.swarm.neighbours import Neighbours
 from xget_lib.swarm.offers import Offers
 from xget_lib.swarm.registry import Node, Registry, can_reach
+from xget_lib.swarm.tuning import TUNING
 from xget_lib.tree.swarm import News
-
-DEGREE = 10
-"""Neighbours of a node (swarm.md)."""
-_NEWS_PAUSE = 0.05
-"""Seconds in which changes of a node's neighbours are gathered into one line of news."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +136,7 @@ class Exchange:
             self._tell(connection, orders.Grant(connection, slot, chunk))
 
     def _begin_neighbours(self) -> None:
-        self._neighbours: Neighbours = Neighbours(DEGREE, random.Random(), self._reachable)
+        self._neighbours: Neighbours = Neighbours(TUNING.degree, random.Random(), self._reachable)
 
     def _reachable(self, asker: int, peer: int) -> bool:
         return can_reach(self._addresses.get(asker, ""), self._addresses.get(peer, ""))
@@ -153,7 +149,7 @@ class Exchange:
     def _tell_news(self) -> None:
         while True:
             self._news.wait()
-            gevent.sleep(_NEWS_PAUSE)
+            gevent.sleep(TUNING.news_pause)
             self._news.clear()
             untold, self._untold = self._untold & self._watchers, set()
             if self._offered is not None:

@@ -21,11 +21,18 @@ from xget_lib.ninep.requests import ReadInto
 
 @dataclass(eq=False)
 class Supplier:
-    """A server that content is taken from. `key` is how the picker calls it."""
+    """A server that content is taken from. `key` is how the picker calls it.
+
+    `link` carries content; news and turns have a connection of their own, where they wait behind nothing.
+    """
 
     key: Hashable
     link: Link
     data: Remote
+    control: Link | None = None
+    """A peer's connection for small messages."""
+    wanted: Event = field(default_factory=Event)
+    """Set when a turn is to be asked for."""
     fetches: set[Fetch] = field(default_factory=set)
 
     @property

@@ -27,21 +27,16 @@ from xget_lib.report.log import LOGGER
 from xget_lib.roles.fetch import Buffers, Fetch, Supplier
 from xget_lib.roles.membership import ANSWER, Membership, pauses
 from xget_lib.swarm.picker import Picker
+from xget_lib.swarm.tuning import TUNING
 from xget_lib.tree.swarm import News
 
 _MASTER = "master"
-_SLOTS = 3
-"""Chunks that this node takes from the master at once."""
-_WINDOW = 2
-"""Chunks that are asked of one peer at once: one comes while the next is asked for."""
 _IN_FLIGHT = 32 * 1024 * 1024
 """Bytes on their way or being written, at most (but always some buffers)."""
 _MEET = 10.0
 """Seconds to connect to a peer."""
 _SILENT = 30.0
 """Seconds after which a server that was asked and sends nothing is left."""
-_TELL = 0.5
-"""Seconds between two messages to the master about what is to be had nowhere else."""
 _TICK = 0.25
 
 
@@ -79,6 +74,7 @@ class Transfer:
         self._picker = Picker(lacking.as_int(), random.Random())
         count = max(4, min(64, _IN_FLIGHT // self._layout.chunk_size))
         self._buffers = Buffers(count, self._layout.chunk_size)
+        self._flights = TUNING.flights_of(self._layout.chunk_size)
         self._suppliers: dict[Hashable, Supplier] = {}
         self._wanted_peers: set[tuple[str, int]] = set()
         self._bad: set[tuple[str, int]] = set()
@@ -145,10 +141,15 @@ class Transfer:
 
     def _read_have(self, peer: tuple[str, int]) -> None:
         link = Link.connect(*peer, "swarm", _MEET)
+        control = link
+        turns: gevent.Greenlet[..., None] | None = None
         try:
-            supplier = Supplier(peer, link, link.open("data", ANSWER))
-            have = link.open("have", ANSWER)
+            control = Link.connect(*peer, "swarm", _MEET)
+            supplier = Supplier(peer, link, link.open("data", ANSWER), control)
+            turn = _open_turn(control)
+            have = control.open("have", ANSWER)
             self._suppliers[peer] = supplier
+            turns = gevent.spawn(self._take_turns, supplier, turn)
             length = DIGEST_SIZE + (self._layout.chunk_count + 7) // 8
             while True:
                 news = b""
@@ -165,19 +166,55 @@ class Transfer:
         finally:
             if peer in self._suppliers:
                 self._part(self._suppliers[peer])
+            if turns is not None:
+                turns.kill()
+            control.close()
             link.close()
 
+    def _take_turns(self, supplier: Supplier, turn: Remote | None) -> None:
+        """Get a chunk of a peer in each turn that it gives; ask for one whenever it has something."""
+        try:
+            while not supplier.link.lost:
+                supplier.wanted.wait()
+                while self._wants(supplier):
+                    if turn is not None:
+                        turn.read(0, 32, None)
+                    fetch = self._use_turn(supplier)
+                    if fetch is None:
+                        break
+                    fetch.ended.wait()
+                supplier.wanted.clear()
+                if turn is not None:
+                    turn.write(0, b"pass\n", ANSWER)
+                self._fill(supplier)
+        except (LinkLost, NinepError) as error:
+            LOGGER.debug("turns of %s: %s", supplier.name, error)
+        assert supplier.control is not None
+        supplier.control.close()
+
+    def _wants(self, supplier: Supplier) -> bool:
+        """Whether a turn of this peer would be used."""
+        if supplier.link.lost or self._picker.flights >= self._flights:
+            return False
+        return self._picker.wants(supplier.key, time.monotonic())
+
+    def _use_turn(self, supplier: Supplier) -> Fetch | None:
+        """What is fetched in a turn that has come: chosen now, not when it was asked for."""
+        if supplier.link.lost or self._picker.flights >= self._flights:
+            return None
+        buffer = self._buffers.take(wait=False)
+        if buffer is None:
+            return None
+        chunk = self._picker.pick(supplier.key, time.monotonic())
+        if chunk is None:
+            self._buffers.give_back(buffer)
+            return None
+        return self._fetch(supplier, chunk, buffer)
+
     def _fill(self, supplier: Supplier) -> None:
-        """Ask a peer for as much as it should have on its way."""
-        while len(supplier.fetches) < _WINDOW and not supplier.link.lost:
-            buffer = self._buffers.take(wait=False)
-            if buffer is None:
-                return
-            chunk = self._picker.pick(supplier.key, time.monotonic())
-            if chunk is None:
-                self._buffers.give_back(buffer)
-                return
-            self._fetch(supplier, chunk, buffer)
+        """Ask a peer for a turn, if it would be used."""
+        if not supplier.wanted.is_set() and self._wants(supplier):
+            supplier.wanted.set()
 
     def _fill_all(self) -> None:
         suppliers = [supplier for key, supplier in self._suppliers.items() if key != _MASTER]
@@ -195,6 +232,8 @@ class Transfer:
         if supplier.key != _MASTER:
             self._picker.peer_gone(supplier.key)
         supplier.link.close()
+        if supplier.control is not None:
+            supplier.control.close()
 
     # The master.
 
@@ -219,13 +258,13 @@ class Transfer:
         link = Link.connect(membership.host, membership.port, "swarm", ANSWER)
         supplier = Supplier(_MASTER, link, link.open("data", ANSWER))
         self._suppliers[_MASTER] = supplier
-        offers = [control.open("offer", ANSWER, ORDWR) for _ in range(_SLOTS)]
+        offers = [control.open("offer", ANSWER, ORDWR) for _ in range(TUNING.slots)]
         self._told = -1
         slots = [gevent.spawn(self._hold_slot, supplier, offer) for offer in offers]
         try:
             while not control.lost and not link.lost:
                 self._tell_takes(offers[0])
-                gevent.joinall(slots, timeout=_TELL, count=1)
+                gevent.joinall(slots, timeout=TUNING.takes_pause, count=1)
         finally:
             gevent.killall(slots)
             self._part(supplier)
@@ -350,3 +389,11 @@ class Transfer:
                     LOGGER.warning("%s sends nothing", supplier.name)
                     self._part(supplier)
             self._fill_all()
+
+
+def _open_turn(control: Link) -> Remote | None:
+    """A peer's `turn`; None where it has none and may be read at any time."""
+    try:
+        return control.open("turn", ANSWER, ORDWR)
+    except NinepError:
+        return None

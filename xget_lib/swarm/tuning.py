@@ -30,3 +30,12 @@ class Tuning:
     """Between two messages to the master about what is to be had nowhere else."""
     report_pause: float = 1.0
     """Between two reports of a node to the master about how much it holds."""
+
+    def flights_of(self, chunk_size: int) -> int:
+        """`flights`, and more where chunks are so small that asking for them takes as long as their way."""
+        return max(self.flights, _LEAST_IN_FLIGHT // chunk_size)
+
+
+_LEAST_IN_FLIGHT = 1024 * 1024
+
+TUNING = Tuning()

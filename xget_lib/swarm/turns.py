@@ -12,25 +12,27 @@ client that has stopped) keeps its holder's right to go on, but somebody else ha
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from typing import Generic, TypeVar
 
 _PATIENCE = 4.0
 """How many times as long as usual a turn may last before another is given besides it."""
 _FIRST_USUAL = 1.0
 
+K = TypeVar("K")
 
-class Turns:
+
+class Turns(Generic[K]):
     """The turns of one sender. Keys are the caller's, one for each connection; times are monotonic seconds."""
 
     def __init__(self, limit: int) -> None:
         """At most so many turns at once."""
         self._limit = limit
-        self._begun: dict[Hashable, float] = {}
-        self._queue: deque[Hashable] = deque()
-        self._asking: set[Hashable] = set()
+        self._begun: dict[K, float] = {}
+        self._queue: deque[K] = deque()
+        self._asking: set[K] = set()
         self._usual = _FIRST_USUAL
 
-    def ask(self, key: Hashable, now: float) -> None:
+    def ask(self, key: K, now: float) -> None:
         """Queue for a turn; the one before it is over, and was used."""
         begun = self._begun.pop(key, None)
         if begun is not None:
@@ -39,14 +41,14 @@ class Turns:
             self._asking.add(key)
             self._queue.append(key)
 
-    def end(self, key: Hashable) -> None:
+    def end(self, key: K) -> None:
         """It wants no turn: passes the one it has, leaves the queue, or is gone."""
         self._begun.pop(key, None)
         if key in self._asking:
             self._asking.remove(key)
             self._queue.remove(key)
 
-    def grant(self, now: float) -> list[Hashable]:
+    def grant(self, now: float) -> list[K]:
         """Who has a turn from now on. To be called after anything happened, and now and then when nothing does."""
         granted = []
         busy = sum(now - begun <= _PATIENCE * self._usual for begun in self._begun.values())

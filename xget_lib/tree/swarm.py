@@ -6,6 +6,8 @@
     peers      a line of JSON for each piece of news (`News`). Written: what this node serves (`Report`)
     offer      chunks to take from this server, one a read (`17\\n`); reading on says that the last one has arrived.
                Written: a bitmap of the chunks that this node lacks and finds at none of its peers
+    turn       at a child, instead of `offer`: a read answers (`take\n`) when it is this connection's turn to take a
+               chunk; reading on says that it was used. Written, whatever it is: the turn is passed
     log        the debug level; written: a line for this server's log
     status     what this server is doing, JSON
 
@@ -129,7 +131,8 @@ class Desk(Protocol):
 
     @property
     def offers(self) -> bool:
-        """Whether there is an `offer` file: a master gives chunks out, a child is asked for what its `have` says."""
+        """Whether there is an `offer` file: a master gives chunks out. Where not there is a `turn` file: of a child one
+        takes what its `have` says, when it is one's turn."""
 
     def watch(self, news: Stream) -> None:
         """`peers` was opened: lines of news go into this stream, the first as soon as there is one."""
@@ -141,13 +144,14 @@ class Desk(Protocol):
         """`peers` was clunked: the stream gets no more, and what was registered through it does not hold."""
 
     def ask(self, slot: int, granted: Stream) -> None:
-        """A slot asks for a chunk to take from this server; its number goes into the stream as a line."""
+        """A slot asks for a chunk to take from this server: its number goes into the stream as a line. Or for a turn:
+        a line goes into the stream when it comes."""
 
     def takes(self, chunks: bytes) -> None:
         """A bitmap of what the node lacks and finds at none of its peers."""
 
     def close_slot(self, slot: int) -> None:
-        """`offer` was clunked."""
+        """`offer` or `turn` was clunked, or the turn was passed."""
 
     def ask_status(self, answer: Stream) -> None:
         """`status` is read: its text goes into the stream."""
@@ -158,14 +162,15 @@ class Desk(Protocol):
 
 def tree(desk: Desk) -> Place:
     """The namespace for one connection."""
-    offer = [Place("offer", 5, 0o666, lambda: Offer(desk))] if desk.offers else []
+    offer = Place("offer", 5, 0o666, lambda: Offer(desk))
+    turn = Place("turn", 8, 0o666, lambda: Turn(desk))
     return root(
         [
             Place("manifest", 1, 0o444, lambda: Manifest(_served(desk)), lambda: _manifest_size(desk)),
             Place("data", 2, 0o444, lambda: Data(desk), lambda: _data_size(desk)),
             Place("have", 3, 0o444, lambda: Have(desk)),
             Place("peers", 4, 0o666, lambda: Peers(desk)),
-            *offer,
+            offer if desk.offers else turn,
             Place("log", 6, 0o666, lambda: Log(desk)),
             Place("status", 7, 0o444, lambda: Status(desk)),
         ]
@@ -247,15 +252,17 @@ class Peers(Stream):
         self._desk.unregister(self)
 
 
-class Offer(Stream):
+class Asking(Stream):
+    """A stream that the desk fills on request: the first read asks, and so does each read after an answer."""
+
     _numbers = 0
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()
         self._desk = desk
         self._asked = False
-        Offer._numbers += 1
-        self._slot = Offer._numbers
+        Asking._numbers += 1
+        self._slot = Asking._numbers
 
     def read(self, offset: int, count: int) -> bytes | Content | Waiting:
         if not self._asked:
@@ -265,14 +272,24 @@ class Offer(Stream):
         self._asked = data is WAITING or self.begun
         return data
 
+    def clunk(self) -> None:
+        self._desk.close_slot(self._slot)
+
+
+class Offer(Asking):
     def write(self, offset: int, data: bytes) -> int:
         if len(data) > TAKES_LIMIT:
             raise NinepError(errno.EMSGSIZE)
         self._desk.takes(data)
         return len(data)
 
-    def clunk(self) -> None:
+
+class Turn(Asking):
+    def write(self, offset: int, data: bytes) -> int:
+        self._documents.clear()
+        self._asked = False
         self._desk.close_slot(self._slot)
+        return len(data)
 
 
 class Log(Text):
