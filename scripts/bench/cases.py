@@ -78,6 +78,8 @@ class Result:
     """Bytes that left the head's link meanwhile, all headers included."""
     cpu: dict[str, float] = field(default_factory=dict)
     """Seconds of processor by kind of process, meanwhile."""
+    softirq: float = 0.0
+    """Seconds of processor that the kernel's network stack took by itself, for everybody on the machine."""
     memory: dict[str, int] = field(default_factory=dict)
     """Peak resident bytes of the largest process of each kind."""
     busy: float = 0.0

@@ -65,6 +65,7 @@ class Measurement:
         self._attend(first)
         spent = self.processes.sample()
         self.processors.sample()
+        softirq = self.processors.softirq
         sent = self.network.sent(HEAD) - sent
         self.processes.stopped(10.0)
         self._check()
@@ -76,6 +77,7 @@ class Measurement:
             self.stage.payload.size,
             head_sent=sent,
             cpu={kind: round(seconds - before.get(kind, 0.0), 2) for kind, seconds in spent.items()},
+            softirq=round(softirq, 2),
             memory=dict(self.processes.peak),
             busy=self.processors.busy,
             saturated=self.processors.saturated,

@@ -5,8 +5,6 @@ Both axes are logarithmic: what one server does alone grows with N, and would pu
 
 from __future__ import annotations
 
-import statistics
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,33 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from .report import Run
+from .report import Curves, Run, curves
 from .roster import TOOLS
 
 _COLOURS = ("#d62728", "#7f7f7f", "#bcbd22", "#1f77b4", "#17becf", "#2ca02c", "#9467bd")
 """By the order of TOOLS, so that a tool has one colour in all pictures; XGet's stands out."""
 _MARKERS = "osD^vPX"
-_MULTIPLES = (1, 1.1, 1.25, 1.5, 2, 3, 4, 6, 8, 16, 32, 64, 128)
-
-Curves = dict[str, dict[int, float]]
-"""Multiple of the unit by tool and number of nodes."""
-
-
-def curves(runs: Sequence[Run]) -> Curves:
-    """The medians of all valid plain results. Raises ValueError where runs differ in what they brought, or how."""
-    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    payloads = {(result.case.rate, result.case.size, result.case.files) for run in runs for result in run.results}
-    if len(payloads) != 1:
-        raise ValueError("these runs have different rates or payloads, or none: they do not belong in one picture")
-    for run in runs:
-        for result in run.results:
-            if result.valid and result.total and run.unit and not result.case.condition:
-                found[result.case.tool][result.case.nodes].append(result.total / run.unit)
-    return {
-        tool: {nodes: statistics.median(several) for nodes, several in sorted(found[tool].items())}
-        for tool in TOOLS
-        if tool in found
-    }
+_MULTIPLES = (1, 1.25, 1.5, 2, 3, 4, 6, 8, 16, 32, 64, 128)
 
 
 def draw(runs: Sequence[Run], target: Path) -> None:
@@ -55,7 +33,15 @@ def draw(runs: Sequence[Run], target: Path) -> None:
     for (tool, colour), marker in zip(zip(TOOLS, _COLOURS, strict=True), _MARKERS, strict=True):
         if tool in drawn:
             width = 2.6 if tool == "xget" else 1.4
-            axes.plot(*zip(*drawn[tool].items(), strict=True), color=colour, marker=marker, ms=5, lw=width, label=tool)
+            axes.plot(
+                *zip(*drawn[tool].items(), strict=True),
+                zorder=width,
+                color=colour,
+                marker=marker,
+                ms=5,
+                lw=width,
+                label=tool,
+            )
     _label(axes, drawn, runs)
     target.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(target, dpi=144, metadata={"Date": None} if target.suffix == ".svg" else None)

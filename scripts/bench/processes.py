@@ -146,6 +146,7 @@ class Processors:
 
     def __init__(self) -> None:
         self._first = self._last = _times()
+        self._softirq = _softirq()
         self._intervals = self._saturated = 0
 
     def sample(self) -> None:
@@ -162,16 +163,30 @@ class Processors:
         return _share(self._first, self._last)
 
     @property
+    def softirq(self) -> float:
+        """Seconds of processor that the kernel's network stack took by itself, for all processes."""
+        return (_softirq() - self._softirq) / _TICKS
+
+    @property
     def saturated(self) -> float:
         """Share of intervals in which nothing was idle."""
         return self._saturated / max(1, self._intervals)
 
 
 def _times() -> tuple[int, int]:
-    """Idle and total ticks since boot (proc_stat(5))."""
-    with open("/proc/stat", encoding="ascii") as file:
-        values = [int(value) for value in file.readline().split()[1:9]]
+    """Idle and total ticks since boot."""
+    values = _ticks()
     return values[3] + values[4], sum(values)
+
+
+def _softirq() -> int:
+    return _ticks()[6]
+
+
+def _ticks() -> list[int]:
+    """user, nice, system, idle, iowait, irq, softirq, steal since boot (proc_stat(5))."""
+    with open("/proc/stat", encoding="ascii") as file:
+        return [int(value) for value in file.readline().split()[1:9]]
 
 
 def _share(before: tuple[int, int], after: tuple[int, int]) -> float:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from .cases import Case, Result
+from .roster import TOOLS
 from .tools import CHECKOUT
 
 DIRECTORY = CHECKOUT / "bench-results"
@@ -22,7 +24,8 @@ _LEGEND = """\
 all      from the first start until the last node has everything, in units; nodes that were killed or cut off left out
 median   a node's time from its own start; slowest likewise: both without a slowed node too
 copies   bytes that left the head's link, by bytes of content: one copy with its headers is 1.05
-cpu      seconds of processor by master/workers/all clients; memory: MiB at peak, of one process: head/client
+cpu      seconds of processor: master/workers/all clients/the kernel's network stack on its own (for everybody)
+memory   MiB of one process at peak: head/client
 busy     all processors, whoever used them; in brackets the share of half seconds in which nothing was idle"""
 
 
@@ -116,7 +119,8 @@ def _medians(results: Iterable[Result]) -> list[Result]:
 
 def _row(run: Run, unit: float, result: Result) -> tuple[str, ...]:
     case, times = result.case, result.times()
-    cpu = "/".join(f"{result.cpu.get(kind, 0):.1f}" for kind in ("master", "worker", "client"))
+    seconds = [*(result.cpu.get(kind, 0.0) for kind in ("master", "worker", "client")), result.softirq]
+    cpu = "/".join(f"{one:.1f}" for one in seconds)
     head = max(result.memory.get("master", 0), result.memory.get("worker", 0))
     memory = "/".join(f"{size / 2**20:.0f}" for size in (head, result.memory.get("client", 0)))
     busy = f"{result.busy:.0%} ({result.saturated:.0%})"
@@ -143,3 +147,24 @@ def _comparisons(run: Run, medians: list[Result]) -> list[str]:
                 f"{_title(case)}: the others took {result.times()[-1] / max(without):.2f} of their time without"
             )
     return lines
+
+
+Curves = dict[str, dict[int, float]]
+"""Multiple of the unit by tool and number of nodes."""
+
+
+def curves(runs: Sequence[Run]) -> Curves:
+    """The medians of all valid plain results. Raises ValueError where runs differ in what they brought, or how."""
+    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    payloads = {(result.case.rate, result.case.size, result.case.files) for run in runs for result in run.results}
+    if len(payloads) != 1:
+        raise ValueError("these runs have different rates or payloads, or none: they do not belong in one picture")
+    for run in runs:
+        for result in run.results:
+            if result.valid and result.total and run.unit and not result.case.condition:
+                found[result.case.tool][result.case.nodes].append(result.total / run.unit)
+    return {
+        tool: {nodes: statistics.median(several) for nodes, several in sorted(found[tool].items())}
+        for tool in TOOLS
+        if tool in found
+    }

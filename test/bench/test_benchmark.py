@@ -164,6 +164,20 @@ def test_of_several_runs_the_median_is_shown() -> None:
     assert report.table(run).splitlines()[1].split()[2] == "2.00"
 
 
+def test_a_picture_is_made_of_valid_plain_results_of_one_payload() -> None:
+    run = report.Run([], units=[result(total=2.0)])
+    run.results = [
+        *(result(total=seconds) for seconds in (3.0, 4.0, 9.0)),
+        result(total=1.0, failures=["truncated"]),
+        result(replace(CASE, slow=True), 1.0),
+        result(replace(CASE, tool="rsync", nodes=4), 8.0),
+    ]
+    assert report.curves([run]) == {"xget": {2: 2.0}, "rsync": {4: 4.0}}
+    run.results.append(result(replace(CASE, size=1)))
+    with pytest.raises(ValueError, match="different"):
+        report.curves([run])
+
+
 # Torrents.
 
 
