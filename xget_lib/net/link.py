@@ -29,6 +29,8 @@ MAX_READ = 1024 * 1024
 _MSIZE = MAX_READ + 24
 _TURN = MAX_READ
 """Bytes after which others are let in, where there is always more to read."""
+_WORTH_WAKING = 128 * 1024
+"""Bytes of content for which it is worth waking up: a slow link brings a packet at a time."""
 _PATIENCE = 60.0
 """Seconds that a server may take to make room for a request."""
 
@@ -70,6 +72,7 @@ class Link:
         self._requests = Requests(_MSIZE)
         self._waiting: dict[int, OnAnswer] = {}
         self._next_fid = 1
+        self._enough = 1
         self._outgoing = bytearray()
         self._writer: gevent.Greenlet[[], None] | None = None
         """While there is something left to send."""
@@ -181,10 +184,11 @@ class Link:
         since_others = 0
         try:
             while True:
+                buffer = self._requests.buffer()
                 try:
-                    count = self._sock.recv_into(self._requests.buffer())
+                    count = self._sock.recv_into(buffer)
                 except BlockingIOError:
-                    self._watched.wait(READ, None)
+                    self._await()
                     since_others = 0
                     continue
                 self.heard = time.monotonic()
@@ -195,7 +199,11 @@ class Link:
                     if on_answer is not None:
                         on_answer(answer.reply)
                 since_others += count
-                if since_others >= _TURN:
+                if count < len(buffer):
+                    # That was all there is.
+                    self._await()
+                    since_others = 0
+                elif since_others >= _TURN:
                     gevent.sleep(0)
                     since_others = 0
         except LinkLost as error:
@@ -205,6 +213,14 @@ class Link:
         finally:
             # Whatever it was: nobody must wait for what is not read.
             self._end(LinkLost(self.name, "an error in this client"))
+
+    def _await(self) -> None:
+        """Wait for bytes: in the midst of data for a good many, or the rest of it, and not for every packet."""
+        enough = max(1, min(self._requests.lacking, _WORTH_WAKING))
+        if enough != self._enough:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, enough)
+            self._enough = enough
+        self._watched.wait(READ, None)
 
     def _send(self, wire: bytes) -> None:
         """Send now as much as goes, the rest from a greenlet: callers are often in the reading one."""

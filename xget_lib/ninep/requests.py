@@ -98,6 +98,11 @@ class Requests:
         """Requests in flight: tags that are in use."""
         return len(self._pending)
 
+    @property
+    def lacking(self) -> int:
+        """Bytes of data that are still to come of the reply that is just coming in; 0 when it is not an Rread."""
+        return 0 if self._data is None else self._data.count - self._data.at
+
     def submit(self, message: TMessage, into: memoryview | None = None) -> tuple[int, bytes]:
         """The tag and the bytes with which to send `message`. Raises NinepError for what cannot be sent.
 
@@ -237,7 +242,7 @@ class Requests:
         else:
             del self._pending[tag]
         if isinstance(pending.request, Tflush):
-            del self._pending[pending.request.oldtag]
+            self._pending.pop(pending.request.oldtag, None)  # a caller may flush what is not in flight
         if not (pending.flushed and isinstance(pending.request, Tread)):
             answers.append(Answer(tag, pending.request, reply))
 
