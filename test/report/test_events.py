@@ -205,7 +205,7 @@ def test_a_new_beginning_begins_at_nothing(terminal: Terminal) -> None:
     terminal.begin()
     """A new generation: what is right already counts again, what is to be had is another number."""
     bar = Bar()
-    for event in (START, HALF, {**START, "bytes": 7}, {**HALF, "bytes": 7}):
+    for event in (START, HALF, {**START, "bytes": 7}, {**HALF, "bytes": 5}, {**HALF, "bytes": 7}):
         bar.report(event)
     assert bar._bar is not None and (bar._bar.n, bar._bar.total) == (7, 7)
     bar.close()
