@@ -126,8 +126,9 @@ class Network:
         port.sent += size
         gone = now + size / port.up
         receiver = connection.receiver
-        receiver.down_free = max(gone, max(receiver.down_free, now) + size / receiver.down)
-        arrival = receiver.down_free + self.latency
+        # What comes slowly takes as long as it takes, and leaves room for others beside it.
+        receiver.down_free = max(receiver.down_free, now) + size / receiver.down
+        arrival = max(gone, receiver.down_free) + self.latency
         connection.arrivals.append(arrival)
         if not request.left:
             connection.queue.popleft()

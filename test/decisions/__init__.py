@@ -1,0 +1,1 @@
+"""Tests of xget_lib/swarm: the decisions."""

@@ -1,0 +1,156 @@
+"""The master's choice: no chunk twice while there are fresh ones, and what is lost comes back."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from xget_lib.swarm.offers import Offers
+from xget_lib.swarm.picker import bits
+
+CHUNKS = 6
+
+
+def chunks_of(granted: list[tuple[int, int, int]]) -> list[int]:
+    return [chunk for _, _, chunk in granted]
+
+
+def test_each_chunk_is_given_once_and_so_many_are_on_their_way_at_once() -> None:
+    offers = Offers(4, 3)
+    for node in range(4):
+        offers.ask(node, 0, 0.0)
+    assert offers.grant(0.0) == [(0, 0, 0), (1, 0, 1), (2, 0, 2)]
+    offers.ask(1, 0, 1.0)
+    assert offers.grant(1.0) == [(3, 0, 3)]
+    assert offers.fresh == 0
+
+
+def test_what_was_on_its_way_to_a_slot_that_closes_is_given_to_another() -> None:
+    offers = Offers(1, 2)
+    offers.ask(1, 0, 0.0)
+    offers.ask(2, 0, 0.0)
+    assert offers.grant(0.0) == [(1, 0, 0)]
+    offers.close(1, 0)
+    assert offers.grant(0.0) == [(2, 0, 0)]
+
+
+def test_what_a_lost_node_alone_had_is_given_again() -> None:
+    offers = Offers(2, 2)
+    offers.ask(1, 0, 0.0)
+    assert chunks_of(offers.grant(0.0)) == [0]
+    offers.ask(1, 0, 1.0)
+    assert chunks_of(offers.grant(1.0)) == [1]
+    offers.leave(1)
+    assert offers.busy == 0
+    offers.ask(2, 0, 2.0)
+    offers.ask(2, 1, 2.0)
+    assert chunks_of(offers.grant(2.0)) == [0, 1]
+
+
+def test_what_a_finished_node_had_is_not_lost_with_it() -> None:
+    offers = Offers(1, 2)
+    offers.ask(1, 0, 0.0)
+    assert chunks_of(offers.grant(0.0)) == [0]
+    offers.ask(1, 0, 1.0)
+    offers.finished(1)
+    offers.leave(1)
+    assert offers.fresh == 0
+
+
+def test_a_chunk_is_given_a_second_time_only_when_it_is_overdue() -> None:
+    offers = Offers(1, 2)
+    offers.ask(1, 0, 0.0)
+    offers.ask(2, 0, 0.0)
+    assert offers.grant(0.0) == [(1, 0, 0)]
+    assert offers.grant(1.0) == []
+    assert offers.grant(100.0) == [(2, 0, 0)]
+
+
+def test_a_node_is_given_nothing_that_it_does_not_take() -> None:
+    offers = Offers(3, 3)
+    offers.takes(1, 0b100)
+    offers.ask(1, 0, 0.0)
+    offers.ask(1, 1, 0.0)
+    assert offers.grant(0.0) == [(1, 0, 2)]
+    offers.takes(1, 0b001)
+    assert offers.grant(0.0) == [(1, 1, 0)]
+
+
+def test_a_node_that_was_slow_is_given_nothing_for_a_while() -> None:
+    offers = Offers(100, 2)
+    now = 0.0
+    for _ in range(10):
+        offers.ask(1, 0, now)
+        assert len(offers.grant(now)) == 1
+        now += 1.0
+    offers.ask(2, 0, now)
+    assert [node for node, _, _ in offers.grant(now)] == [2]
+    now += 30.0
+    offers.ask(2, 0, now)
+    assert offers.grant(now) == []
+    assert [node for node, _, _ in offers.grant(now + 1000.0)] == [2]
+
+
+class Offering(RuleBasedStateMachine):
+    """Nodes ask, finish and leave. No chunk is given out twice before its patience ends unless it may be lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offers = Offers(CHUNKS, 3)
+        self.fresh = set(range(CHUNKS))
+        self.takes_of: dict[int, set[int]] = {}
+        self.slots: dict[tuple[int, int], int | None] = {}
+        self.given: dict[int, set[int]] = {}
+
+    @rule(node=st.integers(0, 3), slot=st.integers(0, 1))
+    def ask(self, node: int, slot: int) -> None:
+        arrived = self.slots.get((node, slot))
+        self.offers.ask(node, slot, 0.0)
+        self.slots[node, slot] = None
+        takes = self.takes_of.setdefault(node, set(range(CHUNKS)))
+        if arrived is not None:
+            takes.discard(arrived)
+
+    @rule(node=st.integers(0, 3), chunks=st.integers(0, (1 << CHUNKS) - 1))
+    def takes(self, node: int, chunks: int) -> None:
+        self.offers.takes(node, chunks)
+        self.takes_of[node] = set(bits(chunks))
+
+    @rule(node=st.integers(0, 3), slot=st.integers(0, 1))
+    def close(self, node: int, slot: int) -> None:
+        self.offers.close(node, slot)
+        lost = self.slots.pop((node, slot), None)
+        if lost is not None:
+            self.fresh.add(lost)
+
+    @rule(node=st.integers(0, 3))
+    def leave(self, node: int) -> None:
+        self.offers.leave(node)
+        for key in [key for key in self.slots if key[0] == node]:
+            del self.slots[key]
+        self.fresh |= self.given.pop(node, set())
+        self.takes_of.pop(node, None)
+
+    @rule()
+    def grant(self) -> None:
+        asking = {key for key, chunk in self.slots.items() if chunk is None}
+        for node, slot, chunk in self.offers.grant(0.0):
+            assert (node, slot) in asking
+            assert chunk in self.takes_of[node]
+            assert chunk in self.fresh
+            asking.remove((node, slot))
+            self.fresh.remove(chunk)
+            self.slots[node, slot] = chunk
+            self.given.setdefault(node, set()).add(chunk)
+        if self.offers.busy < 3:
+            assert not any(self.takes_of[node] & self.fresh for node, _ in asking), "something could be given"
+
+    @invariant()
+    def says_what_is_so(self) -> None:
+        assert self.offers.fresh == len(self.fresh)
+        assert self.offers.busy == sum(chunk is not None for chunk in self.slots.values()) <= 3
+
+
+Offering.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestOffering = Offering.TestCase
