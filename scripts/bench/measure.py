@@ -126,7 +126,7 @@ class Measurement:
         while self._waiting:
             now = time.monotonic()
             if now > first + self.case.limit:
-                self.failures.append(f"{len(self._waiting)} nodes not done in {self.case.limit:g} s")
+                self.failures.append(f"{len(self._waiting)} nodes not done in {self.case.limit:.4g} s")
                 return
             while unstarted and first + unstarted[0] * self.case.every <= now:
                 self._start_node(unstarted.pop(0))

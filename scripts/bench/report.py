@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from .cases import Case, Result
+from .cases import BUSY_LIMIT, Case, Result
 from .roster import TOOLS
 from .tools import CHECKOUT
 
@@ -97,9 +97,13 @@ def table(run: Run) -> str:
         ).rstrip()
         for row in rows
     ]
-    wrong = [f"{_title(result.case)}: {why}" for result in medians if (why := why_invalid(result))]
-    if any(not unit.valid for unit in run.units):
-        wrong.append(f"unit: {why_invalid(max(run.units, key=lambda unit: unit.busy))}")
+    wrong = [f"{_title(one.case)}: {why_invalid(one)}" for one in medians if one.failures]
+    if any(not one.valid and not one.failures for one in (*medians, *run.units)):
+        wrong.append(
+            f"INVALID: processors more than {BUSY_LIMIT:.0%} busy, they may have been the limit"
+            " (a lower --rate, fewer --nodes, or nobody else on the machine)"
+        )
+        wrong += ["this holds for the unit too"] if not all(unit.valid for unit in run.units) else []
     unit = f"1.0 = {run.unit:.2f} s, one curl of the same content over one idle link (median of {len(run.units)})"
     return "\n".join([*lines, "", unit, *_comparisons(run, medians), *wrong, "", _LEGEND])
 
