@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from test.support.cluster import SESSION_MARK, Cluster
 from test.support.leftovers import end_all, marked
+
+# A busy machine is no failure.
+settings.register_profile("xget", deadline=None)
+settings.load_profile("xget")
 
 
 @pytest.fixture

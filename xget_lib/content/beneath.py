@@ -64,6 +64,11 @@ class Root:
             self._closed = True
         self._give_back(self._root)
 
+    def __del__(self) -> None:
+        """Whatever serves from it keeps it alive, and an older generation is served for as long as somebody reads it."""
+        if hasattr(self, "_root"):
+            self.close()
+
     def __enter__(self) -> Root:
         return self
 

@@ -66,6 +66,13 @@ def _use(handler: logging.Handler, form: str) -> None:
     logging.raiseExceptions = False
 
 
+def catch_greenlets() -> None:
+    """From now on what greenlets of this process die of goes into the log, and not to a stderr that may be nobody's."""
+    from gevent import get_hub
+
+    get_hub().exception_stream = io.TextIOWrapper(io.BufferedWriter(LogStream()), line_buffering=True)
+
+
 class LogStream(io.RawIOBase):
     """A stream whose lines go into the log as errors: where gevent prints what its greenlets die of."""
 

@@ -25,7 +25,7 @@ from xget_lib.config import Config
 from xget_lib.errors import Exit, Failed, XGetError, printable
 from xget_lib.net.listener import plain_address
 from xget_lib.process.nursery import Nursery
-from xget_lib.report.log import LOGGER
+from xget_lib.report.log import LOGGER, catch_greenlets
 from xget_lib.roles import orders
 from xget_lib.roles.exchange import Exchange, Offered
 from xget_lib.roles.pool import Pool, Worker
@@ -70,6 +70,7 @@ class Head:
         """Serve; `ready` is called when clients can connect. Returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             gevent.signal_handler(number, self._signals.put, number)
+        catch_greenlets()
         self._pool.start()
         for task in (self._accept, self._look, self._watch_nursery):
             gevent.spawn(task)

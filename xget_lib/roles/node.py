@@ -7,7 +7,6 @@ ends; before the work is done that means that nobody wants it any more.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -40,7 +39,7 @@ from xget_lib.process.channel import Channel
 from xget_lib.process.daemon import Pidfile
 from xget_lib.process.inherited import live_on
 from xget_lib.report.events import NOTHING
-from xget_lib.report.log import LOGGER, LogStream
+from xget_lib.report.log import LOGGER, catch_greenlets
 from xget_lib.roles.child import Child
 from xget_lib.roles.membership import ANSWER, Membership
 from xget_lib.roles.transfer import Account, Transfer
@@ -326,7 +325,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
     """
     channel.wait_readable = wait_readable
     channel.wait_writable = wait_writable
-    get_hub().exception_stream = io.TextIOWrapper(io.BufferedWriter(LogStream()), line_buffering=True)
+    catch_greenlets()
     teller = Teller(channel)
     begun = time.monotonic()
     done: dict[str, Any] = {**NOTHING, "notes": []}

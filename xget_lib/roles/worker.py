@@ -28,7 +28,7 @@ from xget_lib.net.listener import prepare
 from xget_lib.net.waiting import wait_readable, wait_writable
 from xget_lib.ninep.session import File, Session
 from xget_lib.process.channel import Channel
-from xget_lib.report.log import LOGGER
+from xget_lib.report.log import LOGGER, catch_greenlets
 from xget_lib.roles import jobs, orders
 from xget_lib.tree import swarm
 from xget_lib.tree.files import Files
@@ -44,6 +44,7 @@ def run(channel: Channel, number: int, debug: int) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     channel.wait_readable = wait_readable
     channel.wait_writable = wait_writable
+    catch_greenlets()
     get_hub().threadpool.maxsize = _JOB_THREADS
     LOGGER.debug("worker %d starts", number)
     with contextlib.suppress(LinkLost):  # the master is gone, and so is the reason to be here

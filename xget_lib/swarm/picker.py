@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 _PATIENCE = 2.0
 """How many times as long as usual a chunk may be on its way before a second peer is asked."""
 
+_SLOW = 3.0
+"""A peer is slow when a chunk from it took so many times as long as usual."""
+_REST = 4.0
+"""So many times as long as that it is then asked only for what nobody else has."""
+
 
 def bits(number: int) -> Iterator[int]:
     """The positions of the one bits, ascending."""
@@ -48,6 +53,8 @@ class Picker:
         self._flights: dict[int, _Flight] = {}
         self._flying = 0
         self._usual = 1.0
+        self._rests: dict[Hashable, float] = {}
+        """Until when a slow peer is spared."""
 
     @property
     def lacking(self) -> int:
@@ -93,12 +100,12 @@ class Picker:
 
     def wants(self, peer: Hashable, now: float) -> bool:
         """Whether `pick` would find something for a peer."""
-        possible = self._has.get(peer, 0) & self._lacking
+        possible = self._possible(peer, now)
         return bool(possible & ~self._flying) or (bool(possible) and self._latest(peer, possible, now) is not None)
 
     def pick(self, peer: Hashable, now: float) -> int | None:
         """The chunk to ask a peer for now (it counts as on its way from then), or None."""
-        possible = self._has.get(peer, 0) & self._lacking
+        possible = self._possible(peer, now)
         open_ones = possible & ~self._flying
         for level in self._levels:
             common = open_ones & level
@@ -127,7 +134,10 @@ class Picker:
         flight = self._flights.pop(chunk, None)
         if flight is None:
             return []
-        self._usual += (now - flight.begun - self._usual) / 8
+        took = now - flight.begun
+        if took > _SLOW * self._usual:
+            self._rests[flight.sources[0]] = now + _REST * took
+        self._usual += (took - self._usual) / 8
         return flight.sources
 
     def failed(self, chunk: int, source: Hashable) -> None:
@@ -139,6 +149,12 @@ class Picker:
         if not flight.sources:
             del self._flights[chunk]
             self._flying &= ~(1 << chunk)
+
+    def _possible(self, peer: Hashable, now: float) -> int:
+        possible = self._has.get(peer, 0) & self._lacking
+        if possible and self._rests.get(peer, now) > now:
+            possible &= self._levels[1]
+        return possible
 
     def _latest(self, peer: Hashable, possible: int, now: float) -> int | None:
         """The chunk that is on its way for longest, if too long, and from one other source only."""
