@@ -65,7 +65,7 @@ class Root:
         self._give_back(self._root)
 
     def __del__(self) -> None:
-        """Whatever serves from it keeps it alive, and an older generation is served for as long as somebody reads it."""
+        """Whatever serves from it keeps it alive: an older generation is served for as long as somebody reads it."""
         if hasattr(self, "_root"):
             self.close()
 
