@@ -28,7 +28,8 @@ class Udpcast(Tool):
     def head(self, stage: Stage) -> list[list[str]]:
         sender = quoted(
             *("udp-sender", "--nokbd", "--no-progress", "--full-duplex", "--interface", "eth0", "--portbase", PORT),
-            *("--min-receivers", stage.nodes, "--max-bitrate", int(stage.rate * _SHARE)),
+            # Of its own accord it asks a receiver that is gone 200 times, which takes minutes.
+            *("--retries-until-drop", 30, "--min-receivers", stage.nodes, "--max-bitrate", int(stage.rate * _SHARE)),
         )
         root = quoted(stage.payload.root)
         if stage.payload.is_tree:
