@@ -134,6 +134,14 @@ class Running:
         assert event is not None
         return event
 
+    def events(self, kind: str, count: int) -> None:
+        """Wait until so many events of a kind have come."""
+        with self._more:
+            enough = self._more.wait_for(
+                lambda: sum(f'"event": "{kind}"' in line for line in self._lines) >= count, PATIENCE
+            )
+        assert enough, f"not {count} times {kind}: {self._lines}"
+
     def progressed(self) -> int:
         """Wait until content has come and is written; how many bytes."""
         return int(self.event(lambda e: e["event"] == "progress" and e["fetched"] > 0, "no progress")["fetched"])
@@ -179,7 +187,10 @@ class Master(Running):
 
     def wait_for_children(self, count: int) -> list[dict[str, Any]]:
         """Until exactly so many nodes hold everything; what the status says of them."""
-        return eventually(lambda: self._whole_children(count), f"not {count} children that hold all")
+        try:
+            return eventually(lambda: self._whole_children(count), f"{count} children that hold all")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.status()}") from None
 
     def _whole_children(self, count: int) -> list[dict[str, Any]]:
         status = self.status()

@@ -121,7 +121,6 @@ def test_a_client_that_knows_what_it_wants_gets_it_from_a_child_when_the_master_
         relay = stack.enter_context(Relay(master.port, hold_after=20_000))
         client = cluster.client(relay, cluster.base / "dest", options=["--linger", "0"])
         giving.wait_until_it_holds()
-        relay.wait_until_it_holds()
         master.signal(signal.SIGKILL)
         master.ended()
         giving.open()

@@ -60,6 +60,11 @@ def test_a_peer_that_lies_is_dropped_and_reported_and_the_download_succeeds(
         eventually(master.children, "the liar is registered")
         client = cluster.client(relay, cluster.base / "dest", options=["--linger", "0"])
         said = master.logged("wrong content")
+        client.events("progress", 2)
+        told = master.log.read_text().count("wrong content")  # of all that was on its way
+        # Longer than it takes to come back to a peer that was only lost.
+        client.events("progress", 8)
+        assert master.log.read_text().count("wrong content") == told, "the liar was asked again"
         relay.open()
         ended = client.ended()
     assert f"wrong content from 127.0.0.1:{liar.port}" in said
