@@ -48,6 +48,14 @@ class Account:
     from_master: int = 0
     peers: set[Hashable] = field(default_factory=set)
 
+    def count(self, fetch: Fetch) -> None:
+        """A fetch has come."""
+        self.fetched += fetch.length
+        if fetch.supplier.key == _MASTER:
+            self.from_master += fetch.length
+        else:
+            self.peers.add(fetch.supplier.key)
+
 
 class Transfer:
     """One generation on its way into a `Partial`. `run` returns when every chunk that was lacking is written."""
@@ -308,6 +316,7 @@ class Transfer:
     def _ended(self, fetch: Fetch, why: messages.Rerror | LinkLost | None) -> None:
         """A fetch got all, or did not."""
         if why is None:
+            self._account.count(fetch)
             self._spawn(self._keep, fetch)
         else:
             LOGGER.debug("chunk %d from %s: %s", fetch.chunk, fetch.supplier.name, why)
@@ -336,11 +345,10 @@ class Transfer:
             return
         finally:
             self._buffers.give_back(fetch.buffer)
-        self._account.fetched += fetch.length
-        if supplier.key == _MASTER:
-            self._account.from_master += fetch.length
-        else:
-            self._account.peers.add(supplier.key)
+        if self._partial.lacking(fetch.chunk):
+            # Another fetch of the same chunk is just writing a part of it, and will see to the rest.
+            self._picker.failed(fetch.chunk, supplier.key)
+            return
         if self._partial.chunk_whole(fetch.chunk):
             self._on_held(fetch.chunk)
         self._stop_others(fetch)
