@@ -80,12 +80,14 @@ class Node:
         self._picker = Picker((1 << len(sizes)) - 1, Random(seed + 1))
         self._master = Supplier(MASTER, Connection(head.port, port))
         self._attending = False
+        self._asking = 0
+        """Peers that were asked for a turn, and have not given it."""
         self._slot_of: dict[int, int] = {}
         self._peers: dict[int, Peer] = {}
         self._others: list[Peer] = []
         self._wanted: set[int] = set()
         self._flights = tuning.flights
-        self._told = -1
+        self._told = (1 << len(sizes)) - 1
         self._turns: Turns[Node] = Turns(tuning.uploads)
         self._told_held = 0
         self._telling = False
@@ -142,6 +144,8 @@ class Node:
         if supplier is None:
             return
         self._others.remove(supplier)
+        if supplier.asked and not supplier.fetches:
+            self._asking -= 1
         for request in supplier.fetches.values():
             request.cancelled = True
         self._picker.peer_gone(peer.key)
@@ -190,7 +194,9 @@ class Node:
         supplier = self._peers.get(peer.key)
         if supplier is None:
             self._clock.after(self._network.latency, peer.passed, self)
-        elif self._picker.flights < self._flights and self.finished is None:
+            return
+        self._asking -= 1
+        if self._picker.flights < self._flights and self.finished is None:
             chunk = self._picker.pick(peer.key, self._clock.now)
             if chunk is not None:
                 self._fetch(supplier, chunk)
@@ -211,18 +217,19 @@ class Node:
         self._clock.after(self._network.latency, supplier.node.passed, self)
 
     def _fill(self, supplier: Peer) -> None:
-        picker = self._picker
-        if (
-            not supplier.asked
-            and self.finished is None
-            and picker.flights < self._flights
-            and picker.wants(supplier.key, self._clock.now)
-        ):
+        """Ask a peer for a turn, if it would be used."""
+        if supplier.asked or self.finished is not None or not self._may_ask():
+            return
+        if self._picker.wants(supplier.key, self._clock.now):
             supplier.asked = True
+            self._asking += 1
             self._clock.after(self._network.latency + NEWS_COST, supplier.node.wanted, self)
 
+    def _may_ask(self) -> bool:
+        return self._asking < self._tuning.asks * (self._flights - self._picker.flights)
+
     def _fill_all(self) -> None:
-        if self._picker.flights < self._flights and self.finished is None:
+        if self._may_ask() and self.finished is None:
             self._random.shuffle(self._others)
             for supplier in self._others:
                 self._fill(supplier)
@@ -257,7 +264,8 @@ class Node:
     def _tell_takes(self) -> None:
         if self.port.alive and self.finished is None:
             unavailable = self._picker.unavailable
-            if unavailable != self._told:
+            tells = not self._picker.flights or self._tuning.tells(unavailable, len(self._sizes))
+            if unavailable != self._told and tells:
                 self._told = unavailable
                 size = TWRITE + RWRITE + (len(self._sizes) + 7) // 8
                 self._head.receive("takes", size, self._head.takes, self, unavailable)
@@ -304,7 +312,9 @@ class Node:
             self._stop(key, chunk)
         if not self._picker.lacking and self.finished is None:
             self.finished = self._clock.now
-        self._report_soon()
+            self._report()
+        else:
+            self._report_soon()
         if not self._telling:
             self._tell_have()
         self._fill_all()

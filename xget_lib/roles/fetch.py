@@ -32,7 +32,9 @@ class Supplier:
     control: Link | None = None
     """A peer's connection for small messages."""
     wanted: Event = field(default_factory=Event)
-    """Set when a turn is to be asked for."""
+    """Set from when a turn is to be asked for until it is over."""
+    asking: bool = False
+    """Whether a turn is asked for that has not come."""
     fetches: set[Fetch] = field(default_factory=set)
 
     @property

@@ -18,13 +18,13 @@ from xget_lib.errors import LinkLost, MasterUnreachable, NinepError, ProtocolVio
 from xget_lib.net.link import Link, Remote
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.report.log import LOGGER
+from xget_lib.swarm.tuning import TUNING
 from xget_lib.tree.swarm import LINE_LIMIT, News, Report
 
 ANSWER = 30.0
 """Seconds within which a server answers a request that doesn't wait for anything."""
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 10.0
-_REPORT_EVERY = 1.0
 
 
 def pauses(source: random.Random) -> Iterator[float]:
@@ -49,7 +49,7 @@ class Membership:
         self._peers: Remote | None = None
         self._report = Report(serving_port or 1, b"", 0)
         self._reporting = False
-        self._reported = -_REPORT_EVERY
+        self._reported = -TUNING.report_pause
         self._reason = "no answer"
 
     def begin(self, seconds: float) -> None:
@@ -72,11 +72,11 @@ class Membership:
         return MasterUnreachable(self.host, self.port, round(seconds), self._reason)
 
     def report(self, generation: bytes, held: int) -> None:
-        """What this node serves now; the master hears of it at once, or a second after the last report."""
+        """What this node serves now; the master hears of it at once, or some seconds after the last report."""
         self._report = Report(self._report.port, generation, held)
         if not self._reporting:
             self._reporting = True
-            gevent.spawn_later(max(0.0, self._reported + _REPORT_EVERY - time.monotonic()), self.report_now)
+            gevent.spawn_later(max(0.0, self._reported + TUNING.report_pause - time.monotonic()), self.report_now)
 
     def report_now(self) -> None:
         """Say what was reported last, where the master is reached."""

@@ -184,27 +184,20 @@ class Transfer:
         try:
             while not supplier.link.lost:
                 supplier.wanted.wait()
-                while self._wants(supplier):
-                    if turn is not None:
-                        turn.read(0, 32, None)
-                    fetch = self._use_turn(supplier)
-                    if fetch is None:
-                        break
+                if turn is not None:
+                    turn.read(0, 32, None)
+                supplier.asking = False
+                fetch = self._use_turn(supplier)
+                if fetch is not None:
                     fetch.ended.wait()
                 supplier.wanted.clear()
-                if turn is not None:
-                    turn.write(0, b"pass\n", ANSWER)
                 self._fill(supplier)
+                if turn is not None and not supplier.asking:
+                    turn.write(0, b"pass\n", ANSWER)
         except (LinkLost, NinepError) as error:
             LOGGER.debug("turns of %s: %s", supplier.name, error)
         assert supplier.control is not None
         supplier.control.close()
-
-    def _wants(self, supplier: Supplier) -> bool:
-        """Whether a turn of this peer would be used."""
-        if supplier.link.lost or self._picker.flights >= self._flights:
-            return False
-        return self._picker.wants(supplier.key, time.monotonic())
 
     def _use_turn(self, supplier: Supplier) -> Fetch | None:
         """What is fetched in a turn that has come: chosen now, not when it was asked for."""
@@ -221,14 +214,22 @@ class Transfer:
 
     def _fill(self, supplier: Supplier) -> None:
         """Ask a peer for a turn, if it would be used."""
-        if not supplier.wanted.is_set() and self._wants(supplier):
+        if supplier.wanted.is_set() or supplier.link.lost or not self._may_ask():
+            return
+        if self._picker.wants(supplier.key, time.monotonic()):
+            supplier.asking = True
             supplier.wanted.set()
 
+    def _may_ask(self) -> bool:
+        asking = sum(supplier.asking for supplier in self._suppliers.values())
+        return asking < TUNING.asks * (self._flights - self._picker.flights)
+
     def _fill_all(self) -> None:
-        suppliers = [supplier for key, supplier in self._suppliers.items() if key != _MASTER]
-        random.shuffle(suppliers)
-        for supplier in suppliers:
-            self._fill(supplier)
+        if self._may_ask():
+            suppliers = [supplier for key, supplier in self._suppliers.items() if key != _MASTER]
+            random.shuffle(suppliers)
+            for supplier in suppliers:
+                self._fill(supplier)
 
     def _part(self, supplier: Supplier) -> None:
         """Take nothing more from a server."""
@@ -267,7 +268,9 @@ class Transfer:
         supplier = Supplier(_MASTER, link, link.open("data", ANSWER))
         self._suppliers[_MASTER] = supplier
         offers = [control.open("offer", ANSWER, ORDWR) for _ in range(TUNING.slots)]
-        self._told = -1
+        # Of a node that has said nothing yet the master believes that it lacks everything.
+        everything = (1 << self._layout.chunk_count) - 1
+        self._told = everything if self._picker.lacking == everything else -1
         slots = [gevent.spawn(self._hold_slot, supplier, offer) for offer in offers]
         try:
             while not control.lost and not link.lost:
@@ -297,7 +300,9 @@ class Transfer:
     def _tell_takes(self, offer: Remote) -> None:
         """Tell the master what is to be had nowhere else, where that has changed."""
         unavailable = self._picker.unavailable
-        if unavailable != self._told:
+        if unavailable == self._told:
+            return
+        if self._told < 0 or not self._picker.flights or TUNING.tells(unavailable, self._layout.chunk_count):
             self._told = unavailable
             offer.write(0, unavailable.to_bytes((self._layout.chunk_count + 7) // 8, "little"), ANSWER)
 
@@ -330,6 +335,9 @@ class Transfer:
     def _give_up(self, fetch: Fetch) -> None:
         self._picker.failed(fetch.chunk, fetch.supplier.key)
         self._buffers.give_back(fetch.buffer)
+        if fetch.supplier.key == _MASTER:
+            # The master takes the next question for a sign that it has arrived.
+            self._told = -1
 
     def _keep(self, fetch: Fetch) -> None:
         """Verify and write what has come, then say that it is held."""
@@ -382,6 +390,7 @@ class Transfer:
             self._membership.remark(f"wrong content: {error}")
             self._part(supplier)
             return
+        self._told = -1
         self._failures[chunk] = self._failures.get(chunk, 0) + 1
         if self._failures[chunk] > self._retries:
             self.fail(NoGoodSource(error.path, supplier.name))

@@ -24,7 +24,7 @@ _PATIENCE = 2.0
 """How many times as long as usual a hand-out may take before the same chunk is given to somebody else."""
 _SLOW = 2.0
 """A node is slow when a hand-out to it took so many times as long as usual."""
-_REST = 4.0
+_REST = 8.0
 """So many times as long as that it is then given nothing: what a slow node is given, everybody waits for."""
 _LOOKED_AT = 64
 """Chunks that are considered for a second hand-out to a node at a time."""

@@ -23,7 +23,7 @@ _PATIENCE = 2.0
 
 _SLOW = 3.0
 """A peer is slow when a chunk from it took so many times as long as usual."""
-_REST = 4.0
+_REST = 8.0
 """So many times as long as that it is then asked only for what nobody else has."""
 
 

@@ -20,6 +20,8 @@ class Tuning:
     """Chunks that the master has on their way at once."""
     flights: int = 4
     """Chunks that a node has on their way, above which it takes no turn of a peer."""
+    asks: int = 3
+    """Peers that a node asks for a turn for each chunk that it could have on its way besides."""
     uploads: int = 4
     """Turns that a node gives its peers at once."""
     have_pause: float = 0.05
@@ -28,14 +30,22 @@ class Tuning:
     """In which changes of a node's neighbours are gathered into one line of news."""
     takes_pause: float = 0.5
     """Between two messages to the master about what is to be had nowhere else."""
-    report_pause: float = 1.0
-    """Between two reports of a node to the master about how much it holds."""
+    report_pause: float = 5.0
+    """Between two reports of a node to the master about how much it holds; that it has everything is said at once."""
 
     def flights_of(self, chunk_size: int) -> int:
         """`flights`, and more where chunks are so small that asking for them takes as long as their way."""
         return max(self.flights, _LEAST_IN_FLIGHT // chunk_size)
 
+    def tells(self, unavailable: int, chunk_count: int) -> bool:
+        """Whether the master must hear which chunks (bits) a node finds nowhere.
+
+        As long as they are many it has fresh ones to give, which no node has, and nothing can be learnt.
+        """
+        return unavailable.bit_count() <= chunk_count // _TOLD_BELOW
+
 
 _LEAST_IN_FLIGHT = 1024 * 1024
+_TOLD_BELOW = 4
 
 TUNING = Tuning()

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Generic, TypeVar
 
-_PATIENCE = 4.0
+_PATIENCE = 8.0
 """How many times as long as usual a turn may last before another is given besides it."""
 _FIRST_USUAL = 1.0
 
