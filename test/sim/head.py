@@ -56,6 +56,7 @@ class Head:
         self._untold: set[int] = set()
         self._telling = False
         self._free = 0.0
+        self._told = -1.0
         clock.after(TICK, self._tick)
 
     def receive(self, kind: str, size: int, act: Callable[..., None], *arguments: Any) -> None:
@@ -108,10 +109,11 @@ class Head:
         self._untold |= keys
         if keys and not self._telling:
             self._telling = True
-            self._clock.after(self._tuning.news_pause, self._tell_news)
+            self._clock.at(max(self._clock.now, self._told + self._tuning.news_pause), self._tell_news)
 
     def _tell_news(self) -> None:
         self._telling = False
+        self._told = self._clock.now
         untold, self._untold = self._untold, set()
         for key in sorted(untold & self._nodes.keys()):
             neighbours = sorted(self._neighbours.of(key))

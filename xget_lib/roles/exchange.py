@@ -149,12 +149,12 @@ class Exchange:
     def _tell_news(self) -> None:
         while True:
             self._news.wait()
-            gevent.sleep(TUNING.news_pause)
             self._news.clear()
             untold, self._untold = self._untold & self._watchers, set()
             if self._offered is not None:
                 for connection in untold:
                     self._tell(connection, orders.News(connection, self._line(connection, self._offered)))
+            gevent.sleep(TUNING.news_pause)
 
     def _line(self, connection: int, offered: Offered) -> bytes:
         nodes = [self.registry.get(key) for key in self._neighbours.of(connection)]

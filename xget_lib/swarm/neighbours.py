@@ -1,8 +1,9 @@
 """Which peers a client is given: a random graph in which every node knows some others, both ways.
 
-A node that joins is tied to `degree` others, picked at random among those that are not crowded, so that news travels
-in few steps and no node has to serve more than its share; a tie holds for both, and nodes that lose many ties get new
-ones. A random graph of that degree stays in one piece even when a third of its nodes vanish.
+A node that joins is tied to `degree` others (more in a large swarm), picked at random among those that are not
+crowded, so that news travels in few steps and no node has to serve more than its share; a tie holds for both, and
+nodes that lose many ties get new ones. A random graph of that degree stays in one piece even when a third of its
+nodes vanish.
 """
 
 from __future__ import annotations
@@ -14,17 +15,24 @@ if TYPE_CHECKING:
     from random import Random
 
 
+MANY = 64
+"""In a swarm of more nodes each is tied to more, so that a chunk is everywhere in as few steps."""
+
+
 class Neighbours:
     """The graph. Keys are the caller's; `reachable(asker, peer)` says whether a peer is any use to an asker."""
 
     def __init__(self, degree: int, source: Random, reachable: Callable[[int, int], bool]) -> None:
-        self._degree = degree
-        self._crowded = 2 * degree
+        self._few = degree
         self._random = source
         self._reachable = reachable
         self._ties: dict[int, set[int]] = {}
         self._keys: list[int] = []
         self._position: dict[int, int] = {}
+
+    @property
+    def _degree(self) -> int:
+        return self._few if len(self._keys) <= MANY else self._few * 8 // 5
 
     def __contains__(self, key: int) -> bool:
         return key in self._ties
@@ -62,12 +70,12 @@ class Neighbours:
 
     def _tie(self, key: int) -> set[int]:
         """Tie a node to others until it has `degree` of them, or nobody is left; the keys that got a tie."""
-        ties = self._ties[key]
+        ties, crowded = self._ties[key], 2 * self._degree
         changed = set()
         for peer in self._strangers(key):
             if len(ties) >= self._degree:
                 break
-            if peer == key or peer in ties or len(self._ties[peer]) >= self._crowded:
+            if peer == key or peer in ties or len(self._ties[peer]) >= crowded:
                 continue
             if self._reachable(key, peer) or self._reachable(peer, key):
                 ties.add(peer)

@@ -26,6 +26,10 @@ _SLOW = 2.0
 """A node is slow when a hand-out to it took so many times as long as usual."""
 _REST = 8.0
 """So many times as long as that it is then given nothing: what a slow node is given, everybody waits for."""
+_FIRST = 2
+"""Chunks on their way before any has arrived: all wait for the first, and nothing shares the receivers' links yet."""
+_STUCK = 8.0
+"""A hand-out that takes so many times as long as usual does not count against the limit: its node may have stopped."""
 _LOOKED_AT = 64
 """Chunks that are considered for a second hand-out to a node at a time."""
 
@@ -66,10 +70,16 @@ class Offers:
         self._nodes: dict[int, _Node] = {}
         self._asking: deque[_Key] = deque()
         self._usual = 1.0
-        self.busy = 0
-        """Chunks on their way."""
+        self._on_way: dict[_Key, float] = {}
+        """Slots that a chunk is on its way to, since when."""
+        self._arrived = 0
         self.given = 0
         """Hand-outs so far."""
+
+    @property
+    def busy(self) -> int:
+        """Chunks on their way."""
+        return len(self._on_way)
 
     @property
     def fresh(self) -> int:
@@ -90,7 +100,8 @@ class Offers:
         if state.chunk is not None:
             self._measure(self._node(node), now - state.given, now)
             self._node(node).takes &= ~(1 << state.chunk)
-            self._idle(state)
+            state.chunk = None
+            del self._on_way[node, slot]
         state.asking = True
         self._queue((node, slot))
 
@@ -102,7 +113,7 @@ class Offers:
         self._nodes[node].slots.discard((node, slot))
         if state.chunk is not None:
             self._fresh |= 1 << state.chunk
-            self._idle(state)
+            del self._on_way[node, slot]
 
     def leave(self, node: int) -> None:
         """A node is gone before it had everything: what was given to it may be lost, so it is given out again."""
@@ -124,9 +135,10 @@ class Offers:
 
         To be called after anything happened, and now and then when nothing does: patience ends by itself.
         """
-        granted = []
+        granted: list[tuple[int, int, int]] = []
+        room = self._room(now)
         for _ in range(len(self._asking)):
-            if self.busy >= self._limit:
+            if len(granted) >= room:
                 break
             key = self._asking.popleft()
             state = self._slots.get(key)
@@ -139,6 +151,7 @@ class Offers:
             chunk = self._choose(node.takes, now) if node.rests <= now else None
             if chunk is not None:
                 granted.append((*key, chunk))
+                self._on_way[key] = now
                 self._give(node, state, chunk, now)
             elif node.takes:
                 self._queue(key)
@@ -149,6 +162,7 @@ class Offers:
         if took > _SLOW * self._usual and self.given > 8:
             node.rests = now + _REST * took
         self._usual += (took - self._usual) / 8
+        self._arrived += 1
 
     def _choose(self, takes: int, now: float) -> int | None:
         fresh = takes & self._fresh
@@ -167,12 +181,11 @@ class Offers:
         self._last[chunk] = now
         node.alone |= bit
         slot.chunk, slot.given, slot.asking = chunk, now, False
-        self.busy += 1
         self.given += 1
 
-    def _idle(self, slot: _Slot) -> None:
-        slot.chunk = None
-        self.busy -= 1
+    def _room(self, now: float) -> int:
+        moving = sum(now - since <= _STUCK * self._usual for since in self._on_way.values())
+        return min(self._limit, _FIRST + self._arrived) - moving
 
     def _node(self, node: int) -> _Node:
         if node not in self._nodes:

@@ -24,7 +24,7 @@ class Tuning:
     """Peers that a node asks for a turn for each chunk that it could have on its way besides."""
     uploads: int = 4
     """Turns that a node gives its peers at once."""
-    have_pause: float = 0.05
+    have_pause: float = 0.03
     """Between two answers to the readers of `have`."""
     news_pause: float = 0.05
     """In which changes of a node's neighbours are gathered into one line of news."""

@@ -1,0 +1,61 @@
+"""Small swarms in virtual time: what the decisions must reach, with some room for other random choices.
+
+The unit is the time in which one link carries the content once. These bounds are what `python -m test.sim` gives for
+such sizes and a few hundredths more; who makes the decisions worse, sees it here.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from test.sim.scenario import Result, Scenario, play
+
+SIZE = 128 << 20
+RATE = 25e6 / 8
+
+
+def small(nodes: int = 16, *, every: float = 0.0, slow: int = 0, killed: float = 0.0, seed: int = 1) -> Result:
+    return play(Scenario(nodes, SIZE, RATE, every=every, slow=slow, killed=killed, seed=seed))
+
+
+@pytest.mark.parametrize(("nodes", "last"), [(1, 1.03), (2, 1.05), (16, 1.08), (32, 1.12)])
+def test_all_are_done_little_later_than_one_link_takes(nodes: int, last: float) -> None:
+    result = small(nodes)
+    assert result.unfinished == 0
+    assert 1.0 <= result.median <= result.last <= last
+    assert result.copies <= 1.1
+    assert result.twice <= 0.02
+    assert result.control <= 0.01
+
+
+def test_who_comes_later_takes_no_longer() -> None:
+    assert small(every=1.0).slowest_own <= 1.1
+
+
+def test_one_link_of_a_tenth_does_not_slow_the_others() -> None:
+    assert small(slow=1).last <= 1.1 * 1.05
+
+
+def test_a_quarter_that_is_killed_does_not_slow_the_rest() -> None:
+    result = small(killed=0.25)
+    assert result.unfinished == 0
+    assert result.last <= 1.12
+
+
+def test_a_swarm_at_a_gigabit() -> None:
+    result = play(Scenario(100, 10**9, 1e9 / 8))
+    assert result.last <= 1.2
+    assert result.copies <= 1.2
+    assert result.control <= 0.002
+
+
+def test_the_same_seed_plays_the_same() -> None:
+    first, second = small(8, seed=5), small(8, seed=5)
+    assert (first.last, first.copies, first.messages) == (second.last, second.copies, second.messages)
+
+
+def test_finer_blocks_change_little() -> None:
+    """The model of links is no finer than it needs to be."""
+    coarse = play(Scenario(12, SIZE, RATE, blocks=4)).last
+    fine = play(Scenario(12, SIZE, RATE, blocks=16)).last
+    assert abs(coarse - fine) < 0.02
