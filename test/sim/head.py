@@ -66,8 +66,9 @@ class Head:
         self._free = max(self._free, self._clock.now + self._network.latency) + MESSAGE_COST
         self._clock.at(self._free, self._act, act, arguments)
 
-    def opened(self) -> None:
-        """A file was walked to and opened."""
+    def opened(self, files: int) -> None:
+        """Some files were walked to and opened: that is a worker's work, and costs the master nothing."""
+        self.traffic["greetings"] += files * OPENED
 
     def join(self, node: Node) -> None:
         """A node has connected, opened `peers` and said where it serves."""

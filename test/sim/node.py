@@ -242,8 +242,8 @@ class Node:
         self._tick()
 
     def _open_slots(self) -> None:
+        self._head.opened(self._tuning.slots)
         for slot in range(self._tuning.slots):
-            self._head.receive("greetings", OPENED, self._head.opened)
             self._ask(slot)
         self._tell_takes()
 
