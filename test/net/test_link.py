@@ -225,6 +225,8 @@ def test_a_server_that_takes_no_requests_is_given_up(monkeypatch: pytest.MonkeyP
     answers = Answers()
     while link._writer is None:
         link.start(Tread(NOFID, 0, 0), answers)
+        gevent.sleep(0)
+
     until(lambda: answers.heard)
     assert str(answers.heard[0]) == "full: no progress in time"
     # Nobody waits on its descriptor any more: the number belongs to somebody else soon.

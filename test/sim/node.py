@@ -8,6 +8,7 @@ from random import Random
 from test.sim.clock import Clock
 from test.sim.head import GENERATION, GREETED, OPENED, RWRITE, TREAD, TWRITE, Head
 from test.sim.links import Connection, Network, Port, Request
+from xget_lib.swarm.pace import Pace
 from xget_lib.swarm.picker import Picker
 from xget_lib.swarm.tuning import Tuning
 from xget_lib.swarm.turns import Turns
@@ -88,6 +89,7 @@ class Node:
         self._wanted: set[int] = set()
         self._flights = tuning.flights
         self._told = (1 << len(sizes)) - 1
+        self._pace = Pace(tuning.have_chunks, tuning.have_least, tuning.have_most)
         self._turns: Turns[Node] = Turns(tuning.uploads)
         self._told_held = 0
         self._telling = False
@@ -166,7 +168,7 @@ class Node:
             self._told_held = self.held
             self._telling = True
             self._clock.after(self._network.latency + NEWS_COST, self._told_have, self.held)
-            self._clock.after(self._tuning.have_pause, self._tell_have)
+            self._clock.after(self._pace.pause, self._tell_have)
 
     def _told_have(self, held: int) -> None:
         if self.port.alive:
@@ -308,6 +310,7 @@ class Node:
         if self.held >> chunk & 1:
             self.twice += 1
         self.held |= 1 << chunk
+        self._pace.came(self._clock.now)
         for key in self._picker.done(chunk, self._clock.now):
             self._stop(key, chunk)
         if not self._picker.lacking and self.finished is None:

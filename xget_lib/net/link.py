@@ -136,17 +136,23 @@ class Link:
         result: AsyncResult[Message | LinkLost] = AsyncResult()
         tag = self.start(message, result.set)
         try:
-            late = None if seconds is None else LinkLost(self.name, f"no answer in {seconds:g} s")
-            with gevent.Timeout(seconds, late):
-                reply: Message | LinkLost | None = result.get()
+            reply = self._in_time(result, seconds)
         except BaseException:
             self.flush(tag)
             raise
-        assert reply is not None
         if isinstance(reply, LinkLost):
             raise reply
         if isinstance(reply, messages.Rerror):
             raise NinepError(errno.EIO, reply.ename)
+        return reply
+
+    def _in_time(self, result: AsyncResult[Message | LinkLost], seconds: float | None) -> Message | LinkLost:
+        if seconds is None:
+            reply = result.get()
+        else:
+            with gevent.Timeout(seconds, LinkLost(self.name, f"no answer in {seconds:g} s")):
+                reply = result.get()
+        assert reply is not None
         return reply
 
     def start(self, message: TMessage, on_answer: OnAnswer, into: memoryview | None = None) -> int:
@@ -223,9 +229,14 @@ class Link:
         self._watched.wait(READ, None)
 
     def _send(self, wire: bytes) -> None:
-        """Send now as much as goes, the rest from a greenlet: callers are often in the reading one."""
+        """Send when the loop comes round: what is said until then goes in one packet, and wakes the server once."""
+        if not self._outgoing and self._writer is None:
+            gevent.get_hub().loop.run_callback(self._begin_sending)
         self._outgoing += wire
-        if self._writer is None and self._push():
+
+    def _begin_sending(self) -> None:
+        """Send as much as goes at once, the rest from a greenlet."""
+        if self._lost is None and self._push():
             self._writer = gevent.spawn(self._drain)
 
     def _push(self) -> bool:

@@ -21,7 +21,10 @@ class Watched:
 
     def wait(self, direction: int, seconds: float | None) -> None:
         """Return when the descriptor is ready. Raises TimeoutError after so many seconds (None: never)."""
-        with gevent.Timeout(seconds, TimeoutError("no progress in time") if seconds is not None else None):
+        if seconds is None:
+            get_hub().wait(self._watchers[direction])
+            return
+        with gevent.Timeout(seconds, TimeoutError("no progress in time")):
             get_hub().wait(self._watchers[direction])
 
     def close(self) -> None:

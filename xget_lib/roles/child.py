@@ -27,6 +27,7 @@ from xget_lib.net.listener import plain_address, prepare
 from xget_lib.ninep.session import File, Session
 from xget_lib.process.succession import answer, succeed
 from xget_lib.report.log import LOGGER
+from xget_lib.swarm.pace import Pace
 from xget_lib.swarm.tuning import TUNING
 from xget_lib.swarm.turns import Turns
 from xget_lib.tree import swarm
@@ -56,6 +57,7 @@ class Child:
         self._last_read = time.monotonic()
         self._connections: set[Connection] = set()
         self._changed = Event()
+        self._pace = Pace(TUNING.have_chunks, TUNING.have_least, TUNING.have_most)
         self._turns: Turns[int] = Turns(TUNING.uploads)
         self._waiting: dict[int, tuple[Stream, Desk]] = {}
         self._turns_changed = Event()
@@ -71,6 +73,7 @@ class Child:
 
     def changed(self) -> None:
         """More (or less) is held than before."""
+        self._pace.came(time.monotonic())
         self._changed.set()
 
     def settle(self) -> None:
@@ -164,7 +167,7 @@ class Child:
             self._changed.clear()
             for connection in list(self._connections):
                 connection.retry()
-            gevent.sleep(TUNING.have_pause)
+            gevent.sleep(self._pace.pause)
 
     def ask_turn(self, slot: int, given: Stream, desk: Desk) -> None:
         """Somebody waits for a turn: a line goes into the stream when it comes."""

@@ -24,8 +24,12 @@ class Tuning:
     """Peers that a node asks for a turn for each chunk that it could have on its way besides."""
     uploads: int = 4
     """Turns that a node gives its peers at once."""
-    have_pause: float = 0.03
-    """Between two answers to the readers of `have`."""
+    have_chunks: float = 2.0
+    """Between two answers to the readers of `have`: the time in which so many chunks come,"""
+    have_least: float = 0.03
+    """but not less than this,"""
+    have_most: float = 0.5
+    """nor more than this."""
     news_pause: float = 0.05
     """In which changes of a node's neighbours are gathered into one line of news."""
     takes_pause: float = 0.5
