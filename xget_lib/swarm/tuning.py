@@ -16,7 +16,7 @@ class Tuning:
     """Ties that a node is given when it comes; it gets as many again from those who come later."""
     slots: int = 2
     """Chunks that a node takes from the master at once."""
-    direct: int = 6
+    direct: int = 10
     """Chunks that the master has on their way at once."""
     flights: int = 4
     """Chunks that a node has on their way, above which it takes no turn of a peer."""
