@@ -246,7 +246,9 @@ class Cluster:
         """A client at work, its events on stdout."""
         self._runs += 1
         log = self.base / f"client{self._runs}-{dest.name}.log"
-        where = ["-n", "127.0.0.1", "-p", str(server.port), "--log", str(log)]
+        where = ["-n", "127.0.0.1", "-p", str(server.port)]
+        if "--log" not in options:
+            where += ["--log", str(log)]
         return self.start(*where, *options, *(sources or (".",)), dest, json_events=True, **popen)
 
     def get(self, server: Server, dest: Path, *sources: str, options: Sequence[str] = (), **popen: Any) -> Ended:

@@ -123,7 +123,6 @@ def test_done_is_the_last_event_however_a_run_ends(cluster: Cluster, master: Mas
     assert ended.done["exit"] == ended.status != 0
 
 
-@pytest.mark.xfail(reason="bug 4: a log that cannot be written ends without `done`", raises=IndexError, strict=True)
 def test_done_is_the_last_event_when_the_log_cannot_be_written(cluster: Cluster, master: Master) -> None:
     ended = cluster.get(master, cluster.base / "dest", options=["--log", "/nowhere/log"])
     assert ended.done["exit"] == ended.status == 1

@@ -37,7 +37,7 @@ def test_eight_clients_that_start_together_get_right_copies_and_give_to_each_oth
         assert done["fetched"] > done["from_master"], "a node took nothing from its peers"
         assert done["peers"] > 0
         # A chunk that is late is asked of two and may come twice; what comes last may not be counted any more.
-        assert 0.95 * done["bytes"] < done["fetched"] < 2 * done["bytes"]
+        assert done["bytes"] <= done["fetched"] < 2 * done["bytes"]
 
     children = master.wait_for_children(CLIENTS)
     assert len({child["port"] for child in children}) == CLIENTS
