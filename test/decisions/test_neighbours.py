@@ -93,7 +93,7 @@ class Coming(RuleBasedStateMachine):
             ties = self.neighbours.of(key)
             assert key not in ties
             assert ties <= self.there
-            assert len(ties) <= 2 * DEGREE
+            assert len(ties) <= 3 * DEGREE
             assert all(key in self.neighbours.of(peer) for peer in ties)
             assert self.known[key] == ties
 

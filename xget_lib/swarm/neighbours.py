@@ -69,18 +69,22 @@ class Neighbours:
         return changed
 
     def _tie(self, key: int) -> set[int]:
-        """Tie a node to others until it has `degree` of them, or nobody is left; the keys that got a tie."""
-        ties, crowded = self._ties[key], 2 * self._degree
-        changed = set()
-        for peer in self._strangers(key):
-            if len(ties) >= self._degree:
-                break
-            if peer == key or peer in ties or len(self._ties[peer]) >= crowded:
-                continue
-            if self._reachable(key, peer) or self._reachable(peer, key):
-                ties.add(peer)
-                self._ties[peer].add(key)
-                changed |= {peer, key}
+        """Tie a node to others until it has `degree` of them, or nobody is left; the keys that got a tie.
+
+        Where too few have room the crowded get some more: the last to come must not form a circle of their own.
+        """
+        ties = self._ties[key]
+        changed: set[int] = set()
+        for crowded in (2 * self._degree, 3 * self._degree):
+            for peer in self._strangers(key):
+                if len(ties) >= self._degree:
+                    return changed
+                if peer == key or peer in ties or len(self._ties[peer]) >= crowded:
+                    continue
+                if self._reachable(key, peer) or self._reachable(peer, key):
+                    ties.add(peer)
+                    self._ties[peer].add(key)
+                    changed |= {peer, key}
         return changed
 
     def _strangers(self, key: int) -> list[int]:
