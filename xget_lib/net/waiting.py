@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar, cast
 
 import gevent
 from gevent import get_hub
@@ -32,6 +34,28 @@ class Watched:
         for watcher in self._watchers.values():
             watcher.stop()
             watcher.close()
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def in_thread(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    """What a function returns, or raises, that blocks and so runs in a thread, while the loop goes on.
+
+    gevent's thread pool would print what is raised there, also what is expected and handled here.
+    """
+
+    def run() -> tuple[R | None, BaseException | None]:
+        try:
+            return function(*arguments, **named), None
+        except BaseException as error:
+            return None, error
+
+    result, error = get_hub().threadpool.apply(run)
+    if error is not None:
+        raise error
+    return cast(R, result)
 
 
 def wait_readable(sock: socket.socket) -> None:

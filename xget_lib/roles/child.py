@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import gevent
-from gevent import get_hub
 from gevent import socket as gsocket
 from gevent.event import Event
 
@@ -24,6 +23,7 @@ from xget_lib import __version__
 from xget_lib.errors import printable
 from xget_lib.net.connection import Connection
 from xget_lib.net.listener import plain_address, prepare
+from xget_lib.net.waiting import in_thread
 from xget_lib.ninep.session import File, Session
 from xget_lib.process.succession import answer, succeed
 from xget_lib.report.log import LOGGER
@@ -78,7 +78,7 @@ class Child:
 
     def settle(self) -> None:
         """Become the one server of this destination: one that was here before is asked to retire."""
-        succession = get_hub().threadpool.apply(succeed, (self._dest,))
+        succession = in_thread(succeed, self._dest)
         if succession is None:
             LOGGER.warning("the server that was here before does not retire")
         else:
@@ -93,7 +93,7 @@ class Child:
             gsocket.wait_read(succession.fileno())
             accepted, _ = succession.accept()
             with accepted:
-                retire = get_hub().threadpool.apply(answer, (accepted, self.port))
+                retire = in_thread(answer, accepted, self.port)
             if retire:
                 LOGGER.info("a newer server of %s takes over", printable(self._dest))
                 self.stop()

@@ -33,7 +33,7 @@ from xget_lib.content.store import Store
 from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, MalformedManifest, XGetError, printable
 from xget_lib.net.link import Link
 from xget_lib.net.listener import listen
-from xget_lib.net.waiting import wait_readable, wait_writable
+from xget_lib.net.waiting import in_thread, wait_readable, wait_writable
 from xget_lib.process import daemon
 from xget_lib.process.channel import Channel
 from xget_lib.process.daemon import Pidfile
@@ -151,7 +151,7 @@ class Node:
                 self._survey(partial, selection)
                 store = self._serve(manifest, encoded, partial, selection)
                 self._fill(partial, store)
-                get_hub().threadpool.apply(partial.finish)
+                in_thread(partial.finish)
             finally:
                 # Threads that still write must be done before what they write to is closed.
                 get_hub().threadpool.join()
@@ -182,11 +182,11 @@ class Node:
         finally:
             link.close()
         data = bytes(encoded)
-        if get_hub().threadpool.apply(_digest, (data,)) != news.generation:
+        if in_thread(_digest, data) != news.generation:
             if self._news == news and not self._newer.wait(_OVERTAKEN):
                 raise MalformedManifest("it is not that of the generation that the master names")
             raise NewGeneration
-        return get_hub().threadpool.apply(Manifest.decode, (data,)), data
+        return in_thread(Manifest.decode, data), data
 
     def _survey(self, partial: Partial, selection: Selection) -> None:
         """Find out what is right already, in threads."""
@@ -198,7 +198,7 @@ class Node:
                 partial.survey_file(number)
 
         def survey_in_thread(numbers: list[int]) -> None:
-            get_hub().threadpool.apply(survey, (numbers,))
+            in_thread(survey, numbers)
 
         for _ in GreenletPool(_THREADS).imap_unordered(survey_in_thread, slices):
             pass
@@ -272,7 +272,7 @@ class Node:
         """Read what was only believed, then hold it: nothing is served that was not verified."""
         with Root(self._dest) as root:
             for file in files:
-                if get_hub().threadpool.apply(is_right, (root, store.path_of(file), store.manifest, file)):
+                if in_thread(is_right, root, store.path_of(file), store.manifest, file):
                     for chunk in believed.confirmed(file):
                         self._hold(store, chunk)
                 else:
@@ -286,7 +286,7 @@ class Node:
     def _put_in_place(self, partial: Partial, store: Store) -> None:
         files = partial.take_whole()
         if files:
-            for file, status in get_hub().threadpool.apply(partial.finish_files, (files,)):
+            for file, status in in_thread(partial.finish_files, files):
                 store.set_stamp(file, status)
 
     def _watch_news(self, transfer: Transfer) -> None:

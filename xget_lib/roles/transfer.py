@@ -13,7 +13,6 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 import gevent
-from gevent import get_hub
 from gevent.event import AsyncResult
 
 from xget_lib.content.bitmap import Bitmap
@@ -21,6 +20,7 @@ from xget_lib.content.manifest import DIGEST_SIZE, Manifest
 from xget_lib.content.partial import Partial
 from xget_lib.errors import LinkLost, NinepError, NoGoodSource, PieceMismatch, ProtocolViolation, XGetError
 from xget_lib.net.link import Link, Remote
+from xget_lib.net.waiting import in_thread
 from xget_lib.ninep import messages
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.report.log import LOGGER
@@ -49,12 +49,18 @@ class Account:
     peers: set[Hashable] = field(default_factory=set)
 
     def count(self, fetch: Fetch) -> None:
-        """A fetch has come."""
+        """A fetch has come. Counted at once: what comes last must be in the account when the run ends."""
         self.fetched += fetch.length
         if fetch.supplier.key == _MASTER:
             self.from_master += fetch.length
         else:
             self.peers.add(fetch.supplier.key)
+
+    def take_back(self, fetch: Fetch) -> None:
+        """What has come was not content."""
+        self.fetched -= fetch.length
+        if fetch.supplier.key == _MASTER:
+            self.from_master -= fetch.length
 
 
 class Transfer:
@@ -343,8 +349,9 @@ class Transfer:
         """Verify and write what has come, then say that it is held."""
         supplier = fetch.supplier
         try:
-            get_hub().threadpool.apply(self._write, (fetch,))
+            in_thread(self._write, fetch)
         except PieceMismatch as error:
+            self._account.take_back(fetch)
             self._picker.failed(fetch.chunk, supplier.key)
             self._distrust(supplier, fetch.chunk, error)
             return

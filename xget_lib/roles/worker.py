@@ -25,7 +25,7 @@ from xget_lib.content.store import Store
 from xget_lib.errors import LinkLost
 from xget_lib.net.connection import Connection
 from xget_lib.net.listener import prepare
-from xget_lib.net.waiting import wait_readable, wait_writable
+from xget_lib.net.waiting import in_thread, wait_readable, wait_writable
 from xget_lib.ninep.session import File, Session
 from xget_lib.process.channel import Channel
 from xget_lib.report.log import LOGGER, catch_greenlets
@@ -92,7 +92,7 @@ class Worker:
                 desk.receive(message)
 
     def _perform(self, job: orders.Job, descriptors: list[int]) -> None:
-        done, made = get_hub().threadpool.apply(jobs.perform, (job, descriptors))
+        done, made = in_thread(jobs.perform, job, descriptors)
         try:
             self.tell(done, made)
         finally:
