@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 
 from test.sim.scenario import Scenario, play
 from xget_lib.swarm.tuning import Tuning
@@ -30,6 +31,7 @@ def main() -> None:
         parser.add_argument("--" + field.name.replace("_", "-"), type=kind, default=field.default)
     options = parser.parse_args()
     tuning = Tuning(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Tuning)})
+    gc.disable()  # Millions of objects that live to the end: looking for garbage among them takes half of the time.
     print("     N   last  median  slowest own  copies  control  messages  twice  CPU")
     for count in options.nodes:
         result = play(
