@@ -13,17 +13,20 @@ class Tuning:
     """Times are seconds."""
 
     degree: int = 10
-    """Ties that a node is given when it comes; it gets as many again from those who come later."""
+    """Ties that a node is given when it comes; it gets as many again from those who come later.
+    5 cost 5 % with 32 and with 200 nodes."""
     slots: int = 2
     """Chunks that a node takes from the master at once."""
     direct: int = 10
-    """Chunks that the master has on their way at once."""
+    """Chunks that the master has on their way at once. 6 gain half a percent; 3 leave its link idle and cost 10 %."""
     flights: int = 4
-    """Chunks that a node has on their way, above which it takes no turn of a peer."""
+    """Chunks that a node has on their way, above which it takes no turn of a peer. 3 cost 1 to 6 %; with 6 or
+    more the last node is up to 20 % behind."""
     asks: int = 3
-    """Peers that a node asks for a turn for each chunk that it could have on its way besides."""
+    """Peers that a node asks for a turn for each chunk that it could have on its way besides. 2 cost 3 %; asking
+    all gains nothing, and more than four turns are passed for each that is used."""
     uploads: int = 4
-    """Turns that a node gives its peers at once."""
+    """Turns that a node gives its peers at once. 2 cost 4 %, 3 up to 3 %, 6 about 5 %."""
     have_chunks: float = 2.0
     """Between two answers to the readers of `have`: the time in which so many chunks come,"""
     have_least: float = 0.03
