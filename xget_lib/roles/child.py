@@ -6,7 +6,6 @@ by itself: a node is asked for what its `have` says, by those whose turn it is (
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -21,8 +20,9 @@ from gevent.event import Event
 
 from xget_lib import __version__
 from xget_lib.errors import printable
+from xget_lib.net.accepting import connections
 from xget_lib.net.connection import Connection
-from xget_lib.net.listener import plain_address, prepare
+from xget_lib.net.listener import prepare
 from xget_lib.net.waiting import in_thread
 from xget_lib.ninep.session import File, Session
 from xget_lib.process.succession import answer, succeed
@@ -128,18 +128,8 @@ class Child:
         }
 
     def _accept(self) -> None:
-        while True:
-            try:
-                sock, address = self._listening.accept()
-            except BlockingIOError:
-                gsocket.wait_read(self._listening.fileno())
-            except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED):
-                    return
-                LOGGER.error("cannot accept a connection: %s", error.strerror)
-                gevent.sleep(0.1)
-            else:
-                gevent.spawn(self._run, sock, f"{plain_address(address[0])}:{address[1]}")
+        for sock, host, port in connections(self._listening, LOGGER.error):
+            gevent.spawn(self._run, sock, f"{host}:{port}")
 
     def _run(self, sock: socket.socket, peer: str) -> None:
         prepare(sock)

@@ -1,8 +1,8 @@
 """The foreground half of `xget.py -n`: shows what happens, passes signals on, and returns the truth.
 
-The work is done by a process of its own (`node`), forked here before anything heavy is loaded; it is the child server
-later, so nothing has to be moved into the background when the files are in place: this process just ends. If this one
-is killed the other notices, and stops; if that one dies without a word, it is said here.
+The work is done by a process of its own (`background`), forked here before anything heavy is loaded; it is the child
+server later, so nothing has to be moved into the background when the files are in place: this process just ends. If
+this one is killed the other notices, and stops; if that one dies without a word, it is said here.
 """
 
 from __future__ import annotations
@@ -109,6 +109,6 @@ def _background(config: Config, sources: Sequence[bytes], dest: bytes, channel: 
     """Become the node; the exit status of its process. Signals of the terminal are for the foreground to pass on."""
     level = log.level(debug=config.debug, verbose=config.verbose, quiet=config.quiet)
     log.start(config.log, background=True, level=level)
-    from xget_lib.roles import node
+    from xget_lib.roles import background
 
-    return node.run(config, sources, dest, channel)
+    return background.run(config, sources, dest, channel)

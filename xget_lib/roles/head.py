@@ -6,7 +6,6 @@ sessions and take the snapshots, the nursery forks. Signal handlers only note; t
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -16,14 +15,13 @@ import time
 from collections.abc import Callable
 
 import gevent
-from gevent import socket as gsocket
 from gevent.event import Event
 from gevent.queue import Queue
 
 from xget_lib import __version__
 from xget_lib.config import Config
 from xget_lib.errors import Exit, Failed, XGetError, printable
-from xget_lib.net.listener import plain_address
+from xget_lib.net.accepting import connections
 from xget_lib.process.nursery import Nursery
 from xget_lib.report.log import LOGGER, catch_greenlets
 from xget_lib.roles import orders
@@ -110,22 +108,9 @@ class Head:
     # Connections.
 
     def _accept(self) -> None:
-        while True:
-            try:
-                sock, address = self._listening.accept()
-            except BlockingIOError:
-                gsocket.wait_read(self._listening.fileno())
-                continue
-            except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED):
-                    # The socket was closed: we are ending.
-                    return
-                LOGGER.error("cannot accept a connection: %s", error.strerror)
-                gevent.sleep(0.1)
-                continue
+        for sock, host, port in connections(self._listening, LOGGER.error):
             with sock:
-                host = plain_address(address[0])
-                self._exchange.arrived(self._pool.adopt(sock, host, address[1]), host)
+                self._exchange.arrived(self._pool.adopt(sock, host, port), host)
 
     def _welcome(self, worker: Worker) -> None:
         if self._snapshot is not None:

@@ -1,20 +1,15 @@
 """A node at work: finds out what is served, gets what is lacking, puts it in place, and serves on.
 
-This is the background half of `xget.py -n`: a session leader from the start, without a terminal, that tells the
-foreground half what happens (`events`) and outlives it as the child server. The foreground is gone when the channel
-ends; before the work is done that means that nobody wants it any more.
+What must be right before a piece is written, served, or called done stands here; how pieces come is `transfer`'s.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from io import FileIO
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 from blake3 import blake3
@@ -30,16 +25,11 @@ from xget_lib.content.manifest import Manifest
 from xget_lib.content.partial import Partial
 from xget_lib.content.selection import Selection, select
 from xget_lib.content.store import Store
-from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, MalformedManifest, XGetError, printable
+from xget_lib.errors import MalformedManifest, printable
 from xget_lib.net.link import Link
 from xget_lib.net.listener import listen
-from xget_lib.net.waiting import in_thread, wait_readable, wait_writable
-from xget_lib.process import daemon
-from xget_lib.process.channel import Channel
-from xget_lib.process.daemon import Pidfile
-from xget_lib.process.inherited import live_on
-from xget_lib.report.events import NOTHING
-from xget_lib.report.log import LOGGER, catch_greenlets
+from xget_lib.net.waiting import in_thread
+from xget_lib.report.log import LOGGER
 from xget_lib.roles.child import Child
 from xget_lib.roles.membership import ANSWER, Membership
 from xget_lib.roles.transfer import Account, Transfer
@@ -58,32 +48,24 @@ _OVERTAKEN = 3.0
 _FINISH_EVERY = 0.5
 
 
+class Tell(Protocol):
+    """Where a node says what happens: an event and its facts."""
+
+    def __call__(self, event: str, **facts: Any) -> None: ...
+
+
 class NewGeneration(Exception):
     """The master serves something else now."""
-
-
-class Teller:
-    """Sends events to the foreground half, as long as there is one."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def tell(self, event: str, **facts: Any) -> None:
-        try:
-            self._channel.send(["event", {"event": event, **facts}])
-        except LinkLost:
-            # Its end is acted on where it is read from.
-            LOGGER.debug("nobody listens to %s", event)
 
 
 class Node:
     """One run of the client."""
 
-    def __init__(self, config: Config, sources: Sequence[bytes], dest: bytes, teller: Teller) -> None:
+    def __init__(self, config: Config, sources: Sequence[bytes], dest: bytes, tell: Tell) -> None:
         self._config = config
         self._sources = sources
         self._dest = dest
-        self._teller = teller
+        self._tell = tell
         self._news: News | None = None
         self._newer = Event()
         self._account = Account()
@@ -122,7 +104,7 @@ class Node:
             if self._membership.link is None and waited > self._config.timeout:
                 raise self._membership.unreachable(waited)
             what = "is taking its snapshot" if self._membership.link else "is lost"
-            self._teller.tell("stall", message=f"the master {what}, waiting for {waited:.0f} s")
+            self._tell("stall", message=f"the master {what}, waiting for {waited:.0f} s")
         self._newer.clear()
         assert self._news is not None
         return self._news
@@ -139,7 +121,7 @@ class Node:
             permissions=not self._config.no_permissions,
             owners=not self._config.no_owners,
         )
-        self._teller.tell(
+        self._tell(
             "start",
             generation=news.generation.hex(),
             files=len(selection.landings),
@@ -161,12 +143,14 @@ class Node:
             "generation": manifest.generation.hex(),
             "files": len(selection.landings),
             "bytes": selection.size,
-            "fetched": self._account.fetched,
-            "from_master": self._account.from_master,
             "reused": partial.reused,
-            "peers": len(self._account.peers),
             "notes": partial.notes,
         }
+
+    def fetched(self) -> dict[str, Any]:
+        """What has come so far, as `done` says it."""
+        account = self._account
+        return {"fetched": account.fetched, "from_master": account.from_master, "peers": len(account.peers)}
 
     def _read_manifest(self, news: News) -> tuple[Manifest, bytes]:
         """The manifest of the generation that the master names. Raises NewGeneration where it has another by now."""
@@ -301,13 +285,13 @@ class Node:
             fetched, now = self._account.fetched, time.monotonic()
             if fetched != last:
                 last, since = fetched, now
-            self._teller.tell("progress", bytes=partial.reused + fetched, fetched=fetched, peers=transfer.suppliers)
+            self._tell("progress", bytes=partial.reused + fetched, fetched=fetched, peers=transfer.suppliers)
             silence = now - since
             if silence < _STALLED:
                 continue
             reached = self._membership.link is not None
             where = "" if reached else ", the master is not reached"
-            self._teller.tell(
+            self._tell(
                 "stall", message=f"nothing has come for {silence:.0f} s, {transfer.suppliers} servers known{where}"
             )
             if not reached and silence > self._config.timeout:
@@ -316,69 +300,3 @@ class Node:
 
 def _digest(data: bytes) -> bytes:
     return blake3(data).digest()
-
-
-def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel) -> int:
-    """The background half, from beginning to end; the exit status of its process.
-
-    Nothing of the caller is open any more but `channel` and stderr, which is given up when the download is done.
-    """
-    channel.wait_readable = wait_readable
-    channel.wait_writable = wait_writable
-    catch_greenlets()
-    teller = Teller(channel)
-    begun = time.monotonic()
-    done: dict[str, Any] = {**NOTHING, "notes": []}
-    status: int = Exit.OK
-    node: Node | None = None
-    try:
-        node = Node(config, sources, dest, teller)
-        downloading = gevent.spawn(node.download)
-        _attend_signals(node, downloading)
-        obeying = gevent.spawn(_obey, channel, downloading)
-        done |= downloading.get()
-        obeying.kill()
-    except XGetError as error:
-        status = error.exit_status
-        teller.tell("error", message=str(error))
-    except Exception as error:
-        LOGGER.exception("a bug")
-        status = Exit.FAILED
-        teller.tell("error", message=f"a bug: {type(error).__name__}: {error} (more in the log)")
-    child = node.child if node is not None and status == Exit.OK and config.linger else None
-    with ExitStack() as stack:
-        if child is not None:
-            child.settle()
-            if config.pidfile:
-                try:
-                    stack.callback(Pidfile(config.pidfile).remove)
-                except Failed as error:
-                    done["notes"].append(str(error))
-        live_on()
-        daemon.detach()
-        teller.tell(**done | {"exit": int(status), "seconds": round(time.monotonic() - begun, 3)})
-        channel.close()
-        if child is not None:
-            child.linger(config.linger)
-    return status
-
-
-def _obey(channel: Channel, downloading: gevent.Greenlet[..., Any]) -> None:
-    """The foreground half says stop, or is gone."""
-    received = channel.receive()
-    number = received[0][1] if received is not None else signal.SIGTERM
-    downloading.kill(Interrupted(number), block=False)
-
-
-def _attend_signals(node: Node, downloading: gevent.Greenlet[..., Any]) -> None:
-    """SIGTERM and SIGINT interrupt a download and end a child server; SIGUSR1 logs the status."""
-
-    def stop(number: int) -> None:
-        if downloading.ready():
-            node.child.stop()
-        else:
-            downloading.kill(Interrupted(number), block=False)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        gevent.signal_handler(number, stop, number)
-    gevent.signal_handler(signal.SIGUSR1, lambda: LOGGER.warning("status: %s", json.dumps(node.child.status())))
