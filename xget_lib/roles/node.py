@@ -31,8 +31,9 @@ from xget_lib.net.listener import listen
 from xget_lib.net.waiting import in_thread
 from xget_lib.report.log import LOGGER
 from xget_lib.roles.child import Child
+from xget_lib.roles.intake import Account
 from xget_lib.roles.membership import ANSWER, Membership
-from xget_lib.roles.transfer import Account, Transfer
+from xget_lib.roles.transfer import Transfer
 from xget_lib.tree.files import Files
 from xget_lib.tree.served import Served
 from xget_lib.tree.swarm import News
