@@ -86,6 +86,39 @@ def test_what_a_peer_turns_out_not_to_have_is_not_asked_of_it_again() -> None:
     assert tested.unavailable == 0b1
 
 
+def slowed(peers: str) -> Picker:
+    """A picker to which each of these peers took much longer than usual for a chunk; now is 100."""
+    tested = picker()
+    for chunk in range(6):
+        tested.peer_has("z", 1 << chunk)
+        assert tested.pick("z", 0.0) == chunk
+        tested.done(chunk, 0.1)
+    tested.peer_gone("z")
+    for chunk, peer in enumerate(peers, 6):
+        tested.peer_has(peer, 1 << chunk)
+        assert tested.pick(peer, 90.0) == chunk
+    for chunk in range(6, 6 + len(peers)):
+        tested.done(chunk, 100.0)
+    return tested
+
+
+def test_of_a_slow_peer_only_that_is_asked_which_no_other_has() -> None:
+    tested = slowed("s")
+    tested.peer_has("s", 0b11 << 8)
+    tested.peer_has("a", 0b01 << 8)
+    assert tested.rests("s", 100.0)
+    assert [tested.pick("s", 100.0), tested.pick("s", 100.0)] == [9, None]
+    assert tested.pick("s", 1000.0) == 8
+
+
+def test_what_only_slow_peers_have_is_asked_of_them() -> None:
+    tested = slowed("st")
+    tested.peer_has("s", 1 << 8)
+    tested.peer_has("t", 1 << 8)
+    assert tested.rests("s", 100.0) and tested.rests("t", 100.0)
+    assert tested.pick("s", 100.0) == 8
+
+
 class Picking(RuleBasedStateMachine):
     """The picker against sets that say the same in the plainest way."""
 
@@ -105,10 +138,12 @@ class Picking(RuleBasedStateMachine):
     @rule(peer=PEERS, seconds=st.sampled_from([0.0, 0.1, 50.0]))
     def pick(self, peer: str, seconds: float) -> None:
         self.now += seconds
-        wanted = self.picker.wants(peer, self.now)
+        wanted, rested = self.picker.wants(peer, self.now), self.picker.rests(peer, self.now)
         chunk = self.picker.pick(peer, self.now)
         assert wanted == (chunk is not None)
         fresh = (self.has.get(peer, set()) & self.lacking) - self.flights.keys()
+        if rested:
+            fresh -= set().union(*(held for other, held in self.has.items() if not self.picker.rests(other, self.now)))
         if chunk is None:
             assert not fresh
             return
@@ -162,5 +197,5 @@ class Picking(RuleBasedStateMachine):
         assert set(bits(self.picker.unavailable)) == self.lacking - held - self.flights.keys()
 
 
-Picking.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Picking.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 TestPicking = Picking.TestCase

@@ -84,6 +84,7 @@ class Picker:
         """A peer is not to be asked any more; the chunks that were on their way from it."""
         self.peer_has(peer, 0)
         self._has.pop(peer)
+        self._rests.pop(peer, None)
         lost = [chunk for chunk, flight in self._flights.items() if peer in flight.sources]
         for chunk in lost:
             self.failed(chunk, peer)
@@ -97,6 +98,10 @@ class Picker:
     def flights(self) -> int:
         """How many chunks are on their way."""
         return len(self._flights)
+
+    def rests(self, peer: Hashable, now: float) -> bool:
+        """Whether a peer was slow, not long ago."""
+        return self._rests.get(peer, now) > now
 
     def wants(self, peer: Hashable, now: float) -> bool:
         """Whether `pick` would find something for a peer."""
@@ -151,9 +156,12 @@ class Picker:
             self._flying &= ~(1 << chunk)
 
     def _possible(self, peer: Hashable, now: float) -> int:
+        """What a peer may be asked for: of a slow one what no other has, other slow ones left aside."""
         possible = self._has.get(peer, 0) & self._lacking
-        if possible and self._rests.get(peer, now) > now:
-            possible &= self._levels[1]
+        if possible and self.rests(peer, now):
+            for other, has in self._has.items():
+                if not self.rests(other, now):
+                    possible &= ~has
         return possible
 
     def _latest(self, peer: Hashable, possible: int, now: float) -> int | None:
