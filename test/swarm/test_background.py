@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import signal
@@ -39,9 +40,13 @@ def child_of(cluster: Cluster, master: Master, dest: Path, *options: str) -> tup
 
 
 def open_files(pid: int) -> dict[int, str]:
-    """What a process has open."""
+    """What a process has open. It may be at work and close something meanwhile."""
     directory = f"/proc/{pid}/fd"
-    return {int(name): os.readlink(f"{directory}/{name}") for name in os.listdir(directory)}
+    files = {}
+    for name in os.listdir(directory):
+        with contextlib.suppress(FileNotFoundError):
+            files[int(name)] = os.readlink(f"{directory}/{name}")
+    return files
 
 
 def test_a_child_has_its_own_session_no_terminal_and_no_directory(cluster: Cluster, master: Master) -> None:
