@@ -21,7 +21,7 @@ from scripts.bench import isolation, report
 from scripts.bench.bittorrent import bencoded, piece_length
 from scripts.bench.cases import Case, Result
 from scripts.bench.payload import Payload
-from scripts.bench.tools import CHECKOUT
+from scripts.bench.tools import CHECKOUT, Nginx
 
 WHY_NOT = isolation.obstacle()
 for_real = pytest.mark.skipif(bool(WHY_NOT), reason=f"the benchmark cannot run here: {WHY_NOT}")
@@ -50,6 +50,7 @@ def test_who_is_not_done_in_time_has_failed() -> None:
 
 
 @for_real
+@pytest.mark.skipif(bool(Nginx().missing()), reason=f"its unit is measured with {Nginx.package}: not installed")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_when_the_benchmark_is_ended(number: signal.Signals, tmp_path: Path) -> None:
     """The mark stands in the environment, so in every process that the run leaves anywhere."""
