@@ -97,6 +97,22 @@ def test_as_many_entries_as_fit_are_read() -> None:
     assert len(directory.read(2 * size, 2 * size - 1)) == size
 
 
+def test_who_fills_a_buffer_hears_that_no_more_fits_in() -> None:
+    """Linux reads a directory of 9P2000 into a buffer until it is full or nothing comes (fs/9p/vfs_dir.c)."""
+    entries = named([f"entry{number}" for number in range(100)])
+    directory = DirectoryReader(lambda: entries, NINEP2000)
+    found: list[Stat] = []
+    offset = 0
+    while len(found) < len(entries):
+        buffer = b""
+        while data := directory.read(offset + len(buffer), 1000 - len(buffer)):
+            buffer += data
+        assert buffer, "no bytes at the beginning of a buffer are the end of the directory"
+        found += unpack_directory(buffer, NINEP2000)
+        offset += len(buffer)
+    assert found == entries
+
+
 def test_entries_are_asked_for_as_they_are_read() -> None:
     asked = []
 

@@ -108,15 +108,20 @@ class DirectoryReader:
         self._entries: Iterator[bytes] = iter(())
         self._next = b""  # an entry for which the last read had no room
         self._end: int | None = None  # where the last read ended; None: only offset 0 is right
+        self._room = 0  # bytes of the last read's count that it left
 
     def read(self, offset: int, count: int) -> bytes:
         """Whole entries, at most `count` bytes; none at the end. Offset 0 starts over, any other must be where the
         last read ended: read(5). Raises NinepError, and whatever `children` raises; only offset 0 is right after that.
+
+        Who asks for just the room that the last read has left is filling a buffer, as Linux does (p9_client_read), and
+        is told by no bytes that nothing more fits in.
         """
         if offset == 0:
             self._entries, self._next = (stat.pack(self._dialect) for stat in self._children()), b""
         elif offset != self._end:
             raise NinepError(errno.ESPIPE, "bad offset in directory read")
+        filling = count == self._room and offset > 0
         self._end = None
         entries, room = [], count
         entry = self._next or next(self._entries, b"")
@@ -124,9 +129,9 @@ class DirectoryReader:
             entries.append(entry)
             room -= len(entry)
             entry = next(self._entries, b"")
-        if entry and not entries:
+        if entry and not entries and not filling:
             # No bytes would mean the end of the directory: intro(5) wants an error instead.
             raise NinepError(errno.EINVAL, f"a directory entry of {len(entry)} bytes does not fit {count}")
         self._next = entry
-        self._end = offset + count - room
+        self._end, self._room = offset + count - room, room
         return b"".join(entries)
