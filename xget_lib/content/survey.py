@@ -116,9 +116,15 @@ class Survey:
                 yield piece.number
 
 
+WRITE_AT_ONCE = 256 * 1024
+"""Bytes. For one write of 4 MiB the kernel takes page cache in blocks as large, which are rarely free in memory that
+was just in use; a guest that gives free memory back to its host must then fetch it page by page. There 1 GiB took
+4 times as long as in steps of this size, and nowhere was it faster."""
+
+
 def write_all(fd: int, data: memoryview, offset: int) -> None:
     """Writes all of the data at this offset of a file, however little the kernel takes at once. Raises OSError."""
     while data:
-        count = os.pwrite(fd, data, offset)
+        count = os.pwrite(fd, data[:WRITE_AT_ONCE], offset)
         data = data[count:]
         offset += count
