@@ -1,4 +1,4 @@
-"""A server's desk that notes what it is asked, and what is asked through a session of the swarm namespace."""
+"""A server's desks that note what they are asked, and a generation for them to serve."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.store import Store
+from xget_lib.tree.classic import Available, Regular
 from xget_lib.tree.served import Served
 from xget_lib.tree.swarm import Report
-from xget_lib.tree.synthetic import Stream
+from xget_lib.tree.synthetic import Answered, Stream
 
 
 def served(directory: Path | Root, manifest: Manifest, *, full: bool = True) -> Served:
@@ -37,7 +38,7 @@ class NotingDesk:
         self.said: list[object] = []
         self.news: list[Stream] = []
         self.granted: dict[int, Stream] = {}
-        self.answers: list[Stream] = []
+        self.answers: list[Answered] = []
 
     def watch(self, news: Stream) -> None:
         self.said.append("watch")
@@ -61,9 +62,46 @@ class NotingDesk:
         self.said.append("close slot")
         self.granted.pop(slot, None)
 
-    def ask_status(self, answer: Stream) -> None:
+    def ask_status(self, answer: Answered) -> None:
         self.said.append("status")
         self.answers.append(answer)
+
+    def remark(self, line: str) -> None:
+        self.said.append(line)
+
+
+class NotingClassicDesk:
+    """Fits `tree.classic.Desk`. `said` is what it was told, in order."""
+
+    def __init__(self, served: Served | None = None) -> None:
+        self.served = served
+        self.debug = 3
+        self.ending = False
+        self.said: list[object] = []
+        self.answers: list[Answered] = []
+
+    def redirect(self, file: Regular, answer: Answered) -> None:
+        self.said.append(("redirect", file.path))
+        self.answers.append(answer)
+
+    def checksum(self, file: Regular, answer: Answered) -> None:
+        self.said.append(("checksum", file.path))
+        self.answers.append(answer)
+
+    def begin(self, file: Regular) -> None:
+        self.said.append(("begin", file.path))
+
+    def end(self, file: Regular) -> None:
+        self.said.append(("end", file.path))
+
+    def taken(self, file: Regular) -> None:
+        self.said.append(("taken", file.path))
+
+    def available(self, avail: int, file: Regular, said: Available) -> None:
+        self.said.append((file.path, said))
+
+    def unavailable(self, avail: int) -> None:
+        self.said.append("unavailable")
 
     def remark(self, line: str) -> None:
         self.said.append(line)

@@ -42,6 +42,22 @@ class Selection:
         if first < end:
             yield range(first, end)
 
+    def shown(self, manifest: Manifest) -> bytes | None:
+        """By entry number: 1 for what was asked for and the directories on the way to it, at the master. None: all."""
+        if None not in self.paths:
+            return None
+        shown = bytearray(path is not None for path in self.paths)
+        above: list[range] = []
+        for number, entry in enumerate(manifest.entries):
+            while above and number not in above[-1]:
+                above.pop()
+            if shown[number]:
+                for directory in above:
+                    shown[directory.start] = 1
+            if entry.kind == "d":
+                above.append(manifest.subtree(number))
+        return bytes(shown)
+
 
 def normalised(source: bytes) -> bytes:
     """A source in the manifest's form: `./a//b/` is b"a/b" and `.` is b"". Raises UsageError where it leads outside."""

@@ -4,7 +4,8 @@ Held means verified. So every time a file is opened its stamp must still be the 
 where it is not, the file's chunks are not held any more, and whoever shows `have` to others sees that.
 
 A large part of a file is given as an open descriptor, for sendfile. A range may also be thousands of small files;
-these are read here and given as bytes, so that a range costs a bounded number of descriptors.
+these are read here and given as bytes, so that a range costs a bounded number of descriptors. Who reads one file in
+many small steps keeps it open (`OpenedFile`).
 
 A Store has one owner: one thread uses it.
 """
@@ -58,6 +59,9 @@ class Store:
         self.layout = manifest.layout
         self.held = held
         self.changes = 0  # counts every change of `held`
+        self.growing = False  # whether what is not held may still come
+        self._complete = held.full
+        self._dropped: set[int] = set()
         self._root = root
         self.manifest = manifest
         self._stamps = array("q", stamps or ()) or array("q", [_NO_STAMP]) * (self.layout.file_count * STAMP_WORDS)
@@ -80,6 +84,7 @@ class Store:
 
     def drop(self, file: int) -> None:
         """A file is not what it was: its chunks are not held any more."""
+        self._dropped.add(file)
         for chunk in self.layout.file_chunks(file):
             self.changes += self.held.discard(chunk)
 
@@ -91,6 +96,17 @@ class Store:
             chunks = self.layout.chunks_of_range(offset, length)
             if not self.held.has_range(chunks.start, chunks.stop):
                 raise NotHeld(offset, length)
+
+    def check_file(self, file: int, offset: int, length: int) -> None:
+        """Raises StaleGeneration for a file that was dropped, and NotHeld unless the range of it is held.
+
+        A store that held everything when it was made has every other file still: that one of the small files in a
+        chunk has changed is no reason not to serve the rest of them.
+        """
+        if file in self._dropped:
+            raise StaleGeneration(self.manifest.file(file).path)
+        if not self._complete:
+            self.check(self.layout.file_range(file)[0] + offset, length)
 
     def open_extents(self, offset: int, length: int) -> list[bytes | OpenExtent]:
         """A range of the content stream, in order: bytes as they are, and parts of files to send.
@@ -109,7 +125,7 @@ class Store:
                 if small:
                     extents.append(b"".join(small))
                     small = []
-                extents.append(OpenExtent(self._open(file), start, count))
+                extents.append(OpenExtent(self.open(file), start, count))
         except BaseException:
             close_extents(extents)
             raise
@@ -118,7 +134,7 @@ class Store:
         return extents
 
     def _read(self, file: int, offset: int, length: int) -> bytes:
-        fd = self._open(file)
+        fd = self.open(file)
         try:
             data = os.pread(fd, length, offset)
         except OSError as error:
@@ -128,11 +144,14 @@ class Store:
         finally:
             os.close(fd)
         if len(data) != length:
-            self._stale(file)
+            self.stale(file)
         return data
 
-    def _open(self, file: int) -> int:
-        """Opens a file that is still what was verified."""
+    def open(self, file: int) -> int:
+        """A descriptor of a file that is still what was verified; the caller closes it. Does not look at what is held.
+
+        Raises StaleGeneration after dropping the file, or OSError where the machine is the reason.
+        """
         path = self.path_of(file)
         while True:
             fd = self._open_at(path, file)
@@ -140,7 +159,7 @@ class Store:
                 return fd
             before, path = path, self.path_of(file)
             if path == before:  # it was not merely put in place meanwhile
-                self._stale(file)
+                self.stale(file)
 
     def _open_at(self, path: bytes, file: int) -> int | None:
         """Opens a file at a path, or None where what is there is not that file."""
@@ -157,20 +176,73 @@ class Store:
         except OSError:
             os.close(fd)
             raise
-        if stat.S_ISREG(status.st_mode) and self._is_stamped(file, status):
+        if stat.S_ISREG(status.st_mode) and self.is_stamped(file, status):
             return fd
         os.close(fd)
         return None
 
-    def _is_stamped(self, file: int, status: os.stat_result) -> bool:
+    def is_stamped(self, file: int, status: os.stat_result) -> bool:
+        """Whether a file that looks like this is still what was verified."""
         first = file * STAMP_WORDS
         if self._stamps[first] == _NO_STAMP:
             return status.st_size == self.manifest.file(file).size
         return tuple(self._stamps[first : first + STAMP_WORDS]) == stamp_of(status)
 
-    def _stale(self, file: int) -> NoReturn:
+    def stale(self, file: int) -> NoReturn:
+        """The file was found changed: drops it, and raises StaleGeneration."""
         self.drop(file)
         raise StaleGeneration(self.manifest.file(file).path)
+
+
+class OpenedFile:
+    """A file of a store, opened at the first read and kept open: many small reads of it cost one look-up.
+
+    What a read gives was verified: the stamp is looked at after the bytes were read, so no change can come between.
+    """
+
+    def __init__(self, store: Store, file: int) -> None:
+        self._store = store
+        self._file = file
+        self._fd: int | None = None
+        self._looked: tuple[int, int, int, int] | None = None
+        """How the open file looked when it was found to be the right one; computing a stamp takes longer than this."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly that range, of which all must be held and in the file. Raises as Store.open does."""
+        for _ in range(2):
+            fd = self._fd
+            if fd is None:
+                fd = self._fd = self._store.open(self._file)
+            try:
+                data = os.pread(fd, length, offset)
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                data = b""
+            if len(data) == length and self._is_right(fd):
+                return data
+            # It may have been put in place meanwhile, or be another file now: looked up anew it is the right one.
+            self.close()
+        self._store.stale(self._file)
+
+    def extent(self, offset: int, length: int) -> OpenExtent:
+        """The range for sendfile, with a descriptor of its own. Raises as Store.open does."""
+        return OpenExtent(self._store.open(self._file), offset, length)
+
+    def close(self) -> None:
+        """Closes the file; a further read opens it again."""
+        if self._fd is not None:
+            os.close(self._fd)
+        self._fd = self._looked = None
+
+    def _is_right(self, fd: int) -> bool:
+        status = os.fstat(fd)
+        looks = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        if looks != self._looked:
+            if not self._store.is_stamped(self._file, status):
+                return False
+            self._looked = looks
+        return True
 
 
 def close_extents(extents: list[bytes | OpenExtent]) -> None:

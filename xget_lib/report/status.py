@@ -42,6 +42,12 @@ def _lines(status: Mapping[str, Any]) -> list[str]:
         if child.get("generation") != generation:
             holds = "another generation" if child.get("generation") else "has just come"
         lines.append(f"  {child['address']} port {child['port']}: {holds}, for {_duration(child['seconds'])}")
+    clients = status.get("c_clients", ())
+    if clients:
+        lines.append(f"{len(clients)} C client{'' if len(clients) == 1 else 's'} serving")
+    for client in clients:
+        files = f"{client['files']} file{'' if client['files'] == 1 else 's'}"
+        lines.append(f"  {client['address']} port {client['port']}: {files}, for {_duration(client['seconds'])}")
     return lines
 
 

@@ -72,6 +72,8 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
         channel.close()
         if child is not None:
             child.linger(config.linger)
+        if node is not None:
+            node.child.farewell()
     return status
 
 

@@ -27,17 +27,22 @@ from xget_lib.net.waiting import in_thread
 from xget_lib.ninep.session import File, Session
 from xget_lib.process.succession import answer, succeed
 from xget_lib.report.log import LOGGER
+from xget_lib.roles.checksums import Checksums
 from xget_lib.swarm.pace import Pace
 from xget_lib.swarm.tuning import TUNING
 from xget_lib.swarm.turns import Turns
-from xget_lib.tree import swarm
+from xget_lib.tree import classic, swarm
+from xget_lib.tree.classic import Available, Regular
 from xget_lib.tree.files import Files
-from xget_lib.tree.namespaces import attach
+from xget_lib.tree.namespaces import CLASSIC, FILES, SWARM, attach
 from xget_lib.tree.served import Served
-from xget_lib.tree.synthetic import Stream
+from xget_lib.tree.synthetic import Answered, Stream
 
 _TICK = 1.0
 """Seconds after which turns that take too long are noticed when nothing else happens."""
+_FAREWELL = 2.0
+"""Seconds that C clients have to ask for more of what they are downloading, and to be told that it does not come."""
+_LOOK_EVERY = 0.02
 
 
 class Child:
@@ -51,6 +56,10 @@ class Child:
         self.news: swarm.News | None = None
         """The last news from the master, passed on to who asks here."""
         self.sent = 0
+        self.checksums = Checksums()
+        self.ending = False
+        self.downloading = 0
+        """Files that C clients have open, to read them."""
         self._dest = dest
         self._listening = listening
         self._started = time.monotonic()
@@ -106,8 +115,15 @@ class Child:
                 return
         LOGGER.info("nobody has read for %g s", seconds)
 
-    def close(self) -> None:
+    def farewell(self) -> None:
+        """Accept nobody any more, and tell C clients that the rest of their files does not come."""
         self._listening.close()
+        deadline = time.monotonic() + _FAREWELL
+        self.ending = True
+        for connection in list(self._connections):
+            connection.retry()
+        while self.downloading and time.monotonic() < deadline:
+            gevent.sleep(_LOOK_EVERY)
 
     def status(self) -> Mapping[str, Any]:
         store = self.served.store if self.served else None
@@ -134,9 +150,12 @@ class Child:
     def _run(self, sock: socket.socket, peer: str) -> None:
         prepare(sock)
         desk = Desk(self)
-        trees: dict[str, Callable[[], File]] = {"swarm": lambda: swarm.tree(desk)}
+        trees: dict[str, Callable[[], File]] = {
+            CLASSIC: lambda: classic.tree(desk),
+            SWARM: lambda: swarm.tree(desk),
+        }
         if self.files is not None:
-            trees["files"] = self.files.tree
+            trees[FILES] = self.files.tree
         connection = Connection(sock, Session(attach(trees)), self._count)
         desk.connection = connection
         self._connections.add(connection)
@@ -183,7 +202,7 @@ class Child:
 
 
 class Desk:
-    """Answers one connection's swarm namespace (see `tree.swarm.Desk`)."""
+    """What one connection asks of this server beyond files: that of `tree.swarm` and that of `tree.classic`."""
 
     def __init__(self, child: Child) -> None:
         self.connection: Connection | None = None
@@ -196,6 +215,10 @@ class Desk:
     @property
     def debug(self) -> int:
         return self._child.debug
+
+    @property
+    def ending(self) -> bool:
+        return self._child.ending
 
     @property
     def offers(self) -> bool:
@@ -220,8 +243,32 @@ class Desk:
     def close_slot(self, slot: int) -> None:
         self._child.end_turn(slot)
 
-    def ask_status(self, answer: Stream) -> None:
+    def ask_status(self, answer: Answered) -> None:
         answer.put(json.dumps(self._child.status()).encode() + b"\n")
 
     def remark(self, line: str) -> None:
         LOGGER.info("a reader says: %s", line)
+
+    # What C clients want. Who has been sent here takes the file from here, and tells the master that he serves it.
+
+    def redirect(self, file: Regular, answer: Answered) -> None:
+        answer.put(classic.ME)
+
+    def checksum(self, file: Regular, answer: Answered) -> None:
+        assert self.connection is not None
+        self._child.checksums.ask(file, answer, self.connection.retry)
+
+    def begin(self, file: Regular) -> None:
+        self._child.downloading += 1
+
+    def end(self, file: Regular) -> None:
+        self._child.downloading -= 1
+
+    def taken(self, file: Regular) -> None:
+        pass
+
+    def available(self, avail: int, file: Regular, said: Available) -> None:
+        pass
+
+    def unavailable(self, avail: int) -> None:
+        pass

@@ -1,5 +1,7 @@
 """What the master knows of the nodes, and tells them: its side of the `peers` and `offer` files.
 
+C clients are the business of `redirecting`, which hears from here of the nodes that can serve them.
+
 The decisions are those of `swarm`: who is tied to whom, which chunk is given out. This class feeds them with what the
 workers report, and sends what they decide. It begins anew with each generation: nodes of an older one are told of
 the new and come back with it.
@@ -18,6 +20,7 @@ from gevent.event import Event
 
 from xget_lib.report.log import LOGGER
 from xget_lib.roles import orders
+from xget_lib.roles.redirecting import Redirecting
 from xget_lib.swarm.neighbours import Neighbours
 from xget_lib.swarm.offers import Offers
 from xget_lib.swarm.registry import Node, Registry, can_reach
@@ -48,6 +51,7 @@ class Exchange:
         self._news = Event()
         self._begin_neighbours()
         self.offers = Offers(0, max_direct)
+        self.redirecting = Redirecting(max_direct, lambda connection: self._addresses.get(connection, ""), tell)
         gevent.spawn(self._tell_news)
         gevent.spawn(self._tick)
 
@@ -59,6 +63,7 @@ class Exchange:
         for node in self.registry:
             if node.generation in (b"", offered.generation):
                 self._neighbours.join(node.key)
+            self._redirect_to(node)
         self._tell_soon(self._watchers)
 
     def arrived(self, connection: int, address: str) -> None:
@@ -69,6 +74,7 @@ class Exchange:
         """A connection has ended, and all that depended on it."""
         self._leave(connection)
         self._watchers.discard(connection)
+        self.redirecting.ended(connection)
         self._addresses.pop(connection, None)
 
     def handle(self, message: orders.Message) -> None:
@@ -91,6 +97,9 @@ class Exchange:
                 self.offers.close(connection, slot)
             case orders.Remark(connection, text):
                 LOGGER.info("%s says: %s", self._addresses.get(connection, "?"), text)
+            case _:
+                self.redirecting.handle(message)
+                return
         self._grant(now)
 
     def nodes(self) -> list[dict[str, Any]]:
@@ -113,7 +122,9 @@ class Exchange:
             return
         known = self.registry.get(connection)
         since = known.since if known else now
-        self.registry.put(Node(connection, address, port, generation, held, since))
+        node = Node(connection, address, port, generation, held, since)
+        self.registry.put(node)
+        self._redirect_to(node)
         if known is None:
             LOGGER.debug("%s port %d serves", address, port)
         if self._offered is None or generation not in (b"", self._offered.generation):
@@ -128,8 +139,15 @@ class Exchange:
         self.offers.leave(connection)
         node = self.registry.remove(connection)
         if node is not None:
+            self.redirecting.node(connection, node.address, node.port, whole=False)
             LOGGER.debug("%s port %d does not serve any more", node.address, node.port)
             self._tell_soon(self._neighbours.leave(connection))
+
+    def _redirect_to(self, node: Node) -> None:
+        """C clients may be sent to a node that holds everything."""
+        now = self._offered
+        whole = now is not None and node.generation == now.generation and node.held >= now.chunks
+        self.redirecting.node(node.key, node.address, node.port, whole=whole)
 
     def _grant(self, now: float) -> None:
         for connection, slot, chunk in self.offers.grant(now):

@@ -209,5 +209,6 @@ class Head:
                 for worker in self._pool.workers
             ],
             "children": self._exchange.nodes(),
+            "c_clients": self._exchange.redirecting.clients(),
         }
         return json.dumps(status).encode() + b"\n"

@@ -71,6 +71,7 @@ class Node:
         self._newer = Event()
         self._account = Account()
         self._transfer: Transfer | None = None
+        self._store: Store | None = None
         assert config.host is not None
         # Any free port: the master's may be wanted by a master, on this very machine and later than we start.
         self.child = Child(listen(config.bind, 0), dest, config.debug)
@@ -198,15 +199,18 @@ class Node:
             if partial.chunk_whole(chunk) and not believed.doubtful(chunk):
                 held.add(chunk)
         store = Store(Root(self._dest), manifest, held, locate=partial.path_of)
+        store.growing = True
         descriptor = os.memfd_create("xget-manifest", os.MFD_CLOEXEC)
         file = FileIO(descriptor, "r+")
         file.write(encoded)
         shown = {b"", *(path for path in selection.paths if path is not None)}
         self.child.serve(
-            Served(manifest.generation, file, len(encoded), store, self._changed_in_place),
+            Served(manifest.generation, file, len(encoded), store, self._changed_in_place, selection.shown(manifest)),
             Files(Root(self._dest), shown.__contains__, manifest.users, manifest.groups),
         )
         self._membership.report(manifest.generation, held.count)
+        self._stays_as_it_is(self._store)
+        self._store = store
         return store
 
     def _fill(self, partial: Partial, store: Store) -> None:
@@ -252,6 +256,8 @@ class Node:
         """Somebody changed a file under its final name; the store serves it no more."""
         LOGGER.warning("%s was changed here and is not served any more", printable(path))
         self.child.changed()
+        if self._store is not None:
+            self._membership.report(self._store.manifest.generation, self._store.held.count)
 
     def _confirm(self, believed: Believed, files: Sequence[int], store: Store) -> None:
         """Read what was only believed, then hold it: nothing is served that was not verified."""
@@ -262,6 +268,13 @@ class Node:
                         self._hold(store, chunk)
                 else:
                     LOGGER.error("%s is not what its size and time promise", printable(store.path_of(file)))
+        self._stays_as_it_is(store)
+
+    def _stays_as_it_is(self, store: Store | None) -> None:
+        """What a store does not hold now does not come any more; who waits for it must hear of that."""
+        if store is not None:
+            store.growing = False
+            self.child.changed()
 
     def _finish_files(self, partial: Partial, store: Store, filled: Event) -> None:
         """Put files in place as they become whole: what waits for the disk overlaps with what waits for the net."""

@@ -74,13 +74,22 @@ class Status(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Redirected(Message):
+    """The answer to Redirect: the text of `redir`."""
+
+    connection: int
+    redirect: int
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Ping(Message):
     """Say that you live."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stop(Message):
-    """End: finish nothing, close everything."""
+    """End: finish nothing, but tell C clients that they will not get the rest of their files; close everything."""
 
 
 # Worker to master.
@@ -176,6 +185,49 @@ class StatusWanted(Message):
     """Somebody reads `status`."""
 
     connection: int
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect(Message):
+    """A C client asks where to take a file from. `redirect` is a number for the answer, `file` names path and content
+    (`tree.classic.Regular.key`)."""
+
+    connection: int
+    redirect: int
+    file: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Available(Message):
+    """A C client serves a file: on this port of the connection's address.
+
+    `avail` is a number for what it said; it takes the file from `source` itself, or from this server where `source`
+    is "".
+    """
+
+    connection: int
+    avail: int
+    file: bytes
+    port: int
+    source: str
+    source_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable(Message):
+    """It does not serve it any more."""
+
+    connection: int
+    avail: int
+
+
+@dataclass(frozen=True, slots=True)
+class Taken(Message):
+    """A file that was asked for with Redirect is on its way no more. `whole`: the client has all of it."""
+
+    connection: int
+    file: bytes
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from array import array
 from collections.abc import Callable, Sequence
 from io import FileIO
@@ -30,13 +31,17 @@ from xget_lib.ninep.session import File, Session
 from xget_lib.process.channel import Channel
 from xget_lib.report.log import LOGGER, catch_greenlets
 from xget_lib.roles import jobs, orders
-from xget_lib.tree import swarm
+from xget_lib.roles.checksums import Checksums
+from xget_lib.roles.desk import Desk
+from xget_lib.tree import classic, swarm
 from xget_lib.tree.files import Files
-from xget_lib.tree.namespaces import attach
+from xget_lib.tree.namespaces import CLASSIC, FILES, SWARM, attach
 from xget_lib.tree.served import Served
-from xget_lib.tree.synthetic import Stream
 
 _JOB_THREADS = 2
+_FAREWELL = 2.0
+"""Seconds that C clients have to ask for more of what they are downloading, and to be told that it does not come."""
+_LOOK_EVERY = 0.02
 
 
 def run(channel: Channel, number: int, debug: int) -> int:
@@ -59,6 +64,8 @@ class Worker:
         self.debug = debug
         self.served: Served | None = None
         self.files: Files | None = None
+        self.checksums = Checksums()
+        self.ending = False
         self._channel = channel
         self._desks: dict[int, Desk] = {}
         self._sent = 0
@@ -68,6 +75,7 @@ class Worker:
             packed, descriptors = received
             message = orders.unpack(packed)
             if isinstance(message, orders.Stop):
+                self._farewell()
                 return
             if isinstance(message, orders.Job):
                 gevent.spawn(self._perform, message, descriptors)
@@ -85,7 +93,7 @@ class Worker:
     def _pass_on(self, message: orders.Message) -> None:
         if isinstance(message, orders.Ping):
             self.tell(orders.Pong(len(self._desks), self._sent))
-        elif isinstance(message, orders.News | orders.Grant | orders.Status):
+        elif isinstance(message, orders.News | orders.Grant | orders.Status | orders.Redirected):
             # A connection may have ended while the message was on its way.
             desk = self._desks.get(message.connection)
             if desk is not None:
@@ -129,9 +137,12 @@ class Worker:
         prepare(sock)
         desk = Desk(self, message.connection)
         self._desks[message.connection] = desk
-        trees: dict[str, Callable[[], File]] = {"swarm": lambda: swarm.tree(desk)}
+        trees: dict[str, Callable[[], File]] = {
+            CLASSIC: lambda: classic.tree(desk),
+            SWARM: lambda: swarm.tree(desk),
+        }
         if self.files is not None:
-            trees["files"] = self.files.tree
+            trees[FILES] = self.files.tree
         desk.connection = Connection(sock, Session(attach(trees)), self._count)
         gevent.spawn(self._run, desk, desk.connection, f"{message.address}:{message.port}")
 
@@ -144,74 +155,14 @@ class Worker:
             del self._desks[desk.number]
             self.tell(orders.Closed(desk.number))
 
+    def _farewell(self) -> None:
+        """Tell C clients that the rest of their files does not come."""
+        deadline = time.monotonic() + _FAREWELL
+        self.ending = True
+        for desk in self._desks.values():
+            desk.retry()
+        while any(desk.downloading for desk in self._desks.values()) and time.monotonic() < deadline:
+            gevent.sleep(_LOOK_EVERY)
+
     def _count(self, sent: int) -> None:
         self._sent += sent
-
-
-class Desk:
-    """Answers one connection's swarm namespace (see `tree.swarm.Desk`) by asking the master."""
-
-    def __init__(self, worker: Worker, number: int) -> None:
-        self.number = number
-        self.connection: Connection | None = None
-        self._worker = worker
-        self._news: list[Stream] = []
-        self._slots: dict[int, Stream] = {}
-        self._answers: list[Stream] = []
-
-    @property
-    def served(self) -> Served | None:
-        return self._worker.served
-
-    @property
-    def debug(self) -> int:
-        return self._worker.debug
-
-    @property
-    def offers(self) -> bool:
-        return True
-
-    def watch(self, news: Stream) -> None:
-        self._news.append(news)
-        self._worker.tell(orders.Watch(self.number))
-
-    def register(self, report: swarm.Report) -> None:
-        self._worker.tell(orders.Register(self.number, report.port, report.generation, report.held))
-
-    def unregister(self, news: Stream) -> None:
-        self._news.remove(news)
-        if not self._news:
-            self._worker.tell(orders.Unregister(self.number))
-
-    def ask(self, slot: int, granted: Stream) -> None:
-        self._slots[slot] = granted
-        self._worker.tell(orders.Ask(self.number, slot))
-
-    def takes(self, chunks: bytes) -> None:
-        self._worker.tell(orders.Takes(self.number, chunks))
-
-    def close_slot(self, slot: int) -> None:
-        if self._slots.pop(slot, None) is not None:
-            self._worker.tell(orders.CloseSlot(self.number, slot))
-
-    def ask_status(self, answer: Stream) -> None:
-        self._answers.append(answer)
-        self._worker.tell(orders.StatusWanted(self.number))
-
-    def remark(self, line: str) -> None:
-        self._worker.tell(orders.Remark(self.number, line))
-
-    def receive(self, message: orders.News | orders.Grant | orders.Status) -> None:
-        """Something that a read waits for."""
-        if isinstance(message, orders.News):
-            for news in self._news:
-                news.replace(message.line)
-        elif isinstance(message, orders.Grant):
-            if message.slot in self._slots:
-                self._slots[message.slot].put(b"%d\n" % message.chunk)
-        else:
-            for answer in self._answers:
-                answer.put(message.text)
-            self._answers.clear()
-        assert self.connection is not None
-        self.connection.retry()

@@ -1,4 +1,7 @@
-"""Which tree an attach gets: the table of anames."""
+"""Which tree an attach gets: by its aname, or by its dialect where it names none.
+
+C clients attach to "" in 9P2000.u, and so get `classic`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable, Mapping
 from xget_lib.errors import NinepError
 from xget_lib.ninep.session import File
 
+CLASSIC, FILES, SWARM = "classic", "files", "swarm"
 Attach = Callable[[str, str, str], File]
 
 
@@ -18,6 +22,7 @@ def attach(trees: Mapping[str, Callable[[], File]]) -> Attach:
     """
 
     def choose(dialect: str, uname: str, aname: str) -> File:
+        aname = aname or CLASSIC
         if aname not in trees:
             raise NinepError(errno.ENOENT, f"no tree is called {aname!r}; there are: {', '.join(sorted(trees))}")
         return trees[aname]()

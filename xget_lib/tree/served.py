@@ -23,6 +23,12 @@ class Served:
     store: Store
     on_stale: Callable[[bytes], None] = lambda path: None
     """Told of the path of a file that is found changed."""
+    shown: bytes | None = None
+    """By number of the entry: whether it is served here, where not all are."""
+
+    def shows(self, entry: int) -> bool:
+        """Whether an entry of the manifest, by its number, is served here."""
+        return self.shown is None or bool(self.shown[entry])
 
     def read_manifest(self, offset: int, count: int) -> bytes | Content:
         length = min(count, max(0, self.manifest_size - offset))

@@ -24,7 +24,7 @@ from typing import Protocol
 from xget_lib.errors import NinepError, NotHeld, ProtocolViolation, printable
 from xget_lib.ninep.session import WAITING, Content, Waiting
 from xget_lib.tree.served import Served
-from xget_lib.tree.synthetic import OpenFile, Place, Stream, Text, root
+from xget_lib.tree.synthetic import Answered, OpenFile, Place, Stream, Text, root
 
 LINE_LIMIT = 1024
 GENERATION_SIZE = 32
@@ -153,8 +153,8 @@ class Desk(Protocol):
     def close_slot(self, slot: int) -> None:
         """`offer` or `turn` was clunked, or the turn was passed."""
 
-    def ask_status(self, answer: Stream) -> None:
-        """`status` is read: its text goes into the stream."""
+    def ask_status(self, answer: Answered) -> None:
+        """`status` is read: its text goes into the answer."""
 
     def remark(self, line: str) -> None:
         """A line for the log."""
@@ -172,7 +172,7 @@ def tree(desk: Desk) -> Place:
             Place("peers", 4, 0o666, lambda: Peers(desk)),
             offer if desk.offers else turn,
             Place("log", 6, 0o666, lambda: Log(desk)),
-            Place("status", 7, 0o444, lambda: Status(desk)),
+            Place("status", 7, 0o444, lambda: Answered(desk.ask_status)),
         ]
     )
 
@@ -300,24 +300,3 @@ class Log(Text):
     def write(self, offset: int, data: bytes) -> int:
         self._desk.remark(printable(data[:LINE_LIMIT].strip(b"\0\n ")))
         return len(data)
-
-
-class Status(Stream):
-    """The status at the time of the first read, by offset then."""
-
-    def __init__(self, desk: Desk) -> None:
-        super().__init__()
-        self._desk = desk
-        self._asked = False
-        self._text: bytes | None = None
-
-    def read(self, offset: int, count: int) -> bytes | Content | Waiting:
-        if not self._asked:
-            self._asked = True
-            self._desk.ask_status(self)
-        if self._text is None:
-            answer = super().read(0, 1 << 30)
-            if not isinstance(answer, bytes):
-                return answer
-            self._text = answer
-        return self._text[offset : offset + count]

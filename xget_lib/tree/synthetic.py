@@ -1,7 +1,8 @@
 """Files that exist only in the server: control files and what generates its content when it is read.
 
 A namespace is a tree of `Place`s. What a file does when it is open is a `Handle` of its own kind; those here have
-the behaviour that most share: a handle that refuses what it does not do, a fixed text, and a stream of lines.
+the behaviour that most share: a handle that refuses what it does not do, a fixed text, a text that the server has to
+find out first, and a stream of lines.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from xget_lib.errors import NinepError
+from xget_lib.errors import NinepError, XGetError
 from xget_lib.ninep import messages
 from xget_lib.ninep.session import WAITING, Content, File, Handle, Waiting
 from xget_lib.ninep.stat import DMDIR, Stat
@@ -44,6 +45,33 @@ class Text(OpenFile):
 
     def read(self, offset: int, count: int) -> bytes:
         return self._text[offset : offset + count]
+
+
+class Answered(OpenFile):
+    """A text that is found out when somebody reads it, who waits until then; the same for each further read."""
+
+    def __init__(self, ask: Callable[[Answered], None]) -> None:
+        """`ask(self)` is called once, at the first read; it has `put` or `fail` called, at once or later."""
+        self._ask = ask
+        self._asked = False
+        self._text: bytes | None = None
+        self._error: Exception | None = None
+
+    def put(self, text: bytes) -> None:
+        """This is the text."""
+        self._text = text
+
+    def fail(self, error: XGetError | OSError) -> None:
+        """This is why there is none."""
+        self._error = error
+
+    def read(self, offset: int, count: int) -> bytes | Waiting:
+        if not self._asked:
+            self._asked = True
+            self._ask(self)
+        if self._error is not None:
+            raise self._error
+        return WAITING if self._text is None else self._text[offset : offset + count]
 
 
 class Stream(OpenFile):

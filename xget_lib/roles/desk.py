@@ -1,0 +1,146 @@
+"""What a worker's connections ask of the server beyond files: answered from the worker, or by asking the master.
+
+A `Desk` is that of `tree.swarm` and that of `tree.classic`.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+from xget_lib.net.connection import Connection
+from xget_lib.roles import orders
+from xget_lib.swarm.redirects import DOWNLOADS
+from xget_lib.tree import swarm
+from xget_lib.tree.classic import Available, Regular
+from xget_lib.tree.served import Served
+from xget_lib.tree.synthetic import Answered, Stream
+
+if TYPE_CHECKING:
+    from xget_lib.roles.worker import Worker
+
+_redirect_numbers = count(1)
+
+
+class Desk:
+    """Of one connection."""
+
+    def __init__(self, worker: Worker, number: int) -> None:
+        self.number = number
+        self.connection: Connection | None = None
+        self._worker = worker
+        self.downloading = 0
+        """Files that C clients have open, to read them."""
+        self._news: list[Stream] = []
+        self._slots: dict[int, Stream] = {}
+        self._answers: list[Answered] = []
+        self._redirects: dict[int, Answered] = {}
+        self._asked: dict[bytes, bytes] = {}
+        """By path: the keys of the files that the master has been asked for, and does not know to be taken."""
+
+    @property
+    def served(self) -> Served | None:
+        return self._worker.served
+
+    @property
+    def debug(self) -> int:
+        return self._worker.debug
+
+    @property
+    def ending(self) -> bool:
+        return self._worker.ending
+
+    @property
+    def offers(self) -> bool:
+        return True
+
+    def watch(self, news: Stream) -> None:
+        self._news.append(news)
+        self._worker.tell(orders.Watch(self.number))
+
+    def register(self, report: swarm.Report) -> None:
+        self._worker.tell(orders.Register(self.number, report.port, report.generation, report.held))
+
+    def unregister(self, news: Stream) -> None:
+        self._news.remove(news)
+        if not self._news:
+            self._worker.tell(orders.Unregister(self.number))
+
+    def ask(self, slot: int, granted: Stream) -> None:
+        self._slots[slot] = granted
+        self._worker.tell(orders.Ask(self.number, slot))
+
+    def takes(self, chunks: bytes) -> None:
+        self._worker.tell(orders.Takes(self.number, chunks))
+
+    def close_slot(self, slot: int) -> None:
+        if self._slots.pop(slot, None) is not None:
+            self._worker.tell(orders.CloseSlot(self.number, slot))
+
+    def ask_status(self, answer: Answered) -> None:
+        self._answers.append(answer)
+        self._worker.tell(orders.StatusWanted(self.number))
+
+    def remark(self, line: str) -> None:
+        self._worker.tell(orders.Remark(self.number, line))
+
+    # What C clients want.
+
+    def redirect(self, file: Regular, answer: Answered) -> None:
+        self._asked.pop(file.path, None)
+        key = self._asked[file.path] = file.key()
+        if len(self._asked) > DOWNLOADS:
+            del self._asked[next(iter(self._asked))]
+        number = next(_redirect_numbers)
+        self._redirects[number] = answer
+        self._worker.tell(orders.Redirect(self.number, number, key))
+
+    def checksum(self, file: Regular, answer: Answered) -> None:
+        self._worker.checksums.ask(file, answer, self.retry)
+
+    def begin(self, file: Regular) -> None:
+        self.downloading += 1
+
+    def end(self, file: Regular) -> None:
+        self.downloading -= 1
+        self._taken(file, whole=False)
+
+    def taken(self, file: Regular) -> None:
+        self._taken(file, whole=True)
+
+    def available(self, avail: int, file: Regular, said: Available) -> None:
+        source, source_port = said.source or ("", 0)
+        self._worker.tell(orders.Available(self.number, avail, file.key(), said.port, source, source_port))
+
+    def unavailable(self, avail: int) -> None:
+        self._worker.tell(orders.Unavailable(self.number, avail))
+
+    def _taken(self, file: Regular, *, whole: bool) -> None:
+        key = self._asked.pop(file.path, None)
+        if key is not None:
+            self._worker.tell(orders.Taken(self.number, key, whole))
+
+    # What the master says.
+
+    def receive(self, message: orders.News | orders.Grant | orders.Status | orders.Redirected) -> None:
+        """Something that a read waits for."""
+        if isinstance(message, orders.News):
+            for news in self._news:
+                news.replace(message.line)
+        elif isinstance(message, orders.Grant):
+            if message.slot in self._slots:
+                self._slots[message.slot].put(b"%d\n" % message.chunk)
+        elif isinstance(message, orders.Redirected):
+            answer = self._redirects.pop(message.redirect, None)
+            if answer is not None:
+                answer.put(message.text)
+        else:
+            for answer in self._answers:
+                answer.put(message.text)
+            self._answers.clear()
+        self.retry()
+
+    def retry(self) -> None:
+        """What reads wait for may be there now."""
+        assert self.connection is not None
+        self.connection.retry()

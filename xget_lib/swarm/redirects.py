@@ -1,0 +1,268 @@
+"""Where C clients take their files from: what the master answers to who reads `redir`.
+
+A C client takes a file from one server only, the one that it was told of, and serves it on while it comes. So the
+clients of a file form a tree. It is fast when no server in it has more than a few readers, since these share one link,
+and safe when it is flat, since who loses his server loses the file. Hence each client is sent to where the fewest read;
+up to `READERS` count as equal, and then the server nearest to the root is taken. Nodes of ours that hold everything are
+roots as good as the master and are taken before it, and so is a C client that has the whole file.
+
+The master is a server like the others here, except that it is never sent more than `max_direct` clients while there is
+anybody else. What nobody else can serve it serves to all.
+
+A client that asks again for a file did not get it where it was sent, and is sent elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from random import Random
+
+READERS = 2
+"""Of one server. A binary tree: everybody has half of a link, and 1,000 clients are 10 steps from the root."""
+SAMPLE = 32
+"""Servers that are compared, picked at random among more."""
+DOWNLOADS = 1024
+"""Files of one client that are remembered as on their way."""
+_DEEPEST = 64
+"""Steps from the root that no true server is away. What clients say of each other may also make a circle."""
+
+Key = tuple[int, int]
+"""What names a server: its client, and the number of the `avail` on which it said so; 0 for a node of ours."""
+Address = tuple[str, int]
+
+
+@dataclass(slots=True)
+class _Server:
+    key: Key
+    file: bytes | None
+    """None: every file."""
+    address: Address
+    source: Key | None = None
+    """Where it takes the file from; None where that is the master, or does not matter as it has all of it."""
+    depth: int = 0
+    """Steps to one that has all of it."""
+    readers: int = 0
+
+    @property
+    def client(self) -> int:
+        return self.key[0]
+
+
+@dataclass(slots=True)
+class _Download:
+    """A file on its way to a client."""
+
+    server: _Server | None
+    """None: the master. One that is gone stays here until the client asks again, or is gone too."""
+    refused: set[Key] = field(default_factory=set)
+    """Where the client was sent before."""
+
+
+class Redirects:
+    """The servers of all files. A client is a number, `reachable(asker, server)` says whether one can reach another; a
+    file is whatever names its path and content."""
+
+    def __init__(self, max_direct: int, source: Random, reachable: Callable[[int, int], bool]) -> None:
+        self._max_direct = max_direct
+        self._random = source
+        self._reachable = reachable
+        self._servers: dict[Key, _Server] = {}
+        self._by_address: dict[tuple[bytes | None, Address], Key] = {}
+        self._by_file: dict[bytes, _Crowd[Key]] = {}
+        self._nodes: _Crowd[Key] = _Crowd()
+        self._serving: dict[int, dict[bytes, Key]] = {}
+        self._downloads: dict[int, dict[bytes, _Download]] = {}
+        self._direct: dict[int, int] = {}
+        """By client that takes something from the master: how many files."""
+
+    @property
+    def direct(self) -> int:
+        """Clients that take something from the master."""
+        return len(self._direct)
+
+    def relays(self) -> Iterator[tuple[int, Address, int]]:
+        """Each C client that serves: its number, its address, and how many files it serves."""
+        for client, keys in self._serving.items():
+            yield client, self._servers[next(iter(keys.values()))].address, len(keys)
+
+    def readers(self, file: bytes | None, address: Address) -> int:
+        """Of the server of a file at an address, or of the node there; 0 where there is none."""
+        server = self._server(file, address)
+        return server.readers if server else 0
+
+    # What clients do.
+
+    def ask(self, client: int, file: bytes) -> Address | None:
+        """Where a client is to take a file from; None: from the master. It is taken to be doing so from now on."""
+        downloads = self._downloads.setdefault(client, {})
+        former = downloads.pop(file, None)
+        download = _Download(None)
+        if former is not None:
+            self._account(client, former.server, -1)
+            download.refused = former.refused | ({former.server.key} if former.server else set())
+        server = download.server = self._choose(client, file, download.refused)
+        self._account(client, server, 1)
+        downloads[file] = download
+        if len(downloads) > DOWNLOADS:
+            self.end(client, next(iter(downloads)))
+        return server.address if server else None
+
+    def serve(self, client: int, avail: int, file: bytes, address: Address, source: Address | None) -> None:
+        """A client serves a file at an address, and says from where it takes it itself; None: from the master.
+
+        It serves a file once: what it said of it before holds no more.
+        """
+        download = self._downloads.get(client, {}).get(file)
+        above = None
+        if source is not None:
+            above = self._server(file, source) or (download.server if download else None)
+        if download is not None and above is not download.server:
+            self._account(client, download.server, -1)
+            self._account(client, above, 1)
+            download.server = above
+        key, former = (client, avail), self._serving.get(client, {}).get(file)
+        server = self._servers[former] if former else None
+        if server is None or (server.key, server.address) != (key, address):
+            if server is not None:
+                self.withdraw(server.key)
+            server = self._servers[key] = _Server(key, file, address)
+            self._by_address[file, address] = key
+            self._by_file.setdefault(file, _Crowd()).add(key)
+            self._serving.setdefault(client, {})[file] = key
+        server.source, server.depth = (above.key, above.depth + 1) if above else (None, 1)
+
+    def withdraw(self, key: Key) -> None:
+        """The server with this key does not serve its file any more, if it did."""
+        server = self._servers.pop(key, None)
+        if server is None:
+            return
+        if self._by_address.get((server.file, server.address)) == key:
+            del self._by_address[server.file, server.address]
+        if server.file is None:
+            self._nodes.remove(key)
+            return
+        crowd, serving = self._by_file[server.file], self._serving[server.client]
+        crowd.remove(key)
+        if not crowd:
+            del self._by_file[server.file]
+        del serving[server.file]
+        if not serving:
+            del self._serving[server.client]
+
+    def end(self, client: int, file: bytes) -> None:
+        """A file is on its way to a client no more."""
+        downloads = self._downloads.get(client, {})
+        download = downloads.pop(file, None)
+        if download is not None:
+            self._account(client, download.server, -1)
+        if not downloads:
+            self._downloads.pop(client, None)
+
+    def whole(self, client: int, file: bytes) -> None:
+        """A client has all of a file."""
+        self.end(client, file)
+        key = self._serving.get(client, {}).get(file)
+        if key is not None:
+            self._servers[key].source, self._servers[key].depth = None, 0
+
+    def leave(self, client: int) -> None:
+        """A client, or a node, is gone."""
+        for file in list(self._downloads.get(client, ())):
+            self.end(client, file)
+        for key in [*self._serving.get(client, {}).values(), (client, 0)]:
+            self.withdraw(key)
+
+    # What nodes of ours do.
+
+    def add_node(self, client: int, address: Address) -> None:
+        """A node holds every file and serves at this address."""
+        key = (client, 0)
+        if key not in self._servers:
+            self._servers[key] = _Server(key, None, address)
+            self._by_address[None, address] = key
+            self._nodes.add(key)
+
+    def remove_node(self, client: int) -> None:
+        """A node does not hold every file, if it did."""
+        self.withdraw((client, 0))
+
+    # Deciding.
+
+    def _choose(self, client: int, file: bytes, refused: set[Key]) -> _Server | None:
+        servers = [self._servers[key] for key in self._candidates(file) if key not in refused]
+        fit = [server for server in servers if server.client != client and self._reachable(client, server.client)]
+        best = min((server for server in fit if not self._waits_for(server, client)), key=_rank, default=None)
+        direct = len(self._direct.keys() - {client})
+        if best is None or (direct < self._max_direct and (_crowding(direct), 0) < _rank(best)[:2]):
+            return None
+        return best
+
+    def _candidates(self, file: bytes) -> list[Key]:
+        relays = self._by_file.get(file)
+        nodes = self._nodes.sample(SAMPLE, self._random)
+        return nodes + relays.sample(SAMPLE, self._random) if relays else nodes
+
+    def _waits_for(self, server: _Server, client: int) -> bool:
+        """Whether what a server has of its file comes from this client, as far as is known."""
+        above: _Server | None = server
+        for _ in range(_DEEPEST):
+            if above is None or not above.depth:
+                return False
+            if above.client == client:
+                return True
+            above = self._servers.get(above.source) if above.source else None
+        return True
+
+    def _server(self, file: bytes | None, address: Address) -> _Server | None:
+        key = self._by_address.get((file, address)) or self._by_address.get((None, address))
+        return self._servers[key] if key else None
+
+    def _account(self, client: int, server: _Server | None, change: int) -> None:
+        if server is None:
+            self._direct[client] = self._direct.get(client, 0) + change
+            if not self._direct[client]:
+                del self._direct[client]
+        else:
+            server.readers += change
+
+
+def _crowding(readers: int) -> int:
+    """By how many a server would have more readers than it should, with one more."""
+    return max(0, readers + 1 - READERS)
+
+
+def _rank(server: _Server) -> tuple[int, int, int]:
+    """The lower the better."""
+    return _crowding(server.readers), server.depth, server.readers
+
+
+T = TypeVar("T")
+
+
+class _Crowd(Generic[T]):
+    """A set from which some can be picked at random, in a time that does not depend on how many there are."""
+
+    def __init__(self) -> None:
+        self._members: list[T] = []
+        self._position: dict[T, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def add(self, member: T) -> None:
+        self._position[member] = len(self._members)
+        self._members.append(member)
+
+    def remove(self, member: T) -> None:
+        last = self._members.pop()
+        position = self._position.pop(member)
+        if last != member:
+            self._members[position] = last
+            self._position[last] = position
+
+    def sample(self, count: int, source: Random) -> list[T]:
+        return source.sample(self._members, min(count, len(self._members)))
