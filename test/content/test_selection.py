@@ -161,3 +161,12 @@ class TestHardLinks:
     def test_one_name_alone_is_no_link(self, manifest: Manifest) -> None:
         selection = select(manifest, [b"c/fourth"])
         assert (selection.landings, selection.links) == ({0: b"fourth"}, {})
+
+
+def test_what_is_shown_of_a_part_is_the_part_and_the_way_to_it(manifest: Manifest) -> None:
+    """At the place where the master has it: that is how C clients ask for it."""
+    assert select(manifest, [b"."]).shown(manifest) is None
+    shown = select(manifest, [b"a/b", b"file"]).shown(manifest)
+    assert shown is not None
+    paths = {entry.path for entry, there in zip(manifest.entries, shown, strict=True) if there}
+    assert paths == {b"", b"a", b"a/b", b"a/b/deep", b"a/b/deep/file", b"a/b/file1", b"file"}

@@ -12,7 +12,7 @@ from test.support.downloads import Served
 from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.snapshot import scan
-from xget_lib.content.store import OpenExtent, Store, close_extents
+from xget_lib.content.store import OpenedFile, OpenExtent, Store, close_extents
 from xget_lib.errors import NotHeld, StaleGeneration
 
 LARGE = 300_000
@@ -189,3 +189,43 @@ def test_without_a_stamp_the_size_must_be_right(own: Served) -> None:
     truncate(own.directory / "large")
     with pytest.raises(StaleGeneration):
         store.open_extents(0, own.layout.size)
+
+
+def test_a_file_is_read_where_it_is_when_it_is_read(own: Served) -> None:
+    """A download puts it in place while somebody has it open."""
+    moved = False
+    found = scan(bytes(own.directory))
+    full = Bitmap.filled(own.layout.chunk_count)
+    store = Store(Root(found.base), own.manifest, full, locate=lambda file: b"moved" if moved else b"large")
+    opened = OpenedFile(store, own.file_named(b"large"))
+    data = (own.directory / "large").read_bytes()
+    assert opened.read(10, 100) == data[10:110]
+    os.rename(own.directory / "large", own.directory / "moved")
+    os.utime(own.directory / "moved", ns=(1, 1))
+    moved = True
+    store.set_stamp(own.file_named(b"large"), os.stat(own.directory / "moved"))
+    assert opened.read(20, 100) == data[20:120]
+    opened.close()
+
+
+def test_one_changed_file_does_not_make_its_neighbours_stale(own: Served) -> None:
+    store = store_of(own)
+    small, large = own.file_named(b"small"), own.file_named(b"large")
+    store.check_file(small, 0, 100)
+    store.drop(small)
+    with pytest.raises(StaleGeneration):
+        store.check_file(small, 0, 100)
+    store.held.discard(own.layout.file_chunks(large).start)
+    store.check_file(large, 0, LARGE)
+
+
+def test_a_file_of_a_store_that_fills_is_held_by_ranges(own: Served) -> None:
+    store = store_of(own, Bitmap(own.layout.chunk_count))
+    large = own.file_named(b"large")
+    first, *_ = own.layout.file_chunks(large)
+    store.hold(first)
+    store.check_file(large, 0, 1000)
+    with pytest.raises(NotHeld):
+        store.check_file(large, LARGE - 10, 10)
+    with pytest.raises(NotHeld):
+        store.check_file(own.file_named(b"unrelated"), 0, 1)

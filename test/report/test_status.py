@@ -49,6 +49,17 @@ def test_a_child_as_people_read_it() -> None:
     assert "worker" not in table(child) and "serving" not in table(child)
 
 
+def test_c_clients_are_shown_where_there_are_any() -> None:
+    client = {"address": "10.0.0.9", "port": 43067, "files": 1, "seconds": 12.5}
+    assert "C client" not in table(MASTER) + table({**MASTER, "c_clients": []})
+    assert table({**MASTER, "c_clients": [client, {**client, "files": 7}]}).splitlines()[-3:] == [
+        "2 C clients serving",
+        "  10.0.0.9 port 43067: 1 file, for 12 s",
+        "  10.0.0.9 port 43067: 7 files, for 12 s",
+    ]
+    assert "1 C client serving" in table({**MASTER, "c_clients": [client]})
+
+
 @pytest.mark.parametrize(
     ("changed", "line"),
     [

@@ -23,6 +23,12 @@ def test_an_aname_chooses_its_tree_which_is_made_anew_for_each_attach() -> None:
     assert choose("9P2000", "", "files") is files
 
 
+def test_no_aname_is_that_of_c_clients() -> None:
+    root = MemoryTree().root
+    choose = attach({"classic": lambda: root, "files": lambda: MemoryTree().root})
+    assert choose("9P2000", "root", "") is choose("9P2000.u", "root", "") is root
+
+
 @pytest.mark.parametrize("aname", ["", "swarms", "SWARM", "files/deep", "..", "/"])
 def test_another_name_is_refused_with_a_list_of_those_there_are(aname: str) -> None:
     choose = attach({"swarm": lambda: MemoryTree().root, "files": lambda: MemoryTree().root})

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from test.support.conversation import drain
-from test.support.desk import NotingDesk, served
+from test.support.desk import NotingClassicDesk, NotingDesk, served
 from test.support.downloads import manifest_of
 from test.support.strategies import requests
 from xget_lib.content.beneath import Root
@@ -42,13 +42,14 @@ from xget_lib.ninep.messages import (
 )
 from xget_lib.ninep.session import Reply, Session
 from xget_lib.ninep.wire import NOFID, NOTAG
-from xget_lib.tree import swarm
+from xget_lib.tree import classic, swarm
 from xget_lib.tree.files import Files
 from xget_lib.tree.namespaces import attach
 
 SECRET = b"not for strangers"
 
 CONTROL = ["manifest", "data", "have", "peers", "offer", "log", "status"]
+OF_A_FILE = ["data", "redir", "avail", "checksum"]
 INSIDE = ["hello", "deep", "leaf", "large", "fifo", "link", "é", "\x01", "x" * 300]
 OUTSIDE = [
     "out",
@@ -65,11 +66,13 @@ OUTSIDE = [
     "..\\..",
     "...",
 ]
-NAMES = st.sampled_from([*CONTROL, *INSIDE, *OUTSIDE])
+NAMES = st.sampled_from([*CONTROL, *OF_A_FILE, *INSIDE, *OUTSIDE])
 FIDS = st.integers(0, 4)
 OFFSETS = st.sampled_from([0, 0, 1, 40, 33_000, 2**31, 2**63, 2**64 - 1])
 COUNTS = st.sampled_from([0, 1, 100, 40_000, 2**20, 2**31, 2**32 - 1])
-WRITTEN = st.sampled_from([b"", b"\0", b'{"port": 1, "generation": "", "held": 0}', b'{"port": 1e999}', bytes(70_000)])
+WRITTEN = st.sampled_from(
+    [b"", b"\0", b'{"port": 1, "generation": "", "held": 0}', b'{"port": 1e999}', bytes(70_000), b"1 me\0"]
+)
 
 ANYTHING: st.SearchStrategy[Message] = requests | st.one_of(
     st.builds(Twalk, FIDS, FIDS, st.lists(NAMES, max_size=4).map(tuple)),
@@ -80,7 +83,9 @@ ANYTHING: st.SearchStrategy[Message] = requests | st.one_of(
     st.builds(Tclunk, FIDS),
     st.builds(Tremove, FIDS),
     st.builds(Tflush, st.integers(0, 40)),
-    st.builds(Tattach, FIDS, st.just(NOFID), st.just(""), st.sampled_from(["swarm", "files", "", "elsewhere"])),
+    st.builds(
+        Tattach, FIDS, st.just(NOFID), st.just(""), st.sampled_from(["swarm", "files", "classic", "", "elsewhere"])
+    ),
 )
 
 
@@ -89,6 +94,8 @@ def visits(draw: st.DrawFn, aname: str) -> list[Message]:
     """A fid goes somewhere, is opened, and used."""
     fid = draw(st.integers(1, 4))
     one = st.sampled_from(CONTROL if aname == "swarm" else [*INSIDE, *OUTSIDE]).map(lambda name: (name,))
+    if aname == "classic":
+        one |= st.tuples(st.sampled_from(["hello", "large"]), st.sampled_from(OF_A_FILE))
     use = st.builds(Tread, st.just(fid), OFFSETS, COUNTS) | st.builds(Twrite, st.just(fid), OFFSETS, WRITTEN)
     return [
         Twalk(0, fid, draw(one | st.lists(NAMES, max_size=4).map(tuple))),
@@ -158,7 +165,13 @@ class Stranger:
         files = Files(self._root, lambda path: True, {}, {})
         self._served = served(self._root, manifest)
         self._desk = NotingDesk(self._served)
-        self._session = Session(attach({"swarm": lambda: swarm.tree(self._desk), "files": files.tree}), max_fids=50)
+        self._classic_desk = NotingClassicDesk(self._served)
+        trees = {
+            "classic": lambda: classic.tree(self._classic_desk),
+            "files": files.tree,
+            "swarm": lambda: swarm.tree(self._desk),
+        }
+        self._session = Session(attach(trees), max_fids=50)
 
     def says(self, data: bytes) -> bool:
         """Takes what is sent and sends what there is to say; whether the connection goes on."""
@@ -230,7 +243,7 @@ _ONE_DIRECTORY = settings(suppress_health_check=[HealthCheck.function_scoped_fix
 
 
 @_ONE_DIRECTORY
-@given(speech=speeches("swarm", "files"))
+@given(speech=speeches("swarm", "files", "classic"))
 def test_no_request_breaks_a_server_or_leads_out_of_its_directory(
     meet: Meet, speech: tuple[str, list[Message]]
 ) -> None:
@@ -245,7 +258,7 @@ def test_no_bytes_break_a_server(meet: Meet, said: list[bytes], begun: bool) -> 
 
 
 @_ONE_DIRECTORY
-@given(speech=speeches("swarm", "files"), at=st.integers(0, 10_000), bit=st.integers(0, 7))
+@given(speech=speeches("swarm", "files", "classic"), at=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_no_flipped_bit_breaks_a_server(meet: Meet, speech: tuple[str, list[Message]], at: int, bit: int) -> None:
     aname, said = speech
     data = bytearray(b"".join(encode(tag, message, NINEP2000) for tag, message in enumerate(said, start=1)))
