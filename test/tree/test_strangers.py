@@ -93,9 +93,9 @@ ANYTHING: st.SearchStrategy[Message] = requests | st.one_of(
 def visits(draw: st.DrawFn, aname: str) -> list[Message]:
     """A fid goes somewhere, is opened, and used."""
     fid = draw(st.integers(1, 4))
-    one = st.sampled_from(CONTROL if aname == "swarm" else [*INSIDE, *OUTSIDE]).map(lambda name: (name,))
-    if aname == "classic":
-        one |= st.tuples(st.sampled_from(["hello", "large"]), st.sampled_from(OF_A_FILE))
+    names = [(name,) for name in (CONTROL if aname == "swarm" else [*INSIDE, *OUTSIDE])]
+    files = [(file, name) for file in ("hello", "large") for name in OF_A_FILE] if aname == "classic" else []
+    one: st.SearchStrategy[tuple[str, ...]] = st.sampled_from([*names, *files])
     use = st.builds(Tread, st.just(fid), OFFSETS, COUNTS) | st.builds(Twrite, st.just(fid), OFFSETS, WRITTEN)
     return [
         Twalk(0, fid, draw(one | st.lists(NAMES, max_size=4).map(tuple))),
