@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,13 +18,14 @@ from test.support.memory_tree import MemoryFile, MemoryHandle
 from test.support.network import Peer, Sent, Server, file_parts, quiet_hub, until
 from xget_lib.content.store import OpenExtent
 from xget_lib.errors import NotHeld
-from xget_lib.net import connection
+from xget_lib.net import connection, outgoing
 from xget_lib.ninep.messages import (
     OWRITE,
     Rclunk,
     Rerror,
     Rflush,
     Rread,
+    Rstat,
     Rversion,
     Tclunk,
     Tflush,
@@ -34,6 +36,7 @@ from xget_lib.ninep.messages import (
     Twalk,
     Twrite,
 )
+from xget_lib.ninep.session import Content
 
 SMALL = 4096  # bytes asked for a socket's buffer; the kernel gives a few more
 
@@ -213,7 +216,7 @@ def test_a_peer_that_vanishes_leaves_nothing_behind(server: Server, peer: Peer, 
 
 
 def test_a_peer_that_makes_no_room_is_given_up(server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_PATIENCE", 0.05)
+    monkeypatch.setattr(outgoing, "_PATIENCE", 0.05)
     server.add(Sent(server.tree, 50, "large", size=1 << 20))
     peer.attach()
     open_file(peer, "large")
@@ -285,14 +288,24 @@ def test_an_error_in_a_tree_ends_its_connection_and_no_other(server: Server, pee
     other.close()
 
 
-def test_a_fast_reader_does_not_keep_others_waiting(server: Server) -> None:
+@pytest.mark.parametrize(("size", "asked"), [(0, 500), (100, 500), (60_000, 50)])
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_fast_reader_does_not_keep_others_waiting(server: Server, size: int, asked: int, in_memory: bool) -> None:
     """A connection that can always send would otherwise never let another one run."""
     turns = 0
-    seen: list[int] = []
+    seen: Counter[int] = Counter()
 
-    def parts(offset: int, length: int) -> list[bytes | OpenExtent]:
-        seen.append(turns)
-        return [bytes(length)]
+    class Noting(MemoryHandle):
+        def read(self, offset: int, count: int) -> bytes | Content:
+            seen[turns] += 1
+            return Content(size, bytes(size) if in_memory else self) if size else b""
+
+        def open(self) -> list[bytes]:
+            return [bytes(size)]
+
+    class File(MemoryFile):
+        def open(self, mode: int) -> MemoryHandle:
+            return self._opened(Noting(self))
 
     def count_turns() -> None:
         nonlocal turns
@@ -300,17 +313,62 @@ def test_a_fast_reader_does_not_keep_others_waiting(server: Server) -> None:
             turns += 1
             gevent.sleep(0)
 
-    server.add(Sent(server.tree, 50, "file", size=1000, parts=parts))
+    server.add(File(server.tree, 50, "file"))
     peer = Peer(server.port)
     peer.attach()
     open_file(peer, "file")
     other = gevent.spawn(count_turns)
-    peer.say(*[Tread(1, 0, 100)] * 20)
-    for _ in range(20):
+    peer.say(*[Tread(1, 0, size)] * asked)
+    for _ in range(asked):
         peer.hear()
     other.kill()
     peer.close()
-    assert len(set(seen)) == 20, seen
+    assert sum(seen.values()) == asked
+    assert max(seen.values()) <= (outgoing._SHARE + outgoing._BATCH) // (size + outgoing._REPLY) + 1, seen
+
+
+def test_content_in_memory_goes_out_with_other_replies_and_is_counted(server: Server, peer: Peer) -> None:
+    class Handle(MemoryHandle):
+        def read(self, offset: int, count: int) -> Content:
+            return Content(3, b"abc")
+
+    class File(MemoryFile):
+        def open(self, mode: int) -> MemoryHandle:
+            return self._opened(Handle(self))
+
+    server.add(File(server.tree, 50, "file"))
+    peer.attach()
+    open_file(peer, "file")
+    peer.say(Tread(1, 0, 3), Tstat(0), Tread(1, 0, 3), Tclunk(1))
+    assert [type(peer.hear()[1]) for _ in range(4)] == [Rread, Rstat, Rread, Rclunk]
+    assert server.sent == 6
+
+
+def test_answers_do_not_mix_when_finding_one_takes_a_switch(server: Server, peer: Peer) -> None:
+    """A worker may have to wait until a message to its master has gone."""
+
+    class Handle(MemoryHandle):
+        def read(self, offset: int, count: int) -> Content:
+            server.tree.tell(bytes([100 + offset]) * 30_000)
+            server.connections[0].retry()
+            gevent.sleep(0.001)
+            return Content(count, bytes([offset]) * count)
+
+    class File(MemoryFile):
+        def open(self, mode: int) -> MemoryHandle:
+            return self._opened(Handle(self))
+
+    server.add(File(server.tree, 50, "file"))
+    peer.attach()
+    open_file(peer, "file")
+    open_file(peer, "news", 2)
+    peer.say(Tread(2, 0, 30_000))
+    peer.hear()
+    for offset in range(1, 9):
+        peer.say(Tread(2, 0, 30_000), Tread(1, offset, 30_000))
+        gevent.sleep(0.005)  # all buffers are full
+        heard = dict(peer.hear() for _ in range(2))
+        assert heard == {0: Rread(bytes([100 + offset]) * 30_000), 1: Rread(bytes([offset]) * 30_000)}
 
 
 # Strangers

@@ -197,7 +197,7 @@ class Stranger:
             return
         source = reply.content.source
         try:
-            parts = source.open()  # type: ignore[attr-defined]
+            parts = [source] if isinstance(source, bytes) else source.open()  # type: ignore[attr-defined]
         except (XGetError, OSError):
             return
         sent = 0

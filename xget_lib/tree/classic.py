@@ -377,7 +377,7 @@ class Data(OpenFile):
         try:
             store.check_file(self._file.number, offset, length)
             if length <= SMALL:
-                return self._opened.read(offset, length)
+                return Content(length, self._opened.read(offset, length))
         except NotHeld:
             if store.growing:
                 return WAITING
@@ -409,7 +409,7 @@ class Data(OpenFile):
 
 @dataclass(frozen=True, slots=True)
 class DataRange:
-    """A large range of a file, for `net.connection`."""
+    """A large range of a file, for `net.outgoing`."""
 
     file: Regular
     offset: int

@@ -43,7 +43,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class StoreRange:
-    """A range of the content stream, for `net.connection`."""
+    """A range of the content stream, for `net.outgoing`."""
 
     served: Served
     offset: int
@@ -59,7 +59,7 @@ class StoreRange:
 
 @dataclass(frozen=True, slots=True)
 class FileRange:
-    """A range of a file that is open, for `net.connection`. The file stays open as long as this object lives, though
+    """A range of a file that is open, for `net.outgoing`. The file stays open as long as this object lives, though
     the fid may be clunked before its last reply is sent: the kernel gives a closed descriptor's number to the next."""
 
     file: FileIO
