@@ -27,6 +27,9 @@ TESTS = [
 # What drawing the benchmark's picture needs; measuring needs nothing.
 BENCH = ["matplotlib>=3.8"]
 
+# What fuzzing by coverage needs (`python -m test.fuzz --guided`); the fuzzer of the test suite needs nothing.
+FUZZ = ["atheris>=2.3"]
+
 
 def version() -> str:
     """The version that the package itself states, read without importing it."""

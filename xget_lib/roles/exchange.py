@@ -102,6 +102,13 @@ class Exchange:
                 return
         self._grant(now)
 
+    def tell_untold(self) -> None:
+        """Tell their news to those who have not heard them."""
+        untold, self._untold = self._untold & self._watchers, set()
+        if self._offered is not None:
+            for connection in untold:
+                self._tell(connection, orders.News(connection, self._line(connection, self._offered)))
+
     def nodes(self) -> list[dict[str, Any]]:
         """The registered nodes, for the status."""
         now = time.monotonic()
@@ -168,10 +175,7 @@ class Exchange:
         while True:
             self._news.wait()
             self._news.clear()
-            untold, self._untold = self._untold & self._watchers, set()
-            if self._offered is not None:
-                for connection in untold:
-                    self._tell(connection, orders.News(connection, self._line(connection, self._offered)))
+            self.tell_untold()
             gevent.sleep(TUNING.news_pause)
 
     def _line(self, connection: int, offered: Offered) -> bytes:

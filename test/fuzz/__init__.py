@@ -1,0 +1,1 @@
+"""What strangers may say, by the million: `python -m test.fuzz`."""

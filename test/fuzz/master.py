@@ -1,0 +1,119 @@
+"""A master without processes: the desks of a real worker, whose messages go straight to a real exchange and back.
+
+Nothing here waits: what the master does now and then, it does when `happen` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+import msgpack
+
+from test.fuzz.choices import Choices
+from test.fuzz.grounds import Grounds
+from xget_lib.ninep.session import Session
+from xget_lib.process.channel import MAX_PACKET
+from xget_lib.roles import orders
+from xget_lib.roles.desk import Desk
+from xget_lib.roles.exchange import Exchange, Offered
+from xget_lib.roles.worker import Worker
+from xget_lib.tree.classic import Regular
+from xget_lib.tree.namespaces import Attach, attach
+from xget_lib.tree.synthetic import Answered
+
+ADDRESSES = ("10.0.0.1", "10.0.0.2", "127.0.0.1", "::1", "fe80::1")
+
+
+def carried(message: orders.Message) -> orders.Message:
+    """The message as it comes out of a channel."""
+    packet = msgpack.packb(orders.pack(message))
+    assert len(packet) <= MAX_PACKET, f"{type(message).__name__} of {len(packet)} bytes"
+    return orders.unpack(msgpack.unpackb(packet, use_list=False))
+
+
+class Master:
+    """The worker and the exchange."""
+
+    def __init__(self, grounds: Grounds) -> None:
+        self.grounds = grounds
+        self.worker = Worker(self, 0)  # type: ignore[arg-type]  # we are the channel that it sends through
+        self.worker.checksums = self  # type: ignore[assignment]  # and compute no checksum
+        self.exchange = Exchange(3, self._tell)
+        self.guests: dict[int, WorkersGuest] = {}
+        self._numbers = count(1)
+
+    def guest(self, choices: Choices) -> WorkersGuest:
+        return WorkersGuest(self, next(self._numbers), choices)
+
+    def change(self, choices: Choices) -> None:
+        """Something else is served, or nothing."""
+        served = self.worker.served = self.grounds.generation(choices)
+        if served is not None:
+            chunks = served.store.layout.chunk_count
+            self.exchange.distribute(Offered(served.generation, served.manifest_size, chunks))
+
+    def ask(self, file: Regular, answer: Answered, retry: Callable[[], None]) -> None:
+        """For a checksum, which reading the file would take time."""
+        answer.put(b"1")
+
+    def send(self, packed: Sequence[Any], descriptors: Sequence[int] = ()) -> None:
+        """What the worker says to its master."""
+        message = carried(orders.unpack(packed))
+        if isinstance(message, orders.StatusWanted):
+            self._tell(message.connection, orders.Status(message.connection, b"{}\n"))
+        elif not isinstance(message, orders.Stale):
+            self.exchange.handle(message)
+
+    def _tell(self, connection: int, message: orders.Message) -> None:
+        guest = self.guests.get(connection)
+        if guest is not None:
+            reply = carried(message)
+            assert isinstance(reply, orders.News | orders.Grant | orders.Status | orders.Redirected)
+            guest.desk.receive(reply)
+
+
+class WorkersGuest:
+    """A guest (see `server.Guest`) at a worker's desk; the desk takes it for its connection."""
+
+    def __init__(self, master: Master, number: int, choices: Choices) -> None:
+        self.desk = Desk(master.worker, number)
+        self.desk.connection = self  # type: ignore[assignment]
+        self._master = master
+        self._number = number
+        self._choices = choices
+        self._session: Session | None = None
+        master.guests[number] = self
+        master.exchange.arrived(number, choices.pick(ADDRESSES))
+
+    @property
+    def attach(self) -> Attach:
+        return attach(self._master.grounds.trees(self.desk, self.desk))
+
+    def meet(self, session: Session) -> None:
+        self._session = session
+
+    def retry(self) -> None:
+        """The desk has something for a read that waits."""
+        assert self._session is not None
+        self._session.retry()
+
+    def happen(self) -> None:
+        if self._choices.chance(0.1):
+            self._master.change(self._choices)
+        self._master.exchange.tell_untold()
+        self._master.grounds.change(self._choices)
+        self.retry()
+
+    def end(self) -> None:
+        exchange = self._master.exchange
+        exchange.ended(self._number)
+        del self._master.guests[self._number]
+        assert not self.desk._news and not self.desk._slots and not self.desk.downloading
+        assert self._number not in exchange._watchers and exchange.registry.get(self._number) is None
+        assert self._number not in exchange.offers._nodes and self._number not in exchange._neighbours
+        if not self._master.guests:
+            assert not exchange.offers._slots and not exchange.offers._nodes and not exchange.offers.busy
+            assert not exchange._addresses and not len(exchange.registry)
+            assert not exchange.redirecting.clients() and not exchange.redirecting._since

@@ -1,0 +1,208 @@
+"""Target: everything else that strangers send and that is taken apart here: reports, news, status, manifests, messages.
+
+Each is refused with an error that has a name, or means something that is within its bounds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgpack
+
+from test.fuzz.choices import Choices
+from test.fuzz.grounds import WAYS, WRITTEN
+from test.fuzz.speech import spoilt
+from xget_lib.content.bitmap import Bitmap
+from xget_lib.content.layout import piece_count
+from xget_lib.content.manifest import Entry, Manifest, entry_fields, order
+from xget_lib.errors import ProtocolViolation, XGetError
+from xget_lib.process.channel import Channel, pair
+from xget_lib.report.status import table
+from xget_lib.roles import orders
+from xget_lib.tree.swarm import News, Report
+
+TEXTS_LIMIT = 40
+NUMBERS = (0, 1, -1, 3, 65535, 65536, 2**31, 2**63 - 1, 2**63, 2**64, 10**40, 1.5, 1e308, float("inf"), float("nan"))
+STRINGS = ("", "x", "00" * 32, "zz" * 32, "127.0.0.1", "::1", "\x1b[31m", "\ud800", "\0", "x" * 300, "d", "f", "l", "h")
+STATUS = {
+    "role": "master",
+    "path": "/srv",
+    "pid": 1,
+    "seconds": 2.5,
+    "generation": "ab" * 32,
+    "files": 3,
+    "bytes": 4,
+    "chunks": 5,
+    "sent": 6,
+    "held": 2,
+    "workers": [{"pid": 7, "connections": 8, "sent": 9}],
+    "children": [{"address": "::1", "port": 10, "held": 1, "generation": "ab" * 32, "seconds": 200}],
+}
+
+
+class Texts:
+    """The target. `run` is one case: some texts of one kind."""
+
+    name = "texts"
+
+    def __init__(self) -> None:
+        self._ends = pair()
+
+    def run(self, choices: Choices, log: list[str] | None = None) -> int:
+        kind = choices.pick((self._report, self._news, self._status, self._manifest, self._bitmap, self._packet))
+        count = 0
+        for _ in range(1 + choices.below(TEXTS_LIMIT)):
+            count += 1
+            if log is not None:
+                log.append(kind.__name__)
+            kind(choices)
+            if choices.exhausted:
+                break
+        return count
+
+    def rest(self) -> None:
+        pass
+
+    def close(self) -> None:
+        for end in self._ends:
+            end.close()
+
+    def _report(self, choices: Choices) -> None:
+        report = _read(Report.decode, self._json(choices, choices.pick(WRITTEN)))
+        if report is not None:
+            assert 0 < report.port < 65536 and 0 <= report.held < 2**63 and len(report.generation) in (0, 32)
+            assert Report.decode(report.encode()) == report
+            # What goes on to the master fits a message between processes.
+            assert (
+                len(msgpack.packb(orders.pack(orders.Register(1, report.port, report.generation, report.held)))) < 200
+            )
+
+    def _news(self, choices: Choices) -> None:
+        known = News(bytes(32), 5, (("127.0.0.1", 1), ("::1", 65535))).encode()
+        news = _read(News.decode, self._json(choices, known))
+        if news is not None:
+            assert all(address and 0 < port < 65536 for address, port in news.peers)
+
+    def _status(self, choices: Choices) -> None:
+        try:
+            status = json.loads(self._json(choices, json.dumps(STATUS).encode()))
+        except (ValueError, RecursionError):
+            return
+        if isinstance(status, dict):
+            text = _read(table, status)
+            assert text is None or all(each.isprintable() for line in text.splitlines() for each in line)
+
+    def _json(self, choices: Choices, known: bytes) -> bytes:
+        """Nearly a JSON text that means something."""
+        if choices.chance(0.3):
+            return spoilt(known, choices)
+        try:
+            value = json.loads(known)
+        except (ValueError, RecursionError):
+            return known
+        return json.dumps(_altered(value, choices)).encode()
+
+    def _bitmap(self, choices: Choices) -> None:
+        size = choices.pick((0, 1, 7, 8, 9, 1000))
+        bitmap = _read(lambda data: Bitmap.from_bytes(data, size), choices.octets(choices.below(128)))
+        if bitmap is not None:
+            assert bitmap.as_int() < 1 << size and bitmap.count <= size
+
+    def _manifest(self, choices: Choices) -> None:
+        head: list[Any] = ["xget-manifest", 1, {0: "root"}, {0: "root"}, self._entries(choices)]
+        if choices.chance(0.2):
+            head[choices.below(5)] = _any(choices)
+        try:
+            data = msgpack.packb(head)
+        except (OverflowError, ValueError, TypeError):
+            return
+        data = spoilt(data, choices) if choices.chance(0.2) else data
+        manifest = _read(Manifest.decode, data)
+        if manifest is not None:
+            assert manifest.encode() == data
+            assert manifest.layout.size == sum(entry.size for entry in manifest.entries)
+            for index, entry in enumerate(manifest.entries):
+                assert manifest.find(entry.path) == index
+                assert not entry.path.startswith(b"/") and b".." not in entry.path.split(b"/")
+
+    def _entries(self, choices: Choices) -> list[Any]:
+        """Entries that stand in the right order, but for some that are not right."""
+        entries: list[Any] = []
+        paths = {choices.pick(WAYS).encode() for _ in range(choices.below(8))}
+        parents = {b"/".join(path.split(b"/")[:depth]) for path in paths for depth in (1, 2)} - paths
+        files: list[bytes] = []
+        for path in [b"", *sorted(paths | parents, key=order)]:
+            kind = "d" if not path or path in parents else choices.pick(("d", "f", "f", "l", "h" if files else "f"))
+            size = choices.pick((0, 10, 100_000)) if kind == "f" else 0
+            digests = bytes(32 * piece_count(size))
+            target = {"l": b"../there", "h": choices.pick(files or [b""])}.get(kind, b"")
+            files += [path] if kind == "f" else []
+            entry: list[Any] = [*entry_fields(Entry(path, kind, 0o644, 0, 0, 5, size, target, digests))]
+            if choices.chance(0.03):
+                entry[choices.below(len(entry))] = _any(choices)
+            entries.append(entry)
+        return entries
+
+    def _packet(self, choices: Choices) -> None:
+        """A packet between processes: a worker that is out of its mind must not take the master with it."""
+        kind = choices.pick(sorted(orders.Message.__subclasses__(), key=lambda kind: kind.__name__))
+        here, there = self._ends
+        values = [_any(choices) for _ in range(len(kind.__dataclass_fields__) + choices.pick((0, 0, 0, 1)))]
+        try:
+            packet = msgpack.packb([kind.__name__, *values])
+        except (OverflowError, ValueError, TypeError):
+            return
+        packet = spoilt(packet, choices) if choices.chance(0.3) else packet
+        here._socket.sendmsg([packet or b"\0"], [])
+        received = _read(Channel.receive, there)
+        if received is not None:
+            assert not received[1]
+            _read(orders.unpack, received[0])
+
+
+def _read(read: Callable[[Any], Any], data: Any) -> Any:
+    """What it says, None where it is refused."""
+    try:
+        return read(data)
+    except XGetError as error:
+        assert isinstance(error, ProtocolViolation) or read == Manifest.decode, error
+        return None
+
+
+def _altered(value: Any, choices: Choices) -> Any:
+    """The same with another value somewhere inside."""
+    if isinstance(value, dict) and value and not choices.chance(0.1):
+        key = choices.pick(sorted(value))
+        if choices.chance(0.1):
+            return {name: each for name, each in value.items() if name != key}
+        return value | {key: _altered(value[key], choices)}
+    if isinstance(value, list) and value and not choices.chance(0.1):
+        at = choices.below(len(value))
+        return [*value[:at], _altered(value[at], choices), *value[at + 1 :]]
+    return _any(choices)
+
+
+def _any(choices: Choices) -> Any:
+    """Some value that JSON or msgpack carries."""
+    match choices.below(8):
+        case 0 | 1 | 2:
+            return choices.pick(NUMBERS)
+        case 3 | 4:
+            return choices.pick(STRINGS)
+        case 5:
+            return choices.pick((None, True, False))
+        case 6:
+            return [choices.pick(NUMBERS) for _ in range(choices.below(4))]
+    return {choices.pick(STRINGS): choices.pick(NUMBERS) for _ in range(choices.below(4))}
+
+
+@contextmanager
+def texts() -> Iterator[Texts]:
+    made = Texts()
+    try:
+        yield made
+    finally:
+        made.close()
