@@ -10,14 +10,14 @@ from pathlib import Path
 import gevent
 import pytest
 
-from test.support.desk import NotingClassicDesk, served
+from test.support.desk import served
 from test.support.downloads import manifest_of
 from test.support.network import quiet_hub, until
 from xget_lib.errors import StaleGeneration
 from xget_lib.ninep.session import WAITING
 from xget_lib.roles import checksums
 from xget_lib.roles.checksums import Checksums
-from xget_lib.tree.classic import Regular, Tree
+from xget_lib.tree.classic_files import Regular
 from xget_lib.tree.served import Served
 from xget_lib.tree.synthetic import Answered
 
@@ -68,8 +68,7 @@ def directory(tmp_path: Path) -> Path:
 def file_of(directory: Path, path: bytes = b"image", *, stale: list[bytes] | None = None) -> Regular:
     here = served(directory, manifest_of(directory))
     told = (stale if stale is not None else []).append
-    desk = NotingClassicDesk(Served(here.generation, here.manifest, here.manifest_size, here.store, told))
-    return Tree(desk).file(path)
+    return Regular.find(Served(here.generation, here.manifest, here.manifest_size, here.store, told), path)
 
 
 def test_many_who_ask_at_once_cost_one_computation(

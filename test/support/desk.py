@@ -10,7 +10,7 @@ from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.store import Store
-from xget_lib.tree.classic import Available, Regular
+from xget_lib.tree.classic_files import Available, Regular
 from xget_lib.tree.served import Served
 from xget_lib.tree.swarm import Report
 from xget_lib.tree.synthetic import Answered, Stream
@@ -102,6 +102,9 @@ class NotingClassicDesk:
 
     def unavailable(self, avail: int) -> None:
         self.said.append("unavailable")
+
+    def hides(self, path: bytes) -> None:
+        self.said.append(("hides", path))
 
     def remark(self, line: str) -> None:
         self.said.append(line)

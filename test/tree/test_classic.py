@@ -20,7 +20,8 @@ from xget_lib.ninep.session import WAITING, Content, File, Handle
 from xget_lib.ninep.stat import DMDIR
 from xget_lib.ninep.wire import QTDIR, QTFILE
 from xget_lib.tree import classic
-from xget_lib.tree.classic import LINE_LIMIT, SMALL, Available, tree
+from xget_lib.tree.classic import tree
+from xget_lib.tree.classic_files import LINE_LIMIT, SMALL, Available
 from xget_lib.tree.served import Served
 
 IMAGE = bytes(at * 7 % 251 for at in range(300_000))
@@ -137,6 +138,15 @@ def test_qids_are_unique_and_stay_when_the_generation_changes(desk: NotingClassi
     assert before["image/data"].version and after["image/data"].version
 
 
+def test_a_file_that_goes_while_its_directory_is_read_is_left_out(desk: NotingClassicDesk, directory: Path) -> None:
+    entries = iter(tree(desk).open(OREAD).children())
+    listed = [next(entries).name, next(entries).name]
+    (directory / "sub" / "file2").unlink()
+    (directory / "image").unlink()
+    desk.served = stamped(directory)
+    assert listed + [stat.name for stat in entries] == ["log", ".hidden", "sub", "twin", "zero"]
+
+
 def test_a_served_file_is_alone_in_the_root(tmp_path: Path) -> None:
     (tmp_path / "image").write_bytes(b"alone")
     found = scan(bytes(tmp_path / "image"))
@@ -158,6 +168,7 @@ def test_what_is_called_data_is_not_shown_so_that_its_directory_stays_one(tmp_pa
     desk = NotingClassicDesk(served(tmp_path, manifest_of(tmp_path)))
     assert names(tree(desk)) == ["log", "a", "b"]
     assert names(find(desk, "a")) == ["redir"] and names(find(desk, "b")) == []
+    assert desk.said == [("hides", path) for path in (b"data", b"log", b"a/data", b"b/data")]
     assert {refused(desk, path) for path in ("data", "a/data", "b/data")} == {errno.ENOENT}
     assert opened(desk, "log").read(0, 10) == b"3"
     assert read(opened(desk, "a/redir/data"), 0, 100) == b"a file like any other"

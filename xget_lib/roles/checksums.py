@@ -12,7 +12,7 @@ from xget_lib.content import checksum
 from xget_lib.content.store import Store
 from xget_lib.errors import StaleGeneration, XGetError
 from xget_lib.net.waiting import in_thread
-from xget_lib.tree.classic import Regular
+from xget_lib.tree.classic_files import Regular
 from xget_lib.tree.synthetic import Answered
 
 _SLICE = 64 << 20

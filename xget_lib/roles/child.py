@@ -32,7 +32,7 @@ from xget_lib.swarm.pace import Pace
 from xget_lib.swarm.tuning import TUNING
 from xget_lib.swarm.turns import Turns
 from xget_lib.tree import classic, swarm
-from xget_lib.tree.classic import Available, Regular
+from xget_lib.tree.classic_files import ME, Available, Regular
 from xget_lib.tree.files import Files
 from xget_lib.tree.namespaces import CLASSIC, FILES, SWARM, attach
 from xget_lib.tree.served import Served
@@ -246,13 +246,16 @@ class Desk:
     def ask_status(self, answer: Answered) -> None:
         answer.put(json.dumps(self._child.status()).encode() + b"\n")
 
+    def hides(self, path: bytes) -> None:
+        pass
+
     def remark(self, line: str) -> None:
         LOGGER.info("a reader says: %s", line)
 
     # What C clients want. Who has been sent here takes the file from here, and tells the master that he serves it.
 
     def redirect(self, file: Regular, answer: Answered) -> None:
-        answer.put(classic.ME)
+        answer.put(ME)
 
     def checksum(self, file: Regular, answer: Answered) -> None:
         assert self.connection is not None

@@ -12,7 +12,7 @@ from xget_lib.net.connection import Connection
 from xget_lib.roles import orders
 from xget_lib.swarm.redirects import DOWNLOADS
 from xget_lib.tree import swarm
-from xget_lib.tree.classic import Available, Regular
+from xget_lib.tree.classic_files import Available, Regular
 from xget_lib.tree.served import Served
 from xget_lib.tree.synthetic import Answered, Stream
 
@@ -80,6 +80,9 @@ class Desk:
     def ask_status(self, answer: Answered) -> None:
         self._answers.append(answer)
         self._worker.tell(orders.StatusWanted(self.number))
+
+    def hides(self, path: bytes) -> None:
+        self._worker.hides(path)
 
     def remark(self, line: str) -> None:
         self._worker.tell(orders.Remark(self.number, line))

@@ -190,7 +190,7 @@ class StatusWanted(Message):
 @dataclass(frozen=True, slots=True)
 class Redirect(Message):
     """A C client asks where to take a file from. `redirect` is a number for the answer, `file` names path and content
-    (`tree.classic.Regular.key`)."""
+    (`tree.classic_files.Regular.key`)."""
 
     connection: int
     redirect: int

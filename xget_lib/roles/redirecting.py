@@ -15,7 +15,7 @@ from xget_lib.report.log import LOGGER
 from xget_lib.roles import orders
 from xget_lib.swarm.redirects import Redirects
 from xget_lib.swarm.registry import can_reach
-from xget_lib.tree.classic import ME
+from xget_lib.tree.classic_files import ME
 
 
 class Redirecting:

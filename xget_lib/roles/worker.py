@@ -23,7 +23,7 @@ from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.store import Store
-from xget_lib.errors import LinkLost
+from xget_lib.errors import LinkLost, printable
 from xget_lib.net.connection import Connection
 from xget_lib.net.listener import prepare
 from xget_lib.net.waiting import in_thread, wait_readable, wait_writable
@@ -66,6 +66,7 @@ class Worker:
         self.files: Files | None = None
         self.checksums = Checksums()
         self.ending = False
+        self._hidden: set[bytes] = set()
         self._channel = channel
         self._desks: dict[int, Desk] = {}
         self._sent = 0
@@ -90,6 +91,12 @@ class Worker:
         """Send a message to the master."""
         self._channel.send(orders.pack(message), descriptors)
 
+    def hides(self, path: bytes) -> None:
+        """Something is not shown to C clients; said once for each generation."""
+        if path not in self._hidden:
+            self._hidden.add(path)
+            LOGGER.warning("%s is not shown to C clients: they cannot do with that name", printable(path))
+
     def _pass_on(self, message: orders.Message) -> None:
         if isinstance(message, orders.Ping):
             self.tell(orders.Pong(len(self._desks), self._sent))
@@ -110,6 +117,7 @@ class Worker:
     def _serve(self, message: orders.Serve, manifest_descriptor: int, stamps_descriptor: int) -> None:
         """Blocks until the manifest is decoded: nothing can be served before anyway."""
         jobs.forget()
+        self._hidden.clear()
         file = FileIO(manifest_descriptor)
         manifest = Manifest.decode(jobs.read_all(manifest_descriptor))
         stamps = array("q", jobs.read_all(stamps_descriptor))

@@ -18,124 +18,32 @@ since C clients hold fids for hours: no old generation must stay in memory for t
 
 Links and special files are not shown, nor names that are no text. Nor is anything called `data` in a directory: a
 client takes whatever has a `data` in it for a file, so that one name would cost it the whole directory. And at the top
-`log` is the control file, whatever else has that name.
+`log` is the control file, whatever else has that name. The server's log says what these names cost.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 from blake3 import blake3
 
 from xget_lib.content.manifest import Entry, Manifest
-from xget_lib.content.store import OpenedFile, OpenExtent
-from xget_lib.errors import NinepError, NotHeld, StaleGeneration, printable
-from xget_lib.ninep.session import WAITING, Content, File, Handle, Waiting
+from xget_lib.errors import NinepError
+from xget_lib.ninep.session import File, Handle
 from xget_lib.ninep.stat import DMDIR, Stat
 from xget_lib.ninep.wire import QTDIR, QTFILE, Qid
+from xget_lib.tree.classic_files import Avail, Checksum, Data, Desk, Log, Regular, newest_of
 from xget_lib.tree.served import Served
-from xget_lib.tree.synthetic import OWNER, Answered, Directory, OpenFile, Text, check_mode
+from xget_lib.tree.synthetic import OWNER, Answered, Directory, check_mode
 
 DATA, REDIR, AVAIL, CHECKSUM, LOG = "data", "redir", "avail", "checksum", "log"
 _OF_A_FILE = {DATA: 1, REDIR: 2, AVAIL: 3, CHECKSUM: 4}
 """By name: what tells the qid from that of the directory that these are in, and from each other's."""
 _NUMBER_OF_LOG = 5
 _MODES = {REDIR: 0o444, AVAIL: 0o666, CHECKSUM: 0o444, LOG: 0o222}
-
-ME = b"me"
-"""What `redir` says where the file is to be taken from this server."""
-
-LINE_LIMIT = 1024
-SMALL = 64 * 1024
-"""Bytes up to which a read is answered from memory, for which a change of the file is noticed before anything is sent.
-The C client reads 32 KiB at a time, and takes the end of the connection for the end of the file."""
-
-_AVAILABLE = re.compile(rb"([1-9][0-9]{0,4}) (?:me|([0-9A-Za-z.:%_-]{1,80})!([1-9][0-9]{0,4}))\0")
-
-
-@dataclass(frozen=True, slots=True)
-class Available:
-    """What a C client writes to `avail`: the port on which it serves the file, and where it takes it from itself."""
-
-    port: int
-    source: tuple[str, int] | None
-    """Address and port; None for this server."""
-
-    @classmethod
-    def decode(cls, written: bytes) -> Available:
-        """Raises NinepError."""
-        match = _AVAILABLE.fullmatch(written)
-        if match is None or not all(int(port) <= 65535 for port in (match[1], match[3] or b"0")):
-            raise NinepError(errno.EINVAL, "not `PORT REDIR` and a NUL")
-        return cls(int(match[1]), (match[2].decode(), int(match[3])) if match[2] else None)
-
-
-@dataclass(frozen=True, slots=True)
-class Regular:
-    """A regular file of one generation."""
-
-    served: Served
-    path: bytes
-    """One of its names, if it has several."""
-    number: int
-
-    @property
-    def entry(self) -> Entry:
-        return self.served.store.manifest.file(self.number)
-
-    def is_content_of(self, other: Regular) -> bool:
-        """Whether both are the same bytes."""
-        return (self.entry.size, self.entry.digests) == (other.entry.size, other.entry.digests)
-
-    def key(self) -> bytes:
-        """What names this path with this content, also in other generations: 16 bytes."""
-        digest = blake3(self.path + b"\0" + self.entry.size.to_bytes(8, "little"))
-        return digest.update(self.entry.digests).digest(16)
-
-
-class Desk(Protocol):
-    """What a connection's classic namespace asks of its server. One for each connection."""
-
-    @property
-    def served(self) -> Served | None:
-        """The newest generation; None while there is none yet."""
-
-    @property
-    def debug(self) -> int:
-        """The debug level."""
-
-    @property
-    def ending(self) -> bool:
-        """Whether this server is about to end: nothing is given any more. A C client takes the end of a connection for
-        that of the file, so it must be told before."""
-
-    def redirect(self, file: Regular, answer: Answered) -> None:
-        """Somebody wants a file: where it is to be taken from goes into the answer."""
-
-    def checksum(self, file: Regular, answer: Answered) -> None:
-        """The checksum goes into the answer, or the error because of which there is none."""
-
-    def begin(self, file: Regular) -> None:
-        """`data` was opened."""
-
-    def end(self, file: Regular) -> None:
-        """`data` was clunked."""
-
-    def taken(self, file: Regular) -> None:
-        """Somebody has all of a file, from wherever: its checksum is read."""
-
-    def available(self, avail: int, file: Regular, said: Available) -> None:
-        """A client serves a file. `avail` is the number of the open file on which it said so."""
-
-    def unavailable(self, avail: int) -> None:
-        """It serves it no more."""
-
-    def remark(self, line: str) -> None:
-        """A line for the log."""
 
 
 def tree(desk: Desk) -> File:
@@ -152,9 +60,10 @@ class Tree:
         self.desk = desk
 
     def served(self) -> Served:
-        if self.desk.served is None:
-            raise NinepError(errno.EAGAIN, "the snapshot is not ready yet")
-        return self.desk.served
+        return newest_of(self.desk)
+
+    def file(self, path: bytes) -> Regular:
+        return Regular.find(self.served(), path)
 
     @property
     def manifest(self) -> Manifest:
@@ -170,17 +79,6 @@ class Tree:
             raise NinepError(errno.ENOENT, "neither a file nor a directory")
         return _SHOWN[kind](self, path)
 
-    def file(self, path: bytes) -> Regular:
-        """The regular file at a path. Raises NinepError where there is none any more."""
-        index = self.manifest.find(path)
-        if index is not None and not self.served().shows(index):
-            index = None
-        if index is not None and self.manifest.entries[index].kind == "h":
-            index = self.manifest.find(self.manifest.entries[index].target)
-        if index is None or self.manifest.entries[index].kind != "f":
-            raise NinepError(errno.ENOENT)
-        return Regular(self.served(), path, self.manifest.file_number(index))
-
     def children(self, path: bytes) -> Iterator[PlainDirectory | FileDirectory]:
         """What is shown of a directory. One that is gone meanwhile is empty."""
         manifest, served = self.manifest, self.served()
@@ -191,8 +89,11 @@ class Tree:
             indices = manifest.children(index) if index is not None else iter(())
         for index in indices:
             entry = manifest.entries[index]
-            if entry.kind in _SHOWN and served.shows(index) and _is_shown(entry.path):
-                yield _SHOWN[entry.kind](self, entry.path)
+            if entry.kind in _SHOWN and served.shows(index):
+                if _is_shown(entry.path):
+                    yield _SHOWN[entry.kind](self, entry.path)
+                else:
+                    self.desk.hides(entry.path)
 
     def stat(self, name: str, qid: Qid, entry: Entry | None, mode: int, length: int = 0) -> Stat:
         """The stat of what has the owner and times of an entry."""
@@ -264,7 +165,8 @@ class PlainDirectory:
         if not self.path:
             yield Control(self.tree, b"", LOG).stat()
         for child in self.tree.children(self.path):
-            yield child.stat()
+            with contextlib.suppress(NinepError):  # gone in a generation that came meanwhile
+                yield child.stat()
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +224,7 @@ class DataFile:
 
     def open(self, mode: int) -> Handle:
         check_mode(mode, 0o444)
-        return Data(self.tree, self.tree.file(self.path))
+        return Data(self.tree.desk, self.tree.file(self.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,129 +255,4 @@ class Control:
         file = self.tree.file(self.path)
         if self.name == REDIR:
             return Answered(lambda answer: desk.redirect(file, answer))
-        return Checksum(desk, file) if self.name == CHECKSUM else Avail(self.tree, self.path)
-
-
-class Data(OpenFile):
-    """Keeps to the content that was there when it was opened, however many generations come meanwhile."""
-
-    def __init__(self, tree: Tree, file: Regular) -> None:
-        self._tree = tree
-        self._keep_to(file)
-        tree.desk.begin(file)
-
-    def read(self, offset: int, count: int) -> bytes | Content | Waiting:
-        desk = self._tree.desk
-        if desk.ending:
-            raise NinepError(errno.ESHUTDOWN, "this server ends")
-        if self._file.served is not desk.served:
-            self._renew()
-        store = self._file.served.store
-        length = min(count, max(0, self._size - offset))
-        if not length:
-            return b""
-        try:
-            store.check_file(self._file.number, offset, length)
-            if length <= SMALL:
-                return Content(length, self._opened.read(offset, length))
-        except NotHeld:
-            if store.growing:
-                return WAITING
-            raise
-        except StaleGeneration as error:
-            self._file.served.on_stale(error.path)
-            raise
-        return Content(length, DataRange(self._file, offset, length))
-
-    def _renew(self) -> None:
-        """Read from the newest generation if the file is the same in it: more of it may be held there."""
-        try:
-            newest = self._tree.file(self._file.path)
-        except NinepError:
-            return
-        if newest.is_content_of(self._file):
-            self._opened.close()
-            self._keep_to(newest)
-
-    def _keep_to(self, file: Regular) -> None:
-        self._file = file
-        self._size = file.entry.size
-        self._opened = OpenedFile(file.served.store, file.number)
-
-    def clunk(self) -> None:
-        self._opened.close()
-        self._tree.desk.end(self._file)
-
-
-@dataclass(frozen=True, slots=True)
-class DataRange:
-    """A large range of a file, for `net.outgoing`."""
-
-    file: Regular
-    offset: int
-    length: int
-
-    def open(self) -> list[bytes | OpenExtent]:
-        try:
-            return [OpenExtent(self.file.served.store.open(self.file.number), self.offset, self.length)]
-        except StaleGeneration as error:
-            self.file.served.on_stale(error.path)
-            raise
-
-
-class Checksum(Answered):
-    """Whoever reads it has the file, as far as a server can know; he waits until this server has all of it, too."""
-
-    def __init__(self, desk: Desk, file: Regular) -> None:
-        super().__init__(lambda answer: desk.checksum(file, answer))
-        self._desk = desk
-        self._file = file
-        self._told = False
-
-    def read(self, offset: int, count: int) -> bytes | Waiting:
-        if not self._told:
-            self._told = True
-            self._desk.taken(self._file)
-        store = self._file.served.store
-        try:
-            store.check_file(self._file.number, 0, self._file.entry.size)
-        except NotHeld:
-            if store.growing:
-                return WAITING
-            raise
-        return super().read(offset, count)
-
-
-class Avail(OpenFile):
-    """A client's word that it serves a file; it holds as long as this is open."""
-
-    _numbers = 0
-
-    def __init__(self, tree: Tree, path: bytes) -> None:
-        Avail._numbers += 1
-        self._number = Avail._numbers
-        self._tree = tree
-        self._path = path
-        self._said = False
-
-    def write(self, offset: int, data: bytes) -> int:
-        said = Available.decode(data)
-        self._tree.desk.available(self._number, self._tree.file(self._path), said)
-        self._said = True
-        return len(data)
-
-    def clunk(self) -> None:
-        if self._said:
-            self._tree.desk.unavailable(self._number)
-
-
-class Log(Text):
-    """A C client reads the level at which it is to say what it does, and then says it here."""
-
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(b"%d" % desk.debug)
-        self._desk = desk
-
-    def write(self, offset: int, data: bytes) -> int:
-        self._desk.remark(printable(data[:LINE_LIMIT].strip(b"\0\n ")))
-        return len(data)
+        return Checksum(desk, file) if self.name == CHECKSUM else Avail(desk, self.path)
