@@ -22,7 +22,7 @@ from test.support.trees import noise, write
 from xget_lib.content.beneath import Root
 from xget_lib.errors import StaleGeneration
 from xget_lib.ninep.session import File, Session
-from xget_lib.tree import classic, swarm
+from xget_lib.tree import classic, classic_files, swarm
 from xget_lib.tree.classic import AVAIL, CHECKSUM, DATA, REDIR
 from xget_lib.tree.files import Files
 from xget_lib.tree.namespaces import CLASSIC, FILES, SWARM, Attach, attach
@@ -135,7 +135,7 @@ class Grounds:
         """Nothing stays open but the root."""
         self._root.forget()
 
-    def trees(self, desk: swarm.Desk, classic_desk: classic.Desk) -> Mapping[str, Callable[[], File]]:
+    def trees(self, desk: swarm.Desk, classic_desk: classic_files.Desk) -> Mapping[str, Callable[[], File]]:
         """By aname, as a worker makes them for each connection."""
         return {
             CLASSIC: lambda: classic.tree(classic_desk),

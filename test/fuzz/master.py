@@ -19,7 +19,7 @@ from xget_lib.roles import orders
 from xget_lib.roles.desk import Desk
 from xget_lib.roles.exchange import Exchange, Offered
 from xget_lib.roles.worker import Worker
-from xget_lib.tree.classic import Regular
+from xget_lib.tree.classic_files import Regular
 from xget_lib.tree.namespaces import Attach, attach
 from xget_lib.tree.synthetic import Answered
 
