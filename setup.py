@@ -22,6 +22,8 @@ TESTS = [
     "mypy>=1.14",
     "types-gevent",
     "types-tqdm",
+    "python-9p>=0.1",  # other people's 9P clients, to read what we serve
+    "pyroute2>=0.9",
 ]
 
 # What drawing the benchmark's picture needs; measuring needs nothing.

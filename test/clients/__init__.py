@@ -1,0 +1,1 @@
+"""9P clients that other people have written, and that share no code with this project, read from a real master."""
