@@ -1,0 +1,1 @@
+"""A real Linux kernel, in a virtual machine, mounts a real master."""
