@@ -11,7 +11,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -294,4 +294,24 @@ def test_what_a_stranger_writes_makes_nobody_a_server(cluster: Cluster, source: 
     connection.write(avail, b"43067 me\0")
     relays(master, 1)
     connection.call(messages.Tclunk(avail))
+    relays(master, 0)
+
+
+def test_clients_of_a_worker_that_dies_are_dropped(cluster: Cluster, source: Path, stack: ExitStack) -> None:
+    """Nobody is left to say that they have gone."""
+    master = cluster.master(source, "-w", "1")
+    connection = Connection(master.port)
+    stack.callback(connection.close)
+    avail = connection.open("image", "avail", mode=messages.OWRITE)
+    connection.write(avail, b"43067 me\0")
+    relays(master, 1)
+    (worker,) = master.workers()
+    os.kill(worker, signal.SIGKILL)
+
+    def replaced() -> bool:
+        with suppress(OSError):  # of the one that has just died
+            return master.workers() not in ([], [worker])
+        return False
+
+    eventually(replaced, "another worker")
     relays(master, 0)
