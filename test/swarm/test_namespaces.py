@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
-from test.support.cluster import Cluster, Master
+from test.support.cluster import Cluster, Master, eventually
 from test.support.plain_client import PlainClient
 from test.support.trees import mixed_tree, noise, write
 from xget_lib.errors import NinepError
@@ -16,16 +17,19 @@ from xget_lib.ninep.messages import (
     ORDWR,
     OTRUNC,
     OWRITE,
+    Rattach,
     Rcreate,
     Ropen,
     Rremove,
     Rwalk,
+    Tattach,
     Tcreate,
     Topen,
     Tremove,
     Twalk,
 )
 from xget_lib.ninep.stat import DMDIR
+from xget_lib.ninep.wire import NOFID
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +143,29 @@ def test_the_swarm_namespace_is_files_too(source: Path, master: Master, port: in
         assert have[:32].hex() == status["generation"]
         assert sum(byte.bit_count() for byte in have[32:]) == status["chunks"]
         assert client.read_all("log") == b"0\n"
+
+
+def test_who_comes_before_there_is_content_reads_when_there_is(cluster: Cluster) -> None:
+    """Enough files that a master is not through with them when it can be reached."""
+    source = cluster.base / "served"
+    source.mkdir()
+    for number in range(3000):
+        (source / f"file{number}").write_bytes(b"%d" % number)
+    master = cluster.master(source, wait=False)
+
+    def connected() -> PlainClient | None:
+        with suppress(ConnectionRefusedError):
+            return PlainClient(master.port, "swarm")
+        return None
+
+    client = eventually(connected, "the master does not listen")
+    assert client
+    with client:
+        with pytest.raises(NinepError, match="temporarily unavailable"):
+            client.call(Tattach(100, NOFID, "glenda", "files"), Rattach)
+        generation = client.read(client.open("have"), 0)[:32].hex()
+        client.call(Tattach(100, NOFID, "glenda", "files"), Rattach)
+    assert generation == master.status()["generation"]
 
 
 def test_an_unknown_tree_is_refused_with_a_list(port: int) -> None:

@@ -8,6 +8,7 @@ messages. It ends when the master's channel does.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -23,7 +24,7 @@ from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.store import Store
-from xget_lib.errors import LinkLost, printable
+from xget_lib.errors import LinkLost, NinepError, printable
 from xget_lib.net.connection import Connection
 from xget_lib.net.listener import prepare
 from xget_lib.net.waiting import in_thread, wait_readable, wait_writable
@@ -140,6 +141,8 @@ class Worker:
             manifest.users,
             manifest.groups,
         )
+        for desk in self._desks.values():
+            desk.retry()  # who has come before there was anything reads now
 
     def _adopt(self, message: orders.Adopt, sock: socket.socket) -> None:
         prepare(sock)
@@ -148,11 +151,16 @@ class Worker:
         trees: dict[str, Callable[[], File]] = {
             CLASSIC: lambda: classic.tree(desk),
             SWARM: lambda: swarm.tree(desk),
+            FILES: self._files,
         }
-        if self.files is not None:
-            trees[FILES] = self.files.tree
         desk.connection = Connection(sock, Session(attach(trees)), self._count)
         gevent.spawn(self._run, desk, desk.connection, f"{message.address}:{message.port}")
+
+    def _files(self) -> File:
+        """The root of `files`. Raises NinepError as long as it is not known what is served."""
+        if self.files is None:
+            raise NinepError(errno.EAGAIN)
+        return self.files.tree()
 
     def _run(self, desk: Desk, connection: Connection, peer: str) -> None:
         try:
