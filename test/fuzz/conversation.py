@@ -82,7 +82,7 @@ class Owed:
     def _note_version(self, tag: int, request: Tversion) -> None:
         self._malformed = 0
         self.requests = {tag: request}
-        dialect = negotiate(request.version) if request.msize >= MIN_MSIZE else None
+        dialect = negotiate(request.version, request.msize) if request.msize >= MIN_MSIZE else None
         self._agreed = dialect is not None
         if dialect is not None:
             self._dialect, self.msize = dialect, min(request.msize, MAX_MSIZE)

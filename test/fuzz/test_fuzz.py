@@ -103,7 +103,7 @@ def answers_too_much(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def looks_anywhere(self: Files, path: bytes) -> FileIO:
-    return FileIO(os.path.join(self._root.path, b"../outside/secret"))
+    return FileIO(os.path.join(self.root.path, b"../outside/secret"))
 
 
 def raises(error: Exception) -> Callable[..., Any]:

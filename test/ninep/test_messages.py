@@ -6,14 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from test.support.strategies import U16, messages
+from test.support.strategies import U16, spoken
 from xget_lib.errors import ProtocolViolation
 from xget_lib.ninep.messages import (
+    MESSAGES,
     NINEP2000,
     Message,
     Rattach,
     Rerror,
     Rflush,
+    RMessage,
     Ropen,
     Rread,
     Rversion,
@@ -22,6 +24,7 @@ from xget_lib.ninep.messages import (
     Tattach,
     Tclunk,
     Tflush,
+    TMessage,
     Topen,
     Tread,
     Tremove,
@@ -66,43 +69,56 @@ def test_messages_are_those_of_the_c_program(recorded: str, tag: int, message: M
     assert encode(tag, message, NINEP2000) == bytes.fromhex(recorded)
 
 
-@given(U16, messages)
-def test_every_message_comes_back_as_it_was(tag: int, message: Message) -> None:
-    frame = encode(tag, message, NINEP2000)
-    assert decode(frame, NINEP2000) == decode(memoryview(frame), NINEP2000) == (tag, message)
+@given(U16, spoken)
+def test_every_message_comes_back_as_it_was(tag: int, said: tuple[str, Message]) -> None:
+    dialect, message = said
+    frame = encode(tag, message, dialect)
+    assert decode(frame, dialect) == decode(memoryview(frame), dialect) == (tag, message)
     assert tag_of(frame) == tag
 
 
-@given(U16, messages, st.data())
-def test_no_message_is_a_part_of_another(tag: int, message: Message, data: st.DataObject) -> None:
-    frame = encode(tag, message, NINEP2000)
+@given(U16, spoken, st.data())
+def test_no_message_is_a_part_of_another(tag: int, said: tuple[str, Message], data: st.DataObject) -> None:
+    dialect, message = said
+    frame = encode(tag, message, dialect)
     cut = frame[: data.draw(st.integers(0, len(frame) - 1))]
     with pytest.raises(ProtocolViolation):
-        decode(cut, NINEP2000)
+        decode(cut, dialect)
     if len(cut) >= 7:
         with pytest.raises(ProtocolViolation):
-            decode(len(cut).to_bytes(4, "little") + cut[4:], NINEP2000)
+            decode(len(cut).to_bytes(4, "little") + cut[4:], dialect)
 
 
-@given(messages, st.data())
-def test_a_damaged_message_is_another_or_a_violation(message: Message, data: st.DataObject) -> None:
-    frame = bytearray(encode(1, message, NINEP2000))
+@given(spoken, st.data())
+def test_a_damaged_message_is_another_or_a_violation(said: tuple[str, Message], data: st.DataObject) -> None:
+    dialect, message = said
+    frame = bytearray(encode(1, message, dialect))
     frame[data.draw(st.integers(4, len(frame) - 1))] = data.draw(st.integers(0, 255))
     try:
-        tag, other = decode(frame, NINEP2000)
+        tag, other = decode(frame, dialect)
     except ProtocolViolation:
         return
-    assert encode(tag, other, NINEP2000) == frame
+    assert encode(tag, other, dialect) == frame
 
 
-@given(st.integers(95, 130), st.binary(max_size=60))
-def test_any_bytes_are_a_message_or_a_violation(number: int, body: bytes) -> None:
+@given(st.sampled_from(list(MESSAGES)), st.integers(0, 130), st.binary(max_size=60))
+def test_any_bytes_are_a_message_or_a_violation(dialect: str, number: int, body: bytes) -> None:
     frame = (7 + len(body)).to_bytes(4, "little") + bytes([number]) + b"\1\0" + body
     try:
-        tag, message = decode(frame, NINEP2000)
+        tag, message = decode(frame, dialect)
     except ProtocolViolation:
         return
-    assert encode(tag, message, NINEP2000) == frame
+    assert encode(tag, message, dialect) == frame
+
+
+def test_the_numbers_of_a_dialect_are_those_of_requests_and_their_replies() -> None:
+    for table in MESSAGES.values():
+        by_number = {number: kind for kind, (number, _) in table.items()}
+        assert len(by_number) == len(table)
+        for number, kind in by_number.items():
+            assert issubclass(kind, RMessage) == number % 2, kind
+            if issubclass(kind, TMessage):
+                assert by_number[number + 1].__name__ == f"R{kind.__name__[1:]}"
 
 
 def test_messages_of_different_types_are_never_equal() -> None:
@@ -128,7 +144,8 @@ def test_a_reply_is_of_the_type_after_its_request() -> None:
     ("offered", "dialect"),
     [
         ("9P2000", "9P2000"),
-        ("9P2000.u", "9P2000"),
+        ("9P2000.u", "9P2000.u"),
+        ("9P2000.L", "9P2000.L"),
         ("9P2000.L.x", "9P2000"),
         ("9P2025", "9P2000"),
         ("9P1999", None),
@@ -140,4 +157,9 @@ def test_a_reply_is_of_the_type_after_its_request() -> None:
     ],
 )
 def test_a_version_is_answered_with_the_best_that_we_speak(offered: str, dialect: str | None) -> None:
-    assert negotiate(offered) == dialect
+    assert negotiate(offered, 65536) == dialect
+
+
+def test_a_c_client_is_answered_as_its_own_server_does() -> None:
+    assert negotiate("9P2000.u", 32792) == "9P2000"
+    assert negotiate("9P2000.L", 32792) == "9P2000.L"

@@ -137,10 +137,10 @@ def test_a_bug_of_the_tree_is_not_hidden_from_us() -> None:
     for handle, error in ((Buggy, ZeroDivisionError), (Verbose, AssertionError)):
 
         class File(MemoryFile):
-            kind: type[MemoryHandle] = handle
+            opened_as: type[MemoryHandle] = handle
 
             def open(self, mode: int) -> MemoryHandle:
-                return self.kind(self)
+                return self.opened_as(self)
 
         tree.root = File(tree, 1, "/")
         session = attached(tree)

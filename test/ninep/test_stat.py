@@ -11,8 +11,17 @@ from hypothesis import strategies as st
 
 from test.support.strategies import stats
 from xget_lib.errors import Failed, NinepError, ProtocolViolation
-from xget_lib.ninep.messages import NINEP2000
-from xget_lib.ninep.stat import DMDIR, DONT_TOUCH, DirectoryReader, Stat, unpack_directory
+from xget_lib.ninep.messages import NINEP2000, NINEP2000_U
+from xget_lib.ninep.stat import (
+    DMDIR,
+    DMSETUID,
+    DMSPECIAL,
+    DMSYMLINK,
+    DONT_TOUCH,
+    DirectoryReader,
+    Stat,
+    unpack_directory,
+)
 from xget_lib.ninep.wire import QTDIR, Qid
 
 ROOT = Stat(
@@ -67,11 +76,31 @@ def test_dont_touch_is_all_ones_and_no_text() -> None:
     assert DONT_TOUCH.pack(NINEP2000) == b"\x2f\x00" + b"\xff" * 39 + bytes(8)
 
 
+LINK = replace(ROOT, mode=DMSYMLINK | 0o777, name="link", extension="a/b", n_uid=0, n_gid=7, n_muid=0)
+
+
+def test_an_entry_with_numbers_comes_back_as_it_was() -> None:
+    assert Stat.unpack(LINK.pack(NINEP2000_U), NINEP2000_U) == LINK
+
+
+def test_what_plain_9p_has_no_word_for_is_not_in_its_directories() -> None:
+    program = replace(ROOT, mode=DMSETUID | 0o755, name="program")
+    unprintable = replace(ROOT, name="\udcff")
+    entries = [LINK, program, unprintable]
+    plainly = unpack_directory(DirectoryReader(lambda: entries, NINEP2000).read(0, 1000), NINEP2000)
+    assert [(stat.name, stat.mode) for stat in plainly] == [("program", 0o755)]
+    with_unix = unpack_directory(DirectoryReader(lambda: entries, NINEP2000_U).read(0, 1000), NINEP2000_U)
+    assert with_unix == [LINK, program]
+
+
 def named(names: list[str]) -> list[Stat]:
     return [replace(ROOT, name=name) for name in names]
 
 
-@given(st.lists(stats, max_size=20), st.lists(st.integers(300, 2000), min_size=1))
+plain = stats.map(lambda stat: replace(stat, mode=stat.mode & 0xFF000FFF & ~DMSPECIAL))
+
+
+@given(st.lists(plain, max_size=20), st.lists(st.integers(300, 2000), min_size=1))
 def test_a_directory_is_its_entries_however_it_is_read(entries: list[Stat], counts: list[int]) -> None:
     directory = DirectoryReader(lambda: entries, NINEP2000)
     found: list[Stat] = []

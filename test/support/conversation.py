@@ -8,7 +8,8 @@
     <- Rwalk tag=1 wqid=[9.7.d 10.7.d]
 
 A tag that is not written is 0, and in Tversion and Rversion NOTAG. A qid is path.version, with `.d` for a directory.
-Bytes are 'text', a file's bytes as image[0:100], or directory entries as stats(hello image) or stats(nothing).
+Bytes are 'text', a file's bytes as image[0:100], directory entries as stats(hello image) or stats(nothing), or in
+9P2000.L those of a whole directory as names(deep). What a dialect does not carry is not written.
 
     -> hex 0700000000        bytes that are no message
     <- closed 'why'          the session has had enough
@@ -23,15 +24,26 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from test.support.memory_tree import MemoryTree
+from test.support.memory_tree import MemoryFile, MemoryTree
 from xget_lib.errors import ProtocolViolation
-from xget_lib.ninep import messages, wire
-from xget_lib.ninep.messages import NINEP2000, Message, Rread, Rversion, Tversion, decode, encode, rread_header
+from xget_lib.ninep import linux, messages, wire
+from xget_lib.ninep.messages import (
+    MESSAGES,
+    NINEP2000,
+    Message,
+    Rread,
+    Rversion,
+    Tversion,
+    decode,
+    encode,
+    rread_header,
+)
 from xget_lib.ninep.session import Reply, Session
 from xget_lib.ninep.stat import DONT_TOUCH
-from xget_lib.ninep.wire import NOTAG, QTDIR, Qid
+from xget_lib.ninep.wire import NOTAG, QTDIR, Layout, Qid
 
 _FIELD = re.compile(r"(\w+)=('[^']*'|\[[^]]*\]|\w+\([^)]*\)|\S+)")
 
@@ -55,15 +67,28 @@ def qid(text: str, _tree: MemoryTree) -> Qid:
 
 def octets(text: str, tree: MemoryTree) -> bytes:
     if text == "DONT_TOUCH":
-        return DONT_TOUCH.pack(NINEP2000)
+        return DONT_TOUCH.pack(tree.dialect)
     if text.startswith("'"):
         return string(text, tree).encode("latin-1")
+    if names := re.fullmatch(r"names\((.*)\)", text):
+        return linux_entries(tree.find(names[1]))
     if entries := re.fullmatch(r"stats\((.*)\)", text):
         paths = [] if entries[1] == "nothing" else entries[1].split()
-        return b"".join(tree.find(path).stat().pack(NINEP2000) for path in paths)
+        return b"".join(tree.find(path).stat().pack(tree.dialect) for path in paths)
     if part := re.fullmatch(r"(\S+)\[(\d*):(\d*)\]", text):
         return tree.find(part[1]).text[int(part[2] or 0) : int(part[3]) if part[3] else None]
     raise ValueError(text)
+
+
+def linux_entries(directory: MemoryFile) -> bytes:
+    """All that is in a directory, as Rreaddir has it."""
+    names = Layout("qid[13] offset[8] type[1] name[s]", linux=True)
+    children = enumerate(directory.children or (), start=1)
+    return b"".join(
+        part
+        for number, child in children
+        for part in names.pack(SimpleNamespace(qid=child.qid, offset=number, type=child.kind, name=child.name))
+    )
 
 
 def strings(text: str, tree: MemoryTree) -> tuple[str, ...]:
@@ -85,14 +110,18 @@ _READERS: dict[object, Callable[[str, MemoryTree], Any]] = {
 
 
 def parse(line: str, tree: MemoryTree) -> tuple[int, Message]:
-    """The tag and the message that a line writes out; every field must be there."""
+    """The tag and the message that a line writes out; every field that the tree's dialect carries must be there."""
     name, _, rest = line.partition(" ")
     values = dict(_FIELD.findall(rest))
     assert not _FIELD.sub("", rest).strip(), f"not understood: {line}"
-    message: type[Message] = getattr(messages, name)
+    message: type[Message] = getattr(messages, name, None) or getattr(linux, name)
     tag = values.pop("tag", None)
     parsed = message(
-        **{each.name: _READERS[each.type](values.pop(each.name), tree) for each in fields(message)}  # type: ignore[arg-type]
+        **{
+            each.name: _READERS[each.type](values.pop(each.name), tree)
+            for each in fields(message)  # type: ignore[arg-type]
+            if each.name in MESSAGES[tree.dialect][message][1].names
+        }
     )
     assert not values, f"{name} has no {values}"
     if tag is None:
@@ -145,13 +174,15 @@ def replay(path: Path, *, at_once: int) -> None:
     tree = MemoryTree()
     session = Session(tree.attach, max_msize=65536, max_fids=50, max_tags=20)
     for step in steps(path.read_text()):
+        tree.dialect = session.dialect
         end: list[str] = []
         try:
             for chunk in _cut(b"".join(_carry_out(said, tree, session) for said in step.said), at_once):
                 session.receive(chunk)
         except ProtocolViolation as violation:
             end = [f"closed {str(violation)!r}"]
-        heard = [*(decode(frame_of(reply), NINEP2000) for reply in drain(session)), *end]
+        heard = [*(decode(frame_of(reply), session.dialect) for reply in drain(session)), *end]
+        tree.dialect = session.dialect
         expected = [line if line.startswith("closed ") else parse(line, tree) for line in step.answered]
         assert heard == expected, f"{path.name}:{step.line}: heard {heard} instead of {expected}"
     session.close()
@@ -169,7 +200,7 @@ def _carry_out(line: str, tree: MemoryTree, session: Session) -> bytes:
     if line.startswith("! count "):
         assert line == f"! count fids={session.fid_count} waiting={session.waiting}"
         return b""
-    return encode(*parse(line, tree), NINEP2000)
+    return encode(*parse(line, tree), tree.dialect)
 
 
 def _cut(data: bytes, at_once: int) -> Iterator[bytes]:

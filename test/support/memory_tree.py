@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from xget_lib.errors import NinepError, NotHeld
-from xget_lib.ninep.messages import ACCESS, OREAD
+from xget_lib.ninep.file import DT_DIR, DT_REG, PlainFile, PlainHandle
+from xget_lib.ninep.messages import ACCESS, NINEP2000, OREAD
 from xget_lib.ninep.session import WAITING, Content, Waiting
 from xget_lib.ninep.stat import DMDIR, Stat
 from xget_lib.ninep.wire import QTDIR, QTFILE, Qid
@@ -26,6 +27,7 @@ class MemoryTree:
         self.handles: list[MemoryHandle] = []
         self.log: list[bytes] = []
         self.news = b"nothing yet"
+        self.dialect = NINEP2000  # of the session that it is seen in
         self.root = MemoryFile(
             self,
             1,
@@ -69,7 +71,7 @@ class MemoryTree:
 
 
 @dataclass(frozen=True)
-class MemoryFile:
+class MemoryFile(PlainFile):
     """A file that can be seen and not opened, or with children, a directory."""
 
     tree: MemoryTree = field(repr=False)
@@ -82,6 +84,10 @@ class MemoryFile:
     @property
     def qid(self) -> Qid:
         return Qid(QTFILE if self.children is None else QTDIR, 7, self.path)
+
+    @property
+    def kind(self) -> int:
+        return DT_REG if self.children is None else DT_DIR
 
     def walk(self, name: str) -> MemoryFile:
         for child in self.children or ():
@@ -139,7 +145,7 @@ class Broken(MemoryFile):
         return self._opened(MemoryHandle(self))
 
 
-class MemoryHandle:
+class MemoryHandle(PlainHandle):
     """Refuses everything, and counts its clunks: there must be one in the end."""
 
     def __init__(self, file: MemoryFile) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import fields
 
 from hypothesis import strategies as st
 
-from xget_lib.ninep.messages import MESSAGES, NINEP2000, Message, TMessage
+from xget_lib.ninep.messages import MESSAGES, NINEP2000, NINEP2000_L, Message, TMessage
 from xget_lib.ninep.stat import Stat
 from xget_lib.ninep.wire import MAXWELEM, Qid
 
@@ -42,13 +44,23 @@ _KINDS: dict[object, st.SearchStrategy[object]] = {
 }
 
 
-def message_of(kind: type[Message]) -> st.SearchStrategy[Message]:
-    synopsis = MESSAGES[NINEP2000][kind][1].synopsis
+# What Linux takes for a name: any bytes but NUL, as os.fsdecode has them.
+linux_names = st.binary(max_size=40).map(lambda raw: os.fsdecode(raw.replace(b"\0", b"")))
+
+
+def message_of(kind: type[Message], dialect: str = NINEP2000) -> st.SearchStrategy[Message]:
+    """Any message of a kind, with the fields that a dialect carries."""
+    layout = MESSAGES[dialect][kind][1]
     values: dict[str, st.SearchStrategy[object]] = {}
     for field in fields(kind):  # type: ignore[arg-type]
+        if field.name not in layout.names:
+            continue
         if field.type == "int":
-            at = synopsis.index(f"{field.name}[") + len(field.name)
-            values[field.name] = _SIZES[synopsis[at : at + 3]]
+            size = re.search(rf"\b{field.name}(\[.\])", layout.synopsis)
+            assert size is not None
+            values[field.name] = _SIZES[size[1]]
+        elif field.type == "str" and dialect == NINEP2000_L:
+            values[field.name] = linux_names
         else:
             values[field.name] = _KINDS[field.type]
     return st.builds(kind, **values)
@@ -56,3 +68,7 @@ def message_of(kind: type[Message]) -> st.SearchStrategy[Message]:
 
 messages = st.one_of([message_of(kind) for kind in MESSAGES[NINEP2000]])
 requests = st.one_of([message_of(kind) for kind in MESSAGES[NINEP2000] if issubclass(kind, TMessage)])
+spoken = st.one_of(
+    [st.tuples(st.just(dialect), message_of(kind, dialect)) for dialect in MESSAGES for kind in MESSAGES[dialect]]
+)
+"""A dialect, and any of its messages."""

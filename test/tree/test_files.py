@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,8 @@ from xget_lib.content.beneath import Root
 from xget_lib.errors import NinepError, XGetError
 from xget_lib.ninep.messages import NINEP2000, ORCLOSE, ORDWR, OREAD, OTRUNC, OWRITE
 from xget_lib.ninep.session import Content, File, Handle
-from xget_lib.ninep.stat import DMDIR
-from xget_lib.ninep.wire import QTDIR, QTFILE
+from xget_lib.ninep.stat import DMDEVICE, DMDIR, DMNAMEDPIPE, DMSETGID, DMSETUID, DMSETVTX, DMSYMLINK
+from xget_lib.ninep.wire import QTDIR, QTFILE, QTSYMLINK
 from xget_lib.tree import files
 from xget_lib.tree.files import Files
 
@@ -44,7 +46,14 @@ def find(directory: Path, path: str) -> File:
 
 
 def names(file: File) -> list[str]:
-    return [stat.name for stat in file.open(OREAD).children()]
+    """What is in a directory, read in both ways."""
+    handle = file.open(OREAD)
+    try:
+        found = sorted(child.name for child in handle.children())
+        assert found == sorted({entry.name for entry in handle.entries(0)} - {".", ".."})
+        return found
+    finally:
+        handle.clunk()
 
 
 def content_of(handle: Handle, offset: int, count: int) -> bytes:
@@ -60,7 +69,7 @@ def content_of(handle: Handle, offset: int, count: int) -> bytes:
         os.close(extent.fd)
 
 
-def test_what_is_there_is_shown_in_order(directory: Path) -> None:
+def test_what_is_there_is_shown(directory: Path) -> None:
     assert names(tree(directory)) == [".hidden", "deep", "hello"]
     assert names(find(directory, "deep")) == ["er"]
 
@@ -74,10 +83,10 @@ def test_a_file_is_read_by_offset(directory: Path) -> None:
 def test_a_stat_tells_what_is_on_disk(directory: Path) -> None:
     os.chmod(directory / "hello", 0o640)
     os.utime(directory / "hello", (1_600_000_000, 1_577_934_245))
-    stat = find(directory, "hello").stat()
-    assert (stat.name, stat.mode, stat.length) == ("hello", 0o640, 10)
-    assert (stat.atime, stat.mtime) == (1_600_000_000, 1_577_934_245)
-    assert (stat.uid, stat.gid, stat.muid) == ("somebody", str(os.getgid()), "somebody")
+    found = find(directory, "hello").stat()
+    assert (found.name, found.mode, found.length) == ("hello", 0o640, 10)
+    assert (found.atime, found.mtime) == (1_600_000_000, 1_577_934_245)
+    assert (found.uid, found.gid, found.muid) == ("somebody", str(os.getgid()), "somebody")
     top = tree(directory).stat()
     assert (top.name, top.mode & DMDIR, top.length) == ("/", DMDIR, 0)
 
@@ -102,20 +111,91 @@ def test_any_time_can_be_told(directory: Path, second: int) -> None:
     assert file.qid.version
 
 
-def test_links_and_what_is_no_file_are_not_shown(directory: Path) -> None:
-    (directory / "link").symlink_to("hello")
-    (directory / "loop").symlink_to("loop")
+def test_links_and_what_is_no_file_are_shown_as_what_they_are(directory: Path) -> None:
+    (directory / "link").symlink_to("nowhere/\udcff")
     os.mkfifo(directory / "fifo")
-    assert names(tree(directory)) == [".hidden", "deep", "hello"]
-    for name in ("link", "loop", "fifo"):
+    assert names(tree(directory)) == [".hidden", "deep", "fifo", "hello", "link"]
+    link, fifo = find(directory, "link"), find(directory, "fifo")
+    assert link.readlink() == link.stat().extension == "nowhere/\udcff"
+    assert (link.qid.type, link.stat().mode) == (QTSYMLINK, DMSYMLINK | 0o777)
+    assert stat.S_ISLNK(link.attributes().mode)
+    assert fifo.stat().mode & DMNAMEDPIPE
+    assert stat.S_ISFIFO(fifo.attributes().mode)
+    for file, number in ((link, errno.ELOOP), (fifo, errno.ENXIO)):
         with pytest.raises(NinepError) as caught:
-            find(directory, name)
-        assert caught.value.errno == errno.ENOENT
+            file.open(OREAD)
+        assert caught.value.errno == number
+    with pytest.raises(OSError, match="Invalid argument"):
+        find(directory, "hello").readlink()
 
 
-def test_a_name_that_9p_cannot_carry_is_left_out(directory: Path) -> None:
-    Path(os.fsdecode(bytes(directory) + b"/\xff")).write_bytes(b"")
-    assert names(tree(directory)) == [".hidden", "deep", "hello"]
+def test_devices_have_their_numbers() -> None:
+    null = find(Path("/dev"), "null")
+    assert (null.stat().mode, null.stat().extension) == (DMDEVICE | 0o666, "c 1 3")
+    assert null.attributes().rdev == os.makedev(1, 3)
+
+
+def test_set_id_bits_and_numbers_of_owners_are_told(directory: Path) -> None:
+    os.chmod(directory / "hello", 0o6755)
+    os.chmod(directory / "deep", 0o1777)
+    hello = find(directory, "hello").stat()
+    assert hello.mode == DMSETUID | DMSETGID | 0o755
+    assert (hello.n_uid, hello.n_gid) == (os.getuid(), os.getgid())
+    assert find(directory, "deep").stat().mode == DMDIR | DMSETVTX | 0o777
+
+
+def test_attributes_are_those_of_the_disk(directory: Path) -> None:
+    os.utime(directory / "hello", ns=(1_600_000_000_000_000_001, 1_577_934_245_999_999_999))
+    found, there = find(directory, "hello").attributes(), os.stat(directory / "hello")
+    assert (found.atime_ns, found.mtime_ns, found.ctime_ns) == (
+        there.st_atime_ns,
+        1577934245999999999,
+        there.st_ctime_ns,
+    )
+    assert (found.mode, found.size, found.nlink, found.blocks) == (there.st_mode, 10, 1, there.st_blocks)
+    assert find(directory, "hello").file_system().bsize
+
+
+def test_extended_attributes_are_read(directory: Path) -> None:
+    try:
+        os.setxattr(directory / "hello", b"user.note", b"\0\xff")
+    except OSError as error:
+        pytest.skip(f"no extended attributes in {directory}: {error.strerror}")
+    hello = find(directory, "hello")
+    assert hello.xattr("user.note") == b"\0\xff"
+    assert b"user.note\0" in hello.xattr("")
+    with pytest.raises(OSError, match="No data"):
+        hello.xattr("user.nothing")
+
+
+def test_a_listing_goes_on_from_any_cookie(directory: Path) -> None:
+    (directory / "many").mkdir()
+    for number in range(2000):
+        (directory / "many" / f"{number:04}{'n' * 100}").touch()
+    handle = find(directory, "many").open(OREAD)
+    entries = list(handle.entries(0))
+    assert len({entry.name for entry in entries}) == 2002
+    for at in (1500, 3, 0, 1999, 700):
+        assert list(islice(handle.entries(entries[at].cookie), 2)) == entries[at + 1 : at + 3]
+    assert list(handle.entries(entries[-1].cookie)) == []
+    with pytest.raises(OSError, match="Invalid argument"):
+        next(handle.entries(2**64 - 1))
+    handle.clunk()
+
+
+def test_nothing_is_above_the_root(directory: Path) -> None:
+    root = tree(directory)
+    handle = root.open(OREAD)
+    assert [entry.qid.path for entry in handle.entries(0) if entry.name in (".", "..")] == [root.qid.path] * 2
+    handle.clunk()
+
+
+def test_names_are_bytes(directory: Path) -> None:
+    Path(os.fsdecode(bytes(directory) + b"/\xff")).write_bytes(b"odd")
+    assert names(tree(directory)) == [".hidden", "deep", "hello", "\udcff"]
+    handle = find(directory, "\udcff").open(OREAD)
+    assert content_of(handle, 0, 10) == b"odd"
+    handle.clunk()
 
 
 @pytest.mark.parametrize("path", ["nothing", "hello/deeper", "deep/nothing"])
@@ -132,7 +212,7 @@ def test_nothing_leads_out_of_the_directory(directory: Path, path: str) -> None:
     (directory / "in" / "link").symlink_to("../deep/er")
     shared = Files(Root(bytes(directory)), lambda path: True, {}, {})
     with pytest.raises((XGetError, OSError)):
-        shared.look(path.encode())
+        shared.look(path.encode()).open(OREAD)
     with pytest.raises((XGetError, OSError)):
         shared.open(path.encode())
 
@@ -145,7 +225,7 @@ def test_a_directory_that_becomes_a_link_is_not_followed(directory: Path, monkey
     with pytest.raises((NinepError, OSError)):
         deep.walk("secret")
     with pytest.raises((NinepError, OSError)):
-        list(deep.open(OREAD).children())
+        deep.open(OREAD)
 
 
 @pytest.mark.parametrize("replace", [lambda path: path.symlink_to("../outside/secret"), Path.mkdir, os.mkfifo])

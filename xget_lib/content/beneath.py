@@ -110,6 +110,20 @@ class Root:
         finally:
             os.close(descriptor)
 
+    def xattr(self, path: bytes, name: bytes) -> bytes:
+        """The value of an extended attribute; for b"", the names of all, each with a NUL behind it.
+
+        Of a symbolic link itself where it is one: through a descriptor that gives no access, as chmod does it.
+        """
+        descriptor = self.open(path, os.O_PATH)
+        try:
+            there = f"/proc/self/fd/{descriptor}"
+            if name:
+                return os.getxattr(there, name)
+            return b"".join(os.fsencode(one) + b"\0" for one in os.listxattr(there))
+        finally:
+            os.close(descriptor)
+
     def statvfs(self) -> os.statvfs_result:
         """The file system of the root."""
         with self._directory(b"") as descriptor:

@@ -118,10 +118,8 @@ class Outgoing:
         source: Source = content.source  # type: ignore[assignment]  # ninep does not look into it
         try:
             self._parts = list(source.open())
-        except XGetError as error:
-            return self._session.refusal(reply.tag, str(error)).header
-        except OSError as error:
-            return self._session.refusal(reply.tag, error.strerror or str(error)).header
+        except (XGetError, OSError) as error:
+            return self._session.refusal(reply.tag, error).header
         return reply.header
 
     # Into the socket.

@@ -10,14 +10,16 @@ Linux makes the errno again from these (net/9p/error.c).
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import ClassVar
 
 from xget_lib.errors import NinepError, XGetError
 from xget_lib.ninep.file import WAITING, Content, File, Handle, Waiting
 from xget_lib.ninep.messages import (
     ACCESS,
+    NINEP2000,
     OEXEC,
     ORCLOSE,
     ORDWR,
@@ -47,7 +49,7 @@ from xget_lib.ninep.messages import (
     Twrite,
     Twstat,
 )
-from xget_lib.ninep.stat import DONT_TOUCH, DirectoryReader, Stat
+from xget_lib.ninep.stat import DMSPECIAL, DONT_TOUCH, DirectoryReader, Stat
 from xget_lib.ninep.wire import NOFID, QTDIR, Qid
 
 UNKNOWN_FID = (errno.EBADF, "fid unknown or out of range")
@@ -57,6 +59,10 @@ ALREADY_OPEN = (errno.ETXTBSY, "file already open for I/O")
 NOT_A_DIRECTORY = (errno.ENOTDIR, "not a directory")
 ILLEGAL_NAME = (errno.ENOENT, "illegal path element")
 NO_AUTHENTICATION = (errno.ECONNREFUSED, "no authentication required")
+
+
+DIRECTORY_READ = 64 * 1024
+"""Bytes of a directory in one reply, at most: each entry costs a stat, and others are waiting meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,10 @@ class Fid:
 
 
 class Fids:
-    """All fids of one session, at most `limit`. `attach` gives the root for a dialect, uname and aname."""
+    """All fids of one session, at most `limit`. `attach` gives the root for a dialect, uname and aname.
+
+    What is the same in all dialects is here; `PlainFids` has the rest for 9P2000 and 9P2000.u.
+    """
 
     def __init__(self, attach: Callable[[str, str, str], File], dialect: str, msize: int, limit: int) -> None:
         self._root = attach
@@ -109,34 +118,10 @@ class Fids:
     def carry_out(self, request: TMessage) -> RMessage | Content | Waiting:
         """Does what `request` asks. WAITING (from Tread alone) changes nothing; ask again.
 
-        Raises XGetError or OSError for what is refused: an Rerror to the client.
+        Raises XGetError or OSError for what is refused: an error to the client.
         """
-        match request:
-            case Tread():
-                return self._read(request)
-            case Twrite():
-                return self._write(request)
-            case Twalk():
-                return self._walk(request)
-            case Topen():
-                return self._open(request)
-            case Tclunk():
-                return self._clunk(request.fid)
-            case Tstat():
-                return Rstat(self._fid(request.fid).place.file.stat().pack(self._dialect))
-            case Tattach():
-                return self._attach(request)
-            case Tauth():
-                raise NinepError(*NO_AUTHENTICATION)
-            case Tremove():
-                self._clunk(request.fid)  # also when the remove fails: remove(5)
-                raise NinepError(errno.EROFS)
-            case Twstat():
-                return self._wstat(request)
-            case Tcreate():
-                self._fid(request.fid)
-                raise NinepError(errno.EROFS)
-        raise AssertionError(f"{request} is no request for a fid")
+        answer: RMessage | Content | Waiting = getattr(self, self._REQUESTS[type(request)])(request)
+        return answer
 
     def clunk_all(self) -> None:
         with ExitStack() as clunks:  # so that every one is called, even when one of them has a bug
@@ -178,7 +163,7 @@ class Fids:
         qids: list[Qid] = []
         for name in request.wname:
             try:
-                place = place.step(name)
+                place = self._step(place, name)
             except (XGetError, OSError):
                 if not qids:
                     raise
@@ -187,27 +172,32 @@ class Fids:
         self._fids[request.newfid] = Fid(place)
         return Rwalk(tuple(qids))
 
-    def _open(self, request: Topen) -> Ropen:
-        fid = self._fid(request.fid)
+    def _step(self, place: Place, name: str) -> Place:
+        place = place.step(name)
+        if self._dialect == NINEP2000 and not place.file.qid.type & QTDIR and place.file.stat().mode & DMSPECIAL:
+            # It has no word for links and devices; what cannot be shown as it is does not exist.
+            raise NinepError(errno.ENOENT, "neither a file nor a directory")
+        return place
+
+    def _open_fid(self, number: int, mode: int) -> Fid:
+        """Opens the file of a fid, in a mode of open(5)."""
+        fid = self._fid(number)
         if fid.handle is not None:
             raise NinepError(*ALREADY_OPEN)
-        if request.mode & ORCLOSE:
+        if mode & ORCLOSE:
             raise NinepError(errno.EROFS)
-        file = fid.place.file
-        is_directory = bool(file.qid.type & QTDIR)
-        if is_directory and (request.mode & ACCESS in (OWRITE, ORDWR) or request.mode & OTRUNC):
+        is_directory = bool(fid.place.file.qid.type & QTDIR)
+        if is_directory and (mode & ACCESS in (OWRITE, ORDWR) or mode & OTRUNC):
             raise NinepError(errno.EISDIR)
-        fid.handle, fid.mode = file.open(request.mode), request.mode
-        if is_directory:
-            fid.directory = DirectoryReader(fid.handle.children, self._dialect)
-        return Ropen(file.qid, iounit=0)
+        fid.handle, fid.mode = fid.place.file.open(mode), mode
+        return fid
 
     def _read(self, request: Tread) -> Rread | Content | Waiting:
         fid = self._fid(request.fid)
         handle = fid.opened(OREAD, ORDWR, OEXEC)
         count = min(request.count, self._msize - RREAD_HEADER_SIZE)
         if fid.directory is not None:
-            return Rread(fid.directory.read(request.offset, count))
+            return Rread(fid.directory.read(request.offset, min(count, DIRECTORY_READ)))
         data = handle.read(request.offset, count)
         if isinstance(data, bytes):
             assert len(data) <= count, handle
@@ -219,15 +209,53 @@ class Fids:
         handle = self._fid(request.fid).opened(OWRITE, ORDWR)
         return Rwrite(handle.write(request.offset, request.data))
 
-    def _clunk(self, number: int) -> Rclunk:
-        fid = self._fid(number)
-        del self._fids[number]
+    def _clunk(self, request: Tclunk | Tremove) -> Rclunk:
+        fid = self._fid(request.fid)
+        del self._fids[request.fid]
         if fid.handle is not None:
             fid.handle.clunk()
         return Rclunk()
+
+    def _auth(self, request: Tauth) -> RMessage:
+        raise NinepError(*NO_AUTHENTICATION)
+
+    def _remove(self, request: Tremove) -> RMessage:
+        self._clunk(request)  # also when the remove fails: remove(5)
+        raise NinepError(errno.EROFS)
+
+    _REQUESTS: ClassVar[Mapping[type[TMessage], str]] = {
+        Tread: "_read",
+        Twrite: "_write",
+        Twalk: "_walk",
+        Tclunk: "_clunk",
+        Tattach: "_attach",
+        Tauth: "_auth",
+        Tremove: "_remove",
+    }
+    """What carries out each request."""
+
+
+class PlainFids(Fids):
+    """The requests that 9P2000 and 9P2000.u have by themselves."""
+
+    def _open(self, request: Topen) -> Ropen:
+        fid = self._open_fid(request.fid, request.mode)
+        if fid.place.file.qid.type & QTDIR:
+            assert fid.handle is not None
+            fid.directory = DirectoryReader(fid.handle.children, self._dialect)
+        return Ropen(fid.place.file.qid, iounit=0)
+
+    def _stat(self, request: Tstat) -> Rstat:
+        return Rstat(self._fid(request.fid).place.file.stat().seen_in(self._dialect).pack(self._dialect))
 
     def _wstat(self, request: Twstat) -> Rwstat:
         self._fid(request.fid)
         if Stat.unpack(request.stat, self._dialect) != DONT_TOUCH:
             raise NinepError(errno.EROFS)
         return Rwstat()  # asked to bring the file to stable storage, on the way to which there is nothing here
+
+    def _create(self, request: Tcreate) -> RMessage:
+        self._fid(request.fid)
+        raise NinepError(errno.EROFS)
+
+    _REQUESTS: ClassVar = {**Fids._REQUESTS, Topen: "_open", Tstat: "_stat", Twstat: "_wstat", Tcreate: "_create"}

@@ -18,13 +18,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xget_lib.errors import NinepError, ProtocolViolation, XGetError
-from xget_lib.ninep.fids import BAD_USE_OF_FID, Fids
+from xget_lib.ninep.fids import BAD_USE_OF_FID, Fids, PlainFids
 from xget_lib.ninep.file import WAITING, Content, File, Handle, Waiting
 from xget_lib.ninep.framer import Framer
 from xget_lib.ninep.messages import (
     DEFAULT_MSIZE,
     MIN_MSIZE,
     NINEP2000,
+    NINEP2000_L,
     UNKNOWN,
     Message,
     Rerror,
@@ -81,7 +82,7 @@ class Session:
         self._malformed = 0  # requests in a row
         self._fids: Fids | None = None  # None until a version is agreed on
         # By tag, first come first: requests to be carried out, and replies that are known already.
-        self._queue: OrderedDict[int, Message] = OrderedDict()
+        self._queue: OrderedDict[int, Message | XGetError] = OrderedDict()
         self._waiting: dict[int, Tread] = {}
 
     @property
@@ -126,8 +127,8 @@ class Session:
 
     # In: frames become queued requests.
 
-    def _decode(self, frame: Buffer) -> TMessage | Rerror:
-        """The request in `frame`. One that is malformed spoils nothing behind it and becomes the Rerror that answers
+    def _decode(self, frame: Buffer) -> TMessage | ProtocolViolation:
+        """The request in `frame`. One that is malformed spoils nothing behind it and becomes the error that answers
         it. Raises ProtocolViolation before a version is agreed on, and for too many in a row."""
         try:
             tag, request = decode(frame, self.dialect)
@@ -142,11 +143,11 @@ class Session:
             self._malformed += 1
             if self._fids is None or self._malformed > MAX_MALFORMED:
                 raise
-            return Rerror(str(violation))
+            return violation
         self._malformed = 0
         return request
 
-    def _accept(self, tag: int, request: TMessage | Rerror) -> None:
+    def _accept(self, tag: int, request: TMessage | ProtocolViolation) -> None:
         if isinstance(request, Tversion):
             self._queue[tag] = self._version(request)
             return
@@ -157,21 +158,22 @@ class Session:
             self._flush(request.oldtag)
             self._queue[tag] = Rflush()
         elif len(self._queue) + len(self._waiting) >= self._max_tags:
-            self._queue[tag] = Rerror("too many requests")
+            self._queue[tag] = NinepError(errno.EAGAIN, "too many requests")
         else:
             self._queue[tag] = request
 
-    def _version(self, request: Tversion) -> RMessage:
+    def _version(self, request: Tversion) -> RMessage | NinepError:
         """Ends the session before, whose requests get no replies any more, and begins another: version(5)."""
         self.close()
         self._fids = None
+        self.dialect = NINEP2000  # until another is agreed on
         if request.msize < MIN_MSIZE:
-            return Rerror(f"msize {request.msize} is too small, {MIN_MSIZE} is the least")
+            return NinepError(errno.EINVAL, f"msize {request.msize} is too small, {MIN_MSIZE} is the least")
         msize = min(request.msize, self._max_msize)
-        dialect = negotiate(request.version)
+        dialect = negotiate(request.version, request.msize)
         if dialect is None:
             return Rversion(msize, UNKNOWN)
-        self._fids = Fids(self._attach, dialect, msize, self._max_fids)
+        self._fids = _fids_of(dialect)(self._attach, dialect, msize, self._max_fids)
         self.dialect, self.msize, self._framer.msize = dialect, msize, msize
         return Rversion(msize, dialect)
 
@@ -183,18 +185,18 @@ class Session:
 
     # Out: queued requests become replies.
 
-    def _reply(self, tag: int, message: Message) -> Reply | None:
+    def _reply(self, tag: int, message: Message | XGetError) -> Reply | None:
         """The reply to what was queued under `tag`; None for a read that waits."""
         try:
+            if isinstance(message, XGetError):
+                raise message
             answer = self._carry_out(message) if isinstance(message, TMessage) else message
             if isinstance(answer, Content):
                 return Reply(tag, rread_header(tag, answer.length), answer)
             if isinstance(answer, Message):
                 return Reply(tag, self._encode(tag, answer), None)
-        except XGetError as error:
-            return self.refusal(tag, str(error))
-        except OSError as error:
-            return self.refusal(tag, error.strerror or str(error))
+        except (XGetError, OSError) as error:
+            return self.refusal(tag, error)
         assert answer is WAITING and isinstance(message, Tread)
         self._waiting[tag] = message
         return None
@@ -209,7 +211,7 @@ class Session:
         """Answers the reads that wait for a file which nobody will have open any more."""
         for tag in [tag for tag, read in self._waiting.items() if read.fid == fid]:
             del self._waiting[tag]
-            self._queue[tag] = Rerror(BAD_USE_OF_FID[1])
+            self._queue[tag] = NinepError(*BAD_USE_OF_FID)
 
     def _encode(self, tag: int, reply: Message) -> bytes:
         frame = encode(tag, reply, self.dialect)
@@ -217,7 +219,22 @@ class Session:
             raise NinepError(errno.EMSGSIZE)
         return frame
 
-    def refusal(self, tag: int, text: str) -> Reply:
-        """An Rerror, whatever characters and however many `text` has."""
+    def refusal(self, tag: int, error: XGetError | OSError) -> Reply:
+        """The reply that says so in this dialect, whatever characters and however many its text has."""
+        number = error.errno or errno.EIO
+        if self.dialect == NINEP2000_L:
+            from xget_lib.ninep.linux import Rlerror
+
+            return Reply(tag, self._encode(tag, Rlerror(number)), None)
+        text = (error.strerror if isinstance(error, OSError) else None) or str(error)
         ename = text.replace("\0", "\\0").encode(errors="backslashreplace")[:ENAME_MAX].decode(errors="ignore")
-        return Reply(tag, self._encode(tag, Rerror(ename)), None)
+        return Reply(tag, self._encode(tag, Rerror(ename, number)), None)
+
+
+def _fids_of(dialect: str) -> type[Fids]:
+    """What carries out requests in a dialect."""
+    if dialect != NINEP2000_L:
+        return PlainFids
+    from xget_lib.ninep.linux_fids import LinuxFids
+
+    return LinuxFids

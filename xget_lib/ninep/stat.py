@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from xget_lib.errors import NinepError, ProtocolViolation
-from xget_lib.ninep.messages import NINEP2000
+from xget_lib.ninep.messages import NINEP2000, NINEP2000_U
 from xget_lib.ninep.wire import Buffer, Layout, Qid
 
 # Mode, above the permission bits: stat(5).
@@ -20,11 +20,24 @@ DMAPPEND = 0x40000000
 DMEXCL = 0x20000000
 DMAUTH = 0x08000000
 DMTMP = 0x04000000
+# These in 9P2000.u alone.
+DMSYMLINK = 0x02000000
+DMDEVICE = 0x00800000
+DMNAMEDPIPE = 0x00200000
+DMSOCKET = 0x00100000
+DMSETUID = 0x00080000
+DMSETGID = 0x00040000
+DMSETVTX = 0x00010000
+DMSPECIAL = DMSYMLINK | DMDEVICE | DMNAMEDPIPE | DMSOCKET
+"""Neither a file nor a directory: plain 9P2000 has no word for them."""
+_DM_UNIX = DMSPECIAL | DMSETUID | DMSETGID | DMSETVTX
 
+NO_ID = 0xFFFFFFFF  # an owner without a number
+
+_PLAIN = "type[2] dev[4] qid[13] mode[4] atime[4] mtime[4] length[8] name[s] uid[s] gid[s] muid[s]"
 _LAYOUTS = {  # without size[2], which counts the bytes that follow it
-    NINEP2000: Layout(
-        "type[2] dev[4] qid[13] mode[4] atime[4] mtime[4] length[8] name[s] uid[s] gid[s] muid[s]",
-    ),
+    NINEP2000: Layout(_PLAIN),
+    NINEP2000_U: Layout(_PLAIN + " extension[s] n_uid[4] n_gid[4] n_muid[4]"),
 }
 _SIZE = 2
 _LAST_SECOND = 0xFFFFFFFF
@@ -32,7 +45,10 @@ _LAST_SECOND = 0xFFFFFFFF
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stat:
-    """A file's directory entry. Times are seconds since the epoch; `length` is bytes, 0 for a directory."""
+    """A file's directory entry. Times are seconds since the epoch; `length` is bytes, 0 for a directory.
+
+    `extension` is what a symbolic link leads to, or which device it is: `b 8 1`, `c 1 3`.
+    """
 
     type: int = 0  # for kernel use, as dev
     dev: int = 0
@@ -45,6 +61,10 @@ class Stat:
     uid: str
     gid: str
     muid: str
+    extension: str = ""
+    n_uid: int = NO_ID
+    n_gid: int = NO_ID
+    n_muid: int = NO_ID
 
     def pack(self, dialect: str) -> bytes:
         """The entry with its size in front. A time that 32 bits do not hold becomes the nearest that they do.
@@ -57,6 +77,10 @@ class Stat:
         if len(body) > 0xFFFF - _SIZE:  # it travels as stat[n], and n counts the size too
             raise NinepError(errno.EMSGSIZE)
         return len(body).to_bytes(_SIZE, "little") + body
+
+    def seen_in(self, dialect: str) -> Stat:
+        """The entry as a file's is shown: without the bits of its mode for which plain 9P2000 has no word."""
+        return replace(self, mode=self.mode & ~_DM_UNIX) if dialect == NINEP2000 and self.mode & _DM_UNIX else self
 
     @classmethod
     def unpack(cls, data: Buffer, dialect: str) -> Stat:
@@ -118,7 +142,7 @@ class DirectoryReader:
         is told by no bytes that nothing more fits in.
         """
         if offset == 0:
-            self._entries, self._next = (stat.pack(self._dialect) for stat in self._children()), b""
+            self._entries, self._next = self._packed(), b""
         elif offset != self._end:
             raise NinepError(errno.ESPIPE, "bad offset in directory read")
         filling = count == self._room and offset > 0
@@ -135,3 +159,14 @@ class DirectoryReader:
         self._next = entry
         self._end, self._room = offset + count - room, room
         return b"".join(entries)
+
+    def _packed(self) -> Iterator[bytes]:
+        """The entries that this dialect has words for: names that are text, files that it knows the kind of."""
+        for stat in self._children():
+            if self._dialect == NINEP2000 and stat.mode & DMSPECIAL:
+                continue
+            try:
+                yield stat.seen_in(self._dialect).pack(self._dialect)
+            except NinepError as error:
+                if error.errno != errno.EILSEQ:
+                    raise

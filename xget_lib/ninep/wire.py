@@ -41,6 +41,7 @@ QTAPPEND = 0x40
 QTEXCL = 0x20
 QTAUTH = 0x08
 QTTMP = 0x04
+QTSYMLINK = 0x02  # not in plain 9P2000
 QTFILE = 0x00
 
 HEADER = Struct("<IBH")  # size[4] type[1] tag[2]: how every message begins; size counts itself
@@ -119,12 +120,17 @@ class Datum:
 
 
 class String:
+    """Text; or a Linux file name, which may be any bytes, as Python has it: `os.fsdecode` made it from these."""
+
     _datum = Datum(2)
+
+    def __init__(self, errors: str = "strict") -> None:
+        self._errors = errors
 
     def get(self, data: Buffer, at: int) -> tuple[str, int]:
         raw, end = self._datum.get(data, at)
         try:
-            text = raw.decode()
+            text = raw.decode(errors=self._errors)
         except UnicodeDecodeError:
             raise ProtocolViolation("a string is not UTF-8") from None
         if "\0" in text:
@@ -133,7 +139,7 @@ class String:
 
     def put(self, value: str, parts: list[bytes]) -> None:
         try:
-            raw = value.encode()
+            raw = value.encode(errors=self._errors)
         except UnicodeEncodeError:
             raise NinepError(errno.EILSEQ, f"not UTF-8: {value!a}") from None
         if "\0" in value:
@@ -179,9 +185,10 @@ _FIELDS: dict[str, Field] = {
     "s": String(),
     "n": Datum(2),
 }
+_LINUX_FIELDS: dict[str, Field] = {**_FIELDS, "s": String("surrogateescape")}
 
 
-def _parse(synopsis: str) -> list[tuple[str, Field]]:
+def _parse(synopsis: str, kinds: dict[str, Field]) -> list[tuple[str, Field]]:
     fields: list[tuple[str, Field]] = []
     at = 0
     while at < len(synopsis):
@@ -191,19 +198,22 @@ def _parse(synopsis: str) -> list[tuple[str, Field]]:
         if match["data"]:
             fields.append((match["data"], Datum(int(match["size"]))))
         elif match["element"]:
-            fields.append((match["element"], Repeated(_FIELDS[match["kind"]])))
+            fields.append((match["element"], Repeated(kinds[match["kind"]])))
         else:
-            fields.append((match["name"], _FIELDS[match["sort"]]))
+            fields.append((match["name"], kinds[match["sort"]]))
         at = match.end() + 1
     return fields
 
 
 class Layout:
-    """The fields behind one another, compiled from the manual's line. `names` are those of the values, in order."""
+    """The fields behind one another, compiled from the manual's line. `names` are those of the values, in order.
 
-    def __init__(self, synopsis: str) -> None:
+    With `linux`, strings are file names of Linux, so any bytes but NUL.
+    """
+
+    def __init__(self, synopsis: str, *, linux: bool = False) -> None:
         self.synopsis = synopsis
-        fields = _parse(synopsis)
+        fields = _parse(synopsis, _LINUX_FIELDS if linux else _FIELDS)
         self.names = tuple(name for name, _ in fields)
         self._fields = tuple(field for _, field in fields)
         # Integers alone are one struct: Tread comes once for every piece of data served.

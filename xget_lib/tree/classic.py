@@ -32,6 +32,7 @@ from blake3 import blake3
 
 from xget_lib.content.manifest import Entry, Manifest
 from xget_lib.errors import NinepError
+from xget_lib.ninep.file import PlainFile
 from xget_lib.ninep.session import File, Handle
 from xget_lib.ninep.stat import DMDIR, Stat
 from xget_lib.ninep.wire import QTDIR, QTFILE, Qid
@@ -132,7 +133,7 @@ def _qid(path: bytes, number: int, version: int) -> Qid:
 
 
 @dataclass(frozen=True, slots=True)
-class PlainDirectory:
+class PlainDirectory(PlainFile):
     """A directory of the generation."""
 
     tree: Tree
@@ -170,7 +171,7 @@ class PlainDirectory:
 
 
 @dataclass(frozen=True, slots=True)
-class FileDirectory:
+class FileDirectory(PlainFile):
     """A regular file, as a directory."""
 
     tree: Tree
@@ -203,7 +204,7 @@ _SHOWN: dict[str, type[PlainDirectory] | type[FileDirectory]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class DataFile:
+class DataFile(PlainFile):
     """A file's `data`."""
 
     tree: Tree
@@ -228,7 +229,7 @@ class DataFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Control:
+class Control(PlainFile):
     """A control file: of a file, or the root's `log`. Its version is 0: Linux does not cache what changes by itself."""
 
     tree: Tree

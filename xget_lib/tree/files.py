@@ -1,7 +1,7 @@
 """The namespace `files`: the served directory as it is on disk now, read-only.
 
-9P2000 knows directories and files; links and devices, which it can't express, are not shown in it. What is shown can be
-limited (`shown`): a child serves what it has downloaded, and nothing else that is in the same directory.
+Links and devices are shown for what they are, and neither followed nor opened. What is shown can be limited (`shown`):
+a child serves what it has downloaded, and nothing else that is in the same directory.
 """
 
 from __future__ import annotations
@@ -10,20 +10,40 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
+from itertools import islice
 
 from xget_lib.content.beneath import Root
+from xget_lib.content.listing import Listed, listed
+from xget_lib.content.selection import WORKPLACE
 from xget_lib.errors import NinepError
+from xget_lib.ninep.attributes import Attributes, FileSystem
+from xget_lib.ninep.file import DirectoryEntry
 from xget_lib.ninep.session import Content, File, Handle
-from xget_lib.ninep.stat import DMDIR, Stat
-from xget_lib.ninep.wire import QTDIR, QTFILE, Qid
+from xget_lib.ninep.stat import (
+    DMDEVICE,
+    DMDIR,
+    DMNAMEDPIPE,
+    DMSETGID,
+    DMSETUID,
+    DMSETVTX,
+    DMSOCKET,
+    DMSYMLINK,
+    Stat,
+)
+from xget_lib.ninep.wire import QTDIR, QTFILE, QTSYMLINK, Qid
 from xget_lib.tree.served import FileRange
-from xget_lib.tree.synthetic import Directory, OpenFile, check_mode
+from xget_lib.tree.synthetic import OpenFile, check_mode
 
 _FRESH = 0.5
 """Seconds for which directories are remembered between look-ups: a rename on disk shows after that."""
+
+
+_AT_ONCE = 256
+"""Names of a directory that are listed before they are looked at."""
 
 
 class Files:
@@ -33,7 +53,7 @@ class Files:
         self, root: Root, shown: Callable[[bytes], bool], users: Mapping[int, str], groups: Mapping[int, str]
     ) -> None:
         """`shown(path)` says whether a path (relative, b"" is the root) exists for clients."""
-        self._root = root
+        self.root = root
         self._shown = shown
         self._users = users
         self._groups = groups
@@ -41,33 +61,25 @@ class Files:
 
     def tree(self) -> File:
         """The root."""
-        return FileOnDisk(self, b"", self._root.lstat(b""))
+        return FileOnDisk(self, b"", self.root.lstat(b""))
 
     def look(self, path: bytes) -> FileOnDisk:
         """The file at a path. Raises NinepError(ENOENT) where there is none that can be shown, or OSError."""
         now = time.monotonic()
         if now - self._walked > _FRESH:
-            self._root.forget()
+            self.root.forget()
             self._walked = now
-        if not self._shown(path):
+        if not self.shows(path):
             raise NinepError(errno.ENOENT)
-        status = self._root.lstat(path)
-        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-            raise NinepError(errno.ENOENT, "neither a file nor a directory")
-        return FileOnDisk(self, path, status)
+        return FileOnDisk(self, path, self.root.lstat(path))
 
-    def children(self, path: bytes) -> Iterator[FileOnDisk]:
-        """What is in a directory, without what vanishes meanwhile or has a name that 9P can't carry."""
-        for name in sorted(self._root.names(path)):
-            try:
-                name.decode()
-                yield self.look(path + b"/" + name if path else name)
-            except (NinepError, OSError, UnicodeDecodeError):
-                continue
+    def shows(self, path: bytes) -> bool:
+        """Whether a path may be looked at."""
+        return path != WORKPLACE and self._shown(path)
 
     def open(self, path: bytes) -> FileIO:
         """A regular file. Raises NinepError where something else has taken its place, or OSError."""
-        descriptor = self._root.open(path, os.O_RDONLY)
+        descriptor = self.root.open(path, os.O_RDONLY)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise NinepError(errno.ENOENT, "not a file any more")
@@ -83,7 +95,7 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class FileOnDisk:
-    """A file or directory, as it looked when it was walked to."""
+    """A file of any kind, as it looked when it was walked to."""
 
     files: Files
     path: bytes
@@ -91,42 +103,158 @@ class FileOnDisk:
 
     @property
     def qid(self) -> Qid:
-        kind = QTDIR if stat.S_ISDIR(self.status.st_mode) else QTFILE
         # Version 0 would tell Linux not to cache; so the lowest bit is given up for being never 0.
-        version = (self.status.st_mtime_ns ^ self.status.st_size << 1) & 0xFFFFFFFF | 1
-        return Qid(kind, version, (self.status.st_ino ^ self.status.st_dev << 48) & 0xFFFFFFFFFFFFFFFF)
+        status = self.status
+        version = (status.st_mtime_ns ^ status.st_ctime_ns ^ status.st_size << 1) & 0xFFFFFFFF | 1
+        return Qid(_QID_TYPES.get(stat.S_IFMT(status.st_mode), QTFILE), version, identity(status))
 
     def walk(self, name: str) -> File:
         if not stat.S_ISDIR(self.status.st_mode):
             raise NinepError(errno.ENOTDIR)
-        encoded = name.encode()
-        return self.files.look(self.path + b"/" + encoded if self.path else encoded)
+        return self.files.look(self.below(os.fsencode(name)))
+
+    def below(self, name: bytes) -> bytes:
+        """The path of what has a name in this directory."""
+        return self.path + b"/" + name if self.path else name
 
     def stat(self) -> Stat:
         status = self.status
-        directory = stat.S_ISDIR(status.st_mode)
+        kind = stat.S_IFMT(status.st_mode)
         user, group = self.files.owner(status)
+        mode = status.st_mode & 0o777 | _STAT_MODES.get(kind, 0)
+        for bit, named in _SET_ID.items():
+            mode |= named if status.st_mode & bit else 0
         return Stat(
             qid=self.qid,
-            mode=status.st_mode & 0o777 | (DMDIR if directory else 0),
+            mode=mode,
             atime=int(status.st_atime),
             mtime=int(status.st_mtime),
-            length=0 if directory else status.st_size,
-            name=os.path.basename(self.path).decode() or "/",
+            length=status.st_size if kind in (stat.S_IFREG, stat.S_IFLNK) else 0,
+            name=os.fsdecode(os.path.basename(self.path)) or "/",
             uid=user,
             gid=group,
             muid=user,
+            extension=self._extension(kind),
+            n_uid=status.st_uid,
+            n_gid=status.st_gid,
+            n_muid=status.st_uid,
         )
+
+    def _extension(self, kind: int) -> str:
+        """What 9P2000.u says of a link or a device besides."""
+        if kind == stat.S_IFLNK:
+            try:
+                return self.readlink()
+            except OSError:
+                return ""  # gone meanwhile
+        if kind in (stat.S_IFBLK, stat.S_IFCHR):
+            letter = "b" if kind == stat.S_IFBLK else "c"
+            return f"{letter} {os.major(self.status.st_rdev)} {os.minor(self.status.st_rdev)}"
+        return ""
+
+    def attributes(self) -> Attributes:
+        status = self.status
+        return Attributes(
+            mode=status.st_mode,
+            uid=status.st_uid,
+            gid=status.st_gid,
+            nlink=status.st_nlink,
+            rdev=status.st_rdev,
+            size=status.st_size,
+            blksize=status.st_blksize,
+            blocks=status.st_blocks,
+            atime_ns=status.st_atime_ns,
+            mtime_ns=status.st_mtime_ns,
+            ctime_ns=status.st_ctime_ns,
+        )
+
+    def readlink(self) -> str:
+        return os.fsdecode(self.files.root.readlink(self.path))
+
+    def file_system(self) -> FileSystem:
+        found = self.files.root.statvfs()
+        return FileSystem(
+            bsize=found.f_frsize,
+            blocks=found.f_blocks,
+            bfree=found.f_bfree,
+            bavail=found.f_bavail,
+            files=found.f_files,
+            ffree=found.f_ffree,
+            fsid=found.f_fsid & 0xFFFFFFFFFFFFFFFF,
+            namelen=found.f_namemax,
+        )
+
+    def xattr(self, name: str) -> bytes:
+        return self.files.root.xattr(self.path, os.fsencode(name))
 
     def open(self, mode: int) -> Handle:
         # Permissions are the server's own: what its user cannot read, open(2) refuses below.
         check_mode(mode, 0o444)
-        if stat.S_ISDIR(self.status.st_mode):
-            return Directory(self._entries)
+        kind = stat.S_IFMT(self.status.st_mode)
+        if kind == stat.S_IFDIR:
+            return OpenDirectory(self, self.files.root.open(self.path, os.O_RDONLY | os.O_DIRECTORY))
+        if kind != stat.S_IFREG:
+            # It is the client's kernel that opens devices and FIFOs of its own; a link it follows by itself.
+            raise NinepError(errno.ELOOP if kind == stat.S_IFLNK else errno.ENXIO)
         return OpenFileOnDisk(self.files.open(self.path))
 
-    def _entries(self) -> Iterable[Stat]:
-        return (child.stat() for child in self.files.children(self.path))
+
+_QID_TYPES = {stat.S_IFDIR: QTDIR, stat.S_IFLNK: QTSYMLINK}
+_STAT_MODES = {
+    stat.S_IFDIR: DMDIR,
+    stat.S_IFLNK: DMSYMLINK,
+    stat.S_IFBLK: DMDEVICE,
+    stat.S_IFCHR: DMDEVICE,
+    stat.S_IFIFO: DMNAMEDPIPE,
+    stat.S_IFSOCK: DMSOCKET,
+}
+_SET_ID = {stat.S_ISUID: DMSETUID, stat.S_ISGID: DMSETGID, stat.S_ISVTX: DMSETVTX}
+
+
+def identity(status: os.stat_result) -> int:
+    """The path of a qid: the same as long as the file is the same. Two file systems of one tree keep out of each
+    other's way as long as inode numbers are below 2**48."""
+    return (status.st_ino ^ status.st_dev << 48) & 0xFFFFFFFFFFFFFFFF
+
+
+class OpenDirectory(OpenFile):
+    """A directory, of which nothing is kept but the descriptor."""
+
+    def __init__(self, directory: FileOnDisk, descriptor: int) -> None:
+        self._directory = directory
+        self._descriptor = descriptor
+
+    def children(self) -> Iterator[Stat]:
+        """Without what vanishes meanwhile."""
+        cookie, end = 0, False
+        while not end:
+            # Some at a time: between two reads of a client the descriptor may be read from another place.
+            some = list(islice(self._listed(cookie), _AT_ONCE))
+            end = len(some) < _AT_ONCE
+            for each in some:
+                cookie = each.cookie
+                if each.name not in (b".", b".."):
+                    with suppress(NinepError, OSError):
+                        yield self._directory.files.look(self._directory.below(each.name)).stat()
+
+    def entries(self, cookie: int) -> Iterator[DirectoryEntry]:
+        device = self._directory.status.st_dev << 48
+        for each in self._listed(cookie):
+            path = self._directory.below(each.name)
+            if each.name not in (b".", b"..") and not self._directory.files.shows(path):
+                continue
+            # Its version is not looked up: who wants to know more of it walks to it.
+            kind = _QID_TYPES.get(each.type << 12, QTFILE)
+            qid = Qid(kind, 1, (each.inode ^ device) & 0xFFFFFFFFFFFFFFFF)
+            if each.name == b".." and not self._directory.path:
+                qid = self._directory.qid  # nothing is above the root
+            yield DirectoryEntry(os.fsdecode(each.name), qid, each.cookie, each.type)
+
+    def _listed(self, cookie: int) -> Iterator[Listed]:
+        return listed(self._descriptor, cookie)
+
+    def clunk(self) -> None:
+        os.close(self._descriptor)
 
 
 class OpenFileOnDisk(OpenFile):

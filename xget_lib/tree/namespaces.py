@@ -1,6 +1,6 @@
 """Which tree an attach gets: by its aname, or by its dialect where it names none.
 
-C clients attach to "" in 9P2000.u, and so get `classic`.
+C clients attach to "" in 9P2000.u, and so get `classic`; Linux's mount in 9P2000.L, and gets `files`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import errno
 from collections.abc import Callable, Mapping
 
 from xget_lib.errors import NinepError
+from xget_lib.ninep.messages import NINEP2000_L
 from xget_lib.ninep.session import File
 
 CLASSIC, FILES, SWARM = "classic", "files", "swarm"
@@ -22,7 +23,7 @@ def attach(trees: Mapping[str, Callable[[], File]]) -> Attach:
     """
 
     def choose(dialect: str, uname: str, aname: str) -> File:
-        aname = aname or CLASSIC
+        aname = aname or (FILES if dialect == NINEP2000_L else CLASSIC)
         if aname not in trees:
             raise NinepError(errno.ENOENT, f"no tree is called {aname!r}; there are: {', '.join(sorted(trees))}")
         return trees[aname]()

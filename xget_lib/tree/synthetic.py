@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from xget_lib.errors import NinepError, XGetError
 from xget_lib.ninep import messages
+from xget_lib.ninep.file import PlainFile, PlainHandle
 from xget_lib.ninep.session import WAITING, Content, File, Handle, Waiting
 from xget_lib.ninep.stat import DMDIR, Stat
 from xget_lib.ninep.wire import QTDIR, QTFILE, Qid
@@ -21,7 +22,7 @@ from xget_lib.ninep.wire import QTDIR, QTFILE, Qid
 OWNER = "xget"
 
 
-class OpenFile:
+class OpenFile(PlainHandle):
     """A handle that can do nothing; kinds of open files override what they can."""
 
     def read(self, offset: int, count: int) -> bytes | Content | Waiting:
@@ -115,7 +116,7 @@ class Directory(OpenFile):
 
 
 @dataclass(frozen=True)
-class Place:
+class Place(PlainFile):
     """A file or, with `files`, a directory of a synthetic tree."""
 
     name: str

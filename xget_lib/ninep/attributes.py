@@ -1,0 +1,64 @@
+"""What a file looks like to Linux: the facts of stat(2) and statfs(2), for the dialect that carries them.
+
+9P2000 and 9P2000.u have a directory entry (`stat`) instead. Of a file that gives only that, as files of 9P's own kind
+do, `of_stat` makes the rest up: numbers for its owners it has none.
+"""
+
+from __future__ import annotations
+
+import stat as unix
+from dataclasses import dataclass
+
+from xget_lib.ninep.stat import DMDIR, NO_ID, Stat
+
+_NANOSECONDS = 1_000_000_000
+BLOCK = 4096
+"""Bytes: what a program had better read at once, where nothing else is known."""
+_SECTOR = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attributes:
+    """`mode` with the kind of file, `rdev` as Linux numbers devices, times in nanoseconds since the epoch, sizes in
+    bytes, `blocks` of 512 bytes."""
+
+    mode: int
+    uid: int
+    gid: int
+    nlink: int = 1
+    rdev: int = 0
+    size: int
+    blksize: int = BLOCK
+    blocks: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSystem:
+    """Where a file is. Sizes in blocks of `bsize` bytes."""
+
+    bsize: int = BLOCK
+    blocks: int = 0
+    bfree: int = 0
+    bavail: int = 0
+    files: int = 0
+    ffree: int = 0
+    fsid: int = 0
+    namelen: int = 255
+
+
+def of_stat(stat: Stat) -> Attributes:
+    """Those of a file, or directory, of which there is only a directory entry."""
+    kind = unix.S_IFDIR if stat.mode & DMDIR else unix.S_IFREG
+    return Attributes(
+        mode=kind | stat.mode & 0o777,
+        uid=0 if stat.n_uid == NO_ID else stat.n_uid,
+        gid=0 if stat.n_gid == NO_ID else stat.n_gid,
+        size=stat.length,
+        blocks=-(-stat.length // _SECTOR),
+        atime_ns=stat.atime * _NANOSECONDS,
+        mtime_ns=stat.mtime * _NANOSECONDS,
+        ctime_ns=stat.mtime * _NANOSECONDS,
+    )
