@@ -78,6 +78,7 @@ class _Case:
             tag, _ = self._requests.submit(Tversion(self._requests.msize, dialect))
             self._asked[tag] = Tversion(self._requests.msize, dialect)
             self._bring(encode(tag, Rversion(self._choices.pick((4096, 8192, 65536)), dialect), dialect))
+        self._speaker.dialect = self._requests.dialect
 
     def ask(self) -> None:
         """Send some requests, and flush some."""

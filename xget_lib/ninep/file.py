@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -124,6 +125,6 @@ class PlainHandle:
     __slots__ = ()
 
     def entries(self: Handle, cookie: int) -> Iterator[DirectoryEntry]:
-        for number, stat in enumerate(islice(self.children(), cookie, None), start=cookie + 1):
+        for number, stat in enumerate(islice(self.children(), min(cookie, sys.maxsize), None), start=cookie + 1):
             kind = DT_DIR if stat.qid.type & QTDIR else DT_REG
             yield DirectoryEntry(stat.name, stat.qid, number, kind)
