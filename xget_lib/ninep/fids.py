@@ -61,10 +61,6 @@ ILLEGAL_NAME = (errno.ENOENT, "illegal path element")
 NO_AUTHENTICATION = (errno.ECONNREFUSED, "no authentication required")
 
 
-DIRECTORY_READ = 64 * 1024
-"""Bytes of a directory in one reply, at most: each entry costs a stat, and others are waiting meanwhile."""
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
     """A file and the way to it, which ".." goes back."""
@@ -197,7 +193,7 @@ class Fids:
         handle = fid.opened(OREAD, ORDWR, OEXEC)
         count = min(request.count, self._msize - RREAD_HEADER_SIZE)
         if fid.directory is not None:
-            return Rread(fid.directory.read(request.offset, min(count, DIRECTORY_READ)))
+            return Rread(fid.directory.read(request.offset, count))
         data = handle.read(request.offset, count)
         if isinstance(data, bytes):
             assert len(data) <= count, handle

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from xget_lib.errors import NinepError
-from xget_lib.ninep.fids import ALREADY_OPEN, DIRECTORY_READ, Fid, Fids
+from xget_lib.ninep.fids import ALREADY_OPEN, Fid, Fids
 from xget_lib.ninep.file import Content, DirectoryEntry, PlainHandle, Waiting
 from xget_lib.ninep.linux import (
     GETATTR_BASIC,
@@ -47,7 +47,7 @@ from xget_lib.ninep.linux import (
     Txattrwalk,
 )
 from xget_lib.ninep.messages import OREAD, OTRUNC, RREAD_HEADER_SIZE, RMessage, Rread, Tread
-from xget_lib.ninep.stat import Stat
+from xget_lib.ninep.stat import DIRECTORY_READ, Stat
 from xget_lib.ninep.wire import QTDIR, Layout
 
 _ENTRY = Layout("qid[13] offset[8] type[1] name[s]", linux=True)

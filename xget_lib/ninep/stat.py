@@ -34,6 +34,9 @@ _DM_UNIX = DMSPECIAL | DMSETUID | DMSETGID | DMSETVTX
 
 NO_ID = 0xFFFFFFFF  # an owner without a number
 
+DIRECTORY_READ = 64 * 1024
+"""Bytes of a directory in one reply, at most: each entry costs a look at the disk, and others are waiting meanwhile."""
+
 _PLAIN = "type[2] dev[4] qid[13] mode[4] atime[4] mtime[4] length[8] name[s] uid[s] gid[s] muid[s]"
 _LAYOUTS = {  # without size[2], which counts the bytes that follow it
     NINEP2000: Layout(_PLAIN),
@@ -147,17 +150,18 @@ class DirectoryReader:
             raise NinepError(errno.ESPIPE, "bad offset in directory read")
         filling = count == self._room and offset > 0
         self._end = None
-        entries, room = [], count
+        entries: list[bytes] = []
+        used, most = 0, min(count, DIRECTORY_READ)
         entry = self._next or next(self._entries, b"")
-        while entry and len(entry) <= room:
+        while entry and used + len(entry) <= most:
             entries.append(entry)
-            room -= len(entry)
+            used += len(entry)
             entry = next(self._entries, b"")
         if entry and not entries and not filling:
             # No bytes would mean the end of the directory: intro(5) wants an error instead.
             raise NinepError(errno.EINVAL, f"a directory entry of {len(entry)} bytes does not fit {count}")
         self._next = entry
-        self._end, self._room = offset + count - room, room
+        self._end, self._room = offset + used, count - used
         return b"".join(entries)
 
     def _packed(self) -> Iterator[bytes]:
