@@ -23,7 +23,9 @@ DEFAULTS: dict[str, Any] = {
     "timeout": "60",
     "linger": "300",
     "debug": "0",
-    **dict.fromkeys(["no-permissions", "no-owners", "one-file-system", "daemon", "quiet", "verbose", "json"], False),
+    **dict.fromkeys(
+        ["follow", "no-permissions", "no-owners", "one-file-system", "daemon", "quiet", "verbose", "json"], False
+    ),
 }
 
 
@@ -38,6 +40,19 @@ def test_what_is_given_outweighs_the_file_and_that_the_defaults() -> None:
 
 def test_a_file_may_say_no_where_a_default_says_yes() -> None:
     assert config.build({**DEFAULTS, "quiet": True}, {"quiet": False}, {}).quiet is False
+
+
+def test_who_follows_stays_for_ever_unless_something_else_is_said() -> None:
+    assert build(follow=True).linger == math.inf
+    assert build(follow=True, linger="7").linger == 7
+    assert config.build(DEFAULTS, {"linger": 8}, {"follow": True}).linger == 8
+    assert config.build(DEFAULTS, {"follow": True}, {"linger": None}).linger == math.inf
+    assert build(follow=False).linger == 300
+
+
+def test_who_follows_must_stay() -> None:
+    with pytest.raises(UsageError, match=r"^--linger 0: .*--follow"):
+        build(follow=True, linger=0)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,15 @@ def test_the_example_names_every_option_and_no_other_and_each_is_accepted() -> N
     assert (built.port, built.max_direct, built.linger, built.host) == (20004, 10, 300, "head")
 
 
-@pytest.mark.parametrize("path", ["conf/systemd/xget-master@.service", "conf/systemd/xget-client.service", "conf/cron"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "conf/systemd/xget-master@.service",
+        "conf/systemd/xget-client.service",
+        "conf/systemd/xget-follow.service",
+        "conf/cron",
+    ],
+)
 def test_what_runs_at_boot_or_from_cron_runs_a_program_of_this_checkout(path: str) -> None:
     programs = re.findall(r"/opt/xget/(\S+)", (ROOT / path).read_text())
     assert programs

@@ -20,6 +20,8 @@ Options:
   --timeout=SECONDS           how long to try to reach the master [default: 60]
   --linger=SECONDS            how long to serve others after their last read: seconds, or `forever`; 0 serves only
                               during the download [default: 300]
+  --follow                    client: stay, and update <dest> whenever what the master serves changes; lingers for ever
+                              where --linger says nothing else
   -s, --no-permissions        do not preserve permissions
   -o, --no-owners             no look-up of user names, and no ownership
   -x, --one-file-system       serve one file system only, and no mount below <path>

@@ -34,6 +34,7 @@ class Config:
     timeout: float
     linger: float
     """How long a child serves after its last reader; `math.inf` for ever, 0 to serve nobody after the download."""
+    follow: bool
     no_permissions: bool
     no_owners: bool
     one_file_system: bool
@@ -106,6 +107,7 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "retries": _integer(0, 1_000_000),
     "timeout": _seconds,
     "linger": _linger,
+    "follow": _flag,
     "no-permissions": _flag,
     "no-owners": _flag,
     "one-file-system": _flag,
@@ -125,6 +127,8 @@ def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[s
     Raises UsageError, naming the option and the value, for a value that an option does not take.
     """
     said = {key: value for mapping in (defaults, file, given) for key, value in mapping.items() if value is not None}
+    if said.get("follow") is True and file.get("linger") is None and given.get("linger") is None:
+        said["linger"] = "forever"
     fields: dict[str, Any] = {}
     for name, convert in _CONVERT.items():
         value = said.get(name)
@@ -132,6 +136,8 @@ def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[s
             fields[name.replace("-", "_")] = convert(value)
         except ValueError as error:
             raise UsageError(f"--{name} {printable(str(value))}: {error}") from None
+    if fields["follow"] and not fields["linger"]:
+        raise UsageError("--linger 0: nothing stays to --follow (leave out one of them)")
     return Config(**fields)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import astuple
 from typing import Any
 
 import msgpack
@@ -76,9 +77,7 @@ class Texts:
             assert 0 < report.port < 65536 and 0 <= report.held < 2**63 and len(report.generation) in (0, 32)
             assert Report.decode(report.encode()) == report
             # What goes on to the master fits a message between processes.
-            assert (
-                len(msgpack.packb(orders.pack(orders.Register(1, report.port, report.generation, report.held)))) < 200
-            )
+            assert len(msgpack.packb(orders.pack(orders.Register(1, *astuple(report))))) < 200
 
     def _news(self, choices: Choices) -> None:
         known = News(bytes(32), 5, (("127.0.0.1", 1), ("::1", 65535))).encode()

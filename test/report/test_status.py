@@ -24,7 +24,7 @@ MASTER: dict[str, Any] = {
     "sent": 1536,
     "workers": [{"pid": 8, "connections": 2, "sent": 1024}],
     "children": [
-        {"address": "10.0.0.1", "port": 20005, "generation": GENERATION, "held": 5, "seconds": 90},
+        {"address": "10.0.0.1", "port": 20005, "generation": GENERATION, "held": 5, "seconds": 90, "follows": True},
         {"address": "10.0.0.2", "port": 20005, "generation": "cd" * 32, "held": 5, "seconds": 600},
         {"address": "10.0.0.3", "port": 20005, "generation": "", "held": 0, "seconds": 0},
     ],
@@ -37,7 +37,7 @@ def test_a_master_as_people_read_it() -> None:
         "generation abababababababab: 3 files, 2.0 KiB",
         "worker 8: 2 connections, sent 1.0 KiB",
         "3 nodes serving",
-        "  10.0.0.1 port 20005: 50 % (5 of 10 chunks), for 90 s",
+        "  10.0.0.1 port 20005: 50 % (5 of 10 chunks), for 90 s, follows",
         "  10.0.0.2 port 20005: another generation, for 10 min",
         "  10.0.0.3 port 20005: has just come, for 0 s",
     ]
@@ -46,6 +46,7 @@ def test_a_master_as_people_read_it() -> None:
 def test_a_child_as_people_read_it() -> None:
     child = {key: MASTER[key] for key in ("pid", "path", "seconds", "generation", "files", "bytes", "chunks", "sent")}
     assert table({**child, "role": "child", "held": 10}).splitlines()[-1] == "holds 100 % (10 of 10 chunks)"
+    assert table({**child, "held": 10, "follows": True}).splitlines()[-1].endswith("chunks), follows the master")
     assert "worker" not in table(child) and "serving" not in table(child)
 
 

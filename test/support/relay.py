@@ -2,7 +2,8 @@
 
 It passes on what client and server say. On each connection it stops after so many bytes from the server (`hold_after`)
 until `open` is called: the download then is half done for as long as a test wants, whatever the machine's speed. What
-is small (news, manifests) passes. `alter` may change what the server says, length for length.
+is small (news, manifests) passes. `hold` begins to do so later. `alter` may change what the server says, length for
+length.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Relay:
     ) -> None:
         self._server = (host, server_port)
         self._hold_after = hold_after
+        self._begun = 0  # how often it was told to hold
         self._alter = alter
         self._holding = threading.Event()
         self._opened = threading.Event()
@@ -48,6 +50,13 @@ class Relay:
     def wait_until_it_holds(self) -> None:
         """Until a connection has had all that it gets for now."""
         assert self._holding.wait(PATIENCE), "nothing was held back"
+
+    def hold(self, after: int = 0) -> None:
+        """From now on stop after so many bytes from the server, on each connection."""
+        self._holding.clear()
+        self._opened.clear()
+        self._hold_after = after
+        self._begun += 1
 
     def open(self) -> None:
         """From now on everything passes."""
@@ -76,16 +85,19 @@ class Relay:
                 continue
             server.settimeout(None)
             self._sockets |= {client, server}
-            for way in ((client, server, None, bytes), (server, client, self._hold_after, self._alter)):
+            for way in ((client, server, False, bytes), (server, client, True, self._alter)):
                 threading.Thread(target=self._pass_on, args=way, daemon=True).start()
 
     def _pass_on(
-        self, source: socket.socket, sink: socket.socket, hold_after: int | None, alter: Callable[[bytes], bytes]
+        self, source: socket.socket, sink: socket.socket, from_server: bool, alter: Callable[[bytes], bytes]
     ) -> None:
-        passed = 0
+        passed = begun = 0
         with suppress(OSError):
             while data := source.recv(65536):
+                if begun != self._begun:
+                    passed, begun = 0, self._begun
                 passed += len(data)
+                hold_after = self._hold_after if from_server else None
                 if hold_after is not None and passed > hold_after and not self._opened.is_set():
                     self._holding.set()
                     self._opened.wait()

@@ -153,3 +153,20 @@ def test_a_master_whose_file_changed_serves_no_mixture(cluster: Cluster, source:
     assert ended.status == 0
     assert ended.done["generation"] == master.status()["generation"] != before
     assert differences(source, cluster.base / "dest") == []
+
+
+def test_what_was_only_believed_is_not_served_with_what_was_fetched_beside_it(cluster: Cluster, tmp_path: Path) -> None:
+    """Small files share a chunk: one that came and was verified does not vouch for one that was here."""
+    source = small_tree(tmp_path / "served")
+    master = cluster.master(source)
+    dest = cluster.base / "dest"
+    assert cluster.get(master, dest).status == 0
+    status = os.stat(dest / "top")
+    (dest / "top").write_bytes(b"at the pot\n")
+    os.utime(dest / "top", ns=(status.st_atime_ns, status.st_mtime_ns))
+    (dest / "a" / "other").unlink()
+    log = cluster.base / "child.log"
+    assert cluster.client(master, dest, options=["--log", str(log)]).ended().status == 0
+    (child,) = eventually(master.children, "no child")
+    eventually(lambda: "top is not what its size and time promise" in log.read_text(), "the damage is noticed")
+    assert status_of(child["port"])["held"] < master.status()["chunks"]

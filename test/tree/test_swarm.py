@@ -40,7 +40,7 @@ def opened(desk: NotingDesk, name: str, mode: int = OREAD) -> Handle:
 def test_news_and_reports_come_back_as_they_were() -> None:
     news = News(GENERATION, 12345, (("10.0.0.1", 20004), ("fe80::1", 65535)))
     assert News.decode(news.encode()) == news
-    for report in (REPORT, Report(1, b"", 0)):
+    for report in (REPORT, Report(1, b"", 0), Report(1, b"", 0, follows=True)):
         assert Report.decode(report.encode()) == report
 
 
@@ -77,6 +77,8 @@ def test_a_line_that_is_no_object_is_refused(line: bytes) -> None:
         ("port", "2.5"),
         ("port", "true"),
         ("port", '"20004"'),
+        ("follows", "1"),
+        ("follows", "null"),
         ("port", "null"),
         ("generation", '"00"'),
         ("generation", '"zz"'),

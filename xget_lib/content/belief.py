@@ -8,12 +8,13 @@ no doubtful file is in it any more.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from xget_lib.content.beneath import Root
 from xget_lib.content.layout import Layout
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.resume import checked_pieces
+from xget_lib.content.store import Store
 from xget_lib.errors import PathRefused
 
 
@@ -34,6 +35,22 @@ class Believed:
         """A file was read and is right. The chunks that nothing is doubtful in any more."""
         self._files.discard(file)
         return [chunk for chunk in self._layout.file_chunks(file) if not self.doubtful(chunk)]
+
+
+def verified_before(
+    former: Store, selected: Iterable[int], manifest: Manifest, landings: Mapping[int, bytes]
+) -> set[int]:
+    """The files of a manifest, of those with a landing, which another generation's store has verified there, and which
+    look as they did then. `selected` are the files that the store can have. In any thread."""
+    where = {former.path_of(file): file for file in selected}
+    same: set[int] = set()
+    for file in landings:
+        old = where.get(landings[file])
+        if old is None or former.manifest.file(old).digests != manifest.file(file).digests:
+            continue
+        if former.vouches_for(old):
+            same.add(file)
+    return same
 
 
 def is_right(root: Root, path: bytes, manifest: Manifest, file: int) -> bool:

@@ -88,6 +88,16 @@ class Store:
         for chunk in self.layout.file_chunks(file):
             self.changes += self.held.discard(chunk)
 
+    def vouches_for(self, file: int) -> bool:
+        """Whether a file is held, and looks as it did when it was verified. In any thread."""
+        chunks = self.layout.file_chunks(file)
+        if not self.held.has_range(chunks.start, chunks.stop) or self._stamps[file * STAMP_WORDS] == _NO_STAMP:
+            return False
+        try:
+            return self.is_stamped(file, self._root.lstat(self.path_of(file)))
+        except (OSError, PathRefused):
+            return False
+
     def check(self, offset: int, length: int) -> None:
         """Raises NotHeld unless every chunk of the range is held. Looks at no file."""
         if min(offset, length) < 0 or offset + length > self.layout.size:

@@ -31,7 +31,8 @@ def _lines(status: Mapping[str, Any]) -> list[str]:
         else "no snapshot yet",
     ]
     if "held" in status:
-        lines.append(f"holds {_share(status['held'], status.get('chunks'))}")
+        follows = ", follows the master" if status.get("follows") else ""
+        lines.append(f"holds {_share(status['held'], status.get('chunks'))}{follows}")
     for worker in status.get("workers", ()):
         lines.append(f"worker {worker['pid']}: {worker['connections']} connections, sent {size(worker['sent'])}")
     children = status.get("children")
@@ -41,7 +42,8 @@ def _lines(status: Mapping[str, Any]) -> list[str]:
         holds = _share(child["held"], status.get("chunks"))
         if child.get("generation") != generation:
             holds = "another generation" if child.get("generation") else "has just come"
-        lines.append(f"  {child['address']} port {child['port']}: {holds}, for {_duration(child['seconds'])}")
+        follows = ", follows" if child.get("follows") else ""
+        lines.append(f"  {child['address']} port {child['port']}: {holds}, for {_duration(child['seconds'])}{follows}")
     clients = status.get("c_clients", ())
     if clients:
         lines.append(f"{len(clients)} C client{'' if len(clients) == 1 else 's'} serving")

@@ -8,9 +8,10 @@ terminal's session, so that ^Z and job control work; then it leaves it.
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -25,7 +26,11 @@ from xget_lib.process.daemon import Pidfile
 from xget_lib.process.inherited import live_on
 from xget_lib.report.events import NOTHING
 from xget_lib.report.log import LOGGER, catch_greenlets
+from xget_lib.roles.following import Following
 from xget_lib.roles.node import Node
+
+_STALLS_APART = 60.0
+"""Seconds between two lines in the log that say that nothing comes."""
 
 
 def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel) -> int:
@@ -69,9 +74,12 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
         live_on()
         daemon.detach()
         teller.tell(**done | {"exit": int(status), "seconds": round(time.monotonic() - begun, 3)})
-        channel.close()
-        if child is not None:
+        teller.close()
+        if node is not None and child is not None:
+            following = Following(node) if config.follow else None
             child.linger(config.linger)
+            if following is not None:
+                status = following.end()
         if node is not None:
             node.child.farewell()
     return status
@@ -99,14 +107,32 @@ def _attend_signals(node: Node, downloading: gevent.Greenlet[..., Any]) -> None:
 
 
 class Teller:
-    """Sends events to the foreground half, as long as there is one."""
+    """Sends events to the foreground half, as long as there is one. Then what is said in words goes into the log."""
 
     def __init__(self, channel: Channel) -> None:
-        self._channel = channel
+        self._channel: Channel | None = channel
+        self._stalled = -_STALLS_APART
 
     def tell(self, event: str, **facts: Any) -> None:
+        if self._channel is None:
+            self._log(event, facts)
+            return
         try:
             self._channel.send(["event", {"event": event, **facts}])
         except LinkLost:
             # Its end is acted on where it is read from.
             LOGGER.debug("nobody listens to %s", event)
+
+    def close(self) -> None:
+        """The foreground half has heard all that it waits for."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def _log(self, event: str, facts: Mapping[str, Any]) -> None:
+        if event == "stall":
+            if time.monotonic() < self._stalled + _STALLS_APART:
+                return
+            self._stalled = time.monotonic()
+        if "message" in facts:
+            LOGGER.log(logging.WARNING if event == "stall" else logging.INFO, "%s", facts["message"])

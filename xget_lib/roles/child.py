@@ -48,8 +48,10 @@ _LOOK_EVERY = 0.02
 class Child:
     """Accepts connections and serves them in this process."""
 
-    def __init__(self, listening: socket.socket, dest: bytes, debug: int) -> None:
+    def __init__(self, listening: socket.socket, dest: bytes, debug: int, *, follows: bool = False) -> None:
+        """`follows` is for the status."""
         self.debug = debug
+        self.follows = follows
         self.port: int = listening.getsockname()[1]
         self.served: Served | None = None
         self.files: Files | None = None
@@ -141,6 +143,7 @@ class Child:
             "held": store.held.count if store else 0,
             "sent": self.sent,
             "connections": len(self._connections),
+            "follows": self.follows,
         }
 
     def _accept(self) -> None:

@@ -5,6 +5,7 @@ A `Desk` is that of `tree.swarm` and that of `tree.classic`.
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ class Desk:
         self._worker.tell(orders.Watch(self.number))
 
     def register(self, report: swarm.Report) -> None:
-        self._worker.tell(orders.Register(self.number, report.port, report.generation, report.held))
+        self._worker.tell(orders.Register(self.number, *astuple(report)))
 
     def unregister(self, news: Stream) -> None:
         self._news.remove(news)

@@ -9,6 +9,7 @@ the new and come back with it.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -47,6 +48,7 @@ class Exchange:
         self._addresses: dict[int, str] = {}
         self._watchers: set[int] = set()
         self._offered: Offered | None = None
+        self._distributed = -math.inf
         self._untold: set[int] = set()
         self._news = Event()
         self._begin_neighbours()
@@ -58,6 +60,7 @@ class Exchange:
     def distribute(self, offered: Offered) -> None:
         """From now on it is this generation that is given out."""
         self._offered = offered
+        self._distributed = time.monotonic()
         self.offers = Offers(offered.chunks, self._max_direct)
         self._begin_neighbours()
         for node in self.registry:
@@ -84,8 +87,8 @@ class Exchange:
             case orders.Watch(connection):
                 self._watchers.add(connection)
                 self._tell_soon({connection})
-            case orders.Register(connection, port, generation, held):
-                self._register(connection, port, generation, held, now)
+            case orders.Register():
+                self._register(message, now)
             case orders.Unregister(connection):
                 self._leave(connection)
                 self._watchers.discard(connection)
@@ -119,17 +122,19 @@ class Exchange:
                 "held": node.held,
                 "generation": node.generation.hex(),
                 "seconds": round(now - node.since, 1),
+                "follows": node.follows,
             }
             for node in sorted(self.registry, key=lambda node: node.since)
         ]
 
-    def _register(self, connection: int, port: int, generation: bytes, held: int, now: float) -> None:
+    def _register(self, message: orders.Register, now: float) -> None:
+        connection, port, generation, held = message.connection, message.port, message.generation, message.held
         address = self._addresses.get(connection)
         if address is None:
             return
         known = self.registry.get(connection)
         since = known.since if known else now
-        node = Node(connection, address, port, generation, held, since)
+        node = Node(connection, address, port, generation, held, since, message.follows)
         self.registry.put(node)
         self._redirect_to(node)
         if known is None:
@@ -138,8 +143,9 @@ class Exchange:
             self._tell_soon(self._neighbours.leave(connection))
             return
         self._tell_soon(self._neighbours.join(connection))
-        if held >= self._offered.chunks and (known is None or known.held < held):
-            LOGGER.info("%s port %d has everything, %.1f s after it came", address, port, now - since)
+        if held >= self._offered.chunks and (known is None or (known.generation, known.held) != (generation, held)):
+            begun = max(since, self._distributed)
+            LOGGER.info("%s port %d has everything, %.1f s after it came", address, port, now - begun)
             self.offers.finished(connection)
 
     def _leave(self, connection: int) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import gevent
 
@@ -38,8 +39,8 @@ def pauses(source: random.Random) -> Iterator[float]:
 class Membership:
     """Keeps the connection; `on_news` is called with each piece of news, `on_link` with each new connection."""
 
-    def __init__(self, host: str, port: int, *, serving_port: int | None) -> None:
-        """`serving_port` is where this node serves; None where it doesn't."""
+    def __init__(self, host: str, port: int, *, serving_port: int | None, follows: bool = False) -> None:
+        """`serving_port` is where this node serves; None where it doesn't. `follows`: as in a Report."""
         self.host = host
         self.port = port
         self.link: Link | None = None
@@ -47,7 +48,7 @@ class Membership:
         self.on_link: Callable[[Link], None] = lambda link: None
         self._serving_port = serving_port
         self._peers: Remote | None = None
-        self._report = Report(serving_port or 1, b"", 0)
+        self._report = Report(serving_port or 1, b"", 0, follows)
         self._reporting = False
         self._reported = -TUNING.report_pause
         self._reason = "no answer"
@@ -72,8 +73,11 @@ class Membership:
         return MasterUnreachable(self.host, self.port, round(seconds), self._reason)
 
     def report(self, generation: bytes, held: int) -> None:
-        """What this node serves now; the master hears of it at once, or some seconds after the last report."""
-        self._report = Report(self._report.port, generation, held)
+        """What this node serves now. The master hears of another generation at once, else not more often than every
+        few seconds."""
+        if generation != self._report.generation:
+            self._reported = -TUNING.report_pause
+        self._report = replace(self._report, generation=generation, held=held)
         if not self._reporting:
             self._reporting = True
             gevent.spawn_later(max(0.0, self._reported + TUNING.report_pause - time.monotonic()), self.report_now)

@@ -18,19 +18,19 @@ from gevent.event import Event
 from gevent.pool import Pool as GreenletPool
 
 from xget_lib.config import Config
-from xget_lib.content.belief import Believed, is_right
 from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.partial import Partial
 from xget_lib.content.selection import Selection, select
 from xget_lib.content.store import Store
-from xget_lib.errors import MalformedManifest, printable
+from xget_lib.errors import MalformedManifest
 from xget_lib.net.link import Link
 from xget_lib.net.listener import listen
 from xget_lib.net.waiting import in_thread
 from xget_lib.report.log import LOGGER
 from xget_lib.roles.child import Child
+from xget_lib.roles.holding import Holding
 from xget_lib.roles.intake import Account
 from xget_lib.roles.membership import ANSWER, Membership
 from xget_lib.roles.transfer import Transfer
@@ -68,20 +68,35 @@ class Node:
         self._dest = dest
         self._tell = tell
         self._news: News | None = None
-        self._newer = Event()
+        self.newer = Event()
+        """Set whenever the master names another generation than before."""
+        self._holding: Holding | None = None
+        self._in_place: Holding | None = None
+        self._confirming: gevent.Greenlet[[], None] | None = None
         self._account = Account()
         self._transfer: Transfer | None = None
-        self._store: Store | None = None
         assert config.host is not None
         # Any free port: the master's may be wanted by a master, on this very machine and later than we start.
-        self.child = Child(listen(config.bind, 0), dest, config.debug)
-        self._membership = Membership(config.host, config.port, serving_port=self.child.port)
+        self.child = Child(listen(config.bind, 0), dest, config.debug, follows=config.follow)
+        self._membership = Membership(config.host, config.port, serving_port=self.child.port, follows=config.follow)
         self._membership.on_news = self._hear
         get_hub().threadpool.maxsize = _THREADS
 
     def download(self) -> dict[str, Any]:
-        """Everything that was asked for, in place and verified. Returns what `done` says of it. Raises XGetError."""
+        """Connect to the master, then `update`."""
         self._membership.begin(self._config.timeout)
+        return self.update()
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the master names another generation than the one that is in place."""
+        in_place = self._in_place.generation if self._in_place is not None else b""
+        return self._news is not None and self._news.generation != in_place
+
+    def update(self) -> dict[str, Any]:
+        """Everything that was asked for, of the newest generation, in place and verified. Returns what `done` says of
+        it. Raises XGetError."""
+        self._account = Account()
         while True:
             news = self._wait_for_news()
             try:
@@ -95,19 +110,19 @@ class Node:
         if self._transfer is not None:
             self._transfer.news(news)
         if former is None or former.generation != news.generation:
-            self._newer.set()
+            self.newer.set()
 
     def _wait_for_news(self) -> News:
         begun = time.monotonic()
         while self._news is None:
-            if self._newer.wait(_STALLED):
+            if self.newer.wait(_STALLED):
                 break
             waited = time.monotonic() - begun
             if self._membership.link is None and waited > self._config.timeout:
                 raise self._membership.unreachable(waited)
             what = "is taking its snapshot" if self._membership.link else "is lost"
             self._tell("stall", message=f"the master {what}, waiting for {waited:.0f} s")
-        self._newer.clear()
+        self.newer.clear()
         assert self._news is not None
         return self._news
 
@@ -130,17 +145,24 @@ class Node:
             bytes=selection.size,
             message=f"{len(selection.landings)} files, {selection.size} bytes to have",
         )
+        if self._confirming is not None:
+            # What it has not read yet is as doubtful in the new generation.
+            self._confirming.kill()
         with partial:
             try:
                 self._survey(partial, selection)
-                store = self._serve(manifest, encoded, partial, selection)
-                self._fill(partial, store)
+                if self._in_place is not None and partial.believed:
+                    doubtful = {file: selection.landings[file] for file in partial.believed}
+                    partial.believed -= in_thread(self._in_place.verified, manifest, doubtful)
+                holding = self._serve(manifest, encoded, partial, selection)
+                self._fill(partial, holding)
                 in_thread(partial.finish)
             finally:
                 # Threads that still write must be done before what they write to is closed.
                 get_hub().threadpool.join()
         self._membership.report_now()
-        gevent.spawn(self._confirm, Believed(manifest.layout, partial.believed), sorted(partial.believed), store)
+        self._in_place = holding
+        self._confirming = gevent.spawn(holding.confirm)
         return {
             "generation": manifest.generation.hex(),
             "files": len(selection.landings),
@@ -169,7 +191,7 @@ class Node:
             link.close()
         data = bytes(encoded)
         if in_thread(_digest, data) != news.generation:
-            if self._news == news and not self._newer.wait(_OVERTAKEN):
+            if self._news == news and not self.newer.wait(_OVERTAKEN):
                 raise MalformedManifest("it is not that of the generation that the master names")
             raise NewGeneration
         return in_thread(Manifest.decode, data), data
@@ -190,34 +212,35 @@ class Node:
             pass
         partial.check_room()
 
-    def _serve(self, manifest: Manifest, encoded: bytes, partial: Partial, selection: Selection) -> Store:
+    def _serve(self, manifest: Manifest, encoded: bytes, partial: Partial, selection: Selection) -> Holding:
         """Serve what is right from now on, and all that comes."""
-        layout = manifest.layout
-        held = Bitmap(layout.chunk_count)
-        believed = Believed(layout, partial.believed)
-        for chunk in range(layout.chunk_count):
-            if partial.chunk_whole(chunk) and not believed.doubtful(chunk):
-                held.add(chunk)
-        store = Store(Root(self._dest), manifest, held, locate=partial.path_of)
-        store.growing = True
+        if self._holding is not None:
+            self._holding.replaced()
+        holding = self._holding = Holding(self._dest, manifest, partial, self._holds)
+        store = holding.store
         descriptor = os.memfd_create("xget-manifest", os.MFD_CLOEXEC)
         file = FileIO(descriptor, "r+")
         file.write(encoded)
         shown = {b"", *(path for path in selection.paths if path is not None)}
         self.child.serve(
-            Served(manifest.generation, file, len(encoded), store, self._changed_in_place, selection.shown(manifest)),
+            Served(manifest.generation, file, len(encoded), store, holding.changed, selection.shown(manifest)),
             Files(Root(self._dest), shown.__contains__, manifest.users, manifest.groups),
         )
-        self._membership.report(manifest.generation, held.count)
-        self._stays_as_it_is(self._store)
-        self._store = store
-        return store
+        self._membership.report(manifest.generation, store.held.count)
+        return holding
 
-    def _fill(self, partial: Partial, store: Store) -> None:
+    def _holds(self, holding: Holding) -> None:
+        """More is held than before, or less. Of an older generation nobody needs to know."""
+        if holding is self._holding:
+            self.child.changed()
+            self._membership.report(holding.generation, holding.store.held.count)
+
+    def _fill(self, partial: Partial, holding: Holding) -> None:
         """Get what is lacking, and put each file in place when it is whole."""
+        store = holding.store
         lacking = Bitmap(store.layout.chunk_count)
         for chunk in range(store.layout.chunk_count):
-            if partial.lacking(chunk):
+            if not partial.chunk_whole(chunk) and partial.lacking(chunk):
                 lacking.add(chunk)
 
         transfer = Transfer(
@@ -227,7 +250,7 @@ class Node:
             lacking,
             retries=self._config.retries,
             account=self._account,
-            on_held=lambda chunk: self._hold(store, chunk),
+            on_held=holding.came,
         )
         self._transfer = transfer
         if self._news is not None:
@@ -246,36 +269,6 @@ class Node:
             finisher.join()
         self._put_in_place(partial, store)
 
-    def _hold(self, store: Store, chunk: int) -> None:
-        """A chunk is verified: serve it from now on."""
-        store.hold(chunk)
-        self.child.changed()
-        self._membership.report(store.manifest.generation, store.held.count)
-
-    def _changed_in_place(self, path: bytes) -> None:
-        """Somebody changed a file under its final name; the store serves it no more."""
-        LOGGER.warning("%s was changed here and is not served any more", printable(path))
-        self.child.changed()
-        if self._store is not None:
-            self._membership.report(self._store.manifest.generation, self._store.held.count)
-
-    def _confirm(self, believed: Believed, files: Sequence[int], store: Store) -> None:
-        """Read what was only believed, then hold it: nothing is served that was not verified."""
-        with Root(self._dest) as root:
-            for file in files:
-                if in_thread(is_right, root, store.path_of(file), store.manifest, file):
-                    for chunk in believed.confirmed(file):
-                        self._hold(store, chunk)
-                else:
-                    LOGGER.error("%s is not what its size and time promise", printable(store.path_of(file)))
-        self._stays_as_it_is(store)
-
-    def _stays_as_it_is(self, store: Store | None) -> None:
-        """What a store does not hold now does not come any more; who waits for it must hear of that."""
-        if store is not None:
-            store.growing = False
-            self.child.changed()
-
     def _finish_files(self, partial: Partial, store: Store, filled: Event) -> None:
         """Put files in place as they become whole: what waits for the disk overlaps with what waits for the net."""
         while not filled.wait(_FINISH_EVERY):
@@ -288,7 +281,7 @@ class Node:
                 store.set_stamp(file, status)
 
     def _watch_news(self, transfer: Transfer) -> None:
-        self._newer.wait()
+        self.newer.wait()
         transfer.fail(NewGeneration())
 
     def _watch_progress(self, transfer: Transfer, partial: Partial) -> None:

@@ -139,6 +139,7 @@ class Register(Message):
     port: int
     generation: bytes
     held: int
+    follows: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ class Node:
     """Chunks held and verified, as the node says."""
     since: float
     """When it came, in the master's monotonic seconds."""
+    follows: bool = False
+    """Whether it wants each new generation as soon as there is one."""
 
 
 class Registry:

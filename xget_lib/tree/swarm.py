@@ -59,16 +59,21 @@ class Report:
     port: int
     generation: bytes
     held: int
+    follows: bool = False
+    """Whether it stays and wants each new generation as soon as there is one."""
 
     def encode(self) -> bytes:
         fields = {"port": self.port, "generation": self.generation.hex(), "held": self.held}
+        if self.follows:
+            fields["follows"] = True
         return json.dumps(fields).encode() + b"\n"
 
     @classmethod
     def decode(cls, line: bytes) -> Report:
         """Raises ProtocolViolation."""
         fields = _Fields(line)
-        return cls(fields.port(), fields.generation(may_lack=True), fields.number("held", 0, _HUGE))
+        held = fields.number("held", 0, _HUGE)
+        return cls(fields.port(), fields.generation(may_lack=True), held, fields.flag("follows"))
 
 
 class _Fields:
@@ -87,6 +92,12 @@ class _Fields:
 
     def port(self) -> int:
         return self.number("port", 1, 65535)
+
+    def flag(self, name: str) -> bool:
+        value = self._fields.get(name, False)
+        if not isinstance(value, bool):
+            raise ProtocolViolation(f"peers: {name} is neither true nor false")
+        return value
 
     def generation(self, *, may_lack: bool = False) -> bytes:
         try:
