@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from test.kernel.facts import PLAIN
+from test.kernel.facts import LINUX, PLAIN, UNIX
 
 HOST = "10.0.2.2"  # this machine's loopback, as QEMU shows it to a virtual one
 AT = "/9p"  # not /mnt or /tmp: the checkout may be below these, and then is there, too
@@ -44,4 +44,10 @@ MOUNTS = [
     Mount(PLAIN, "loose", LARGEST),
     Mount(PLAIN, "none", SMALLEST),
     Mount(PLAIN, "none", tree=SWARM),
+    Mount(UNIX, "none"),
+    Mount(UNIX, "loose", LARGEST),
+    Mount(LINUX, "none", aname=""),
+    Mount(LINUX, "loose", LARGEST),
+    Mount(LINUX, "none", SMALLEST),
+    Mount(LINUX, "none", tree=SWARM),
 ]
