@@ -53,6 +53,25 @@ def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:
     assert [(tmp_path / name).read_text().count("\n") for name in ("log.1", "log")] == [1, 1]
 
 
+def test_a_fork_that_closed_all_logs_on_and_never_into_what_has_the_number_now(tmp_path: Path) -> None:
+    to_file(tmp_path / "log")
+    (handler,) = LOGGER.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    number = handler.stream.fileno()
+    reading, writing = os.pipe2(os.O_NONBLOCK)
+    os.dup2(writing, number)  # closed, as close_all_but does, and then a client's connection, say
+    log.start_anew(str(tmp_path / "log"), background=False, level=logging.INFO)
+    LOGGER.info("here")
+    assert (tmp_path / "log").read_text().endswith("INFO: here\n")
+    os.fstat(number)
+    with pytest.raises(BlockingIOError):
+        os.read(reading, 1)
+    log.start_anew("/nowhere/log", background=False, level=logging.INFO)
+    LOGGER.info("nowhere")
+    for descriptor in (reading, writing):
+        os.close(descriptor)
+
+
 def test_what_cannot_be_written_in_utf8_is_escaped(tmp_path: Path) -> None:
     to_file(tmp_path / "log")
     LOGGER.info("\udcff")

@@ -35,6 +35,23 @@ def start(path: str | None, *, background: bool, level: int) -> None:
         _use(logging.NullHandler(), _FORMAT)
 
 
+def start_anew(path: str | None, *, background: bool, level: int) -> None:
+    """As `start`, in a process that was forked from one that logs, and has closed every descriptor of it.
+
+    What logged there is left as it is, and never closed: its descriptor's number may mean a client's connection now.
+    A file that cannot be opened here costs this process's lines, and nothing else.
+    """
+    _left.extend(LOGGER.handlers)
+    LOGGER.handlers.clear()
+    try:
+        start(path, background=background, level=level)
+    except Failed:
+        _use(logging.NullHandler(), _FORMAT)
+
+
+_left: list[logging.Handler] = []
+
+
 def check(path: str | None) -> None:
     """Raise Failed where `start` would."""
     if path:

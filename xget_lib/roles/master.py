@@ -51,16 +51,16 @@ def check_path(root: bytes) -> None:
 
 
 def _serve(config: Config, root: bytes, ready: Callable[[], None]) -> int:
-    debug = config.debug
+    level = log.level(debug=config.debug, verbose=config.verbose, quiet=config.quiet)
 
     def work(channel: Channel, number: int) -> int:
+        log.start_anew(config.log, background=config.daemon, level=level)
         from xget_lib.roles import worker
 
-        return worker.run(channel, number, debug)
+        return worker.run(channel, number, config.debug)
 
     with ExitStack() as stack:
         listening = stack.enter_context(listen(config.bind, config.port))
-        level = log.level(debug=config.debug, verbose=config.verbose, quiet=config.quiet)
         log.start(config.log, background=config.daemon, level=level)
         if config.pidfile:
             stack.callback(daemon.Pidfile(config.pidfile).remove)
