@@ -135,6 +135,8 @@ def test_the_defaults_are_those_of_the_text(roles: Roles) -> None:
         no_permissions=False,
         no_owners=False,
         one_file_system=False,
+        cache=None,
+        rehash=False,
         log=None,
         debug=0,
         daemon=False,
@@ -168,6 +170,8 @@ def test_the_defaults_are_those_of_the_text(roles: Roles) -> None:
         ("--no-owners", "no_owners", True),
         ("-x", "one_file_system", True),
         ("--one-file-system", "one_file_system", True),
+        ("--cache=/a/b", "cache", "/a/b"),
+        ("--rehash", "rehash", True),
         ("--log=/a/b", "log", "/a/b"),
         ("-D 9", "debug", 9),
         ("--debug=1", "debug", 1),
@@ -190,7 +194,7 @@ def test_letters_can_stand_together(roles: Roles) -> None:
     assert (roles.config.one_file_system, roles.config.quiet, roles.config.port) == (True, True, 7)
 
 
-@pytest.mark.parametrize("option", ["--config", "--config=", "--conf", "--c="])
+@pytest.mark.parametrize("option", ["--config", "--config=", "--conf", "--co="])
 def test_the_file_is_read_however_it_is_named(roles: Roles, tmp_path: Path, option: str) -> None:
     file = tmp_path / "xget.toml"
     file.write_text('port = 7\nquiet = true\nlinger = "forever"\n')

@@ -24,7 +24,8 @@ DEFAULTS: dict[str, Any] = {
     "linger": "300",
     "debug": "0",
     **dict.fromkeys(
-        ["follow", "no-permissions", "no-owners", "one-file-system", "daemon", "quiet", "verbose", "json"], False
+        ["follow", "no-permissions", "no-owners", "one-file-system", "rehash", "daemon", "quiet", "verbose", "json"],
+        False,
     ),
 }
 

@@ -25,6 +25,9 @@ Options:
   -s, --no-permissions        do not preserve permissions
   -o, --no-owners             no look-up of user names, and no ownership
   -x, --one-file-system       serve one file system only, and no mount below <path>
+  --cache=DIR                 master: where to keep digests from one run to the next; otherwise $XDG_CACHE_HOME/xget,
+                              or /var/cache/xget as root, or ~/.cache/xget
+  --rehash                    master: do not believe the digests that are kept, hash everything
   --daemon                    master: go to the background when ready
   --pidfile=FILE              write the server's process number to FILE
   --log=FILE                  log to FILE; otherwise the master's stderr, or syslog in the background

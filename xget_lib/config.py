@@ -38,6 +38,8 @@ class Config:
     no_permissions: bool
     no_owners: bool
     one_file_system: bool
+    cache: str | None
+    rehash: bool
     log: str | None
     debug: int
     daemon: bool
@@ -111,6 +113,8 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "no-permissions": _flag,
     "no-owners": _flag,
     "one-file-system": _flag,
+    "cache": _path,
+    "rehash": _flag,
     "log": _path,
     "debug": _integer(0, 9),
     "daemon": _flag,

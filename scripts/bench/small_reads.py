@@ -60,7 +60,9 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="xget-small-reads-") as directory:
         content = random.Random(20004).randbytes(_SIZE)
-        (Path(directory) / "image").write_bytes(content)
+        served = Path(directory) / "served"
+        served.mkdir()
+        (served / "image").write_bytes(content)
         with _master(directory) as (port, worker):
             print(
                 f"{'tree':8} {'bytes':>6} {'in flight':>9} {'reads/s':>8} {'MB/s':>6}"
@@ -84,7 +86,8 @@ def _master(directory: str) -> Iterator[tuple[int, int]]:
     """A master with one worker; its port, and the number of that process."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
-    command = [sys.executable, str(_ROOT / "xget.py"), "-w", "1", "--bind", "127.0.0.1", "-p", str(port), directory]
+    command = [sys.executable, str(_ROOT / "xget.py"), "-w", "1", "--bind", "127.0.0.1", "-p", str(port)]
+    command += ["--cache", f"{directory}/cache", f"{directory}/served"]
     master = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + _PATIENCE

@@ -110,7 +110,8 @@ class XGet(Tool):
         return f"{first_line(*self._command('--version'))} {commit}"
 
     def head(self, stage: Stage) -> list[list[str]]:
-        return [self._command("--log", stage.log("xget-master"), stage.payload.root)]
+        keep = ("--log", stage.log("xget-master"), "--cache", stage.log("xget-cache"))
+        return [self._command(*keep, stage.payload.root)]
 
     def node(self, stage: Stage, node: int) -> list[str]:
         log = stage.log(f"xget-child-{node}")

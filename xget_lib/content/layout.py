@@ -108,6 +108,11 @@ class Layout:
     def chunk_count(self) -> int:
         return len(self._chunk_offset) - 1
 
+    @property
+    def first_pieces(self) -> Sequence[int]:
+        """By file number: its first piece. The last number is that of the piece behind all."""
+        return self._file_piece
+
     def file_range(self, file: int) -> tuple[int, int]:
         """Where in the stream a file is: (offset, length)."""
         _check(file, self.file_count, "file")

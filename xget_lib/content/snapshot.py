@@ -72,8 +72,8 @@ class Scan:
         return self.location or self.outline.file(file).path
 
     def stamp(self, file: int) -> Stamp:
-        size, mtime, ctime, inode = self.stamps[file * STAMP_WORDS : (file + 1) * STAMP_WORDS]
-        return size, mtime, ctime, inode
+        size, mtime, ctime, inode, device = self.stamps[file * STAMP_WORDS : (file + 1) * STAMP_WORDS]
+        return size, mtime, ctime, inode, device
 
     def encode(self) -> bytes:
         """For a process of the same program. It is not canonical, nor checked when decoded."""
@@ -284,33 +284,6 @@ def hash_pieces(root: Root, scan: Scan, layout: Layout, first: int, end: int) ->
             raise PathRefused(path, error.strerror or str(error)) from error
         first = stop
     return bytes(digests)
-
-
-def unchanged(scan: Scan, former: Scan, digests: bytes, settled: int) -> tuple[bytearray, array[int]]:
-    """What an earlier survey of the same directory spares this one.
-
-    `digests` are those of all pieces of `former`; a file with the same stamp, that was changed before `settled` (ns
-    since the epoch), has kept them. Returns room for the digests of all pieces of `scan` with the kept ones filled
-    in, and the runs of pieces (first, end, first, end, ...) that are to be hashed.
-    """
-    layout, before = scan.layout, former.layout
-    numbers = {former.path_of(file): file for file in range(before.file_count)}
-    filled = bytearray(layout.piece_count * DIGEST_SIZE)
-    runs = array("Q")
-    for file in range(layout.file_count):
-        pieces = layout.file_pieces(file)
-        stamp = scan.stamp(file)
-        old = numbers.get(scan.path_of(file))
-        if old is not None and former.stamp(old) == stamp and max(stamp[1:3]) < settled:
-            kept = before.file_pieces(old)
-            filled[pieces.start * DIGEST_SIZE : pieces.stop * DIGEST_SIZE] = digests[
-                kept.start * DIGEST_SIZE : kept.stop * DIGEST_SIZE
-            ]
-        elif runs and runs[-1] == pieces.start:
-            runs[-1] = pieces.stop
-        elif pieces:
-            runs.extend((pieces.start, pieces.stop))
-    return filled, runs
 
 
 def _check_stamp(descriptor: int, path: bytes, expected: Stamp) -> None:

@@ -26,6 +26,7 @@ from xget_lib.process.nursery import Nursery
 from xget_lib.report.log import LOGGER, catch_greenlets
 from xget_lib.roles import orders
 from xget_lib.roles.exchange import Exchange, Offered
+from xget_lib.roles.keeping import Keeping, place
 from xget_lib.roles.pool import Pool, Worker
 from xget_lib.roles.surveying import Snapshot, survey
 
@@ -63,6 +64,8 @@ class Head:
             on_closed=lambda connection: self._exchange.ended(connection),
         )
         self._exchange = Exchange(config.max_direct, self._pool.tell)
+        self._kept = place(config.cache, root)
+        self._keeping = Keeping(self._pool, self._kept)
 
     def run(self, ready: Callable[[], None]) -> int:
         """Serve; `ready` is called when clients can connect. Returns the exit status."""
@@ -151,6 +154,7 @@ class Head:
                     one_file_system=self._config.one_file_system,
                     owner_names=not self._config.no_owners,
                     former=self._snapshot,
+                    known=b"" if self._config.rehash else self._kept,
                 )
             except XGetError as error:
                 if self._snapshot is None:
@@ -163,17 +167,19 @@ class Head:
                 self._look_took = self._looked - begun
             if snapshot is not None:
                 self._distribute(snapshot, self._look_took)
+                self._keeping.keep(snapshot)
 
     def _distribute(self, snapshot: Snapshot, seconds: float) -> None:
         former, self._snapshot = self._snapshot, snapshot
         if former is not None:
             former.close()
         LOGGER.info(
-            "generation %s: %d files, %d bytes, in %.1f s",
+            "generation %s: %d files, %d bytes, in %.1f s, %d pieces hashed",
             snapshot.generation.hex()[:16],
             snapshot.files,
             snapshot.size,
             seconds,
+            snapshot.hashed,
         )
         for worker in self._pool.workers:
             self._serve(worker, snapshot)

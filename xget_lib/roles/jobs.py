@@ -10,9 +10,14 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from xget_lib.content import snapshot
+from blake3 import blake3
+
+from xget_lib.content import kept, snapshot
 from xget_lib.content.beneath import Root
-from xget_lib.errors import StaleGeneration, XGetError, printable
+from xget_lib.content.kept import Kept
+from xget_lib.content.manifest import DIGEST_SIZE
+from xget_lib.errors import Failed, StaleGeneration, XGetError, printable
+from xget_lib.report.log import LOGGER
 from xget_lib.roles import orders
 
 _SETTLED = 2_000_000_000
@@ -26,8 +31,6 @@ def perform(job: orders.Job, descriptors: Sequence[int]) -> tuple[orders.Done, l
     """Do a job; its result, and descriptors that the caller sends along and closes. Raises nothing but bugs."""
     try:
         result, made = _KINDS[job.kind](descriptors, *job.arguments)
-    except StaleGeneration as error:
-        return orders.Done(job.number, (), os.fsdecode(error.path), stale=True), []
     except XGetError as error:
         return orders.Done(job.number, (), str(error)), []
     except OSError as error:
@@ -37,22 +40,57 @@ def perform(job: orders.Job, descriptors: Sequence[int]) -> tuple[orders.Done, l
 
 def _scan(_: Sequence[int], root: bytes, one_file_system: bool, owner_names: bool) -> tuple[list[Any], list[int]]:
     scan = snapshot.scan(root, one_file_system, owner_names)
-    return [scan.layout.piece_count, scan.layout.size], [_memfd("scan", scan.encode())]
+    encoded = scan.encode()
+    return [scan.layout.piece_count, scan.layout.size, blake3(encoded).digest()], [_memfd("scan", encoded)]
 
 
-def _compare(descriptors: Sequence[int], former_begun: int) -> tuple[list[Any], list[int]]:
-    new, former = read_all(descriptors[0]), read_all(descriptors[1])
-    scan, before = snapshot.Scan.decode(new), snapshot.Scan.decode(former)
-    digests, runs = snapshot.unchanged(scan, before, read_all(descriptors[2]), former_begun - _SETTLED)
-    if new == former and not runs:
-        return [True], []
-    return [False], [_memfd("digests", digests), _memfd("runs", runs.tobytes())]
+def _recall(_: Sequence[int], path: bytes) -> tuple[list[Any], list[int]]:
+    known = None
+    try:
+        known = kept.load(path) if path else None
+    except Failed as error:
+        LOGGER.warning("kept digests are not used: %s", error)
+    return [], [_memfd("kept", (known or kept.NOTHING).encode())]
+
+
+def _compare(descriptors: Sequence[int]) -> tuple[list[Any], list[int]]:
+    scan = _decoded(descriptors[0])
+    digests, runs = Kept.decode(read_all(descriptors[1])).spare(scan.stamps, scan.layout.first_pieces)
+    return [], [_memfd("digests", digests), _memfd("runs", runs.tobytes())]
 
 
 def _hash(descriptors: Sequence[int], first: int, end: int) -> tuple[list[Any], list[int]]:
     scan = _decoded(descriptors[0])
     with Root(scan.base) as root:
-        return [snapshot.hash_pieces(root, scan, scan.layout, first, end)], []
+        try:
+            return [snapshot.hash_pieces(root, scan, scan.layout, first, end), []], []
+        except StaleGeneration:
+            return list(_hash_what_stayed(root, scan, first, end)), []
+
+
+def _hash_what_stayed(root: Root, scan: snapshot.Scan, first: int, end: int) -> tuple[bytes, list[tuple[int, bytes]]]:
+    """The digests of a run of pieces, file by file: zeros for those that changed, which are listed."""
+    layout = scan.layout
+    digests = bytearray()
+    changed = []
+    while first < end:
+        file = layout.file_of_piece(first)
+        stop = min(end, layout.file_pieces(file).stop)
+        try:
+            digests += snapshot.hash_pieces(root, scan, layout, first, stop)
+        except StaleGeneration as error:
+            digests += bytes((stop - first) * DIGEST_SIZE)
+            changed.append((file, error.path))
+        first = stop
+    return bytes(digests), changed
+
+
+def _retain(descriptors: Sequence[int], begun: int, stale: Sequence[int]) -> tuple[list[Any], list[int]]:
+    scan = _decoded(descriptors[0])
+    made = Kept.of(
+        scan.stamps, scan.layout.first_pieces, read_all(descriptors[1]), settled=begun - _SETTLED, without=stale
+    )
+    return [], [_memfd("kept", made.encode())]
 
 
 def _assemble(descriptors: Sequence[int]) -> tuple[list[Any], list[int]]:
@@ -71,7 +109,20 @@ def _assemble(descriptors: Sequence[int]) -> tuple[list[Any], list[int]]:
     ]
 
 
-_KINDS: dict[str, Any] = {"scan": _scan, "compare": _compare, "hash": _hash, "assemble": _assemble}
+def _save(descriptors: Sequence[int], path: bytes) -> tuple[list[Any], list[int]]:
+    kept.save(path, read_all(descriptors[0]))
+    return [], []
+
+
+_KINDS: dict[str, Any] = {
+    "scan": _scan,
+    "recall": _recall,
+    "compare": _compare,
+    "hash": _hash,
+    "retain": _retain,
+    "assemble": _assemble,
+    "save": _save,
+}
 
 _last_scan: tuple[tuple[int, int], snapshot.Scan] | None = None
 

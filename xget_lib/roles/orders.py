@@ -117,8 +117,6 @@ class Done(Message):
     number: int
     result: Sequence[Any]
     error: str = ""
-    stale: bool = False
-    """The files changed while they were read: the survey must begin again."""
 
 
 @dataclass(frozen=True, slots=True)

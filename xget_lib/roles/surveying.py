@@ -1,19 +1,25 @@
 """Taking a snapshot with all workers: one scans, all hash, one assembles.
 
 Master and workers pass the scan, the digests and the manifest to each other as memfds; the master never looks into
-them, so that half a million files do not stop it from accepting connections. A later look at the same directory hashes
-only what has changed since the one before. The kinds of `orders.Job`:
+them, so that half a million files do not stop it from accepting connections. Only those files are hashed that are not
+as they were when they last were: at a look before, in an earlier run of the master (`keeping`), or at a try just before
+that a file made vain which changed while it was read. The kinds of `orders.Job`:
 
     scan      arguments: root, one file system?, names of owners?
-              result: pieces, bytes of content; descriptors: the scan
-    compare   arguments: when the former survey began (ns since the epoch)
-              descriptors: the scan, the former scan, the former digests
-              result: all the same?; descriptors: digests, those of unchanged files filled in; runs of pieces to hash
+              result: pieces, bytes of content, the scan's BLAKE3; descriptors: the scan
+    recall    arguments: path of a file with kept digests (`content.kept`), or b""
+              descriptors: the digests kept
+    compare   descriptors: the scan, the digests kept
+              descriptors: room for all digests, those that are known filled in; runs of pieces to hash
     hash      arguments: first piece, end piece; descriptors: the scan
-              result: the digests, 32 bytes a piece
+              result: the digests, 32 bytes a piece; file number and path of each file that is not as it was scanned
+    retain    arguments: when the survey began (ns since the epoch), numbers of the files that have no digests
+              descriptors: the scan, the digests
+              descriptors: the digests to keep
     assemble  descriptors: the scan, the digests
               result: generation, entries, files, bytes, chunks, base, location, skipped
               descriptors: the manifest, the stamps
+    save      arguments: path of a file; descriptors: the digests to keep
 """
 
 from __future__ import annotations
@@ -61,88 +67,136 @@ class Snapshot:
     stamps: int
     """Descriptor of the stamps of its files."""
     manifest_size: int
-    begun: int
-    """When the survey began, ns since the epoch, as file times are."""
-    scan: int
-    digests: int
-    """Descriptors of what the next survey compares with."""
+    hashed: int
+    """How many pieces were hashed for it."""
+    scan: bytes
+    """The BLAKE3 of the scan: another look that finds the same need not go on."""
+    kept: int
+    """Descriptor of the digests that spare the next survey work, and the next run."""
 
     def close(self) -> None:
-        for descriptor in (self.manifest, self.stamps, self.scan, self.digests):
+        for descriptor in (self.manifest, self.stamps, self.kept):
             os.close(descriptor)
 
 
+class _Work:
+    """Jobs of one survey. Closes, at the end of the `with`, the descriptors of their results."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self._unused = ExitStack()
+
+    def __enter__(self) -> _Work:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._unused.close()
+
+    def do(self, kind: str, arguments: list[object], descriptors: list[int]) -> tuple[Sequence[Any], list[int]]:
+        """Have a job done: its result and descriptors. Raises Failed."""
+        done, received = self.pool.work(kind, arguments, descriptors)
+        for descriptor in received:
+            self._unused.callback(os.close, descriptor)
+        if done.error:
+            raise Failed("snapshot", done.error)
+        return done.result, received
+
+
 def survey(
-    pool: Pool, root: bytes, *, one_file_system: bool, owner_names: bool, former: Snapshot | None
+    pool: Pool, root: bytes, *, one_file_system: bool, owner_names: bool, former: Snapshot | None, known: bytes = b""
 ) -> Snapshot | None:
     """Take a snapshot of the directory (or file) `root`; None where all is as it was at the former one.
 
-    Raises Failed where it cannot be read, or does not stop changing.
+    Where there is no former one, digests kept in the file `known` spare work. Raises Failed where the directory cannot
+    be read, or does not stop changing.
     """
-    for _ in range(_TRIES):
-        try:
-            return _survey(pool, [root, one_file_system, owner_names], former)
-        except StaleGeneration as error:
-            LOGGER.warning("%s while it was read; looking again", error)
+    scanned: list[object] = [root, one_file_system, owner_names]
+    with ExitStack() as stack:
+
+        def hold(kept: int) -> int:
+            held = os.dup(kept)
+            stack.callback(os.close, held)
+            return held
+
+        if former is not None:
+            kept = former.kept
+        else:
+            with _Work(pool) as work:
+                kept = hold(work.do("recall", [known], [])[1][0])
+        for _ in range(_TRIES):
+            with _Work(pool) as work:
+                try:
+                    return _survey(work, scanned, former, kept)
+                except _Changed as changed:
+                    LOGGER.warning("%s while it was read; looking again", changed.error)
+                    kept = hold(changed.kept)
             gevent.sleep(1)
     raise Failed("snapshot", "files keep changing while they are read")
 
 
-def _survey(pool: Pool, scanned: list[object], former: Snapshot | None) -> Snapshot | None:
+class _Changed(Exception):
+    """Files changed while they were read. `kept` is what is known of all others."""
+
+    def __init__(self, error: StaleGeneration, kept: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.kept = kept
+
+
+def _survey(work: _Work, scanned: list[object], former: Snapshot | None, kept: int) -> Snapshot | None:
+    """One try. Raises _Changed."""
     begun = time.time_ns()
-    with ExitStack() as unused:
-
-        def work(kind: str, arguments: list[object], descriptors: list[int]) -> tuple[Sequence[Any], list[int]]:
-            result, received = _work(pool, kind, arguments, descriptors)
-            for descriptor in received:
-                unused.callback(os.close, descriptor)
-            return result, received
-
-        (pieces, size), (scan,) = work("scan", scanned, [])
-        if former is None:
-            digests = os.memfd_create("xget-digests", os.MFD_CLOEXEC)
-            unused.callback(os.close, digests)
-            runs = array("Q", [0, pieces])
-        else:
-            (same,), received = work("compare", [former.begun], [scan, former.scan, former.digests])
-            if same:
-                return None
-            digests, listed = received
-            runs = array("Q", read_all(listed))
-        _hash(pool, scan, digests, runs, max(1, min(_RUN_PIECES, _RUN_BYTES * pieces // max(size, 1))))
-        (*facts, skipped), (manifest, stamps) = work("assemble", [], [scan, digests])
-        for line in skipped:
-            LOGGER.warning("not served: %s", line)
-        kept = [os.dup(descriptor) for descriptor in (manifest, stamps, scan, digests)]
+    (pieces, size, scan_digest), (scan,) = work.do("scan", scanned, [])
+    _, (digests, listed) = work.do("compare", [], [scan, kept])
+    runs = array("Q", read_all(listed))
+    if former is not None and scan_digest == former.scan and not runs:
+        return None
+    stale = _hash(work, scan, digests, runs, max(1, min(_RUN_PIECES, _RUN_BYTES * pieces // max(size, 1))))
+    _, (kept,) = work.do("retain", [begun, list(stale)], [scan, digests])
+    if stale:
+        raise _Changed(StaleGeneration(next(iter(stale.values()))), kept)
+    (*facts, skipped), (manifest, stamps) = work.do("assemble", [], [scan, digests])
+    for line in skipped:
+        LOGGER.warning("not served: %s", line)
     generation, entries, files, size, chunks, base, location = facts
-    manifest, stamps, scan, digests = kept
+    hashed = sum(runs[1::2]) - sum(runs[::2])
     manifest_size = os.fstat(manifest).st_size
+    manifest, stamps, kept = map(os.dup, (manifest, stamps, kept))
     return Snapshot(
-        generation, entries, files, size, chunks, base, location, manifest, stamps, manifest_size, begun, scan, digests
+        generation,
+        entries,
+        files,
+        size,
+        chunks,
+        base,
+        location,
+        manifest,
+        stamps,
+        manifest_size,
+        hashed,
+        scan_digest,
+        kept,
     )
 
 
-def _hash(pool: Pool, scan: int, digests: int, runs: array[int], length: int) -> None:
-    """Hash runs of pieces (first, end, first, end, ...) in jobs of so many pieces."""
+def _hash(work: _Work, scan: int, digests: int, runs: array[int], length: int) -> dict[int, bytes]:
+    """Hash runs of pieces (first, end, first, end, ...) in jobs of so many pieces.
+
+    Returns the number and path of each file that is not as it was scanned.
+    """
+    stale: dict[int, bytes] = {}
 
     def hash_run(first: int, end: int) -> None:
-        (made,), _ = _work(pool, "hash", [first, end], [scan])
+        (made, changed), _ = work.do("hash", [first, end], [scan])
         os.pwrite(digests, made, first * DIGEST_SIZE)
+        stale.update(changed)
 
     jobs = (
         (first, min(first + length, end))
         for start, end in zip(runs[::2], runs[1::2], strict=True)
         for first in range(start, end, length)
     )
-    greenlets = GreenletPool(_JOBS_A_WORKER * pool.size)
+    greenlets = GreenletPool(_JOBS_A_WORKER * work.pool.size)
     for _ in greenlets.imap_unordered(lambda job: hash_run(*job), jobs):
         pass
-
-
-def _work(pool: Pool, kind: str, arguments: list[object], descriptors: list[int]) -> tuple[Sequence[Any], list[int]]:
-    done, received = pool.work(kind, arguments, descriptors)
-    if done.stale:
-        raise StaleGeneration(os.fsencode(done.error))
-    if done.error:
-        raise Failed("snapshot", done.error)
-    return done.result, received
+    return stale
