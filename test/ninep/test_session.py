@@ -14,6 +14,7 @@ from test.support.strategies import requests
 from xget_lib.errors import ProtocolViolation
 from xget_lib.ninep.messages import (
     DEFAULT_MSIZE,
+    MESSAGES,
     NINEP2000,
     Message,
     Rclunk,
@@ -274,3 +275,18 @@ def test_a_read_is_asked_for_no_more_than_fits_a_reply() -> None:
     (reply,) = say(session, Tread(1, 0, 2**32 - 1))
     assert isinstance(reply, Rread)
     assert len(reply.data) == 8192 - 11
+
+
+NEVER_SENT = {"Rauth", "Rcreate", "Rremove", "Rlcreate", "Rsymlink", "Rmknod", "Rrename", "Rsetattr", "Rxattrcreate"}
+NEVER_SENT |= {"Rlock", "Rgetlock", "Rlink", "Rmkdir", "Rrenameat", "Runlinkat"}
+"""What would say that something was changed, or kept from others."""
+SENT_OF_FILES_ON_DISK = {"Rreadlink", "Rxattrwalk"}
+
+
+def test_there_is_a_conversation_with_every_message() -> None:
+    said = "\n".join(trace.read_text() for trace in TRACES.glob("*.txt"))
+    for dialect, table in MESSAGES.items():
+        for kind in table:
+            name = kind.__name__
+            if name not in NEVER_SENT | SENT_OF_FILES_ON_DISK:
+                assert f" {name} " in said or f" {name}\n" in said, f"{dialect}: {name}"

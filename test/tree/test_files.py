@@ -13,10 +13,39 @@ import pytest
 
 from xget_lib.content.beneath import Root
 from xget_lib.errors import NinepError, XGetError
-from xget_lib.ninep.messages import NINEP2000, ORCLOSE, ORDWR, OREAD, OTRUNC, OWRITE
-from xget_lib.ninep.session import Content, File, Handle
+from xget_lib.ninep.linux import (
+    Rlerror,
+    Rreadlink,
+    Rxattrwalk,
+    Tlopen,
+    Treaddir,
+    Treadlink,
+    Txattrwalk,
+)
+from xget_lib.ninep.messages import (
+    NINEP2000,
+    NINEP2000_L,
+    ORCLOSE,
+    ORDWR,
+    OREAD,
+    OTRUNC,
+    OWRITE,
+    Message,
+    Rclunk,
+    Rread,
+    Tattach,
+    Tclunk,
+    TMessage,
+    Tread,
+    Tversion,
+    Twalk,
+    Twrite,
+    decode,
+    encode,
+)
+from xget_lib.ninep.session import Content, File, Handle, Session
 from xget_lib.ninep.stat import DMDEVICE, DMDIR, DMNAMEDPIPE, DMSETGID, DMSETUID, DMSETVTX, DMSYMLINK
-from xget_lib.ninep.wire import QTDIR, QTFILE, QTSYMLINK
+from xget_lib.ninep.wire import NOFID, NOTAG, QTDIR, QTFILE, QTSYMLINK
 from xget_lib.tree import files
 from xget_lib.tree.files import Files
 
@@ -288,3 +317,42 @@ def test_a_file_that_grows_is_read_to_its_new_end(directory: Path) -> None:
         file.write(b"more")
     assert content_of(handle, 8, 100) == b"P\nmore"
     handle.clunk()
+
+
+def test_linux_reads_links_and_attributes_through_a_session(directory: Path) -> None:
+    """In 9P2000.L: a link's target, the names of all attributes, the value of one, and nothing more of that fid."""
+    (directory / "link").symlink_to("nowhere")
+    try:
+        os.setxattr(directory / "hello", b"user.note", b"value")
+    except OSError as error:
+        pytest.skip(f"no extended attributes in {directory}: {error.strerror}")
+    shared = Files(Root(bytes(directory)), lambda path: True, {}, {})
+    session = Session(lambda dialect, uname, aname: shared.tree())
+
+    def ask(message: TMessage) -> Message:
+        session.receive(encode(NOTAG if isinstance(message, Tversion) else 1, message, session.dialect))
+        reply = session.next_reply()
+        assert reply is not None
+        return decode(reply.header, session.dialect)[1]
+
+    ask(Tversion(8192, NINEP2000_L))
+    ask(Tattach(0, NOFID, "root", ""))
+    ask(Twalk(0, 1, ("link",)))
+    ask(Twalk(0, 2, ("hello",)))
+    assert ask(Treadlink(1)) == Rreadlink("nowhere")
+    assert ask(Treadlink(2)) == Rlerror(errno.EINVAL)
+    assert ask(Tlopen(1, 0)) == Rlerror(errno.ELOOP)
+    names_of_all = ask(Txattrwalk(2, 3, ""))
+    assert isinstance(names_of_all, Rxattrwalk)
+    listed = ask(Tread(3, 0, 1000))
+    assert (
+        isinstance(listed, Rread) and b"user.note" in listed.data.split(b"\0") and len(listed.data) == names_of_all.size
+    )
+    assert ask(Txattrwalk(2, 4, "user.note")) == Rxattrwalk(5)
+    assert ask(Tread(4, 1, 1000)) == Rread(b"alue")
+    assert ask(Twrite(4, 0, b"other")) == Rlerror(errno.EBADF)
+    assert ask(Treaddir(4, 0, 1000)) == Rlerror(errno.ENOTDIR)
+    assert ask(Txattrwalk(2, 5, "user.nothing")) == Rlerror(errno.ENODATA)
+    assert ask(Txattrwalk(2, 4, "user.note")) == Rlerror(errno.EBADF)
+    assert ask(Tclunk(4)) == Rclunk()
+    session.close()
