@@ -14,6 +14,7 @@ from test.fuzz.choices import Choices
 from test.fuzz.speech import Speaker, free_tag, is_error, pieces, reframed
 from xget_lib.content.store import OpenExtent
 from xget_lib.errors import ProtocolViolation, XGetError
+from xget_lib.ninep.limits import Shared
 from xget_lib.ninep.messages import (
     MESSAGES,
     MIN_MSIZE,
@@ -36,6 +37,8 @@ SECRET = b"not for strangers"
 MAX_MSIZE = 2**20 + 24
 MAX_FIDS = 40
 MAX_TAGS = 24
+MAX_OPEN = 6
+MAX_WAITING = 3
 
 WELL_FORMED = 0.9
 SAME_SIZE = 0.097  # of all messages: spoilt, but of the size that they say; the few left are anything
@@ -92,7 +95,16 @@ class Conversation:
     """A stranger and a session with `attach`, whose limits are low enough to be met."""
 
     def __init__(self, choices: Choices, speaker: Speaker, attach: Callable[..., object]) -> None:
-        self.session = Session(attach, MAX_MSIZE, MAX_FIDS, MAX_TAGS)  # type: ignore[arg-type]
+        self._shared = Shared()
+        self.session = Session(
+            attach,  # type: ignore[arg-type]
+            MAX_MSIZE,
+            MAX_FIDS,
+            MAX_TAGS,
+            MAX_OPEN,
+            MAX_WAITING,
+            self._shared,
+        )
         self.messages = 0
         self.log: list[str] | None = None
         """What was said, in words, if somebody wants to read it."""
@@ -146,6 +158,7 @@ class Conversation:
         self.session.close()
         assert not self.session.fid_count and not self.session.waiting
         assert self.session.next_reply() is None
+        assert not self._shared.fids.used and not self._shared.open_files.used
 
     # Out.
 
@@ -191,6 +204,8 @@ class Conversation:
             self.log.append(f"<- {self._words(reply.header)}")
         length = reply.content.length if reply.content is not None else 0
         assert len(reply.header) + length <= self.session.msize
+        assert self.session.fid_count == self._shared.fids.used <= MAX_FIDS
+        assert self._shared.open_files.used <= MAX_OPEN and self.session.waiting <= MAX_WAITING
         assert int.from_bytes(reply.header[:4], "little") == len(reply.header) + length
         assert tag_of(reply.header) == reply.tag
         answer = None

@@ -5,6 +5,7 @@ Nothing here waits: what the master does now and then, it does when `happen` say
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
@@ -62,7 +63,7 @@ class Master:
         """What the worker says to its master."""
         message = carried(orders.unpack(packed))
         if isinstance(message, orders.StatusWanted):
-            self._tell(message.connection, orders.Status(message.connection, b"{}\n"))
+            self.guests[message.connection].desk.tell_status(b"{}\n")
         elif not isinstance(message, orders.Stale):
             self.exchange.handle(message)
 
@@ -70,7 +71,7 @@ class Master:
         guest = self.guests.get(connection)
         if guest is not None:
             reply = carried(message)
-            assert isinstance(reply, orders.News | orders.Grant | orders.Status | orders.Redirected)
+            assert isinstance(reply, orders.News | orders.Grant | orders.Redirected)
             guest.desk.receive(reply)
 
 
@@ -103,6 +104,7 @@ class WorkersGuest:
         if self._choices.chance(0.1):
             self._master.change(self._choices)
         self._master.exchange.tell_untold()
+        self._master.exchange.grant(time.monotonic())
         self._master.grounds.change(self._choices)
         self.retry()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -20,6 +21,7 @@ from xget_lib.content.store import OpenExtent
 from xget_lib.errors import NotHeld
 from xget_lib.net import connection, outgoing
 from xget_lib.ninep.messages import (
+    NINEP2000,
     OWRITE,
     Rclunk,
     Rerror,
@@ -35,6 +37,7 @@ from xget_lib.ninep.messages import (
     Tversion,
     Twalk,
     Twrite,
+    encode,
 )
 from xget_lib.ninep.session import Content
 
@@ -241,6 +244,91 @@ def test_a_peer_that_never_says_a_whole_message_is_given_up(server: Server, monk
     slow.close()
 
 
+def test_a_peer_that_agrees_on_a_version_and_does_not_attach_is_given_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_GREETING", 0.05)
+    hesitant = Peer(server.port)
+    hesitant.say(Tversion(8192, "9P2000"))
+    hesitant.hear()
+    assert server.wait_ended() == "no progress in time"
+    hesitant.close()
+
+
+def test_a_peer_that_does_everything_but_attach_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much it says meanwhile."""
+    monkeypatch.setattr(connection, "_GREETING", 0.1)
+    talkative = Peer(server.port)
+    with contextlib.suppress(OSError, EOFError):
+        while True:
+            talkative.say(Tversion(8192, "9P2000"))
+            talkative.hear()
+            gevent.sleep(0.001)
+    assert server.wait_ended() == "no progress in time"
+    talkative.close()
+
+
+def test_a_peer_that_has_given_everything_back_is_given_up(
+    server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_GREETING", 0.05)
+    peer.attach()
+    gevent.sleep(0.1)
+    peer.say(Tclunk(0))
+    assert peer.hear() == (0, Rclunk())
+    assert server.wait_ended() == "no progress in time"
+
+
+def test_a_peer_that_never_ends_a_message_is_given_up(
+    server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_MESSAGE", 0.1)
+    peer.attach()
+    gevent.sleep(0.15)
+    with contextlib.suppress(OSError):
+        for byte in bytes.fromhex("00100000 76 0100") + bytes(4000):
+            peer.sock.sendall(bytes([byte]))
+            gevent.sleep(0.001)
+    assert server.wait_ended() == "no progress in time"
+
+
+def test_messages_may_come_in_parts_for_as_long_as_each_comes_to_its_end(
+    server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_MESSAGE", 0.2)
+    peer.attach()
+    frame = encode(1, Tstat(0), NINEP2000)
+    peer.sock.sendall(frame[:5])
+    for _ in range(30):  # always in the midst of one
+        gevent.sleep(0.01)
+        peer.sock.sendall(frame[5:] + frame[:5])
+        assert peer.hear()[0] == 1
+    assert not server.ended
+
+
+def test_no_more_files_are_open_to_be_sent_than_the_process_has_room_for(
+    server: Server, peer: Peer, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(bytes(1 << 20))
+    server.add(Sent(server.tree, 50, "large", size=1 << 20, parts=file_parts(tmp_path / "file")))
+    peer.attach()
+    open_file(peer, "large")
+    extents = server.sessions[0].shared.extents
+    extents.limit, extents.used = 3, 3
+    peer.say(Tread(1, 0, 1 << 20))
+    assert peer.hear() == (0, Rerror("Too many open files"))
+    extents.used = 2
+    peer.say(Tread(1, 0, 1 << 19))
+    until(lambda: extents.used == 3)
+    assert peer.hear()[1] == Rread(bytes(1 << 19))
+    until(lambda: extents.used == 2)
+    peer.say(Tread(1, 0, 1 << 20))
+    peer.take(11)
+    peer.vanish()
+    server.wait_ended()
+    assert extents.used == 2
+
+
 def test_a_peer_that_has_said_something_may_be_silent(
     server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -378,6 +466,8 @@ def test_answers_do_not_mix_when_finding_one_takes_a_switch(server: Server, peer
     ("data", "why"),
     [
         (b"GET / HTTP/1.1\r\n\r\n", "542393671 bytes"),
+        (bytes.fromhex("1603010200010001fc0303"), "33620758 bytes"),  # TLS
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "759714643 bytes"),
         (bytes.fromhex("00000000"), "0 bytes"),
         (bytes.fromhex("0b000000 78 0000 00000000"), "Tversion must be the first"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -55,7 +56,7 @@ def say(session: Session, *said: TMessage) -> list[Message]:
     return [decode(frame_of(reply), NINEP2000)[1] for reply in drain(session)]
 
 
-def attached(tree: MemoryTree, **limits: int) -> Session:
+def attached(tree: MemoryTree, **limits: Any) -> Session:
     session = Session(tree.attach, **limits)
     say(session, Tversion(8192, "9P2000"), Tattach(0, NOFID, "glenda", ""))
     return session

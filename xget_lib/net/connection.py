@@ -23,7 +23,11 @@ from xget_lib.ninep.session import Session
 
 _READ_SIZE = 64 * 1024
 _GREETING = 30.0
-"""Seconds until the first message must have come."""
+"""Seconds that a peer may have no fid: at first, since it is here to attach, and later, since it has no use for the
+connection then. One that has a fid may be silent as long as it likes, as mounted file systems and readers of news are:
+it costs little, and the kernel finds out when its machine is gone."""
+_MESSAGE = 60.0
+"""Seconds in which a message that has begun must come to its end: 17 KB/s for the largest."""
 _AHEAD = 4 * 1024 * 1024
 """Bytes that are taken from a peer which does not take its replies; 180,000 reads, or the largest four messages."""
 
@@ -49,6 +53,11 @@ class Connection:
         self._caught_up = Event()
         self._ending = False
         self._broken: str | None = None
+        self._attach_by: float | None = None
+        """While the peer has no fid: when it must have one at the latest."""
+        self._message: int | None = None
+        """The message that has begun, and when it must have ended at the latest."""
+        self._message_by = 0.0
 
     def run(self) -> str | None:
         """Serve to the end. Returns None, or why it was ended where that was not the peer's wish.
@@ -83,12 +92,11 @@ class Connection:
 
     def _read(self) -> None:
         """Returns when the peer has no more to say."""
-        deadline = time.monotonic() + _GREETING
         while True:
             try:
                 data = self._sock.recv(_READ_SIZE)
             except BlockingIOError:
-                self._wait_for_more(deadline)
+                self._wait_for_more()
                 continue
             if not data:
                 return
@@ -116,16 +124,32 @@ class Connection:
         self._ready.set()
         return False
 
-    def _wait_for_more(self, deadline: float) -> None:
-        """Raises TimeoutError when the first message has not come until then."""
-        while not self._outgoing.greeted:
+    def _wait_for_more(self) -> None:
+        """Raises TimeoutError when the peer does not come to the point."""
+        while (deadline := self._deadline()) is not None:
             try:
                 return self._watched.wait(READ, max(0.0, deadline - time.monotonic()))
             except TimeoutError:
-                # It may have been answered in the meantime.
-                if not self._outgoing.greeted:
+                # What it had asked for may have been answered in the meantime.
+                if self._deadline() == deadline:
                     raise
         self._watched.wait(READ, None)
+
+    def _deadline(self) -> float | None:
+        """When the peer must have said more, in monotonic seconds; None where it may take its time."""
+        message, attached = self._session.unfinished, self._session.fid_count > 0
+        if attached and message is None:
+            self._attach_by = None
+            return None
+        now = time.monotonic()
+        if attached:
+            self._attach_by = None
+        elif self._attach_by is None:
+            self._attach_by = now + _GREETING
+        if message != self._message:
+            self._message, self._message_by = message, now + _MESSAGE
+        deadlines = [self._attach_by, self._message_by if message is not None else None]
+        return min(deadline for deadline in deadlines if deadline is not None)
 
     def _write(self) -> None:
         """Send replies as they come. Where that fails the reader meets the end of the connection."""

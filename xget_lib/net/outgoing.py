@@ -7,6 +7,7 @@ files is sent by the kernel, from the page cache to the socket; Python sees only
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -82,7 +83,7 @@ class Outgoing:
 
     def close(self) -> None:
         """Nothing more will be sent."""
-        close_extents(self._parts)
+        self._close(self._parts)
         self._parts = []
 
     # Out of the session.
@@ -117,10 +118,20 @@ class Outgoing:
         """Have the content sent next. The header that goes before it, or the refusal where it cannot be opened."""
         source: Source = content.source  # type: ignore[assignment]  # ninep does not look into it
         try:
-            self._parts = list(source.open())
+            parts = list(source.open())
+            extents = sum(isinstance(part, OpenExtent) for part in parts)
+            if not self._session.shared.extents.take(extents):
+                close_extents(parts)
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         except (XGetError, OSError) as error:
             return self._session.refusal(reply.tag, error).header
+        self._parts = parts
         return reply.header
+
+    def _close(self, parts: list[Part]) -> None:
+        """Close what is open of content, and say that it is."""
+        close_extents(parts)
+        self._session.shared.extents.give_back(sum(isinstance(part, OpenExtent) for part in parts))
 
     # Into the socket.
 
@@ -147,7 +158,7 @@ class Outgoing:
                         self._send(part)
                         self._count(len(part))
         finally:
-            close_extents(parts)
+            self._close(parts)
 
     @contextlib.contextmanager
     def _corked(self) -> Iterator[None]:

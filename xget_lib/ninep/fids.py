@@ -17,6 +17,7 @@ from typing import ClassVar
 
 from xget_lib.errors import NinepError, XGetError
 from xget_lib.ninep.file import WAITING, Content, File, Handle, Waiting
+from xget_lib.ninep.limits import Shared
 from xget_lib.ninep.messages import (
     ACCESS,
     NINEP2000,
@@ -96,16 +97,28 @@ class Fid:
 
 
 class Fids:
-    """All fids of one session, at most `limit`. `attach` gives the root for a dialect, uname and aname.
+    """All fids of one session, at most `limit`, `max_open` of them open. `attach` gives the root for a dialect, uname
+    and aname. All must be given up in the end: others wait for their `shared`.
 
     What is the same in all dialects is here; `PlainFids` has the rest for 9P2000 and 9P2000.u.
     """
 
-    def __init__(self, attach: Callable[[str, str, str], File], dialect: str, msize: int, limit: int) -> None:
+    def __init__(
+        self,
+        attach: Callable[[str, str, str], File],
+        dialect: str,
+        msize: int,
+        limit: int,
+        max_open: int,
+        shared: Shared,
+    ) -> None:
         self._root = attach
         self._dialect = dialect
         self._msize = msize
         self._limit = limit
+        self._max_open = max_open
+        self._shared = shared
+        self._open_files = 0
         self._fids: dict[int, Fid] = {}
 
     def __len__(self) -> int:
@@ -124,7 +137,10 @@ class Fids:
             for fid in self._fids.values():
                 if fid.handle is not None:
                     clunks.callback(fid.handle.clunk)
+            self._shared.fids.give_back(len(self._fids))
+            self._shared.open_files.give_back(self._open_files)
             self._fids.clear()
+            self._open_files = 0
 
     def _fid(self, number: int) -> Fid:
         fid = self._fids.get(number)
@@ -138,15 +154,21 @@ class Fids:
             raise NinepError(*UNKNOWN_FID)
         if number in self._fids:
             raise NinepError(*FID_IN_USE)
-        if len(self._fids) >= self._limit:
+        if len(self._fids) >= self._limit or self._shared.fids.spent:
             raise NinepError(errno.EMFILE)
+
+    def _put(self, number: int, fid: Fid) -> None:
+        """A number, checked before where it is new, stands for this from now on."""
+        if number not in self._fids:
+            self._shared.fids.take()
+        self._fids[number] = fid
 
     def _attach(self, request: Tattach) -> Rattach:
         if request.afid != NOFID:
             raise NinepError(*NO_AUTHENTICATION)
         self._check_new(request.fid)
         root = self._root(self._dialect, request.uname, request.aname)
-        self._fids[request.fid] = Fid(Place(root, None))
+        self._put(request.fid, Fid(Place(root, None)))
         return Rattach(root.qid)
 
     def _walk(self, request: Twalk) -> Rwalk:
@@ -165,7 +187,7 @@ class Fids:
                     raise
                 return Rwalk(tuple(qids))  # their number tells which element failed; newfid is unaffected
             qids.append(place.file.qid)
-        self._fids[request.newfid] = Fid(place)
+        self._put(request.newfid, Fid(place))
         return Rwalk(tuple(qids))
 
     def _step(self, place: Place, name: str) -> Place:
@@ -185,8 +207,17 @@ class Fids:
         is_directory = bool(fid.place.file.qid.type & QTDIR)
         if is_directory and (mode & ACCESS in (OWRITE, ORDWR) or mode & OTRUNC):
             raise NinepError(errno.EISDIR)
-        fid.handle, fid.mode = fid.place.file.open(mode), mode
+        fid.handle, fid.mode = self._opened(lambda: fid.place.file.open(mode)), mode
         return fid
+
+    def _opened(self, opened: Callable[[], Handle]) -> Handle:
+        """What `opened` gives, counted. Raises what it raises, and NinepError where too many are open."""
+        if self._open_files >= self._max_open or self._shared.open_files.spent:
+            raise NinepError(errno.EMFILE)
+        handle = opened()
+        self._open_files += 1
+        self._shared.open_files.take()
+        return handle
 
     def _read(self, request: Tread) -> Rread | Content | Waiting:
         fid = self._fid(request.fid)
@@ -208,7 +239,10 @@ class Fids:
     def _clunk(self, request: Tclunk | Tremove) -> Rclunk:
         fid = self._fid(request.fid)
         del self._fids[request.fid]
+        self._shared.fids.give_back()
         if fid.handle is not None:
+            self._open_files -= 1
+            self._shared.open_files.give_back()
             fid.handle.clunk()
         return Rclunk()
 

@@ -20,6 +20,11 @@ class Framer:
         self._fed = memoryview(b"")  # what was fed and not yet taken
         self._begun = bytearray()  # a frame whose end has not come
 
+    @property
+    def holds(self) -> bool:
+        """Whether a frame has begun whose end has not come."""
+        return bool(self._begun)
+
     def feed(self, data: Buffer) -> None:
         """Adds what the network gave. All frames fed before must have been taken."""
         assert not self._fed, "feed() before next_frame() gave None"

@@ -21,6 +21,7 @@ from xget_lib.errors import NinepError, ProtocolViolation, XGetError
 from xget_lib.ninep.fids import BAD_USE_OF_FID, Fids, PlainFids
 from xget_lib.ninep.file import WAITING, Content, File, Handle, Waiting
 from xget_lib.ninep.framer import Framer
+from xget_lib.ninep.limits import MAX_FIDS, MAX_OPEN, MAX_TAGS, MAX_WAITING, Shared
 from xget_lib.ninep.messages import (
     DEFAULT_MSIZE,
     MIN_MSIZE,
@@ -63,14 +64,18 @@ class Reply:
 
 class Session:
     """`attach` gives the root that a dialect, uname and aname are to see. At most `max_msize` bytes a message,
-    `max_fids` fids, and `max_tags` requests without a reply; more of these are answered with Rerror."""
+    `max_fids` fids, `max_open` of them open, `max_tags` requests without a reply, and `max_waiting` reads that wait;
+    more of these are answered with Rerror, and so is what would be more than all sessions of a process `shared`."""
 
     def __init__(
         self,
         attach: Callable[[str, str, str], File],
         max_msize: int = DEFAULT_MSIZE,
-        max_fids: int = 65536,
-        max_tags: int = 1024,
+        max_fids: int = MAX_FIDS,
+        max_tags: int = MAX_TAGS,
+        max_open: int = MAX_OPEN,
+        max_waiting: int = MAX_WAITING,
+        shared: Shared | None = None,
     ) -> None:
         self.dialect = NINEP2000
         self.msize = max_msize
@@ -78,7 +83,11 @@ class Session:
         self._max_msize = max_msize
         self._max_fids = max_fids
         self._max_tags = max_tags
+        self._max_open = max_open
+        self._max_waiting = max_waiting
+        self.shared = shared or Shared()
         self._framer = Framer(MIN_MSIZE)  # enough for a Tversion
+        self._messages = 0  # that have come
         self._malformed = 0  # requests in a row
         self._fids: Fids | None = None  # None until a version is agreed on
         # By tag, first come first: requests to be carried out, and replies that are known already.
@@ -90,6 +99,11 @@ class Session:
         return len(self._fids or ())
 
     @property
+    def unfinished(self) -> int | None:
+        """The number of the message that has come in part, None where the last one came whole."""
+        return self._messages if self._framer.holds else None
+
+    @property
     def waiting(self) -> int:
         """How many reads wait. One that retry() has asked again counts once next_reply() has found it still waiting."""
         return len(self._waiting)
@@ -99,6 +113,7 @@ class Session:
         before may still be taken and sent. Take all replies before receiving more: that bounds the queue."""
         self._framer.feed(data)
         while (frame := self._framer.next_frame()) is not None:
+            self._messages += 1
             self._accept(tag_of(frame), self._decode(frame))
 
     def next_reply(self) -> Reply | None:
@@ -173,7 +188,7 @@ class Session:
         dialect = negotiate(request.version, request.msize)
         if dialect is None:
             return Rversion(msize, UNKNOWN)
-        self._fids = _fids_of(dialect)(self._attach, dialect, msize, self._max_fids)
+        self._fids = _fids_of(dialect)(self._attach, dialect, msize, self._max_fids, self._max_open, self.shared)
         self.dialect, self.msize, self._framer.msize = dialect, msize, msize
         return Rversion(msize, dialect)
 
@@ -198,6 +213,8 @@ class Session:
         except (XGetError, OSError) as error:
             return self.refusal(tag, error)
         assert answer is WAITING and isinstance(message, Tread)
+        if len(self._waiting) >= self._max_waiting:
+            return self.refusal(tag, NinepError(errno.EAGAIN, "too many reads wait"))
         self._waiting[tag] = message
         return None
 

@@ -20,7 +20,7 @@ import gevent
 from xget_lib.config import Config
 from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
 from xget_lib.net.waiting import wait_readable, wait_writable
-from xget_lib.process import daemon
+from xget_lib.process import daemon, descriptors
 from xget_lib.process.channel import Channel
 from xget_lib.process.daemon import Pidfile
 from xget_lib.process.inherited import live_on
@@ -41,6 +41,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
     channel.wait_readable = wait_readable
     channel.wait_writable = wait_writable
     catch_greenlets()
+    descriptors.raise_limit()
     teller = Teller(channel)
     begun = time.monotonic()
     done: dict[str, Any] = {**NOTHING, "notes": []}

@@ -6,12 +6,14 @@ by itself: a node is asked for what its `have` says, by those whose turn it is (
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import socket
 import time
 from collections.abc import Callable, Mapping
+from logging import DEBUG, ERROR, INFO, WARNING
 from typing import Any
 
 import gevent
@@ -19,14 +21,18 @@ from gevent import socket as gsocket
 from gevent.event import Event
 
 from xget_lib import __version__
-from xget_lib.errors import printable
+from xget_lib.errors import NinepError, printable
 from xget_lib.net.accepting import connections
+from xget_lib.net.admission import Admission
 from xget_lib.net.connection import Connection
 from xget_lib.net.listener import prepare
 from xget_lib.net.waiting import in_thread
+from xget_lib.ninep.limits import ALL_FIDS, Budget, Shared
 from xget_lib.ninep.session import File, Session
+from xget_lib.process import descriptors
 from xget_lib.process.succession import answer, succeed
 from xget_lib.report.log import LOGGER
+from xget_lib.report.sparing import Sparing
 from xget_lib.roles.checksums import Checksums
 from xget_lib.swarm.pace import Pace
 from xget_lib.swarm.tuning import TUNING
@@ -36,6 +42,7 @@ from xget_lib.tree.classic_files import ME, Available, Regular
 from xget_lib.tree.files import Files
 from xget_lib.tree.namespaces import CLASSIC, FILES, SWARM, attach
 from xget_lib.tree.served import Served
+from xget_lib.tree.swarm import SLOTS_LIMIT
 from xget_lib.tree.synthetic import Answered, Stream
 
 _TICK = 1.0
@@ -67,13 +74,16 @@ class Child:
         self._started = time.monotonic()
         self._last_read = time.monotonic()
         self._connections: set[Connection] = set()
+        self._admission = Admission(descriptors.part())
+        self._shared = Shared(Budget(ALL_FIDS), Budget(descriptors.part()), Budget(descriptors.part()))
+        self._refusals, self._endings, self.remarks = Sparing(1), Sparing(), Sparing()
         self._changed = Event()
         self._pace = Pace(TUNING.have_chunks, TUNING.have_least, TUNING.have_most)
         self._turns: Turns[int] = Turns(TUNING.uploads)
         self._waiting: dict[int, tuple[Stream, Desk]] = {}
         self._turns_changed = Event()
         self._stopped = Event()
-        gevent.spawn(self._accept)
+        self._accepting = gevent.spawn(self._accept)
         gevent.spawn(self._tell_readers)
         gevent.spawn(self._give_turns)
 
@@ -119,6 +129,7 @@ class Child:
 
     def farewell(self) -> None:
         """Accept nobody any more, and tell C clients that the rest of their files does not come."""
+        self._accepting.kill()  # first: nothing may wait for a descriptor that is closed
         self._listening.close()
         deadline = time.monotonic() + _FAREWELL
         self.ending = True
@@ -147,10 +158,13 @@ class Child:
         }
 
     def _accept(self) -> None:
-        for sock, host, port in connections(self._listening, LOGGER.error):
-            gevent.spawn(self._run, sock, f"{host}:{port}")
+        for sock, host, port in connections(self._listening, self._admission, self._refuse):
+            gevent.spawn(self._run, sock, host, port)
 
-    def _run(self, sock: socket.socket, peer: str) -> None:
+    def _refuse(self, host: str, why: str) -> None:
+        self._refusals.log(WARNING if host else ERROR, host, "%s%s", f"{host}: " if host else "", why)
+
+    def _run(self, sock: socket.socket, host: str, port: int) -> None:
         prepare(sock)
         desk = Desk(self)
         trees: dict[str, Callable[[], File]] = {
@@ -159,14 +173,15 @@ class Child:
         }
         if self.files is not None:
             trees[FILES] = self.files.tree
-        connection = Connection(sock, Session(attach(trees)), self._count)
+        connection = Connection(sock, Session(attach(trees), shared=self._shared), self._count)
         desk.connection = connection
         self._connections.add(connection)
         try:
             why = connection.run()
             if why is not None:
-                LOGGER.debug("%s: connection ended: %s", peer, why)
+                self._endings.log(DEBUG, host, "%s:%d: connection ended: %s", host, port, why)
         finally:
+            self._admission.left(host)
             self._connections.discard(connection)
 
     def _count(self, sent: int) -> None:
@@ -210,6 +225,8 @@ class Desk:
     def __init__(self, child: Child) -> None:
         self.connection: Connection | None = None
         self._child = child
+        self._slots: set[int] = set()
+        """Those that have asked for a turn."""
 
     @property
     def served(self) -> Served | None:
@@ -238,12 +255,16 @@ class Desk:
         pass
 
     def ask(self, slot: int, granted: Stream) -> None:
+        if slot not in self._slots and len(self._slots) >= SLOTS_LIMIT:
+            raise NinepError(errno.EMFILE, "too many turns are asked for")
+        self._slots.add(slot)
         self._child.ask_turn(slot, granted, self)
 
     def takes(self, chunks: bytes) -> None:
         pass
 
     def close_slot(self, slot: int) -> None:
+        self._slots.discard(slot)
         self._child.end_turn(slot)
 
     def ask_status(self, answer: Answered) -> None:
@@ -253,7 +274,7 @@ class Desk:
         pass
 
     def remark(self, line: str) -> None:
-        LOGGER.info("a reader says: %s", line)
+        self._child.remarks.log(INFO, "readers", "a reader says: %s", line)
 
     # What C clients want. Who has been sent here takes the file from here, and tells the master that he serves it.
 

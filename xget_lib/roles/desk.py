@@ -5,16 +5,19 @@ A `Desk` is that of `tree.swarm` and that of `tree.classic`.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import astuple
 from itertools import count
 from typing import TYPE_CHECKING
 
+from xget_lib.errors import NinepError
 from xget_lib.net.connection import Connection
 from xget_lib.roles import orders
 from xget_lib.swarm.redirects import DOWNLOADS
 from xget_lib.tree import swarm
 from xget_lib.tree.classic_files import Available, Regular
 from xget_lib.tree.served import Served
+from xget_lib.tree.swarm import SLOTS_LIMIT
 from xget_lib.tree.synthetic import Answered, Stream
 
 if TYPE_CHECKING:
@@ -68,6 +71,8 @@ class Desk:
             self._worker.tell(orders.Unregister(self.number))
 
     def ask(self, slot: int, granted: Stream) -> None:
+        if slot not in self._slots and len(self._slots) >= SLOTS_LIMIT:
+            raise NinepError(errno.EMFILE, "too many slots")
         self._slots[slot] = granted
         self._worker.tell(orders.Ask(self.number, slot))
 
@@ -126,7 +131,7 @@ class Desk:
 
     # What the master says.
 
-    def receive(self, message: orders.News | orders.Grant | orders.Status | orders.Redirected) -> None:
+    def receive(self, message: orders.News | orders.Grant | orders.Redirected) -> None:
         """Something that a read waits for."""
         if isinstance(message, orders.News):
             for news in self._news:
@@ -138,10 +143,13 @@ class Desk:
             answer = self._redirects.pop(message.redirect, None)
             if answer is not None:
                 answer.put(message.text)
-        else:
-            for answer in self._answers:
-                answer.put(message.text)
-            self._answers.clear()
+        self.retry()
+
+    def tell_status(self, text: bytes) -> None:
+        """What was asked for with `ask_status`."""
+        for answer in self._answers:
+            answer.put(text)
+        self._answers.clear()
         self.retry()
 
     def retry(self) -> None:

@@ -14,12 +14,14 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from logging import INFO
 from typing import Any
 
 import gevent
 from gevent.event import Event
 
 from xget_lib.report.log import LOGGER
+from xget_lib.report.sparing import Sparing
 from xget_lib.roles import orders
 from xget_lib.roles.redirecting import Redirecting
 from xget_lib.swarm.neighbours import Neighbours
@@ -54,8 +56,10 @@ class Exchange:
         self._begin_neighbours()
         self.offers = Offers(0, max_direct)
         self.redirecting = Redirecting(max_direct, lambda connection: self._addresses.get(connection, ""), tell)
-        gevent.spawn(self._tell_news)
-        gevent.spawn(self._tick)
+        self._grants = Event()
+        self._remarks, self._whole = Sparing(), Sparing()
+        for task in (self._tell_news, self._give, self._tick):
+            gevent.spawn(task)
 
     def distribute(self, offered: Offered) -> None:
         """From now on it is this generation that is given out."""
@@ -99,11 +103,12 @@ class Exchange:
             case orders.CloseSlot(connection, slot):
                 self.offers.close(connection, slot)
             case orders.Remark(connection, text):
-                LOGGER.info("%s says: %s", self._addresses.get(connection, "?"), text)
+                address = self._addresses.get(connection, "?")
+                self._remarks.log(INFO, address, "%s says: %s", address, text)
             case _:
                 self.redirecting.handle(message)
                 return
-        self._grant(now)
+        self._grants.set()
 
     def tell_untold(self) -> None:
         """Tell their news to those who have not heard them."""
@@ -144,8 +149,8 @@ class Exchange:
             return
         self._tell_soon(self._neighbours.join(connection))
         if held >= self._offered.chunks and (known is None or (known.generation, known.held) != (generation, held)):
-            begun = max(since, self._distributed)
-            LOGGER.info("%s port %d has everything, %.1f s after it came", address, port, now - begun)
+            said = "%s port %d has everything, %.1f s after it came"
+            self._whole.log(INFO, address, said, address, port, now - max(since, self._distributed))
             self.offers.finished(connection)
 
     def _leave(self, connection: int) -> None:
@@ -162,7 +167,15 @@ class Exchange:
         whole = now is not None and node.generation == now.generation and node.held >= now.chunks
         self.redirecting.node(node.key, node.address, node.port, whole=whole)
 
-    def _grant(self, now: float) -> None:
+    def _give(self) -> None:
+        """Once for all that the workers have said until the loop comes round: it looks at every slot that asks."""
+        while True:
+            self._grants.wait()
+            self._grants.clear()
+            self.grant(time.monotonic())
+
+    def grant(self, now: float) -> None:
+        """Give out what can be given out."""
         for connection, slot, chunk in self.offers.grant(now):
             self._tell(connection, orders.Grant(connection, slot, chunk))
 
@@ -193,4 +206,4 @@ class Exchange:
         """What was given out and is overdue can be given again, also when nobody says anything."""
         while True:
             gevent.sleep(0.2)
-            self._grant(time.monotonic())
+            self._grants.set()

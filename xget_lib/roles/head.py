@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from logging import ERROR, WARNING
 
 import gevent
 from gevent.event import Event
@@ -22,9 +23,12 @@ from xget_lib import __version__
 from xget_lib.config import Config
 from xget_lib.errors import Exit, Failed, XGetError, printable
 from xget_lib.net.accepting import connections
+from xget_lib.net.admission import Admission
+from xget_lib.process import descriptors
 from xget_lib.process.nursery import Nursery
 from xget_lib.report.log import LOGGER, catch_greenlets
-from xget_lib.roles import orders
+from xget_lib.report.sparing import Sparing
+from xget_lib.roles import jobs, orders
 from xget_lib.roles.exchange import Exchange, Offered
 from xget_lib.roles.keeping import Keeping, place
 from xget_lib.roles.pool import Pool, Worker
@@ -37,6 +41,8 @@ _LOOK_AT_ONCE = 1.0
 """Looks because a file was found changed, for which clients wait: so many seconds apart."""
 _STATUS_PATIENCE = 1.0
 """Seconds that a status waits for workers to say how much they have sent."""
+_STATUS_PAUSE = 0.1
+"""Seconds between two: of 2,000 nodes it takes 10 ms, and anybody may ask."""
 _FAREWELL = 5.0
 """Seconds that workers have to end."""
 
@@ -56,12 +62,17 @@ class Head:
         self._look_planned = math.inf
         self._signals: Queue[int] = Queue()
         self._failed: XGetError | None = None
+        self._admission = Admission(config.workers * descriptors.part())
+        self._hosts: dict[int, str] = {}
+        """Where the connections come from."""
+        self._refusals = Sparing(1)
+        self._status_readers: list[tuple[Worker, int]] = []
         self._pool = Pool(
             nursery,
             config.workers,
             welcome=self._welcome,
             on_message=self._handle,
-            on_closed=lambda connection: self._exchange.ended(connection),
+            on_closed=self._ended,
         )
         self._exchange = Exchange(config.max_direct, self._pool.tell)
         self._kept = place(config.cache, root)
@@ -73,7 +84,8 @@ class Head:
             gevent.signal_handler(number, self._signals.put, number)
         catch_greenlets()
         self._pool.start()
-        for task in (self._accept, self._look, self._watch_nursery):
+        self._accepting = gevent.spawn(self._accept)
+        for task in (self._look, self._watch_nursery):
             gevent.spawn(task)
         self._look_wanted.set()
         address, port = self._listening.getsockname()[:2]
@@ -92,6 +104,7 @@ class Head:
             # A second one ends at once.
             signal.signal(again, lambda number, _: os._exit(128 + number))
         LOGGER.info("ending: %s", signal.Signals(number).name if number else self._failed)
+        self._accepting.kill()  # first: nothing may wait for a descriptor that is closed
         self._listening.close()
         self._pool.stop()
         self._pool.gone.wait(_FAREWELL)
@@ -111,9 +124,21 @@ class Head:
     # Connections.
 
     def _accept(self) -> None:
-        for sock, host, port in connections(self._listening, LOGGER.error):
+        for sock, host, port in connections(self._listening, self._admission, self._refuse):
             with sock:
-                self._exchange.arrived(self._pool.adopt(sock, host, port), host)
+                number = self._pool.adopt(sock, host, port)
+            self._hosts[number] = host
+            self._exchange.arrived(number, host)
+
+    def _refuse(self, host: str, why: str) -> None:
+        self._refusals.log(WARNING if host else ERROR, host, "%s%s", f"{host}: " if host else "", why)
+
+    def _ended(self, connection: int) -> None:
+        """A connection has ended, or could not be handed over yet."""
+        host = self._hosts.pop(connection, None)
+        if host is not None:
+            self._admission.left(host)
+            self._exchange.ended(connection)
 
     def _welcome(self, worker: Worker) -> None:
         if self._snapshot is not None:
@@ -121,7 +146,9 @@ class Head:
 
     def _handle(self, worker: Worker, message: orders.Message) -> None:
         if isinstance(message, orders.StatusWanted):
-            gevent.spawn(self._tell_status, worker, message.connection)
+            self._status_readers.append((worker, message.connection))
+            if len(self._status_readers) == 1:
+                gevent.spawn(self._tell_status)
         elif isinstance(message, orders.Stale):
             if self._snapshot is not None and message.generation == self._snapshot.generation:
                 LOGGER.info("%s is not what it was", printable(message.path))
@@ -192,9 +219,17 @@ class Head:
 
     # The status.
 
-    def _tell_status(self, worker: Worker, connection: int) -> None:
+    def _tell_status(self) -> None:
+        """Tell the status to all who want it by now: who asks while it is found out hears the same."""
+        gevent.sleep(_STATUS_PAUSE)
         self._pool.refresh(_STATUS_PATIENCE)
-        self._pool.send(worker, orders.Status(connection, self._status()))
+        readers, self._status_readers = self._status_readers, []
+        text = jobs.memfd("status", self._status())
+        try:
+            for worker, connection in readers:
+                self._pool.send(worker, orders.Status(connection), [text])
+        finally:
+            os.close(text)
 
     def _status(self) -> bytes:
         snapshot = self._snapshot

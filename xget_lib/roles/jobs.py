@@ -41,7 +41,7 @@ def perform(job: orders.Job, descriptors: Sequence[int]) -> tuple[orders.Done, l
 def _scan(_: Sequence[int], root: bytes, one_file_system: bool, owner_names: bool) -> tuple[list[Any], list[int]]:
     scan = snapshot.scan(root, one_file_system, owner_names)
     encoded = scan.encode()
-    return [scan.layout.piece_count, scan.layout.size, blake3(encoded).digest()], [_memfd("scan", encoded)]
+    return [scan.layout.piece_count, scan.layout.size, blake3(encoded).digest()], [memfd("scan", encoded)]
 
 
 def _recall(_: Sequence[int], path: bytes) -> tuple[list[Any], list[int]]:
@@ -50,13 +50,13 @@ def _recall(_: Sequence[int], path: bytes) -> tuple[list[Any], list[int]]:
         known = kept.load(path) if path else None
     except Failed as error:
         LOGGER.warning("kept digests are not used: %s", error)
-    return [], [_memfd("kept", (known or kept.NOTHING).encode())]
+    return [], [memfd("kept", (known or kept.NOTHING).encode())]
 
 
 def _compare(descriptors: Sequence[int]) -> tuple[list[Any], list[int]]:
     scan = _decoded(descriptors[0])
     digests, runs = Kept.decode(read_all(descriptors[1])).spare(scan.stamps, scan.layout.first_pieces)
-    return [], [_memfd("digests", digests), _memfd("runs", runs.tobytes())]
+    return [], [memfd("digests", digests), memfd("runs", runs.tobytes())]
 
 
 def _hash(descriptors: Sequence[int], first: int, end: int) -> tuple[list[Any], list[int]]:
@@ -90,7 +90,7 @@ def _retain(descriptors: Sequence[int], begun: int, stale: Sequence[int]) -> tup
     made = Kept.of(
         scan.stamps, scan.layout.first_pieces, read_all(descriptors[1]), settled=begun - _SETTLED, without=stale
     )
-    return [], [_memfd("kept", made.encode())]
+    return [], [memfd("kept", made.encode())]
 
 
 def _assemble(descriptors: Sequence[int]) -> tuple[list[Any], list[int]]:
@@ -104,8 +104,8 @@ def _assemble(descriptors: Sequence[int]) -> tuple[list[Any], list[int]]:
     result = [manifest.generation, len(manifest.entries), layout.file_count, layout.size, layout.chunk_count]
     stamps = array("q", scan.stamps)
     return [*result, scan.base, scan.location, skipped], [
-        _memfd("manifest", encoded),
-        _memfd("stamps", stamps.tobytes()),
+        memfd("manifest", encoded),
+        memfd("stamps", stamps.tobytes()),
     ]
 
 
@@ -147,7 +147,8 @@ def read_all(descriptor: int) -> bytes:
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
 
-def _memfd(name: str, data: bytes | bytearray) -> int:
+def memfd(name: str, data: bytes | bytearray) -> int:
+    """A new memfd that contains these bytes; the caller closes it."""
     descriptor = os.memfd_create(f"xget-{name}", os.MFD_CLOEXEC)
     view = memoryview(data)
     while view:

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from xget_lib.config import Config
 from xget_lib.errors import PathRefused, XGetError
 from xget_lib.net.listener import listen
-from xget_lib.process import daemon, nursery
+from xget_lib.process import daemon, descriptors, nursery
 from xget_lib.process.channel import Channel
 from xget_lib.report import log
 
@@ -59,6 +59,7 @@ def _serve(config: Config, root: bytes, ready: Callable[[], None]) -> int:
 
         return worker.run(channel, number, config.debug)
 
+    descriptors.raise_limit()
     with ExitStack() as stack:
         listening = stack.enter_context(listen(config.bind, config.port))
         log.start(config.log, background=config.daemon, level=level)

@@ -67,10 +67,9 @@ class Grant(Message):
 
 @dataclass(frozen=True, slots=True)
 class Status(Message):
-    """The answer to StatusWanted."""
+    """The answer to StatusWanted. Descriptor: its text, which is long where many nodes serve."""
 
     connection: int
-    text: bytes
 
 
 @dataclass(frozen=True, slots=True)

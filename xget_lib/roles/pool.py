@@ -33,6 +33,8 @@ _SILENT = 15.0
 _YOUNG = 1.0
 """A worker that did not even live so many seconds is replaced only after as many."""
 _JOB_TRIES = 3
+_TURN = 64
+"""Messages of one worker after which others get their turn, where more come all the time."""
 
 
 @dataclass(eq=False)
@@ -212,7 +214,12 @@ class Pool:
     def _attend(self, worker: Worker) -> None:
         """Act on a worker's messages until it is gone."""
         try:
-            while (received := worker.channel.receive()) is not None:
+            for turn in count(1):
+                received = worker.channel.receive()
+                if received is None:
+                    break
+                if turn % _TURN == 0:
+                    gevent.sleep(0)
                 packed, descriptors = received
                 worker.heard = time.monotonic()
                 self._act(worker, orders.unpack(packed), descriptors)

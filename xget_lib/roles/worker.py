@@ -16,6 +16,7 @@ import time
 from array import array
 from collections.abc import Callable, Sequence
 from io import FileIO
+from logging import INFO
 
 import gevent
 from gevent import get_hub
@@ -28,9 +29,12 @@ from xget_lib.errors import LinkLost, NinepError, printable
 from xget_lib.net.connection import Connection
 from xget_lib.net.listener import prepare
 from xget_lib.net.waiting import in_thread, wait_readable, wait_writable
+from xget_lib.ninep.limits import ALL_FIDS, Budget, Shared
 from xget_lib.ninep.session import File, Session
+from xget_lib.process import descriptors
 from xget_lib.process.channel import Channel
 from xget_lib.report.log import LOGGER, catch_greenlets
+from xget_lib.report.sparing import Sparing
 from xget_lib.roles import jobs, orders
 from xget_lib.roles.checksums import Checksums
 from xget_lib.roles.desk import Desk
@@ -71,20 +75,24 @@ class Worker:
         self._channel = channel
         self._desks: dict[int, Desk] = {}
         self._sent = 0
+        self._shared = Shared(Budget(ALL_FIDS), Budget(descriptors.part()), Budget(descriptors.part()))
+        self._endings = Sparing()
 
     def run(self) -> None:
         while (received := self._channel.receive()) is not None:
-            packed, descriptors = received
+            packed, passed = received
             message = orders.unpack(packed)
             if isinstance(message, orders.Stop):
                 self._farewell()
                 return
             if isinstance(message, orders.Job):
-                gevent.spawn(self._perform, message, descriptors)
+                gevent.spawn(self._perform, message, passed)
             elif isinstance(message, orders.Serve):
-                self._serve(message, *descriptors)
+                self._serve(message, *passed)
             elif isinstance(message, orders.Adopt):
-                self._adopt(message, socket.socket(fileno=descriptors[0]))
+                self._adopt(message, socket.socket(fileno=passed[0]))
+            elif isinstance(message, orders.Status):
+                self._tell_status(message, *passed)
             else:
                 self._pass_on(message)
 
@@ -101,11 +109,19 @@ class Worker:
     def _pass_on(self, message: orders.Message) -> None:
         if isinstance(message, orders.Ping):
             self.tell(orders.Pong(len(self._desks), self._sent))
-        elif isinstance(message, orders.News | orders.Grant | orders.Status | orders.Redirected):
+        elif isinstance(message, orders.News | orders.Grant | orders.Redirected):
             # A connection may have ended while the message was on its way.
             desk = self._desks.get(message.connection)
             if desk is not None:
                 desk.receive(message)
+
+    def _tell_status(self, message: orders.Status, text: int) -> None:
+        desk = self._desks.get(message.connection)
+        try:
+            if desk is not None:
+                desk.tell_status(jobs.read_all(text))
+        finally:
+            os.close(text)
 
     def _perform(self, job: orders.Job, descriptors: list[int]) -> None:
         done, made = in_thread(jobs.perform, job, descriptors)
@@ -153,8 +169,8 @@ class Worker:
             SWARM: lambda: swarm.tree(desk),
             FILES: self._files,
         }
-        desk.connection = Connection(sock, Session(attach(trees)), self._count)
-        gevent.spawn(self._run, desk, desk.connection, f"{message.address}:{message.port}")
+        desk.connection = Connection(sock, Session(attach(trees), shared=self._shared), self._count)
+        gevent.spawn(self._run, desk, desk.connection, message.address, message.port)
 
     def _files(self) -> File:
         """The root of `files`. Raises NinepError as long as it is not known what is served."""
@@ -162,11 +178,11 @@ class Worker:
             raise NinepError(errno.EAGAIN)
         return self.files.tree()
 
-    def _run(self, desk: Desk, connection: Connection, peer: str) -> None:
+    def _run(self, desk: Desk, connection: Connection, address: str, port: int) -> None:
         try:
             why = connection.run()
             if why is not None:
-                LOGGER.info("%s: connection ended: %s", peer, why)
+                self._endings.log(INFO, address, "%s:%d: connection ended: %s", address, port, why)
         finally:
             del self._desks[desk.number]
             self.tell(orders.Closed(desk.number))

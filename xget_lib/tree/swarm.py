@@ -28,6 +28,9 @@ from xget_lib.tree.synthetic import Answered, OpenFile, Place, Stream, Text, roo
 
 LINE_LIMIT = 1024
 GENERATION_SIZE = 32
+SLOTS_LIMIT = 16
+"""Slots, or turns, that one connection may ask for at once: each costs the one who gives them some thought whenever
+something happens. Our clients have two, and one."""
 TAKES_LIMIT = 60 * 1024
 """Bytes of a bitmap written to `offer`: what a message between worker and master carries. 480,000 chunks are 2 TB."""
 _HUGE = (1 << 63) - 1
@@ -277,8 +280,8 @@ class Asking(Stream):
 
     def read(self, offset: int, count: int) -> bytes | Content | Waiting:
         if not self._asked:
-            self._asked = True
             self._desk.ask(self._slot, self)
+            self._asked = True
         data = super().read(offset, count)
         self._asked = data is WAITING or self.begun
         return data

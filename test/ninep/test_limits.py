@@ -1,0 +1,171 @@
+"""What one session may take, and what all sessions of a process may take together."""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from test.support.conversation import drain, frame_of
+from test.support.memory_tree import MemoryTree
+from xget_lib.ninep.limits import ALL_FIDS, MAX_FIDS, MAX_OPEN, MAX_TAGS, MAX_WAITING, Budget, Shared
+from xget_lib.ninep.messages import (
+    NINEP2000,
+    Message,
+    Rclunk,
+    Rerror,
+    Rflush,
+    Ropen,
+    Rread,
+    Rwalk,
+    Tattach,
+    Tclunk,
+    Tflush,
+    TMessage,
+    Topen,
+    Tread,
+    Tremove,
+    Tversion,
+    Twalk,
+    decode,
+    encode,
+)
+from xget_lib.ninep.session import Session
+from xget_lib.ninep.wire import NOFID, NOTAG
+
+FULL = Rerror("Too many open files")
+
+
+def say(session: Session, *said: TMessage, first_tag: int = 0) -> list[Message]:
+    """Sends messages together, with tags from `first_tag` on; all replies."""
+    for tag, message in enumerate(said, start=first_tag):
+        session.receive(encode(NOTAG if isinstance(message, Tversion) else tag, message, NINEP2000))
+    return [decode(frame_of(reply), NINEP2000)[1] for reply in drain(session)]
+
+
+def attached(tree: MemoryTree | None = None, **limits: Any) -> Session:
+    session = Session((tree or MemoryTree()).attach, **limits)
+    say(session, Tversion(8192, "9P2000"), Tattach(0, NOFID, "glenda", ""))
+    return session
+
+
+def open_files(session: Session, first: int, count: int) -> list[Message]:
+    """The replies to opening so many files under fids from `first` on."""
+    opened = []
+    for fid in range(first, first + count):
+        opened += say(session, Twalk(0, fid, ("hello",)), Topen(fid, 0))[1:]
+    return opened
+
+
+def test_the_limits_are_far_above_what_clients_need() -> None:
+    assert (MAX_FIDS, MAX_TAGS, MAX_OPEN, MAX_WAITING) == (65536, 1024, 4096, 64)
+    assert ALL_FIDS >= 10 * MAX_FIDS
+
+
+def test_more_open_files_than_allowed_are_refused_until_one_is_clunked() -> None:
+    session = attached(max_open=3)
+    assert [type(reply) for reply in open_files(session, 1, 3)] == [Ropen] * 3
+    assert open_files(session, 4, 1) == [FULL]
+    assert say(session, Tclunk(2)) == [Rclunk()]
+    assert [type(reply) for reply in open_files(session, 5, 1)] == [Ropen]
+    assert open_files(session, 6, 1) == [FULL]
+    say(session, Tremove(5))
+    assert [type(reply) for reply in open_files(session, 7, 1)] == [Ropen]
+
+
+def test_a_file_that_does_not_open_takes_no_place() -> None:
+    shared = Shared(open_files=Budget(1))
+    session = attached(shared=shared)
+    for fid in range(1, 5):
+        say(session, Twalk(0, fid, ("secret",)), Topen(fid, 0))
+    assert shared.open_files.used == 0
+    assert [type(reply) for reply in open_files(session, 10, 1)] == [Ropen]
+
+
+def test_sessions_share_what_a_process_has() -> None:
+    shared = Shared(fids=Budget(6), open_files=Budget(2))
+    one, other = attached(shared=shared), attached(shared=shared)
+    open_files(one, 1, 2)
+    assert say(other, Twalk(0, 1, ("hello",)), Topen(1, 0))[1] == FULL
+    assert isinstance(say(other, Twalk(0, 2, ()))[0], Rwalk)
+    assert say(other, Twalk(0, 3, ()), Tattach(4, NOFID, "", "")) == [FULL, FULL]
+    # A fid that only moves needs no room.
+    assert isinstance(say(other, Twalk(2, 2, ("hello",)))[0], Rwalk)
+    one.close()
+    assert (shared.fids.used, shared.open_files.used) == (3, 0)
+    assert [type(reply) for reply in open_files(other, 5, 1)] == [Ropen]
+    say(other, Tversion(8192, "9P2000"))
+    assert (shared.fids.used, shared.open_files.used) == (0, 0)
+    other.close()
+    assert (shared.fids.used, shared.open_files.used) == (0, 0)
+
+
+def test_more_reads_that_wait_than_allowed_are_refused_and_the_others_wait_on() -> None:
+    tree = MemoryTree()
+    session = attached(tree, max_waiting=3)
+    say(session, Twalk(0, 1, ("news",)), Topen(1, 0), Tread(1, 0, 100))
+    reads = [Tread(1, 0, 100)] * 5
+    assert say(session, *reads, first_tag=10) == [Rerror("too many reads wait")] * 2
+    assert session.waiting == 3
+    session.retry()
+    assert say(session) == []
+    assert say(session, Tflush(11), first_tag=20) == [Rflush()]
+    assert say(session, Tread(1, 0, 100), first_tag=30) == []
+    tree.tell(b"news")
+    session.retry()
+    assert say(session) == [Rread(b"news")]
+
+
+def test_walking_to_and_fro_takes_no_memory() -> None:
+    session = attached()
+    there_and_back = Twalk(0, 0, ("deep", "..") * 8)
+    say(session, there_and_back)
+    before = sys.getallocatedblocks()
+    for _ in range(7_000):  # 100,000 steps
+        assert isinstance(say(session, there_and_back)[0], Rwalk)
+    assert sys.getallocatedblocks() - before < 100
+
+
+@pytest.mark.parametrize("names", [("deep",), ("deep", "er"), ("deep", "..", "deep")])
+def test_a_way_of_any_length_takes_the_memory_of_where_it_leads(names: tuple[str, ...]) -> None:
+    """A fid that is moved on and back again: what it stands for counts, not where it has been."""
+    session = attached()
+    say(session, Twalk(0, 1, ()))
+    tracemalloc.start()
+    try:
+        for _ in range(2000):
+            say(session, Twalk(1, 1, names), Twalk(1, 1, ("..",) * len(names)))
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(2000):
+            say(session, Twalk(1, 1, names), Twalk(1, 1, ("..",) * len(names)))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 20_000
+
+
+def test_a_budget_is_taken_whole_or_not_at_all() -> None:
+    budget = Budget(3)
+    assert budget.take(2) and not budget.take(2)
+    assert budget.used == 2 and not budget.spent
+    assert budget.take() and budget.spent
+    budget.give_back(3)
+    assert budget.used == 0
+
+
+def test_a_message_that_has_begun_is_known_by_its_number() -> None:
+    session = attached()
+    assert session.unfinished is None
+    frame = encode(1, Twalk(0, 1, ("hello",)), NINEP2000)
+    session.receive(frame[:10])
+    begun = session.unfinished
+    assert begun is not None
+    session.receive(frame[10:12])
+    assert session.unfinished == begun
+    next_one = encode(2, Twalk(0, 2, ("hello",)), NINEP2000)
+    session.receive(frame[12:] + next_one[:3])
+    assert session.unfinished == begun + 1
+    session.receive(next_one[3:])
+    assert session.unfinished is None

@@ -1,0 +1,56 @@
+"""How much sessions may take: each for itself (`session`), and all of a process together.
+
+Whoever asks for more is refused with an error and goes on with what he has. The numbers are far above what a client
+needs and far below what a process has: they are for a client with a bug, or one that means harm.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+
+MAX_FIDS = 65536
+"""Of one session. Linux keeps a fid for every name that it caches (`cache=loose`), and this is a large cache of them.
+A fid costs some 0.7 KB, for each name on the way to it that no other fid shares."""
+MAX_TAGS = 1024
+"""Requests of one session without a reply. Linux has 64 at most on their way by default, our own clients fewer."""
+MAX_OPEN = 4096
+"""Open files of one session: as many as some programs of one machine have open, and each may be a descriptor here."""
+MAX_WAITING = 64
+"""Reads of one session that wait. All are asked again when anything changes; our own clients have 5, the C program's
+3, and a mounted file system one for each process that waits."""
+ALL_FIDS = 1_000_000
+"""Of all sessions of one process: 0.7 GB."""
+
+
+class Budget:
+    """How many of something there may be in this process, whoever has them."""
+
+    def __init__(self, limit: int = sys.maxsize) -> None:
+        self.limit = limit
+        self.used = 0
+
+    @property
+    def spent(self) -> bool:
+        return self.used >= self.limit
+
+    def take(self, count: int = 1) -> bool:
+        """Whether there were so many left; they are taken then."""
+        if self.used + count > self.limit:
+            return False
+        self.used += count
+        return True
+
+    def give_back(self, count: int = 1) -> None:
+        self.used -= count
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all sessions of a process share; by default as much as anybody wants."""
+
+    fids: Budget = field(default_factory=Budget)
+    open_files: Budget = field(default_factory=Budget)
+    """Open fids: at most one descriptor each."""
+    extents: Budget = field(default_factory=Budget)
+    """Descriptors of files that are just being sent."""
