@@ -60,7 +60,7 @@ def open_files(session: Session, first: int, count: int) -> list[Message]:
 
 
 def test_the_limits_are_far_above_what_clients_need() -> None:
-    assert (MAX_FIDS, MAX_TAGS, MAX_OPEN, MAX_WAITING) == (65536, 1024, 4096, 64)
+    assert (MAX_FIDS, MAX_TAGS, MAX_OPEN, MAX_WAITING) == (65536, 1024, 4096, 256)
     assert ALL_FIDS >= 10 * MAX_FIDS
 
 

@@ -16,9 +16,9 @@ MAX_TAGS = 1024
 """Requests of one session without a reply. Linux has 64 at most on their way by default, our own clients fewer."""
 MAX_OPEN = 4096
 """Open files of one session: as many as some programs of one machine have open, and each may be a descriptor here."""
-MAX_WAITING = 64
+MAX_WAITING = 256
 """Reads of one session that wait. All are asked again when anything changes; our own clients have 5, the C program's
-3, and a mounted file system one for each process that waits."""
+3, a mounted file system one for each process that waits, and who reads ahead at a node that is half done some more."""
 ALL_FIDS = 1_000_000
 """Of all sessions of one process: 0.7 GB."""
 
