@@ -18,7 +18,7 @@ from gevent import socket as gsocket
 from test.fuzz.choices import Choices
 from test.fuzz.grounds import Grounds, grounds
 from test.fuzz.speech import Speaker, free_tag, pieces, reframed
-from xget_lib.errors import NinepError
+from xget_lib.errors import NinepError, ProtocolViolation
 from xget_lib.net.listener import listen
 from xget_lib.ninep.messages import IOHDRSZ, MESSAGES, Message, Tattach, Tversion, decode, encode
 from xget_lib.ninep.wire import NOFID, NOTAG
@@ -153,12 +153,19 @@ class _Stranger:
             self.goes_on = False
         while len(self._heard) >= 4 and len(self._heard) >= (size := int.from_bytes(self._heard[:4], "little")):
             frame, self._heard = self._heard[:size], self._heard[size:]
-            tag, reply = decode(frame, self._speaker.dialect)
+            tag, reply = self._decoded(frame)
             request = self._asked.pop(tag, None)
             if self._log is not None:
                 self._log.append(f"<- {tag} {reply}"[:200])
             if request is not None:
                 self._speaker.heard(request, reply)
+
+    def _decoded(self, frame: bytes) -> tuple[int, Message]:
+        """In the dialect that is spoken now; another may have been agreed on, see `conversation`."""
+        for dialect in (self._speaker.dialect, *MESSAGES):
+            with suppress(ProtocolViolation):
+                return decode(frame, dialect)
+        raise AssertionError(f"no reply in any dialect: {frame.hex()}")
 
 
 @contextmanager

@@ -181,6 +181,7 @@ class Rounds:
             count = play(played, Seeded(case))
         except (Exception, Stuck) as error:
             tally.findings.append(f"{case}: {type(error).__name__}: {error}"[:2000])
+            tally.findings[-1] += "\n" + traceback.format_exc(limit=-4)[-2000:]
             self.failed = True
             return
         tally.add(name, case, max(1, count), time.monotonic() - begun)

@@ -9,7 +9,7 @@ from pathlib import Path
 from test.support.conversation import parse, steps
 from test.support.memory_tree import MemoryTree
 from xget_lib.errors import ProtocolViolation
-from xget_lib.ninep.messages import NINEP2000, TMessage, decode
+from xget_lib.ninep.messages import NINEP2000, TMessage, Tversion, decode, negotiate
 
 TRACES = Path(__file__).parent.parent / "traces"
 
@@ -45,6 +45,8 @@ def requests_of_trace(path: Path) -> list[TMessage]:
                 message = parse(line, tree)[1]
                 assert isinstance(message, TMessage)
                 said.append(message)
+                if isinstance(message, Tversion):
+                    tree.dialect = negotiate(message.version, message.msize) or tree.dialect
     return said
 
 

@@ -99,7 +99,8 @@ def test_directories_are_directories_and_so_are_files(desk: NotingClassicDesk) -
 
 
 @pytest.mark.parametrize(
-    "path", ["data", "sub/data", "nothing", "link", "fifo", "image/image", "image/data/data", "sub/log", "image/log"]
+    "path",
+    ["\udcff", "data", "sub/data", "nothing", "link", "fifo", "image/image", "image/data/data", "sub/log", "image/log"],
 )
 def test_what_is_not_there_is_not_found(desk: NotingClassicDesk, path: str) -> None:
     assert refused(desk, path) in (errno.ENOENT, errno.ENOTDIR)

@@ -146,7 +146,8 @@ class PlainDirectory(PlainFile):
     def walk(self, name: str) -> File:
         if not self.path and name == LOG:
             return Control(self.tree, b"", LOG)
-        path = self.path + b"/" + name.encode() if self.path else name.encode()
+        encoded = name.encode(errors="surrogateescape")  # 9P2000.L carries names that are no text
+        path = self.path + b"/" + encoded if self.path else encoded
         if not _is_shown(path):
             raise NinepError(errno.ENOENT)
         return self.tree.look(path)
