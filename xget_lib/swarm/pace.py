@@ -1,7 +1,7 @@
 """How long a node gathers its news: about as long as a few chunks take to come.
 
 Each chunk that is told of by itself costs a message to every neighbour, and a message costs far more processor than
-its bytes. News that are a few chunks old cost the swarm next to nothing (0.5 % in the simulator for two), and none at
+its bytes. News that are a few chunks old cost the swarm next to nothing (0.8 % in the simulator for three), and none at
 all where nodes would be too busy talking.
 """
 
