@@ -59,7 +59,8 @@ class Connections:
             for one in strangers:
                 one.part()
             self._still_serves()
-            while self.child._connections:
+            # A checksum is computed to its end, though nobody may want it any more.
+            while self.child._connections or self.child.checksums._asked:
                 gevent.sleep(0.001)
         assert not self._printed.getvalue(), self._printed.getvalue()
         assert not self.child._waiting and not self.child._turns._begun and not self.child._turns._queue
@@ -73,6 +74,7 @@ class Connections:
         guest.close()
 
     def rest(self) -> None:
+        gevent.sleep(0)
         self._grounds.rest()
 
 

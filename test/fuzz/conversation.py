@@ -158,7 +158,7 @@ class Conversation:
         self.session.close()
         assert not self.session.fid_count and not self.session.waiting
         assert self.session.next_reply() is None
-        assert not self._shared.fids.used and not self._shared.open_files.used
+        assert not self._shared.places.used and not self._shared.open_files.used
 
     # Out.
 
@@ -204,7 +204,7 @@ class Conversation:
             self.log.append(f"<- {self._words(reply.header)}")
         length = reply.content.length if reply.content is not None else 0
         assert len(reply.header) + length <= self.session.msize
-        assert self.session.fid_count == self._shared.fids.used <= MAX_FIDS
+        assert self.session.fid_count <= min(MAX_FIDS, self._shared.places.used)
         assert self._shared.open_files.used <= MAX_OPEN and self.session.waiting <= MAX_WAITING
         assert int.from_bytes(reply.header[:4], "little") == len(reply.header) + length
         assert tag_of(reply.header) == reply.tag

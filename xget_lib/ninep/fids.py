@@ -68,6 +68,8 @@ class Place:
 
     file: File
     parent: Place | None
+    count: int = 1
+    """Of places from the root to this one."""
 
     def step(self, name: str) -> Place:
         """One element of a walk. At the root ".." stays there: walk(5)."""
@@ -77,7 +79,7 @@ class Place:
             return self.parent or self
         if name in ("", ".") or "/" in name:
             raise NinepError(*ILLEGAL_NAME)
-        return Place(self.file.walk(name), self)
+        return Place(self.file.walk(name), self, self.count + 1)
 
 
 @dataclass(slots=True)
@@ -137,7 +139,7 @@ class Fids:
             for fid in self._fids.values():
                 if fid.handle is not None:
                     clunks.callback(fid.handle.clunk)
-            self._shared.fids.give_back(len(self._fids))
+            self._shared.places.give_back(sum(fid.place.count for fid in self._fids.values()))
             self._shared.open_files.give_back(self._open_files)
             self._fids.clear()
             self._open_files = 0
@@ -154,13 +156,16 @@ class Fids:
             raise NinepError(*UNKNOWN_FID)
         if number in self._fids:
             raise NinepError(*FID_IN_USE)
-        if len(self._fids) >= self._limit or self._shared.fids.spent:
+        if len(self._fids) >= self._limit or self._shared.places.spent:
             raise NinepError(errno.EMFILE)
 
     def _put(self, number: int, fid: Fid) -> None:
-        """A number, checked before where it is new, stands for this from now on."""
-        if number not in self._fids:
-            self._shared.fids.take()
+        """A number, checked before where it is new, stands for this from now on. Raises NinepError where too much is on
+        the way there."""
+        former = self._fids.get(number)
+        more = fid.place.count - (former.place.count if former is not None else 0)
+        if not self._shared.places.take(more):
+            raise NinepError(errno.EMFILE)
         self._fids[number] = fid
 
     def _attach(self, request: Tattach) -> Rattach:
@@ -239,7 +244,7 @@ class Fids:
     def _clunk(self, request: Tclunk | Tremove) -> Rclunk:
         fid = self._fid(request.fid)
         del self._fids[request.fid]
-        self._shared.fids.give_back()
+        self._shared.places.give_back(fid.place.count)
         if fid.handle is not None:
             self._open_files -= 1
             self._shared.open_files.give_back()

@@ -10,8 +10,7 @@ import sys
 from dataclasses import dataclass, field
 
 MAX_FIDS = 65536
-"""Of one session. Linux keeps a fid for every name that it caches (`cache=loose`), and this is a large cache of them.
-A fid costs some 0.7 KB, for each name on the way to it that no other fid shares."""
+"""Of one session. Linux keeps a fid for every name that it caches (`cache=loose`), and this is a large cache."""
 MAX_TAGS = 1024
 """Requests of one session without a reply. Linux has 64 at most on their way by default, our own clients fewer."""
 MAX_OPEN = 4096
@@ -19,8 +18,9 @@ MAX_OPEN = 4096
 MAX_WAITING = 256
 """Reads of one session that wait. All are asked again when anything changes; our own clients have 5, the C program's
 3, a mounted file system one for each process that waits, and who reads ahead at a node that is half done some more."""
-ALL_FIDS = 1_000_000
-"""Of all sessions of one process: 0.7 GB."""
+ALL_PLACES = 2_000_000
+"""On the ways to all fids of one process, from the roots on: 0.8 KB each, so 1.6 GB if no two fids share any. Linux
+walks from a directory's fid to what is in it, and so its fids share nearly all."""
 
 
 class Budget:
@@ -49,7 +49,8 @@ class Budget:
 class Shared:
     """What all sessions of a process share; by default as much as anybody wants."""
 
-    fids: Budget = field(default_factory=Budget)
+    places: Budget = field(default_factory=Budget)
+    """What fids stand for, and all that is on the way there."""
     open_files: Budget = field(default_factory=Budget)
     """Open fids: at most one descriptor each."""
     extents: Budget = field(default_factory=Budget)

@@ -151,7 +151,9 @@ class LinuxFids(Fids):
         elif fid.handle is not None:
             raise NinepError(*ALREADY_OPEN)
         value = fid.place.file.xattr(request.name)
-        self._put(request.newfid, Fid(fid.place, handle=self._opened(lambda: Value(value))))
+        opened = Fid(fid.place)
+        self._put(request.newfid, opened)
+        opened.handle = self._opened(lambda: Value(value))
         return Rxattrwalk(len(value))
 
     def _fsync(self, request: Tfsync) -> Rfsync:

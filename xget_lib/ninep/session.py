@@ -202,9 +202,10 @@ class Session:
 
     def _reply(self, tag: int, message: Message | XGetError) -> Reply | None:
         """The reply to what was queued under `tag`; None for a read that waits."""
+        if isinstance(message, XGetError):
+            # Not raised: it would hold this frame and its callers', a file in one of them, until garbage is collected.
+            return self.refusal(tag, message)
         try:
-            if isinstance(message, XGetError):
-                raise message
             answer = self._carry_out(message) if isinstance(message, TMessage) else message
             if isinstance(answer, Content):
                 return Reply(tag, rread_header(tag, answer.length), answer)

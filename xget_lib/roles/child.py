@@ -27,7 +27,7 @@ from xget_lib.net.admission import Admission
 from xget_lib.net.connection import Connection
 from xget_lib.net.listener import prepare
 from xget_lib.net.waiting import in_thread
-from xget_lib.ninep.limits import ALL_FIDS, Budget, Shared
+from xget_lib.ninep.limits import ALL_PLACES, Budget, Shared
 from xget_lib.ninep.session import File, Session
 from xget_lib.process import descriptors
 from xget_lib.process.succession import answer, succeed
@@ -75,7 +75,7 @@ class Child:
         self._last_read = time.monotonic()
         self._connections: set[Connection] = set()
         self._admission = Admission(descriptors.part())
-        self._shared = Shared(Budget(ALL_FIDS), Budget(descriptors.part()), Budget(descriptors.part()))
+        self._shared = Shared(Budget(ALL_PLACES), Budget(descriptors.part()), Budget(descriptors.part()))
         self._refusals, self._endings, self.remarks = Sparing(1), Sparing(), Sparing()
         self._changed = Event()
         self._pace = Pace(TUNING.have_chunks, TUNING.have_least, TUNING.have_most)

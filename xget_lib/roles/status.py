@@ -12,6 +12,8 @@ from xget_lib.process.succession import local_ports
 from xget_lib.report.status import table
 
 _PATIENCE = 10.0
+_LONGEST = 64 * 1024 * 1024
+"""Bytes of a status: of some 400,000 nodes."""
 
 
 def run(config: Config) -> int:
@@ -45,6 +47,8 @@ def _read(host: str, port: int, seconds: float) -> dict[str, Any]:
         text = b""
         while part := file.read(len(text), link.max_read, seconds):
             text += part
+            if len(text) > _LONGEST:
+                raise ValueError("a status without end")
     finally:
         link.close()
     status = json.loads(text)

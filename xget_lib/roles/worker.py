@@ -29,7 +29,7 @@ from xget_lib.errors import LinkLost, NinepError, printable
 from xget_lib.net.connection import Connection
 from xget_lib.net.listener import prepare
 from xget_lib.net.waiting import in_thread, wait_readable, wait_writable
-from xget_lib.ninep.limits import ALL_FIDS, Budget, Shared
+from xget_lib.ninep.limits import ALL_PLACES, Budget, Shared
 from xget_lib.ninep.session import File, Session
 from xget_lib.process import descriptors
 from xget_lib.process.channel import Channel
@@ -44,6 +44,8 @@ from xget_lib.tree.namespaces import CLASSIC, FILES, SWARM, attach
 from xget_lib.tree.served import Served
 
 _JOB_THREADS = 2
+_PATH_TOLD = 1024
+"""Bytes of a path that the master is told, for its log: a path may be longer than a message."""
 _FAREWELL = 2.0
 """Seconds that C clients have to ask for more of what they are downloading, and to be told that it does not come."""
 _LOOK_EVERY = 0.02
@@ -75,7 +77,7 @@ class Worker:
         self._channel = channel
         self._desks: dict[int, Desk] = {}
         self._sent = 0
-        self._shared = Shared(Budget(ALL_FIDS), Budget(descriptors.part()), Budget(descriptors.part()))
+        self._shared = Shared(Budget(ALL_PLACES), Budget(descriptors.part()), Budget(descriptors.part()))
         self._endings = Sparing()
 
     def run(self) -> None:
@@ -149,7 +151,7 @@ class Worker:
             file,
             os.fstat(manifest_descriptor).st_size,
             store,
-            lambda path: self.tell(orders.Stale(generation, path)),
+            lambda path: self.tell(orders.Stale(generation, path[:_PATH_TOLD])),
         )
         self.files = Files(
             Root(message.base),
