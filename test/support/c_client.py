@@ -164,6 +164,8 @@ class CClient:
         checksum = self.master.text(*names, "checksum")
         assert int(checksum) == zlib.adler32(growing.content), f"checksum {checksum} of {len(growing.content)} bytes"
         server.call(messages.Tclunk(data))
+        if server is not self.master:
+            server.close()
         told(f"got {len(growing.content)} {checksum}")
         return bytes(growing.content)
 
