@@ -24,12 +24,13 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from test.support.memory_tree import MemoryFile, MemoryTree
 from xget_lib.errors import ProtocolViolation
 from xget_lib.ninep import linux, messages, wire
+from xget_lib.ninep.file import DirectoryEntry
+from xget_lib.ninep.linux_fids import ENTRY
 from xget_lib.ninep.messages import (
     MESSAGES,
     NINEP2000,
@@ -43,7 +44,7 @@ from xget_lib.ninep.messages import (
 )
 from xget_lib.ninep.session import Reply, Session
 from xget_lib.ninep.stat import DONT_TOUCH
-from xget_lib.ninep.wire import NOTAG, QTDIR, Layout, Qid
+from xget_lib.ninep.wire import NOTAG, QTDIR, Qid
 
 _FIELD = re.compile(r"(\w+)=('[^']*'|\[[^]]*\]|\w+\([^)]*\)|\S+)")
 
@@ -82,13 +83,9 @@ def octets(text: str, tree: MemoryTree) -> bytes:
 
 def linux_entries(directory: MemoryFile) -> bytes:
     """All that is in a directory, as Rreaddir has it."""
-    names = Layout("qid[13] offset[8] type[1] name[s]", linux=True)
     children = enumerate(directory.children or (), start=1)
-    return b"".join(
-        part
-        for number, child in children
-        for part in names.pack(SimpleNamespace(qid=child.qid, offset=number, type=child.kind, name=child.name))
-    )
+    entries = (DirectoryEntry(child.name, child.qid, number, child.kind) for number, child in children)
+    return b"".join(part for entry in entries for part in ENTRY.pack(entry))
 
 
 def strings(text: str, tree: MemoryTree) -> tuple[str, ...]:

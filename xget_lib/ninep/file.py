@@ -29,10 +29,6 @@ class Content:
     source: object
 
 
-DT_DIR = 4  # readdir(3); dirent.h
-DT_REG = 8
-
-
 class Waiting(Enum):
     """What a read answers that has nothing yet: ask again at the next retry()."""
 
@@ -40,6 +36,9 @@ class Waiting(Enum):
 
 
 WAITING = Waiting.WAITING
+
+DT_DIR = 4  # readdir(3); dirent.h
+DT_REG = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +93,7 @@ class Handle(Protocol):
 
     def entries(self, cookie: int) -> Iterator[DirectoryEntry]:
         """The names in a directory behind the one with this cookie; 0: from the first one on. Lazily. Asked in
-        9P2000.L instead of children(); with "." and ".." where
-        the tree has them."""
+        9P2000.L instead of children(); with "." and ".." where the tree has them."""
 
     def clunk(self) -> None:
         """The fid is gone; called once, whichever way it went. Nobody is left to hear of a failure: raises nothing."""

@@ -8,6 +8,7 @@ Rerror have others in their place. Strings are names of Linux: any bytes but NUL
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from xget_lib.ninep import messages
 from xget_lib.ninep.messages import MESSAGES, NINEP2000_U, RMessage, Table, TMessage
@@ -306,72 +307,73 @@ class Runlinkat(RMessage):
     pass
 
 
-_REMOVED = (messages.Rerror, messages.Topen, messages.Ropen, messages.Tcreate, messages.Rcreate)
-_REMOVED_STATS = (messages.Tstat, messages.Rstat, messages.Twstat, messages.Rwstat)
+_layout = partial(Layout, linux=True)
+
+_REPLACED = (
+    *(messages.Rerror, messages.Topen, messages.Ropen, messages.Tcreate, messages.Rcreate),
+    *(messages.Tstat, messages.Rstat, messages.Twstat, messages.Rwstat),
+)
 
 TABLE: Table = {
     **{
-        message: (number, Layout(layout.synopsis, linux=True))
+        message: (number, _layout(layout.synopsis))
         for message, (number, layout) in MESSAGES[NINEP2000_U].items()
-        if message not in (*_REMOVED, *_REMOVED_STATS)
+        if message not in _REPLACED
     },
-    Rlerror: (7, Layout("ecode[4]", linux=True)),
-    Tstatfs: (8, Layout("fid[4]", linux=True)),
+    Rlerror: (7, _layout("ecode[4]")),
+    Tstatfs: (8, _layout("fid[4]")),
     Rstatfs: (
         9,
-        Layout(
+        _layout(
             "type[4] bsize[4] blocks[8] bfree[8] bavail[8] files[8] ffree[8] fsid[8] namelen[4]",
-            linux=True,
         ),
     ),
-    Tlopen: (12, Layout("fid[4] flags[4]", linux=True)),
-    Rlopen: (13, Layout("qid[13] iounit[4]", linux=True)),
-    Tlcreate: (14, Layout("fid[4] name[s] flags[4] mode[4] gid[4]", linux=True)),
-    Rlcreate: (15, Layout("qid[13] iounit[4]", linux=True)),
-    Tsymlink: (16, Layout("dfid[4] name[s] symtgt[s] gid[4]", linux=True)),
-    Rsymlink: (17, Layout("qid[13]", linux=True)),
-    Tmknod: (18, Layout("dfid[4] name[s] mode[4] major[4] minor[4] gid[4]", linux=True)),
-    Rmknod: (19, Layout("qid[13]", linux=True)),
-    Trename: (20, Layout("fid[4] dfid[4] name[s]", linux=True)),
-    Rrename: (21, Layout("", linux=True)),
-    Treadlink: (22, Layout("fid[4]", linux=True)),
-    Rreadlink: (23, Layout("target[s]", linux=True)),
-    Tgetattr: (24, Layout("fid[4] request_mask[8]", linux=True)),
+    Tlopen: (12, _layout("fid[4] flags[4]")),
+    Rlopen: (13, _layout("qid[13] iounit[4]")),
+    Tlcreate: (14, _layout("fid[4] name[s] flags[4] mode[4] gid[4]")),
+    Rlcreate: (15, _layout("qid[13] iounit[4]")),
+    Tsymlink: (16, _layout("dfid[4] name[s] symtgt[s] gid[4]")),
+    Rsymlink: (17, _layout("qid[13]")),
+    Tmknod: (18, _layout("dfid[4] name[s] mode[4] major[4] minor[4] gid[4]")),
+    Rmknod: (19, _layout("qid[13]")),
+    Trename: (20, _layout("fid[4] dfid[4] name[s]")),
+    Rrename: (21, _layout("")),
+    Treadlink: (22, _layout("fid[4]")),
+    Rreadlink: (23, _layout("target[s]")),
+    Tgetattr: (24, _layout("fid[4] request_mask[8]")),
     Rgetattr: (
         25,
-        Layout(
+        _layout(
             "valid[8] qid[13] mode[4] uid[4] gid[4] nlink[8] rdev[8] size[8] blksize[8] blocks[8]"
             " atime_sec[8] atime_nsec[8] mtime_sec[8] mtime_nsec[8] ctime_sec[8] ctime_nsec[8]"
             " btime_sec[8] btime_nsec[8] gen[8] data_version[8]",
-            linux=True,
         ),
     ),
     Tsetattr: (
         26,
-        Layout(
+        _layout(
             "fid[4] valid[4] mode[4] uid[4] gid[4] size[8] atime_sec[8] atime_nsec[8] mtime_sec[8] mtime_nsec[8]",
-            linux=True,
         ),
     ),
-    Rsetattr: (27, Layout("", linux=True)),
-    Txattrwalk: (30, Layout("fid[4] newfid[4] name[s]", linux=True)),
-    Rxattrwalk: (31, Layout("size[8]", linux=True)),
-    Txattrcreate: (32, Layout("fid[4] name[s] attr_size[8] flags[4]", linux=True)),
-    Rxattrcreate: (33, Layout("", linux=True)),
-    Treaddir: (40, Layout("fid[4] offset[8] count[4]", linux=True)),
-    Rreaddir: (41, Layout("count[4] data[count]", linux=True)),
-    Tfsync: (50, Layout("fid[4] datasync[4]", linux=True)),
-    Rfsync: (51, Layout("", linux=True)),
-    Tlock: (52, Layout("fid[4] type[1] flags[4] start[8] length[8] proc_id[4] client_id[s]", linux=True)),
-    Rlock: (53, Layout("status[1]", linux=True)),
-    Tgetlock: (54, Layout("fid[4] type[1] start[8] length[8] proc_id[4] client_id[s]", linux=True)),
-    Rgetlock: (55, Layout("type[1] start[8] length[8] proc_id[4] client_id[s]", linux=True)),
-    Tlink: (70, Layout("dfid[4] fid[4] name[s]", linux=True)),
-    Rlink: (71, Layout("", linux=True)),
-    Tmkdir: (72, Layout("dfid[4] name[s] mode[4] gid[4]", linux=True)),
-    Rmkdir: (73, Layout("qid[13]", linux=True)),
-    Trenameat: (74, Layout("olddirfid[4] oldname[s] newdirfid[4] newname[s]", linux=True)),
-    Rrenameat: (75, Layout("", linux=True)),
-    Tunlinkat: (76, Layout("dirfd[4] name[s] flags[4]", linux=True)),
-    Runlinkat: (77, Layout("", linux=True)),
+    Rsetattr: (27, _layout("")),
+    Txattrwalk: (30, _layout("fid[4] newfid[4] name[s]")),
+    Rxattrwalk: (31, _layout("size[8]")),
+    Txattrcreate: (32, _layout("fid[4] name[s] attr_size[8] flags[4]")),
+    Rxattrcreate: (33, _layout("")),
+    Treaddir: (40, _layout("fid[4] offset[8] count[4]")),
+    Rreaddir: (41, _layout("count[4] data[count]")),
+    Tfsync: (50, _layout("fid[4] datasync[4]")),
+    Rfsync: (51, _layout("")),
+    Tlock: (52, _layout("fid[4] type[1] flags[4] start[8] length[8] proc_id[4] client_id[s]")),
+    Rlock: (53, _layout("status[1]")),
+    Tgetlock: (54, _layout("fid[4] type[1] start[8] length[8] proc_id[4] client_id[s]")),
+    Rgetlock: (55, _layout("type[1] start[8] length[8] proc_id[4] client_id[s]")),
+    Tlink: (70, _layout("dfid[4] fid[4] name[s]")),
+    Rlink: (71, _layout("")),
+    Tmkdir: (72, _layout("dfid[4] name[s] mode[4] gid[4]")),
+    Rmkdir: (73, _layout("qid[13]")),
+    Trenameat: (74, _layout("olddirfid[4] oldname[s] newdirfid[4] newname[s]")),
+    Rrenameat: (75, _layout("")),
+    Tunlinkat: (76, _layout("dirfd[4] name[s] flags[4]")),
+    Runlinkat: (77, _layout("")),
 }

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from xget_lib.errors import NinepError
 from xget_lib.ninep.fids import ALREADY_OPEN, Fid, Fids
-from xget_lib.ninep.file import Content, DirectoryEntry, PlainHandle, Waiting
+from xget_lib.ninep.file import Content, PlainHandle, Waiting
 from xget_lib.ninep.linux import (
     GETATTR_BASIC,
     P9_ACCESS,
@@ -50,7 +50,8 @@ from xget_lib.ninep.messages import OREAD, OTRUNC, RREAD_HEADER_SIZE, RMessage, 
 from xget_lib.ninep.stat import DIRECTORY_READ, Stat
 from xget_lib.ninep.wire import QTDIR, Layout
 
-_ENTRY = Layout("qid[13] offset[8] type[1] name[s]", linux=True)
+ENTRY = Layout("qid[13] cookie[8] type[1] name[s]", linux=True)
+"""What Rreaddir consists of: DirectoryEntry as it travels. The cookie is called offset there."""
 _NANOSECONDS = 1_000_000_000
 
 
@@ -118,22 +119,19 @@ class LinuxFids(Fids):
         return Rlopen(fid.place.file.qid, iounit=0)
 
     def _read(self, request: Tread) -> Rread | Content | Waiting:
-        if self._fid(request.fid).place.file.qid.type & QTDIR and not self._is_xattr(request.fid):
+        if _is_directory(self._fid(request.fid)):
             raise NinepError(errno.EISDIR)
         return super()._read(request)
-
-    def _is_xattr(self, number: int) -> bool:
-        return isinstance(self._fid(number).handle, Value)
 
     def _readdir(self, request: Treaddir) -> Rreaddir:
         fid = self._fid(request.fid)
         handle = fid.opened(OREAD)
-        if not fid.place.file.qid.type & QTDIR or self._is_xattr(request.fid):
+        if not _is_directory(fid):
             raise NinepError(errno.ENOTDIR)
         room = min(request.count, self._msize - RREAD_HEADER_SIZE, DIRECTORY_READ)
         entries: list[bytes] = []
         for entry in handle.entries(request.offset):
-            packed = b"".join(_ENTRY.pack(_Named(entry)))
+            packed = b"".join(ENTRY.pack(entry))
             if len(packed) > room:
                 if not entries:
                     # No bytes would mean the end of the directory.
@@ -204,13 +202,9 @@ _Change = Tlcreate | Trename | Tsetattr | Txattrcreate
 _ChangeIn = Tsymlink | Tmknod | Tlink | Tmkdir
 
 
-class _Named:
-    """A directory entry under the names that its layout has."""
-
-    __slots__ = ("name", "offset", "qid", "type")
-
-    def __init__(self, entry: DirectoryEntry) -> None:
-        self.qid, self.offset, self.type, self.name = entry.qid, entry.cookie, entry.type, entry.name
+def _is_directory(fid: Fid) -> bool:
+    """Whether it stands for a directory, and not for an attribute of one."""
+    return bool(fid.place.file.qid.type & QTDIR) and not isinstance(fid.handle, Value)
 
 
 class Value(PlainHandle):

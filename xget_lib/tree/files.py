@@ -40,8 +40,6 @@ from xget_lib.tree.synthetic import OpenFile, check_mode
 
 _FRESH = 0.5
 """Seconds for which directories are remembered between look-ups: a rename on disk shows after that."""
-
-
 _AT_ONCE = 256
 """Names of a directory that are listed before they are looked at."""
 
@@ -106,7 +104,7 @@ class FileOnDisk:
         # Version 0 would tell Linux not to cache; so the lowest bit is given up for being never 0.
         status = self.status
         version = (status.st_mtime_ns ^ status.st_ctime_ns ^ status.st_size << 1) & 0xFFFFFFFF | 1
-        return Qid(_QID_TYPES.get(stat.S_IFMT(status.st_mode), QTFILE), version, identity(status))
+        return Qid(_QID_TYPES.get(stat.S_IFMT(status.st_mode), QTFILE), version, _number(status.st_ino, status.st_dev))
 
     def walk(self, name: str) -> File:
         if not stat.S_ISDIR(self.status.st_mode):
@@ -211,10 +209,10 @@ _STAT_MODES = {
 _SET_ID = {stat.S_ISUID: DMSETUID, stat.S_ISGID: DMSETGID, stat.S_ISVTX: DMSETVTX}
 
 
-def identity(status: os.stat_result) -> int:
+def _number(inode: int, device: int) -> int:
     """The path of a qid: the same as long as the file is the same. Two file systems of one tree keep out of each
     other's way as long as inode numbers are below 2**48."""
-    return (status.st_ino ^ status.st_dev << 48) & 0xFFFFFFFFFFFFFFFF
+    return (inode ^ device << 48) & 0xFFFFFFFFFFFFFFFF
 
 
 class OpenDirectory(OpenFile):
@@ -238,14 +236,13 @@ class OpenDirectory(OpenFile):
                         yield self._directory.files.look(self._directory.below(each.name)).stat()
 
     def entries(self, cookie: int) -> Iterator[DirectoryEntry]:
-        device = self._directory.status.st_dev << 48
         for each in self._listed(cookie):
             path = self._directory.below(each.name)
             if each.name not in (b".", b"..") and not self._directory.files.shows(path):
                 continue
             # Its version is not looked up: who wants to know more of it walks to it.
             kind = _QID_TYPES.get(each.type << 12, QTFILE)
-            qid = Qid(kind, 1, (each.inode ^ device) & 0xFFFFFFFFFFFFFFFF)
+            qid = Qid(kind, 1, _number(each.inode, self._directory.status.st_dev))
             if each.name == b".." and not self._directory.path:
                 qid = self._directory.qid  # nothing is above the root
             yield DirectoryEntry(os.fsdecode(each.name), qid, each.cookie, each.type)
