@@ -33,6 +33,7 @@ from xget_lib.process import descriptors
 from xget_lib.process.succession import answer, succeed
 from xget_lib.report.log import LOGGER
 from xget_lib.report.sparing import Sparing
+from xget_lib.roles import farewell
 from xget_lib.roles.checksums import Checksums
 from xget_lib.swarm.pace import Pace
 from xget_lib.swarm.tuning import TUNING
@@ -47,9 +48,6 @@ from xget_lib.tree.synthetic import Answered, Stream
 
 _TICK = 1.0
 """Seconds after which turns that take too long are noticed when nothing else happens."""
-_FAREWELL = 2.0
-"""Seconds that C clients have to ask for more of what they are downloading, and to be told that it does not come."""
-_LOOK_EVERY = 0.02
 
 
 class Child:
@@ -131,12 +129,8 @@ class Child:
         """Accept nobody any more, and tell C clients that the rest of their files does not come."""
         self._accepting.kill()  # first: nothing may wait for a descriptor that is closed
         self._listening.close()
-        deadline = time.monotonic() + _FAREWELL
         self.ending = True
-        for connection in list(self._connections):
-            connection.retry()
-        while self.downloading and time.monotonic() < deadline:
-            gevent.sleep(_LOOK_EVERY)
+        farewell.tell(self._connections, lambda: self.downloading > 0)
 
     def status(self) -> Mapping[str, Any]:
         store = self.served.store if self.served else None

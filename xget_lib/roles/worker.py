@@ -12,7 +12,6 @@ import errno
 import os
 import signal
 import socket
-import time
 from array import array
 from collections.abc import Callable, Sequence
 from io import FileIO
@@ -35,7 +34,7 @@ from xget_lib.process import descriptors
 from xget_lib.process.channel import Channel
 from xget_lib.report.log import LOGGER, catch_greenlets
 from xget_lib.report.sparing import Sparing
-from xget_lib.roles import jobs, orders
+from xget_lib.roles import farewell, jobs, orders
 from xget_lib.roles.checksums import Checksums
 from xget_lib.roles.desk import Desk
 from xget_lib.tree import classic, swarm
@@ -46,9 +45,6 @@ from xget_lib.tree.served import Served
 _JOB_THREADS = 2
 _PATH_TOLD = 1024
 """Bytes of a path that the master is told, for its log: a path may be longer than a message."""
-_FAREWELL = 2.0
-"""Seconds that C clients have to ask for more of what they are downloading, and to be told that it does not come."""
-_LOOK_EVERY = 0.02
 
 
 def run(channel: Channel, number: int, debug: int) -> int:
@@ -191,12 +187,8 @@ class Worker:
 
     def _farewell(self) -> None:
         """Tell C clients that the rest of their files does not come."""
-        deadline = time.monotonic() + _FAREWELL
         self.ending = True
-        for desk in self._desks.values():
-            desk.retry()
-        while any(desk.downloading for desk in self._desks.values()) and time.monotonic() < deadline:
-            gevent.sleep(_LOOK_EVERY)
+        farewell.tell(self._desks.values(), lambda: any(desk.downloading for desk in self._desks.values()))
 
     def _count(self, sent: int) -> None:
         self._sent += sent
