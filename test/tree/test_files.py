@@ -13,6 +13,7 @@ import pytest
 
 from xget_lib.content.beneath import Root
 from xget_lib.errors import NinepError, XGetError
+from xget_lib.ninep.limits import MAX_OPEN
 from xget_lib.ninep.linux import (
     Rlerror,
     Rreadlink,
@@ -319,15 +320,10 @@ def test_a_file_that_grows_is_read_to_its_new_end(directory: Path) -> None:
     handle.clunk()
 
 
-def test_linux_reads_links_and_attributes_through_a_session(directory: Path) -> None:
-    """In 9P2000.L: a link's target, the names of all attributes, the value of one, and nothing more of that fid."""
-    (directory / "link").symlink_to("nowhere")
-    try:
-        os.setxattr(directory / "hello", b"user.note", b"value")
-    except OSError as error:
-        pytest.skip(f"no extended attributes in {directory}: {error.strerror}")
+def speaking_linux(directory: Path, max_open: int = MAX_OPEN) -> tuple[Session, Callable[[TMessage], Message]]:
+    """A session in 9P2000.L, in which fid 0 is the root, and what a request is answered there."""
     shared = Files(Root(bytes(directory)), lambda path: True, {}, {})
-    session = Session(lambda dialect, uname, aname: shared.tree())
+    session = Session(lambda dialect, uname, aname: shared.tree(), max_open=max_open)
 
     def ask(message: TMessage) -> Message:
         session.receive(encode(NOTAG if isinstance(message, Tversion) else 1, message, session.dialect))
@@ -337,6 +333,17 @@ def test_linux_reads_links_and_attributes_through_a_session(directory: Path) -> 
 
     ask(Tversion(8192, NINEP2000_L))
     ask(Tattach(0, NOFID, "root", ""))
+    return session, ask
+
+
+def test_linux_reads_links_and_attributes_through_a_session(directory: Path) -> None:
+    """In 9P2000.L: a link's target, the names of all attributes, the value of one, and nothing more of that fid."""
+    (directory / "link").symlink_to("nowhere")
+    try:
+        os.setxattr(directory / "hello", b"user.note", b"value")
+    except OSError as error:
+        pytest.skip(f"no extended attributes in {directory}: {error.strerror}")
+    session, ask = speaking_linux(directory)
     ask(Twalk(0, 1, ("link",)))
     ask(Twalk(0, 2, ("hello",)))
     assert ask(Treadlink(1)) == Rreadlink("nowhere")
@@ -355,4 +362,19 @@ def test_linux_reads_links_and_attributes_through_a_session(directory: Path) -> 
     assert ask(Txattrwalk(2, 5, "user.nothing")) == Rlerror(errno.ENODATA)
     assert ask(Txattrwalk(2, 4, "user.note")) == Rlerror(errno.EBADF)
     assert ask(Tclunk(4)) == Rclunk()
+    session.close()
+
+
+def test_an_attribute_that_may_not_be_opened_leaves_no_fid(directory: Path) -> None:
+    try:
+        os.setxattr(directory / "hello", b"user.note", b"value")
+    except OSError as error:
+        pytest.skip(f"no extended attributes in {directory}: {error.strerror}")
+    session, ask = speaking_linux(directory, max_open=1)
+    ask(Twalk(0, 1, ("hello",)))
+    assert ask(Txattrwalk(1, 2, "user.note")) == Rxattrwalk(5)
+    assert ask(Txattrwalk(1, 3, "user.note")) == ask(Txattrwalk(1, 1, "user.note")) == Rlerror(errno.EMFILE)
+    assert session.fid_count == 3
+    assert ask(Tclunk(2)) == Rclunk()
+    assert ask(Txattrwalk(1, 3, "user.note")) == Rxattrwalk(5)
     session.close()

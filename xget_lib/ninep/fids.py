@@ -212,17 +212,20 @@ class Fids:
         is_directory = bool(fid.place.file.qid.type & QTDIR)
         if is_directory and (mode & ACCESS in (OWRITE, ORDWR) or mode & OTRUNC):
             raise NinepError(errno.EISDIR)
-        fid.handle, fid.mode = self._opened(lambda: fid.place.file.open(mode)), mode
+        self._check_may_open()
+        fid.handle, fid.mode = fid.place.file.open(mode), mode
+        self._count_opened()
         return fid
 
-    def _opened(self, opened: Callable[[], Handle]) -> Handle:
-        """What `opened` gives, counted. Raises what it raises, and NinepError where too many are open."""
+    def _check_may_open(self) -> None:
+        """Refuses to open one file more than may be open."""
         if self._open_files >= self._max_open or self._shared.open_files.spent:
             raise NinepError(errno.EMFILE)
-        handle = opened()
+
+    def _count_opened(self) -> None:
+        """A fid has a handle from now on, as was checked before."""
         self._open_files += 1
         self._shared.open_files.take()
-        return handle
 
     def _read(self, request: Tread) -> Rread | Content | Waiting:
         fid = self._fid(request.fid)

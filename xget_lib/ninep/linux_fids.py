@@ -149,9 +149,9 @@ class LinuxFids(Fids):
         elif fid.handle is not None:
             raise NinepError(*ALREADY_OPEN)
         value = fid.place.file.xattr(request.name)
-        opened = Fid(fid.place)
-        self._put(request.newfid, opened)
-        opened.handle = self._opened(lambda: Value(value))
+        self._check_may_open()
+        self._put(request.newfid, Fid(fid.place, handle=Value(value)))
+        self._count_opened()
         return Rxattrwalk(len(value))
 
     def _fsync(self, request: Tfsync) -> Rfsync:
