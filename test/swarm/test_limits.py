@@ -74,15 +74,21 @@ def test_too_many_connections_are_closed_at_once_and_said_once(small: Master) ->
     """From one address, which gets half of what there is."""
     with ExitStack() as stack:
         socks = [stack.enter_context(socket.create_connection(("127.0.0.1", small.port))) for _ in range(60)]
-        refused = 0
-        for sock in socks[DESCRIPTORS // 8 :]:
-            sock.settimeout(20)
-            assert sock.recv(1) == b""
-            refused += 1
-        assert refused == 60 - DESCRIPTORS // 8
+        for sock in socks:
+            sock.setblocking(False)
+        # Which of them are let in depends on when the one before them, that asked for the status, has left.
+        assert eventually(lambda: sum(map(closed, socks)) >= 60 - DESCRIPTORS // 8, "they are let in")
+        assert 60 - sum(map(closed, socks)) >= DESCRIPTORS // 8 - 1
         small.logged("127.0.0.1: a connection is refused: it has 16 connections")
         assert small.log.read_text().count("a connection is refused") == 1
     assert eventually(small.serves, "nobody is let in any more")
+
+
+def closed(sock: socket.socket) -> bool:
+    try:
+        return sock.recv(1) == b""
+    except BlockingIOError:
+        return False
 
 
 def test_a_status_of_many_nodes_is_told(cluster: Cluster, tmp_path: Path) -> None:
