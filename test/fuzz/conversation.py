@@ -86,6 +86,7 @@ class Owed:
         self._malformed = 0
         self.requests = {tag: request}
         dialect = negotiate(request.version, request.msize) if request.msize >= MIN_MSIZE else None
+        self._dialect = next(iter(MESSAGES))  # until another is agreed on
         self._agreed = dialect is not None
         if dialect is not None:
             self._dialect, self.msize = dialect, min(request.msize, MAX_MSIZE)
