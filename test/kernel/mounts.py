@@ -15,18 +15,20 @@ FILES, SWARM = "files", "swarm"
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """`msize` None is what Linux offers by itself; `aname` None is that of the tree."""
+    """`msize` None is what Linux offers by itself; `aname` None is that of the tree; `more` is any other option."""
 
     dialect: str
     cache: str
     msize: int | None = None
     tree: str = FILES
     aname: str | None = None
+    more: str = ""
 
     @property
     def name(self) -> str:
         size = f",msize={self.msize}" if self.msize else ""
-        return f"{self.dialect},cache={self.cache}{size}" + (f",{self.tree}" if self.tree != FILES else "")
+        further = "".join(f",{word}" for word in (self.more, self.tree) if word and word != FILES)
+        return f"{self.dialect},cache={self.cache}{size}{further}"
 
     def arguments(self, port: int) -> list[str]:
         """Those of mount(8)."""
@@ -36,6 +38,8 @@ class Mount:
             options += f",aname={aname}"
         if self.msize:
             options += f",msize={self.msize}"
+        if self.more:
+            options += f",{self.more}"
         return ["-t", "9p", "-o", options, HOST, AT]
 
 
@@ -48,6 +52,6 @@ MOUNTS = [
     Mount(UNIX, "loose", LARGEST),
     Mount(LINUX, "none", aname=""),
     Mount(LINUX, "loose", LARGEST),
-    Mount(LINUX, "none", SMALLEST),
+    Mount(LINUX, "none", SMALLEST, more="posixacl"),
     Mount(LINUX, "none", tree=SWARM),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import mmap
 import os
@@ -105,7 +106,7 @@ def names(mounted: Mounted) -> None:
     assert not refuses(errno.ENAMETOOLONG, lambda: os.stat(mounted.path("names", "n" * 256)))
 
 
-@check()
+@check(small=True)
 def another_user(mounted: Mounted) -> None:
     """For whom Linux attaches once more, on the same connection, where it is told to (`access=user`)."""
     public, private = mounted.path("tree/top"), mounted.path("tree/a/b/file2")
@@ -124,6 +125,20 @@ def extended_attributes(mounted: Mounted) -> None:
     assert {name: os.getxattr(file, name).hex() for name in expected} == expected
     assert set(expected) <= set(os.listxattr(file))
     assert not refuses(errno.ENODATA, lambda: os.getxattr(file, "user.nothing"))
+
+
+@check()
+def nothing_is_left_to_be_stored(mounted: Mounted) -> None:
+    with open(mounted.path("tree/top")) as file:
+        os.fsync(file.fileno())
+
+
+@check(LINUX)
+def locks_are_not_to_be_had(mounted: Mounted) -> None:
+    with open(mounted.path("tree/top")) as file:
+        assert not refuses(errno.ENOLCK, lambda: fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB))
+        assert not refuses(errno.ENOLCK, lambda: fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB))
+        assert file.read() == "at the top\n"
 
 
 @check()
