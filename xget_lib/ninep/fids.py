@@ -59,7 +59,8 @@ BAD_USE_OF_FID = (errno.EBADF, "bad use of fid")
 ALREADY_OPEN = (errno.ETXTBSY, "file already open for I/O")
 NOT_A_DIRECTORY = (errno.ENOTDIR, "not a directory")
 ILLEGAL_NAME = (errno.ENOENT, "illegal path element")
-NO_AUTHENTICATION = (errno.ECONNREFUSED, "no authentication required")
+NO_AUTHENTICATION = (errno.ENOENT, "no authentication required")
+"""The number is diod's: its clients go on without after no other (libnpclient/mount.c)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,7 @@ class Fids:
         fid = self._fid(request.fid)
         if request.newfid != request.fid:
             self._check_new(request.newfid)
-        if fid.handle is not None:
+        if not self._leads_on(fid, request):
             raise NinepError(*ALREADY_OPEN)
         place = fid.place
         qids: list[Qid] = []
@@ -194,6 +195,10 @@ class Fids:
             qids.append(place.file.qid)
         self._put(request.newfid, Fid(place))
         return Rwalk(tuple(qids))
+
+    def _leads_on(self, fid: Fid, request: Twalk) -> bool:
+        """Whether it can be walked from: not from what is open, says walk(5)."""
+        return fid.handle is None
 
     def _step(self, place: Place, name: str) -> Place:
         place = place.step(name)

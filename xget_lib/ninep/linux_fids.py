@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from xget_lib.errors import NinepError
-from xget_lib.ninep.fids import ALREADY_OPEN, Fid, Fids
+from xget_lib.ninep.fids import ALREADY_OPEN, Fid, Fids, Place
 from xget_lib.ninep.file import Content, PlainHandle, Waiting
 from xget_lib.ninep.linux import (
     GETATTR_BASIC,
@@ -46,7 +46,7 @@ from xget_lib.ninep.linux import (
     Txattrcreate,
     Txattrwalk,
 )
-from xget_lib.ninep.messages import OREAD, OTRUNC, RREAD_HEADER_SIZE, RMessage, Rread, Tread
+from xget_lib.ninep.messages import OREAD, OTRUNC, RREAD_HEADER_SIZE, RMessage, Rread, Tread, Twalk
 from xget_lib.ninep.stat import DIRECTORY_READ, Stat
 from xget_lib.ninep.wire import QTDIR, Layout
 
@@ -58,7 +58,16 @@ _NANOSECONDS = 1_000_000_000
 class LinuxFids(Fids):
     """The requests that 9P2000.L has by itself."""
 
-    # Looking.
+    # Looking. Directories have "." and ".." in them here, and diod's clients walk from the one that they are reading.
+
+    def _leads_on(self, fid: Fid, request: Twalk) -> bool:
+        is_new = request.newfid != request.fid
+        return super()._leads_on(fid, request) or (is_new and not isinstance(fid.handle, Value))
+
+    def _step(self, place: Place, name: str) -> Place:
+        if name == "." and place.file.qid.type & QTDIR:
+            return place
+        return super()._step(place, name)
 
     def _getattr(self, request: Tgetattr) -> Rgetattr:
         file = self._fid(request.fid).place.file
