@@ -13,6 +13,7 @@ RUNTIME = [
     "docopt-ng>=0.9.0",
     "blake3>=1.0.0",
     "tqdm>=4.66",
+    "inotify_simple>=2.0.1",
 ]
 
 TESTS = [

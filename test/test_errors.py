@@ -21,6 +21,7 @@ MADE = [
     errors.UsageError("x"),
     errors.Interrupted(2),
     errors.PathRefused(NASTY, "why"),
+    errors.CannotWatch("why"),
     errors.AddressRefused("", 1, "why"),
     errors.DestinationRefused(NASTY.encode("utf-8", "surrogateescape"), "why"),
     errors.MasterUnreachable("head", 1, 60.0, "why"),

@@ -76,6 +76,13 @@ class PathRefused(XGetError):
         self.path = path
 
 
+class CannotWatch(XGetError):
+    """Changes of a directory cannot be noticed as they happen."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+
+
 class AddressRefused(XGetError):
     """The listening address is in use, not ours, or not allowed."""
 

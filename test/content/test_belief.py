@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from test.support.downloads import manifest_of
-from xget_lib.content.belief import Believed, verified_before
+from xget_lib.content.belief import Believed, Known
 from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.manifest import Manifest
@@ -34,11 +34,12 @@ def store_of(tree: Path, *, held: bool = True) -> Store:
     return store
 
 
-def known(store: Store, manifest: Manifest) -> set[bytes]:
+def known(store: Store, manifest: Manifest) -> tuple[set[bytes], set[bytes]]:
+    """The names of what was verified, and of what has changed."""
     files = range(manifest.layout.file_count)
     landings = {file: manifest.file(file).path for file in files}
-    found = verified_before(store, range(store.layout.file_count), manifest, landings)
-    return {landings[file] for file in found}
+    known = Known(store, range(store.layout.file_count), manifest, landings)
+    return {landings[file] for file in known.verified(files)}, {landings[file] for file in known.changed}
 
 
 def test_what_is_the_same_and_was_not_touched_is_known(tree: Path) -> None:
@@ -50,25 +51,25 @@ def test_what_is_the_same_and_was_not_touched_is_known(tree: Path) -> None:
         file.write(b"x")
     os.utime(tree / "spoilt", ns=(status.st_atime_ns, status.st_mtime_ns))
     manifest = store.manifest  # the next generation promises for `spoilt` what this one did
-    assert known(store, manifest) == {b"empty", b"same"}
-    assert known(store, manifest_of(tree)) == {b"empty", b"same"}
+    assert known(store, manifest) == ({b"empty", b"same"}, set())
+    assert known(store, manifest_of(tree)) == ({b"empty", b"same"}, {b"changed", b"spoilt"})
 
 
 def test_what_lands_elsewhere_or_is_gone_is_not_known(tree: Path) -> None:
     store = store_of(tree)
     (tree / "same").rename(tree / "renamed")
     (tree / "changed").unlink()
-    assert known(store, manifest_of(tree)) == {b"empty", b"spoilt"}
+    assert known(store, manifest_of(tree)) == ({b"empty", b"spoilt"}, set())
 
 
 def test_nothing_with_content_is_known_of_a_store_that_holds_nothing(tree: Path) -> None:
-    assert known(store_of(tree, held=False), manifest_of(tree)) == {b"empty"}
+    assert known(store_of(tree, held=False), manifest_of(tree)) == ({b"empty"}, set())
 
 
 def test_nothing_is_known_where_it_was_not_noted_what_it_looked_like(tree: Path) -> None:
     manifest = manifest_of(tree)
     store = Store(Root(bytes(tree)), manifest, Bitmap.filled(manifest.layout.chunk_count))
-    assert known(store, manifest) == set()
+    assert known(store, manifest) == (set(), set())
 
 
 def test_a_chunk_is_certain_when_its_last_doubtful_file_was_read(tree: Path) -> None:

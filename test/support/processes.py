@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+from contextlib import suppress
 
 PATIENCE = 20.0  # seconds after which a test that waits has failed; never waited for when all is well
 
@@ -48,3 +49,13 @@ def line_from(fd: int, seconds: float = PATIENCE) -> str:
             break
         line += byte
     return line.decode().rstrip("\n")
+
+
+def open_files(pid: int) -> dict[int, str]:
+    """What a process has open. It may be at work and close something meanwhile."""
+    directory = f"/proc/{pid}/fd"
+    files = {}
+    for name in os.listdir(directory):
+        with suppress(FileNotFoundError):
+            files[int(name)] = os.readlink(f"{directory}/{name}")
+    return files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pty
 import signal
@@ -16,7 +15,7 @@ import pytest
 from test.support.cluster import COMMAND, Cluster, Master, ended_by_itself, eventually, free_port, status_of
 from test.support.leftovers import MARK
 from test.support.plain_client import PlainClient
-from test.support.processes import PATIENCE, line_from
+from test.support.processes import PATIENCE, line_from, open_files
 from test.support.trees import differences, small_tree
 
 
@@ -37,16 +36,6 @@ def child_of(cluster: Cluster, master: Master, dest: Path, *options: str) -> tup
     assert client.ended().status == 0
     (child,) = master.wait_for_children(1)
     return pid, int(child["port"])
-
-
-def open_files(pid: int) -> dict[int, str]:
-    """What a process has open. It may be at work and close something meanwhile."""
-    directory = f"/proc/{pid}/fd"
-    files = {}
-    for name in os.listdir(directory):
-        with contextlib.suppress(FileNotFoundError):
-            files[int(name)] = os.readlink(f"{directory}/{name}")
-    return files
 
 
 def test_a_child_has_its_own_session_no_terminal_and_no_directory(cluster: Cluster, master: Master) -> None:

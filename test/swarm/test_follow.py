@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
 import signal
 import subprocess
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from test.support.cluster import Cluster, Master, Server, ended_by_itself, eventually, free_port, status_of
+from test.support.processes import open_files
 from test.support.relay import MIB, Relay
 from test.support.trees import MOMENT, differences, noise, small_tree, write
 from xget_lib.errors import NinepError
@@ -47,20 +51,19 @@ def follow(cluster: Cluster, server: Server, master: Master, dest: Path, *option
     pid = client.background()
     assert client.ended().status == 0
     new = eventually(lambda: {c["port"] for c in master.children()} - before, "the follower is not known")
+    # From here on nothing but what is noticed can be the reason for a look within a test's patience.
+    eventually(lambda: master.status()["notices"], "changes are not noticed")
     return Follower(pid, new.pop(), dest, log)
 
 
-def look_again(master: Master) -> None:
-    master.signal(signal.SIGHUP)
-
-
-def become_same(source: Path, dest: Path) -> None:
-    """Wait until one directory is exactly like the other."""
+def become_same(source: Path, dest: Path, gone: Collection[Path] = ()) -> None:
+    """Wait until one directory is exactly like the other, but for what is `gone` from the first."""
+    expected = {f"only in one: {bytes(path)!r}" for path in gone} | ({"hard links"} if gone else set())
     found: list[str] = []
 
     def same() -> bool:
         with contextlib.suppress(OSError, subprocess.SubprocessError):  # it changes while it is compared
-            found[:] = differences(source, dest)
+            found[:] = [each for each in differences(source, dest) if each not in expected]
             return not found
         return False
 
@@ -70,18 +73,21 @@ def become_same(source: Path, dest: Path) -> None:
         raise AssertionError(f"{error}: {found}") from None
 
 
-def test_a_follower_has_what_changes_and_fetches_nothing_else(cluster: Cluster, source: Path, master: Master) -> None:
+def fetched(follower: Follower) -> int:
+    """Bytes that all updates together have fetched, as long as these are few."""
+    return sum(map(int, re.findall(r"verified: (\d+) B fetched", follower.log.read_text())))
+
+
+def test_a_follower_has_what_changes_and_fetches_nothing_else(cluster: Cluster, source: Path) -> None:
     write(source / "large", noise(3 * MIB, 4))
-    look_again(master)
-    master.logged(f"{3 * MIB + 200_021} bytes")
+    master = cluster.master(source)
     follower = follow(cluster, master, master, cluster.base / "dest")
     before = os.stat(follower.dest / "large")
     write(source / "top", b"changed\n", mtime=MOMENT + 1)
     write(source / "a" / "new", b"new\n")
     os.utime(source / "a", ns=(MOMENT, MOMENT))
-    look_again(master)
     become_same(source, follower.dest)
-    follower.logged("12 B fetched")
+    eventually(lambda: fetched(follower) == 12, "what changed was fetched once")
     assert os.stat(follower.dest / "large").st_ino == before.st_ino
     assert not (follower.dest / ".xget").exists()
     (child,) = master.wait_for_children(1)
@@ -98,11 +104,151 @@ def test_a_follower_serves_the_new_generation_and_the_next_takes_it_from_there(
         relay.hold(MIB)  # news and manifest pass, and little of the content
         write(source / "large", noise(5 * MIB, 4))
         os.utime(source, ns=(MOMENT, MOMENT))
-        look_again(master)
         become_same(source, first.dest)
         become_same(source, second.dest)
         second.logged("from 1 peer")
         master.wait_for_children(2)
+
+
+def rename_file(source: Path) -> None:
+    (source / "a" / "other").rename(source / "a" / "renamed")
+
+
+def replace_file(source: Path) -> None:
+    write(source / "next", b"replaced\n", mtime=MOMENT + 1)
+    os.replace(source / "next", source / "top")
+
+
+def remove_file(source: Path) -> None:
+    (source / "a" / "b" / "file2").unlink()
+
+
+def add_directory(source: Path) -> None:
+    (source / "new" / "deep").mkdir(parents=True)
+    write(source / "new" / "deep" / "file", b"deep\n")
+
+
+def move_directory(source: Path) -> None:
+    (source / "a" / "b").rename(source / "moved")
+    write(source / "moved" / "file2", b"changed after the move\n", mtime=MOMENT + 1)
+
+
+def replace_directory(source: Path) -> None:
+    """As images are often put in place: the new one is made beside, and then takes the name."""
+    shutil.copytree(source / "a", source / "a.new")
+    write(source / "a.new" / "other", b"changed\n")
+    (source / "a").rename(source / "a.old")
+    (source / "a.new").rename(source / "a")
+
+
+def replace_all(source: Path) -> None:
+    """The served directory itself gives its name to another."""
+    shutil.copytree(source, source.parent / "next")
+    write(source.parent / "next" / "top", b"changed\n")
+    source.rename(source.parent / "before")
+    (source.parent / "next").rename(source)
+
+
+def change_attributes(source: Path) -> None:
+    os.chmod(source / "a" / "other", 0o600)
+    os.chmod(source / "a", 0o700)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        rename_file,
+        replace_file,
+        remove_file,
+        add_directory,
+        move_directory,
+        replace_directory,
+        replace_all,
+        change_attributes,
+    ],
+    ids=lambda change: change.__name__,
+)
+def test_whatever_changes_comes_to_a_follower_and_what_is_gone_stays(
+    cluster: Cluster, source: Path, master: Master, change: Callable[[Path], None]
+) -> None:
+    follower = follow(cluster, master, master, cluster.base / "dest")
+    before = {path.relative_to(source) for path in source.rglob("*")}
+    change(source)
+    gone = {path for path in before if not os.path.lexists(source / path)}
+    become_same(source, follower.dest, gone)
+    for path in gone:
+        assert os.path.lexists(follower.dest / path)
+    master.wait_for_children(1)
+
+
+def test_many_changes_are_few_generations(cluster: Cluster, source: Path, master: Master) -> None:
+    follower = follow(cluster, master, master, cluster.base / "dest")
+    before = master.log.read_text().count("generation")
+    for number in range(300):
+        write(source / "a" / f"new{number}", b"%d" % number)
+    become_same(source, follower.dest)
+    assert master.log.read_text().count("generation") - before < 30
+
+
+def test_another_worker_watches_when_the_one_that_did_dies(cluster: Cluster, source: Path, master: Master) -> None:
+    follower = follow(cluster, master, master, cluster.base / "dest")
+    before = master.workers()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    follower.logged("the master is back")
+
+    def noticed() -> bool:
+        with contextlib.suppress(OSError, NinepError):
+            status = master.status()
+            return status["notices"] and not {worker["pid"] for worker in status["workers"]} & set(before)
+        return False
+
+    eventually(noticed, "changes are noticed again")
+    write(source / "top", b"changed\n", mtime=MOMENT + 1)
+    become_same(source, follower.dest)
+
+
+def test_nothing_is_watched_when_nobody_follows(cluster: Cluster, source: Path, master: Master) -> None:
+    def watching() -> list[str]:
+        return [name for pid in master.workers() for name in open_files(pid).values() if "inotify" in name]
+
+    assert cluster.client(master, cluster.base / "stays").ended().status == 0
+    assert not watching() and not master.status()["notices"]
+    follower = follow(cluster, master, master, cluster.base / "dest")
+    assert len(watching()) == 1
+    os.kill(follower.pid, signal.SIGTERM)
+    assert ended_by_itself(follower.pid)
+    eventually(lambda: not master.status()["notices"] and not watching(), "nothing is watched any more")
+
+
+FEW_WATCHES = 'echo 3 > /proc/sys/user/max_inotify_watches && exec "$@"'
+NAMESPACE = ["unshare", "--user", "--map-root-user"]
+
+
+@pytest.mark.skipif(
+    subprocess.run([*NAMESPACE, "sh", "-c", FEW_WATCHES, "sh", "true"], check=False, capture_output=True).returncode
+    != 0,
+    reason="no user namespaces here",
+)
+def test_what_cannot_be_watched_is_looked_at_often_until_it_can(cluster: Cluster, source: Path) -> None:
+    master = cluster.master(source, prefix=[*NAMESPACE, "sh", "-c", FEW_WATCHES, "sh"])
+    dest = cluster.base / "dest"
+    assert cluster.client(master, dest, options=["--follow"]).ended().status == 0
+    master.logged("changes are not noticed as they happen, but by looking often: too many directories")
+    assert not master.status()["notices"]
+    for number in range(2):
+        write(source / "top", b"changed %d\n" % number)
+        become_same(source, dest)
+    assert master.log.read_text().count("are not noticed") == 1, "it is said once"
+
+    subprocess.run(
+        ["nsenter", "--user", f"--target={master.pid}", "sh", "-c", "echo 100 > /proc/sys/user/max_inotify_watches"],
+        check=True,
+    )
+    master.signal(signal.SIGHUP)
+    master.logged("changes are noticed as they happen again")
+    write(source / "top", b"changed once more\n")
+    become_same(source, dest)
 
 
 def test_what_was_written_to_since_it_was_verified_is_read_again(
@@ -115,7 +261,6 @@ def test_what_was_written_to_since_it_was_verified_is_read_again(
         file.write(b"damaged")
     os.utime(damaged, ns=(status.st_atime_ns, status.st_mtime_ns))
     write(source / "top", b"changed\n", mtime=MOMENT + 1)
-    look_again(master)
     follower.logged("updated to generation")
     # Size and time are those of the manifest; that it was written to since it was verified is noticed all the same.
     follower.logged("file1 is not what its size and time promise")
@@ -125,7 +270,6 @@ def test_what_was_written_to_since_it_was_verified_is_read_again(
 def test_what_is_removed_stays_and_is_not_served(cluster: Cluster, source: Path, master: Master) -> None:
     follower = follow(cluster, master, master, cluster.base / "dest")
     (source / "a" / "other").unlink()
-    look_again(master)
     follower.logged("updated to generation")
     assert (follower.dest / "a" / "other").read_bytes() == b"other\n"
     master.wait_for_children(1)
@@ -151,7 +295,6 @@ def test_an_update_that_fails_is_tried_again(cluster: Cluster, source: Path, mas
     (source / "top").unlink()
     (source / "top").mkdir()
     write(source / "top" / "below", b"below\n")
-    look_again(master)
     follower.logged("not updated: ")
     with contextlib.suppress(OSError, NinepError):
         assert status_of(follower.port)["pid"] == follower.pid
@@ -166,11 +309,9 @@ def test_a_source_that_is_gone_is_waited_for(cluster: Cluster, source: Path, mas
     assert client.ended().status == 0
     follower = Follower(0, 0, dest, cluster.base / "f.log")
     (source / "a").rename(source / "elsewhere")
-    look_again(master)
     follower.logged("not updated: a: not served")
     write(source / "elsewhere" / "other", b"changed\n")
     (source / "elsewhere").rename(source / "a")
-    look_again(master)
     eventually(lambda: (dest / "a" / "other").read_bytes() == b"changed\n", "updated")
 
 
@@ -183,7 +324,6 @@ def test_a_follower_that_is_told_to_ends_also_in_the_midst_of_an_update_which_th
         write(source / "large", noise(24 * MIB, 4))
         os.utime(source, ns=(MOMENT, MOMENT))
         relay.hold(6 * MIB)
-        look_again(master)
         relay.wait_until_it_holds()
         os.kill(follower.pid, signal.SIGTERM)
         assert ended_by_itself(follower.pid)

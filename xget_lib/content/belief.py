@@ -37,20 +37,31 @@ class Believed:
         return [chunk for chunk in self._layout.file_chunks(file) if not self.doubtful(chunk)]
 
 
-def verified_before(
-    former: Store, selected: Iterable[int], manifest: Manifest, landings: Mapping[int, bytes]
-) -> set[int]:
-    """The files of a manifest, of those with a landing, which another generation's store has verified there, and which
-    look as they did then. `selected` are the files that the store can have. In any thread."""
-    where = {former.path_of(file): file for file in selected}
-    same: set[int] = set()
-    for file in landings:
-        old = where.get(landings[file])
-        if old is None or former.manifest.file(old).digests != manifest.file(file).digests:
-            continue
-        if former.vouches_for(old):
-            same.add(file)
-    return same
+class Known:
+    """What the store of one generation tells of the files of another that land in the same directory. Any thread."""
+
+    def __init__(
+        self, store: Store, selected: Iterable[int], manifest: Manifest, landings: Mapping[int, bytes]
+    ) -> None:
+        """`selected` are the files that the store can have. `manifest` is the other generation's, and `landings` says
+        where its files land."""
+        self.changed: set[int] = set()
+        """Files that were something else in the store's generation, whatever their size and time say."""
+        self._store = store
+        self._same: dict[int, int] = {}
+        where = {store.path_of(file): file for file in selected}
+        for file, landing in landings.items():
+            old = where.get(landing)
+            if old is None:
+                continue
+            if store.manifest.file(old).digests == manifest.file(file).digests:
+                self._same[file] = old
+            else:
+                self.changed.add(file)
+
+    def verified(self, files: Iterable[int]) -> set[int]:
+        """Of these files, those that the store has verified, and that look as they did then."""
+        return {file for file in files if file in self._same and self._store.vouches_for(self._same[file])}
 
 
 def is_right(root: Root, path: bytes, manifest: Manifest, file: int) -> bool:

@@ -45,6 +45,8 @@ class Exchange:
 
     def __init__(self, max_direct: int, tell: Callable[[int, orders.Message], None]) -> None:
         self.registry = Registry()
+        self.followers: set[int] = set()
+        """The connections of nodes that want each new generation as soon as there is one."""
         self._max_direct = max_direct
         self._tell = tell
         self._addresses: dict[int, str] = {}
@@ -141,6 +143,8 @@ class Exchange:
         since = known.since if known else now
         node = Node(connection, address, port, generation, held, since, message.follows)
         self.registry.put(node)
+        if node.follows:
+            self.followers.add(connection)
         self._redirect_to(node)
         if known is None:
             LOGGER.debug("%s port %d serves", address, port)
@@ -155,6 +159,7 @@ class Exchange:
 
     def _leave(self, connection: int) -> None:
         self.offers.leave(connection)
+        self.followers.discard(connection)
         node = self.registry.remove(connection)
         if node is not None:
             self.redirecting.node(connection, node.address, node.port, whole=False)

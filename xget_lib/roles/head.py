@@ -7,7 +7,7 @@ sessions and take the snapshots, the nursery forks. Signal handlers only note; t
 from __future__ import annotations
 
 import json
-import math
+import logging
 import os
 import signal
 import socket
@@ -16,7 +16,6 @@ from collections.abc import Callable
 from logging import ERROR, WARNING
 
 import gevent
-from gevent.event import Event
 from gevent.queue import Queue
 
 from xget_lib import __version__
@@ -31,14 +30,11 @@ from xget_lib.report.sparing import Sparing
 from xget_lib.roles import jobs, orders
 from xget_lib.roles.exchange import Exchange, Offered
 from xget_lib.roles.keeping import Keeping, place
+from xget_lib.roles.looks import Looks
 from xget_lib.roles.pool import Pool, Worker
 from xget_lib.roles.surveying import Snapshot, survey
+from xget_lib.roles.vigil import Vigil
 
-_LOOK_AGAIN = 10.0
-_LEISURE = 50
-"""Looks at the directory because somebody arrives: so many seconds apart, and so many times as long as one takes."""
-_LOOK_AT_ONCE = 1.0
-"""Looks because a file was found changed, for which clients wait: so many seconds apart."""
 _STATUS_PATIENCE = 1.0
 """Seconds that a status waits for workers to say how much they have sent."""
 _STATUS_PAUSE = 0.1
@@ -56,10 +52,7 @@ class Head:
         self._listening = listening
         self._started = time.monotonic()
         self._snapshot: Snapshot | None = None
-        self._looked = -_LOOK_AT_ONCE
-        self._look_took = 0.0
-        self._look_wanted = Event()
-        self._look_planned = math.inf
+        self._looks = Looks()
         self._signals: Queue[int] = Queue()
         self._failed: XGetError | None = None
         self._admission = Admission(config.workers * descriptors.part())
@@ -74,6 +67,7 @@ class Head:
             on_message=self._handle,
             on_closed=self._ended,
         )
+        self._vigil = Vigil(self._pool, self._looks, root, one_file_system=config.one_file_system)
         self._exchange = Exchange(config.max_direct, self._pool.tell)
         self._kept = place(config.cache, root)
         self._keeping = Keeping(self._pool, self._kept)
@@ -87,7 +81,7 @@ class Head:
         self._accepting = gevent.spawn(self._accept)
         for task in (self._look, self._watch_nursery):
             gevent.spawn(task)
-        self._look_wanted.set()
+        self._looks.at_once()
         address, port = self._listening.getsockname()[:2]
         LOGGER.info("serving %s on %s port %d", printable(self._root), address, port)
         ready()
@@ -97,7 +91,8 @@ class Head:
         """Act on signals until one (or a failure, number 0) ends the master."""
         while (number := self._signals.get()) in (signal.SIGHUP, signal.SIGUSR1):
             if number == signal.SIGHUP:
-                self._look_wanted.set()
+                self._looks.at_once()
+                self._vigil.again(asked=True)
             else:
                 LOGGER.warning("status: %s", self._status().decode().strip())
         for again in (signal.SIGTERM, signal.SIGINT):
@@ -139,10 +134,12 @@ class Head:
         if host is not None:
             self._admission.left(host)
             self._exchange.ended(connection)
+            self._vigil.attend(bool(self._exchange.followers))
 
     def _welcome(self, worker: Worker) -> None:
         if self._snapshot is not None:
             self._serve(worker, self._snapshot)
+        self._vigil.check()
 
     def _handle(self, worker: Worker, message: orders.Message) -> None:
         if isinstance(message, orders.StatusWanted):
@@ -152,27 +149,21 @@ class Head:
         elif isinstance(message, orders.Stale):
             if self._snapshot is not None and message.generation == self._snapshot.generation:
                 LOGGER.info("%s is not what it was", printable(message.path))
-                self._look_in(self._looked + _LOOK_AT_ONCE - time.monotonic())
+                self._looks.for_stale()
+        elif isinstance(message, orders.Changed | orders.CannotNotice):
+            self._vigil.handle(worker, message)
         else:
             if isinstance(message, orders.Watch):
-                self._look_in(self._looked + max(_LOOK_AGAIN, _LEISURE * self._look_took) - time.monotonic())
+                self._looks.for_arrival()
             self._exchange.handle(message)
+            self._vigil.attend(bool(self._exchange.followers))
 
     # The snapshot.
-
-    def _look_in(self, seconds: float) -> None:
-        """Look at the directory again after so many seconds, unless that is going to happen sooner anyway."""
-        planned = time.monotonic() + max(0.0, seconds)
-        if planned < self._look_planned:
-            self._look_planned = planned
-            gevent.spawn_later(max(0.0, seconds), self._look_wanted.set)
 
     def _look(self) -> None:
         """Take a snapshot whenever one is wanted. The first must succeed; later ones leave the former in place."""
         while True:
-            self._look_wanted.wait()
-            self._look_wanted.clear()
-            self._look_planned = math.inf
+            self._looks.next()
             begun = time.monotonic()
             try:
                 snapshot = survey(
@@ -190,17 +181,19 @@ class Head:
                 LOGGER.error("the directory cannot be looked at again: %s", error)
                 continue
             finally:
-                self._looked = time.monotonic()
-                self._look_took = self._looked - begun
+                self._looks.done(time.monotonic() - begun)
             if snapshot is not None:
-                self._distribute(snapshot, self._look_took)
+                self._distribute(snapshot, time.monotonic() - begun)
                 self._keeping.keep(snapshot)
+                self._vigil.again(asked=False)
 
     def _distribute(self, snapshot: Snapshot, seconds: float) -> None:
         former, self._snapshot = self._snapshot, snapshot
         if former is not None:
             former.close()
-        LOGGER.info(
+        new = former is None or former.generation != snapshot.generation
+        LOGGER.log(
+            logging.INFO if new else logging.DEBUG,
             "generation %s: %d files, %d bytes, in %.1f s, %d pieces hashed",
             snapshot.generation.hex()[:16],
             snapshot.files,
@@ -210,7 +203,7 @@ class Head:
         )
         for worker in self._pool.workers:
             self._serve(worker, snapshot)
-        if former is None or former.generation != snapshot.generation:
+        if new:
             self._exchange.distribute(Offered(snapshot.generation, snapshot.manifest_size, snapshot.chunks))
 
     def _serve(self, worker: Worker, snapshot: Snapshot) -> None:
@@ -244,6 +237,7 @@ class Head:
             "bytes": snapshot.size if snapshot else None,
             "chunks": snapshot.chunks if snapshot else None,
             "sent": self._pool.sent,
+            "notices": self._vigil.notices,
             "offered": self._exchange.offers.given,
             "workers": [
                 {"pid": worker.pid, "connections": len(worker.connections), "sent": worker.sent}

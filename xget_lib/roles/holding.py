@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from xget_lib.content.belief import Believed, is_right, verified_before
+from xget_lib.content.belief import Believed, Known, is_right
 from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.manifest import Manifest
@@ -53,9 +53,9 @@ class Holding:
             LOGGER.warning("%s was changed here and is not served any more", printable(path))
         self._on_change(self)
 
-    def verified(self, manifest: Manifest, landings: Mapping[int, bytes]) -> set[int]:
-        """The files of another generation that land where the same was verified for this one. In any thread."""
-        return verified_before(self.store, self._partial.files, manifest, landings)
+    def known(self, manifest: Manifest, landings: Mapping[int, bytes]) -> Known:
+        """What this generation tells of another, and where that lands. In any thread."""
+        return Known(self.store, self._partial.files, manifest, landings)
 
     def confirm(self) -> None:
         """Read what is only believed, one file after another, and hold what that makes certain."""

@@ -150,10 +150,7 @@ class Node:
             self._confirming.kill()
         with partial:
             try:
-                self._survey(partial, selection)
-                if self._in_place is not None and partial.believed:
-                    doubtful = {file: selection.landings[file] for file in partial.believed}
-                    partial.believed -= in_thread(self._in_place.verified, manifest, doubtful)
+                self._survey(manifest, partial, selection)
                 holding = self._serve(manifest, encoded, partial, selection)
                 self._fill(partial, holding)
                 in_thread(partial.finish)
@@ -196,14 +193,16 @@ class Node:
             raise NewGeneration
         return in_thread(Manifest.decode, data), data
 
-    def _survey(self, partial: Partial, selection: Selection) -> None:
+    def _survey(self, manifest: Manifest, partial: Partial, selection: Selection) -> None:
         """Find out what is right already, in threads."""
         files = list(selection.landings)
         slices = [files[first : first + _SURVEY_SLICE] for first in range(0, len(files), _SURVEY_SLICE)]
+        known = in_thread(self._in_place.known, manifest, selection.landings) if self._in_place is not None else None
+        changed = known.changed if known is not None else ()
 
         def survey(numbers: list[int]) -> None:
             for number in numbers:
-                partial.survey_file(number)
+                partial.survey_file(number, trust_times=number not in changed)
 
         def survey_in_thread(numbers: list[int]) -> None:
             in_thread(survey, numbers)
@@ -211,6 +210,8 @@ class Node:
         for _ in GreenletPool(_THREADS).imap_unordered(survey_in_thread, slices):
             pass
         partial.check_room()
+        if known is not None:
+            partial.believed -= in_thread(known.verified, partial.believed)
 
     def _serve(self, manifest: Manifest, encoded: bytes, partial: Partial, selection: Selection) -> Holding:
         """Serve what is right from now on, and all that comes."""

@@ -49,6 +49,19 @@ class Job(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Notice(Message):
+    """Say what changes in this directory (or file) from now on."""
+
+    path: bytes
+    one_file_system: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StopNoticing(Message):
+    """Nobody needs to know what changes."""
+
+
+@dataclass(frozen=True, slots=True)
 class News(Message):
     """A line for the readers of `peers` on this connection."""
 
@@ -234,6 +247,22 @@ class Stale(Message):
 
     generation: bytes
     path: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Changed(Message):
+    """What was noticed, as in `content.watches.Changes`."""
+
+    directories: Sequence[bytes]
+    trees: Sequence[bytes]
+    everything: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CannotNotice(Message):
+    """Nothing is noticed (any more), for this reason."""
+
+    why: str
 
 
 _BY_NAME = {kind.__name__: kind for kind in Message.__subclasses__()}

@@ -37,12 +37,14 @@ from xget_lib.report.sparing import Sparing
 from xget_lib.roles import farewell, jobs, orders
 from xget_lib.roles.checksums import Checksums
 from xget_lib.roles.desk import Desk
+from xget_lib.roles.noticing import Noticing
 from xget_lib.tree import classic, swarm
 from xget_lib.tree.files import Files
 from xget_lib.tree.namespaces import CLASSIC, FILES, SWARM, attach
 from xget_lib.tree.served import Served
 
-_JOB_THREADS = 2
+_THREADS = 3
+"""Two for jobs, so that one can read while the other computes, and one for what cannot wait for them."""
 _PATH_TOLD = 1024
 """Bytes of a path that the master is told, for its log: a path may be longer than a message."""
 
@@ -53,7 +55,7 @@ def run(channel: Channel, number: int, debug: int) -> int:
     channel.wait_readable = wait_readable
     channel.wait_writable = wait_writable
     catch_greenlets()
-    get_hub().threadpool.maxsize = _JOB_THREADS
+    get_hub().threadpool.maxsize = _THREADS
     LOGGER.debug("worker %d starts", number)
     with contextlib.suppress(LinkLost):  # the master is gone, and so is the reason to be here
         Worker(channel, debug).run()
@@ -75,6 +77,7 @@ class Worker:
         self._sent = 0
         self._shared = Shared(Budget(ALL_PLACES), Budget(descriptors.part()), Budget(descriptors.part()))
         self._endings = Sparing()
+        self._noticing = Noticing(self.tell)
 
     def run(self) -> None:
         while (received := self._channel.receive()) is not None:
@@ -107,6 +110,10 @@ class Worker:
     def _pass_on(self, message: orders.Message) -> None:
         if isinstance(message, orders.Ping):
             self.tell(orders.Pong(len(self._desks), self._sent))
+        elif isinstance(message, orders.Notice):
+            self._noticing.begin(message)
+        elif isinstance(message, orders.StopNoticing):
+            self._noticing.end()
         elif isinstance(message, orders.News | orders.Grant | orders.Redirected):
             # A connection may have ended while the message was on its way.
             desk = self._desks.get(message.connection)
