@@ -137,6 +137,7 @@ class FakePool:
     sent: list[tuple[Any, orders.Message]] = field(default_factory=list)
 
     def send(self, worker: Any, message: orders.Message) -> None:
+        assert worker in self.workers, "its channel is closed"
         self.sent.append((worker, message))
 
 
@@ -201,6 +202,17 @@ def test_another_watches_when_one_is_gone() -> None:
     watched.vigil.check()
     assert watched.sent() == [(watched.other, NOTICE)]
     assert not watched.vigil.notices
+
+
+def test_followers_may_end_with_the_worker_that_watches() -> None:
+    watched = Watched()
+    watched.vigil.attend(True)
+    watched.pool.workers.remove(watched.one)
+    watched.sent()
+    watched.vigil.attend(False)
+    assert watched.sent() == []
+    watched.vigil.attend(True)
+    assert watched.sent() == [(watched.other, NOTICE)]
 
 
 def test_the_first_worker_that_comes_watches() -> None:

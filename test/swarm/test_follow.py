@@ -206,6 +206,7 @@ def test_another_worker_watches_when_the_one_that_did_dies(cluster: Cluster, sou
     eventually(noticed, "changes are noticed again")
     write(source / "top", b"changed\n", mtime=MOMENT + 1)
     become_same(source, follower.dest)
+    assert "Traceback" not in master.log.read_text()
 
 
 def test_nothing_is_watched_when_nobody_follows(cluster: Cluster, source: Path, master: Master) -> None:

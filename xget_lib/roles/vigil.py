@@ -46,9 +46,10 @@ class Vigil:
             self._begin()
         else:
             self._looks.rhythm = Rhythm.NEVER
-            if self._worker is not None:
+            if self._worker is not None and self._worker in self._pool.workers:
                 self._pool.send(self._worker, orders.StopNoticing())
-                self._worker = None
+            self._worker = None
+            self._why = ""
 
     def check(self) -> None:
         """A worker has come: the one that watched may have ended."""
