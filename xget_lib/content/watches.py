@@ -3,8 +3,8 @@
 What is said is where to look, never what has happened: events tell less than a look does, and in another order than
 things are found. A file counts as changed when who wrote to it closes it, not at each write: a large file that is just
 being copied here would otherwise be read again and again. So what is never closed, what is written through a mapping
-or under a name elsewhere, and what other machines do on a network file system is not noticed. Whoever needs to know of
-these, too, looks now and then.
+or under a name elsewhere is not noticed. Whoever needs to know of these, too, looks now and then. On a network file
+system nothing is noticed of what other machines do; such a one is not watched at all.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from threading import Lock
 from inotify_simple import INotify, flags
 
 from xget_lib.content.beneath import Root
+from xget_lib.content.mounts import shared
 from xget_lib.content.selection import WORKPLACE
 from xget_lib.errors import CannotWatch, PathRefused
 
@@ -92,6 +93,9 @@ class Watches:
             self._beside[self._inotify.add_watch(directory, _MASK)] = frozenset(watched)
         status = os.stat(base)
         self._device = status.st_dev
+        kind = shared(status.st_dev)
+        if kind is not None:
+            raise CannotWatch(f"it is on a file system that other machines may change ({kind})")
         if stat.S_ISDIR(status.st_mode):
             self._add(b"")
 
