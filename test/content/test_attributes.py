@@ -7,14 +7,14 @@ import pwd
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from test.support.downloads import Served, download, fetch, manifest_of, survey
+from test.support.manifests import manifest
 from xget_lib.content.attributes import Attributes, Opened, umask_of_process
-from xget_lib.content.manifest import Entry, Manifest
+from xget_lib.content.entry import Entry, Look
 from xget_lib.content.partial import Partial
 from xget_lib.content.selection import select
 
@@ -217,12 +217,13 @@ def test_the_workplace_of_somebody_else_is_refused(served: Served, tmp_path: Pat
 
 
 def entry(mode: int = 0o644, uid: int = 4242, gid: int = 4243) -> Entry:
-    return Entry(b"file", "f", mode, uid, gid, 7 * SECOND)
+    return Entry(b"file", "f", Look(mode, uid, gid), 7 * SECOND)
 
 
 def test_an_owner_is_found_by_name_where_the_name_exists_and_else_by_number() -> None:
     name = pwd.getpwuid(os.geteuid()).pw_name
-    attributes = Attributes(Manifest((entry(),), {4242: name}, {4243: "no such group"}), permissions=True, owners=True)
+    whole = manifest(entry(), users={4242: name}, groups={4243: "no such group"})
+    attributes = Attributes(whole, permissions=True, owners=True)
     assert attributes.owner(entry()) == (os.geteuid(), 4243)
 
 
@@ -235,8 +236,8 @@ def test_what_is_forbidden_is_noted_once_and_anything_else_is_raised(tmp_path: P
 
     path = tmp_path / "file"
     path.write_bytes(b"")
-    mine = replace(entry(0o600), uid=os.geteuid(), gid=os.getegid())
-    attributes = Attributes(Manifest((mine,), {}, {}), permissions=True, owners=True)
+    mine = entry(0o600, os.geteuid(), os.getegid())
+    attributes = Attributes(manifest(mine), permissions=True, owners=True)
     with open(path) as file:
         place = Forbidding(file.fileno())
         path.chmod(0o640)

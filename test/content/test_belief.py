@@ -38,7 +38,7 @@ def known(store: Store, manifest: Manifest) -> tuple[set[bytes], set[bytes]]:
     """The names of what was verified, and of what has changed."""
     files = range(manifest.layout.file_count)
     landings = {file: manifest.file(file).path for file in files}
-    known = Known(store, range(store.layout.file_count), manifest, landings)
+    known = Known(store, range(store.layout.file_count), manifest, landings.items())
     return {landings[file] for file in known.verified(files)}, {landings[file] for file in known.changed}
 
 

@@ -16,7 +16,7 @@ from xget_lib.content import kept
 from xget_lib.content.kept import NOTHING, Kept
 from xget_lib.content.layout import Layout
 from xget_lib.content.manifest import DIGEST_SIZE
-from xget_lib.content.snapshot import scan
+from xget_lib.content.scanning import scan
 from xget_lib.content.stamp import CTIME_WORD, MTIME_WORD, STAMP_WORDS
 from xget_lib.errors import Failed
 

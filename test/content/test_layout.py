@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xget_lib.content.layout import Layout, granule, piece_count
+from test.support.manifests import layout as layout_of
+from xget_lib.content.layout import granule, piece_count
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -43,7 +44,7 @@ def test_granule(size: int, expected: int) -> None:
 
 @given(file_lists)
 def test_pieces_tile_their_files_and_the_stream(files: list[tuple[bytes, int]]) -> None:
-    layout = Layout(files)
+    layout = layout_of(files)
     assert layout.size == sum(size for _, size in files)
     assert layout.file_count == len(files)
     stream_offset = number = 0
@@ -67,7 +68,7 @@ def test_pieces_tile_their_files_and_the_stream(files: list[tuple[bytes, int]]) 
 
 @given(file_lists)
 def test_chunks_tile_the_pieces_and_are_never_too_large(files: list[tuple[bytes, int]]) -> None:
-    layout = Layout(files)
+    layout = layout_of(files)
     offset = number = 0
     for chunk in range(layout.chunk_count):
         start, length = layout.chunk_range(chunk)
@@ -84,7 +85,7 @@ def test_chunks_tile_the_pieces_and_are_never_too_large(files: list[tuple[bytes,
 
 @given(file_lists)
 def test_large_files_have_chunks_of_their_own_and_small_ones_are_in_one(files: list[tuple[bytes, int]]) -> None:
-    layout = Layout(files)
+    layout = layout_of(files)
     for file, (_, size) in enumerate(files):
         chunks = layout.file_chunks(file)
         if size >= layout.chunk_size:
@@ -96,7 +97,7 @@ def test_large_files_have_chunks_of_their_own_and_small_ones_are_in_one(files: l
 
 @given(file_lists, st.data())
 def test_extents_of_a_range_are_its_bytes_in_order(files: list[tuple[bytes, int]], data: st.DataObject) -> None:
-    layout = Layout(files)
+    layout = layout_of(files)
     offset = data.draw(st.integers(0, layout.size))
     length = data.draw(st.one_of(st.integers(0, layout.size - offset), st.just(layout.size - offset)))
     at = offset
@@ -118,7 +119,7 @@ def overlaps(chunk: tuple[int, int], offset: int, length: int) -> bool:
 
 
 def test_what_does_not_exist_is_an_error() -> None:
-    layout = Layout([(b"a", 10), (b"b", 0)])
+    layout = layout_of([(b"a", 10), (b"b", 0)])
     assert (layout.piece_count, layout.chunk_count, layout.file_count) == (1, 1, 2)
     for ask in (layout.piece, layout.chunk_range, layout.chunk_pieces, layout.chunk_of_piece):
         for number in (-1, 1):
@@ -136,14 +137,14 @@ def test_what_does_not_exist_is_an_error() -> None:
 
 def test_no_files_and_empty_files_have_no_chunks() -> None:
     for files in ([], [(b"a", 0), (b"b", 0)]):
-        layout = Layout(files)
+        layout = layout_of(files)
         assert (layout.size, layout.piece_count, layout.chunk_count) == (0, 0, 0)
         assert layout.extents(0, 0) == []
 
 
 def chunks_by_content(files: list[tuple[bytes, int]]) -> set[tuple[tuple[bytes, int, int], ...]]:
     """What each chunk holds, whatever its number: (path, offset, length) of each part."""
-    layout = Layout(files)
+    layout = layout_of(files)
     return {
         tuple((files[file][0], offset, length) for file, offset, length in layout.extents(*layout.chunk_range(chunk)))
         for chunk in range(layout.chunk_count)
@@ -168,25 +169,25 @@ def test_chunks_of_small_files_are_filled_to_the_last_byte_and_not_beyond() -> N
     """The checksums of these names end no chunk early."""
     quarter = 16 * KIB
     files = [(b"%d" % n, quarter) for n in (1, 4, 5, 7)]
-    assert Layout(files).chunk_count == 1
-    assert Layout([(b"1", quarter + 1), *files[1:]]).chunk_count == 2
+    assert layout_of(files).chunk_count == 1
+    assert layout_of([(b"1", quarter + 1), *files[1:]]).chunk_count == 2
 
 
 def test_chunks_of_small_files_end_early_only_once_they_are_a_quarter_full() -> None:
-    layout = Layout([(b"%d" % n, 100) for n in range(100_000)])
+    layout = layout_of([(b"%d" % n, 100) for n in range(100_000)])
     lengths = [layout.chunk_range(chunk)[1] for chunk in range(layout.chunk_count)]
     assert min(lengths[:-1]) >= layout.chunk_size // 4
     assert sum(lengths) / len(lengths) < layout.chunk_size / 2  # and they do end early
 
 
 def test_how_a_file_is_cut_does_not_depend_on_the_others() -> None:
-    alone = Layout([(b"f", 40 * MIB)])
-    beside = Layout([(b"e", 5 * GIB), (b"f", 40 * MIB)])
+    alone = layout_of([(b"f", 40 * MIB)])
+    beside = layout_of([(b"e", 5 * GIB), (b"f", 40 * MIB)])
     assert len(alone.file_pieces(0)) == len(beside.file_pieces(1)) == 320
 
 
 def test_a_large_content_stays_small_in_memory() -> None:
-    layout = Layout([(b"huge", 1 << 41)])
+    layout = layout_of([(b"huge", 1 << 41)])
     assert layout.chunk_count == layout.piece_count == 1 << 19
     arrays = (layout._chunk_offset, layout._chunk_piece, layout._file_offset, layout._file_piece)
     assert sum(len(numbers) * numbers.itemsize for numbers in arrays) < 9_000_000

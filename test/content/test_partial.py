@@ -242,7 +242,7 @@ def test_a_piece_that_arrives_twice_at_once_is_written_once(
         assert go_on.wait(30)
         write_all(fd, data, offset)
 
-    monkeypatch.setattr("xget_lib.content.partial.write_all", slow)
+    monkeypatch.setattr("xget_lib.content.survey.write_all", slow)
     with one_large.partial(dest) as partial:
         survey(partial)
         first = threading.Thread(target=partial.write, args=(4, one_large.piece(4), "slow"))

@@ -30,8 +30,13 @@ def manifest(tmp_path: Path) -> Manifest:
 
 def landings(manifest: Manifest, selection: Selection) -> dict[bytes, bytes]:
     """Path in the manifest -> where it lands."""
-    pairs = zip(manifest.entries, selection.paths, strict=True)
-    return {entry.path: landing for entry, landing in pairs if landing is not None}
+    numbers = [number for number in range(len(manifest.entries)) if number in selection]
+    return {manifest.entries.path(number): selection.landing(number) for number in numbers}
+
+
+def places(selection: Selection) -> list[tuple[bytes, list[bytes]]]:
+    """Where each content goes, and its further names."""
+    return [(selection.place(file), selection.links(file)) for file in selection.files]
 
 
 def test_a_dot_is_everything_under_the_same_names(manifest: Manifest) -> None:
@@ -44,7 +49,7 @@ def test_a_dot_is_everything_under_the_same_names(manifest: Manifest) -> None:
 def test_a_file_lands_under_its_last_name(manifest: Manifest) -> None:
     selection = select(manifest, [b"a/b/file1"])
     assert landings(manifest, selection) == {b"a/b/file1": b"file1"}
-    assert list(selection.landings.values()) == [b"file1"]
+    assert places(selection) == [(b"file1", [])]
     assert selection.size == 3
 
 
@@ -62,9 +67,9 @@ def test_what_only_begins_like_a_directory_is_not_below_it(manifest: Manifest) -
 
 
 def test_pieces_asked_for_are_ranges_that_do_not_touch(manifest: Manifest) -> None:
-    # In the stream: a/b/deep/file, a/b/file1, a/x (two pieces), a-b, file, other/b/file1.
+    # In the stream: a-b, file, a/x (two pieces), a/b/file1, other/b/file1, a/b/deep/file.
     selection = select(manifest, [b"a-b", b"file", b"a/b/file1"])
-    assert list(selection.piece_runs(manifest.layout)) == [range(1, 2), range(4, 6)]
+    assert list(selection.piece_runs(manifest.layout)) == [range(2), range(4, 5)]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +121,7 @@ def test_one_entry_under_two_names_is_a_usage_error(manifest: Manifest) -> None:
 @pytest.mark.parametrize("sources", [[b"a", b"a"], [b"a", b"./a/"], [b".", b"a"], [b"file", b"."]])
 def test_asking_twice_for_the_same_under_the_same_name_is_asking_once(manifest: Manifest, sources: list[bytes]) -> None:
     once = select(manifest, [b"."]) if b"." in sources else select(manifest, [b"a"])
-    assert select(manifest, sources) == once
+    assert landings(manifest, select(manifest, sources)) == landings(manifest, once)
 
 
 def test_what_would_land_in_the_workplace_is_a_usage_error(tmp_path: Path) -> None:
@@ -131,8 +136,8 @@ def test_what_would_land_in_the_workplace_is_a_usage_error(tmp_path: Path) -> No
 def test_one_served_file_is_everything_and_has_its_name(tmp_path: Path) -> None:
     (tmp_path / "image").write_bytes(b"image")
     manifest = manifest_of(tmp_path / "image")
-    assert select(manifest, [b"."]).landings == {0: b"image"}
-    assert select(manifest, [b"image"]) == select(manifest, [b"."])
+    for sources in ([b"."], [b"image"], [b".", b"image"]):
+        assert places(select(manifest, sources)) == [(b"image", [])]
 
 
 class TestHardLinks:
@@ -148,25 +153,33 @@ class TestHardLinks:
 
     def test_the_first_name_takes_the_content(self, manifest: Manifest) -> None:
         selection = select(manifest, [b"."])
-        assert selection.landings == {0: b"a/first"}
-        assert selection.links == {0: (b"b/second", b"b/third", b"c/fourth")}
+        assert places(selection) == [(b"a/first", [b"b/second", b"b/third", b"c/fourth"])]
         assert selection.size == 7
 
     def test_without_the_first_name_the_first_that_was_asked_for_takes_it(self, manifest: Manifest) -> None:
         selection = select(manifest, [b"b", b"c/fourth"])
-        assert selection.landings == {0: b"b/second"}
-        assert selection.links == {0: (b"b/third", b"fourth")}
+        assert places(selection) == [(b"b/second", [b"b/third", b"fourth"])]
         assert selection.size == 7
 
     def test_one_name_alone_is_no_link(self, manifest: Manifest) -> None:
         selection = select(manifest, [b"c/fourth"])
-        assert (selection.landings, selection.links) == ({0: b"fourth"}, {})
+        assert places(selection) == [(b"fourth", [])]
 
 
 def test_what_is_shown_of_a_part_is_the_part_and_the_way_to_it(manifest: Manifest) -> None:
     """At the place where the master has it: that is how C clients ask for it."""
-    assert select(manifest, [b"."]).shown(manifest) is None
-    shown = select(manifest, [b"a/b", b"file"]).shown(manifest)
+    assert select(manifest, [b"."]).shown() is None
+    shown = select(manifest, [b"a/b", b"file"]).shown()
     assert shown is not None
     paths = {entry.path for entry, there in zip(manifest.entries, shown, strict=True) if there}
     assert paths == {b"", b"a", b"a/b", b"a/b/deep", b"a/b/deep/file", b"a/b/file1", b"file"}
+
+
+def test_it_knows_what_lands_where(manifest: Manifest) -> None:
+    for sources in ([b"."], [b"a/b", b"file"], [b"a", b"other"]):
+        selection = select(manifest, sources)
+        for path in {b"", *landings(manifest, selection).values()}:
+            assert selection.lands(path)
+        for path in (b"x", b"b/x", b"a/b/deep/file/", b"deep", b"/", b"a//b"):
+            assert not selection.lands(path)
+    assert not select(manifest, [b"a/b"]).lands(b"a/b/file1")

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
 from xget_lib.content.beneath import Root
+from xget_lib.content.decoding import decode
 from xget_lib.content.manifest import DIGEST_SIZE, Manifest
-from xget_lib.content.snapshot import Scan, assemble, hash_pieces, scan
-from xget_lib.content.stamp import stamp_of
+from xget_lib.content.scanning import Scan, scan
+from xget_lib.content.snapshot import UNKNOWN, assemble, hash_pieces, readable
+from xget_lib.content.stamp import STAMP_WORDS, stamp_of
 from xget_lib.errors import PathRefused, StaleGeneration, XGetError
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make devices, and see these attributes")
+ACCESS_ACL = bytes.fromhex(
+    "02000000 01000600ffffffff 02000400e8030000 04000400ffffffff 10000400ffffffff 20000400ffffffff"
+)
 
 
 def look(path: Path, **options: bool) -> Scan:
@@ -24,8 +33,22 @@ def look(path: Path, **options: bool) -> Scan:
 
 
 def digests(found: Scan, first: int = 0, end: int | None = None) -> bytes:
+    made, unreadable = hashed(found, first, end)
+    assert not unreadable
+    return made
+
+
+def hashed(found: Scan, first: int = 0, end: int | None = None) -> tuple[bytes, dict[int, str]]:
     with Root(found.base) as root:
-        return hash_pieces(root, found, found.layout, first, found.layout.piece_count if end is None else end)
+        return hash_pieces(root, found, first, found.layout.piece_count if end is None else end)
+
+
+def made(found: Scan) -> Manifest:
+    """The manifest, as a client gets it."""
+    encoded = assemble(*readable(found, *hashed(found))).encode()
+    manifest = decode(encoded)
+    assert manifest.encode() == encoded
+    return manifest
 
 
 def kinds(found: Scan) -> dict[bytes, str]:
@@ -55,23 +78,23 @@ def tree(tmp_path: Path) -> Path:
     return top
 
 
-def test_everything_is_there_in_the_order_of_components(tree: Path) -> None:
+def test_everything_is_there_level_by_level(tree: Path) -> None:
     assert list(kinds(look(tree)).items()) == [
         (b"", "d"),
         (b".hidden", "f"),
         (b"a", "d"),
-        (b"a/also", "f"),
-        (b"a/deep", "d"),
-        (b"a/deep/er", "d"),
-        (b"a/large", "h"),
-        (b"a/link", "l"),
-        (b"a/none", "f"),
         (b"a.txt", "f"),
         (b"dangling", "l"),
         (b"empty", "d"),
         (b"not\xffutf-8\n", "f"),
         (b"to-outside", "l"),
-        (b"z", "h"),
+        (b"z", "f"),
+        (b"a/also", "h"),
+        (b"a/deep", "d"),
+        (b"a/large", "h"),
+        (b"a/link", "l"),
+        (b"a/none", "f"),
+        (b"a/deep/er", "d"),
     ]
     assert look(tree).skipped == ()
 
@@ -87,15 +110,13 @@ def test_metadata_is_that_of_the_files(tree: Path) -> None:
     assert by_path[b".hidden"].mode == 0o4750
     assert by_path[b".hidden"].mtime_ns == 1_234_567_890_123_456_789
     assert by_path[b"dangling"].target == b"/nowhere"
-    assert by_path[b"z"].target == by_path[b"a/large"].target == b"a/also"
+    assert by_path[b"a/also"].target == by_path[b"a/large"].target == b"z"
 
 
 def test_the_same_directory_gives_the_same_manifest_and_the_digests_of_its_bytes(tree: Path) -> None:
     found = look(tree)
-    manifest = assemble(found, digests(found))
-    again = look(tree)
-    assert assemble(again, digests(again)).encode() == manifest.encode()
-    assert Manifest.decode(manifest.encode()) == manifest
+    manifest = made(found)
+    assert made(look(tree)).encode() == manifest.encode()
     for number in range(manifest.layout.piece_count):
         piece = manifest.layout.piece(number)
         data = (Path(os.fsdecode(os.path.join(found.base, found.path_of(piece.file))))).read_bytes()
@@ -115,7 +136,9 @@ def test_pieces_can_be_hashed_in_any_parts(tree: Path) -> None:
 def test_a_scan_comes_back_from_its_encoding(tree: Path) -> None:
     found = look(tree)
     again = Scan.decode(found.encode())
-    assert again == found
+    assert again.encode() == found.encode()
+    assert list(again.entries) == list(found.entries)
+    assert (again.stamps, again.skipped, again.base) == (found.stamps, found.skipped, found.base)
     assert digests(again) == digests(found)
 
 
@@ -144,17 +167,16 @@ def test_owners_without_a_name_or_with_one_that_cannot_be_carried_have_none(
     def unknown(number: int) -> None:
         raise KeyError(number)
 
-    monkeypatch.setattr("xget_lib.content.snapshot.pwd.getpwuid", unknown)
+    monkeypatch.setattr("xget_lib.content.scanning.pwd.getpwuid", unknown)
     monkeypatch.setattr(
-        "xget_lib.content.snapshot.grp.getgrgid", lambda gid: type("Group", (), {"gr_name": "not\udcff utf-8"})
+        "xget_lib.content.scanning.grp.getgrgid", lambda gid: type("Group", (), {"gr_name": "not\udcff utf-8"})
     )
     found = look(tree)
     assert (found.outline.users, found.outline.groups) == ({}, {})
-    assert Manifest.decode(assemble(found, digests(found)).encode()).users == {}
+    assert made(found).users == {}
 
 
-def test_what_cannot_be_served_is_skipped_and_said(tree: Path) -> None:
-    os.mkfifo(tree / "fifo")
+def test_a_socket_is_skipped_and_said(tree: Path) -> None:
     with socket.socket(socket.AF_UNIX) as unix:
         here = os.getcwd()
         os.chdir(tree / "a")
@@ -163,8 +185,84 @@ def test_what_cannot_be_served_is_skipped_and_said(tree: Path) -> None:
         finally:
             os.chdir(here)
         found = look(tree)
-    assert found.skipped == ((b"a/socket", "a socket"), (b"fifo", "a FIFO"))
-    assert not {b"a/socket", b"fifo"} & kinds(found).keys()
+    assert found.skipped == ((b"a/socket", "a socket"),)
+    assert b"a/socket" not in kinds(found)
+    assert made(found).unreadable == ()
+
+
+def test_special_files_are_entries(tree: Path) -> None:
+    os.mkfifo(tree / "fifo", 0o640)
+    os.link(tree / "fifo", tree / "a" / "fifo")
+    os.link(tree / "dangling", tree / "a" / "dangling", follow_symlinks=False)
+    found = look(tree)
+    assert kinds(found)[b"fifo"] == "p"
+    by_path = {entry.path: entry for entry in made(found).entries}
+    assert by_path[b"a/fifo"].target == b"fifo"
+    assert by_path[b"a/dangling"].target == b"dangling"
+
+
+@as_root
+def test_devices_have_their_numbers(tree: Path) -> None:
+    os.mknod(tree / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.mknod(tree / "disk", stat.S_IFBLK | 0o660, os.makedev(259, 1 << 18))
+    by_path = {entry.path: entry for entry in made(look(tree)).entries}
+    assert (by_path[b"null"].kind, by_path[b"null"].device) == ("c", (1, 3))
+    assert (by_path[b"disk"].kind, by_path[b"disk"].device) == ("b", (259, 1 << 18))
+
+
+def test_extended_attributes_are_there_of_links_not_followed(tree: Path) -> None:
+    os.setxattr(tree / "a.txt", "user.b", b"two")
+    os.setxattr(tree / "a.txt", "user.a", b"")
+    os.setxattr(tree / "empty", "user.\udcff", b"\0")
+    (tree / "a" / "to-text").symlink_to("../a.txt")
+    by_path = {entry.path: entry.look.xattrs for entry in made(look(tree)).entries}
+    assert by_path[b"a.txt"] == ((b"user.a", b""), (b"user.b", b"two"))
+    assert by_path[b"empty"] == ((b"user.\xff", b"\0"),)
+    assert by_path[b"a/to-text"] == ()
+
+
+@as_root
+def test_capabilities_lists_and_trusted_attributes_are_there(tree: Path) -> None:
+    attributes = {
+        "security.capability": bytes.fromhex("0100000200040000000000000000000000000000"),
+        "system.posix_acl_access": ACCESS_ACL,
+        "trusted.x": b"y",
+    }
+    for name, value in attributes.items():
+        os.setxattr(tree / "a.txt", name, value)
+    os.setxattr(tree / "a" / "link", "trusted.x", b"link", follow_symlinks=False)
+    by_path = {entry.path: entry.look.xattrs for entry in made(look(tree)).entries}
+    assert by_path[b"a.txt"] == tuple((name.encode(), value) for name, value in attributes.items())
+    assert by_path[b"a/link"] == ((b"trusted.x", b"link"),)
+
+
+def test_holes_are_known(tree: Path) -> None:
+    with open(tree / "sparse", "wb") as file:
+        file.truncate(1 << 40)
+        file.seek(1 << 30)
+        file.write(b"data")
+    with open(tree / "hole", "wb") as file:
+        file.truncate(1 << 20)
+    found = look(tree)
+    manifest = made(found)
+    names = {manifest.path_of(file): extents for file, extents in manifest.entries.extents.items()}
+    assert list(names[b"hole"]) == []
+    assert list(names[b"sparse"]) == [1 << 30, 4096]
+    assert manifest.layout.size == 4096 + 300_000 + sum(map(len, (b"hidden", b"small", b"odd")))
+
+
+def test_the_mark_of_a_file_with_holes_says_where_it_has_data(tree: Path) -> None:
+    with open(tree / "sparse", "wb") as file:
+        file.truncate(1 << 20)
+    found = look(tree)
+    (sparse,) = found.entries.extents
+    assert found.marks[sparse * STAMP_WORDS] != found.stamps[sparse * STAMP_WORDS]
+    extents = dict(found.entries.extents)
+    extents[sparse] = [0, 4096]
+    outline = replace(found.outline, entries=replace(found.entries, extents=extents))
+    other = replace(found, outline=outline)
+    differ = [word for word, pair in enumerate(zip(found.marks, other.marks, strict=True)) if pair[0] != pair[1]]
+    assert differ == [sparse * STAMP_WORDS]
 
 
 @pytest.fixture
@@ -183,16 +281,26 @@ def unprivileged() -> Iterator[Path]:
             os.seteuid(was)
 
 
-def test_unreadable_files_and_directories_are_skipped_and_said(unprivileged: Path) -> None:
+def test_what_is_unreadable_is_said_and_the_rest_is_there(unprivileged: Path) -> None:
     (unprivileged / "closed").mkdir()
     (unprivileged / "closed" / "x").write_bytes(b"x")
     (unprivileged / "closed").chmod(0)
-    (unprivileged / "open").write_bytes(b"x")
-    (unprivileged / "unreadable").write_bytes(b"x")
+    for name in ("open", "unreadable", "wide"):
+        (unprivileged / name).write_bytes(b"x" * 70_000)
+    os.link(unprivileged / "unreadable", unprivileged / "v")
+    os.link(unprivileged / "wide", unprivileged / "x")
     (unprivileged / "unreadable").chmod(0)
     found = look(unprivileged)
-    assert found.skipped == ((b"closed", "Permission denied"), (b"unreadable", "Permission denied"))
-    assert kinds(found) == {b"": "d", b"closed": "d", b"open": "f"}
+    known, unreadable = hashed(found)
+    assert {found.path_of(file): why for file, why in unreadable.items()} == {b"unreadable": "Permission denied"}
+    assert known.count(UNKNOWN) == 2
+    manifest = made(found)
+    assert [each.path for each in manifest.unreadable] == [b"closed", b"unreadable", b"v"]
+    assert {each.why for each in manifest.unreadable} == {"Permission denied"}
+    assert kinds(found).keys() - {entry.path for entry in manifest.entries} == {b"unreadable", b"v"}
+    assert [entry.target for entry in manifest.entries if entry.kind == "h"] == [b"wide"]
+    left, _ = readable(found, known, unreadable)
+    assert [left.stamp(file)[0] for file in range(2)] == [70_000] * 2
     (unprivileged / "closed").chmod(0o700)
 
 
@@ -216,10 +324,8 @@ def test_a_root_that_cannot_be_served_is_refused(tmp_path: Path) -> None:
 def test_one_file_is_served_alone(tree: Path) -> None:
     found = look(tree / "a" / "large")
     assert kinds(found) == {b"large": "f"}
-    manifest = assemble(found, digests(found))
-    assert manifest.single_file
-    assert Manifest.decode(manifest.encode()) == manifest
-    assert Scan.decode(found.encode()) == found
+    assert made(found).single_file
+    assert Scan.decode(found.encode()).encode() == found.encode()
 
 
 def test_one_file_named_through_a_link_keeps_the_name_it_was_given(tree: Path) -> None:
@@ -237,7 +343,7 @@ def test_a_directory_named_through_a_link_or_relatively(tree: Path, monkeypatch:
     for root in (b".", b"../link", b"../link/", os.fsencode(tree) + b"/a/.."):
         found = scan(root)
         assert found.base == os.fsencode(tree.resolve())
-        assert found.entries == look(tree).entries
+        assert list(found.entries) == list(look(tree).entries)
 
 
 @pytest.mark.skipif(
@@ -265,7 +371,7 @@ def test_paths_longer_than_the_kernel_takes(tmp_path: Path) -> None:
         os.write(descriptor, b"deep")
         os.close(descriptor)
         found = look(tmp_path)
-        assert found.entries[-1].path == path + b"/x"
+        assert found.entries[len(found.entries) - 1].path == path + b"/x"
         assert digests(found) == blake3(b"deep").digest()
         root.unlink(path + b"/x")
         while path:
@@ -279,7 +385,7 @@ def test_times_that_64_bits_of_nanoseconds_do_not_hold_are_carried_as_the_last(t
     found = look(tmp_path)
     wanted = min((tmp_path / "later").stat().st_mtime_ns, (1 << 63) - 1)
     assert found.entries[1].mtime_ns == wanted
-    assert Manifest.decode(assemble(found, digests(found)).encode()).entries[1].mtime_ns == wanted
+    assert made(found).entries[1].mtime_ns == wanted
 
 
 def rewrite(path: Path) -> None:
@@ -335,6 +441,7 @@ def test_a_file_that_changed_since_the_scan_is_stale(tree: Path, change: Callabl
 
 
 def test_a_directory_that_became_a_link_is_stale_and_not_followed(tree: Path) -> None:
+    (tree / "a" / "own").write_bytes(b"own")
     found = look(tree)
     (tree / "a").rename(tree / "b")
     (tree / "a").symlink_to("b")
@@ -365,18 +472,37 @@ def test_a_file_that_changes_while_it_is_read_is_stale(
     monkeypatch.setattr(os, "preadv", read_and_change)
     with pytest.raises(StaleGeneration) as caught:
         digests(found)
-    assert caught.value.path == b"a/also"
+    assert caught.value.path == b"z"
 
 
-def test_a_file_that_cannot_be_read_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_has_no_descriptors_left_is_no_unreadable_file(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = look(tree)
 
     def broken(descriptor: int, buffers: list[memoryview], offset: int) -> int:
-        raise OSError(5, "Input/output error")
+        raise OSError(errno.ENFILE, "Too many open files in system")
 
     monkeypatch.setattr(os, "preadv", broken)
-    with pytest.raises(XGetError, match=r"\.hidden: Input/output error"):
+    with pytest.raises(XGetError, match=r"\.hidden: Too many open files"):
         digests(found)
+
+
+def test_a_disk_that_is_broken_costs_the_files_on_it(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = look(tree)
+    read = os.preadv
+
+    def broken(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        if os.fstat(descriptor).st_size == 300_000 and offset >= 131072:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", broken)
+    manifest = made(found)
+    assert [each.path for each in manifest.unreadable] == [b"a/also", b"a/large", b"z"]
+    assert manifest.find(b"a.txt")
+    with pytest.raises(PathRefused, match="Input/output"):
+        made(look(tree / "z"))
 
 
 def test_short_reads_are_continued(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test.support.downloads import Served
 from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
-from xget_lib.content.snapshot import scan
+from xget_lib.content.scanning import scan
 from xget_lib.content.store import OpenedFile, OpenExtent, Store, close_extents
 from xget_lib.errors import NotHeld, StaleGeneration
 

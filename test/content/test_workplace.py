@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from test.support.downloads import Served, fetch, manifest_of, survey
+from test.support.manifests import layout as layout_of
 from xget_lib.content import writeback
 from xget_lib.content.beneath import Root
-from xget_lib.content.layout import Layout
 from xget_lib.content.ledger import Ledger
 from xget_lib.content.room import Room, amount
 from xget_lib.content.workplace import DESCRIPTORS_KEPT, Parts, Workplace, part_path
@@ -137,7 +137,7 @@ def test_threads_share_one_descriptor(parts: Parts) -> None:
 
 
 def test_a_piece_is_claimed_once_until_it_is_released() -> None:
-    ledger = Ledger(Layout([(b"a", 200_000), (b"b", 1), (b"c", 0)]))
+    ledger = Ledger(layout_of([(b"a", 200_000), (b"b", 1), (b"c", 0)]))
     assert ledger.claim(0)
     assert not ledger.claim(0)
     ledger.release(0)
@@ -148,7 +148,7 @@ def test_a_piece_is_claimed_once_until_it_is_released() -> None:
 
 
 def test_files_and_chunks_become_whole_with_their_last_piece() -> None:
-    layout = Layout([(b"a", 200_000), (b"b", 1), (b"c", 0)])
+    layout = layout_of([(b"a", 200_000), (b"b", 1), (b"c", 0)])
     ledger = Ledger(layout)
     assert not ledger.mark(0, [3, 0, 1])
     assert ledger.lacks(0) == 1

@@ -6,7 +6,7 @@ Each is refused with an error that has a name, or means something that is within
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from typing import Any
@@ -16,9 +16,10 @@ import msgpack
 from test.fuzz.choices import Choices
 from test.fuzz.grounds import WAYS, WRITTEN
 from test.fuzz.speech import spoilt
+from test.support import manifests
 from xget_lib.content.bitmap import Bitmap
-from xget_lib.content.layout import piece_count
-from xget_lib.content.manifest import Entry, Manifest, entry_fields, order
+from xget_lib.content.decoding import decode
+from xget_lib.content.manifest import DIGEST_SIZE, Manifest
 from xget_lib.errors import ProtocolViolation, XGetError
 from xget_lib.process.channel import Channel, pair
 from xget_lib.report.status import table
@@ -111,39 +112,45 @@ class Texts:
             assert bitmap.as_int() < 1 << size and bitmap.count <= size
 
     def _manifest(self, choices: Choices) -> None:
-        head: list[Any] = ["xget-manifest", 1, {0: "root"}, {0: "root"}, self._entries(choices)]
-        if choices.chance(0.2):
-            head[choices.below(5)] = _any(choices)
+        whole: list[Any] = msgpack.unpackb(self._made_manifest(choices).encode(), strict_map_key=False)
+        for _ in range(choices.pick((0, 0, 1, 2))):
+            at = choices.below(len(whole))
+            if isinstance(whole[at], bytes) and choices.chance(0.8):
+                whole[at] = spoilt(whole[at], choices)
+            else:
+                whole[at] = _any(choices)
         try:
-            data = msgpack.packb(head)
+            data = msgpack.packb(whole)
         except (OverflowError, ValueError, TypeError):
             return
         data = spoilt(data, choices) if choices.chance(0.2) else data
-        manifest = _read(Manifest.decode, data)
+        manifest = _read(decode, data)
         if manifest is not None:
             assert manifest.encode() == data
-            assert manifest.layout.size == sum(entry.size for entry in manifest.entries)
-            for index, entry in enumerate(manifest.entries):
-                assert manifest.find(entry.path) == index
+            assert manifest.layout.piece_count * DIGEST_SIZE == len(manifest.digests)
+            for number, entry in enumerate(manifest.entries):
+                assert manifest.find(entry.path) == number
                 assert not entry.path.startswith(b"/") and b".." not in entry.path.split(b"/")
 
-    def _entries(self, choices: Choices) -> list[Any]:
-        """Entries that stand in the right order, but for some that are not right."""
-        entries: list[Any] = []
-        paths = {choices.pick(WAYS).encode() for _ in range(choices.below(8))}
+    def _made_manifest(self, choices: Choices) -> Manifest:
+        """A manifest with a few entries of any kind."""
+        paths = {choices.pick(WAYS).encode().strip(b"/") for _ in range(choices.below(8))}
+        paths = {path for path in paths if all(name not in (b"", b".", b"..") for name in path.split(b"/"))}
         parents = {b"/".join(path.split(b"/")[:depth]) for path in paths for depth in (1, 2)} - paths
-        files: list[bytes] = []
-        for path in [b"", *sorted(paths | parents, key=order)]:
-            kind = "d" if not path or path in parents else choices.pick(("d", "f", "f", "l", "h" if files else "f"))
+        entries = [manifests.root()]
+        extents: dict[bytes, Sequence[int]] = {}
+        firsts: list[bytes] = []
+        for path in sorted(paths | parents, key=lambda path: (path.count(b"/"), path)):
+            kind = choices.pick("dffflcph" if firsts else "dfffl") if path not in parents else "d"
             size = choices.pick((0, 10, 100_000)) if kind == "f" else 0
-            digests = bytes(32 * piece_count(size))
-            target = {"l": b"../there", "h": choices.pick(files or [b""])}.get(kind, b"")
-            files += [path] if kind == "f" else []
-            entry: list[Any] = [*entry_fields(Entry(path, kind, 0o644, 0, 0, 5, size, target, digests))]
-            if choices.chance(0.03):
-                entry[choices.below(len(entry))] = _any(choices)
-            entries.append(entry)
-        return entries
+            target = {"l": b"../there", "h": firsts[0] if firsts else b""}.get(kind, b"")
+            if any(path.startswith(entry.path + b"/") for entry in entries if entry.kind != "d"):
+                continue
+            entries.append(manifests.entry(path, kind, size=size, target=target))
+            firsts += [path] if kind in "fl" else []
+            if size == 100_000 and choices.chance(0.3):
+                extents[path] = (4096, 8192)
+        return manifests.manifest(*entries, extents=extents)
 
     def _packet(self, choices: Choices) -> None:
         """A packet between processes: a worker that is out of its mind must not take the master with it."""
@@ -167,7 +174,7 @@ def _read(read: Callable[[Any], Any], data: Any) -> Any:
     try:
         return read(data)
     except XGetError as error:
-        assert isinstance(error, ProtocolViolation) or read == Manifest.decode, error
+        assert isinstance(error, ProtocolViolation) or read == decode, error
         return None
 
 

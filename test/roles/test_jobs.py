@@ -12,7 +12,7 @@ import pytest
 
 from test.support.downloads import manifest_of
 from test.support.trees import noise, write
-from xget_lib.content.manifest import Manifest
+from xget_lib.content.decoding import decode
 from xget_lib.roles import jobs, orders
 from xget_lib.roles.jobs import read_all
 
@@ -70,7 +70,7 @@ def test_a_file_that_changed_since_it_was_scanned_costs_a_second_look_but_not_th
     write(tree / "file2", noise(100_000, 22))
     (tree / "file4").unlink()
     for first, end in ((0, 5), (5, 10)):
-        (made, stale), _ = bench.do("hash", [first, end], scan)
+        (made, stale, *_), _ = bench.do("hash", [first, end], scan)
         assert stale == ([(2, b"file2")] if first == 0 else [(2, b"file2"), (4, b"file4")])
         os.pwrite(digests, made, first * 32)
     _, (kept,) = bench.do("retain", [LATER, [2, 4]], scan, digests)
@@ -78,11 +78,11 @@ def test_a_file_that_changed_since_it_was_scanned_costs_a_second_look_but_not_th
     scan, pieces = bench.scan(tree)
     digests, runs = bench.compare(scan, kept)
     assert (pieces, list(runs)) == (8, [4, 6])
-    (made, stale), _ = bench.do("hash", [4, 6], scan)
+    (made, stale, *_), _ = bench.do("hash", [4, 6], scan)
     assert stale == []
     os.pwrite(digests, made, 4 * 32)
-    facts, (manifest, _) = bench.do("assemble", [], scan, digests)
-    assert facts[0] == Manifest.decode(read_all(manifest)).generation == manifest_of(tree).generation
+    facts, (manifest, _) = bench.do("assemble", [[]], scan, digests)
+    assert facts[0] == decode(read_all(manifest)).generation == manifest_of(tree).generation
 
 
 def test_a_file_that_seemed_gone_has_no_digest_when_it_is_back_as_it_was(bench: Bench, tree: Path) -> None:
@@ -91,15 +91,15 @@ def test_a_file_that_seemed_gone_has_no_digest_when_it_is_back_as_it_was(bench: 
     (tree / "file0").rename(tree / "below" / "file")
     scan, pieces = bench.scan(tree)
     (tree / "below").rename(tree / "elsewhere")
-    (made, stale), _ = bench.do("hash", [0, pieces], scan)
-    assert stale == [(0, b"below/file")]
+    (made, stale, *_), _ = bench.do("hash", [0, pieces], scan)
+    assert stale == [(4, b"below/file")]
     (tree / "elsewhere").rename(tree / "below")
     digests = os.memfd_create("digests")
     bench.descriptors.append(digests)
     os.pwrite(digests, made, 0)
-    _, (kept,) = bench.do("retain", [LATER, [0]], scan, digests)
+    _, (kept,) = bench.do("retain", [LATER, [4]], scan, digests)
     again, _ = bench.scan(tree)
-    assert list(bench.compare(again, kept)[1]) == [0, 2]
+    assert list(bench.compare(again, kept)[1]) == [8, 10]
 
 
 def test_the_same_directory_is_scanned_to_the_same_digest_and_another_is_not(bench: Bench, tree: Path) -> None:

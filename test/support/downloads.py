@@ -10,15 +10,16 @@ from xget_lib.content.beneath import Root
 from xget_lib.content.layout import Layout
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.partial import Partial
+from xget_lib.content.scanning import scan
 from xget_lib.content.selection import select
-from xget_lib.content.snapshot import assemble, hash_pieces, scan
+from xget_lib.content.snapshot import assemble, hash_pieces, readable
 
 
 def manifest_of(directory: Path) -> Manifest:
     """The manifest that a master would serve."""
     found = scan(bytes(directory))
     with Root(found.base) as root:
-        return assemble(found, hash_pieces(root, found, found.layout, 0, found.layout.piece_count))
+        return assemble(*readable(found, *hash_pieces(root, found, 0, found.layout.piece_count)))
 
 
 class Served:
@@ -31,8 +32,8 @@ class Served:
 
     def piece(self, number: int) -> bytes:
         piece = self.layout.piece(number)
-        with open(os.path.join(bytes(self.directory), self.manifest.file(piece.file).path), "rb") as file:
-            return os.pread(file.fileno(), piece.length, piece.file_offset)
+        with open(os.path.join(bytes(self.directory), self.manifest.path_of(piece.file)), "rb") as file:
+            return b"".join(os.pread(file.fileno(), length, at) for at, length in self.layout.parts(piece))
 
     def partial(self, dest: Path, *sources: bytes, permissions: bool = True, owners: bool = True) -> Partial:
         selection = select(self.manifest, sources or (b".",))
@@ -42,7 +43,7 @@ class Served:
         """The number of a regular file."""
         index = self.manifest.find(path)
         assert index is not None
-        return self.manifest.file_number(index)
+        return self.manifest.entries.file_number(index)
 
 
 def survey(partial: Partial) -> list[int]:

@@ -18,7 +18,8 @@ from contextlib import suppress
 from typing import Protocol
 
 from xget_lib.content.beneath import Root
-from xget_lib.content.manifest import Entry, Manifest
+from xget_lib.content.entry import Entry
+from xget_lib.content.manifest import Manifest
 
 _FORBIDDEN = (errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)  # EINVAL: an id outside the user namespace
 

@@ -8,7 +8,7 @@ no doubtful file is in it any more.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from xget_lib.content.beneath import Root
 from xget_lib.content.layout import Layout
@@ -41,20 +41,20 @@ class Known:
     """What the store of one generation tells of the files of another that land in the same directory. Any thread."""
 
     def __init__(
-        self, store: Store, selected: Iterable[int], manifest: Manifest, landings: Mapping[int, bytes]
+        self, store: Store, selected: Iterable[int], manifest: Manifest, places: Iterable[tuple[int, bytes]]
     ) -> None:
-        """`selected` are the files that the store can have. `manifest` is the other generation's, and `landings` says
+        """`selected` are the files that the store can have. `manifest` is the other generation's, and `places` says
         where its files land."""
         self.changed: set[int] = set()
         """Files that were something else in the store's generation, whatever their size and time say."""
         self._store = store
         self._same: dict[int, int] = {}
         where = {store.path_of(file): file for file in selected}
-        for file, landing in landings.items():
-            old = where.get(landing)
+        for file, place in places:
+            old = where.get(place)
             if old is None:
                 continue
-            if store.manifest.file(old).digests == manifest.file(file).digests:
+            if store.manifest.content_of(old) == manifest.content_of(file):
                 self._same[file] = old
             else:
                 self.changed.add(file)
@@ -70,8 +70,8 @@ def is_right(root: Root, path: bytes, manifest: Manifest, file: int) -> bool:
     try:
         descriptor = root.open(path, os.O_RDONLY)
         try:
-            pieces = (layout.piece(number) for number in layout.file_pieces(file))
-            return all(right is not None for _, right in checked_pieces(descriptor, pieces, manifest.digest))
+            pieces = layout.file_pieces(file)
+            return all(right is not None for _, right in checked_pieces(descriptor, layout, pieces, manifest.digest))
         finally:
             os.close(descriptor)
     except (OSError, PathRefused):

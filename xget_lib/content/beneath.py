@@ -94,6 +94,15 @@ class Root:
         with self._parent(path) as (parent, name):
             return os.open(name, flags | _OPEN, mode, dir_fd=parent)
 
+    @contextmanager
+    def opened(self, path: bytes, flags: int) -> Iterator[int]:
+        """As open, for a descriptor that is good inside the `with`."""
+        descriptor = self.open(path, flags)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
     def lstat(self, path: bytes) -> os.stat_result:
         with self._parent(path) as (parent, name):
             return os.stat(name, dir_fd=parent, follow_symlinks=False)

@@ -1,117 +1,93 @@
 """A manifest: every entry of a served directory with its metadata, and the digest of every piece.
 
-Its encoding is msgpack and canonical: the same entries give the same bytes, and decode refuses any other bytes for
-them. So the BLAKE3 of the encoding, the *generation*, names exactly one content, and who knows it needs to trust
-nobody for the rest. As read by any msgpack tool:
+Its encoding is msgpack and canonical: the same content gives the same bytes, and `decoding` refuses any other bytes for
+it. So the BLAKE3 of the encoding, the *generation*, names exactly one content, and who knows it needs to trust nobody
+for the rest. It is one array of
 
-    ["xget-manifest", 1, {uid: name}, {gid: name}, [entry, ...]]
-    entry: [path, kind, mode, uid, gid, mtime_ns, size, target, digests, {extra name: bytes}]
+    "xget-manifest", 2
+    users, groups     {number: name}, those of the owners that have a name
+    looks             [[mode, uid, gid, {name of an extended attribute: value}], ...], each once
+    unreadable        [path, why, ...], sorted: what is there, and could not be read, so it is not in here
+    kinds, names, children, looks, mtimes, sizes, firsts, targets, devices
+                      the columns of `table`
+    sparse            file number, number of extents, ... of the files that have holes
+    extents           their extents, one file's after another's
+    digests           the BLAKE3 of each piece
 
-The entries stand in the order of their paths, compared component by component, so a directory stands before what is
-in it, and all of that in one run. The first is the served directory itself (path b""); where a master serves one
-file, that file is the only entry.
-
-Manifests come from strangers. decode checks everything that the rest of the program relies on, entry by entry while
-they are read, and builds no object that a stranger's number alone asked for.
+All from `kinds` on are msgpack's bin, with numbers as in COLUMNS, little-endian: so half a million entries are checked
+column by column, and used where they are. `names` and `targets` end with a NUL each.
 """
 
 from __future__ import annotations
 
+import sys
 from array import array
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NoReturn
 
 import msgpack
 from blake3 import blake3
 
-from xget_lib.content.layout import Layout, piece_count
-from xget_lib.errors import MalformedManifest, printable
+from xget_lib.content.entry import FILE, Entry, Look
+from xget_lib.content.layout import Layout
+from xget_lib.content.table import Table
 
 MAGIC = "xget-manifest"
-VERSION = 1
+VERSION = 2
 DIGEST_SIZE = 32
 
-NAME_LIMIT = 255  # bytes; NAME_MAX of every Linux file system
-PATH_LIMIT = 65535  # bytes; more than PATH_MAX, as paths are walked component by component
-TARGET_LIMIT = 4095  # bytes; PATH_MAX without its NUL
 OWNER_LIMIT = 65536  # users, or groups, that have a name
 OWNER_NAME_LIMIT = 256  # bytes
-EXTRA_LIMIT = 16
-SIZE_LIMIT = 1 << 63  # of all content together, exclusive
-ID_LIMIT = (1 << 32) - 1  # exclusive: chown takes it for "leave as it is"
-MODE_LIMIT = 0o7777
+UNREADABLE_LIMIT = 1000000
 
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One thing in the served directory.
-
-    kind is "d" directory, "f" regular file, "l" symbolic link to `target`, "h" hard link: another name of the file
-    at path `target`, which stands earlier. `size` (bytes) and `digests` (DIGEST_SIZE bytes a piece) are those of "f"
-    and empty for all others. A hard link has the metadata of its file. `extra` is the place for what a later version
-    knows about an entry: (name, encoded value) by name; unknown ones are kept and mean nothing.
-    """
-
-    path: bytes
-    kind: str
-    mode: int
-    uid: int
-    gid: int
-    mtime_ns: int
-    size: int = 0
-    target: bytes = b""
-    digests: bytes = b""
-    extra: tuple[tuple[str, bytes], ...] = ()
-
-
-def order(path: bytes) -> bytes:
-    """The sort key of a path. A NUL is in no name and below every byte: so this compares component by component."""
-    return path.replace(b"/", b"\0")
-
-
-def entry_fields(entry: Entry) -> tuple[object, ...]:
-    """An entry as msgpack carries it."""
-    return (
-        entry.path,
-        entry.kind,
-        entry.mode,
-        entry.uid,
-        entry.gid,
-        entry.mtime_ns,
-        entry.size,
-        entry.target,
-        entry.digests,
-        dict(entry.extra),
-    )
+COLUMNS = {
+    "kinds": "B",
+    "names": "B",
+    "children": "I",
+    "look_numbers": "I",
+    "mtimes": "q",
+    "sizes": "Q",
+    "firsts": "I",
+    "targets": "B",
+    "devices": "I",
+    "sparse": "Q",
+    "extents": "Q",
+    "digests": "B",
+}
+"""The columns in their order, and what numbers they are of, in the letters of `struct`: bytes, or of 4 or 8 bytes."""
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """The entries in their order, and the names of the users and groups among their owners that have one.
+class Unreadable:
+    """Something in the served directory that its master could not read, and of which therefore nothing is known."""
 
-    The constructor trusts its caller; what comes from elsewhere goes through decode.
+    path: bytes
+    why: str
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """The entries, what those of them contain that are files, and the names of their owners that have one.
+
+    The constructor trusts its caller; what comes from elsewhere goes through `decoding.decode`.
     """
 
-    entries: tuple[Entry, ...]
+    entries: Table
+    digests: bytes | memoryview
+    """DIGEST_SIZE bytes for each piece of the layout."""
     users: Mapping[int, str]
     groups: Mapping[int, str]
+    unreadable: tuple[Unreadable, ...] = ()
 
     @property
     def single_file(self) -> bool:
         """Whether the master was given one file, which then is the only entry."""
-        return self.entries[0].kind != "d"
+        return self.entries.kind(0) == FILE
 
-    @cached_property
-    def files(self) -> array[int]:
-        """By file number (as the layout counts them): the index of the entry."""
-        return array("Q", (index for index, entry in enumerate(self.entries) if entry.kind == "f"))
-
-    @cached_property
+    @property
     def layout(self) -> Layout:
-        return Layout([(entry.path, entry.size) for entry in self.entries if entry.kind == "f"])
+        return self.entries.layout
 
     @cached_property
     def generation(self) -> bytes:
@@ -120,221 +96,80 @@ class Manifest:
 
     def file(self, number: int) -> Entry:
         """The entry of regular file `number` of the layout."""
-        return self.entries[self.files[number]]
+        return self.entries[self.entries.files[number]]
 
-    def file_number(self, index: int) -> int:
-        """The layout's number of the regular file that is entry `index`. Another kind of entry raises ValueError."""
-        if self.entries[index].kind != "f":
-            raise ValueError(f"entry {index} is not a regular file")
-        return bisect_left(self.files, index)
+    def find(self, path: bytes) -> int | None:
+        """The number of the entry with this path."""
+        return self.entries.find(path)
+
+    def path_of(self, file: int) -> bytes:
+        """The path of regular file `file` of the layout."""
+        return self.entries.path(self.entries.files[file])
 
     def digest(self, number: int) -> bytes:
         """The BLAKE3 of piece `number` of the layout."""
-        file = self.layout.file_of_piece(number)
-        start = (number - self.layout.file_pieces(file).start) * DIGEST_SIZE
-        return self.file(file).digests[start : start + DIGEST_SIZE]
+        return bytes(self.digests[number * DIGEST_SIZE : (number + 1) * DIGEST_SIZE])
 
-    def find(self, path: bytes) -> int | None:
-        """The index of the entry with this path."""
-        index = bisect_left(self.entries, order(path), key=_entry_order)
-        if index < len(self.entries) and self.entries[index].path == path:
-            return index
-        return None
-
-    def subtree(self, index: int) -> range:
-        """The indices of an entry and of all that is below it."""
-        path = self.entries[index].path
-        if not path:
-            return range(index, len(self.entries))
-        return range(index, bisect_left(self.entries, order(path) + b"\1", index, key=_entry_order))
-
-    def children(self, index: int) -> Iterator[int]:
-        """The indices of the entries directly in a directory."""
-        end = self.subtree(index).stop
-        index += 1
-        while index < end:
-            yield index
-            index = self.subtree(index).stop if self.entries[index].kind == "d" else index + 1
+    def content_of(self, file: int) -> bytes:
+        """What names the content of regular file `file` of the layout: the same in two manifests for the same bytes."""
+        pieces = self.layout.file_pieces(file)
+        numbers = array("Q", (self.entries.sizes[file], *self.entries.extents.get(file, ())))
+        return numbers.tobytes() + self.digests[pieces.start * DIGEST_SIZE : pieces.stop * DIGEST_SIZE]
 
     def encode(self) -> bytes:
         packer = msgpack.Packer(autoreset=False)
-        _pack_head(packer, self.users, self.groups, len(self.entries))
-        for entry in self.entries:
-            packer.pack(entry_fields(entry))
+        pack_head(packer, self.users, self.groups, self.entries.looks, self.unreadable)
+        for column in encode_columns(self.entries):
+            packer.pack(column)
+        packer.pack(self.digests)
         encoded: bytes = packer.bytes()
         return encoded
 
-    @classmethod
-    def decode(cls, data: bytes) -> Manifest:
-        """The manifest that these bytes are the encoding of. Anything else raises MalformedManifest."""
-        reader = _Reader(data)
-        try:
-            manifest = reader.read()
-        except (msgpack.UnpackException, ValueError, OverflowError) as error:
-            raise MalformedManifest(f"not msgpack of a manifest ({error or type(error).__name__})") from error
-        manifest.__dict__["generation"] = blake3(data).digest()  # canonical: the encoding is these bytes
-        return manifest
 
-
-def _entry_order(entry: Entry) -> bytes:
-    return order(entry.path)
-
-
-def _pack_head(packer: msgpack.Packer, users: Mapping[int, str], groups: Mapping[int, str], count: int) -> None:
-    packer.pack_array_header(5)
+def pack_head(
+    packer: msgpack.Packer,
+    users: Mapping[int, str],
+    groups: Mapping[int, str],
+    looks: Iterable[Look],
+    unreadable: Iterable[Unreadable],
+) -> None:
+    """Everything before the columns."""
+    packer.pack_array_header(6 + len(COLUMNS))
     packer.pack(MAGIC)
     packer.pack(VERSION)
     for names in (users, groups):
         packer.pack_map_pairs(sorted(names.items()))
-    packer.pack_array_header(count)
+    packer.pack([[look.mode, look.uid, look.gid, dict(look.xattrs)] for look in looks])
+    packer.pack([field for each in unreadable for field in (each.path, each.why)])
 
 
-def _refuse(path: object, why: str) -> NoReturn:
-    raise MalformedManifest(f"{printable(path) or '/'}: {why}" if isinstance(path, bytes) else why)
+def encode_columns(entries: Table) -> list[bytes]:
+    """The columns in the order of COLUMNS, but for the digests."""
+    sparse = array("Q", (number for file in entries.extents for number in (file, len(entries.extents[file]) // 2)))
+    extents = array("Q", (number for file in entries.extents for number in entries.extents[file]))
+    columns: dict[str, Sequence[int] | bytes] = {"sparse": sparse, "extents": extents}
+    return [
+        _encode_column(code, columns[name] if name in columns else getattr(entries, name))
+        for name, code in COLUMNS.items()
+        if name != "digests"
+    ]
 
 
-_FIELD_TYPES = (bytes, str, int, int, int, int, int, bytes, bytes, tuple)
+def _encode_column(code: str, column: Sequence[int] | bytes) -> bytes:
+    if isinstance(column, bytes):
+        return column
+    numbers = array(code, column)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tobytes()
 
 
-class _Reader:
-    """Reads one encoding. What must hold between entries is in its attributes."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._packer = msgpack.Packer()
-        # Arrays only ever are entries and maps extras: each is checked the moment it is complete, the innermost
-        # first, so nothing nested can pile up in memory.
-        self._unpacker = msgpack.Unpacker(
-            list_hook=self._entry,
-            object_pairs_hook=self._extra,
-            max_buffer_size=max(1, len(data)),
-            max_array_len=len(_FIELD_TYPES),
-            max_map_len=EXTRA_LIMIT,
-        )
-        self._unpacker.feed(data)
-        self._order: bytes | None = None  # of the entry before
-        self._directories: set[bytes] = set()
-        self._owners: tuple[set[int], set[int]] = (set(), set())
-        self._size = 0
-
-    def read(self) -> Manifest:
-        count, users, groups = self._head()
-        entries: list[Entry] = []
-        hard_links: list[Entry] = []
-        for _ in range(count):
-            start = self._unpacker.tell()
-            entry = self._unpacker.unpack()
-            if not isinstance(entry, Entry):
-                _refuse(None, "an entry is not an array")
-            if self._data[start : self._unpacker.tell()] != self._packer.pack(entry_fields(entry)):
-                _refuse(entry.path, "encoded in another way than it should be")
-            entries.append(entry)
-            if entry.kind == "h":
-                hard_links.append(entry)
-        if self._unpacker.tell() != len(self._data):
-            _refuse(None, "bytes follow its end")
-        manifest = Manifest(tuple(entries), users, groups)
-        self._check_whole(manifest, hard_links)
-        return manifest
-
-    def _head(self) -> tuple[int, dict[int, str], dict[int, str]]:
-        unpacker = self._unpacker
-        if unpacker.read_array_header() != 5 or unpacker.unpack() != MAGIC:
-            _refuse(None, "not a manifest")
-        version = unpacker.unpack()
-        if version != VERSION:
-            what = f"version {version}" if type(version) is int else "its version"
-            _refuse(None, f"{what} is not known here (a newer xget wrote it?)")
-        users = self._names()
-        groups = self._names()
-        count = int(unpacker.read_array_header())
-        packer = msgpack.Packer(autoreset=False)
-        _pack_head(packer, users, groups, count)
-        if self._data[: unpacker.tell()] != packer.bytes():
-            _refuse(None, "its head is encoded in another way than it should be")
-        return count, users, groups
-
-    def _names(self) -> dict[int, str]:
-        names: dict[int, str] = {}
-        for _ in range(self._unpacker.read_map_header()):
-            number, name = self._unpacker.unpack(), self._unpacker.unpack()
-            if type(number) is not int or not isinstance(name, str) or not name.isprintable():
-                _refuse(None, "a user or group is not a number and a name")
-            if not 0 < len(name.encode()) <= OWNER_NAME_LIMIT or len(names) == OWNER_LIMIT:
-                _refuse(None, "too many users or groups, or too long a name")
-            names[number] = name
-        return names
-
-    @staticmethod
-    def _extra(pairs: list[tuple[Any, Any]]) -> tuple[tuple[str, bytes], ...]:
-        if any(type(name) is not str or type(value) is not bytes for name, value in pairs):
-            _refuse(None, "an extra is not a name and bytes")
-        return tuple(sorted(pairs))
-
-    def _entry(self, fields: list[Any]) -> Entry:
-        """Checks one entry by itself, and against those before it."""
-        if tuple(map(type, fields)) != _FIELD_TYPES:
-            _refuse(fields[0] if fields else None, "an entry with wrong fields")
-        entry = Entry(*fields)
-        path = entry.path
-        self._check_path(path, entry.kind)
-        if not (0 <= entry.mode <= MODE_LIMIT and 0 <= entry.uid < ID_LIMIT and 0 <= entry.gid < ID_LIMIT):
-            _refuse(path, "mode or owner out of bounds")
-        if not -SIZE_LIMIT <= entry.mtime_ns < SIZE_LIMIT:
-            _refuse(path, "time out of bounds")
-        self._check_content(entry)
-        self._owners[0].add(entry.uid)
-        self._owners[1].add(entry.gid)
-        return entry
-
-    def _check_path(self, path: bytes, kind: str) -> None:
-        """Every parent is an entry that was checked before: so only the last component is new."""
-        key = order(path)
-        if self._order is None:
-            single = kind == "f" and path not in (b"", b".", b"..") and b"/" not in path
-            if not single and (path or kind != "d"):
-                _refuse(path, "the first entry is not the served directory or file")
-        else:
-            parent, slash, name = path.rpartition(b"/")
-            if key <= self._order:
-                _refuse(path, "out of order, or twice")
-            if parent not in self._directories or (slash and not parent):
-                _refuse(path, "not in a directory of the manifest")
-            if name in (b"", b".", b".."):
-                _refuse(path, "not a file name")
-        if len(path) - path.rfind(b"/") - 1 > NAME_LIMIT or len(path) > PATH_LIMIT or b"\0" in path:
-            _refuse(path[:NAME_LIMIT], "too long, or with a NUL")
-        self._order = key
-        if kind == "d":
-            self._directories.add(path)
-
-    def _check_content(self, entry: Entry) -> None:
-        if entry.kind == "f":
-            if not 0 <= entry.size < SIZE_LIMIT or len(entry.digests) != DIGEST_SIZE * piece_count(entry.size):
-                _refuse(entry.path, "size and number of digests do not match")
-            self._size += entry.size
-            if self._size >= SIZE_LIMIT:
-                _refuse(entry.path, "more content than there can be")
-        elif entry.size or entry.digests:
-            _refuse(entry.path, "content in what is not a regular file")
-        if entry.kind == "l":
-            if not 0 < len(entry.target) <= TARGET_LIMIT or b"\0" in entry.target:
-                _refuse(entry.path, "not a target of a symbolic link")
-        elif entry.kind in ("d", "f"):
-            if entry.target:
-                _refuse(entry.path, "a target in what is not a link")
-        elif entry.kind != "h":
-            _refuse(entry.path, "unknown kind")
-
-    def _check_whole(self, manifest: Manifest, hard_links: list[Entry]) -> None:
-        if not manifest.entries:
-            _refuse(None, "no entries")
-        if not (manifest.users.keys() <= self._owners[0] and manifest.groups.keys() <= self._owners[1]):
-            _refuse(None, "it names a user or group that owns nothing")
-        for link in hard_links:
-            index = manifest.find(link.target)
-            file = manifest.entries[index] if index is not None else link
-            if file.kind != "f" or order(file.path) > order(link.path):
-                _refuse(link.path, "a hard link to what is not an earlier file")
-            if (file.mode, file.uid, file.gid, file.mtime_ns) != (link.mode, link.uid, link.gid, link.mtime_ns):
-                _refuse(link.path, "a hard link with other metadata than its file")
+def numbers_of(code: str, column: memoryview) -> Sequence[int]:
+    """The numbers of an encoded column; on a little-endian machine, these very bytes. ValueError for an odd length."""
+    if len(column) % array(code).itemsize:
+        raise ValueError(f"{len(column)} bytes of numbers")
+    if sys.byteorder == "little":
+        return column.cast(code)  # type: ignore[call-overload,no-any-return]  # stubs know only literal codes
+    numbers = array(code, bytes(column))
+    numbers.byteswap()
+    return numbers

@@ -28,13 +28,14 @@ from xget_lib.content import writeback
 from xget_lib.content.attributes import Attributes, Opened
 from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
+from xget_lib.content.entry import Entry
 from xget_lib.content.layout import Piece
 from xget_lib.content.ledger import Ledger
-from xget_lib.content.manifest import Entry, Manifest
+from xget_lib.content.manifest import Manifest
 from xget_lib.content.placing import SYNC_EACH, Placer, refusing
 from xget_lib.content.room import Room
 from xget_lib.content.selection import Selection
-from xget_lib.content.survey import Survey, write_all
+from xget_lib.content.survey import Found, Survey, write_parts
 from xget_lib.content.workplace import Parts, Workplace, part_path
 from xget_lib.errors import DestinationRefused, PieceMismatch
 
@@ -62,7 +63,7 @@ class Partial:
         self._manifest = manifest
         self._layout = manifest.layout
         self._selection = selection
-        self._whole_root = selection.paths[0] == b""
+        self._whole_root = selection.whole
         self._permissions = permissions
         self._attributes = Attributes(manifest, permissions=permissions, owners=owners)
         self._ledger = Ledger(manifest.layout)
@@ -112,7 +113,7 @@ class Partial:
         self._workplace.open()
         if self._workplace.resumed:
             self._placer.sync_all()  # names that the earlier run gave may not be on disk
-        self._parts = Parts(self._root, self._part_path, lambda file: self._manifest.file(file).size)
+        self._parts = Parts(self._root, self._part_path, self._manifest.entries.sizes.__getitem__)
         self._resources.callback(self._parts.close_all)
 
     def finish(self) -> None:
@@ -150,14 +151,8 @@ class Partial:
         To be called once for each selected file, an empty one too, before anything of it is written. `trust_times`:
         a file with the right size and modification time under the final name is right without reading it.
         """
-        landing = self._selection.landings[file]
-        for link in self._selection.links.get(file, ()):
-            with refusing(self._root, link):
-                self._placer.look(link)
-        with refusing(self._root, landing):
-            old = self._placer.look(landing)
-            found = self._survey.look_for(file, landing, old, trust_times=trust_times)
-        whole_size = self._manifest.file(file).size
+        found = self._find(file, trust_times=trust_times)
+        _, whole_size = self._layout.file_range(file)
         size = whole_size if found.in_place else sum(self._layout.piece(number).length for number in found.pieces)
         with self._lock:
             self.reused += size
@@ -171,6 +166,24 @@ class Partial:
             self._became_whole(file)
         return found.pieces
 
+    def _find(self, file: int, *, trust_times: bool) -> Found:
+        """Also under further names: where only those are right, the first is made anew from one of them."""
+        landing = self._selection.place(file)
+        with refusing(self._root, landing):
+            old = self._placer.look(landing)
+            found = self._survey.stays(file, landing, old, trust_times=trust_times)
+        for link in self._selection.links(file):
+            with refusing(self._root, link):
+                there = self._placer.look(link)
+                if found is None:
+                    found = self._survey.stays(file, link, there, trust_times=trust_times)
+                    if found is not None:
+                        self._placer.hard_link(link, landing, self._manifest.file(file))
+        if found is None:
+            with refusing(self._root, landing):
+                found = self._survey.search(file, landing, old)
+        return found
+
     def check_room(self) -> None:
         """Raises DestinationRefused where the file system has not enough room for what is to be written yet."""
         with refusing(self._root, b""):
@@ -180,7 +193,7 @@ class Partial:
             pieces = self._layout.file_pieces(file)
             lacking = self._ledger.lacks(file)
             if lacking == len(pieces):
-                room.add(self._manifest.file(file).size)
+                room.add(self._layout.file_range(file)[1])
             elif lacking:
                 room.add(sum(self._layout.piece(n).length for n in pieces if n not in self._ledger))
         room.check(self.dest, available)
@@ -197,7 +210,7 @@ class Partial:
         """The pieces of a chunk that are asked for and not right, as rising ranges that do not touch."""
         runs: list[range] = []
         for number in self._layout.chunk_pieces(chunk):
-            if number in self._ledger or self._layout.file_of_piece(number) not in self._selection.landings:
+            if number in self._ledger or not self._selection.has(self._layout.file_of_piece(number)):
                 continue
             if runs and runs[-1].stop == number:
                 runs[-1] = range(runs[-1].start, number + 1)
@@ -213,12 +226,12 @@ class Partial:
         if where == _MOVING:
             with self._moving:  # so that who found no part there finds the file, and not what it replaces
                 pass
-        return self._selection.landings[file]
+        return self._selection.place(file)
 
     @property
     def files(self) -> Collection[int]:
         """The numbers of the selected files, rising."""
-        return self._selection.landings.keys()
+        return self._selection.files
 
     @property
     def notes(self) -> list[str]:
@@ -234,14 +247,14 @@ class Partial:
         PieceMismatch, which names `source`, and nothing is written.
         """
         piece = self._layout.piece(number)
-        landing = self._selection.landings[piece.file]
+        landing = self._selection.place(piece.file)
         if blake3(data).digest() != self._manifest.digest(number):
             raise PieceMismatch(self._manifest.file(piece.file).path, piece.file_offset, source)
         if not self._ledger.claim(number):
             return False
         try:
             with refusing(self._root, landing), self._parts.opened(piece.file) as fd:
-                write_all(fd, memoryview(data), piece.file_offset)
+                write_parts(fd, memoryview(data), self._layout.parts(piece))
                 self._write_back(fd, piece)
         except BaseException:
             self._ledger.release(number)
@@ -256,7 +269,7 @@ class Partial:
         if piece.length >= LARGE_PIECE:
             writeback.start(fd, piece.file_offset, piece.length)
         elif self._ledger.lacks(piece.file) == 1:
-            size = self._manifest.file(piece.file).size
+            size = self._manifest.entries.sizes[piece.file]
             if size >= WRITE_BACK_FROM:
                 writeback.start(fd, 0, size)
 
@@ -267,7 +280,7 @@ class Partial:
         """
         for number in pieces:
             piece = self._layout.piece(number)
-            if piece.file in self._selection.landings:
+            if self._selection.has(piece.file):
                 self.write(number, data[: piece.length], source)
             data = data[piece.length :]
 
@@ -288,7 +301,7 @@ class Partial:
         for file in fresh:
             if self._ledger.lacks(file):
                 raise ValueError(f"file {file} is not whole")
-            with refusing(self._root, self._selection.landings[file]):
+            with refusing(self._root, self._selection.place(file)):
                 self._complete(file, sync=len(fresh) <= SYNC_EACH)
         if len(fresh) > SYNC_EACH:
             with refusing(self._root, b""):
@@ -304,9 +317,9 @@ class Partial:
         self._parts.close(file)
 
     def _put_in_place(self, file: int) -> os.stat_result:
-        landing = self._selection.landings[file]
+        landing = self._selection.place(file)
         entry = self._manifest.file(file)
-        links = self._selection.links.get(file, ())
+        links = self._selection.links(file)
         with refusing(self._root, landing):
             if self._where[file] == _IN_PART:
                 self._move(file, landing)
@@ -334,10 +347,9 @@ class Partial:
             self._whole.append(file)
 
     def _part_path(self, file: int) -> bytes:
-        return part_path(self._selection.landings[file])
+        return part_path(self._selection.place(file))
 
-    def _selected(self, kind: str) -> Iterator[tuple[bytes, Entry]]:
-        """The selected entries of a kind, in manifest order, with where they land."""
-        for landing, entry in zip(self._selection.paths, self._manifest.entries, strict=True):
-            if landing is not None and entry.kind == kind:
-                yield landing, entry
+    def _selected(self, kinds: str) -> Iterator[tuple[bytes, Entry]]:
+        """The selected entries of these kinds, in manifest order, with where they land."""
+        for number in self._selection.of_kind(kinds):
+            yield self._selection.landing(number), self._manifest.entries[number]

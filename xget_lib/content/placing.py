@@ -16,7 +16,7 @@ from threading import Lock
 from xget_lib.content import writeback
 from xget_lib.content.attributes import Attributes, Named, Opened
 from xget_lib.content.beneath import Root
-from xget_lib.content.manifest import Entry
+from xget_lib.content.entry import Entry
 from xget_lib.content.workplace import part_path
 from xget_lib.errors import DestinationRefused, PathRefused
 

@@ -7,14 +7,14 @@ that digest, a hole is right as it is and never crosses the network.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
 from blake3 import blake3
 
-from xget_lib.content.layout import SMALLEST_GRANULE, Piece
+from xget_lib.content.holes import next_data
+from xget_lib.content.layout import SMALLEST_GRANULE, Layout, Piece
 
 Digest = Callable[[int], bytes]  # piece number -> what the manifest promises
 
@@ -31,8 +31,10 @@ def is_zeros(piece: Piece, digest: Digest) -> bool:
     return digest(piece.number) == _digest_of_zeros(piece.length)
 
 
-def checked_pieces(fd: int, pieces: Iterable[Piece], digest: Digest) -> Iterator[tuple[Piece, memoryview | None]]:
-    """The pieces of one file, in rising order, each with its bytes in `fd` where these are right, else with None.
+def checked_pieces(
+    fd: int, layout: Layout, numbers: Iterable[int], digest: Digest
+) -> Iterator[tuple[Piece, memoryview | None]]:
+    """The pieces of one file, by rising numbers, each with its bytes in `fd` where these are right, else with None.
 
     The bytes are good until the next piece is asked for; those of a hole are left out (an empty view). Raises
     OSError.
@@ -40,38 +42,29 @@ def checked_pieces(fd: int, pieces: Iterable[Piece], digest: Digest) -> Iterator
     buffer = memoryview(b"")
     size = os.fstat(fd).st_size
     data = 0  # from the piece before: no data is known between its end and this offset
-    for piece in pieces:
-        end = piece.file_offset + piece.length
+    for piece in map(layout.piece, numbers):
+        parts = layout.parts(piece)
+        end = sum(parts[-1])
         if data < end:
-            data = _next_data(fd, piece.file_offset)
+            data = next_data(fd, piece.file_offset)
         if data >= end:
             yield piece, buffer[:0] if end <= size and is_zeros(piece, digest) else None
             continue
         if len(buffer) < piece.length:
             buffer = memoryview(bytearray(piece.length))
         view = buffer[: piece.length]
-        right = _read(fd, view, piece.file_offset) and blake3(view).digest() == digest(piece.number)
+        right = _read(fd, view, parts) and blake3(view).digest() == digest(piece.number)
         yield piece, view if right else None
 
 
-def _next_data(fd: int, offset: int) -> int:
-    """Where at or behind `offset` the file has data; beyond every file where it has none."""
-    try:
-        return os.lseek(fd, offset, os.SEEK_DATA)
-    except OSError as error:
-        if error.errno == errno.ENXIO:
-            return 1 << 63
-        if error.errno == errno.EINVAL:
-            return offset  # a file system without holes
-        raise
-
-
-def _read(fd: int, view: memoryview, offset: int) -> bool:
-    """Fills the view from the file; False where the file ends before."""
-    done = 0
-    while done < len(view):
-        count = os.preadv(fd, [view[done:]], offset + done)
-        if count == 0:
-            return False
-        done += count
+def _read(fd: int, view: memoryview, parts: Iterable[tuple[int, int]]) -> bool:
+    """Fills the view from parts of the file, (offset, length) each; False where the file ends before."""
+    for offset, length in parts:
+        while length:
+            count = os.preadv(fd, [view[:length]], offset)
+            if count == 0:
+                return False
+            view = view[count:]
+            offset += count
+            length -= count
     return True

@@ -4,14 +4,16 @@ Sources are paths below what the master serves. A source keeps its last name: `a
 directory `a/b` as `b` with all that is below it; `.` lands as the destination itself. Whatever is selected has its
 parent directory selected too, or lies directly in the destination, so nothing else ever has to be made.
 
-A file with several names (hard links) has its content once. If its first name was not asked for, the first name
-that was takes the content, and the rest are links to that one.
+What has several names (hard links) is made once. If its first name was not asked for, the first name that was takes
+its place, and the rest are links to that one.
 """
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from functools import cached_property
 
 from xget_lib.content.layout import Layout
 from xget_lib.content.manifest import Manifest
@@ -20,19 +22,104 @@ from xget_lib.errors import NotServed, UsageError, printable
 WORKPLACE = b".xget"  # the name in the destination that is XGet's own while a download lasts
 
 
-@dataclass(frozen=True, slots=True)
 class Selection:
-    """What was asked for. Paths are relative to the destination, which itself is b""."""
+    """What was asked for. Entries are meant by their numbers; paths are relative to the destination, which is b""."""
 
-    paths: tuple[bytes | None, ...]  # by entry number: where it lands; None: not asked for
-    landings: dict[int, bytes]  # by file number (as in Layout): where its content is put; rising
-    links: dict[int, tuple[bytes, ...]] = field(default_factory=dict)  # by file number: its further names
-    size: int = 0  # bytes of content
+    def __init__(self, manifest: Manifest, sources: Sequence[int]) -> None:
+        """`sources` are entries of which none is below another."""
+        self._entries = manifest.entries
+        self._sources = {self._landing_of_source(number): number for number in sources}
+        runs = sorted((run.start, run.stop, number) for number in sources for run in self._entries.subtree(number))
+        self.runs = [range(start, stop) for start, stop, _ in runs]
+        """The selected entries, rising."""
+        self._starts = [start for start, _, _ in runs]
+        self._strips = [len(self._entries.path(number)) - len(self._landing_of_source(number)) for _, _, number in runs]
+        self.names = self._group_names()
+        """By entry: all selected names, rising, of what has this for its first name, where any of them is a hard link.
+        The first of them is to be made, the others are links to it."""
+
+    def _landing_of_source(self, number: int) -> bytes:
+        return self._entries.name(number)
+
+    def _group_names(self) -> dict[int, list[int]]:
+        names: dict[int, list[int]] = {}
+        for number in self._entries.hard_links:
+            if number in self:
+                first = self._entries.first(number)
+                names.setdefault(first, [first] if first in self else []).append(number)
+        return names
+
+    def __contains__(self, number: int) -> bool:
+        run = bisect_right(self._starts, number) - 1
+        return run >= 0 and number in self.runs[run]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the destination itself is to be like the served directory."""
+        return b"" in self._sources
+
+    def landing(self, number: int) -> bytes:
+        """Where a selected entry lands."""
+        run = bisect_right(self._starts, number) - 1
+        return self._entries.path(number)[self._strips[run] :]
+
+    def of_kind(self, kinds: str) -> Iterator[int]:
+        """The selected entries of these kinds, rising. A hard link that is to be made first is of its first name's."""
+        made = {names[0] for first, names in self.names.items() if self._entries.kind(first) in kinds}
+        chosen = bytes(chr(byte) in kinds for byte in range(256))
+        for run in self.runs:
+            for number, is_one in zip(run, self._entries.kinds[run.start : run.stop].translate(chosen), strict=True):
+                if is_one or number in made:
+                    yield number
+
+    # The regular files among them, by their numbers in the layout.
+
+    @cached_property
+    def files(self) -> array[int]:
+        """Those of which the content is to be there, rising."""
+        numbers = self._entries.files
+        files = array("I")
+        for run in self.runs:
+            files.extend(range(bisect_left(numbers, run.start), bisect_left(numbers, run.stop)))
+        elsewhere = [first for first in self.names if first not in self and self._entries.kind(first) == "f"]
+        if elsewhere:
+            files = array("I", sorted([*files, *map(self._entries.file_number, elsewhere)]))
+        return files
+
+    @cached_property
+    def _has(self) -> bytearray:
+        has = bytearray(len(self._entries.files))
+        for file in self.files:
+            has[file] = 1
+        return has
+
+    def has(self, file: int) -> bool:
+        """Whether the content of a file was asked for."""
+        return bool(self._has[file])
+
+    def place(self, file: int) -> bytes:
+        """Where the content of a file lands."""
+        first = self._entries.files[file]
+        return self.landing(self.names[first][0] if first in self.names else first)
+
+    @property
+    def places(self) -> Iterator[tuple[int, bytes]]:
+        """Each of the files, and where its content lands."""
+        return ((file, self.place(file)) for file in self.files)
+
+    def links(self, file: int) -> list[bytes]:
+        """Where further names of a file land."""
+        return [self.landing(number) for number in self.names.get(self._entries.files[file], ())[1:]]
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of content."""
+        return sum(map(self._entries.sizes.__getitem__, self.files))
 
     def piece_runs(self, layout: Layout) -> Iterator[range]:
         """The pieces asked for, as rising ranges that do not touch."""
         first = end = 0
-        for file in self.landings:
+        for file in self.files:
             pieces = layout.file_pieces(file)
             if pieces.start != end:
                 if first < end:
@@ -42,20 +129,30 @@ class Selection:
         if first < end:
             yield range(first, end)
 
-    def shown(self, manifest: Manifest) -> bytes | None:
-        """By entry number: 1 for what was asked for and the directories on the way to it, at the master. None: all."""
-        if None not in self.paths:
+    # What others see of it.
+
+    def lands(self, path: bytes) -> bool:
+        """Whether something that was asked for lands at a path, or it is the destination itself."""
+        if not path or self.whole:
+            return not path or self._entries.find(path) is not None
+        name, slash, below = path.partition(b"/")
+        if name not in self._sources:
+            return False
+        source = self._entries.path(self._sources[name])
+        return self._entries.find(source + slash + below) is not None
+
+    def shown(self) -> bytes | None:
+        """By entry: 1 for what was asked for and the directories on the way to it, at the master. None: all."""
+        if 0 in self._sources.values():
             return None
-        shown = bytearray(path is not None for path in self.paths)
-        above: list[range] = []
-        for number, entry in enumerate(manifest.entries):
-            while above and number not in above[-1]:
-                above.pop()
-            if shown[number]:
-                for directory in above:
-                    shown[directory.start] = 1
-            if entry.kind == "d":
-                above.append(manifest.subtree(number))
+        shown = bytearray(len(self._entries))
+        for run in self.runs:
+            shown[run.start : run.stop] = b"\1" * len(run)
+        for number in self._sources.values():
+            while number:
+                shown[number] = 1
+                number = self._entries.directories[self._entries.directory_of(number)]
+        shown[0] = 1
         return bytes(shown)
 
 
@@ -79,58 +176,40 @@ def select(manifest: Manifest, sources: Sequence[bytes]) -> Selection:
     """
     if not sources:
         raise UsageError("no source given (. is everything)")
-    paths: list[bytes | None] = [None] * len(manifest.entries)
-    taken: dict[bytes, int] = {}
-    for source in dict.fromkeys(map(normalised, sources)):
-        for number, landing in _landings(manifest, source):
-            if taken.setdefault(landing, number) != number:
-                other = manifest.entries[taken[landing]].path
-                raise UsageError(
-                    f"{printable(source)}: would land on {printable(landing)}, where {printable(other)} already lands"
-                )
-            if paths[number] not in (None, landing):
-                raise UsageError(
-                    f"{printable(source)}: would land as {printable(landing)}, and also as"
-                    f" {printable(paths[number] or b'.')} (ask for it once)"
-                )
-            paths[number] = landing
-    return _with_files(manifest, paths)
-
-
-def _landings(manifest: Manifest, source: bytes) -> Iterator[tuple[int, bytes]]:
-    """What a normalised source selects: (entry number, where it lands)."""
-    numbers = range(len(manifest.entries))
-    if source:
-        first = manifest.find(source)
-        if first is None:
+    asked: dict[bytes, int] = {}
+    for source in map(normalised, sources):
+        number = manifest.find(source) if source else 0
+        if number is None:
             raise NotServed(source)
-        numbers = manifest.subtree(first)
-    strip = source.rfind(b"/") + 1
-    for number in numbers:
-        landing = manifest.entries[number].path[strip:]
-        if landing == WORKPLACE or landing.startswith(WORKPLACE + b"/"):
+        name = manifest.entries.name(number)
+        if name == WORKPLACE or (not name and manifest.find(WORKPLACE) is not None):
+            raise UsageError(f"{printable(source or WORKPLACE)}: would land where XGet keeps its temporary data")
+        asked[source] = number
+    landings: dict[bytes, bytes] = {}
+    for source in sorted(asked, key=len):
+        name = manifest.entries.name(asked[source])
+        if _is_covered(source, asked):
+            continue
+        if name in landings:
             raise UsageError(
-                f"{printable(manifest.entries[number].path)}: would land where XGet keeps its temporary data"
+                f"{printable(source)}: would land on {printable(name)}, where {printable(landings[name])} already lands"
             )
-        yield number, landing
+        landings[name] = source
+    return Selection(manifest, [asked[source] for source in landings.values()])
 
 
-def _with_files(manifest: Manifest, paths: list[bytes | None]) -> Selection:
-    """Adds to the landing places of all entries which of them take content, and which are links to those."""
-    entries = manifest.entries
-    names: dict[bytes, list[bytes]] = {}  # path of the first name in the manifest -> where its names land
-    for entry, landing in zip(entries, paths, strict=True):
-        if landing is not None and entry.kind in ("f", "h"):
-            first = entry.path if entry.kind == "f" else entry.target
-            names.setdefault(first, []).append(landing)
-    landings = {}
-    links = {}
-    size = 0
-    for file, number in enumerate(manifest.files):
-        entry = entries[number]
-        if where := names.get(entry.path):
-            landings[file] = where[0]
-            size += entry.size
-            if len(where) > 1:
-                links[file] = tuple(where[1:])
-    return Selection(tuple(paths), landings, links, size)
+def _is_covered(source: bytes, asked: dict[bytes, int]) -> bool:
+    """Whether another source contains this one, at the same landing place. At another it raises UsageError."""
+    above = source
+    while above:
+        above = above.rpartition(b"/")[0]
+        if above in asked:
+            there = source[above.rfind(b"/") + 1 :]
+            landing = source.rpartition(b"/")[2]
+            if there == landing:
+                return True
+            raise UsageError(
+                f"{printable(source)}: would land as {printable(landing)}, and also as {printable(there)}"
+                " (ask for it once)"
+            )
+    return False

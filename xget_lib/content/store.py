@@ -71,7 +71,7 @@ class Store:
 
     def path_of(self, file: int) -> bytes:
         """Where file number `file` is, relative to the root."""
-        return self._locate(file) if self._locate else self.manifest.file(file).path
+        return self._locate(file) if self._locate else self.manifest.path_of(file)
 
     def set_stamp(self, file: int, status: os.stat_result) -> None:
         """From now on the file must look like this."""
@@ -114,9 +114,9 @@ class Store:
         chunk has changed is no reason not to serve the rest of them.
         """
         if file in self._dropped:
-            raise StaleGeneration(self.manifest.file(file).path)
+            raise StaleGeneration(self.manifest.path_of(file))
         if not self._complete:
-            self.check(self.layout.file_range(file)[0] + offset, length)
+            self.check(*self.layout.stream_range(file, offset, length))
 
     def open_extents(self, offset: int, length: int) -> list[bytes | OpenExtent]:
         """A range of the content stream, in order: bytes as they are, and parts of files to send.
@@ -195,13 +195,13 @@ class Store:
         """Whether a file that looks like this is still what was verified."""
         first = file * STAMP_WORDS
         if self._stamps[first] == _NO_STAMP:
-            return status.st_size == self.manifest.file(file).size
+            return status.st_size == self.manifest.entries.sizes[file]
         return tuple(self._stamps[first : first + STAMP_WORDS]) == stamp_of(status)
 
     def stale(self, file: int) -> NoReturn:
         """The file was found changed: drops it, and raises StaleGeneration."""
         self.drop(file)
-        raise StaleGeneration(self.manifest.file(file).path)
+        raise StaleGeneration(self.manifest.path_of(file))
 
 
 class OpenedFile:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 from typing import NamedTuple
 
 from xget_lib.content.beneath import Root
+from xget_lib.content.extents import holes
+from xget_lib.content.holes import are_zeros, clear
 from xget_lib.content.layout import Piece
-from xget_lib.content.manifest import Entry, Manifest
+from xget_lib.content.manifest import Manifest
 from xget_lib.content.resume import checked_pieces, is_zeros
 from xget_lib.content.workplace import Parts, Workplace, part_path
 
@@ -41,78 +44,100 @@ class Survey:
         self._lock = Lock()
         self._taken: dict[tuple[int, int], int] = {}  # inode with several names -> the file that it stays
 
-    def look_for(self, file: int, landing: bytes, old: os.stat_result | None, *, trust_times: bool) -> Found:
-        """`old` is what is under the final name, if anything. A part is only made where something was found for it."""
-        entry = self._manifest.file(file)
-        may_stay = old is not None and self._may_stay(file, entry, old)
-        if may_stay and trust_times and old is not None and old.st_mtime_ns == entry.mtime_ns:
+    def stays(self, file: int, landing: bytes, old: os.stat_result | None, *, trust_times: bool) -> Found | None:
+        """The file, whole, if it is what `old` says of one of its final names; None if that has to be replaced."""
+        if old is None or not self._may_stay(file, old):
+            return None
+        entries = self._manifest.entries
+        if trust_times and old.st_mtime_ns == entries.mtimes[entries.files[file]]:
             return self._in_place(file)._replace(believed=True)
-        fd = self._open_old(landing, old)
-        try:
-            if fd is not None and may_stay and self._all_right(fd, file):
-                return self._in_place(file)
-            right = set(self._in_part(file, landing))
+        with self._opened(landing, old) as fd:
+            return self._in_place(file) if fd is not None and self._all_right(fd, file) else None
+
+    def search(self, file: int, landing: bytes, old: os.stat_result | None) -> Found:
+        """What is right of a file that does not stay. A part is only made where something was found for it."""
+        right = set(self._in_part(file, landing))
+        with self._opened(landing, old) as fd:
             if fd is not None:
                 right.update(self._copied(fd, file, right))
-        finally:
-            if fd is not None:
-                os.close(fd)
         return Found(sorted(right), False)
 
     def _in_place(self, file: int) -> Found:
         return Found(list(self._layout.file_pieces(file)), True)
 
-    def _may_stay(self, file: int, entry: Entry, old: os.stat_result) -> bool:
+    def _may_stay(self, file: int, old: os.stat_result) -> bool:
         """Whether what is under the final name could be the file, and not at the same time another file's only copy.
 
         Two files of the manifest that an earlier run (or someone) had made one must become two again.
         """
-        if not stat.S_ISREG(old.st_mode) or old.st_size != entry.size:
+        if not stat.S_ISREG(old.st_mode) or old.st_size != self._manifest.entries.sizes[file]:
             return False
         if old.st_nlink == 1:
             return True
         with self._lock:
             return self._taken.setdefault((old.st_dev, old.st_ino), file) == file
 
-    def _open_old(self, landing: bytes, old: os.stat_result | None) -> int | None:
-        if old is None or not stat.S_ISREG(old.st_mode):
-            return None
+    @contextmanager
+    def _opened(self, landing: bytes, old: os.stat_result | None) -> Iterator[int | None]:
+        """The regular file that is under a final name, open inside the `with`; None where we cannot read one there."""
+        fd: int | None = None
+        if old is not None and stat.S_ISREG(old.st_mode):
+            try:
+                fd = self._root.open(landing, os.O_RDONLY)
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ELOOP):
+                    raise  # else not ours to read, or gone: it will be replaced
         try:
-            return self._root.open(landing, os.O_RDONLY)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ELOOP):
-                return None  # not ours to read, or gone: it will be replaced
-            raise
+            yield fd
+        finally:
+            if fd is not None:
+                os.close(fd)
 
     def _has_part(self, landing: bytes) -> bool:
         return bool(self._leftovers) and os.path.basename(part_path(landing)) in self._leftovers
 
-    def _pieces(self, file: int) -> Iterator[Piece]:
-        return map(self._layout.piece, self._layout.file_pieces(file))
+    def _holes(self, file: int) -> Iterator[tuple[int, int]]:
+        """(offset, length) of what is not data in a file."""
+        extents = self._manifest.entries.extents.get(file)
+        return iter(()) if extents is None else holes(extents, self._manifest.entries.sizes[file])
+
+    def _checked(self, fd: int, numbers: Iterable[int]) -> Iterator[tuple[Piece, memoryview | None]]:
+        return checked_pieces(fd, self._layout, numbers, self._manifest.digest)
 
     def _all_right(self, fd: int, file: int) -> bool:
-        return all(data is not None for _, data in checked_pieces(fd, self._pieces(file), self._manifest.digest))
+        if not all(are_zeros(fd, offset, length) for offset, length in self._holes(file)):
+            return False
+        return all(data is not None for _, data in self._checked(fd, self._layout.file_pieces(file)))
 
     def _in_part(self, file: int, landing: bytes) -> Iterator[int]:
         """What is right in the part. In a new one, that is what is all zeros."""
-        if self._has_part(landing):
-            with self._parts.opened(file) as part:
-                for piece, data in checked_pieces(part, self._pieces(file), self._manifest.digest):
-                    if data is not None:
-                        yield piece.number
+        numbers = self._layout.file_pieces(file)
+        if not self._has_part(landing):
+            zeros = (number for number in numbers if is_zeros(self._layout.piece(number), self._manifest.digest))
+            yield from self._allocated(file, zeros)
             return
-        zeros = [piece.number for piece in self._pieces(file) if is_zeros(piece, self._manifest.digest)]
-        if zeros:
-            with self._parts.opened(file):  # makes it, as one large hole
-                yield from zeros
+        with self._parts.opened(file) as part:
+            for offset, length in self._holes(file):
+                clear(part, offset, length)
+            for piece, data in self._checked(part, numbers):
+                if data is not None:
+                    yield from (piece.number,) if data else self._allocated(file, (piece.number,))
+
+    def _allocated(self, file: int, zeros: Iterable[int]) -> Iterator[int]:
+        """Pieces that are all zeros, and in the part a hole. At the master they are none: they get their blocks."""
+        for number in zeros:
+            with self._parts.opened(file) as part:
+                for offset, length in self._layout.parts(self._layout.piece(number)):
+                    os.posix_fallocate(part, offset, length)
+            yield number
 
     def _copied(self, old: int, file: int, right: set[int]) -> Iterator[int]:
         """Copies what the old file has right, and the part has not, into the part."""
-        lacking = (piece for piece in self._pieces(file) if piece.number not in right)
-        for piece, data in checked_pieces(old, lacking, self._manifest.digest):
+        lacking = (number for number in self._layout.file_pieces(file) if number not in right)
+        for piece, data in self._checked(old, lacking):
             if data:  # a hole has none; in the part there is other data at its place, or it were right already
                 with self._parts.opened(file) as part:
-                    write_all(part, data, piece.file_offset)
+                    write_parts(part, data, self._layout.parts(piece))
                 yield piece.number
 
 
@@ -128,3 +153,10 @@ def write_all(fd: int, data: memoryview, offset: int) -> None:
         count = os.pwrite(fd, data[:WRITE_AT_ONCE], offset)
         data = data[count:]
         offset += count
+
+
+def write_parts(fd: int, data: memoryview, parts: Iterable[tuple[int, int]]) -> None:
+    """Writes the data to parts of a file, (offset, length) each, which it fills. Raises OSError."""
+    for offset, length in parts:
+        write_all(fd, data[:length], offset)
+        data = data[length:]

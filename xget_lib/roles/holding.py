@@ -7,7 +7,7 @@ it is in are not held, whatever else comes of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 
 from xget_lib.content.belief import Believed, Known, is_right
 from xget_lib.content.beneath import Root
@@ -53,9 +53,9 @@ class Holding:
             LOGGER.warning("%s was changed here and is not served any more", printable(path))
         self._on_change(self)
 
-    def known(self, manifest: Manifest, landings: Mapping[int, bytes]) -> Known:
+    def known(self, manifest: Manifest, places: Iterable[tuple[int, bytes]]) -> Known:
         """What this generation tells of another, and where that lands. In any thread."""
-        return Known(self.store, self._partial.files, manifest, landings)
+        return Known(self.store, self._partial.files, manifest, places)
 
     def confirm(self) -> None:
         """Read what is only believed, one file after another, and hold what that makes certain."""

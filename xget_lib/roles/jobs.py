@@ -6,7 +6,6 @@ The steps are those of `content.snapshot`; here their inputs and results become 
 from __future__ import annotations
 
 import os
-from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from blake3 import blake3
 from xget_lib.content import kept, snapshot
 from xget_lib.content.beneath import Root
 from xget_lib.content.kept import Kept
-from xget_lib.content.manifest import DIGEST_SIZE
+from xget_lib.content.scanning import Scan, scan
 from xget_lib.errors import Failed, StaleGeneration, XGetError, printable
 from xget_lib.report.log import LOGGER
 from xget_lib.roles import orders
@@ -39,9 +38,9 @@ def perform(job: orders.Job, descriptors: Sequence[int]) -> tuple[orders.Done, l
 
 
 def _scan(_: Sequence[int], root: bytes, one_file_system: bool, owner_names: bool) -> tuple[list[Any], list[int]]:
-    scan = snapshot.scan(root, one_file_system, owner_names)
-    encoded = scan.encode()
-    return [scan.layout.piece_count, scan.layout.size, blake3(encoded).digest()], [memfd("scan", encoded)]
+    found = scan(root, one_file_system, owner_names)
+    encoded = found.encode()
+    return [found.layout.piece_count, found.layout.size, blake3(encoded).digest()], [memfd("scan", encoded)]
 
 
 def _recall(_: Sequence[int], path: bytes) -> tuple[list[Any], list[int]]:
@@ -54,58 +53,64 @@ def _recall(_: Sequence[int], path: bytes) -> tuple[list[Any], list[int]]:
 
 
 def _compare(descriptors: Sequence[int]) -> tuple[list[Any], list[int]]:
-    scan = _decoded(descriptors[0])
-    digests, runs = Kept.decode(read_all(descriptors[1])).spare(scan.stamps, scan.layout.first_pieces)
+    found = _decoded(descriptors[0])
+    digests, runs = Kept.decode(read_all(descriptors[1])).spare(found.marks, found.layout.first_pieces)
     return [], [memfd("digests", digests), memfd("runs", runs.tobytes())]
 
 
 def _hash(descriptors: Sequence[int], first: int, end: int) -> tuple[list[Any], list[int]]:
-    scan = _decoded(descriptors[0])
-    with Root(scan.base) as root:
+    found = _decoded(descriptors[0])
+    with Root(found.base) as root:
         try:
-            return [snapshot.hash_pieces(root, scan, scan.layout, first, end), []], []
+            digests, unreadable = snapshot.hash_pieces(root, found, first, end)
+            changed: list[tuple[int, bytes]] = []
         except StaleGeneration:
-            return list(_hash_what_stayed(root, scan, first, end)), []
+            digests, unreadable, changed = _hash_what_stayed(root, found, first, end)
+    return [digests, changed, list(unreadable.items())], []
 
 
-def _hash_what_stayed(root: Root, scan: snapshot.Scan, first: int, end: int) -> tuple[bytes, list[tuple[int, bytes]]]:
-    """The digests of a run of pieces, file by file: zeros for those that changed, which are listed."""
-    layout = scan.layout
+def _hash_what_stayed(
+    root: Root, found: Scan, first: int, end: int
+) -> tuple[bytes, dict[int, str], list[tuple[int, bytes]]]:
+    """As hash_pieces, file by file: no digests for those that changed, which are listed."""
+    layout = found.layout
     digests = bytearray()
+    unreadable: dict[int, str] = {}
     changed = []
     while first < end:
         file = layout.file_of_piece(first)
         stop = min(end, layout.file_pieces(file).stop)
         try:
-            digests += snapshot.hash_pieces(root, scan, layout, first, stop)
+            made, refused = snapshot.hash_pieces(root, found, first, stop)
+            digests += made
+            unreadable |= refused
         except StaleGeneration as error:
-            digests += bytes((stop - first) * DIGEST_SIZE)
+            digests += snapshot.UNKNOWN * (stop - first)
             changed.append((file, error.path))
         first = stop
-    return bytes(digests), changed
+    return bytes(digests), unreadable, changed
 
 
-def _retain(descriptors: Sequence[int], begun: int, stale: Sequence[int]) -> tuple[list[Any], list[int]]:
-    scan = _decoded(descriptors[0])
-    made = Kept.of(
-        scan.stamps, scan.layout.first_pieces, read_all(descriptors[1]), settled=begun - _SETTLED, without=stale
-    )
+def _retain(descriptors: Sequence[int], begun: int, without: Sequence[int]) -> tuple[list[Any], list[int]]:
+    found = _decoded(descriptors[0])
+    digests = read_all(descriptors[1])
+    made = Kept.of(found.marks, found.layout.first_pieces, digests, settled=begun - _SETTLED, without=without)
     return [], [memfd("kept", made.encode())]
 
 
-def _assemble(descriptors: Sequence[int]) -> tuple[list[Any], list[int]]:
-    scan = _decoded(descriptors[0])
-    manifest = snapshot.assemble(scan, read_all(descriptors[1]))
+def _assemble(descriptors: Sequence[int], unreadable: Sequence[tuple[int, str]]) -> tuple[list[Any], list[int]]:
+    found, digests = snapshot.readable(_decoded(descriptors[0]), read_all(descriptors[1]), dict(unreadable))
+    manifest = snapshot.assemble(found, digests)
     encoded = manifest.encode()
-    skipped = [f"{printable(path)}: {why}" for path, why in scan.skipped[:_SKIPPED_SHOWN]]
-    if len(scan.skipped) > _SKIPPED_SHOWN:
-        skipped.append(f"and {len(scan.skipped) - _SKIPPED_SHOWN} more")
+    said = [f"{printable(path)}: {why}" for path, why in found.skipped]
+    said += [f"{printable(each.path)}: {each.why}" for each in manifest.unreadable]
+    if len(said) > _SKIPPED_SHOWN:
+        said[_SKIPPED_SHOWN:] = [f"and {len(said) - _SKIPPED_SHOWN} more"]
     layout = manifest.layout
     result = [manifest.generation, len(manifest.entries), layout.file_count, layout.size, layout.chunk_count]
-    stamps = array("q", scan.stamps)
-    return [*result, scan.base, scan.location, skipped], [
+    return [*result, found.base, found.location, said], [
         memfd("manifest", encoded),
-        memfd("stamps", stamps.tobytes()),
+        memfd("stamps", found.stamps.tobytes()),
     ]
 
 
@@ -124,15 +129,15 @@ _KINDS: dict[str, Any] = {
     "save": _save,
 }
 
-_last_scan: tuple[tuple[int, int], snapshot.Scan] | None = None
+_last_scan: tuple[tuple[int, int], Scan] | None = None
 
 
-def _decoded(descriptor: int) -> snapshot.Scan:
+def _decoded(descriptor: int) -> Scan:
     """The scan in a memfd. The last one is kept: all jobs of one survey come with the same."""
     global _last_scan
     status = os.fstat(descriptor)
     if _last_scan is None or _last_scan[0] != (status.st_dev, status.st_ino):
-        _last_scan = (status.st_dev, status.st_ino), snapshot.Scan.decode(read_all(descriptor))
+        _last_scan = (status.st_dev, status.st_ino), Scan.decode(read_all(descriptor))
     return _last_scan[1]
 
 

@@ -20,6 +20,7 @@ from gevent.pool import Pool as GreenletPool
 from xget_lib.config import Config
 from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
+from xget_lib.content.decoding import decode
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.partial import Partial
 from xget_lib.content.selection import Selection, select
@@ -141,9 +142,9 @@ class Node:
         self._tell(
             "start",
             generation=news.generation.hex(),
-            files=len(selection.landings),
+            files=len(selection.files),
             bytes=selection.size,
-            message=f"{len(selection.landings)} files, {selection.size} bytes to have",
+            message=f"{len(selection.files)} files, {selection.size} bytes to have",
         )
         if self._confirming is not None:
             # What it has not read yet is as doubtful in the new generation.
@@ -162,7 +163,7 @@ class Node:
         self._confirming = gevent.spawn(holding.confirm)
         return {
             "generation": manifest.generation.hex(),
-            "files": len(selection.landings),
+            "files": len(selection.files),
             "bytes": selection.size,
             "reused": partial.reused,
             "notes": partial.notes,
@@ -191,13 +192,13 @@ class Node:
             if self._news == news and not self.newer.wait(_OVERTAKEN):
                 raise MalformedManifest("it is not that of the generation that the master names")
             raise NewGeneration
-        return in_thread(Manifest.decode, data), data
+        return in_thread(decode, data), data
 
     def _survey(self, manifest: Manifest, partial: Partial, selection: Selection) -> None:
         """Find out what is right already, in threads."""
-        files = list(selection.landings)
+        files = list(selection.files)
         slices = [files[first : first + _SURVEY_SLICE] for first in range(0, len(files), _SURVEY_SLICE)]
-        known = in_thread(self._in_place.known, manifest, selection.landings) if self._in_place is not None else None
+        known = in_thread(self._in_place.known, manifest, selection.places) if self._in_place is not None else None
         changed = known.changed if known is not None else ()
 
         def survey(numbers: list[int]) -> None:
@@ -222,10 +223,9 @@ class Node:
         descriptor = os.memfd_create("xget-manifest", os.MFD_CLOEXEC)
         file = FileIO(descriptor, "r+")
         file.write(encoded)
-        shown = {b"", *(path for path in selection.paths if path is not None)}
         self.child.serve(
-            Served(manifest.generation, file, len(encoded), store, holding.changed, selection.shown(manifest)),
-            Files(Root(self._dest), shown.__contains__, manifest.users, manifest.groups),
+            Served(manifest.generation, file, len(encoded), store, holding.changed, selection.shown()),
+            Files(Root(self._dest), selection.lands, manifest.users, manifest.groups),
         )
         self._membership.report(manifest.generation, store.held.count)
         return holding

@@ -12,11 +12,13 @@ that a file made vain which changed while it was read. The kinds of `orders.Job`
     compare   descriptors: the scan, the digests kept
               descriptors: room for all digests, those that are known filled in; runs of pieces to hash
     hash      arguments: first piece, end piece; descriptors: the scan
-              result: the digests, 32 bytes a piece; file number and path of each file that is not as it was scanned
+              result: the digests, 32 bytes a piece; number and path of each file that is not as it was scanned;
+              number of each file that cannot be read, and why
     retain    arguments: when the survey began (ns since the epoch), numbers of the files that have no digests
               descriptors: the scan, the digests
               descriptors: the digests to keep
-    assemble  descriptors: the scan, the digests
+    assemble  arguments: number of each file that cannot be read, and why
+              descriptors: the scan, the digests
               result: generation, entries, files, bytes, chunks, base, location, skipped
               descriptors: the manifest, the stamps
     save      arguments: path of a file; descriptors: the digests to keep
@@ -151,12 +153,16 @@ def _survey(work: _Work, scanned: list[object], former: Snapshot | None, kept: i
     runs = array("Q", read_all(listed))
     if former is not None and scan_digest == former.scan and not runs:
         return None
-    stale = _hash(work, scan, digests, runs, max(1, min(_RUN_PIECES, _RUN_BYTES * pieces // max(size, 1))))
-    _, (kept,) = work.do("retain", [begun, list(stale)], [scan, digests])
+    length = max(1, min(_RUN_PIECES, _RUN_BYTES * pieces // max(size, 1)))
+    stale, unreadable = _hash(work, scan, digests, runs, length)
+    _, (kept,) = work.do("retain", [begun, [*stale, *unreadable]], [scan, digests])
     if stale:
         raise _Changed(StaleGeneration(next(iter(stale.values()))), kept)
-    (*facts, skipped), (manifest, stamps) = work.do("assemble", [], [scan, digests])
-    for line in skipped:
+    refused = sorted(unreadable.items())
+    (*facts, said), (manifest, stamps) = work.do("assemble", [refused], [scan, digests])
+    if former is not None and former.scan == scan_digest and former.generation == facts[0]:
+        return None  # what cannot be read is tried at each look
+    for line in said:
         LOGGER.warning("not served: %s", line)
     generation, entries, files, size, chunks, base, location = facts
     hashed = sum(runs[1::2]) - sum(runs[::2])
@@ -179,17 +185,21 @@ def _survey(work: _Work, scanned: list[object], former: Snapshot | None, kept: i
     )
 
 
-def _hash(work: _Work, scan: int, digests: int, runs: array[int], length: int) -> dict[int, bytes]:
+def _hash(
+    work: _Work, scan: int, digests: int, runs: array[int], length: int
+) -> tuple[dict[int, bytes], dict[int, str]]:
     """Hash runs of pieces (first, end, first, end, ...) in jobs of so many pieces.
 
-    Returns the number and path of each file that is not as it was scanned.
+    Returns the path of each file that is not as it was scanned, and why others cannot be read, by number.
     """
     stale: dict[int, bytes] = {}
+    unreadable: dict[int, str] = {}
 
     def hash_run(first: int, end: int) -> None:
-        (made, changed), _ = work.do("hash", [first, end], [scan])
+        (made, changed, refused), _ = work.do("hash", [first, end], [scan])
         os.pwrite(digests, made, first * DIGEST_SIZE)
         stale.update(changed)
+        unreadable.update(refused)
 
     jobs = (
         (first, min(first + length, end))
@@ -199,4 +209,4 @@ def _hash(work: _Work, scan: int, digests: int, runs: array[int], length: int) -
     greenlets = GreenletPool(_JOBS_A_WORKER * work.pool.size)
     for _ in greenlets.imap_unordered(lambda job: hash_run(*job), jobs):
         pass
-    return stale
+    return stale, unreadable

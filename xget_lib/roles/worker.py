@@ -22,7 +22,7 @@ from gevent import get_hub
 
 from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
-from xget_lib.content.manifest import Manifest
+from xget_lib.content.decoding import read
 from xget_lib.content.store import Store
 from xget_lib.errors import LinkLost, NinepError, printable
 from xget_lib.net.connection import Connection
@@ -141,7 +141,7 @@ class Worker:
         jobs.forget()
         self._hidden.clear()
         file = FileIO(manifest_descriptor)
-        manifest = Manifest.decode(jobs.read_all(manifest_descriptor))
+        manifest = read(jobs.read_all(manifest_descriptor))
         stamps = array("q", jobs.read_all(stamps_descriptor))
         os.close(stamps_descriptor)
         root = Root(message.base)

@@ -30,7 +30,8 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from xget_lib.content.manifest import Entry, Manifest
+from xget_lib.content.entry import Entry
+from xget_lib.content.manifest import Manifest
 from xget_lib.errors import NinepError
 from xget_lib.ninep.file import PlainFile
 from xget_lib.ninep.session import File, Handle
@@ -75,7 +76,8 @@ class Tree:
         index = self.manifest.find(path)
         if index is None or not self.served().shows(index):
             raise NinepError(errno.ENOENT)
-        kind = self.manifest.entries[index].kind
+        entries = self.manifest.entries
+        kind = entries.kind(entries.first(index))
         if kind not in _SHOWN:
             raise NinepError(errno.ENOENT, "neither a file nor a directory")
         return _SHOWN[kind](self, path)
@@ -84,17 +86,18 @@ class Tree:
         """What is shown of a directory. One that is gone meanwhile is empty."""
         manifest, served = self.manifest, self.served()
         if manifest.single_file:
-            indices = iter([0])
+            indices = range(1)
         else:
             index = manifest.find(path)
-            indices = manifest.children(index) if index is not None else iter(())
+            indices = manifest.entries.children_of(index) if index is not None else range(0)
         for index in indices:
-            entry = manifest.entries[index]
-            if entry.kind in _SHOWN and served.shows(index):
-                if _is_shown(entry.path):
-                    yield _SHOWN[entry.kind](self, entry.path)
+            kind = manifest.entries.kind(manifest.entries.first(index))
+            if kind in _SHOWN and served.shows(index):
+                below = manifest.entries.path(index)
+                if _is_shown(below):
+                    yield _SHOWN[kind](self, below)
                 else:
-                    self.desk.hides(entry.path)
+                    self.desk.hides(below)
 
     def stat(self, name: str, qid: Qid, entry: Entry | None, mode: int, length: int = 0) -> Stat:
         """The stat of what has the owner and times of an entry."""
@@ -199,9 +202,8 @@ class FileDirectory(PlainFile):
 _SHOWN: dict[str, type[PlainDirectory] | type[FileDirectory]] = {
     "d": PlainDirectory,
     "f": FileDirectory,
-    "h": FileDirectory,
 }
-"""By the kind of an entry."""
+"""By the kind of an entry, or of what a hard link is another name of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from blake3 import blake3
 
-from xget_lib.content.manifest import Entry
+from xget_lib.content.entry import Entry
 from xget_lib.content.store import OpenedFile, OpenExtent
 from xget_lib.errors import NinepError, NotHeld, StaleGeneration, printable
 from xget_lib.ninep.session import WAITING, Content, Waiting
@@ -60,11 +60,10 @@ class Regular:
         index = manifest.find(path)
         if index is not None and not served.shows(index):
             index = None
-        if index is not None and manifest.entries[index].kind == "h":
-            index = manifest.find(manifest.entries[index].target)
-        if index is None or manifest.entries[index].kind != "f":
+        entries = manifest.entries
+        if index is None or entries.kind(entries.first(index)) != "f":
             raise NinepError(errno.ENOENT)
-        return cls(served, path, manifest.file_number(index))
+        return cls(served, path, entries.file_number(entries.first(index)))
 
     @property
     def entry(self) -> Entry:
@@ -72,12 +71,14 @@ class Regular:
 
     def is_content_of(self, other: Regular) -> bool:
         """Whether both are the same bytes."""
-        return (self.entry.size, self.entry.digests) == (other.entry.size, other.entry.digests)
+        return self._content() == other._content()
 
     def key(self) -> bytes:
         """What names this path with this content, also in other generations: 16 bytes."""
-        digest = blake3(self.path + b"\0" + self.entry.size.to_bytes(8, "little"))
-        return digest.update(self.entry.digests).digest(16)
+        return blake3(self.path + b"\0").update(self._content()).digest(16)
+
+    def _content(self) -> bytes:
+        return self.served.store.manifest.content_of(self.number)
 
 
 class Desk(Protocol):

@@ -1,0 +1,101 @@
+"""Manifests made by hand: of entries in any order, as one would write them down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from zlib import crc32
+
+from xget_lib.content.entry import Entry, Look
+from xget_lib.content.layout import Layout, piece_count
+from xget_lib.content.manifest import Manifest, Unreadable
+from xget_lib.content.table import Table, TableBuilder
+
+DIGEST = bytes(range(32))
+PLAIN = Look(0o644, 1, 2)
+OWN = Look(0o755, 0, 0)
+MOMENT = 1_700_000_000_123_456_789
+
+
+def entry(path: bytes, kind: str, look: Look = PLAIN, mtime_ns: int = 7, **fields: object) -> Entry:
+    return Entry(path, kind, look, mtime_ns, **fields)  # type: ignore[arg-type]  # what the caller says they are
+
+
+def root(look: Look = OWN, mtime_ns: int = MOMENT) -> Entry:
+    return Entry(b"", "d", look, mtime_ns)
+
+
+def directory(path: bytes) -> Entry:
+    return entry(path, "d")
+
+
+def file(path: bytes, size: int = 5, look: Look = PLAIN, mtime_ns: int = 7) -> Entry:
+    return entry(path, "f", look, mtime_ns, size=size)
+
+
+def link(path: bytes, target: bytes) -> Entry:
+    return entry(path, "l", target=target)
+
+
+def hard_link(path: bytes, target: bytes) -> Entry:
+    """It gets the metadata of its target, which must be among the entries."""
+    return entry(path, "h", target=target)
+
+
+def table(entries: Iterable[Entry], extents: Mapping[bytes, Sequence[int]] | None = None) -> Table:
+    """The entries as a table, each at its place; `extents` by path."""
+    by_path = {each.path: each for each in entries}
+    below: dict[bytes, list[Entry]] = {}
+    for path in sorted(by_path):
+        if path:
+            below.setdefault(path.rpartition(b"/")[0], []).append(by_path[path])
+    builder = TableBuilder()
+    numbers: dict[bytes, int] = {}
+
+    def add(each: Entry) -> None:
+        number = len(builder)
+        name = each.path.rpartition(b"/")[2]
+        if each.kind == "h":
+            builder.add_again(name, numbers[each.target])
+            return
+        builder.add(each.kind, name, each.look, each.mtime_ns)
+        numbers[each.path] = number
+        if each.kind == "f":
+            builder.add_file(each.size, (extents or {}).get(each.path))
+        elif each.kind == "l":
+            builder.add_target(each.target)
+        elif each.kind in "cb":
+            builder.add_device(*each.device)
+
+    if b"" not in by_path:
+        add(*by_path.values())
+        return builder.table()
+    add(by_path[b""])
+    unvisited = [b""]
+    while unvisited:
+        path = unvisited.pop(0)
+        listing = sorted(below.get(path, []), key=lambda each: each.path)
+        for each in listing:
+            add(each)
+        builder.end_directory(len(listing))
+        unvisited += [each.path for each in listing if each.kind == "d"]
+    return builder.table()
+
+
+def manifest(
+    *entries: Entry,
+    users: Mapping[int, str] | None = None,
+    groups: Mapping[int, str] | None = None,
+    extents: Mapping[bytes, Sequence[int]] | None = None,
+    digests: bytes | None = None,
+    unreadable: Sequence[Unreadable] = (),
+) -> Manifest:
+    """A manifest of these entries, in which every piece has the digest DIGEST where no others are given."""
+    made = table(entries, extents)
+    if digests is None:
+        digests = DIGEST * sum(piece_count(size, made.extents.get(number)) for number, size in enumerate(made.sizes))
+    return Manifest(made, digests, users or {}, groups or {}, tuple(unreadable))
+
+
+def layout(files: Sequence[tuple[bytes, int]], extents: Mapping[int, Sequence[int]] | None = None) -> Layout:
+    """The layout of files with these paths and sizes."""
+    return Layout([size for _, size in files], [crc32(path) for path, _ in files], extents)
