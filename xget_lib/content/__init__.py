@@ -2,8 +2,9 @@
 
     bitmap     which chunks (or pieces)        beneath   a directory below which no link is followed
     layout     the content stream: pieces and chunks of it
-    manifest   every entry with its metadata and digests, in bytes; its BLAKE3 names the generation
-    snapshot   a directory on disk -> a manifest
+    table      every entry with its metadata, in columns
+    manifest   these with their digests, in bytes; its BLAKE3 names the generation
+    scanning, snapshot   a directory on disk -> a manifest
     store      reading what is held            partial   writing, checking, resuming, putting in place
     selection  which entries of a manifest land where
 
