@@ -27,6 +27,7 @@ MADE = [
     errors.MasterUnreachable("head", 1, 60.0, "why"),
     errors.LinkLost("peer", "why"),
     errors.NotServed(NASTY),
+    errors.Incomplete(b"a\n", "why", 1),
     errors.NotAdmitted("x"),
     errors.PieceMismatch(b"a\n", 0, "peer"),
     errors.NoGoodSource(b"a\n", "peer"),

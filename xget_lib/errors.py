@@ -135,9 +135,21 @@ class NotServed(XGetError):
     exit_status = Exit.NOT_SERVED
     errno = errno.ENOENT
 
-    def __init__(self, source: bytes | str) -> None:
-        super().__init__(f"{printable(source)}: not served by the master (nothing was written)")
+    def __init__(self, source: bytes | str, why: str = "") -> None:
+        reason = f", which cannot read it: {why}" if why else ""
+        super().__init__(f"{printable(source)}: not served by the master{reason} (nothing was written)")
         self.source = source
+
+
+class Incomplete(XGetError):
+    """The master could not read all that was asked for. The rest is in place."""
+
+    errno = errno.EACCES
+
+    def __init__(self, path: bytes, why: str, others: int) -> None:
+        more = f" (nor {others} others)" if others else ""
+        super().__init__(f"{printable(path)}: the master cannot read it{more}: {why} (the rest is in place)")
+        self.path = path
 
 
 class NotAdmitted(XGetError):

@@ -5,31 +5,22 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from test.support.downloads import Served, download, fetch, manifest_of, survey
+from test.support.downloads import InMemory, Served, download, fetch, manifest_of, survey
 from test.support.manifests import manifest
-from xget_lib.content.attributes import Attributes, Opened, umask_of_process
+from test.support.somebody import NOBODY, as_nobody
+from xget_lib.content.attributes import Attributes, umask_of_process
 from xget_lib.content.entry import Entry, Look
 from xget_lib.content.partial import Partial
+from xget_lib.content.place import Opened
 from xget_lib.content.selection import select
 
-NOBODY = 65534
 SECOND = 1_000_000_000
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can set owners, or become somebody else")
-
-
-@pytest.fixture
-def open_to_all() -> Iterator[Path]:
-    """A directory that somebody else can reach and write in."""
-    with tempfile.TemporaryDirectory() as name:
-        os.chmod(name, 0o777)
-        yield Path(name)
 
 
 @pytest.fixture
@@ -47,27 +38,6 @@ def served(tmp_path: Path) -> Served:
         os.chown(directory / "link", 1, 2, follow_symlinks=False)
     (directory / "private").chmod(0o1300 if os.geteuid() == 0 else 0o1700)  # a scan must be able to read it
     return Served(directory)
-
-
-def as_nobody(work: Callable[[], None]) -> None:
-    """Runs something in a process of another user. What fails there fails here."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-            os.umask(0o022)
-            work()
-            status = 0
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def mode_of(path: Path) -> int:
@@ -193,18 +163,6 @@ def test_a_directory_that_somebody_else_may_not_write_in_is_opened_up_for_the_ru
     assert (dest / "private/set-uid").read_bytes() == b"private/set-uid"
 
 
-class InMemory(Served):
-    """A served directory whose pieces are read while that is still allowed."""
-
-    def __init__(self, served: Served) -> None:
-        self.manifest = served.manifest
-        self.layout = served.layout
-        self._pieces = [served.piece(number) for number in range(served.layout.piece_count)]
-
-    def piece(self, number: int) -> bytes:
-        return self._pieces[number]
-
-
 @as_root
 def test_the_workplace_of_somebody_else_is_refused(served: Served, tmp_path: Path) -> None:
     (tmp_path / "dest/.xget/parts").mkdir(parents=True)
@@ -224,7 +182,7 @@ def test_an_owner_is_found_by_name_where_the_name_exists_and_else_by_number() ->
     name = pwd.getpwuid(os.geteuid()).pw_name
     whole = manifest(entry(), users={4242: name}, groups={4243: "no such group"})
     attributes = Attributes(whole, permissions=True, owners=True)
-    assert attributes.owner(entry()) == (os.geteuid(), 4243)
+    assert attributes.owner(entry().look) == (os.geteuid(), 4243)
 
 
 def test_what_is_forbidden_is_noted_once_and_anything_else_is_raised(tmp_path: Path) -> None:

@@ -46,6 +46,18 @@ class Served:
         return self.manifest.entries.file_number(index)
 
 
+class InMemory(Served):
+    """A served directory whose pieces are read while that is still allowed."""
+
+    def __init__(self, served: Served) -> None:
+        self.manifest = served.manifest
+        self.layout = served.layout
+        self._pieces = [served.piece(number) for number in range(served.layout.piece_count)]
+
+    def piece(self, number: int) -> bytes:
+        return self._pieces[number]
+
+
 def survey(partial: Partial) -> list[int]:
     """Surveys every selected file. Returns the pieces that are right."""
     return [number for file in partial.files for number in partial.survey_file(file)]

@@ -152,7 +152,9 @@ def test_what_cannot_be_read_is_said_in_the_log_and_the_rest_is_served(cluster: 
     for name in ("secret", "closed", "socket"):
         master.logged(f"not served: {name}: ")
     dest = cluster.base / "dest"
-    assert cluster.get(master, dest).status == 0
+    ended = cluster.get(master, dest)
+    assert ended.status == 1
+    assert "closed: the master cannot read it (nor 1 others): Permission denied" in ended.stderr
     expected = [path for path in landed(source) if path not in ("secret", "socket")]
     # A directory that nobody can look into is one, and as good as empty.
     assert landed(dest) in (expected, [path for path in expected if path != "closed"])

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
+from xget_lib.content import xattrs
+from xget_lib.content.entry import Xattrs
 from xget_lib.errors import PathRefused
 
 DIRECTORIES_KEPT = 64
@@ -144,6 +146,11 @@ class Root:
         with self._parent(path) as (parent, name):
             os.mkdir(name, mode, dir_fd=parent)
 
+    def mknod(self, path: bytes, mode: int, device: int = 0) -> None:
+        """Makes a FIFO or device: `mode` with its type."""
+        with self._parent(path) as (parent, name):
+            os.mknod(name, mode, device, dir_fd=parent)
+
     def symlink(self, target: bytes, path: bytes) -> None:
         with self._parent(path) as (parent, name):
             os.symlink(target, name, dir_fd=parent)
@@ -195,6 +202,19 @@ class Root:
         """Sets the modification time, and the time of access to the same."""
         with self._parent(path) as (parent, name):
             os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=parent, follow_symlinks=False)
+
+    def xattrs(self, path: bytes) -> Xattrs:
+        """What it has of extended attributes that belong to a copy."""
+        with self._parent(path) as (parent, name):
+            return xattrs.read(_in_directory(parent, name))
+
+    def setxattr(self, path: bytes, attribute: bytes, value: bytes) -> None:
+        with self._parent(path) as (parent, name):
+            os.setxattr(_in_directory(parent, name), attribute, value, follow_symlinks=False)
+
+    def removexattr(self, path: bytes, attribute: bytes) -> None:
+        with self._parent(path) as (parent, name):
+            os.removexattr(_in_directory(parent, name), attribute, follow_symlinks=False)
 
     def sync_directory(self, path: bytes) -> None:
         """Returns when the names in a directory are on disk."""
@@ -287,6 +307,11 @@ class Root:
             unused = directory.users == 0
         if unused:
             os.close(directory.descriptor)
+
+
+def _in_directory(parent: int, name: bytes) -> bytes:
+    """The path of a name in an open directory, for calls that take no descriptor of one; no link is on it."""
+    return b"/proc/self/fd/%d/%b" % (parent, name)
 
 
 def _check_name(path: bytes, name: bytes) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import msgpack
 from blake3 import blake3
 
+from xget_lib.content.acl import owners
 from xget_lib.content.entry import (
     BLOCK,
     CHARACTER,
@@ -120,8 +121,8 @@ def _read(view: memoryview) -> Manifest:
         columns[name] = column if code == "B" else numbers_of(code, column)
     if at != len(view):
         _refuse("bytes follow its end")
-    owners = {look.uid for look in looks}, {look.gid for look in looks}
-    if not (users.keys() <= owners[0] and groups.keys() <= owners[1]):
+    there = owners(looks)
+    if not (users.keys() <= there[0] and groups.keys() <= there[1]):
         _refuse("it names a user or group that owns nothing")
     extents = _extents(columns.pop("sparse"), columns.pop("extents"))
     digests = columns.pop("digests")
@@ -252,12 +253,11 @@ def _check_looks(manifest: Manifest) -> None:
         _refuse("not every entry has a look and a time")
     used = 0
     for number in entries.look_numbers:
-        if number >= used:
-            if number > used:
-                break
-            used += 1
+        if number > used:
+            _refuse("the looks are not in the order of their use")
+        used += number == used
     if used != len(entries.looks) or len(set(entries.looks)) != used:
-        _refuse("the looks are not in the order of their use, or some are twice")
+        _refuse("some looks are not used, or twice there")
 
 
 def _check_links(manifest: Manifest) -> None:

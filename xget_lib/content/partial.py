@@ -25,13 +25,14 @@ from threading import Lock
 from blake3 import blake3
 
 from xget_lib.content import writeback
-from xget_lib.content.attributes import Attributes, Opened
+from xget_lib.content.attributes import Attributes
 from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.entry import Entry
 from xget_lib.content.layout import Piece
 from xget_lib.content.ledger import Ledger
 from xget_lib.content.manifest import Manifest
+from xget_lib.content.place import Opened
 from xget_lib.content.placing import SYNC_EACH, Placer, refusing
 from xget_lib.content.room import Room
 from xget_lib.content.selection import Selection
@@ -39,6 +40,7 @@ from xget_lib.content.survey import Found, Survey, write_parts
 from xget_lib.content.workplace import Parts, Workplace, part_path
 from xget_lib.errors import DestinationRefused, PieceMismatch
 
+OTHERS = "lcbp"  # kinds of entries that are neither regular file nor directory
 LARGE_PIECE = 1024 * 1024  # bytes of a piece from which it is written out by itself
 WRITE_BACK_FROM = 256 * 1024  # bytes of a file from which it is written out when it is whole, before anyone waits
 
@@ -85,7 +87,7 @@ class Partial:
             for landing, entry in self._selected("d"):
                 with refusing(self._root, landing):
                     self._placer.make_directory(landing, entry)
-            for landing, _ in self._selected("l"):
+            for landing, _ in self._selected(OTHERS):
                 with refusing(self._root, landing):
                     self._placer.look(landing)  # better refused now than when all is fetched
         except BaseException:
@@ -123,14 +125,24 @@ class Partial:
         """
         if any(self._where[file] != _IN_PLACE for file in self.files):
             raise ValueError("not every file is in place")
-        for landing, entry in self._selected("l"):
-            with refusing(self._root, landing):
-                self._placer.symbolic_link(landing, entry)
+        self._place_others()
         self._placer.settle_directories([(landing, entry) for landing, entry in self._selected("d") if landing])
         with refusing(self._root, b""):
             self._parts.close_all()
             self._workplace.remove()
             self._placer.settle_root(self._manifest.entries[0] if self._whole_root else None)
+
+    def _place_others(self) -> None:
+        """Puts what is neither file nor directory in place, and all its names."""
+        entries, names = self._manifest.entries, self._selection.names
+        for number in self._selection.of_kind(OTHERS):
+            first = entries.first(number)
+            landing = self._selection.landing(number)
+            with refusing(self._root, landing):
+                placed = self._placer.place(landing, entries[first])
+            for other in names.get(first, [number])[1:] if placed else ():
+                with refusing(self._root, self._selection.landing(other)):
+                    self._placer.hard_link(landing, self._selection.landing(other), entries[first])
 
     def close(self) -> None:
         """Gives everything back. What is not finished is kept for the next run. May be called twice."""

@@ -14,15 +14,17 @@ from contextlib import contextmanager
 from threading import Lock
 
 from xget_lib.content import writeback
-from xget_lib.content.attributes import Attributes, Named, Opened
+from xget_lib.content.attributes import Attributes
 from xget_lib.content.beneath import Root
-from xget_lib.content.entry import Entry
+from xget_lib.content.entry import BLOCK, CHARACTER, FIFO, LINK, Entry
+from xget_lib.content.place import Named, Opened
 from xget_lib.content.workplace import part_path
 from xget_lib.errors import DestinationRefused, PathRefused
 
 SYNC_EACH = 32  # files or directories up to which each is synced; more are done at once with the whole file system
 
 _NO_LINK = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)  # a file system without hard links, or a file with too many
+_TYPES = {LINK: stat.S_IFLNK, FIFO: stat.S_IFIFO, CHARACTER: stat.S_IFCHR, BLOCK: stat.S_IFBLK}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -43,7 +45,8 @@ def refusing(root: Root, landing: bytes) -> Iterator[None]:
 
 
 class Placer:
-    """Puts files, links and directories in place below `root`. Any thread may use it, each for things of its own.
+    """Puts files, links, devices and directories in place below `root`. Any thread may use it, each for things of its
+    own.
 
     OSError is raised as it comes; see `refusing`.
     """
@@ -81,28 +84,31 @@ class Placer:
     def settle(self, landing: bytes, entry: Entry) -> os.stat_result:
         """Corrects the attributes of a file whose content is right, and returns what it looks like then."""
         status = self._root.lstat(landing)
-        if self._attributes.settled(entry, status):
+        if self._attributes.settled(entry, status, Named(self._root, landing)):
             return status
         self._attributes.put(Named(self._root, landing), status, entry, new=False)
         self.sync_all()
         return self._root.lstat(landing)
 
-    def hard_link(self, file: bytes, landing: bytes, entry: Entry) -> None:
-        """Makes `landing` another name of the file at `file`; where links cannot be made, a copy."""
+    def hard_link(self, first: bytes, landing: bytes, entry: Entry) -> None:
+        """Makes `landing` another name of what is at `first`, which `entry` is; where that cannot be, a copy of it."""
         there = self.look(landing)
-        status = self._root.lstat(file)
+        status = self._root.lstat(first)
         if there is not None and (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino):
             return
         new = part_path(landing)
         try:
-            self._make(new, lambda: self._root.link(file, new))
+            self._make(new, lambda: self._root.link(first, new))
         except OSError as error:
             if error.errno not in _NO_LINK:
                 raise
             self._attributes.note("links", f"some hard links are copies here: {error.strerror}")
+            if not stat.S_ISREG(status.st_mode):
+                self.place(landing, entry)
+                return
             if there is not None and (there.st_size, there.st_mtime_ns) == (entry.size, entry.mtime_ns):
                 return
-            self._copy(file, new, entry)
+            self._copy(first, new, entry)
         self.rename(new, landing)
 
     def _copy(self, file: bytes, new: bytes, entry: Entry) -> None:
@@ -119,15 +125,43 @@ class Placer:
         finally:
             os.close(source)
 
-    def symbolic_link(self, landing: bytes, entry: Entry) -> None:
+    def place(self, landing: bytes, entry: Entry) -> bool:
+        """Puts a symbolic link, FIFO or device there. Returns whether it is: a device is not where we may not make one.
+
+        What is there as it should be stays, and gets its attributes.
+        """
         there = self.look(landing)
-        if there is None or not stat.S_ISLNK(there.st_mode) or self._root.readlink(landing) != entry.target:
-            new = part_path(landing)
-            self._make(new, lambda: self._root.symlink(entry.target, new))
-            self._attributes.put(Named(self._root, new), self._root.lstat(new), entry, new=True)
-            self.rename(new, landing)
-        elif not self._attributes.settled(entry, there):
-            self._attributes.put(Named(self._root, landing), there, entry, new=False)
+        if there is not None and self._is(landing, there, entry):
+            place = Named(self._root, landing)
+            if not self._attributes.settled(entry, there, place):
+                self._attributes.put(place, there, entry, new=False)
+            return True
+        new = part_path(landing)
+        try:
+            self._make(new, lambda: self._make_special(new, entry))
+        except PermissionError as error:
+            if entry.kind == LINK:
+                raise
+            self._attributes.note("devices", f"devices are not made here: {error.strerror} (only root can)")
+            return False
+        self._attributes.put(Named(self._root, new), self._root.lstat(new), entry, new=True)
+        self.rename(new, landing)
+        return True
+
+    def _is(self, landing: bytes, there: os.stat_result, entry: Entry) -> bool:
+        """Whether something is the symbolic link, FIFO or device that is wanted, whatever its attributes."""
+        if stat.S_IFMT(there.st_mode) != _TYPES[entry.kind]:
+            return False
+        if entry.kind == LINK:
+            return self._root.readlink(landing) == entry.target
+        return entry.kind == FIFO or there.st_rdev == os.makedev(*entry.device)
+
+    def _make_special(self, path: bytes, entry: Entry) -> None:
+        if entry.kind == LINK:
+            self._root.symlink(entry.target, path)
+        else:
+            device = 0 if entry.kind == FIFO else os.makedev(*entry.device)
+            self._root.mknod(path, _TYPES[entry.kind] | 0o600, device)
 
     def _make(self, path: bytes, make: Callable[[], None]) -> None:
         """Makes something new in the workplace, in place of what an earlier run may have left there."""
@@ -174,7 +208,7 @@ class Placer:
             if landing in self._opened_up:
                 os.fchmod(fd, self._opened_up[landing])
             status = os.fstat(fd)
-            settled = self._attributes.settled(entry, status)
+            settled = self._attributes.settled(entry, status, Opened(fd))
             if not settled:
                 self._attributes.put(Opened(fd), status, entry, new=False)
             # Here, as its owner may not be able to open it any more.

@@ -20,6 +20,7 @@ import msgpack
 from blake3 import blake3
 
 from xget_lib.content import xattrs
+from xget_lib.content.acl import owners
 from xget_lib.content.beneath import Root
 from xget_lib.content.decoding import read
 from xget_lib.content.entry import (
@@ -183,8 +184,9 @@ class _Tree:
         users: dict[int, str] = {}
         groups: dict[int, str] = {}
         if owner_names:
-            users = _names({look.uid for look in self._looks.values()}, lambda uid: pwd.getpwuid(uid).pw_name)
-            groups = _names({look.gid for look in self._looks.values()}, lambda gid: grp.getgrgid(gid).gr_name)
+            uids, gids = owners(self._looks.values())
+            users = _names(uids, lambda uid: pwd.getpwuid(uid).pw_name)
+            groups = _names(gids, lambda gid: grp.getgrgid(gid).gr_name)
         return Manifest(self._builder.table(), b"", users, groups, tuple(Unreadable(*each) for each in unreadable))
 
     def _list(self, path: bytes) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from xget_lib.content.layout import Layout
-from xget_lib.content.manifest import Manifest
+from xget_lib.content.manifest import Manifest, Unreadable
 from xget_lib.errors import NotServed, UsageError, printable
 
 WORKPLACE = b".xget"  # the name in the destination that is XGet's own while a download lasts
@@ -28,6 +28,7 @@ class Selection:
     def __init__(self, manifest: Manifest, sources: Sequence[int]) -> None:
         """`sources` are entries of which none is below another."""
         self._entries = manifest.entries
+        self._unreadable = manifest.unreadable
         self._sources = {self._landing_of_source(number): number for number in sources}
         runs = sorted((run.start, run.stop, number) for number in sources for run in self._entries.subtree(number))
         self.runs = [range(start, stop) for start, stop, _ in runs]
@@ -112,6 +113,14 @@ class Selection:
         return [self.landing(number) for number in self.names.get(self._entries.files[file], ())[1:]]
 
     @cached_property
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """What lies below the sources, and the master could not read."""
+        sources = [self._entries.path(number) + b"/" for number in self._sources.values()]
+        if 0 in self._sources.values():
+            return self._unreadable
+        return tuple(each for each in self._unreadable if (each.path + b"/").startswith(tuple(sources)))
+
+    @cached_property
     def size(self) -> int:
         """Bytes of content."""
         return sum(map(self._entries.sizes.__getitem__, self.files))
@@ -180,7 +189,7 @@ def select(manifest: Manifest, sources: Sequence[bytes]) -> Selection:
     for source in map(normalised, sources):
         number = manifest.find(source) if source else 0
         if number is None:
-            raise NotServed(source)
+            raise NotServed(source, next((each.why for each in manifest.unreadable if each.path == source), ""))
         name = manifest.entries.name(number)
         if name == WORKPLACE or (not name and manifest.find(WORKPLACE) is not None):
             raise UsageError(f"{printable(source or WORKPLACE)}: would land where XGet keeps its temporary data")

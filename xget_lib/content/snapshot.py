@@ -17,6 +17,7 @@ from collections.abc import Mapping
 
 from blake3 import blake3
 
+from xget_lib.content.acl import owners
 from xget_lib.content.beneath import Root
 from xget_lib.content.entry import BLOCK, CHARACTER, DIRECTORY, FILE, HARD_LINK, LINK
 from xget_lib.content.layout import Layout, Piece
@@ -110,9 +111,9 @@ def readable(scan: Scan, digests: bytes, unreadable: Mapping[int, str]) -> tuple
     why |= {entries.path(number): unreadable[entries.file_number(entries.first(number))] for number in gone}
     said = tuple(Unreadable(*each) for each in sorted(why.items())[:UNREADABLE_LIMIT])
     left = _without(entries, gone)
-    owners = {look.uid for look in left.looks}, {look.gid for look in left.looks}
-    users = {number: name for number, name in scan.outline.users.items() if number in owners[0]}
-    groups = {number: name for number, name in scan.outline.groups.items() if number in owners[1]}
+    uids, gids = owners(left.looks)
+    users = {number: name for number, name in scan.outline.users.items() if number in uids}
+    groups = {number: name for number, name in scan.outline.groups.items() if number in gids}
     outline = Manifest(left, b"", users, groups, said)
     return Scan(scan.base, outline, stamps, scan.skipped, scan.location), digests
 

@@ -20,6 +20,7 @@ from threading import Lock
 
 from blake3 import blake3
 
+from xget_lib.content import acl
 from xget_lib.content.beneath import Root
 from xget_lib.content.selection import WORKPLACE
 from xget_lib.errors import DestinationRefused
@@ -51,6 +52,9 @@ class Workplace:
                 self._lock = self._locked()
         with suppress(FileExistsError):
             self._root.mkdir(PARTS, 0o700)
+        for path in (WORKPLACE, PARTS):
+            with suppress(OSError):  # it has none, as a rule; what is made in there would inherit from it
+                self._root.removexattr(path, acl.DEFAULT)
         self.leftovers = frozenset(name for name in self._root.names(PARTS) if self._usable(PARTS + b"/" + name))
 
     def _locked(self) -> int:

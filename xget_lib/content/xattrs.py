@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import os
 
+from xget_lib.content.acl import ACLS
 from xget_lib.content.entry import Xattrs
 
-ACCESS_ACL = b"system.posix_acl_access"
-DEFAULT_ACL = b"system.posix_acl_default"
+USER = b"user."
+CAPABILITY = b"security.capability"
+SELINUX = b"security.selinux"  # a machine that has it gives each new file one by itself
 
-_KEPT = (b"user.", b"trusted.", b"security.", ACCESS_ACL, DEFAULT_ACL)
+_KEPT = (USER, b"trusted.", b"security.", *ACLS)
 _NOT_KEPT = (b"security.evm",)
 NONE = (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS)  # this attribute; a file system or kernel without any
 

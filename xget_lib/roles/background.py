@@ -47,6 +47,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
     done: dict[str, Any] = {**NOTHING, "notes": []}
     status: int = Exit.OK
     node: Node | None = None
+    serves_on = False
     try:
         node = Node(config, sources, dest, teller.tell)
         downloading = gevent.spawn(node.download)
@@ -54,6 +55,9 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
         obeying = gevent.spawn(_obey, channel, downloading)
         done |= downloading.get()
         obeying.kill()
+        serves_on = bool(config.linger)
+        if node.incomplete is not None:
+            raise node.incomplete
     except XGetError as error:
         status = error.exit_status
         teller.tell("error", message=str(error))
@@ -63,7 +67,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
         teller.tell("error", message=f"a bug: {type(error).__name__}: {error} (more in the log)")
     if node is not None:
         done |= node.fetched()
-    child = node.child if node is not None and status == Exit.OK and config.linger else None
+    child = node.child if node is not None and serves_on else None
     with ExitStack() as stack:
         if child is not None:
             child.settle()

@@ -60,6 +60,8 @@ class Following:
             return pause
         self._pause = _FIRST_PAUSE
         _say(done | {"seconds": time.monotonic() - begun})
+        if self._node.incomplete is not None:
+            LOGGER.error("%s", self._node.incomplete)
         return None
 
 

@@ -25,7 +25,7 @@ from xget_lib.content.manifest import Manifest
 from xget_lib.content.partial import Partial
 from xget_lib.content.selection import Selection, select
 from xget_lib.content.store import Store
-from xget_lib.errors import MalformedManifest
+from xget_lib.errors import Incomplete, MalformedManifest
 from xget_lib.net.link import Link
 from xget_lib.net.listener import listen
 from xget_lib.net.waiting import in_thread
@@ -71,6 +71,8 @@ class Node:
         self._news: News | None = None
         self.newer = Event()
         """Set whenever the master names another generation than before."""
+        self.incomplete: Incomplete | None = None
+        """What the master could not read of the generation that is in place."""
         self._holding: Holding | None = None
         self._in_place: Holding | None = None
         self._confirming: gevent.Greenlet[[], None] | None = None
@@ -160,6 +162,8 @@ class Node:
                 get_hub().threadpool.join()
         self._membership.report_now()
         self._in_place = holding
+        lacking = selection.unreadable
+        self.incomplete = Incomplete(lacking[0].path, lacking[0].why, len(lacking) - 1) if lacking else None
         self._confirming = gevent.spawn(holding.confirm)
         return {
             "generation": manifest.generation.hex(),
