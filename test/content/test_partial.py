@@ -78,7 +78,7 @@ def only_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*_: object) -> bool:
         raise AssertionError("content was read")
 
-    monkeypatch.setattr(resume, "_read", read)
+    monkeypatch.setattr(resume, "read_ranges", read)
 
 
 # A whole run.

@@ -206,15 +206,15 @@ class Root:
     def xattrs(self, path: bytes) -> Xattrs:
         """What it has of extended attributes that belong to a copy."""
         with self._parent(path) as (parent, name):
-            return xattrs.read(_in_directory(parent, name))
+            return xattrs.read(in_directory(parent, name))
 
     def setxattr(self, path: bytes, attribute: bytes, value: bytes) -> None:
         with self._parent(path) as (parent, name):
-            os.setxattr(_in_directory(parent, name), attribute, value, follow_symlinks=False)
+            os.setxattr(in_directory(parent, name), attribute, value, follow_symlinks=False)
 
     def removexattr(self, path: bytes, attribute: bytes) -> None:
         with self._parent(path) as (parent, name):
-            os.removexattr(_in_directory(parent, name), attribute, follow_symlinks=False)
+            os.removexattr(in_directory(parent, name), attribute, follow_symlinks=False)
 
     def sync_directory(self, path: bytes) -> None:
         """Returns when the names in a directory are on disk."""
@@ -309,7 +309,7 @@ class Root:
             os.close(directory.descriptor)
 
 
-def _in_directory(parent: int, name: bytes) -> bytes:
+def in_directory(parent: int, name: bytes) -> bytes:
     """The path of a name in an open directory, for calls that take no descriptor of one; no link is on it."""
     return b"/proc/self/fd/%d/%b" % (parent, name)
 

@@ -150,3 +150,16 @@ class SparseFile:
     def _end(self, extent: int) -> int:
         """The position behind an extent."""
         return self._positions[extent + 1] if extent + 1 < len(self._positions) else self.length
+
+
+def read_ranges(fd: int, view: memoryview, ranges: Iterable[tuple[int, int]]) -> bool:
+    """Fills the view from ranges of a file, (offset, length) each; False where it ends before. Raises OSError."""
+    for offset, length in ranges:
+        while length:
+            count = os.preadv(fd, [view[:length]], offset)
+            if count == 0:
+                return False
+            view = view[count:]
+            offset += count
+            length -= count
+    return True

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from blake3 import blake3
 
+from xget_lib.content.extents import read_ranges
 from xget_lib.content.holes import next_data
 from xget_lib.content.layout import SMALLEST_GRANULE, Layout, Piece
 
@@ -53,18 +54,5 @@ def checked_pieces(
         if len(buffer) < piece.length:
             buffer = memoryview(bytearray(piece.length))
         view = buffer[: piece.length]
-        right = _read(fd, view, parts) and blake3(view).digest() == digest(piece.number)
+        right = read_ranges(fd, view, parts) and blake3(view).digest() == digest(piece.number)
         yield piece, view if right else None
-
-
-def _read(fd: int, view: memoryview, parts: Iterable[tuple[int, int]]) -> bool:
-    """Fills the view from parts of the file, (offset, length) each; False where the file ends before."""
-    for offset, length in parts:
-        while length:
-            count = os.preadv(fd, [view[:length]], offset)
-            if count == 0:
-                return False
-            view = view[count:]
-            offset += count
-            length -= count
-    return True

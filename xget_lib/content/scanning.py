@@ -21,7 +21,7 @@ from blake3 import blake3
 
 from xget_lib.content import xattrs
 from xget_lib.content.acl import owners
-from xget_lib.content.beneath import Root
+from xget_lib.content.beneath import Root, in_directory
 from xget_lib.content.decoding import read
 from xget_lib.content.entry import (
     BLOCK,
@@ -130,7 +130,7 @@ def _scan_file(root: bytes, owner_names: bool) -> Scan:
         with below.opened(location, os.O_RDONLY) as descriptor:  # also: may it be read?
             status = os.fstat(descriptor)
         tree = _Tree(below, one_file_system=False)
-        found = xattrs.read(_below(directory, location))
+        found = xattrs.read(in_directory(directory, location))
         tree.add_file(os.path.basename(os.path.abspath(root)), status, found, extents_of(directory, location, status))
     return Scan(base, tree.outline(owner_names), tree.stamps, (), location)
 
@@ -166,7 +166,7 @@ class _Tree:
             os.listdir(directory)
             status = os.fstat(directory)
             self._device = status.st_dev
-            self.add_entry(DIRECTORY, b"", status, xattrs.read(_below(directory, b".")))
+            self.add_entry(DIRECTORY, b"", status, xattrs.read(in_directory(directory, b".")))
         self._unvisited.append(b"")
         while self._unvisited:
             path = self._unvisited.popleft()
@@ -224,12 +224,12 @@ class _Tree:
         elif len(path) > DIRECTORY_LIMIT:
             self._unreadable[path] = "path too long"
         else:
-            self.add_entry(DIRECTORY, name, status, xattrs.read(_below(directory, name)))
+            self.add_entry(DIRECTORY, name, status, xattrs.read(in_directory(directory, name)))
             self._unvisited.append(None if elsewhere else path)
 
     def _visit_other(self, kind: str, directory: int, name: bytes, status: os.stat_result) -> None:
         """What can fail comes first: an entry is there as a whole or not at all."""
-        found = xattrs.read(_below(directory, name))
+        found = xattrs.read(in_directory(directory, name))
         if kind == FILE:
             self.add_file(name, status, found, extents_of(directory, name, status))
             return
@@ -256,11 +256,6 @@ class _Tree:
     def _refused(self, path: bytes, error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):  # gone since it was listed: then it is not there
             self._unreadable[path] = error.strerror or str(error)
-
-
-def _below(directory: int, name: bytes) -> bytes:
-    """The path of a name in an open directory, for calls that take no descriptor."""
-    return b"/proc/self/fd/%d/%b" % (directory, name)
 
 
 def extents_of(directory: int, name: bytes, status: os.stat_result) -> array[int] | None:

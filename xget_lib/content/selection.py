@@ -15,6 +15,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
+from xget_lib.content.entry import FILE
 from xget_lib.content.layout import Layout
 from xget_lib.content.manifest import Manifest, Unreadable
 from xget_lib.errors import NotServed, UsageError, printable
@@ -67,9 +68,8 @@ class Selection:
     def of_kind(self, kinds: str) -> Iterator[int]:
         """The selected entries of these kinds, rising. A hard link that is to be made first is of its first name's."""
         made = {names[0] for first, names in self.names.items() if self._entries.kind(first) in kinds}
-        chosen = bytes(chr(byte) in kinds for byte in range(256))
         for run in self.runs:
-            for number, is_one in zip(run, self._entries.kinds[run.start : run.stop].translate(chosen), strict=True):
+            for number, is_one in zip(run, self._entries.are_of(kinds, run), strict=True):
                 if is_one or number in made:
                     yield number
 
@@ -82,7 +82,7 @@ class Selection:
         files = array("I")
         for run in self.runs:
             files.extend(range(bisect_left(numbers, run.start), bisect_left(numbers, run.stop)))
-        elsewhere = [first for first in self.names if first not in self and self._entries.kind(first) == "f"]
+        elsewhere = [first for first in self.names if first not in self and self._entries.kind(first) == FILE]
         if elsewhere:
             files = array("I", sorted([*files, *map(self._entries.file_number, elsewhere)]))
         return files

@@ -20,7 +20,8 @@ from blake3 import blake3
 from xget_lib.content.acl import owners
 from xget_lib.content.beneath import Root
 from xget_lib.content.entry import BLOCK, CHARACTER, DIRECTORY, FILE, HARD_LINK, LINK
-from xget_lib.content.layout import Layout, Piece
+from xget_lib.content.extents import read_ranges
+from xget_lib.content.layout import Layout
 from xget_lib.content.manifest import DIGEST_SIZE, UNREADABLE_LIMIT, Manifest, Unreadable
 from xget_lib.content.scanning import Scan
 from xget_lib.content.stamp import Stamp, stamp_of
@@ -69,8 +70,10 @@ def _hash_file(
     digests = bytearray()
     _check_stamp(descriptor, path, stamp)
     for piece in map(layout.piece, pieces):
-        _read(descriptor, path, layout, piece, buffer)
-        digests += blake3(buffer[: piece.length]).digest()
+        view = buffer[: piece.length]
+        if not read_ranges(descriptor, view, layout.parts(piece)):
+            raise StaleGeneration(path)
+        digests += blake3(view).digest()
     _check_stamp(descriptor, path, stamp)
     return digests
 
@@ -78,17 +81,6 @@ def _hash_file(
 def _check_stamp(descriptor: int, path: bytes, expected: Stamp) -> None:
     if stamp_of(os.fstat(descriptor)) != expected:
         raise StaleGeneration(path)
-
-
-def _read(descriptor: int, path: bytes, layout: Layout, piece: Piece, buffer: memoryview) -> None:
-    for offset, length in layout.parts(piece):
-        while length:
-            count = os.preadv(descriptor, [buffer[:length]], offset)
-            if count == 0:
-                raise StaleGeneration(path)
-            buffer = buffer[count:]
-            offset += count
-            length -= count
 
 
 def readable(scan: Scan, digests: bytes, unreadable: Mapping[int, str]) -> tuple[Scan, bytes]:

@@ -20,10 +20,10 @@ from functools import cached_property
 from itertools import accumulate, chain, compress, count, repeat
 from zlib import crc32
 
-from xget_lib.content.entry import DIRECTORY, FILE, HARD_LINK, LINK, Entry, Look
+from xget_lib.content.entry import BLOCK, CHARACTER, DIRECTORY, FILE, HARD_LINK, LINK, Entry, Look
 from xget_lib.content.layout import Layout
 
-_DEVICES = "cb"
+_DEVICES = CHARACTER + BLOCK
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,15 +56,14 @@ class Table:
         kind = self.kind(number)
         size, target, device = 0, b"", (0, 0)
         if kind == FILE:
-            size = self.sizes[bisect_left(self.files, number)]
+            size = self.sizes[self.file_number(number)]
         elif kind == LINK:
             target = self.target(number)
         elif kind == HARD_LINK:
             target = self.path(self.first(number))
         elif kind in _DEVICES:
             device = self.device(number)
-        look = self.looks[self.look_numbers[number]]
-        return Entry(self.path(number), kind, look, self.mtimes[number], size, target, device)
+        return Entry(self.path(number), kind, self.look(number), self.mtimes[number], size, target, device)
 
     def __iter__(self) -> Iterator[Entry]:
         return map(self.__getitem__, range(len(self)))
@@ -84,6 +83,10 @@ class Table:
     def path(self, number: int) -> bytes:
         directory = self.directory_of(number)
         return self.directory_path(directory) + self.name(number) if directory > 0 else self.name(number)
+
+    def are_of(self, kinds: str, numbers: range) -> bytes:
+        """By entry, of those that follow one another: 1 for one of these kinds, 0 for another."""
+        return self.kinds[numbers.start : numbers.stop].translate(bytes(chr(byte) in kinds for byte in range(256)))
 
     def look(self, number: int) -> Look:
         return self.looks[self.look_numbers[number]]
@@ -200,8 +203,7 @@ class Table:
         return Layout(self.sizes, array("I", map(checksums.__getitem__, self.files)), self.extents)
 
     def _positions(self, kinds: str) -> array[int]:
-        chosen = bytes(chr(byte) in kinds for byte in range(256))
-        return array("I", compress(count(), self.kinds.translate(chosen)))
+        return array("I", compress(count(), self.are_of(kinds, range(len(self)))))
 
     @cached_property
     def _name_ends(self) -> array[int]:
