@@ -17,18 +17,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
-import gevent
 from gevent.event import Event
 
-from xget_lib.errors import LinkLost
 from xget_lib.net.link import Link
 from xget_lib.ninep.messages import Message, Tread
 from xget_lib.ninep.requests import ReadInto
+
+from .loopback import HOST, serving, unwind_on_signals
 
 _READ = 1024 * 1024 - 24
 """Bytes of data in a message of 1 MiB: what all clients ask for."""
@@ -37,38 +36,9 @@ _NAME = "content"
 _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
 
 
-@contextmanager
-def master(directory: str, port: int) -> Iterator[None]:
-    """Serves a directory while this lasts."""
-    program = Path(__file__).parent.parent.parent / "xget.py"
-    command = [sys.executable, str(program), "-p", str(port), "-w", "1", "--bind", "127.0.0.1", directory]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        try:
-            _wait_until_served(port)
-            yield
-        finally:
-            process.terminate()
-
-
-def _wait_until_served(port: int) -> None:
-    """Until there is a generation: before that, the worker is busy with hashing."""
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            link = Link.connect("127.0.0.1", port, "swarm", 1.0)
-        except LinkLost:
-            if time.monotonic() > deadline:
-                raise
-            gevent.sleep(0.05)
-            continue
-        link.open("have", 1.0).read(0, 32, _PATIENCE)
-        link.close()
-        return
-
-
 def ours(port: int, size: int, depth: int) -> None:
     """Reads the file with `depth` requests on their way, each into a buffer of its own."""
-    link = Link.connect("127.0.0.1", port, "files", _PATIENCE)
+    link = Link.connect(HOST, port, "files", _PATIENCE)
     fid = link.open(_NAME, _PATIENCE).fid
     offsets = iter(range(0, size, _READ))
     done = Event()
@@ -97,7 +67,7 @@ def python_9p(port: int, size: int, depth: int) -> None:
     """Reads it with `depth` threads on one connection."""
     from py9p import Client
 
-    with Client.connect_tcp("127.0.0.1", port, timeout=_PATIENCE, msize=1 << 20) as client:
+    with Client.connect_tcp(HOST, port, timeout=_PATIENCE, msize=1 << 20) as client:
         client.negotiate()
         client.attach(0, aname="files")
         client.walk(0, 1, _NAME)
@@ -108,7 +78,7 @@ def python_9p(port: int, size: int, depth: int) -> None:
 
 
 def diodcat(port: int, size: int, depth: int) -> None:
-    command = ["diodcat", "-s", f"127.0.0.1:{port}", "-a", "files", "-m", str(1 << 20), _NAME]
+    command = ["diodcat", "-s", f"{HOST}:{port}", "-a", "files", "-m", str(1 << 20), _NAME]
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True, env={**os.environ, "PATH": _PATH})
 
 
@@ -138,15 +108,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Throughput of `files` through different clients, in MiB/s.")
     parser.add_argument("--size", type=int, default=1024, metavar="MIB", help="size of the file (1024)")
     parser.add_argument("--repeat", type=int, default=3, metavar="K", help="the best of so many (3)")
-    parser.add_argument("--port", type=int, default=20104)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
-        with open(os.path.join(directory, _NAME), "wb") as file:
+    unwind_on_signals()
+    with tempfile.TemporaryDirectory(prefix="xget-clients-") as directory:
+        served = Path(directory) / "served"
+        served.mkdir()
+        with open(served / _NAME, "wb") as file:
             block = os.urandom(1 << 20)
             for _ in range(given.size):
                 file.write(block)
-        with master(directory, given.port):
-            best = measure(given.port, given.size << 20, given.repeat)
+        with serving(served, Path(directory), "-w", 1) as master:
+            best = measure(master.port, given.size << 20, given.repeat)
     print("client     reads at once   MiB/s  of ours")
     for (name, depth), rate in best.items():
         print(f"{name:10} {depth:13} {rate:7.0f} {rate / best['ours', depth]:8.2f}")

@@ -14,13 +14,10 @@ import argparse
 import contextlib
 import os
 import random
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from struct import pack
@@ -28,7 +25,8 @@ from struct import pack
 from xget_lib.ninep.messages import Tattach, TMessage, Topen, Tread, Tversion, Twalk, encode
 from xget_lib.ninep.wire import NOFID, NOTAG
 
-_ROOT = Path(__file__).parent.parent.parent
+from .loopback import HOST, serving, unwind_on_signals
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SIZE = 64 << 20
 _MSIZE = 65536
@@ -58,12 +56,14 @@ def main() -> int:
     parser.add_argument("--trees", default=",".join(_WAYS), metavar="NAME,...", help=f"of {', '.join(_WAYS)} (all)")
     parser.add_argument("--seconds", type=float, default=3.0, help="of one run (3)")
     arguments = parser.parse_args()
+    unwind_on_signals()
     with tempfile.TemporaryDirectory(prefix="xget-small-reads-") as directory:
         content = random.Random(20004).randbytes(_SIZE)
         served = Path(directory) / "served"
         served.mkdir()
         (served / "image").write_bytes(content)
-        with _master(directory) as (port, worker):
+        with serving(served, Path(directory), "-w", 1) as master:
+            (worker,) = master.workers()
             print(
                 f"{'tree':8} {'bytes':>6} {'in flight':>9} {'reads/s':>8} {'MB/s':>6}"
                 f" {'us of worker':>12} {'of client':>9}",
@@ -71,7 +71,7 @@ def main() -> int:
             for tree in arguments.trees.split(","):
                 for size in map(int, arguments.sizes.split(",")):
                     for flight in map(int, arguments.flights.split(",")):
-                        result = _run(port, worker, tree, size, flight, content, arguments.seconds)
+                        result = _run(master.port, worker, tree, size, flight, content, arguments.seconds)
                         rate = result.reads / result.seconds
                         print(
                             f"{tree:8} {size:6} {flight:9} {rate:8.0f} {rate * size / 1e6:6.0f}"
@@ -79,33 +79,6 @@ def main() -> int:
                             flush=True,
                         )
     return 0
-
-
-@contextlib.contextmanager
-def _master(directory: str) -> Iterator[tuple[int, int]]:
-    """A master with one worker; its port, and the number of that process."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
-    command = [sys.executable, str(_ROOT / "xget.py"), "-w", "1", "--bind", "127.0.0.1", "-p", str(port)]
-    command += ["--cache", f"{directory}/cache", f"{directory}/served"]
-    master = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + _PATIENCE
-        while True:
-            # Both: a master accepts before it has its first snapshot.
-            with contextlib.suppress(OSError, AssertionError), contextlib.closing(_attached(port, "files")):
-                break
-            assert time.monotonic() < deadline and master.poll() is None, "the master does not serve"
-            time.sleep(0.05)
-        nursery = _children(master.pid)
-        yield port, _children(nursery[0])[0]
-    finally:
-        master.send_signal(signal.SIGTERM)
-        master.wait(_PATIENCE)
-
-
-def _children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _processor(pid: int) -> float:
@@ -117,7 +90,7 @@ def _processor(pid: int) -> float:
 def _attached(port: int, tree: str) -> socket.socket:
     """A connection on which fid 1 is the file, opened."""
     aname, names = _WAYS[tree]
-    sock = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
+    sock = socket.create_connection((HOST, port), timeout=_PATIENCE)
     try:
         _call(sock, Tversion(_MSIZE, "9P2000"), NOTAG)
         _call(sock, Tattach(0, NOFID, "bench", aname))
