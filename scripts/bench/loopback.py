@@ -81,7 +81,7 @@ def finished(command: Sequence[str], limit: float, **options: Any) -> str:
         except subprocess.TimeoutExpired:
             raise SystemExit(f"not ended in {limit:g} s: {' '.join(command)}") from None
     if process.returncode:
-        raise SystemExit(f"status {process.returncode}: {' '.join(command)}\n{error or ''}")
+        raise SystemExit(f"status {process.returncode}: {' '.join(command)}\n{error or said or ''}")
     return said or ""
 
 
