@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -31,16 +32,19 @@ PATIENCE = 600.0
 """Seconds after which what should have ended, or should serve, has failed. Never waited for when all is well."""
 _TO_END = 60.0
 _LOOK_EVERY = 0.01
-_SNAPSHOT = re.compile(r"INFO: generation [0-9a-f]+: ")
+_SNAPSHOT = re.compile(r" INFO: generation [0-9a-f]+: .* (\d+) pieces hashed")
 
 
 @dataclass(frozen=True, slots=True)
 class Master:
-    """One that serves. `ready` is the seconds that it took from its start until it named its generation."""
+    """One that serves."""
 
     pid: int
     port: int
     ready: float
+    """Seconds from its start until its log named the generation."""
+    hashed: int
+    """How many pieces it had to hash for that."""
 
     def workers(self) -> list[int]:
         """The numbers of these processes."""
@@ -61,11 +65,13 @@ def serving(served: Path, work: Path, *options: object, limit: float = PATIENCE)
     words = ("--bind", HOST, "-p", port, "--cache", work / "cache", "--log", log, *options, served)
     begun = time.monotonic()
     with running(xget(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while not (log.exists() and _SNAPSHOT.search(log.read_text(errors="replace"))):
+        said = ""
+        while not (snapshot := _SNAPSHOT.search(said)):
             if process.poll() is not None or time.monotonic() > begun + limit:
-                raise SystemExit(f"the master does not serve:\n{log.read_text() if log.exists() else ''}")
+                raise SystemExit(f"the master does not serve:\n{said}")
             time.sleep(_LOOK_EVERY)
-        yield Master(process.pid, port, time.monotonic() - begun)
+            said = log.read_text(errors="replace") if log.exists() else ""
+        yield Master(process.pid, port, time.monotonic() - begun, int(snapshot[1]))
         process.terminate()
         process.wait(_TO_END)
 
@@ -79,9 +85,9 @@ def finished(command: Sequence[str], limit: float, **options: Any) -> str:
         try:
             said, error = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
-            raise SystemExit(f"not ended in {limit:g} s: {' '.join(command)}") from None
+            raise SystemExit(f"not ended in {limit:g} s: {shlex.join(command)}") from None
     if process.returncode:
-        raise SystemExit(f"status {process.returncode}: {' '.join(command)}\n{error or said or ''}")
+        raise SystemExit(f"status {process.returncode}: {shlex.join(command)}\n{error or said or ''}")
     return said or ""
 
 

@@ -86,7 +86,7 @@ class Processes:
             try:
                 kind = self._kind(pid)
                 spent[kind] += _seconds(pid, with_children=pid != 1)
-                self.peak[kind] = max(self.peak[kind], _peak_memory(pid))
+                self.peak[kind] = max(self.peak[kind], peak_memory(pid))
             except (FileNotFoundError, ProcessLookupError):
                 continue  # it has just ended
         return dict(spent)
@@ -135,7 +135,7 @@ def _seconds(pid: int, *, with_children: bool) -> float:
     return sum(map(int, after_name[11 : 15 if with_children else 13])) / _TICKS
 
 
-def _peak_memory(pid: int) -> int:
+def peak_memory(pid: int) -> int:
     """Bytes of the largest resident set so far; 0 for a process that has ended."""
     _, found, rest = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").partition("VmHWM:")
     return int(rest.split(None, 1)[0]) * 1024 if found else 0

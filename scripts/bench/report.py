@@ -29,6 +29,30 @@ memory   MiB of one process at peak: head/client
 busy     all processors, whoever used them; in brackets the share of half seconds in which nothing was idle"""
 
 
+def this_machine() -> dict[str, Any]:
+    """What a result depends on."""
+    return {"processors": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
+
+
+def now() -> str:
+    """When a run starts: ISO 8601, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def result_path(started: str, directory: Path = DIRECTORY) -> Path:
+    """Where this process stores its result: each kind of results has a directory of its own."""
+    return directory / f"{started.replace(':', '').replace('+0000', 'Z')}-{os.getpid()}.json"
+
+
+def write(path: Path, values: dict[str, Any]) -> Path:
+    """Store a result, whole or not at all. Returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    unfinished.replace(path)
+    return path
+
+
 @dataclass
 class Run:
     """All that one command measured."""
@@ -42,20 +66,15 @@ class Run:
 
     @classmethod
     def begin(cls, command: Sequence[str]) -> Self:
-        machine = {"processors": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
-        return cls(list(command), machine=machine, started=datetime.now(UTC).isoformat(timespec="seconds"))
+        return cls(list(command), machine=this_machine(), started=now())
 
     @property
     def path(self) -> Path:
-        return DIRECTORY / f"{self.started.replace(':', '').replace('+0000', 'Z')}-{os.getpid()}.json"
+        return result_path(self.started)
 
     def store(self) -> Path:
         """Write what there is so far, whole or not at all."""
-        DIRECTORY.mkdir(exist_ok=True)
-        unfinished = self.path.with_suffix(".unfinished")
-        unfinished.write_text(json.dumps(asdict(self) | {"unit": self.unit}, indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(self.path)
-        return self.path
+        return write(self.path, asdict(self) | {"unit": self.unit})
 
     @classmethod
     def load(cls, path: Path) -> Self:
