@@ -24,7 +24,20 @@ DEFAULTS: dict[str, Any] = {
     "linger": "300",
     "debug": "0",
     **dict.fromkeys(
-        ["follow", "no-permissions", "no-owners", "one-file-system", "rehash", "daemon", "quiet", "verbose", "json"],
+        [
+            "follow",
+            "delete",
+            "checksum",
+            "dry-run",
+            "no-permissions",
+            "no-owners",
+            "one-file-system",
+            "rehash",
+            "daemon",
+            "quiet",
+            "verbose",
+            "json",
+        ],
         False,
     ),
 }

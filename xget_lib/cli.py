@@ -22,6 +22,9 @@ Options:
                               during the download [default: 300]
   --follow                    client: stay, and update <dest> whenever what the master serves changes; lingers for ever
                               where --linger says nothing else
+  --delete                    client: remove from <dest> what the master does not have
+  --checksum                  client: read what is in <dest>; do not believe sizes and times
+  --dry-run                   client: say what would be done, and do nothing
   -s, --no-permissions        do not preserve permissions
   -o, --no-owners             no look-up of user names, and no ownership
   -x, --one-file-system       serve one file system only, and no mount below <path>

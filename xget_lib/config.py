@@ -35,6 +35,9 @@ class Config:
     linger: float
     """How long a child serves after its last reader; `math.inf` for ever, 0 to serve nobody after the download."""
     follow: bool
+    delete: bool
+    checksum: bool
+    dry_run: bool
     no_permissions: bool
     no_owners: bool
     one_file_system: bool
@@ -110,6 +113,9 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "timeout": _seconds,
     "linger": _linger,
     "follow": _flag,
+    "delete": _flag,
+    "checksum": _flag,
+    "dry-run": _flag,
     "no-permissions": _flag,
     "no-owners": _flag,
     "one-file-system": _flag,
@@ -133,6 +139,8 @@ def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[s
     said = {key: value for mapping in (defaults, file, given) for key, value in mapping.items() if value is not None}
     if said.get("follow") is True and file.get("linger") is None and given.get("linger") is None:
         said["linger"] = "forever"
+    if said.get("dry-run") is True:
+        said["linger"] = 0  # there is nothing to serve
     fields: dict[str, Any] = {}
     for name, convert in _CONVERT.items():
         value = said.get(name)
@@ -141,7 +149,8 @@ def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[s
         except ValueError as error:
             raise UsageError(f"--{name} {printable(str(value))}: {error}") from None
     if fields["follow"] and not fields["linger"]:
-        raise UsageError("--linger 0: nothing stays to --follow (leave out one of them)")
+        what = "--dry-run" if fields["dry_run"] else "--linger 0"
+        raise UsageError(f"{what}: nothing stays to --follow (leave out one of them)")
     return Config(**fields)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from xget_lib.content.beneath import Root
@@ -15,19 +15,25 @@ from xget_lib.content.selection import select
 from xget_lib.content.snapshot import assemble, hash_pieces, readable
 
 
-def manifest_of(directory: Path) -> Manifest:
-    """The manifest that a master would serve."""
+def manifest_of(directory: Path, unreadable: Mapping[bytes, str] | None = None) -> Manifest:
+    """The manifest that a master would serve, which could not read some files (by path, and why)."""
     found = scan(bytes(directory))
+    refused = {
+        found.entries.file_number(number): why
+        for path, why in (unreadable or {}).items()
+        if (number := found.entries.find(path)) is not None
+    }
     with Root(found.base) as root:
-        return assemble(*readable(found, *hash_pieces(root, found, 0, found.layout.piece_count)))
+        digests, really = hash_pieces(root, found, 0, found.layout.piece_count)
+    return assemble(*readable(found, digests, really | refused))
 
 
 class Served:
     """A directory as a master serves it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, unreadable: Mapping[bytes, str] | None = None) -> None:
         self.directory = directory
-        self.manifest = manifest_of(directory)
+        self.manifest = manifest_of(directory, unreadable)
         self.layout: Layout = self.manifest.layout
 
     def piece(self, number: int) -> bytes:
@@ -35,9 +41,8 @@ class Served:
         with open(os.path.join(bytes(self.directory), self.manifest.path_of(piece.file)), "rb") as file:
             return b"".join(os.pread(file.fileno(), length, at) for at, length in self.layout.parts(piece))
 
-    def partial(self, dest: Path, *sources: bytes, permissions: bool = True, owners: bool = True) -> Partial:
-        selection = select(self.manifest, sources or (b".",))
-        return Partial(bytes(dest), self.manifest, selection, permissions=permissions, owners=owners)
+    def partial(self, dest: Path, *sources: bytes, **options: bool) -> Partial:
+        return Partial(bytes(dest), self.manifest, select(self.manifest, sources or (b".",)), **options)
 
     def file_named(self, path: bytes) -> int:
         """The number of a regular file."""
@@ -78,9 +83,9 @@ def fetch(partial: Partial, served: Served, numbers: Iterable[int] | None = None
     return fetched
 
 
-def download(served: Served, dest: Path, *sources: bytes, permissions: bool = True, owners: bool = True) -> int:
+def download(served: Served, dest: Path, *sources: bytes, **options: bool) -> int:
     """A whole run, from begin to end. Returns how many bytes were fetched."""
-    with served.partial(dest, *sources, permissions=permissions, owners=owners) as partial:
+    with served.partial(dest, *sources, **options) as partial:
         survey(partial)
         partial.check_room()
         fetched = fetch(partial, served)

@@ -34,11 +34,12 @@ from xget_lib.content.ledger import Ledger
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.place import Opened
 from xget_lib.content.placing import SYNC_EACH, Placer, refusing
+from xget_lib.content.removal import Surplus
 from xget_lib.content.room import Room
 from xget_lib.content.selection import Selection
 from xget_lib.content.survey import Found, Survey, write_parts
 from xget_lib.content.workplace import Parts, Workplace, part_path
-from xget_lib.errors import DestinationRefused, PieceMismatch
+from xget_lib.errors import DestinationRefused, PieceMismatch, printable
 
 OTHERS = "lcbp"  # kinds of entries that are neither regular file nor directory
 LARGE_PIECE = 1024 * 1024  # bytes of a piece from which it is written out by itself
@@ -52,11 +53,19 @@ _IN_PART, _STAYS, _MOVING, _IN_PLACE = range(4)
 class Partial:
     """The download of a selection of a manifest into the directory `dest`.
 
-    `permissions`: keep permission bits (not -s). `owners`: keep owners, where we are root (not -o).
+    `permissions`: keep permission bits (not -s). `owners`: keep owners, where we are root (not -o). `delete`: remove
+    what the master does not have, and what is in the way.
     """
 
     def __init__(
-        self, dest: bytes, manifest: Manifest, selection: Selection, *, permissions: bool = True, owners: bool = True
+        self,
+        dest: bytes,
+        manifest: Manifest,
+        selection: Selection,
+        *,
+        permissions: bool = True,
+        owners: bool = True,
+        delete: bool = False,
     ) -> None:
         self.dest = dest
         self.unchanged = 0  # files that the survey found whole under their final names
@@ -67,6 +76,7 @@ class Partial:
         self._selection = selection
         self._whole_root = selection.whole
         self._permissions = permissions
+        self._delete = delete
         self._attributes = Attributes(manifest, permissions=permissions, owners=owners)
         self._ledger = Ledger(manifest.layout)
         self._where = bytearray(manifest.layout.file_count)
@@ -93,7 +103,7 @@ class Partial:
         except BaseException:
             self.close()
             raise
-        self._survey = Survey(self._root, self._manifest, self._workplace, self._parts)
+        self._survey = Survey(self._root, self._manifest, self._workplace.leftovers)
 
     def _open_root(self) -> Root:
         try:
@@ -106,7 +116,7 @@ class Partial:
             raise DestinationRefused(self.dest, error.strerror or str(error)) from error
 
     def _open_workplace(self) -> None:
-        self._placer = Placer(self._root, self._attributes)
+        self._placer = Placer(self._root, self._attributes, delete=self._delete)
         self._resources.callback(self._placer.close)
         if self._whole_root:
             self._placer.make_directory(b"", self._manifest.entries[0])
@@ -121,16 +131,38 @@ class Partial:
     def finish(self) -> None:
         """Every selected file is in place: puts the rest in place, removes the workplace, and syncs.
 
-        When it returns, all that was asked for is there and on disk. A file that is not in place raises ValueError.
+        When it returns, all that was asked for is there and on disk. A file that is not in place raises ValueError;
+        what could not be removed, at the very end, DestinationRefused.
         """
         if any(self._where[file] != _IN_PLACE for file in self.files):
             raise ValueError("not every file is in place")
         self._place_others()
+        self._remove_surplus()
         self._placer.settle_directories([(landing, entry) for landing, entry in self._selected("d") if landing])
         with refusing(self._root, b""):
             self._parts.close_all()
             self._workplace.remove()
             self._placer.settle_root(self._manifest.entries[0] if self._whole_root else None)
+        if self._placer.remover is not None and self._placer.remover.refused:
+            (path, why), *others = self._placer.remover.refused
+            more = f" (nor {len(others)} others; all else is in place)" if others else " (all else is in place)"
+            raise DestinationRefused(os.path.join(self._root.path, path), f"could not be removed: {why}{more}")
+
+    def _remove_surplus(self) -> None:
+        """What the master does not have, where that is wanted."""
+        remover = self._placer.remover
+        if remover is None:
+            return
+        with refusing(self._root, b""):
+            for path in Surplus(self._root, self._manifest, self._selection):
+                remover.remove(path)
+        for path in remover.mounted[:1]:
+            self._attributes.note("mounts", f"{printable(path)} is not removed: something is mounted there")
+
+    @property
+    def removed(self) -> int:
+        """How many names were removed."""
+        return self._placer.remover.removed if self._placer.remover is not None else 0
 
     def _place_others(self) -> None:
         """Puts what is neither file nor directory in place, and all its names."""
@@ -193,7 +225,7 @@ class Partial:
                         self._placer.hard_link(link, landing, self._manifest.file(file))
         if found is None:
             with refusing(self._root, landing):
-                found = self._survey.search(file, landing, old)
+                found = self._survey.search(file, landing, old, self._parts)
         return found
 
     def check_room(self) -> None:

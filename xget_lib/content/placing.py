@@ -18,6 +18,7 @@ from xget_lib.content.attributes import Attributes
 from xget_lib.content.beneath import Root
 from xget_lib.content.entry import BLOCK, CHARACTER, FIFO, LINK, Entry
 from xget_lib.content.place import Named, Opened
+from xget_lib.content.removal import Remover
 from xget_lib.content.workplace import part_path
 from xget_lib.errors import DestinationRefused, PathRefused
 
@@ -25,6 +26,7 @@ SYNC_EACH = 32  # files or directories up to which each is synced; more are done
 
 _NO_LINK = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)  # a file system without hard links, or a file with too many
 _TYPES = {LINK: stat.S_IFLNK, FIFO: stat.S_IFIFO, CHARACTER: stat.S_IFCHR, BLOCK: stat.S_IFBLK}
+AWAY = "(move it away, or use --delete)"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -40,7 +42,7 @@ def refusing(root: Root, landing: bytes) -> Iterator[None]:
         if error.errno in _FULL:
             why = f"disk full ({why}; what was fetched is kept for the next run)"
         elif error.errno == errno.EISDIR:
-            why = "a directory is where a file must be (move it away)"
+            why = f"a directory is where a file must be {AWAY}"
         raise DestinationRefused(os.path.join(root.path, landing), why) from error
 
 
@@ -51,9 +53,11 @@ class Placer:
     OSError is raised as it comes; see `refusing`.
     """
 
-    def __init__(self, root: Root, attributes: Attributes) -> None:
+    def __init__(self, root: Root, attributes: Attributes, *, delete: bool = False) -> None:
+        """`delete`: what is in the way is removed."""
         self._root = root
         self._attributes = attributes
+        self.remover = Remover(root, self._touch) if delete else None
         self._lock = Lock()
         self._touched: set[bytes] = set()  # directories whose names changed and are not synced
         self._opened_up: dict[bytes, int] = {}  # directories that were given more permissions, and what they had
@@ -67,18 +71,27 @@ class Placer:
         writeback.sync_filesystem(self._filesystem)
 
     def look(self, landing: bytes) -> os.stat_result | None:
-        """What is at a final name; None for nothing. A directory raises IsADirectoryError: it is never replaced."""
+        """What is at a final name; None for nothing that stays. A directory raises IsADirectoryError where it is not
+        to be removed."""
         try:
             status = self._root.lstat(landing)
         except FileNotFoundError:
             return None
         if stat.S_ISDIR(status.st_mode):
+            if self.remover is not None:
+                return None
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         return status
 
     def rename(self, path: bytes, landing: bytes) -> None:
         """Gives what was made in the workplace its final name."""
-        self._root.rename(path, landing)
+        try:
+            self._root.rename(path, landing)
+        except IsADirectoryError:
+            if self.remover is None:
+                raise
+            self.remover.make_way(landing)
+            self._root.rename(path, landing)
         self._touch(landing)
 
     def settle(self, landing: bytes, entry: Entry) -> os.stat_result:
@@ -131,7 +144,7 @@ class Placer:
         What is there as it should be stays, and gets its attributes.
         """
         there = self.look(landing)
-        if there is not None and self._is(landing, there, entry):
+        if there is not None and is_like(self._root, landing, there, entry):
             place = Named(self._root, landing)
             if not self._attributes.settled(entry, there, place):
                 self._attributes.put(place, there, entry, new=False)
@@ -147,14 +160,6 @@ class Placer:
         self._attributes.put(Named(self._root, new), self._root.lstat(new), entry, new=True)
         self.rename(new, landing)
         return True
-
-    def _is(self, landing: bytes, there: os.stat_result, entry: Entry) -> bool:
-        """Whether something is the symbolic link, FIFO or device that is wanted, whatever its attributes."""
-        if stat.S_IFMT(there.st_mode) != _TYPES[entry.kind]:
-            return False
-        if entry.kind == LINK:
-            return self._root.readlink(landing) == entry.target
-        return entry.kind == FIFO or there.st_rdev == os.makedev(*entry.device)
 
     def _make_special(self, path: bytes, entry: Entry) -> None:
         if entry.kind == LINK:
@@ -172,15 +177,20 @@ class Placer:
             make()
 
     def make_directory(self, landing: bytes, entry: Entry) -> None:
-        """Makes a directory, or what is there writable for us. Raises NotADirectoryError where something else is."""
+        """Makes a directory, or what is there writable for us. Raises NotADirectoryError where something else is that
+        is not to be removed."""
         try:
             self._root.mkdir(landing, self._attributes.first_mode(entry))
             self._touch(landing)
         except FileExistsError:
             mode = self._root.lstat(landing).st_mode
-            if not stat.S_ISDIR(mode):
-                raise NotADirectoryError(errno.ENOTDIR, "not a directory, where one must be (move it away)") from None
-            self.open_up(landing, mode)
+            if stat.S_ISDIR(mode):
+                self.open_up(landing, mode)
+                return
+            if self.remover is None:
+                raise NotADirectoryError(errno.ENOTDIR, f"not a directory, where one must be {AWAY}") from None
+            self.remover.make_way(landing)
+            self._root.mkdir(landing, self._attributes.first_mode(entry))
 
     def open_up(self, landing: bytes, mode: int) -> None:
         """Lets us write in a directory that its owner, who we are, may not write in."""
@@ -236,6 +246,15 @@ class Placer:
     def _touch(self, landing: bytes) -> None:
         with self._lock:
             self._touched.add(landing.rpartition(b"/")[0])
+
+
+def is_like(root: Root, landing: bytes, there: os.stat_result, entry: Entry) -> bool:
+    """Whether something is the symbolic link, FIFO or device that is wanted, whatever its attributes."""
+    if stat.S_IFMT(there.st_mode) != _TYPES[entry.kind]:
+        return False
+    if entry.kind == LINK:
+        return root.readlink(landing) == entry.target
+    return entry.kind == FIFO or there.st_rdev == os.makedev(*entry.device)
 
 
 def sync_directory(fd: int) -> None:

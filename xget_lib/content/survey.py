@@ -20,7 +20,7 @@ from xget_lib.content.holes import are_zeros, clear
 from xget_lib.content.layout import Piece
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.resume import checked_pieces, is_zeros
-from xget_lib.content.workplace import Parts, Workplace, part_path
+from xget_lib.content.workplace import Parts, part_path
 
 
 class Found(NamedTuple):
@@ -35,12 +35,12 @@ class Found(NamedTuple):
 class Survey:
     """Looks for the files of one manifest below `root`. Any thread may look for files of its own. Raises OSError."""
 
-    def __init__(self, root: Root, manifest: Manifest, workplace: Workplace, parts: Parts) -> None:
+    def __init__(self, root: Root, manifest: Manifest, leftovers: frozenset[bytes]) -> None:
+        """`leftovers`: the names of the parts that an earlier run left."""
         self._root = root
         self._manifest = manifest
         self._layout = manifest.layout
-        self._leftovers = workplace.leftovers
-        self._parts = parts
+        self._leftovers = leftovers
         self._lock = Lock()
         self._taken: dict[tuple[int, int], int] = {}  # inode with several names -> the file that it stays
 
@@ -54,13 +54,26 @@ class Survey:
         with self._opened(landing, old) as fd:
             return self._in_place(file) if fd is not None and self._all_right(fd, file) else None
 
-    def search(self, file: int, landing: bytes, old: os.stat_result | None) -> Found:
+    def search(self, file: int, landing: bytes, old: os.stat_result | None, parts: Parts) -> Found:
         """What is right of a file that does not stay. A part is only made where something was found for it."""
-        right = set(self._in_part(file, landing))
+        right = set(self._in_part(file, landing, parts))
         with self._opened(landing, old) as fd:
             if fd is not None:
-                right.update(self._copied(fd, file, right))
+                right.update(self._copied(fd, file, right, parts))
         return Found(sorted(right), False)
+
+    def lacking(self, file: int, landing: bytes, old: os.stat_result | None) -> int:
+        """How many bytes of a file that does not stay would have to be fetched. Changes nothing."""
+        numbers = self._layout.file_pieces(file)
+        lacking = {number for number in numbers if not is_zeros(self._layout.piece(number), self._manifest.digest)}
+        places = [landing, part_path(landing)] if self._has_part(landing) else [landing]
+        for place in places:
+            with self._opened(place, old if place == landing else self._root.lstat(place)) as fd:
+                if fd is not None:
+                    lacking.difference_update(
+                        piece.number for piece, data in self._checked(fd, sorted(lacking)) if data is not None
+                    )
+        return sum(self._layout.piece(number).length for number in lacking)
 
     def _in_place(self, file: int) -> Found:
         return Found(list(self._layout.file_pieces(file)), True)
@@ -109,34 +122,34 @@ class Survey:
             return False
         return all(data is not None for _, data in self._checked(fd, self._layout.file_pieces(file)))
 
-    def _in_part(self, file: int, landing: bytes) -> Iterator[int]:
+    def _in_part(self, file: int, landing: bytes, parts: Parts) -> Iterator[int]:
         """What is right in the part. In a new one, that is what is all zeros."""
         numbers = self._layout.file_pieces(file)
         if not self._has_part(landing):
             zeros = (number for number in numbers if is_zeros(self._layout.piece(number), self._manifest.digest))
-            yield from self._allocated(file, zeros)
+            yield from self._allocated(file, zeros, parts)
             return
-        with self._parts.opened(file) as part:
+        with parts.opened(file) as part:
             for offset, length in self._holes(file):
                 clear(part, offset, length)
             for piece, data in self._checked(part, numbers):
                 if data is not None:
-                    yield from (piece.number,) if data else self._allocated(file, (piece.number,))
+                    yield from (piece.number,) if data else self._allocated(file, (piece.number,), parts)
 
-    def _allocated(self, file: int, zeros: Iterable[int]) -> Iterator[int]:
+    def _allocated(self, file: int, zeros: Iterable[int], parts: Parts) -> Iterator[int]:
         """Pieces that are all zeros, and in the part a hole. At the master they are none: they get their blocks."""
         for number in zeros:
-            with self._parts.opened(file) as part:
+            with parts.opened(file) as part:
                 for offset, length in self._layout.parts(self._layout.piece(number)):
                     os.posix_fallocate(part, offset, length)
             yield number
 
-    def _copied(self, old: int, file: int, right: set[int]) -> Iterator[int]:
+    def _copied(self, old: int, file: int, right: set[int], parts: Parts) -> Iterator[int]:
         """Copies what the old file has right, and the part has not, into the part."""
         lacking = (number for number in self._layout.file_pieces(file) if number not in right)
         for piece, data in self._checked(old, lacking):
             if data:  # a hole has none; in the part there is other data at its place, or it were right already
-                with self._parts.opened(file) as part:
+                with parts.opened(file) as part:
                     write_parts(part, data, self._layout.parts(piece))
                 yield piece.number
 

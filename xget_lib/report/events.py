@@ -30,6 +30,7 @@ NOTHING: Event = {
     "from_master": 0,
     "reused": 0,
     "peers": 0,
+    "removed": 0,
     "seconds": 0.0,
 }
 """What `done` says of a run that did nothing."""
@@ -74,6 +75,7 @@ class Lines:
         _errors(event)
         if self._quiet:
             return
+        _steps(event)
         _notes(event)
         if event["event"] == "done" and event["exit"] == Exit.OK:
             print(summary(event), flush=True)
@@ -109,6 +111,7 @@ class Bar:
         else:
             self.close()
             _errors(event)
+            _steps(event)
             _notes(event)
             if kind == "done" and event["exit"] == Exit.OK:
                 print(summary(event), flush=True)
@@ -121,8 +124,12 @@ class Bar:
 
 def summary(done: Event) -> str:
     """The summary line of a run that succeeded."""
-    files = f"{done['files']} file{'' if done['files'] == 1 else 's'}"
+    files = _count(done["files"], "file")
+    if "would" in done:
+        return _rehearsed(done, files)
     what = f"xget: {files}, {size(done['bytes'])} in place and verified"
+    if done["removed"]:
+        what += f", {_count(done['removed'], 'name')} removed"
     if not done["fetched"]:
         return f"{what}; nothing had to be fetched ({done['seconds']:.1f} s)"
     reused = f", {size(done['reused'])} were here already" if done["reused"] else ""
@@ -135,8 +142,24 @@ def summary(done: Event) -> str:
     )
 
 
+def _rehearsed(done: Event, files: str) -> str:
+    """That of a dry run."""
+    would = dict(done["would"])
+    length = would.pop("bytes")
+    if not any(would.values()):
+        return f"xget: nothing would be done: {files}, {size(done['bytes'])} in place ({done['seconds']:.1f} s)"
+    fetch = would.pop("fetch")
+    what = [f"fetch {size(length)} of {_count(fetch, 'file')}"] if fetch else []
+    what += [f"{action} {_count(count, 'name')}" for action, count in would.items() if count]
+    return f"xget: would {', '.join(what)}; nothing was changed ({done['seconds']:.1f} s)"
+
+
 def _peers(count: int) -> str:
-    return f"{count} peer{'' if count == 1 else 's'}"
+    return _count(count, "peer")
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def size(count: float) -> str:
@@ -151,6 +174,12 @@ def size(count: float) -> str:
 def _errors(event: Event) -> None:
     if event["event"] == "error":
         print(f"xget: {event['message']}", file=sys.stderr, flush=True)
+
+
+def _steps(event: Event) -> None:
+    """What a dry run found would be done."""
+    if event["event"] == "step":
+        print(f"{event['action']:7} {event['bytes'] or '':>15} {event['path']}")
 
 
 def _notes(event: Event) -> None:

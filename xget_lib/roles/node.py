@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Sequence
 from io import FileIO
+from itertools import islice
 from typing import Any, Protocol
 
 import gevent
@@ -23,9 +24,10 @@ from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.decoding import decode
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.partial import Partial
+from xget_lib.content.rehearsal import ACTIONS, Rehearsal
 from xget_lib.content.selection import Selection, select
 from xget_lib.content.store import Store
-from xget_lib.errors import Incomplete, MalformedManifest
+from xget_lib.errors import Incomplete, MalformedManifest, printable
 from xget_lib.net.link import Link
 from xget_lib.net.listener import listen
 from xget_lib.net.waiting import in_thread
@@ -81,7 +83,8 @@ class Node:
         assert config.host is not None
         # Any free port: the master's may be wanted by a master, on this very machine and later than we start.
         self.child = Child(listen(config.bind, 0), dest, config.debug, follows=config.follow)
-        self._membership = Membership(config.host, config.port, serving_port=self.child.port, follows=config.follow)
+        port = None if config.dry_run else self.child.port
+        self._membership = Membership(config.host, config.port, serving_port=port, follows=config.follow)
         self._membership.on_news = self._hear
         get_hub().threadpool.maxsize = _THREADS
 
@@ -134,12 +137,15 @@ class Node:
     def _get(self, news: News) -> dict[str, Any]:
         manifest, encoded = self._read_manifest(news)
         selection = select(manifest, self._sources)
+        if self._config.dry_run:
+            return self._rehearse(manifest, selection)
         partial = Partial(
             self._dest,
             manifest,
             selection,
             permissions=not self._config.no_permissions,
             owners=not self._config.no_owners,
+            delete=self._config.delete,
         )
         self._tell(
             "start",
@@ -162,15 +168,43 @@ class Node:
                 get_hub().threadpool.join()
         self._membership.report_now()
         self._in_place = holding
-        lacking = selection.unreadable
-        self.incomplete = Incomplete(lacking[0].path, lacking[0].why, len(lacking) - 1) if lacking else None
+        self.incomplete = _incomplete(selection)
         self._confirming = gevent.spawn(holding.confirm)
         return {
             "generation": manifest.generation.hex(),
             "files": len(selection.files),
             "bytes": selection.size,
             "reused": partial.reused,
+            "removed": partial.removed,
             "notes": partial.notes,
+        }
+
+    def _rehearse(self, manifest: Manifest, selection: Selection) -> dict[str, Any]:
+        """Tell what would be done. Returns what `done` says of it."""
+        options = self._config
+        rehearsal = Rehearsal(
+            self._dest,
+            manifest,
+            selection,
+            permissions=not options.no_permissions,
+            owners=not options.no_owners,
+            delete=options.delete,
+            checksum=options.checksum,
+        )
+        steps = iter(rehearsal)
+        would = dict.fromkeys(ACTIONS, 0)
+        size = 0
+        while told := in_thread(list, islice(steps, _SURVEY_SLICE)):
+            for step in told:
+                would[step.action] += 1
+                size += step.size
+                self._tell("step", action=step.action, path=printable(step.path), bytes=step.size)
+        self.incomplete = _incomplete(selection)
+        return {
+            "generation": manifest.generation.hex(),
+            "files": len(selection.files),
+            "bytes": selection.size,
+            "would": {**would, "bytes": size},
         }
 
     def fetched(self) -> dict[str, Any]:
@@ -203,11 +237,16 @@ class Node:
         files = list(selection.files)
         slices = [files[first : first + _SURVEY_SLICE] for first in range(0, len(files), _SURVEY_SLICE)]
         known = in_thread(self._in_place.known, manifest, selection.places) if self._in_place is not None else None
-        changed = known.changed if known is not None else ()
+        verified = in_thread(known.verified, files) if known is not None else set()
+
+        def trusts_times(file: int) -> bool:
+            if self._config.checksum:
+                return file in verified
+            return known is None or file not in known.changed
 
         def survey(numbers: list[int]) -> None:
             for number in numbers:
-                partial.survey_file(number, trust_times=number not in changed)
+                partial.survey_file(number, trust_times=trusts_times(number))
 
         def survey_in_thread(numbers: list[int]) -> None:
             in_thread(survey, numbers)
@@ -215,8 +254,7 @@ class Node:
         for _ in GreenletPool(_THREADS).imap_unordered(survey_in_thread, slices):
             pass
         partial.check_room()
-        if known is not None:
-            partial.believed -= in_thread(known.verified, partial.believed)
+        partial.believed -= verified
 
     def _serve(self, manifest: Manifest, encoded: bytes, partial: Partial, selection: Selection) -> Holding:
         """Serve what is right from now on, and all that comes."""
@@ -308,6 +346,11 @@ class Node:
             )
             if not reached and silence > self._config.timeout:
                 transfer.fail(self._membership.unreachable(silence))
+
+
+def _incomplete(selection: Selection) -> Incomplete | None:
+    lacking = selection.unreadable
+    return Incomplete(lacking[0].path, lacking[0].why, len(lacking) - 1) if lacking else None
 
 
 def _digest(data: bytes) -> bytes:
