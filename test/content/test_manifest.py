@@ -26,7 +26,7 @@ from test.support.manifests import (
 )
 from xget_lib.content.decoding import decode
 from xget_lib.content.entry import Entry, Look
-from xget_lib.content.manifest import COLUMNS, DIGEST_SIZE, Manifest, Unreadable
+from xget_lib.content.manifest import COLUMNS, DIGEST_SIZE, Manifest, Omitted
 from xget_lib.content.table import Table
 from xget_lib.errors import MalformedManifest
 
@@ -49,7 +49,7 @@ SMALL = manifest(
     users={0: "root", 1: "daemon"},
     groups={2: "domain users"},
     extents={b"a.c": (4096, 8192, 200 * KIB, 4096)},
-    unreadable=[Unreadable(b"a/secret", "Permission denied")],
+    omitted=[Omitted(b"a/secret", "Permission denied")],
 )
 
 
@@ -74,9 +74,10 @@ def manifests(draw: st.DrawFn) -> Manifest:
     names_of = st.text("ab-9 ü", min_size=1, max_size=8)
     users = draw(st.dictionaries(st.sampled_from([entry.uid for entry in whole.entries]), names_of))
     groups = draw(st.dictionaries(st.sampled_from([entry.gid for entry in whole.entries]), names_of))
-    unreadable = draw(st.dictionaries(st.binary(min_size=1, max_size=4).filter(lambda path: 0 not in path), names_of))
+    reasons = st.tuples(names_of, st.booleans())
+    omitted = draw(st.dictionaries(st.binary(min_size=1, max_size=4).filter(lambda path: 0 not in path), reasons))
     digests = bytes(draw(st.binary(min_size=len(whole.digests), max_size=len(whole.digests))))
-    said = tuple(Unreadable(*each) for each in sorted(unreadable.items()))
+    said = tuple(Omitted(path, *why) for path, why in sorted(omitted.items()))
     return Manifest(whole.entries, digests, users, groups, said)
 
 
@@ -109,10 +110,10 @@ def test_every_manifest_comes_back_from_its_encoding(original: Manifest) -> None
     decoded = decode(data)
     assert decoded.encode() == data
     assert list(decoded.entries) == list(original.entries)
-    assert (decoded.users, decoded.groups, decoded.unreadable) == (
+    assert (decoded.users, decoded.groups, decoded.omitted) == (
         original.users,
         original.groups,
-        original.unreadable,
+        original.omitted,
     )
     assert decoded.generation == original.generation == blake3(data).digest()
 
@@ -294,9 +295,9 @@ HOSTILE: Mapping[str, Manifest] = {
     "a user without a name": manifest(root(), users={0: ""}),
     "a user with a line break": manifest(root(), users={0: "a\nb"}),
     "a user with a long name": manifest(root(), users={0: "a" * 257}),
-    "unreadable things out of order": manifest(root(), unreadable=[Unreadable(b"b", "x"), Unreadable(b"a", "x")]),
-    "an unreadable NUL": manifest(root(), unreadable=[Unreadable(b"a\0", "x")]),
-    "a reason of two lines": manifest(root(), unreadable=[Unreadable(b"a", "x\ny")]),
+    "unreadable things out of order": manifest(root(), omitted=[Omitted(b"b", "x"), Omitted(b"a", "x")]),
+    "an unreadable NUL": manifest(root(), omitted=[Omitted(b"a\0", "x")]),
+    "a reason of two lines": manifest(root(), omitted=[Omitted(b"a", "x\ny")]),
 }
 
 
@@ -345,8 +346,9 @@ OTHER_BYTES = {
     "a longer mode": packed(SINGLE, 4, b"\x91\x94\xce\0\0\x01\xa4\x01\x02\x80"),
     "attributes out of order": packed(SINGLE, 4, msgpack.packb([[0o644, 1, 2, {b"b": b"", b"a": b""}]])),
     "an attribute twice": packed(SINGLE, 4, b"\x91\x94\xcd\x01\xa4\x01\x02\x82\xc4\x01a\xc4\x00\xc4\x01a\xc4\x00"),
-    "an unreadable path without a reason": packed(SINGLE, 5, msgpack.packb([b"a"])),
-    "text for an unreadable path": packed(SINGLE, 5, msgpack.packb(["a", "x"])),
+    "an omitted path without a reason": packed(SINGLE, 5, msgpack.packb([b"a"])),
+    "text for an omitted path": packed(SINGLE, 5, msgpack.packb(["a", "x", False])),
+    "a number for whether it is expected": packed(SINGLE, 5, msgpack.packb([b"a", "x", 0])),
     "text for a column": packed(SINGLE, 6, b"\xa1f"),
     "a column with a longer header": packed(SINGLE, 6, b"\xc5\x00\x01f"),
     "a column that is cut off": SINGLE.encode()[:-1],
@@ -465,7 +467,7 @@ def test_the_generation_changes_with_any_field() -> None:
         manifest(root(), file(b"a"), digests=DIGEST[::-1]),
         manifest(root(), file(b"a"), users={0: "root"}),
         manifest(root(), file(b"a"), groups={0: "root"}),
-        manifest(root(), file(b"a"), unreadable=[Unreadable(b"b", "x")]),
+        manifest(root(), file(b"a"), omitted=[Omitted(b"b", "x")]),
         manifest(root(), entry(b"a", "p")),
         manifest(root(), entry(b"a", "c", device=(1, 3))),
         manifest(root(), entry(b"a", "c", device=(1, 5))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from test.support.downloads import Served, download, fetch, survey
 from test.support.trees import differences, small_tree
 from xget_lib.content.beneath import Root
+from xget_lib.content.manifest import Omitted
 from xget_lib.content.partial import Partial
-from xget_lib.content.removal import Remover
+from xget_lib.content.removal import Remover, Surplus
+from xget_lib.content.selection import select
 from xget_lib.errors import DestinationRefused
 
 
@@ -105,6 +108,15 @@ def test_what_the_master_could_not_read_stays(tmp_path: Path) -> None:
     download(Served(source), dest)
     assert delete(Served(source, unreadable={b"a/b/file1": "Input/output error"}), dest).removed == 0
     assert (dest / "a/b/file1").exists()
+
+
+def test_what_the_master_skips_stays(tmp_path: Path, dest: Path) -> None:
+    served = Served(small_tree(tmp_path / "other"))
+    (dest / "a/extra").write_bytes(b"x")
+    for omitted in (b"a/extra", b"a"):  # a socket there; another file system there
+        manifest = replace(served.manifest, omitted=(Omitted(omitted, "skipped", expected=True),))
+        with Root(bytes(dest)) as root:
+            assert list(Surplus(root, manifest, select(manifest, [b"."]))) == []
 
 
 def test_the_remover_lists_what_refuses_and_goes_on(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:

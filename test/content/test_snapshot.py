@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from xget_lib.content.beneath import Root
 from xget_lib.content.decoding import decode
-from xget_lib.content.manifest import DIGEST_SIZE, Manifest
+from xget_lib.content.manifest import DIGEST_SIZE, Manifest, Omitted
 from xget_lib.content.scanning import Scan, scan
 from xget_lib.content.snapshot import UNKNOWN, assemble, hash_pieces, readable
 from xget_lib.content.stamp import STAMP_WORDS, stamp_of
@@ -96,7 +96,7 @@ def test_everything_is_there_level_by_level(tree: Path) -> None:
         (b"a/none", "f"),
         (b"a/deep/er", "d"),
     ]
-    assert look(tree).skipped == ()
+    assert look(tree).outline.omitted == ()
 
 
 def test_metadata_is_that_of_the_files(tree: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_scan_comes_back_from_its_encoding(tree: Path) -> None:
     again = Scan.decode(found.encode())
     assert again.encode() == found.encode()
     assert list(again.entries) == list(found.entries)
-    assert (again.stamps, again.skipped, again.base) == (found.stamps, found.skipped, found.base)
+    assert (again.stamps, again.base) == (found.stamps, found.base)
     assert digests(again) == digests(found)
 
 
@@ -185,9 +185,9 @@ def test_a_socket_is_skipped_and_said(tree: Path) -> None:
         finally:
             os.chdir(here)
         found = look(tree)
-    assert found.skipped == ((b"a/socket", "a socket"),)
+    assert found.outline.omitted == (Omitted(b"a/socket", "a socket", expected=True),)
     assert b"a/socket" not in kinds(found)
-    assert made(found).unreadable == ()
+    assert made(found).unreadable == []
 
 
 def test_special_files_are_entries(tree: Path) -> None:
@@ -358,7 +358,8 @@ def test_other_file_systems_are_entered_only_without_one_file_system() -> None:
     assert name in kinds(across)
     assert name not in kinds(within)
     assert kinds(within)[b"shm"] == "d"
-    assert name not in dict(within.skipped)  # it was not even looked at
+    assert Omitted(b"shm", "on another file system", expected=True) in within.outline.omitted
+    assert name not in [each.path for each in within.outline.omitted]  # it was not even looked at
 
 
 def test_paths_longer_than_the_kernel_takes(tmp_path: Path) -> None:
@@ -527,4 +528,4 @@ def test_what_vanishes_while_it_is_scanned_is_not_there_and_not_said(
     (tree / "to-outside").unlink()
     found = look(tree)
     assert b"dangling" not in kinds(found)
-    assert found.skipped == ()
+    assert found.outline.omitted == ()

@@ -7,7 +7,7 @@ from zlib import crc32
 
 from xget_lib.content.entry import Entry, Look
 from xget_lib.content.layout import Layout, piece_count
-from xget_lib.content.manifest import Manifest, Unreadable
+from xget_lib.content.manifest import Manifest, Omitted
 from xget_lib.content.table import Table, TableBuilder
 
 DIGEST = bytes(range(32))
@@ -87,13 +87,13 @@ def manifest(
     groups: Mapping[int, str] | None = None,
     extents: Mapping[bytes, Sequence[int]] | None = None,
     digests: bytes | None = None,
-    unreadable: Sequence[Unreadable] = (),
+    omitted: Sequence[Omitted] = (),
 ) -> Manifest:
     """A manifest of these entries, in which every piece has the digest DIGEST where no others are given."""
     made = table(entries, extents)
     if digests is None:
         digests = DIGEST * sum(piece_count(size, made.extents.get(number)) for number, size in enumerate(made.sizes))
-    return Manifest(made, digests, users or {}, groups or {}, tuple(unreadable))
+    return Manifest(made, digests, users or {}, groups or {}, tuple(omitted))
 
 
 def layout(files: Sequence[tuple[bytes, int]], extents: Mapping[int, Sequence[int]] | None = None) -> Layout:

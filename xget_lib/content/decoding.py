@@ -43,12 +43,12 @@ from xget_lib.content.manifest import (
     COLUMNS,
     DIGEST_SIZE,
     MAGIC,
+    OMITTED_LIMIT,
     OWNER_LIMIT,
     OWNER_NAME_LIMIT,
-    UNREADABLE_LIMIT,
     VERSION,
     Manifest,
-    Unreadable,
+    Omitted,
     numbers_of,
     pack_head,
 )
@@ -108,10 +108,10 @@ def _read(view: memoryview) -> Manifest:
         _refuse(f"{what} is not known here (a newer xget wrote it?)")
     users, groups = _names(unpacker), _names(unpacker)
     looks = tuple(map(_look, _elements(unpacker, len(view))))
-    unreadable = tuple(_unreadable(list(_elements(unpacker, 2 * UNREADABLE_LIMIT))))
+    omitted = tuple(_omitted(list(_elements(unpacker, 3 * OMITTED_LIMIT))))
     at = unpacker.tell()
     packer = msgpack.Packer(autoreset=False)
-    pack_head(packer, users, groups, looks, unreadable)
+    pack_head(packer, users, groups, looks, omitted)
     if view[:at] != packer.bytes():
         _refuse("its head is encoded in another way than it should be")
     del unpacker  # it has a copy of it all
@@ -128,7 +128,7 @@ def _read(view: memoryview) -> Manifest:
     digests = columns.pop("digests")
     kinds, names, targets = (bytes(columns.pop(name)) for name in ("kinds", "names", "targets"))
     entries = Table(kinds=kinds, names=names, targets=targets, looks=looks, extents=extents, **columns)
-    return Manifest(entries, digests, users, groups, unreadable)
+    return Manifest(entries, digests, users, groups, omitted)
 
 
 def _elements(unpacker: msgpack.Unpacker, limit: int) -> Iterator[Any]:
@@ -169,15 +169,17 @@ def _look(fields: Any) -> Look:
     return look
 
 
-def _unreadable(fields: list[Any]) -> Iterator[Unreadable]:
+def _omitted(fields: list[Any]) -> Iterator[Omitted]:
     last: bytes | None = None
-    for path, why in zip(fields[::2], fields[1::2], strict=True):
-        if type(path) is not bytes or type(why) is not str or not why.isprintable() or len(why) > _WHY_LIMIT:
-            _refuse("what is unreadable is not a path and why")
+    for path, why, expected in zip(fields[::3], fields[1::3], fields[2::3], strict=True):
+        if (type(path), type(why), type(expected)) != (bytes, str, bool):
+            _refuse("what is omitted is not a path, why, and whether it should be")
+        if not why.isprintable() or len(why) > _WHY_LIMIT:
+            _refuse("what is omitted has no good reason", path)
         if len(path) > PATH_LIMIT or b"\0" in path or (last is not None and path <= last):
-            _refuse("what is unreadable is not in order, or no path", path)
+            _refuse("what is omitted is not in order, or no path", path)
         last = path
-        yield Unreadable(path, why)
+        yield Omitted(path, why, expected)
 
 
 def _column(view: memoryview, at: int) -> tuple[memoryview, int]:

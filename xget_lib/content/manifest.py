@@ -7,7 +7,8 @@ for the rest. It is one array of
     "xget-manifest", 2
     users, groups     {number: name}, those of the owners that have a name
     looks             [[mode, uid, gid, {name of an extended attribute: value}], ...], each once
-    unreadable        [path, why, ...], sorted: what is there, and could not be read, so it is not in here
+    omitted           [path, why, as it should be?, ...], sorted: what is there and not in here, as it could not be
+                      read, or is nothing to be copied
     kinds, names, children, looks, mtimes, sizes, firsts, targets, devices
                       the columns of `table`
     sparse            file number, number of extents, ... of the files that have holes
@@ -39,7 +40,7 @@ DIGEST_SIZE = 32
 
 OWNER_LIMIT = 65536  # users, or groups, that have a name
 OWNER_NAME_LIMIT = 256  # bytes
-UNREADABLE_LIMIT = 1000000
+OMITTED_LIMIT = 1000000
 
 COLUMNS = {
     "kinds": "B",
@@ -59,11 +60,13 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class Unreadable:
-    """Something in the served directory that its master could not read, and of which therefore nothing is known."""
+class Omitted:
+    """Something in the served directory of which nothing is known here; of a directory, nothing of what is in it."""
 
     path: bytes
     why: str
+    expected: bool = False
+    """Whether nobody expects it to be copied: a socket, another file system. Else the master could not read it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +81,17 @@ class Manifest:
     """DIGEST_SIZE bytes for each piece of the layout."""
     users: Mapping[int, str]
     groups: Mapping[int, str]
-    unreadable: tuple[Unreadable, ...] = ()
+    omitted: tuple[Omitted, ...] = ()
 
     @property
     def single_file(self) -> bool:
         """Whether the master was given one file, which then is the only entry."""
         return self.entries.kind(0) == FILE
+
+    @property
+    def unreadable(self) -> list[Omitted]:
+        """What its master could not read."""
+        return [each for each in self.omitted if not each.expected]
 
     @property
     def layout(self) -> Layout:
@@ -118,7 +126,7 @@ class Manifest:
 
     def encode(self) -> bytes:
         packer = msgpack.Packer(autoreset=False)
-        pack_head(packer, self.users, self.groups, self.entries.looks, self.unreadable)
+        pack_head(packer, self.users, self.groups, self.entries.looks, self.omitted)
         for column in encode_columns(self.entries):
             packer.pack(column)
         packer.pack(self.digests)
@@ -131,7 +139,7 @@ def pack_head(
     users: Mapping[int, str],
     groups: Mapping[int, str],
     looks: Iterable[Look],
-    unreadable: Iterable[Unreadable],
+    omitted: Iterable[Omitted],
 ) -> None:
     """Everything before the columns."""
     packer.pack_array_header(6 + len(COLUMNS))
@@ -140,7 +148,7 @@ def pack_head(
     for names in (users, groups):
         packer.pack_map_pairs(sorted(names.items()))
     packer.pack([[look.mode, look.uid, look.gid, dict(look.xattrs)] for look in looks])
-    packer.pack([field for each in unreadable for field in (each.path, each.why)])
+    packer.pack([field for each in omitted for field in (each.path, each.why, each.expected)])
 
 
 def encode_columns(entries: Table) -> list[bytes]:

@@ -30,7 +30,7 @@ class Surplus:
         self._root = root
         self._entries = manifest.entries
         self._selection = selection
-        self._omitted = {each.path for each in manifest.unreadable}
+        self._omitted = {each.path for each in manifest.omitted}
 
     def __iter__(self) -> Iterator[bytes]:
         """Paths, none of them below another."""

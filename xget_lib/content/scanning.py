@@ -1,8 +1,7 @@
 """Looking at a directory on disk: the names and metadata of all that is in it, one stat each.
 
 The first of the three steps to a manifest (see `snapshot`). Nothing below the served directory is reached through a
-link (beneath.py): a link is an entry, never a way. What cannot be served is said: `skipped` is what nobody expects to
-be copied (sockets), `unreadable` is what a copy lacks.
+link (beneath.py): a link is an entry, never a way. What cannot be served is said, with why.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from xget_lib.content.entry import (
 from xget_lib.content.extents import BLOCK as SMALLEST_HOLE
 from xget_lib.content.extents import find_extents
 from xget_lib.content.layout import Layout
-from xget_lib.content.manifest import OWNER_LIMIT, OWNER_NAME_LIMIT, UNREADABLE_LIMIT, Manifest, Unreadable
+from xget_lib.content.manifest import OMITTED_LIMIT, OWNER_LIMIT, OWNER_NAME_LIMIT, Manifest, Omitted
 from xget_lib.content.selection import WORKPLACE
 from xget_lib.content.stamp import STAMP_WORDS, Stamp, stamp_of
 from xget_lib.content.table import Table, TableBuilder
@@ -52,7 +51,6 @@ class Scan:
     base        absolute path of the directory that files are read below: the served one, or that of the single file
     outline     the manifest, with no digests yet
     stamps      STAMP_WORDS numbers per regular file, in the layout's order
-    skipped     (path, why) of what is there and is not meant to be copied
     location    the name below base of a single served file, which may differ from its entry's path: it may have been
                 named through a link. Otherwise b""
     """
@@ -60,7 +58,6 @@ class Scan:
     base: bytes
     outline: Manifest
     stamps: array[int]
-    skipped: tuple[tuple[bytes, str], ...]
     location: bytes = b""
 
     @property
@@ -91,15 +88,15 @@ class Scan:
 
     def encode(self) -> bytes:
         """For a process of the same program. It is not checked when decoded."""
-        fields = (self.base, self.location, self.skipped, self.stamps.tobytes(), self.outline.encode())
+        fields = (self.base, self.location, self.stamps.tobytes(), self.outline.encode())
         encoded: bytes = msgpack.packb(fields)
         return encoded
 
     @classmethod
     def decode(cls, data: bytes) -> Scan:
         """What encode gave, in this program: for other bytes there is no promise."""
-        base, location, skipped, stamps, outline = msgpack.unpackb(data, use_list=False)
-        return cls(base, read(outline), array("q", stamps), skipped, location)
+        base, location, stamps, outline = msgpack.unpackb(data, use_list=False)
+        return cls(base, read(outline), array("q", stamps), location)
 
 
 def scan(root: bytes, one_file_system: bool = False, owner_names: bool = True) -> Scan:
@@ -121,7 +118,7 @@ def scan(root: bytes, one_file_system: bool = False, owner_names: bool = True) -
             tree.scan()
     except OSError as error:
         raise PathRefused(root, error.strerror or str(error)) from error
-    return Scan(base, tree.outline(owner_names), tree.stamps, tuple(sorted(tree.skipped)))
+    return Scan(base, tree.outline(owner_names), tree.stamps)
 
 
 def _scan_file(root: bytes, owner_names: bool) -> Scan:
@@ -132,9 +129,10 @@ def _scan_file(root: bytes, owner_names: bool) -> Scan:
         tree = _Tree(below, one_file_system=False)
         found = xattrs.read(in_directory(directory, location))
         tree.add_file(os.path.basename(os.path.abspath(root)), status, found, extents_of(directory, location, status))
-    return Scan(base, tree.outline(owner_names), tree.stamps, (), location)
+    return Scan(base, tree.outline(owner_names), tree.stamps, location)
 
 
+_ELSEWHERE = "on another file system"
 _KINDS = {
     stat.S_IFDIR: DIRECTORY,
     stat.S_IFREG: FILE,
@@ -149,9 +147,8 @@ class _Tree:
     """Collects the entries below a directory, in the order of a table."""
 
     def __init__(self, root: Root, one_file_system: bool) -> None:
-        self.skipped: list[tuple[bytes, str]] = []
         self.stamps = array("q")  # of regular files
-        self._unreadable: dict[bytes, str] = {}
+        self._omitted: list[Omitted] = []
         self._root = root
         self._one_file_system = one_file_system
         self._device = 0
@@ -180,14 +177,14 @@ class _Tree:
 
     def outline(self, owner_names: bool) -> Manifest:
         """The manifest, as far as a scan knows it."""
-        unreadable = sorted(self._unreadable.items())[:UNREADABLE_LIMIT]
+        omitted = sorted(self._omitted, key=lambda each: each.path)[:OMITTED_LIMIT]
         users: dict[int, str] = {}
         groups: dict[int, str] = {}
         if owner_names:
             uids, gids = owners(self._looks.values())
             users = _names(uids, lambda uid: pwd.getpwuid(uid).pw_name)
             groups = _names(gids, lambda gid: grp.getgrgid(gid).gr_name)
-        return Manifest(self._builder.table(), b"", users, groups, tuple(Unreadable(*each) for each in unreadable))
+        return Manifest(self._builder.table(), b"", users, groups, tuple(omitted))
 
     def _list(self, path: bytes) -> None:
         """One directory. Through a descriptor: every stat is then one component, and no link can come between."""
@@ -203,11 +200,11 @@ class _Tree:
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         elsewhere = self._one_file_system and status.st_dev != self._device
         if kind is None:
-            self.skipped.append((above + name, "a socket"))
+            self._skip(above + name, "a socket")
         elif kind == DIRECTORY:
             self._visit_directory(directory, above + name, name, status, elsewhere)
         elif elsewhere:
-            self.skipped.append((above + name, "on another file system"))
+            self._skip(above + name, _ELSEWHERE)
         elif status.st_nlink > 1 and (status.st_dev, status.st_ino) in self._first_names:
             self._builder.add_again(name, self._first_names[status.st_dev, status.st_ino])
         else:
@@ -220,12 +217,14 @@ class _Tree:
         self, directory: int, path: bytes, name: bytes, status: os.stat_result, elsewhere: bool
     ) -> None:
         if path == WORKPLACE:
-            self.skipped.append((path, "left by an interrupted download into this directory"))
+            self._skip(path, "left by an interrupted download into this directory")
         elif len(path) > DIRECTORY_LIMIT:
-            self._unreadable[path] = "path too long"
+            self._omitted.append(Omitted(path, "path too long"))
         else:
             self.add_entry(DIRECTORY, name, status, xattrs.read(in_directory(directory, name)))
             self._unvisited.append(None if elsewhere else path)
+            if elsewhere:
+                self._skip(path, _ELSEWHERE)
 
     def _visit_other(self, kind: str, directory: int, name: bytes, status: os.stat_result) -> None:
         """What can fail comes first: an entry is there as a whole or not at all."""
@@ -253,9 +252,12 @@ class _Tree:
         # File systems know later times than int64.
         self._builder.add(kind, name, look, min(max(status.st_mtime_ns, -TIME_LIMIT), TIME_LIMIT - 1))
 
+    def _skip(self, path: bytes, why: str) -> None:
+        self._omitted.append(Omitted(path, why, expected=True))
+
     def _refused(self, path: bytes, error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):  # gone since it was listed: then it is not there
-            self._unreadable[path] = error.strerror or str(error)
+            self._omitted.append(Omitted(path, error.strerror or str(error)))
 
 
 def extents_of(directory: int, name: bytes, status: os.stat_result) -> array[int] | None:

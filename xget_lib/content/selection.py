@@ -17,7 +17,7 @@ from functools import cached_property
 
 from xget_lib.content.entry import FILE
 from xget_lib.content.layout import Layout
-from xget_lib.content.manifest import Manifest, Unreadable
+from xget_lib.content.manifest import Manifest, Omitted
 from xget_lib.errors import NotServed, UsageError, printable
 
 WORKPLACE = b".xget"  # the name in the destination that is XGet's own while a download lasts
@@ -29,7 +29,7 @@ class Selection:
     def __init__(self, manifest: Manifest, sources: Sequence[int]) -> None:
         """`sources` are entries of which none is below another."""
         self._entries = manifest.entries
-        self._unreadable = manifest.unreadable
+        self._omitted = manifest.omitted
         self._sources = {self._landing_of_source(number): number for number in sources}
         runs = sorted((run.start, run.stop, number) for number in sources for run in self._entries.subtree(number))
         self.runs = [range(start, stop) for start, stop, _ in runs]
@@ -113,12 +113,12 @@ class Selection:
         return [self.landing(number) for number in self.names.get(self._entries.files[file], ())[1:]]
 
     @cached_property
-    def unreadable(self) -> tuple[Unreadable, ...]:
-        """What lies below the sources, and the master could not read."""
+    def omitted(self) -> tuple[Omitted, ...]:
+        """What lies below the sources, and is not in the manifest."""
         sources = [self._entries.path(number) + b"/" for number in self._sources.values()]
         if 0 in self._sources.values():
-            return self._unreadable
-        return tuple(each for each in self._unreadable if (each.path + b"/").startswith(tuple(sources)))
+            return self._omitted
+        return tuple(each for each in self._omitted if (each.path + b"/").startswith(tuple(sources)))
 
     @cached_property
     def size(self) -> int:

@@ -14,6 +14,7 @@ import errno
 import os
 from array import array
 from collections.abc import Mapping
+from itertools import starmap
 
 from blake3 import blake3
 
@@ -22,7 +23,7 @@ from xget_lib.content.beneath import Root
 from xget_lib.content.entry import BLOCK, CHARACTER, DIRECTORY, FILE, HARD_LINK, LINK
 from xget_lib.content.extents import read_ranges
 from xget_lib.content.layout import Layout
-from xget_lib.content.manifest import DIGEST_SIZE, UNREADABLE_LIMIT, Manifest, Unreadable
+from xget_lib.content.manifest import DIGEST_SIZE, OMITTED_LIMIT, Manifest, Omitted
 from xget_lib.content.scanning import Scan
 from xget_lib.content.stamp import Stamp, stamp_of
 from xget_lib.content.table import Table, TableBuilder
@@ -99,15 +100,14 @@ def readable(scan: Scan, digests: bytes, unreadable: Mapping[int, str]) -> tuple
     stamps = array("q", (word for file in kept for word in scan.stamp(file)))
     pieces = map(layout.file_pieces, kept)
     digests = b"".join(digests[each.start * DIGEST_SIZE : each.stop * DIGEST_SIZE] for each in pieces)
-    why = {each.path: each.why for each in scan.outline.unreadable}
-    why |= {entries.path(number): unreadable[entries.file_number(entries.first(number))] for number in gone}
-    said = tuple(Unreadable(*each) for each in sorted(why.items())[:UNREADABLE_LIMIT])
+    why = ((entries.path(number), unreadable[entries.file_number(entries.first(number))]) for number in gone)
+    omitted = sorted((*scan.outline.omitted, *starmap(Omitted, why)), key=lambda each: each.path)
     left = _without(entries, gone)
     uids, gids = owners(left.looks)
     users = {number: name for number, name in scan.outline.users.items() if number in uids}
     groups = {number: name for number, name in scan.outline.groups.items() if number in gids}
-    outline = Manifest(left, b"", users, groups, said)
-    return Scan(scan.base, outline, stamps, scan.skipped, scan.location), digests
+    outline = Manifest(left, b"", users, groups, tuple(omitted[:OMITTED_LIMIT]))
+    return Scan(scan.base, outline, stamps, scan.location), digests
 
 
 def _without(entries: Table, gone: set[int]) -> Table:
@@ -146,4 +146,4 @@ def assemble(scan: Scan, digests: bytes) -> Manifest:
     if len(digests) != layout.piece_count * DIGEST_SIZE:
         raise ValueError(f"{len(digests)} bytes of digests for {layout.piece_count} pieces")
     outline = scan.outline
-    return Manifest(scan.entries, digests, outline.users, outline.groups, outline.unreadable)
+    return Manifest(scan.entries, digests, outline.users, outline.groups, outline.omitted)

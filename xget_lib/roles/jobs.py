@@ -102,8 +102,7 @@ def _assemble(descriptors: Sequence[int], unreadable: Sequence[tuple[int, str]])
     found, digests = snapshot.readable(_decoded(descriptors[0]), read_all(descriptors[1]), dict(unreadable))
     manifest = snapshot.assemble(found, digests)
     encoded = manifest.encode()
-    said = [f"{printable(path)}: {why}" for path, why in found.skipped]
-    said += [f"{printable(each.path)}: {each.why}" for each in manifest.unreadable]
+    said = [f"{printable(each.path)}: {each.why}" for each in manifest.omitted]
     if len(said) > _SKIPPED_SHOWN:
         said[_SKIPPED_SHOWN:] = [f"and {len(said) - _SKIPPED_SHOWN} more"]
     layout = manifest.layout

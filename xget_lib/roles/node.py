@@ -176,7 +176,7 @@ class Node:
             "bytes": selection.size,
             "reused": partial.reused,
             "removed": partial.removed,
-            "notes": partial.notes,
+            "notes": [*partial.notes, *_skipped(selection)],
         }
 
     def _rehearse(self, manifest: Manifest, selection: Selection) -> dict[str, Any]:
@@ -349,8 +349,20 @@ class Node:
 
 
 def _incomplete(selection: Selection) -> Incomplete | None:
-    lacking = selection.unreadable
+    lacking = [each for each in selection.omitted if not each.expected]
     return Incomplete(lacking[0].path, lacking[0].why, len(lacking) - 1) if lacking else None
+
+
+def _skipped(selection: Selection) -> list[str]:
+    """What is not meant to be copied: a line for each kind."""
+    kinds: dict[str, list[bytes]] = {}
+    for each in selection.omitted:
+        if each.expected:
+            kinds.setdefault(each.why, []).append(each.path)
+    return [
+        f"{printable(paths[0])}{f' and {len(paths) - 1} others' if len(paths) > 1 else ''} skipped: {why}"
+        for why, paths in kinds.items()
+    ]
 
 
 def _digest(data: bytes) -> bytes:
