@@ -31,6 +31,7 @@ DONE: dict[str, Any] = {
     "from_master": 1 << 20,
     "reused": 1 << 20,
     "peers": 4,
+    "removed": 0,
     "seconds": 1.25,
 }
 FAILED = {"event": "done", "exit": 3}
@@ -238,3 +239,28 @@ def test_a_run_that_failed_needs_no_numbers(make: Callable[[], Reporter], termin
     terminal.begin()
     report(make(), [ERROR, FAILED])
     assert terminal.close() == "xget: head: gone\r\n"
+
+
+def test_the_summary_says_what_was_removed() -> None:
+    assert ", 3 names removed: 2.0 MiB fetched" in summary(DONE | {"removed": 3})
+
+
+@pytest.mark.parametrize(
+    ("would", "expected"),
+    [
+        ({}, "xget: nothing would be done: 2 files, 3.0 MiB in place (1.2 s)"),
+        ({"fetch": 2, "bytes": 2048}, "xget: would fetch 2.0 KiB of 2 files; nothing was changed (1.2 s)"),
+        ({"make": 1, "remove": 2}, "xget: would make 1 name, remove 2 names; nothing was changed (1.2 s)"),
+    ],
+)
+def test_the_summary_of_a_dry_run(would: dict[str, int], expected: str) -> None:
+    nothing = {"fetch": 0, "make": 0, "link": 0, "correct": 0, "remove": 0, "bytes": 0}
+    assert summary(DONE | {"would": nothing | would}) == expected
+
+
+def test_the_steps_of_a_dry_run_are_lines_that_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+    step = {"event": "step", "action": "fetch", "path": "a/b c", "bytes": 1234}
+    report(Lines(quiet=False, verbose=False), [step, step | {"action": "remove", "bytes": 0}])
+    assert capsys.readouterr().out == "fetch              1234 a/b c\nremove                  a/b c\n"
+    report(Lines(quiet=True, verbose=False), [step])
+    assert capsys.readouterr().out == ""
