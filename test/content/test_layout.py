@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from test.support.manifests import layout as layout_of
-from xget_lib.content.layout import granule, piece_count
+from xget_lib.content.layout import granule, piece_count, piece_size
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -56,7 +56,7 @@ def test_pieces_tile_their_files_and_the_stream(files: list[tuple[bytes, int]]) 
             if not 0 <= index < len(pieces):
                 continue
             piece = layout.piece(pieces[index])
-            step = granule(size)
+            step = piece_size(size)
             assert piece.number == pieces[index]
             assert (piece.file, piece.file_offset) == (file, index * step)
             assert piece.length == (step if index < len(pieces) - 1 else size - index * step)
@@ -180,6 +180,10 @@ def test_chunks_of_small_files_end_early_only_once_they_are_a_quarter_full() -> 
     assert sum(lengths) / len(lengths) < layout.chunk_size / 2  # and they do end early
 
 
+def test_a_change_in_a_file_of_any_size_moves_little() -> None:
+    assert [piece_size(size) for size in (MIB, 300 * MIB, GIB, 1 << 50)] == [64 * KIB, MIB, MIB, MIB]
+
+
 def test_how_a_file_is_cut_does_not_depend_on_the_others() -> None:
     alone = layout_of([(b"f", 40 * MIB)])
     beside = layout_of([(b"e", 5 * GIB), (b"f", 40 * MIB)])
@@ -188,6 +192,6 @@ def test_how_a_file_is_cut_does_not_depend_on_the_others() -> None:
 
 def test_a_large_content_stays_small_in_memory() -> None:
     layout = layout_of([(b"huge", 1 << 41)])
-    assert layout.chunk_count == layout.piece_count == 1 << 19
+    assert (layout.chunk_count, layout.piece_count) == (1 << 19, 1 << 21)
     arrays = (layout._chunk_offset, layout._chunk_piece, layout._file_offset, layout._file_piece)
     assert sum(len(numbers) * numbers.itemsize for numbers in arrays) < 9_000_000

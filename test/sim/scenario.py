@@ -11,7 +11,7 @@ from test.sim.clock import Clock
 from test.sim.head import Head
 from test.sim.links import Network, Port
 from test.sim.node import Node
-from xget_lib.content.layout import granule
+from xget_lib.content.layout import granule, piece_size
 from xget_lib.swarm.tuning import Tuning
 
 
@@ -62,7 +62,7 @@ def play(scenario: Scenario) -> Result:
     begun = time.process_time()
     chunk = scenario.chunk or granule(scenario.size)
     sizes = [min(chunk, scenario.size - offset) for offset in range(0, scenario.size, chunk)]
-    manifest = 200 + 32 * -(-scenario.size // granule(scenario.size))
+    manifest = 200 + 32 * -(-scenario.size // piece_size(scenario.size))
     clock = Clock()
     source = Random(scenario.seed)
     network = Network(clock, scenario.latency, -(-chunk // scenario.blocks))

@@ -27,6 +27,7 @@ from xget_lib.content.extents import SparseFile, cell_count
 GRANULES = 256
 SMALLEST_GRANULE = 64 * 1024
 LARGEST_GRANULE = 4 * 1024 * 1024
+LARGEST_PIECE = 1024 * 1024
 BOUNDARY_ONE_IN = 16
 
 
@@ -40,11 +41,17 @@ def granule(size: int) -> int:
     return min(1 << ((size // GRANULES).bit_length() - 1), LARGEST_GRANULE)
 
 
+def piece_size(size: int) -> int:
+    """Into pieces of how many bytes a file with `size` bytes of data is cut. No more than what an update of it may move
+    for every byte that changed; a terabyte has 32 MB of digests."""
+    return min(granule(size), LARGEST_PIECE)
+
+
 def piece_count(size: int, extents: Sequence[int] | None = None) -> int:
     """How many pieces a file of `size` bytes has, which has data in all of it, or only in `extents`. Builds nothing."""
     if extents is not None:
-        return cell_count(extents, granule(sum(extents[1::2])))
-    return -(-size // granule(size))
+        return cell_count(extents, piece_size(sum(extents[1::2])))
+    return -(-size // piece_size(size))
 
 
 class Piece(NamedTuple):
@@ -129,7 +136,7 @@ class Layout:
         pieces = self.file_pieces(file)
         if file not in self._sparse:  # powers of two: whole pieces fill each chunk
             self._chunk_offset.extend(range(offset, offset + length, self.chunk_size))
-            self._chunk_piece.extend(pieces[:: self.chunk_size // granule(length)])
+            self._chunk_piece.extend(pieces[:: self.chunk_size // piece_size(length)])
             return
         places = self._sparse[file].places
         begun = -self.chunk_size
@@ -178,7 +185,7 @@ class Layout:
             position, end = sparse.places[index : index + 2]
             (offset, _), *_ = sparse.parts(position, 1)
             return Piece(number, file, offset, end - position, start + position)
-        step = granule(length)
+        step = piece_size(length)
         offset = index * step
         return Piece(number, file, offset, min(step, length - offset), start + offset)
 
@@ -250,7 +257,7 @@ class Layout:
 
 
 def _cut(extents: Sequence[int]) -> SparseFile:
-    return SparseFile(extents, granule(sum(extents[1::2])))
+    return SparseFile(extents, piece_size(sum(extents[1::2])))
 
 
 def _check(number: int, count: int, what: str) -> None:

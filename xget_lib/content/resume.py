@@ -20,7 +20,7 @@ from xget_lib.content.layout import SMALLEST_GRANULE, Layout, Piece
 Digest = Callable[[int], bytes]  # piece number -> what the manifest promises
 
 
-@lru_cache(maxsize=16)  # piece sizes are the powers of two from 64 KiB to 4 MiB
+@lru_cache(maxsize=16)  # piece sizes are the powers of two from 64 KiB to 1 MiB
 def _digest_of_zeros(length: int) -> bytes:
     return blake3(bytes(length)).digest()
 
