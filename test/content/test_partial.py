@@ -365,19 +365,19 @@ def test_what_is_verified_is_served_from_part_and_from_place(one_large: Served, 
 
     with one_large.partial(dest) as partial:
         survey(partial)
-        store = Store(
-            Root(bytes(dest)), one_large.manifest, Bitmap(one_large.layout.chunk_count), locate=partial.path_of
-        )
+        held = Bitmap(one_large.layout.chunk_count)
+        store = Store(Root(bytes(dest)), one_large.manifest, held, stamps=partial.stamps, locate=partial.path_of)
         partial.write(0, one_large.piece(0), "")
         assert partial.chunk_whole(0)
         store.hold(0)
         assert first_piece(store) == one_large.piece(0)
         fetch(partial, one_large)
         before = partial.path_of(0)
-        ((file, status), _) = partial.finish_files(partial.take_whole())
+        file, _ = whole = partial.take_whole()
+        partial.finish_files(whole)
         assert before != partial.path_of(file) == b"large"
         assert first_piece(store) == one_large.piece(0)
-        store.set_stamp(file, status)
+        assert store.is_stamped(file, os.stat(dest / "large"))
         partial.finish()
         assert first_piece(store) == one_large.piece(0)
 

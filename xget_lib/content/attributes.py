@@ -48,6 +48,22 @@ class _Wanted:
     xattrs: Xattrs
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a regular file has whose attributes are all as they should be. None: that does not matter."""
+
+    mode: int | None
+    """With its type."""
+    owner: tuple[int, int] | None
+    xattrs: Xattrs
+
+    def fits(self, status: os.stat_result) -> bool:
+        """Whether all that a stat shows is so."""
+        return (self.mode is None or status.st_mode == self.mode) and (
+            self.owner is None or (status.st_uid, status.st_gid) == self.owner
+        )
+
+
 class Attributes:
     """What the entries of one manifest should look like on this machine. Any thread may ask.
 
@@ -97,6 +113,25 @@ class Attributes:
         if self._permissions and entry.kind != LINK and stat.S_IMODE(status.st_mode) != self._mode(entry, owner):
             return False
         return self._differences(place, wanted) == {}
+
+    def expected(self, look: Look) -> Expected | None:
+        """Of regular files with this look; None where it takes more than their look to say."""
+        wanted = self._here(look)
+        owner = wanted.owner if self._owners and self._root else None
+        if owner is None and wanted.mode & (stat.S_ISUID | stat.S_ISGID):
+            return None
+        return Expected(stat.S_IFREG | wanted.mode if self._permissions else None, owner, wanted.xattrs)
+
+    def put_new(self, fd: int, look: Look, mtime_ns: int) -> bool:
+        """As `put`, for a regular file that was just made and has no extended attributes. Returns whether it could."""
+        wanted = self._here(look)
+        status = os.fstat(fd)
+        if wanted.xattrs or (status.st_uid, status.st_gid) != wanted.owner:
+            return False
+        if stat.S_IMODE(status.st_mode) != wanted.mode:
+            os.fchmod(fd, wanted.mode)
+        os.utime(fd, ns=(mtime_ns, mtime_ns))
+        return True
 
     def put(self, place: Place, status: os.stat_result, entry: Entry, *, new: bool) -> None:
         """Gives what is at `place` its owner, its extended attributes (chown drops capabilities), then its permissions

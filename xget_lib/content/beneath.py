@@ -137,7 +137,7 @@ class Root:
 
     def statvfs(self) -> os.statvfs_result:
         """The file system of the root."""
-        with self._directory(b"") as descriptor:
+        with self.directory(b"") as descriptor:
             return os.statvfs(descriptor)
 
     # Changing what there is.
@@ -230,18 +230,19 @@ class Root:
     def _parent(self, path: bytes) -> Iterator[tuple[int, bytes]]:
         """A descriptor of the directory that a path is in, good inside the `with`, and its name there."""
         if not path:
-            with self._directory(b"") as descriptor:
+            with self.directory(b"") as descriptor:
                 yield descriptor, b"."
             return
         parent, _, name = path.rpartition(b"/")
         _check_name(path, name)
         if path.startswith(b"/"):
             raise PathRefused(path, "not below the directory")
-        with self._directory(parent) as descriptor:
+        with self.directory(parent) as descriptor:
             yield descriptor, name
 
     @contextmanager
-    def _directory(self, path: bytes) -> Iterator[int]:
+    def directory(self, path: bytes) -> Iterator[int]:
+        """A descriptor of a directory that gives no access (O_PATH), for calls on what is in it; good in the `with`."""
         directory = self._take(path)
         try:
             yield directory.descriptor

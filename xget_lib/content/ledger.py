@@ -45,6 +45,13 @@ class Ledger:
             self._claimed.add(number)
             return True
 
+    def claim_all(self, numbers: Iterable[int]) -> list[int]:
+        """Claims pieces; those of them that were free."""
+        with self._lock:
+            free = [number for number in numbers if number not in self._right and number not in self._claimed]
+            self._claimed.update(free)
+            return free
+
     def release(self, number: int) -> None:
         """Gives a claim back: the piece could not be written."""
         with self._lock:
@@ -60,6 +67,16 @@ class Ledger:
                     self._file_lacks[file] -= 1
                     self._chunk_lacks[self._layout.chunk_of_piece(number)] -= 1
             return before > 0 and self._file_lacks[file] == 0
+
+    def mark_files(self, files: Iterable[int]) -> None:
+        """All of these files is on disk and verified, and was not before."""
+        with self._lock:
+            for file in files:
+                for number in self._layout.file_pieces(file):
+                    self._claimed.discard(number)
+                    self._right.add(number)
+                    self._chunk_lacks[self._layout.chunk_of_piece(number)] -= 1
+                self._file_lacks[file] = 0
 
     def lacks(self, file: int) -> int:
         """How many pieces of a file are not right yet."""

@@ -18,7 +18,7 @@ The disk refusing anything is DestinationRefused.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from threading import Lock
 
@@ -29,7 +29,7 @@ from xget_lib.content.attributes import Attributes
 from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.entry import Entry
-from xget_lib.content.layout import Piece
+from xget_lib.content.layout import SMALLEST_GRANULE, Piece
 from xget_lib.content.ledger import Ledger
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.place import Opened
@@ -37,6 +37,8 @@ from xget_lib.content.placing import SYNC_EACH, Placer, refusing
 from xget_lib.content.removal import Surplus
 from xget_lib.content.room import Room
 from xget_lib.content.selection import Selection
+from xget_lib.content.siblings import SmallFiles
+from xget_lib.content.stamp import no_stamps, put_stamp
 from xget_lib.content.survey import Found, Survey, write_parts
 from xget_lib.content.workplace import Parts, Workplace, part_path
 from xget_lib.errors import DestinationRefused, PieceMismatch, printable
@@ -77,6 +79,8 @@ class Partial:
         self._whole_root = selection.whole
         self._permissions = permissions
         self._delete = delete
+        self.stamps = no_stamps(manifest.layout.file_count)  # of the files that are in place
+        self._dressed: set[int] = set()  # whole files in parts that have their attributes already
         self._attributes = Attributes(manifest, permissions=permissions, owners=owners)
         self._ledger = Ledger(manifest.layout)
         self._where = bytearray(manifest.layout.file_count)
@@ -127,6 +131,8 @@ class Partial:
             self._placer.sync_all()  # names that the earlier run gave may not be on disk
         self._parts = Parts(self._root, self._part_path, self._manifest.entries.sizes.__getitem__)
         self._resources.callback(self._parts.close_all)
+        self._small = SmallFiles(self._root, self._manifest, self._attributes, self.stamps)
+        self._resources.callback(self._small.close)
 
     def finish(self) -> None:
         """Every selected file is in place: puts the rest in place, removes the workplace, and syncs.
@@ -209,6 +215,36 @@ class Partial:
         if whole or whole_size == 0:
             self._became_whole(file)
         return found.pieces
+
+    def survey_files(self, files: Sequence[int], trusts_times: Callable[[int], bool]) -> None:
+        """As survey_file, for many files, rising: what is small, and the same or not there at all, is dealt with by
+        directory."""
+        groups, alone = self._selection.siblings(files)
+        for siblings in groups:
+            with refusing(self._root, siblings.directory):
+                seen = self._small.look(siblings, trusts_times)
+            self._stay([siblings.files[index] for index in seen.settled])
+            for index in seen.absent:
+                if not self._is_new(siblings.files[index]):
+                    alone.append(siblings.files[index])
+            alone.extend(siblings.files[index] for index in seen.others)
+        for file in alone:
+            self.survey_file(file, trust_times=trusts_times(file))
+
+    def _is_new(self, file: int) -> bool:
+        """Whether a file that is not under its final name has nothing to be found elsewhere, nor to be done for it."""
+        _, size = self._layout.file_range(file)
+        return 0 < size < SMALLEST_GRANULE and not self._workplace.leftovers
+
+    def _stay(self, files: list[int]) -> None:
+        """These are in place, and as they should be, as far as size and time tell."""
+        with self._lock:
+            self.reused += sum(self._layout.file_range(file)[1] for file in files)
+            self.believed.update(files)
+            self.unchanged += len(files)
+            for file in files:
+                self._where[file] = _IN_PLACE
+        self._ledger.mark_files(files)
 
     def _find(self, file: int, *, trust_times: bool) -> Found:
         """Also under further names: where only those are right, the first is made anew from one of them."""
@@ -320,13 +356,49 @@ class Partial:
     def write_run(self, pieces: range, data: memoryview, source: str) -> None:
         """Writes pieces that follow one another, of which `data` is the content; those not selected are left out.
 
-        Raises as write does; what stood before the wrong piece is written then.
+        Raises as write does; some of the others are written then.
         """
+        small: list[int] = []
+        contents: list[memoryview] = []
         for number in pieces:
             piece = self._layout.piece(number)
-            if self._selection.has(piece.file):
-                self.write(number, data[: piece.length], source)
-            data = data[piece.length :]
+            content, data = data[: piece.length], data[piece.length :]
+            if not self._selection.has(piece.file):
+                continue
+            if len(pieces) > SYNC_EACH and self._manifest.entries.sizes[piece.file] == piece.length:
+                small.append(piece.file)
+                contents.append(content)
+            else:
+                self.write(number, content, source)
+        if small:
+            self._write_small(small, contents, source)
+
+    def _write_small(self, files: list[int], contents: list[memoryview], source: str) -> None:
+        """Writes whole files of one piece each, rising, by directory."""
+        layout = self._layout
+        for file, content in zip(files, contents, strict=True):
+            number = layout.file_pieces(file).start
+            if blake3(content).digest() != self._manifest.digest(number):
+                raise PieceMismatch(self._manifest.file(file).path, 0, source)
+        by_file = dict(zip(files, contents, strict=True))
+        groups, others = self._selection.siblings(files)
+        for file in others:
+            self.write(layout.file_pieces(file).start, by_file[file], source)
+        for siblings in groups:
+            free = set(self._ledger.claim_all(layout.file_pieces(file).start for file in siblings.files))
+            mine = [index for index, file in enumerate(siblings.files) if layout.file_pieces(file).start in free]
+            siblings = siblings.of(mine)
+            try:
+                with refusing(self._root, siblings.directory):
+                    self._small.write(siblings, [by_file[file] for file in siblings.files])
+            except BaseException:
+                for number in free:
+                    self._ledger.release(number)
+                raise
+            self._ledger.mark_files(siblings.files)
+            with self._lock:
+                self._dressed.update(siblings.files)
+                self._whole.extend(siblings.files)
 
     def take_whole(self) -> list[int]:
         """The files that became whole since the last call: each is given out once, to be given to finish_files."""
@@ -334,23 +406,45 @@ class Partial:
             whole, self._whole = self._whole, []
         return whole
 
-    def finish_files(self, files: Iterable[int]) -> list[tuple[int, os.stat_result]]:
-        """Puts whole files in place, durably. Returns each with its stat there, which no later step changes.
+    def finish_files(self, files: Iterable[int]) -> None:
+        """Puts whole files in place, durably, and notes in `stamps` how they look there, which no later step changes.
 
         Many at once are much cheaper than one by one. Their names are on disk only after `finish`.
         """
-        files = list(files)
+        files = sorted(files)
         self._workplace.worth_keeping = True
-        fresh = [file for file in files if self._where[file] == _IN_PART]
+        dressed = [file for file in files if file in self._dressed]
+        fresh = [file for file in files if self._where[file] == _IN_PART and file not in self._dressed]
         for file in fresh:
             if self._ledger.lacks(file):
                 raise ValueError(f"file {file} is not whole")
             with refusing(self._root, self._selection.place(file)):
-                self._complete(file, sync=len(fresh) <= SYNC_EACH)
-        if len(fresh) > SYNC_EACH:
+                self._complete(file, sync=not dressed and len(fresh) <= SYNC_EACH)
+        if dressed or len(fresh) > SYNC_EACH:
             with refusing(self._root, b""):
                 self._placer.sync_filesystem()
-        return [(file, self._put_in_place(file)) for file in files]
+        self._put_small_in_place(dressed)
+        for file in files:
+            if self._where[file] != _IN_PLACE:
+                put_stamp(self.stamps, file, self._put_in_place(file))
+
+    def _put_small_in_place(self, files: list[int]) -> None:
+        """Of files that are in their parts with all attributes, those in whose place there is no directory."""
+        groups, _ = self._selection.siblings(files)
+        for siblings in groups:
+            with refusing(self._root, siblings.directory), self._moving:
+                try:
+                    for file in siblings.files:
+                        self._where[file] = _MOVING
+                    for file in self._small.place(siblings):
+                        self._where[file] = _IN_PLACE
+                finally:
+                    for file in siblings.files:
+                        if self._where[file] == _MOVING:
+                            self._where[file] = _IN_PART
+            self._placer.touch(siblings.directory)
+        with self._lock:
+            self._dressed.difference_update(files)
 
     def _complete(self, file: int, *, sync: bool) -> None:
         """Gives a part, which has its content, what else it should have under its final name."""

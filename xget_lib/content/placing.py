@@ -244,8 +244,12 @@ class Placer:
         self._sync_all = True
 
     def _touch(self, landing: bytes) -> None:
+        self.touch(landing.rpartition(b"/")[0])
+
+    def touch(self, directory: bytes) -> None:
+        """Names in a directory changed."""
         with self._lock:
-            self._touched.add(landing.rpartition(b"/")[0])
+            self._touched.add(directory)
 
 
 def is_like(root: Root, landing: bytes, there: os.stat_result, entry: Entry) -> bool:

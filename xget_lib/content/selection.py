@@ -14,6 +14,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 from xget_lib.content.entry import FILE
 from xget_lib.content.layout import Layout
@@ -21,6 +22,22 @@ from xget_lib.content.manifest import Manifest, Omitted
 from xget_lib.errors import NotServed, UsageError, printable
 
 WORKPLACE = b".xget"  # the name in the destination that is XGet's own while a download lasts
+
+
+class Siblings(NamedTuple):
+    """Regular files that have one name each, in one directory. `files` are their numbers in the layout, rising."""
+
+    directory: bytes
+    """Where they land."""
+    files: list[int]
+    names: list[bytes]
+
+    def landing(self, index: int) -> bytes:
+        return self.directory + b"/" + self.names[index] if self.directory else self.names[index]
+
+    def of(self, indices: Sequence[int]) -> Siblings:
+        """Some of them."""
+        return Siblings(self.directory, [self.files[i] for i in indices], [self.names[i] for i in indices])
 
 
 class Selection:
@@ -107,6 +124,25 @@ class Selection:
     def places(self) -> Iterator[tuple[int, bytes]]:
         """Each of the files, and where its content lands."""
         return ((file, self.place(file)) for file in self.files)
+
+    def siblings(self, files: Sequence[int]) -> tuple[list[Siblings], list[int]]:
+        """Of files (rising): those with one name, by the directory that they are in; and the others."""
+        numbers = self._entries.files
+        groups: list[Siblings] = []
+        others: list[int] = []
+        end = 0
+        for file in files:
+            number = numbers[file]
+            if number in self.names:
+                others.append(file)
+                continue
+            if number >= end:
+                directory = self._entries.directory_of(number)
+                end = self._entries.starts[directory + 1]
+                groups.append(Siblings(self.landing(number).rpartition(b"/")[0], [], []))
+            groups[-1].files.append(file)
+            groups[-1].names.append(self._entries.name(number))
+        return groups, others
 
     def links(self, file: int) -> list[bytes]:
         """Where further names of a file land."""

@@ -7,23 +7,39 @@ A stamp fits an array of signed 64-bit numbers, five a file. File systems know i
 from __future__ import annotations
 
 import os
+from array import array
 
 STAMP_WORDS = 5
 MTIME_WORD, CTIME_WORD = 1, 2
 
 Stamp = tuple[int, int, int, int, int]
 
+NO_STAMP = -1  # where the size would be
+
 
 def stamp_of(status: os.stat_result) -> Stamp:
     """(size in bytes, mtime in ns, ctime in ns, inode number, device), each modulo 2**64 as a signed number."""
-    return (
-        _signed(status.st_size),
-        _signed(status.st_mtime_ns),
-        _signed(status.st_ctime_ns),
-        _signed(status.st_ino),
-        _signed(status.st_dev),
-    )
+    stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+    return stamp if max(stamp) < _BOUND and min(stamp) >= -_BOUND else _wrapped(*stamp)
+
+
+def no_stamps(files: int) -> array[int]:
+    """Room for the stamps of so many files, of which none is known."""
+    return array("q", [NO_STAMP]) * (files * STAMP_WORDS)
+
+
+def put_stamp(stamps: array[int], file: int, status: os.stat_result) -> None:
+    """Notes how a file looks."""
+    first = file * STAMP_WORDS
+    stamps[first : first + STAMP_WORDS] = array("q", stamp_of(status))
+
+
+_BOUND = 1 << 63
+
+
+def _wrapped(size: int, mtime: int, ctime: int, inode: int, device: int) -> Stamp:
+    return _signed(size), _signed(mtime), _signed(ctime), _signed(inode), _signed(device)
 
 
 def _signed(number: int) -> int:
-    return (number + (1 << 63)) % (1 << 64) - (1 << 63)
+    return (number + _BOUND) % (2 * _BOUND) - _BOUND

@@ -22,12 +22,11 @@ from typing import NamedTuple, NoReturn
 from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.manifest import Manifest
-from xget_lib.content.stamp import STAMP_WORDS, stamp_of
+from xget_lib.content.stamp import NO_STAMP, STAMP_WORDS, no_stamps, put_stamp, stamp_of
 from xget_lib.errors import NotHeld, PathRefused, StaleGeneration
 
 SENDFILE_FROM = 32 * 1024  # bytes of one file from which a descriptor is cheaper than reading
 
-_NO_STAMP = -1  # where the size would be
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO, errno.ESTALE)
 
 
@@ -55,7 +54,9 @@ class Store:
         stamps: array[int] | None = None,
         locate: Callable[[int], bytes] | None = None,
     ) -> None:
-        """`stamps` are STAMP_WORDS numbers a file, as a scan has them; without them files are only checked for size."""
+        """`stamps` are STAMP_WORDS numbers a file, as a scan has them; files that have none are only checked for size.
+        Who gives them may go on noting there how files look that are put in place.
+        """
         self.layout = manifest.layout
         self.held = held
         self.changes = 0  # counts every change of `held`
@@ -64,7 +65,7 @@ class Store:
         self._dropped: set[int] = set()
         self._root = root
         self.manifest = manifest
-        self._stamps = array("q", stamps or ()) or array("q", [_NO_STAMP]) * (self.layout.file_count * STAMP_WORDS)
+        self._stamps = no_stamps(self.layout.file_count) if stamps is None else stamps
         self._locate = locate
         if held.size != self.layout.chunk_count or len(self._stamps) != self.layout.file_count * STAMP_WORDS:
             raise ValueError("a store of one manifest with the chunks or stamps of another")
@@ -75,8 +76,7 @@ class Store:
 
     def set_stamp(self, file: int, status: os.stat_result) -> None:
         """From now on the file must look like this."""
-        first = file * STAMP_WORDS
-        self._stamps[first : first + STAMP_WORDS] = array("q", stamp_of(status))
+        put_stamp(self._stamps, file, status)
 
     def hold(self, chunk: int) -> None:
         """The whole chunk is on disk and verified."""
@@ -91,7 +91,7 @@ class Store:
     def vouches_for(self, file: int) -> bool:
         """Whether a file is held, and looks as it did when it was verified. In any thread."""
         chunks = self.layout.file_chunks(file)
-        if not self.held.has_range(chunks.start, chunks.stop) or self._stamps[file * STAMP_WORDS] == _NO_STAMP:
+        if not self.held.has_range(chunks.start, chunks.stop) or self._stamps[file * STAMP_WORDS] == NO_STAMP:
             return False
         try:
             return self.is_stamped(file, self._root.lstat(self.path_of(file)))
@@ -194,7 +194,7 @@ class Store:
     def is_stamped(self, file: int, status: os.stat_result) -> bool:
         """Whether a file that looks like this is still what was verified."""
         first = file * STAMP_WORDS
-        if self._stamps[first] == _NO_STAMP:
+        if self._stamps[first] == NO_STAMP:
             return status.st_size == self.manifest.entries.sizes[file]
         return tuple(self._stamps[first : first + STAMP_WORDS]) == stamp_of(status)
 

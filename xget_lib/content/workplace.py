@@ -119,7 +119,12 @@ class Workplace:
 
 def part_path(landing: bytes) -> bytes:
     """Where, relative to the destination, the part of the file that will land at `landing` is."""
-    return PARTS + b"/" + blake3(landing).hexdigest(length=16).encode()
+    return PARTS + b"/" + part_name(landing)
+
+
+def part_name(landing: bytes) -> bytes:
+    """Its name among the parts."""
+    return blake3(landing).hexdigest(length=16).encode()
 
 
 class _OpenPart:

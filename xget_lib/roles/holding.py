@@ -32,7 +32,7 @@ class Holding:
         self._files = sorted(partial.believed)
         self._believed = Believed(manifest.layout, self._files)
         held = Bitmap(manifest.layout.chunk_count)
-        self.store = Store(Root(dest), manifest, held, locate=partial.path_of)
+        self.store = Store(Root(dest), manifest, held, stamps=partial.stamps, locate=partial.path_of)
         self.store.growing = True
         for chunk in range(manifest.layout.chunk_count):
             if self._may_hold(chunk):

@@ -42,7 +42,7 @@ from xget_lib.tree.served import Served
 from xget_lib.tree.swarm import News
 
 _THREADS = 4
-_SURVEY_SLICE = 200
+_SURVEY_SLICE = 2000
 """Files that one call into a thread looks at."""
 _PROGRESS_EVERY = 0.5
 _STALLED = 10.0
@@ -244,12 +244,8 @@ class Node:
                 return file in verified
             return known is None or file not in known.changed
 
-        def survey(numbers: list[int]) -> None:
-            for number in numbers:
-                partial.survey_file(number, trust_times=trusts_times(number))
-
         def survey_in_thread(numbers: list[int]) -> None:
-            in_thread(survey, numbers)
+            in_thread(partial.survey_files, numbers, trusts_times)
 
         for _ in GreenletPool(_THREADS).imap_unordered(survey_in_thread, slices):
             pass
@@ -320,8 +316,7 @@ class Node:
     def _put_in_place(self, partial: Partial, store: Store) -> None:
         files = partial.take_whole()
         if files:
-            for file, status in in_thread(partial.finish_files, files):
-                store.set_stamp(file, status)
+            in_thread(partial.finish_files, files)
 
     def _watch_news(self, transfer: Transfer) -> None:
         self.newer.wait()
