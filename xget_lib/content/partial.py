@@ -18,7 +18,7 @@ The disk refusing anything is DestinationRefused.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from threading import Lock
 
@@ -309,7 +309,7 @@ class Partial:
         return self._selection.place(file)
 
     @property
-    def files(self) -> Collection[int]:
+    def files(self) -> Sequence[int]:
         """The numbers of the selected files, rising."""
         return self._selection.files
 

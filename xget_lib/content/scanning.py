@@ -21,6 +21,7 @@ from blake3 import blake3
 from xget_lib.content import xattrs
 from xget_lib.content.acl import owners
 from xget_lib.content.beneath import Root, in_directory
+from xget_lib.content.cwd import inside
 from xget_lib.content.decoding import read
 from xget_lib.content.entry import (
     BLOCK,
@@ -150,6 +151,7 @@ class _Tree:
         self.stamps = array("q")  # of regular files
         self._omitted: list[Omitted] = []
         self._root = root
+        self._path_of: Callable[[bytes], bytes]  # of a name in the directory that is just looked at
         self._one_file_system = one_file_system
         self._device = 0
         self._builder = TableBuilder()
@@ -189,10 +191,13 @@ class _Tree:
     def _list(self, path: bytes) -> None:
         """One directory. Through a descriptor: every stat is then one component, and no link can come between."""
         above = path + b"/" if path else b""
-        with self._root.opened(path, os.O_RDONLY | os.O_DIRECTORY) as directory:
-            for name in sorted(os.listdir(b"/proc/self/fd/%d" % directory)):
+        with (
+            self._root.opened(path, os.O_RDONLY | os.O_DIRECTORY) as directory,
+            inside(directory) as self._path_of,
+        ):
+            for name in sorted(os.listdir(self._path_of(b"."))):
                 try:
-                    self._visit(directory, above, name, os.stat(name, dir_fd=directory, follow_symlinks=False))
+                    self._visit(directory, above, name, os.lstat(self._path_of(name)))
                 except OSError as error:
                     self._refused(above + name, error)
 
@@ -221,14 +226,14 @@ class _Tree:
         elif len(path) > DIRECTORY_LIMIT:
             self._omitted.append(Omitted(path, "path too long"))
         else:
-            self.add_entry(DIRECTORY, name, status, xattrs.read(in_directory(directory, name)))
+            self.add_entry(DIRECTORY, name, status, xattrs.read(self._path_of(name)))
             self._unvisited.append(None if elsewhere else path)
             if elsewhere:
                 self._skip(path, _ELSEWHERE)
 
     def _visit_other(self, kind: str, directory: int, name: bytes, status: os.stat_result) -> None:
         """What can fail comes first: an entry is there as a whole or not at all."""
-        found = xattrs.read(in_directory(directory, name))
+        found = xattrs.read(self._path_of(name))
         if kind == FILE:
             self.add_file(name, status, found, extents_of(directory, name, status))
             return

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from xget_lib.content import xattrs
 from xget_lib.content.attributes import Attributes, Expected
-from xget_lib.content.beneath import Root, in_directory
+from xget_lib.content.beneath import Root
+from xget_lib.content.cwd import inside
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.place import Opened
 from xget_lib.content.selection import Siblings
@@ -52,21 +53,22 @@ class SmallFiles:
     def look(self, siblings: Siblings, trusts_times: Callable[[int], bool]) -> Seen:
         """What is there of them. Only files of which `trusts_times` are settled."""
         seen = Seen([], [], [])
-        with self._root.directory(siblings.directory) as directory:
+        with self._root.directory(siblings.directory) as directory, inside(directory) as path_of:
             for index, (file, name) in enumerate(zip(siblings.files, siblings.names, strict=True)):
+                path = path_of(name)
                 try:
-                    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                    status = os.lstat(path)
                 except FileNotFoundError:
                     seen.absent.append(index)
                     continue
-                if self._is_settled(file, status, directory, name) and trusts_times(file):
+                if self._is_settled(file, status, path) and trusts_times(file):
                     put_stamp(self._stamps, file, status)
                     seen.settled.append(index)
                 else:
                     seen.others.append(index)
         return seen
 
-    def _is_settled(self, file: int, status: os.stat_result, directory: int, name: bytes) -> bool:
+    def _is_settled(self, file: int, status: os.stat_result, path: bytes) -> bool:
         entries = self._manifest.entries
         number = entries.files[file]
         if status.st_mtime_ns != entries.mtimes[number] or status.st_size != entries.sizes[file]:
@@ -76,7 +78,7 @@ class SmallFiles:
             expected is not None
             and status.st_nlink == 1
             and expected.fits(status)
-            and xattrs.read(in_directory(directory, name)) == expected.xattrs
+            and xattrs.read(path) == expected.xattrs
         )
 
     def _expect(self, look: int) -> Expected | None:

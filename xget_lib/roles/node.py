@@ -16,6 +16,7 @@ import gevent
 from blake3 import blake3
 from gevent import get_hub
 from gevent.event import Event
+from gevent.lock import Semaphore
 from gevent.pool import Pool as GreenletPool
 
 from xget_lib.config import Config
@@ -41,9 +42,12 @@ from xget_lib.tree.files import Files
 from xget_lib.tree.served import Served
 from xget_lib.tree.swarm import News
 
-_THREADS = 4
+_THREADS = min(4, max(2, os.cpu_count() or 1))
+"""More than processors only take the interpreter from each other."""
 _SURVEY_SLICE = 2000
 """Files that one call into a thread looks at."""
+_SURVEY_WAITS = 30e-6
+"""Seconds a file from which looking at files is seen to wait for a disk, or to hash: then several threads do it."""
 _PROGRESS_EVERY = 0.5
 _STALLED = 10.0
 """Seconds without anything arriving after which people are told."""
@@ -244,8 +248,19 @@ class Node:
                 return file in verified
             return known is None or file not in known.changed
 
+        # Where all is in memory, and so is the same, a second thread only takes the interpreter from the first.
+        permits = Semaphore(1)
+        alone = True
+
         def survey_in_thread(numbers: list[int]) -> None:
-            in_thread(partial.survey_files, numbers, trusts_times)
+            nonlocal alone
+            with permits:
+                begun = time.monotonic()
+                in_thread(partial.survey_files, numbers, trusts_times)
+                if alone and time.monotonic() - begun > _SURVEY_WAITS * len(numbers):
+                    alone = False
+                    for _ in range(_THREADS - 1):
+                        permits.release()
 
         for _ in GreenletPool(_THREADS).imap_unordered(survey_in_thread, slices):
             pass
