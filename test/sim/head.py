@@ -6,7 +6,7 @@ its own. Bytes of all small messages are counted as 9P has them, both directions
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from xget_lib.swarm.offers import Offers
 from xget_lib.swarm.registry import Node as Registered
 from xget_lib.swarm.registry import Registry
 from xget_lib.swarm.tuning import Tuning
+from xget_lib.swarm.untold import Untold
 from xget_lib.tree.swarm import News
 
 if TYPE_CHECKING:
@@ -53,10 +54,9 @@ class Head:
         self._manifest = manifest
         self._tuning = tuning
         self._nodes: dict[int, Node] = {}
-        self._untold: set[int] = set()
-        self._telling = False
+        self._untold = Untold(tuning.news_pause, tuning.news_each, tuning.news_most)
+        self._telling = float("inf")
         self._free = 0.0
-        self._told = -1.0
         clock.after(TICK, self._tick)
 
     def receive(self, kind: str, size: int, act: Callable[..., None], *arguments: Any) -> None:
@@ -79,7 +79,7 @@ class Head:
         if node.key not in self._nodes:
             return
         self._registry.put(Registered(node.key, ADDRESS, node.key & 0xFFFF, GENERATION, held, self._clock.now))
-        self._tell_soon(self._neighbours.join(node.key))
+        self._tell_soon(self._neighbours.join(node.key), {node.key})
         if held >= self.chunks:
             self.offers.finished(node.key)
 
@@ -106,21 +106,25 @@ class Head:
             self.traffic["offers"] += RREAD + len(f"{chunk}\n")
             self._reply(self._nodes[key].granted, slot, chunk)
 
-    def _tell_soon(self, keys: set[int]) -> None:
-        self._untold |= keys
-        if keys and not self._telling:
-            self._telling = True
-            self._clock.at(max(self._clock.now, self._told + self._tuning.news_pause), self._tell_news)
+    def _tell_soon(self, keys: set[int], urgent: Collection[int] = ()) -> None:
+        if keys:
+            self._untold.add(keys, urgent)
+            self._tell_when_due()
+
+    def _tell_when_due(self) -> None:
+        wait = self._untold.wait(self._clock.now)
+        if wait is not None and self._clock.now + wait < self._telling:
+            self._telling = self._clock.now + wait
+            self._clock.at(self._telling, self._tell_news)
 
     def _tell_news(self) -> None:
-        self._telling = False
-        self._told = self._clock.now
-        untold, self._untold = self._untold, set()
-        for key in sorted(untold & self._nodes.keys()):
+        self._telling = float("inf")
+        for key in sorted(self._untold.take(self._clock.now) & self._nodes.keys()):
             neighbours = sorted(self._neighbours.of(key))
             line = News(GENERATION, self._manifest, tuple((ADDRESS, peer & 0xFFFF) for peer in neighbours)).encode()
             self.traffic["news"] += TREAD + RREAD + len(line)
             self._reply(self._nodes[key].hear, [self._nodes[peer] for peer in neighbours if peer in self._nodes])
+        self._tell_when_due()
 
     def _reply(self, act: Callable[..., None], *arguments: Any) -> None:
         self.messages += 1

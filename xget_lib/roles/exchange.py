@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from logging import INFO
 from typing import Any
@@ -28,6 +28,7 @@ from xget_lib.swarm.neighbours import Neighbours
 from xget_lib.swarm.offers import Offers
 from xget_lib.swarm.registry import Node, Registry, can_reach
 from xget_lib.swarm.tuning import TUNING
+from xget_lib.swarm.untold import Untold
 from xget_lib.tree.swarm import News
 
 
@@ -53,7 +54,7 @@ class Exchange:
         self._watchers: set[int] = set()
         self._offered: Offered | None = None
         self._distributed = -math.inf
-        self._untold: set[int] = set()
+        self._untold = Untold(TUNING.news_pause, TUNING.news_each, TUNING.news_most)
         self._news = Event()
         self._begin_neighbours()
         self.offers = Offers(0, max_direct)
@@ -73,7 +74,7 @@ class Exchange:
             if node.generation in (b"", offered.generation):
                 self._neighbours.join(node.key)
             self._redirect_to(node)
-        self._tell_soon(self._watchers)
+        self._tell_soon(set(), self._watchers)
 
     def arrived(self, connection: int, address: str) -> None:
         """A connection was made from this address."""
@@ -92,7 +93,7 @@ class Exchange:
         match message:
             case orders.Watch(connection):
                 self._watchers.add(connection)
-                self._tell_soon({connection})
+                self._tell_soon(set(), {connection})
             case orders.Register():
                 self._register(message, now)
             case orders.Unregister(connection):
@@ -113,10 +114,10 @@ class Exchange:
         self._grants.set()
 
     def tell_untold(self) -> None:
-        """Tell their news to those who have not heard them."""
-        untold, self._untold = self._untold & self._watchers, set()
+        """Tell their news to those whose turn it is to hear them."""
+        untold = self._untold.take(time.monotonic())
         if self._offered is not None:
-            for connection in untold:
+            for connection in untold & self._watchers:
                 self._tell(connection, orders.News(connection, self._line(connection, self._offered)))
 
     def nodes(self) -> list[dict[str, Any]]:
@@ -151,7 +152,7 @@ class Exchange:
         if self._offered is None or generation not in (b"", self._offered.generation):
             self._tell_soon(self._neighbours.leave(connection))
             return
-        self._tell_soon(self._neighbours.join(connection))
+        self._tell_soon(self._neighbours.join(connection), {connection} if known is None else set())
         if held >= self._offered.chunks and (known is None or (known.generation, known.held) != (generation, held)):
             said = "%s port %d has everything, %.1f s after it came"
             self._whole.log(INFO, address, said, address, port, now - max(since, self._distributed))
@@ -190,17 +191,16 @@ class Exchange:
     def _reachable(self, asker: int, peer: int) -> bool:
         return can_reach(self._addresses.get(asker, ""), self._addresses.get(peer, ""))
 
-    def _tell_soon(self, connections: set[int]) -> None:
-        if connections:
-            self._untold |= connections
+    def _tell_soon(self, connections: set[int], urgent: Collection[int] = ()) -> None:
+        if connections or urgent:
+            self._untold.add(connections, urgent)
             self._news.set()
 
     def _tell_news(self) -> None:
         while True:
-            self._news.wait()
+            self._news.wait(self._untold.wait(time.monotonic()))
             self._news.clear()
             self.tell_untold()
-            gevent.sleep(TUNING.news_pause)
 
     def _line(self, connection: int, offered: Offered) -> bytes:
         nodes = [self.registry.get(key) for key in self._neighbours.of(connection)]

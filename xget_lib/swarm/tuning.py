@@ -36,6 +36,10 @@ class Tuning:
     """nor more than this."""
     news_pause: float = 0.05
     """In which changes of a node's neighbours are gathered into one line of news."""
+    news_each: float = 0.0005
+    """For each node that was told of changes, before others are told of theirs: ten times what it costs the master,"""
+    news_most: float = 2.0
+    """but not more than this."""
     takes_pause: float = 0.5
     """Between two messages to the master about what is to be had nowhere else."""
     report_pause: float = 5.0
