@@ -68,12 +68,12 @@ def _check(base: Path, archive: str, suite: str) -> int:
     try:
         master = cluster.master(served, "--cache", str(base / "cache"))
         found = _bring(cluster, master, served, dest, "first")
-        changed, removed = _replace_package(served), _remove_a_file(served)
+        changed = _replace_package(served)
+        _remove_a_file(served)
         master.signal(signal.SIGHUP)
         eventually(lambda: len(_generations(master)) == 2, "the master does not see that files have changed", _PATIENCE)
-        found += _bring(cluster, master, served, dest, "update", kept=removed, most=int(changed * _MARGIN))
-        (dest / removed).unlink()
-        found += _bring(cluster, master, served, dest, "repair", most=0)
+        found += _bring(cluster, master, served, dest, "update", int(changed * _MARGIN))
+        found += _bring(cluster, master, served, dest, "nothing to do", 0)
     finally:
         end_all(cluster.mark)
     return 1 if found else 0
@@ -83,22 +83,16 @@ def _generations(master: Master) -> list[str]:
     return re.findall(r" INFO: generation (\w+): ", master.log.read_text())
 
 
-def _bring(
-    cluster: Cluster, master: Master, served: Path, dest: Path, step: str, *, kept: str = "", most: int = sys.maxsize
-) -> list[str]:
-    """Download, and compare. What is wrong, which has been printed.
-
-    `kept` is a file that is gone where it came from, and which nobody may take away who was not told to. `most` is how
-    many bytes of content may be fetched.
-    """
-    ended = cluster.client(master, dest, options=["--linger", "0"]).ended(_PATIENCE)
+def _bring(cluster: Cluster, master: Master, served: Path, dest: Path, step: str, most: int = sys.maxsize) -> list[str]:
+    """Download, and compare. What is wrong, which has been printed. `most` is how much content may be fetched."""
+    ended = cluster.client(master, dest, options=["--linger", "0", "--delete"]).ended(_PATIENCE)
     wrong = ended.stderr.splitlines()
     if ended.status == 0:
         done = ended.done
         print(f"{step}: {done['files']} files, {done['fetched']:,} of {done['bytes']:,} bytes, {done['seconds']:.1f} s")
         wrong += [f"note: {note}" for note in done["notes"]]
         wrong += [f"more was fetched than {most:,} bytes"] * (done["fetched"] > most)
-        wrong += _differences(served, dest, kept)
+        wrong += _differences(served, dest)
     else:
         wrong.append(f"the client ended with status {ended.status}")
     print(f"{step}: {'NOT ' if wrong else ''}exact", *wrong, sep="\n  ", flush=True)
@@ -107,10 +101,7 @@ def _bring(
     return wrong
 
 
-def _differences(served: Path, dest: Path, kept: str) -> list[str]:
-    if kept:
-        says = rsync_says(served, dest)
-        return sorted({*says} ^ {f"*deleting   {kept}"})
+def _differences(served: Path, dest: Path) -> list[str]:
     wrong = rsync_says(served, dest)
     if not wrong and manifest_of(served).generation != manifest_of(dest).generation:
         there, here = ({entry.path: entry for entry in manifest_of(tree).entries} for tree in (served, dest))
@@ -166,10 +157,8 @@ def _replace_package(served: Path) -> int:
     return sum(path.stat().st_size for path in files)
 
 
-def _remove_a_file(served: Path) -> str:
-    name = "etc/debian_version"
-    (served / name).unlink()
-    return name
+def _remove_a_file(served: Path) -> None:
+    (served / "etc/debian_version").unlink()
 
 
 if __name__ == "__main__":

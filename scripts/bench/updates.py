@@ -111,7 +111,6 @@ def _tree(base: Path, given: argparse.Namespace) -> bool:
 
     def remove() -> int:
         front.unlink()
-        (dest / front.relative_to(served)).unlink()  # which no client does that was not asked to
         return 0
 
     def grow() -> int:
@@ -177,7 +176,7 @@ def _updated(
     """Update the destination and show what that cost. Whether it was no more than the aim."""
     with serving(served, base) as master, _Counter(master.port) as counter:
         begun = time.monotonic()
-        command = xget("--json", "-n", HOST, "-p", counter.port, "--linger", 0, ".", dest)
+        command = xget("--json", "-n", HOST, "-p", counter.port, "--linger", 0, "--delete", ".", dest)
         done = json.loads(finished(command, PATIENCE).splitlines()[-1])
         seconds = time.monotonic() - begun
         update = Update(name, changed, done["fetched"], counter.bytes, seconds, content_aim, wire_aim)
