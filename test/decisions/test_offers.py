@@ -103,6 +103,20 @@ def test_a_node_that_was_slow_is_given_nothing_for_a_while() -> None:
     assert [node for node, _, _ in offers.grant(now + 1000.0)] == [2]
 
 
+def test_a_node_that_was_slow_is_given_more_where_nobody_else_takes_any() -> None:
+    offers = Offers(100, 2)
+    now = 0.0
+    for took in (*[1.0] * 10, 30.0, 1.0):
+        offers.ask(1, 0, now)
+        assert [node for node, _, _ in offers.grant(now)] == [1]
+        now += took
+    offers.ask(2, 0, now)
+    offers.takes(2, 0)
+    offers.grant(now)
+    offers.ask(1, 0, now + 30.0)
+    assert [node for node, _, _ in offers.grant(now + 30.0)] == [1]
+
+
 class Offering(RuleBasedStateMachine):
     """Nodes ask, finish and leave. No chunk is given out twice before its patience ends unless it may be lost."""
 

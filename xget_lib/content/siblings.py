@@ -90,12 +90,13 @@ class SmallFiles:
         """Makes the part of each, with its attributes, in place of what may be there. Their contents are verified."""
         entries = self._manifest.entries
         for index, (file, content) in enumerate(zip(siblings.files, contents, strict=True)):
-            name = part_name(siblings.landing(index))
-            part = os.open(name, _PART, 0o600, dir_fd=self._parts)
+            number = entries.files[file]
+            expected = self._expect(entries.look_numbers[number])
+            mode = 0o600 if expected is None or expected.mode is None else expected.mode & 0o777
+            part = os.open(part_name(siblings.landing(index)), _PART, mode, dir_fd=self._parts)
             try:
                 while content:
                     content = content[os.write(part, content) :]
-                number = entries.files[file]
                 if not self._attributes.put_new(part, entries.look(number), entries.mtimes[number]):
                     self._attributes.put(Opened(part), os.fstat(part), entries[number], new=True)
             finally:

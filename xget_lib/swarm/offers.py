@@ -159,10 +159,14 @@ class Offers:
         return granted
 
     def _measure(self, node: _Node, took: float, now: float) -> None:
-        if took > _SLOW * self._usual and self.given > 8:
+        if took > _SLOW * self._usual and self.given > 8 and self._others_take(node, now):
             node.rests = now + _REST * took
         self._usual += (took - self._usual) / 8
         self._arrived += 1
+
+    def _others_take(self, node: _Node, now: float) -> bool:
+        """Whether there is somebody to give to instead."""
+        return any(other.takes and other.rests <= now for other in self._nodes.values() if other is not node)
 
     def _choose(self, takes: int, now: float) -> int | None:
         fresh = takes & self._fresh
