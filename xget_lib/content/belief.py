@@ -8,12 +8,14 @@ no doubtful file is in it any more.
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Iterable
 
 from xget_lib.content.beneath import Root
 from xget_lib.content.layout import Layout
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.resume import checked_pieces
+from xget_lib.content.stamp import STAMP_WORDS, no_stamps
 from xget_lib.content.store import Store
 from xget_lib.errors import PathRefused
 
@@ -27,9 +29,7 @@ class Believed:
 
     def doubtful(self, chunk: int) -> bool:
         """Whether any of a chunk is in a file that has not been read."""
-        pieces = self._layout.chunk_pieces(chunk)
-        files = range(self._layout.file_of_piece(pieces.start), self._layout.file_of_piece(pieces.stop - 1) + 1)
-        return bool(self._files) and not self._files.isdisjoint(files)
+        return bool(self._files) and not self._files.isdisjoint(self._layout.chunk_files(chunk))
 
     def confirmed(self, file: int) -> list[int]:
         """A file was read and is right. The chunks that nothing is doubtful in any more."""
@@ -48,6 +48,7 @@ class Known:
         self.changed: set[int] = set()
         """Files that were something else in the store's generation, whatever their size and time say."""
         self._store = store
+        self._file_count = manifest.layout.file_count
         self._same: dict[int, int] = {}
         where = {store.path_of(file): file for file in selected}
         for file, place in places:
@@ -62,6 +63,14 @@ class Known:
     def verified(self, files: Iterable[int]) -> set[int]:
         """Of these files, those that the store has verified, and that look as they did then."""
         return {file for file in files if file in self._same and self._store.vouches_for(self._same[file])}
+
+    def stamps_of(self, files: Iterable[int]) -> array[int]:
+        """How these look, which are the same as in the store, as it knows them; of the other generation's files."""
+        stamps = no_stamps(self._file_count)
+        for file in files:
+            first = file * STAMP_WORDS
+            stamps[first : first + STAMP_WORDS] = self._store.stamp(self._same[file])
+        return stamps
 
 
 def is_right(root: Root, path: bytes, manifest: Manifest, file: int) -> bool:

@@ -220,6 +220,12 @@ class Layout:
         _check(chunk, self.chunk_count, "chunk")
         return range(self._chunk_piece[chunk], self._chunk_piece[chunk + 1])
 
+    def chunk_files(self, chunk: int) -> Sequence[int]:
+        """The files that have a part in a chunk."""
+        pieces = self.chunk_pieces(chunk)
+        files = range(self.file_of_piece(pieces.start), self.file_of_piece(pieces.stop - 1) + 1)
+        return [file for file in files if self._file_piece[file] < self._file_piece[file + 1]]
+
     def chunk_of_piece(self, number: int) -> int:
         _check(number, self.piece_count, "piece")
         return bisect_right(self._chunk_piece, number) - 1

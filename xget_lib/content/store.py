@@ -74,6 +74,10 @@ class Store:
         """Where file number `file` is, relative to the root."""
         return self._locate(file) if self._locate else self.manifest.path_of(file)
 
+    def stamp(self, file: int) -> array[int]:
+        """How a file must look: STAMP_WORDS numbers."""
+        return self._stamps[file * STAMP_WORDS : (file + 1) * STAMP_WORDS]
+
     def set_stamp(self, file: int, status: os.stat_result) -> None:
         """From now on the file must look like this."""
         put_stamp(self._stamps, file, status)

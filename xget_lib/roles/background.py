@@ -26,6 +26,7 @@ from xget_lib.process.daemon import Pidfile
 from xget_lib.process.inherited import live_on
 from xget_lib.report.events import NOTHING
 from xget_lib.report.log import LOGGER, catch_greenlets
+from xget_lib.roles.carrying import Carrying
 from xget_lib.roles.following import Following
 from xget_lib.roles.node import Node
 
@@ -81,10 +82,10 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
         teller.tell(**done | {"exit": int(status), "seconds": round(time.monotonic() - begun, 3)})
         teller.close()
         if node is not None and child is not None:
-            following = Following(node) if config.follow else None
+            attending = Following(node) if config.follow else Carrying(node)
             child.linger(config.linger)
-            if following is not None:
-                status = following.end()
+            ended = attending.end()
+            status = ended if config.follow else status
         if node is not None:
             node.child.farewell()
     return status

@@ -14,6 +14,7 @@ from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.partial import Partial
+from xget_lib.content.selection import Selection
 from xget_lib.content.store import Store
 from xget_lib.errors import printable
 from xget_lib.net.waiting import in_thread
@@ -56,6 +57,18 @@ class Holding:
     def known(self, manifest: Manifest, places: Iterable[tuple[int, bytes]]) -> Known:
         """What this generation tells of another, and where that lands. In any thread."""
         return Known(self.store, self._partial.files, manifest, places)
+
+    def carried_over(self, manifest: Manifest, selection: Selection) -> Store:
+        """What of another generation is verified here and under the same names, to be served as a part of that. In any
+        thread."""
+        known = self.known(manifest, selection.places)
+        same = known.verified(selection.files)
+        layout = manifest.layout
+        held = Bitmap(layout.chunk_count)
+        for chunk in range(layout.chunk_count):
+            if all(file in same for file in layout.chunk_files(chunk)):
+                held.add(chunk)
+        return Store(Root(self._dest), manifest, held, stamps=known.stamps_of(same), locate=selection.place)
 
     def confirm(self) -> None:
         """Read what is only believed, one file after another, and hold what that makes certain."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import FileIO
 from itertools import islice
 from typing import Any, Protocol
@@ -267,21 +267,48 @@ class Node:
         partial.check_room()
         partial.believed -= verified
 
+    def carry_over(self) -> None:
+        """Serve what is in place, and the same in the newest generation, as a part of that. Raises XGetError."""
+        holding = self._in_place
+        if holding is None:
+            return
+        if self._confirming is not None:
+            self._confirming.join()  # what is not verified is not carried over
+        try:
+            manifest, encoded = self._read_manifest(self._wait_for_news())
+        except NewGeneration:
+            return  # and its news is there
+        selection = select(manifest, self._sources)
+        store = in_thread(holding.carried_over, manifest, selection)
+
+        def changed(path: bytes) -> None:
+            holding.changed(path)
+            self.child.changed()
+            self._membership.report(manifest.generation, store.held.count)
+
+        self._holding = None
+        self._offer(encoded, store, changed, selection)
+        LOGGER.info("%d of %d chunks are the same in the new generation", store.held.count, store.layout.chunk_count)
+
     def _serve(self, manifest: Manifest, encoded: bytes, partial: Partial, selection: Selection) -> Holding:
         """Serve what is right from now on, and all that comes."""
         if self._holding is not None:
             self._holding.replaced()
         holding = self._holding = Holding(self._dest, manifest, partial, self._holds)
-        store = holding.store
+        self._offer(encoded, holding.store, holding.changed, selection)
+        return holding
+
+    def _offer(self, encoded: bytes, store: Store, on_changed: Callable[[bytes], None], selection: Selection) -> None:
+        """Show others what is in a store, and tell the master of it."""
+        manifest = store.manifest
         descriptor = os.memfd_create("xget-manifest", os.MFD_CLOEXEC)
         file = FileIO(descriptor, "r+")
         file.write(encoded)
         self.child.serve(
-            Served(manifest.generation, file, len(encoded), store, holding.changed, selection.shown()),
+            Served(manifest.generation, file, len(encoded), store, on_changed, selection.shown()),
             Files(Root(self._dest), selection.lands, manifest.users, manifest.groups),
         )
         self._membership.report(manifest.generation, store.held.count)
-        return holding
 
     def _holds(self, holding: Holding) -> None:
         """More is held than before, or less. Of an older generation nobody needs to know."""
