@@ -5,9 +5,9 @@ attributes, get it on disk, rename it. So a final name is never anything but wha
 file, and whatever ends the run, the next one finds the pieces that were written, and hashes them.
 
     open            lock the destination, make the directories
-    survey_file     each file once, in any threads: what is right already
+    survey_files    each file once, in any threads: what is right already
     check_room
-    write           each piece as it comes, in any threads
+    write_run       the pieces of a chunk when it has come, in any threads
     take_whole, finish_files    now and then, in any one thread: put in place what became whole
     finish          when every file is in place: symbolic links, directories' attributes, no trace of `.xget`
     close           always; before `finish` it keeps what there is for the next run
