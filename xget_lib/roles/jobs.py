@@ -40,7 +40,9 @@ def perform(job: orders.Job, descriptors: Sequence[int]) -> tuple[orders.Done, l
 def _scan(_: Sequence[int], root: bytes, one_file_system: bool, owner_names: bool) -> tuple[list[Any], list[int]]:
     found = scan(root, one_file_system, owner_names)
     encoded = found.encode()
-    return [found.layout.piece_count, found.layout.size, blake3(encoded).digest()], [memfd("scan", encoded)]
+    descriptor = memfd("scan", encoded)
+    _remember(descriptor, found)
+    return [found.layout.piece_count, found.layout.size, blake3(encoded).digest()], [descriptor]
 
 
 def _recall(_: Sequence[int], path: bytes) -> tuple[list[Any], list[int]]:
@@ -133,11 +135,20 @@ _last_scan: tuple[tuple[int, int], Scan] | None = None
 
 def _decoded(descriptor: int) -> Scan:
     """The scan in a memfd. The last one is kept: all jobs of one survey come with the same."""
-    global _last_scan
-    status = os.fstat(descriptor)
-    if _last_scan is None or _last_scan[0] != (status.st_dev, status.st_ino):
-        _last_scan = (status.st_dev, status.st_ino), Scan.decode(read_all(descriptor))
+    if _last_scan is None or _last_scan[0] != _inode(descriptor):
+        return _remember(descriptor, Scan.decode(read_all(descriptor)))
     return _last_scan[1]
+
+
+def _remember(descriptor: int, found: Scan) -> Scan:
+    global _last_scan
+    _last_scan = _inode(descriptor), found
+    return found
+
+
+def _inode(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def forget() -> None:
