@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .loopback import HOST, PATIENCE, children, finished, free_port, running, xget
+from .loopback import HOST, PATIENCE, children, client, finished, free_port, running
 from .processes import peak_memory
 
 _LOOK_EVERY = 0.05
@@ -32,20 +32,19 @@ class Fetched:
 
 def by_xget(port: int, dest: Path) -> Fetched:
     """From a master. Its files are on disk then, which those of the other two are not."""
-    command = xget("-q", "-n", HOST, "-p", port, "--linger", 0, ".", dest)
-    client = node = 0
+    largest_client = largest_node = 0
     begun = time.monotonic()
-    with running(command) as process:
+    with running(client(port, dest, "-q")) as process:
         while process.poll() is None:
             with suppress(FileNotFoundError, ProcessLookupError):  # one that has just ended
-                client = max(client, peak_memory(process.pid))
-                node = max([node, *map(peak_memory, children(process.pid))])
+                largest_client = max(largest_client, peak_memory(process.pid))
+                largest_node = max([largest_node, *map(peak_memory, children(process.pid))])
             if time.monotonic() > begun + PATIENCE:
                 raise SystemExit(f"the client has not ended in {PATIENCE:g} s")
             time.sleep(_LOOK_EVERY)
         if process.returncode:
             raise SystemExit(f"the client ended with status {process.returncode}")
-    return Fetched(time.monotonic() - begun, client, node)
+    return Fetched(time.monotonic() - begun, largest_client, largest_node)
 
 
 def by_rsync(tree: Path, dest: Path, work: Path) -> float:

@@ -2,7 +2,7 @@
 
     unwind_on_signals()
     with serving(directory, work) as master:                              it has its snapshot when the block begins
-        finished(xget("-n", HOST, "-p", master.port, ".", dest), 600)     a command from begin to end
+        finished(client(master.port, dest), 600)                      a command from begin to end
 
 What is started here has ended when its block has, with all that it started itself: also when the block is left by an
 exception, such as that of a signal.
@@ -46,15 +46,25 @@ class Master:
     hashed: int
     """How many pieces it had to hash for that."""
 
+    @property
+    def nursery(self) -> int:
+        """The number of this process."""
+        (nursery,) = children(self.pid)
+        return nursery
+
     def workers(self) -> list[int]:
         """The numbers of these processes."""
-        (nursery,) = children(self.pid)
-        return children(nursery)
+        return children(self.nursery)
 
 
 def xget(*words: object) -> list[str]:
     """The command of this checkout."""
     return [sys.executable, str(CHECKOUT / "xget.py"), *map(str, words)]
+
+
+def client(port: int, dest: Path, *options: str) -> list[str]:
+    """The command that downloads all of a master's into a directory, and leaves nobody behind."""
+    return xget(*options, "-n", HOST, "-p", port, "--linger", 0, ".", dest)
 
 
 @contextmanager

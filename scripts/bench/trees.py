@@ -27,7 +27,7 @@ from statistics import median
 
 from . import report
 from .copying import by_rsync, by_tar, by_xget
-from .loopback import HOST, PATIENCE, Master, children, finished, serving, unwind_on_signals, xget
+from .loopback import PATIENCE, Master, client, finished, serving, unwind_on_signals
 from .processes import peak_memory
 
 _PROGRAMS = {"rsync": "rsync", "tar": "tar", "find": "findutils", "sync": "coreutils"}
@@ -112,7 +112,7 @@ def _measure(tree: Path, work: Path, repeat: int) -> Measured:
         _find(dest)
         for _ in range(_LOOKS):
             measured.took("find -ls of the copy", _find(dest))
-            measured.took("client, nothing to do", _timed(_client(master, dest)))
+            measured.took("client, nothing to do", _timed(client(master.port, dest, "-q")))
         _remember_master(measured, master)
     _remove(dest)
     for _ in range(_LOOKS):
@@ -150,10 +150,6 @@ def _transfer(measured: Measured, tool: str, tree: Path, work: Path, master: Mas
     return fetched.seconds
 
 
-def _client(master: Master, dest: Path) -> list[str]:
-    return xget("-q", "-n", HOST, "-p", master.port, "--linger", 0, ".", dest)
-
-
 def _find(directory: Path) -> float:
     return _timed(["find", str(directory), "-ls"])
 
@@ -177,8 +173,7 @@ def _remove(directory: Path) -> None:
 
 
 def _remember_master(measured: Measured, master: Master) -> None:
-    (nursery,) = children(master.pid)
-    for name, pid in (("master", master.pid), ("nursery", nursery)):
+    for name, pid in (("master", master.pid), ("nursery", master.nursery)):
         measured.remember(name, peak_memory(pid))
     for number, pid in enumerate(master.workers()):
         measured.remember(f"worker {number}", peak_memory(pid))

@@ -29,10 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from .loopback import HOST, PATIENCE, finished, serving, unwind_on_signals, xget
+from .loopback import HOST, PATIENCE, client, finished, serving, unwind_on_signals
 
 _MIB = 1 << 20
-_PACKAGE = 10_000_000
 _PACKAGE_FILES = 200
 _LARGE_AIM = 4 * _MIB
 
@@ -176,7 +175,7 @@ def _updated(
     """Update the destination and show what that cost. Whether it was no more than the aim."""
     with serving(served, base) as master, _Counter(master.port) as counter:
         begun = time.monotonic()
-        command = xget("--json", "-n", HOST, "-p", counter.port, "--linger", 0, "--delete", ".", dest)
+        command = client(counter.port, dest, "--json", "--delete")
         done = json.loads(finished(command, PATIENCE).splitlines()[-1])
         seconds = time.monotonic() - begun
         update = Update(name, changed, done["fetched"], counter.bytes, seconds, content_aim, wire_aim)

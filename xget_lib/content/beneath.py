@@ -265,7 +265,7 @@ class Root:
             directory = self._take_kept(at)
         while names:
             name = names.pop()
-            at = at + b"/" + name if at else name
+            at = joined(at, name)
             try:
                 descriptor = os.open(name, _WALK, dir_fd=directory.descriptor)
             finally:
@@ -308,6 +308,11 @@ class Root:
             unused = directory.users == 0
         if unused:
             os.close(directory.descriptor)
+
+
+def joined(directory: bytes, name: bytes) -> bytes:
+    """The path of a name in a directory, both relative to a root, which is b""."""
+    return directory + b"/" + name if directory else name
 
 
 def in_directory(parent: int, name: bytes) -> bytes:

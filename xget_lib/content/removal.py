@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from xget_lib.content.beneath import Root
+from xget_lib.content.beneath import Root, joined
 from xget_lib.content.entry import DIRECTORY
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.selection import WORKPLACE, Selection
@@ -47,8 +47,8 @@ class Surplus:
             if not landing:
                 names.discard(WORKPLACE)
             for name in sorted(names):
-                if _joined(path, name) not in self._omitted:
-                    yield _joined(landing, name)
+                if joined(path, name) not in self._omitted:
+                    yield joined(landing, name)
 
 
 def mount_of(root: Root, directory: bytes) -> tuple[int, bytes]:
@@ -58,10 +58,6 @@ def mount_of(root: Root, directory: bytes) -> tuple[int, bytes]:
         with suppress(FileNotFoundError), open(f"/proc/self/fdinfo/{descriptor}", "rb") as facts:  # proc(5)
             number = next((line for line in facts if line.startswith(b"mnt_id:")), b"")
         return os.fstat(descriptor).st_dev, number
-
-
-def _joined(directory: bytes, name: bytes) -> bytes:
-    return directory + b"/" + name if directory else name
 
 
 class Refused(NamedTuple):
@@ -96,7 +92,7 @@ class Remover:
                     if gone:
                         self._root.rmdir(at)
                 elif stat.S_ISDIR(self._root.lstat(at).st_mode):
-                    below = [_joined(at, name) for name in self._enter(at)]
+                    below = [joined(at, name) for name in self._enter(at)]
                     unvisited.append((at, True))
                     unvisited += [(each, False) for each in below]
                     continue

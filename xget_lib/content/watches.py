@@ -18,7 +18,7 @@ from threading import Lock
 
 from inotify_simple import INotify, flags
 
-from xget_lib.content.beneath import Root
+from xget_lib.content.beneath import Root, joined
 from xget_lib.content.mounts import shared
 from xget_lib.content.selection import WORKPLACE
 from xget_lib.errors import CannotWatch, PathRefused
@@ -136,7 +136,7 @@ class Watches:
                 if event.mask & flags.IGNORED:
                     del self._directories[event.wd]
                 continue
-            path = directory + b"/" + name if directory else name
+            path = joined(directory, name)
             if not event.mask & flags.ISDIR:
                 if event.mask & flags.CREATE and self._is_being_written(path):
                     continue
@@ -186,7 +186,7 @@ class Watches:
                         if error.errno not in _UNSEEN or not path:
                             raise
                         continue
-                    unvisited.extend(path + b"/" + name if path else name for name in below)
+                    unvisited.extend(joined(path, name) for name in below)
         except OSError as error:
             raise _cannot(error) from error
 

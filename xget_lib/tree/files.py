@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from io import FileIO
 from itertools import islice
 
-from xget_lib.content.beneath import Root
+from xget_lib.content.beneath import Root, joined
 from xget_lib.content.listing import Listed, listed
 from xget_lib.content.selection import WORKPLACE
 from xget_lib.errors import NinepError
@@ -113,7 +113,7 @@ class FileOnDisk:
 
     def below(self, name: bytes) -> bytes:
         """The path of what has a name in this directory."""
-        return self.path + b"/" + name if self.path else name
+        return joined(self.path, name)
 
     def stat(self) -> Stat:
         status = self.status
