@@ -12,6 +12,7 @@ from xget_lib.content.belief import Believed, Known
 from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.manifest import Manifest
+from xget_lib.content.stamp import no_stamps, put_stamp
 from xget_lib.content.store import Store
 
 NAMES = (b"changed", b"empty", b"same", b"spoilt")
@@ -28,10 +29,10 @@ def store_of(tree: Path, *, held: bool = True) -> Store:
     """A store in which every file was verified just now."""
     manifest = manifest_of(tree)
     chunks = manifest.layout.chunk_count
-    store = Store(Root(bytes(tree)), manifest, Bitmap.filled(chunks) if held else Bitmap(chunks))
+    stamps = no_stamps(manifest.layout.file_count)
     for file in range(manifest.layout.file_count):
-        store.set_stamp(file, os.stat(os.path.join(bytes(tree), manifest.file(file).path)))
-    return store
+        put_stamp(stamps, file, os.stat(os.path.join(bytes(tree), manifest.file(file).path)))
+    return Store(Root(bytes(tree)), manifest, Bitmap.filled(chunks) if held else Bitmap(chunks), stamps=stamps)
 
 
 def known(store: Store, manifest: Manifest) -> tuple[set[bytes], set[bytes]]:

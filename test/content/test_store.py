@@ -12,6 +12,7 @@ from test.support.downloads import Served
 from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.scanning import scan
+from xget_lib.content.stamp import no_stamps, put_stamp
 from xget_lib.content.store import OpenedFile, OpenExtent, Store, close_extents
 from xget_lib.errors import NotHeld, StaleGeneration
 
@@ -164,9 +165,10 @@ def test_a_changed_file_is_stale_and_its_chunks_are_no_longer_held(own: Served, 
 
 
 def test_a_stamp_can_be_set_anew(own: Served) -> None:
-    store = store_of(own)
+    stamps = scan(bytes(own.directory)).stamps
+    store = Store(Root(bytes(own.directory)), own.manifest, Bitmap.filled(own.layout.chunk_count), stamps=stamps)
     replace(own.directory / "small")
-    store.set_stamp(own.file_named(b"small"), os.stat(own.directory / "small"))
+    put_stamp(stamps, own.file_named(b"small"), os.stat(own.directory / "small"))
     assert content(store.open_extents(0, own.layout.size)) == stream(own)
 
 
@@ -196,14 +198,17 @@ def test_a_file_is_read_where_it_is_when_it_is_read(own: Served) -> None:
     moved = False
     found = scan(bytes(own.directory))
     full = Bitmap.filled(own.layout.chunk_count)
-    store = Store(Root(found.base), own.manifest, full, locate=lambda file: b"moved" if moved else b"large")
+    stamps = no_stamps(own.layout.file_count)
+    store = Store(
+        Root(found.base), own.manifest, full, stamps=stamps, locate=lambda file: b"moved" if moved else b"large"
+    )
     opened = OpenedFile(store, own.file_named(b"large"))
     data = (own.directory / "large").read_bytes()
     assert opened.read(10, 100) == data[10:110]
     os.rename(own.directory / "large", own.directory / "moved")
     os.utime(own.directory / "moved", ns=(1, 1))
     moved = True
-    store.set_stamp(own.file_named(b"large"), os.stat(own.directory / "moved"))
+    put_stamp(stamps, own.file_named(b"large"), os.stat(own.directory / "moved"))
     assert opened.read(20, 100) == data[20:120]
     opened.close()
 

@@ -39,11 +39,7 @@ class Ledger:
 
     def claim(self, number: int) -> bool:
         """Takes the right to write a piece. False where it is right already, or someone else is writing it."""
-        with self._lock:
-            if number in self._right or number in self._claimed:
-                return False
-            self._claimed.add(number)
-            return True
+        return bool(self.claim_all((number,)))
 
     def claim_all(self, numbers: Iterable[int]) -> list[int]:
         """Claims pieces; those of them that were free."""
@@ -61,22 +57,21 @@ class Ledger:
         """These pieces of a file are on disk and verified. Returns whether the file became whole by that."""
         with self._lock:
             before = self._file_lacks[file]
-            for number in numbers:
-                self._claimed.discard(number)
-                if self._right.add(number):
-                    self._file_lacks[file] -= 1
-                    self._chunk_lacks[self._layout.chunk_of_piece(number)] -= 1
+            self._mark(file, numbers)
             return before > 0 and self._file_lacks[file] == 0
 
     def mark_files(self, files: Iterable[int]) -> None:
-        """All of these files is on disk and verified, and was not before."""
+        """All of these files is on disk and verified."""
         with self._lock:
             for file in files:
-                for number in self._layout.file_pieces(file):
-                    self._claimed.discard(number)
-                    self._right.add(number)
-                    self._chunk_lacks[self._layout.chunk_of_piece(number)] -= 1
-                self._file_lacks[file] = 0
+                self._mark(file, self._layout.file_pieces(file))
+
+    def _mark(self, file: int, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self._claimed.discard(number)
+            if self._right.add(number):
+                self._file_lacks[file] -= 1
+                self._chunk_lacks[self._layout.chunk_of_piece(number)] -= 1
 
     def lacks(self, file: int) -> int:
         """How many pieces of a file are not right yet."""

@@ -18,7 +18,7 @@ The disk refusing anything is DestinationRefused.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from threading import Lock
 
@@ -28,15 +28,14 @@ from xget_lib.content import writeback
 from xget_lib.content.attributes import Attributes
 from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
-from xget_lib.content.entry import Entry
 from xget_lib.content.layout import SMALLEST_GRANULE, Piece
 from xget_lib.content.ledger import Ledger
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.place import Opened
-from xget_lib.content.placing import SYNC_EACH, Placer, refusing
+from xget_lib.content.placing import SYNC_EACH, Placer, opening, refusing
 from xget_lib.content.removal import Surplus
 from xget_lib.content.room import Room
-from xget_lib.content.selection import Selection
+from xget_lib.content.selection import Selection, Siblings
 from xget_lib.content.siblings import SmallFiles
 from xget_lib.content.stamp import no_stamps, put_stamp
 from xget_lib.content.survey import Found, Survey, write_parts
@@ -98,10 +97,10 @@ class Partial:
             self._resources.callback(self._root.close)
             with refusing(self._root, b""):
                 self._open_workplace()
-            for landing, entry in self._selected("d"):
+            for landing, entry in self._selection.entries_of("d"):
                 with refusing(self._root, landing):
                     self._placer.make_directory(landing, entry)
-            for landing, _ in self._selected(OTHERS):
+            for landing, _ in self._selection.entries_of(OTHERS):
                 with refusing(self._root, landing):
                     self._placer.look(landing)  # better refused now than when all is fetched
         except BaseException:
@@ -110,14 +109,10 @@ class Partial:
         self._survey = Survey(self._root, self._manifest, self._workplace.leftovers)
 
     def _open_root(self) -> Root:
-        try:
+        with opening(self.dest):
             with suppress(FileExistsError):
                 os.mkdir(self.dest, 0o700 if self._whole_root and self._permissions else 0o777)
             return Root(self.dest)
-        except FileNotFoundError as error:
-            raise DestinationRefused(self.dest, "its parent directory does not exist (make it first)") from error
-        except OSError as error:
-            raise DestinationRefused(self.dest, error.strerror or str(error)) from error
 
     def _open_workplace(self) -> None:
         self._placer = Placer(self._root, self._attributes, delete=self._delete)
@@ -144,7 +139,9 @@ class Partial:
             raise ValueError("not every file is in place")
         self._place_others()
         self._remove_surplus()
-        self._placer.settle_directories([(landing, entry) for landing, entry in self._selected("d") if landing])
+        self._placer.settle_directories(
+            [(landing, entry) for landing, entry in self._selection.entries_of("d") if landing]
+        )
         with refusing(self._root, b""):
             self._parts.close_all()
             self._workplace.remove()
@@ -328,8 +325,7 @@ class Partial:
         """
         piece = self._layout.piece(number)
         landing = self._selection.place(piece.file)
-        if blake3(data).digest() != self._manifest.digest(number):
-            raise PieceMismatch(self._manifest.file(piece.file).path, piece.file_offset, source)
+        self._verify(number, data, source)
         if not self._ledger.claim(number):
             return False
         try:
@@ -343,6 +339,11 @@ class Partial:
         if whole:
             self._became_whole(piece.file)
         return whole
+
+    def _verify(self, number: int, data: memoryview | bytes, source: str) -> None:
+        if blake3(data).digest() != self._manifest.digest(number):
+            piece = self._layout.piece(number)
+            raise PieceMismatch(self._manifest.file(piece.file).path, piece.file_offset, source)
 
     def _write_back(self, fd: int, piece: Piece) -> None:
         """Has the disk begin early with what the last fsync would wait for: a large piece, or a file's last one."""
@@ -358,47 +359,39 @@ class Partial:
 
         Raises as write does; some of the others are written then.
         """
-        small: list[int] = []
-        contents: list[memoryview] = []
+        small: dict[int, tuple[int, memoryview]] = {}
         for number in pieces:
             piece = self._layout.piece(number)
             content, data = data[: piece.length], data[piece.length :]
             if not self._selection.has(piece.file):
                 continue
             if len(pieces) > SYNC_EACH and self._manifest.entries.sizes[piece.file] == piece.length:
-                small.append(piece.file)
-                contents.append(content)
+                small[piece.file] = number, content
             else:
                 self.write(number, content, source)
-        if small:
-            self._write_small(small, contents, source)
-
-    def _write_small(self, files: list[int], contents: list[memoryview], source: str) -> None:
-        """Writes whole files of one piece each, rising, by directory."""
-        layout = self._layout
-        for file, content in zip(files, contents, strict=True):
-            number = layout.file_pieces(file).start
-            if blake3(content).digest() != self._manifest.digest(number):
-                raise PieceMismatch(self._manifest.file(file).path, 0, source)
-        by_file = dict(zip(files, contents, strict=True))
-        groups, others = self._selection.siblings(files)
-        for file in others:
-            self.write(layout.file_pieces(file).start, by_file[file], source)
+        groups, alone = self._selection.siblings(list(small))
+        for file in alone:
+            self.write(*small[file], source)
         for siblings in groups:
-            free = set(self._ledger.claim_all(layout.file_pieces(file).start for file in siblings.files))
-            mine = [index for index, file in enumerate(siblings.files) if layout.file_pieces(file).start in free]
-            siblings = siblings.of(mine)
-            try:
-                with refusing(self._root, siblings.directory):
-                    self._small.write(siblings, [by_file[file] for file in siblings.files])
-            except BaseException:
-                for number in free:
-                    self._ledger.release(number)
-                raise
-            self._ledger.mark_files(siblings.files)
-            with self._lock:
-                self._dressed.update(siblings.files)
-                self._whole.extend(siblings.files)
+            self._write_small(siblings, [small[file] for file in siblings.files], source)
+
+    def _write_small(self, siblings: Siblings, pieces: list[tuple[int, memoryview]], source: str) -> None:
+        """Writes whole files of one piece each, given with its number, those of one directory."""
+        for number, content in pieces:
+            self._verify(number, content, source)
+        free = set(self._ledger.claim_all(number for number, _ in pieces))
+        siblings = siblings.of([index for index, (number, _) in enumerate(pieces) if number in free])
+        try:
+            with refusing(self._root, siblings.directory):
+                self._small.write(siblings, [content for number, content in pieces if number in free])
+        except BaseException:
+            for number in free:
+                self._ledger.release(number)
+            raise
+        self._ledger.mark_files(siblings.files)
+        with self._lock:
+            self._dressed.update(siblings.files)
+            self._whole.extend(siblings.files)
 
     def take_whole(self) -> list[int]:
         """The files that became whole since the last call: each is given out once, to be given to finish_files."""
@@ -486,8 +479,3 @@ class Partial:
 
     def _part_path(self, file: int) -> bytes:
         return part_path(self._selection.place(file))
-
-    def _selected(self, kinds: str) -> Iterator[tuple[bytes, Entry]]:
-        """The selected entries of these kinds, in manifest order, with where they land."""
-        for number in self._selection.of_kind(kinds):
-            yield self._selection.landing(number), self._manifest.entries[number]

@@ -26,7 +26,7 @@ SYNC_EACH = 32  # files or directories up to which each is synced; more are done
 
 _NO_LINK = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)  # a file system without hard links, or a file with too many
 _TYPES = {LINK: stat.S_IFLNK, FIFO: stat.S_IFIFO, CHARACTER: stat.S_IFCHR, BLOCK: stat.S_IFBLK}
-AWAY = "(move it away, or use --delete)"
+_AWAY = "(move it away, or use --delete)"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -42,8 +42,24 @@ def refusing(root: Root, landing: bytes) -> Iterator[None]:
         if error.errno in _FULL:
             why = f"disk full ({why}; what was fetched is kept for the next run)"
         elif error.errno == errno.EISDIR:
-            why = f"a directory is where a file must be {AWAY}"
+            why = f"a directory is where a file must be {_AWAY}"
         raise DestinationRefused(os.path.join(root.path, landing), why) from error
+
+
+@contextmanager
+def opening(dest: bytes) -> Iterator[None]:
+    """As refusing, for what is refused before the destination is open."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DestinationRefused(dest, "its parent directory does not exist (make it first)") from error
+    except OSError as error:
+        raise DestinationRefused(dest, error.strerror or str(error)) from error
+
+
+def no_directory() -> NotADirectoryError:
+    """The error where something else has to be a directory."""
+    return NotADirectoryError(errno.ENOTDIR, f"not a directory, where one must be {_AWAY}")
 
 
 class Placer:
@@ -107,7 +123,7 @@ class Placer:
         """Makes `landing` another name of what is at `first`, which `entry` is; where that cannot be, a copy of it."""
         there = self.look(landing)
         status = self._root.lstat(first)
-        if there is not None and (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino):
+        if there is not None and os.path.samestat(there, status):
             return
         new = part_path(landing)
         try:
@@ -188,7 +204,7 @@ class Placer:
                 self.open_up(landing, mode)
                 return
             if self.remover is None:
-                raise NotADirectoryError(errno.ENOTDIR, f"not a directory, where one must be {AWAY}") from None
+                raise no_directory() from None
             self.remover.make_way(landing)
             self._root.mkdir(landing, self._attributes.first_mode(entry))
 

@@ -14,12 +14,11 @@ from xget_lib.content.entry import DIRECTORY, Entry
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.partial import OTHERS
 from xget_lib.content.place import Named
-from xget_lib.content.placing import AWAY, is_like, refusing
+from xget_lib.content.placing import is_like, no_directory, opening, refusing
 from xget_lib.content.removal import Surplus
 from xget_lib.content.selection import Selection
 from xget_lib.content.survey import Survey
 from xget_lib.content.workplace import PARTS
-from xget_lib.errors import DestinationRefused
 
 FETCH, MAKE, LINK, CORRECT, REMOVE = ACTIONS = ("fetch", "make", "link", "correct", "remove")
 
@@ -61,15 +60,10 @@ class Rehearsal:
         self._checksum = checksum
 
     def __iter__(self) -> Iterator[Step]:
-        try:
-            root = Root(self._dest)
-        except FileNotFoundError:
-            if not os.path.isdir(os.path.dirname(self._dest)):
-                raise DestinationRefused(self._dest, "its parent directory does not exist (make it first)") from None
+        root = self._open_root()
+        if root is None:
             yield from self._from_nothing()
             return
-        except OSError as error:
-            raise DestinationRefused(self._dest, error.strerror or str(error)) from error
         with root:
             yield from self._directories(root)
             yield from self._files(root)
@@ -78,27 +72,32 @@ class Rehearsal:
                 with refusing(root, b""):
                     yield from (Step(REMOVE, path) for path in Surplus(root, self._manifest, self._selection))
 
-    def _selected(self, kinds: str) -> Iterator[tuple[bytes, Entry]]:
-        for number in self._selection.of_kind(kinds):
-            yield self._selection.landing(number), self._manifest.entries[number]
+    def _open_root(self) -> Root | None:
+        """The destination; None where it is to be made."""
+        with opening(self._dest):
+            try:
+                return Root(self._dest)
+            except FileNotFoundError:
+                os.stat(os.path.dirname(self._dest))
+                return None
 
     def _from_nothing(self) -> Iterator[Step]:
-        for landing, _ in self._selected(DIRECTORY):
+        for landing, _ in self._selection.entries_of(DIRECTORY):
             if landing:
                 yield Step(MAKE, landing)
         for file, landing in self._selection.places:
             yield Step(FETCH, landing, self._manifest.layout.file_range(file)[1])
             yield from (Step(LINK, link) for link in self._selection.links(file))
-        for landing, _ in self._selected(OTHERS):
+        for landing, _ in self._selection.entries_of(OTHERS):
             yield Step(MAKE, landing)
 
     def _directories(self, root: Root) -> Iterator[Step]:
-        for landing, entry in self._selected(DIRECTORY):
+        for landing, entry in self._selection.entries_of(DIRECTORY):
             with refusing(root, landing):
                 status = _look(root, landing)
                 if status is not None and not stat.S_ISDIR(status.st_mode):
                     if not self._delete:
-                        raise NotADirectoryError(errno.ENOTDIR, f"not a directory, where one must be {AWAY}")
+                        raise no_directory()
                     yield Step(REMOVE, landing)
                     status = None
                 if status is None:
@@ -169,4 +168,4 @@ def _leftovers(root: Root) -> frozenset[bytes]:
 
 
 def _same(one: os.stat_result | None, other: os.stat_result | None) -> bool:
-    return one is not None and other is not None and (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+    return one is not None and other is not None and os.path.samestat(one, other)

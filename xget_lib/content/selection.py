@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from xget_lib.content.entry import FILE
+from xget_lib.content.beneath import joined
+from xget_lib.content.entry import FILE, Entry
 from xget_lib.content.layout import Layout
 from xget_lib.content.manifest import Manifest, Omitted
 from xget_lib.errors import NotServed, UsageError, printable
@@ -33,7 +34,7 @@ class Siblings(NamedTuple):
     names: list[bytes]
 
     def landing(self, index: int) -> bytes:
-        return self.directory + b"/" + self.names[index] if self.directory else self.names[index]
+        return joined(self.directory, self.names[index])
 
     def of(self, indices: Sequence[int]) -> Siblings:
         """Some of them."""
@@ -89,6 +90,11 @@ class Selection:
             for number, is_one in zip(run, self._entries.are_of(kinds, run), strict=True):
                 if is_one or number in made:
                     yield number
+
+    def entries_of(self, kinds: str) -> Iterator[tuple[bytes, Entry]]:
+        """As of_kind: where each lands, and what it is."""
+        for number in self.of_kind(kinds):
+            yield self.landing(number), self._entries[number]
 
     # The regular files among them, by their numbers in the layout.
 

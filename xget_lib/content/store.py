@@ -22,7 +22,7 @@ from typing import NamedTuple, NoReturn
 from xget_lib.content.beneath import Root
 from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.manifest import Manifest
-from xget_lib.content.stamp import NO_STAMP, STAMP_WORDS, no_stamps, put_stamp, stamp_of
+from xget_lib.content.stamp import NO_STAMP, STAMP_WORDS, no_stamps, stamp_of
 from xget_lib.errors import NotHeld, PathRefused, StaleGeneration
 
 SENDFILE_FROM = 32 * 1024  # bytes of one file from which a descriptor is cheaper than reading
@@ -77,10 +77,6 @@ class Store:
     def stamp(self, file: int) -> array[int]:
         """How a file must look: STAMP_WORDS numbers."""
         return self._stamps[file * STAMP_WORDS : (file + 1) * STAMP_WORDS]
-
-    def set_stamp(self, file: int, status: os.stat_result) -> None:
-        """From now on the file must look like this."""
-        put_stamp(self._stamps, file, status)
 
     def hold(self, chunk: int) -> None:
         """The whole chunk is on disk and verified."""
@@ -197,10 +193,9 @@ class Store:
 
     def is_stamped(self, file: int, status: os.stat_result) -> bool:
         """Whether a file that looks like this is still what was verified."""
-        first = file * STAMP_WORDS
-        if self._stamps[first] == NO_STAMP:
+        if self._stamps[file * STAMP_WORDS] == NO_STAMP:
             return status.st_size == self.manifest.entries.sizes[file]
-        return tuple(self._stamps[first : first + STAMP_WORDS]) == stamp_of(status)
+        return tuple(self.stamp(file)) == stamp_of(status)
 
     def stale(self, file: int) -> NoReturn:
         """The file was found changed: drops it, and raises StaleGeneration."""

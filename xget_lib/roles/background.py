@@ -26,7 +26,7 @@ from xget_lib.process.daemon import Pidfile
 from xget_lib.process.inherited import live_on
 from xget_lib.report.events import NOTHING
 from xget_lib.report.log import LOGGER, catch_greenlets
-from xget_lib.roles.carrying import Carrying
+from xget_lib.roles.carrying import carry
 from xget_lib.roles.following import Following
 from xget_lib.roles.node import Node
 
@@ -82,10 +82,14 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
         teller.tell(**done | {"exit": int(status), "seconds": round(time.monotonic() - begun, 3)})
         teller.close()
         if node is not None and child is not None:
-            attending = Following(node) if config.follow else Carrying(node)
-            child.linger(config.linger)
-            ended = attending.end()
-            status = ended if config.follow else status
+            if config.follow:
+                following = Following(node)
+                child.linger(config.linger)
+                status = following.end()
+            else:
+                carrying = gevent.spawn(carry, node)
+                child.linger(config.linger)
+                carrying.kill()
         if node is not None:
             node.child.farewell()
     return status

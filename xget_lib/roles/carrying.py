@@ -10,7 +10,7 @@ import random
 
 import gevent
 
-from xget_lib.errors import Exit, XGetError
+from xget_lib.errors import XGetError
 from xget_lib.report.log import LOGGER
 from xget_lib.roles.node import Node
 
@@ -18,23 +18,12 @@ _APART = 2.0
 """Seconds within which the children of one master ask it for the manifest: those that download come first."""
 
 
-class Carrying:
-    """Carries over what there is of each new generation, until `end`."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-        self._task = gevent.spawn(self._carry)
-
-    def end(self) -> Exit:
-        """Stop; the exit status of the node."""
-        self._task.kill()
-        return Exit.OK
-
-    def _carry(self) -> None:
-        while True:
-            self._node.newer.wait()
-            gevent.sleep(random.uniform(0, _APART))
-            try:
-                self._node.carry_over()
-            except XGetError as error:
-                LOGGER.info("nothing of the new generation is served: %s", error)
+def carry(node: Node) -> None:
+    """Carry over what there is of each new generation, for ever."""
+    while True:
+        node.newer.wait()
+        gevent.sleep(random.uniform(0, _APART))
+        try:
+            node.carry_over()
+        except XGetError as error:
+            LOGGER.info("nothing of the new generation is served: %s", error)

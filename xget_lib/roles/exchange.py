@@ -74,7 +74,7 @@ class Exchange:
             if node.generation in (b"", offered.generation):
                 self._neighbours.join(node.key)
             self._redirect_to(node)
-        self._tell_soon(set(), self._watchers)
+        self._tell_soon(urgent=self._watchers)
 
     def arrived(self, connection: int, address: str) -> None:
         """A connection was made from this address."""
@@ -93,7 +93,7 @@ class Exchange:
         match message:
             case orders.Watch(connection):
                 self._watchers.add(connection)
-                self._tell_soon(set(), {connection})
+                self._tell_soon(urgent={connection})
             case orders.Register():
                 self._register(message, now)
             case orders.Unregister(connection):
@@ -152,7 +152,7 @@ class Exchange:
         if self._offered is None or generation not in (b"", self._offered.generation):
             self._tell_soon(self._neighbours.leave(connection))
             return
-        self._tell_soon(self._neighbours.join(connection), {connection} if known is None else set())
+        self._tell_soon(self._neighbours.join(connection), urgent={connection} if known is None else ())
         if held >= self._offered.chunks and (known is None or (known.generation, known.held) != (generation, held)):
             said = "%s port %d has everything, %.1f s after it came"
             self._whole.log(INFO, address, said, address, port, now - max(since, self._distributed))
@@ -191,7 +191,7 @@ class Exchange:
     def _reachable(self, asker: int, peer: int) -> bool:
         return can_reach(self._addresses.get(asker, ""), self._addresses.get(peer, ""))
 
-    def _tell_soon(self, connections: set[int], urgent: Collection[int] = ()) -> None:
+    def _tell_soon(self, connections: Collection[int] = (), *, urgent: Collection[int] = ()) -> None:
         if connections or urgent:
             self._untold.add(connections, urgent)
             self._news.set()

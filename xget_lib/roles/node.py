@@ -143,14 +143,7 @@ class Node:
         selection = select(manifest, self._sources)
         if self._config.dry_run:
             return self._rehearse(manifest, selection)
-        partial = Partial(
-            self._dest,
-            manifest,
-            selection,
-            permissions=not self._config.no_permissions,
-            owners=not self._config.no_owners,
-            delete=self._config.delete,
-        )
+        partial = Partial(self._dest, manifest, selection, **self._manner)
         self._tell(
             "start",
             generation=news.generation.hex(),
@@ -183,18 +176,15 @@ class Node:
             "notes": [*partial.notes, *_skipped(selection)],
         }
 
+    @property
+    def _manner(self) -> dict[str, bool]:
+        """In which way a download, or the rehearsal of one, treats the destination."""
+        config = self._config
+        return {"permissions": not config.no_permissions, "owners": not config.no_owners, "delete": config.delete}
+
     def _rehearse(self, manifest: Manifest, selection: Selection) -> dict[str, Any]:
         """Tell what would be done. Returns what `done` says of it."""
-        options = self._config
-        rehearsal = Rehearsal(
-            self._dest,
-            manifest,
-            selection,
-            permissions=not options.no_permissions,
-            owners=not options.no_owners,
-            delete=options.delete,
-            checksum=options.checksum,
-        )
+        rehearsal = Rehearsal(self._dest, manifest, selection, checksum=self._config.checksum, **self._manner)
         steps = iter(rehearsal)
         would = dict.fromkeys(ACTIONS, 0)
         size = 0
