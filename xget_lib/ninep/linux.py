@@ -23,19 +23,19 @@ GETATTR_BASIC = 0x7FF  # what stat(2) knows: all but time of birth, generation a
 V9FS_MAGIC = 0x01021997  # the type of file system in Rstatfs: linux/magic.h
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rlerror(RMessage):
     is_error = True
 
     ecode: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tstatfs(TMessage):
     fid: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rstatfs(RMessage):
     type: int
     bsize: int
@@ -48,19 +48,19 @@ class Rstatfs(RMessage):
     namelen: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tlopen(TMessage):
     fid: int
     flags: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rlopen(RMessage):
     qid: Qid
     iounit: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tlcreate(TMessage):
     fid: int
     name: str
@@ -69,13 +69,13 @@ class Tlcreate(TMessage):
     gid: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rlcreate(RMessage):
     qid: Qid
     iounit: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tsymlink(TMessage):
     dfid: int
     name: str
@@ -83,12 +83,12 @@ class Tsymlink(TMessage):
     gid: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rsymlink(RMessage):
     qid: Qid
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tmknod(TMessage):
     dfid: int
     name: str
@@ -98,40 +98,40 @@ class Tmknod(TMessage):
     gid: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rmknod(RMessage):
     qid: Qid
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Trename(TMessage):
     fid: int
     dfid: int
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rrename(RMessage):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Treadlink(TMessage):
     fid: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rreadlink(RMessage):
     target: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tgetattr(TMessage):
     fid: int
     request_mask: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rgetattr(RMessage):
     valid: int
     qid: Qid
@@ -155,7 +155,7 @@ class Rgetattr(RMessage):
     data_version: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tsetattr(TMessage):
     fid: int
     valid: int
@@ -169,24 +169,24 @@ class Tsetattr(TMessage):
     mtime_nsec: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rsetattr(RMessage):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Txattrwalk(TMessage):
     fid: int
     newfid: int
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rxattrwalk(RMessage):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Txattrcreate(TMessage):
     fid: int
     name: str
@@ -194,35 +194,35 @@ class Txattrcreate(TMessage):
     flags: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rxattrcreate(RMessage):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Treaddir(TMessage):
     fid: int
     offset: int
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rreaddir(RMessage):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tfsync(TMessage):
     fid: int
     datasync: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rfsync(RMessage):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tlock(TMessage):
     fid: int
     type: int
@@ -233,12 +233,12 @@ class Tlock(TMessage):
     client_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rlock(RMessage):
     status: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tgetlock(TMessage):
     fid: int
     type: int
@@ -248,7 +248,7 @@ class Tgetlock(TMessage):
     client_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rgetlock(RMessage):
     type: int
     start: int
@@ -257,19 +257,19 @@ class Rgetlock(RMessage):
     client_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tlink(TMessage):
     dfid: int
     fid: int
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rlink(RMessage):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tmkdir(TMessage):
     dfid: int
     name: str
@@ -277,12 +277,12 @@ class Tmkdir(TMessage):
     gid: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rmkdir(RMessage):
     qid: Qid
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Trenameat(TMessage):
     olddirfid: int
     oldname: str
@@ -290,19 +290,19 @@ class Trenameat(TMessage):
     newname: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rrenameat(RMessage):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tunlinkat(TMessage):
     dirfd: int
     name: str
     flags: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Runlinkat(RMessage):
     pass
 

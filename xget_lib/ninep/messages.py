@@ -1,6 +1,6 @@
 """The messages of 9P: a T-message asks, the R-message with the same tag answers.
 
-A message is a frozen dataclass in the words of the manual's section 5, without size, type and tag, which belong to the
+A message is a dataclass in the words of the manual's section 5, without size, type and tag, which belong to the
 way it travels. `MESSAGES` says, for each dialect, which messages there are, their type and their layout: the manual's
 table, and the only place where these facts stand. A field that only some dialects have comes last in its dataclass and
 with a default.
@@ -62,19 +62,19 @@ class RMessage(Message):
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tversion(TMessage):
     msize: int
     version: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rversion(RMessage):
     msize: int
     version: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tauth(TMessage):
     afid: int
     uname: str
@@ -82,12 +82,12 @@ class Tauth(TMessage):
     n_uname: int = NONUNAME
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rauth(RMessage):
     aqid: Qid
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tattach(TMessage):
     fid: int
     afid: int
@@ -96,12 +96,12 @@ class Tattach(TMessage):
     n_uname: int = NONUNAME
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rattach(RMessage):
     qid: Qid
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rerror(RMessage):
     is_error = True
 
@@ -109,41 +109,41 @@ class Rerror(RMessage):
     errno: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tflush(TMessage):
     oldtag: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rflush(RMessage):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Twalk(TMessage):
     fid: int
     newfid: int
     wname: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rwalk(RMessage):
     wqid: tuple[Qid, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Topen(TMessage):
     fid: int
     mode: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ropen(RMessage):
     qid: Qid
     iounit: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tcreate(TMessage):
     fid: int
     name: str
@@ -152,73 +152,73 @@ class Tcreate(TMessage):
     extension: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rcreate(RMessage):
     qid: Qid
     iounit: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tread(TMessage):
     fid: int
     offset: int
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rread(RMessage):
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Twrite(TMessage):
     fid: int
     offset: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rwrite(RMessage):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tclunk(TMessage):
     fid: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rclunk(RMessage):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tremove(TMessage):
     fid: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rremove(RMessage):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tstat(TMessage):
     fid: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rstat(RMessage):
     stat: bytes  # Stat.unpack reads it
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Twstat(TMessage):
     fid: int
     stat: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rwstat(RMessage):
     pass
 
