@@ -109,6 +109,8 @@ class Connection:
                     continue
             if len(data) == _READ_SIZE:
                 gevent.sleep(0)  # who always has more to say must let others speak
+            else:
+                self._wait_for_more()  # that was all there is
 
     def _answer(self) -> bool:
         """Answer what there is; whether that is done. If not the writer has been told to. Raises OSError."""
