@@ -35,6 +35,7 @@ class NotingDesk:
         self.served = served
         self.debug = 3
         self.offers = offers
+        self.news_round: int | None = None
         self.said: list[object] = []
         self.news: list[Stream] = []
         self.granted: dict[int, Stream] = {}

@@ -206,6 +206,21 @@ def test_have_is_the_generation_and_the_bitmap_and_then_waits(tmp_path: Path) ->
     assert have.read(66, 1000) is WAITING
 
 
+def test_have_tells_of_changes_once_in_a_round_however_soon_it_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 100_000)
+    here = served(tmp_path, manifest_of(tmp_path), full=False)
+    desk = NotingDesk(here)
+    desk.news_round = 7
+    have = opened(desk, "have")
+    assert have.read(0, 1000) == here.generation + bytes(1)
+    here.store.hold(1)
+    assert have.read(33, 1000) is WAITING
+    desk.news_round = 8
+    assert have.read(33, 1000) == here.generation + bytes([2])
+    desk.news_round = 9
+    assert have.read(66, 1000) is WAITING
+
+
 def test_a_have_that_is_read_in_parts_is_that_of_one_moment(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 100_000)
     here = served(tmp_path, manifest_of(tmp_path), full=False)

@@ -62,6 +62,8 @@ class Child:
         self.files: Files | None = None
         self.news: swarm.News | None = None
         """The last news from the master, passed on to who asks here."""
+        self.news_round = 0
+        """How often readers of `have` were told of changes."""
         self.sent = 0
         self.checksums = Checksums()
         self.ending = False
@@ -186,6 +188,7 @@ class Child:
         while True:
             self._changed.wait()
             self._changed.clear()
+            self.news_round += 1
             for connection in list(self._connections):
                 connection.retry()
             gevent.sleep(self._pace.pause)
@@ -237,6 +240,10 @@ class Desk:
     @property
     def offers(self) -> bool:
         return False
+
+    @property
+    def news_round(self) -> int:
+        return self._child.news_round
 
     def watch(self, news: Stream) -> None:
         if self._child.news is not None:

@@ -58,6 +58,10 @@ class Desk:
     def offers(self) -> bool:
         return True
 
+    @property
+    def news_round(self) -> None:
+        return None
+
     def watch(self, news: Stream) -> None:
         self._news.append(news)
         self._worker.tell(orders.Watch(self.number))

@@ -148,6 +148,11 @@ class Desk(Protocol):
         """Whether there is an `offer` file: a master gives chunks out. Where not there is a `turn` file: of a child one
         takes what its `have` says, when it is one's turn."""
 
+    @property
+    def news_round(self) -> int | None:
+        """Another number whenever readers of `have` may be told of changes: a node that gets a chunk every few
+        milliseconds tells of many at once, however soon its readers ask again. None where each is told at once."""
+
     def watch(self, news: Stream) -> None:
         """`peers` was opened: lines of news go into this stream, the first as soon as there is one."""
 
@@ -231,12 +236,14 @@ class Data(OpenFile):
 
 
 class Have(OpenFile):
-    """Each read is the whole bitmap: there is nothing in it to be read by offset. Waits while there is no content."""
+    """Each read is the whole bitmap: there is nothing in it to be read by offset. Waits while there is no content, and
+    then while there is nothing new, or it is too soon to say so."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._served: Served | None = None
         self._seen = -1
+        self._round: int | None = None
         self._rest = b""
 
     def read(self, offset: int, count: int) -> bytes | Waiting:
@@ -244,7 +251,9 @@ class Have(OpenFile):
             self._served = self._served or self._desk.served
             if self._served is None or self._seen == self._served.store.changes:
                 return WAITING
-            self._seen = self._served.store.changes
+            if self._round is not None and self._round == self._desk.news_round:
+                return WAITING
+            self._seen, self._round = self._served.store.changes, self._desk.news_round
             self._rest = self._served.generation + self._served.store.held.to_bytes()
         data, self._rest = self._rest[:count], self._rest[count:]
         return data
