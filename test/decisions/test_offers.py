@@ -69,6 +69,18 @@ def test_what_a_finished_node_had_is_not_lost_with_it() -> None:
     assert offers.fresh == 0
 
 
+def test_what_a_finished_node_took_with_it_is_given_again_at_once() -> None:
+    offers = Offers(1, 2)
+    offers.ask(1, 0, 0.0)
+    assert chunks_of(offers.grant(0.0)) == [0]
+    offers.ask(1, 0, 0.1)
+    offers.finished(1)
+    offers.ask(2, 0, 0.2)
+    assert offers.grant(0.2) == []
+    offers.leave(1)
+    assert chunks_of(offers.grant(0.2)) == [0]
+
+
 def test_a_chunk_is_given_a_second_time_only_when_it_is_overdue() -> None:
     offers = Offers(1, 2)
     offers.ask(1, 0, 0.0)

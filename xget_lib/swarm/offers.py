@@ -52,6 +52,8 @@ class _Node:
     """What it lacks and finds nowhere, as it says."""
     alone: int = 0
     """What was given to it, and maybe to nobody else."""
+    whole: bool = False
+    """Whether it has everything, and serves it."""
     slots: set[_Key] = field(default_factory=set)
     rests: float = 0.0
     """Until when it is given nothing."""
@@ -122,13 +124,18 @@ class Offers:
             return
         for key in list(state.slots):
             self.close(*key)
-        self._fresh |= state.alone
+        if state.whole:
+            # It passes them on no more, so nothing is to be waited for.
+            for chunk in bits(state.alone):
+                self._last.pop(chunk, None)
+        else:
+            self._fresh |= state.alone
         del self._nodes[node]
 
     def finished(self, node: int) -> None:
         """A node has everything and serves it: what was given to it is not lost when it leaves."""
         if node in self._nodes:
-            self._nodes[node].alone = 0
+            self._nodes[node].whole = True
 
     def grant(self, now: float) -> list[tuple[int, int, int]]:
         """Give chunks to asking slots, as far as the limit allows: (node, slot, chunk) in the order given.
