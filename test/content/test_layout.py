@@ -29,12 +29,12 @@ file_lists = st.lists(sizes, max_size=60).map(lambda all_sizes: [(b"%d" % n, siz
     ("size", "expected"),
     [
         (0, 64 * KIB),
-        (16 * MIB - 1, 64 * KIB),
-        (16 * MIB, 64 * KIB),
         (32 * MIB - 1, 64 * KIB),
-        (32 * MIB, 128 * KIB),
-        (1 * GIB - 1, 2 * MIB),
-        (1 * GIB, 4 * MIB),
+        (32 * MIB, 64 * KIB),
+        (64 * MIB - 1, 64 * KIB),
+        (64 * MIB, 128 * KIB),
+        (2 * GIB - 1, 2 * MIB),
+        (2 * GIB, 4 * MIB),
         (1 << 60, 4 * MIB),
     ],
 )
@@ -181,13 +181,13 @@ def test_chunks_of_small_files_end_early_only_once_they_are_a_quarter_full() -> 
 
 
 def test_a_change_in_a_file_of_any_size_moves_little() -> None:
-    assert [piece_size(size) for size in (MIB, 300 * MIB, GIB, 1 << 50)] == [64 * KIB, MIB, MIB, MIB]
+    assert [piece_size(size) for size in (MIB, 300 * MIB, GIB, 1 << 50)] == [64 * KIB, MIB // 2, MIB, MIB]
 
 
 def test_how_a_file_is_cut_does_not_depend_on_the_others() -> None:
     alone = layout_of([(b"f", 40 * MIB)])
     beside = layout_of([(b"e", 5 * GIB), (b"f", 40 * MIB)])
-    assert len(alone.file_pieces(0)) == len(beside.file_pieces(1)) == 320
+    assert len(alone.file_pieces(0)) == len(beside.file_pieces(1)) == 640
 
 
 def test_a_large_content_stays_small_in_memory() -> None:

@@ -26,7 +26,7 @@ from test.support.manifests import (
 )
 from xget_lib.content.decoding import decode
 from xget_lib.content.entry import Entry, Look
-from xget_lib.content.manifest import COLUMNS, DIGEST_SIZE, Manifest, Omitted
+from xget_lib.content.manifest import COLUMNS, DIGEST_SIZE, VERSION, Manifest, Omitted
 from xget_lib.content.table import Table
 from xget_lib.errors import MalformedManifest
 
@@ -365,7 +365,7 @@ OTHER_BYTES = {
 
 
 def test_the_bytes_that_the_next_test_changes_are_a_manifest() -> None:
-    assert packed(SINGLE, 1, b"\x02") == SINGLE.encode()
+    assert packed(SINGLE, 1, bytes([VERSION])) == SINGLE.encode()
     assert len(COLUMNS) == 12
     decode(SINGLE.encode())
 

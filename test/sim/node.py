@@ -258,16 +258,20 @@ class Node:
         if not self.port.alive or self.finished is not None:
             return
         if not self._picker.take(chunk, MASTER, self._clock.now):
-            self._ask(slot)
+            self._ask_again(chunk, slot)
         else:
             self._slot_of[chunk] = slot
             self._fetch(self._master, chunk)
 
+    def _ask_again(self, chunk: int, slot: int) -> None:
+        """The slot of a chunk asks for another, and the master takes that one for arrived."""
+        self._told &= ~(1 << chunk)
+        self._ask(slot)
+
     def _tell_takes(self) -> None:
         if self.port.alive and self.finished is None:
             unavailable = self._picker.unavailable
-            tells = not self._picker.flights or self._tuning.tells(unavailable, len(self._sizes))
-            if unavailable != self._told and tells:
+            if self._tuning.tells(unavailable, self._told, len(self._sizes)):
                 self._told = unavailable
                 size = TWRITE + RWRITE + (len(self._sizes) + 7) // 8
                 self._head.receive("takes", size, self._head.takes, self, unavailable)
@@ -302,7 +306,7 @@ class Node:
         if isinstance(supplier, Peer):
             self._end_turn(supplier)
         else:
-            self._ask(self._slot_of.pop(request.chunk))
+            self._ask_again(request.chunk, self._slot_of.pop(request.chunk))
 
     def _keep(self, supplier: Supplier, chunk: int) -> None:
         if not self.port.alive:
@@ -331,7 +335,7 @@ class Node:
             if peer is not None:
                 self._end_turn(peer)
             else:
-                self._ask(self._slot_of.pop(chunk))
+                self._ask_again(chunk, self._slot_of.pop(chunk))
 
     def _tick(self) -> None:
         if self.finished is None:

@@ -32,7 +32,7 @@ from xget_lib.content.manifest import DIGEST_SIZE
 from xget_lib.content.stamp import CTIME_WORD, MTIME_WORD, STAMP_WORDS
 from xget_lib.errors import Failed, printable
 
-VERSION = 1
+VERSION = 2
 _MAGIC = b"xgetkept"
 _HEAD = struct.Struct("=8sIIQQ")
 _STAMP = struct.Struct(f"={8 * STAMP_WORDS}s")

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from xget_lib.content.extents import SparseFile, cell_count
 
-GRANULES = 256
+GRANULES = 512
 SMALLEST_GRANULE = 64 * 1024
 LARGEST_GRANULE = 4 * 1024 * 1024
 LARGEST_PIECE = 1024 * 1024
@@ -34,7 +34,7 @@ BOUNDARY_ONE_IN = 16
 def granule(size: int) -> int:
     """Into parts of how many bytes a file, or a whole content, with `size` bytes of data is cut: a power of two.
 
-    256 to 511 parts, as long as that makes parts of 64 KiB to 4 MiB. It never falls as `size` grows.
+    512 to 1023 parts, as long as that makes parts of 64 KiB to 4 MiB. It never falls as `size` grows.
     """
     if size < GRANULES * SMALLEST_GRANULE:
         return SMALLEST_GRANULE

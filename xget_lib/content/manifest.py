@@ -35,7 +35,7 @@ from xget_lib.content.layout import Layout
 from xget_lib.content.table import Table
 
 MAGIC = "xget-manifest"
-VERSION = 2
+VERSION = 3
 DIGEST_SIZE = 32
 
 OWNER_LIMIT = 65536  # users, or groups, that have a name

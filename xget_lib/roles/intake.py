@@ -80,8 +80,6 @@ class Intake:
         count = max(4, min(64, _IN_FLIGHT // self.layout.chunk_size))
         self.buffers = Buffers(count, self.layout.chunk_size)
         self.suppliers: dict[Hashable, Supplier] = {}
-        self.master_misled = False
-        """Set when the master takes a chunk for arrived that is not."""
         self._partial = partial
         self._retries = retries
         self._account = account
@@ -154,9 +152,6 @@ class Intake:
     def _give_up(self, fetch: Fetch) -> None:
         self.picker.failed(fetch.chunk, fetch.supplier.key)
         self.buffers.give_back(fetch.buffer)
-        if fetch.supplier.key == MASTER:
-            # The master takes the next question for a sign that it has arrived.
-            self.master_misled = True
 
     def _keep(self, fetch: Fetch) -> None:
         """Verify and write what has come, then say that it is held."""
@@ -209,7 +204,6 @@ class Intake:
             self._on_wrong(supplier.key, str(error))
             self.part(supplier)
             return
-        self.master_misled = True
         self._failures[chunk] = self._failures.get(chunk, 0) + 1
         if self._failures[chunk] > self._retries:
             self.fail(NoGoodSource(error.path, supplier.name))

@@ -57,7 +57,6 @@ class Transfer:
             on_wrong=self._distrust,
             on_room=self._fill,
         )
-        self._flights = TUNING.flights_of(self._layout.chunk_size)
         self._wanted_peers: set[tuple[str, int]] = set()
         self._bad: set[Hashable] = set()
         self._told = -1
@@ -166,7 +165,7 @@ class Transfer:
 
     def _use_turn(self, supplier: Supplier) -> Fetch | None:
         """What is fetched in a turn that has come: chosen now, not when it was asked for."""
-        if supplier.link.lost or self._intake.picker.flights >= self._flights:
+        if supplier.link.lost or self._intake.picker.flights >= TUNING.flights:
             return None
         buffer = self._intake.buffers.take(wait=False)
         if buffer is None:
@@ -191,7 +190,7 @@ class Transfer:
 
     def _may_ask(self) -> bool:
         asking = sum(supplier.asking for supplier in self._intake.suppliers.values())
-        return asking < TUNING.asks * (self._flights - self._intake.picker.flights)
+        return asking < TUNING.asks * (TUNING.flights - self._intake.picker.flights)
 
     # The master.
 
@@ -235,7 +234,11 @@ class Transfer:
     def _hold_slot(self, supplier: Supplier, offer: Remote) -> None:
         """Take the chunks that the master offers to one slot."""
         try:
+            chunk = None
             while not supplier.link.lost:
+                if chunk is not None:
+                    # With this question the master takes it for arrived. Should it not be, that is to be told.
+                    self._told &= ~(1 << chunk)
                 chunk = int(offer.read(0, 32, None))
                 # The buffer first: a chunk that is taken must be on its way, whatever happens while one waits.
                 buffer = self._intake.buffers.take(wait=True)
@@ -249,14 +252,9 @@ class Transfer:
             LOGGER.debug("slot at the master: %s", error)
 
     def _tell_takes(self, offer: Remote) -> None:
-        """Tell the master what is to be had nowhere else, where that has changed."""
-        if self._intake.master_misled:
-            self._intake.master_misled = False
-            self._told = -1
+        """Tell the master what is to be had nowhere else, where it must hear of that."""
         unavailable = self._intake.picker.unavailable
-        if unavailable == self._told:
-            return
-        if self._told < 0 or not self._intake.picker.flights or TUNING.tells(unavailable, self._layout.chunk_count):
+        if self._told < 0 or TUNING.tells(unavailable, self._told, self._layout.chunk_count):
             self._told = unavailable
             offer.write(0, unavailable.to_bytes((self._layout.chunk_count + 7) // 8, "little"), ANSWER)
 
