@@ -59,22 +59,24 @@ def test_what_a_lost_node_alone_had_is_given_again() -> None:
     assert chunks_of(offers.grant(2.0)) == [0, 1]
 
 
-def test_what_a_finished_node_had_is_not_lost_with_it() -> None:
-    offers = Offers(1, 2)
-    offers.ask(1, 0, 0.0)
-    assert chunks_of(offers.grant(0.0)) == [0]
-    offers.ask(1, 0, 1.0)
-    offers.finished(1)
-    offers.leave(1)
-    assert offers.fresh == 0
-
-
-def test_what_a_finished_node_took_with_it_is_given_again_at_once() -> None:
+def one_finished() -> Offers:
+    """Node 1 was given the only chunk, and serves it since 0.1."""
     offers = Offers(1, 2)
     offers.ask(1, 0, 0.0)
     assert chunks_of(offers.grant(0.0)) == [0]
     offers.ask(1, 0, 0.1)
     offers.finished(1)
+    return offers
+
+
+def test_what_a_finished_node_had_is_not_lost_with_it() -> None:
+    offers = one_finished()
+    offers.leave(1)
+    assert offers.fresh == 0
+
+
+def test_what_a_finished_node_took_with_it_is_given_again_at_once() -> None:
+    offers = one_finished()
     offers.ask(2, 0, 0.2)
     assert offers.grant(0.2) == []
     offers.leave(1)

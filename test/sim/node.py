@@ -8,6 +8,7 @@ from random import Random
 from test.sim.clock import Clock
 from test.sim.head import GENERATION, GREETED, OPENED, RWRITE, TREAD, TWRITE, Head
 from test.sim.links import Connection, Network, Port, Request
+from xget_lib.swarm.missed import Missed
 from xget_lib.swarm.pace import Pace
 from xget_lib.swarm.picker import Picker
 from xget_lib.swarm.tuning import Tuning
@@ -88,7 +89,7 @@ class Node:
         self._others: list[Peer] = []
         self._wanted: set[int] = set()
         self._flights = tuning.flights
-        self._told = (1 << len(sizes)) - 1
+        self._missed = Missed(len(sizes), self._picker.lacking)
         self._pace = Pace(tuning.have_chunks, tuning.have_least, tuning.have_most)
         self._turns: Turns[Node] = Turns(tuning.uploads)
         self._told_held = 0
@@ -265,14 +266,13 @@ class Node:
 
     def _ask_again(self, chunk: int, slot: int) -> None:
         """The slot of a chunk asks for another, and the master takes that one for arrived."""
-        self._told &= ~(1 << chunk)
+        self._missed.asked(chunk)
         self._ask(slot)
 
     def _tell_takes(self) -> None:
         if self.port.alive and self.finished is None:
             unavailable = self._picker.unavailable
-            if self._tuning.tells(unavailable, self._told, len(self._sizes)):
-                self._told = unavailable
+            if self._missed.tells(unavailable):
                 size = TWRITE + RWRITE + (len(self._sizes) + 7) // 8
                 self._head.receive("takes", size, self._head.takes, self, unavailable)
             self._clock.after(self._tuning.takes_pause, self._tell_takes)

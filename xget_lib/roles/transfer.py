@@ -22,6 +22,7 @@ from xget_lib.report.log import LOGGER
 from xget_lib.roles.fetch import Fetch, Supplier
 from xget_lib.roles.intake import MASTER, Account, Intake
 from xget_lib.roles.membership import ANSWER, Membership, pauses
+from xget_lib.swarm.missed import Missed
 from xget_lib.swarm.tuning import TUNING
 from xget_lib.tree.swarm import News
 
@@ -59,7 +60,6 @@ class Transfer:
         )
         self._wanted_peers: set[tuple[str, int]] = set()
         self._bad: set[Hashable] = set()
-        self._told = -1
 
     @property
     def suppliers(self) -> int:
@@ -216,13 +216,11 @@ class Transfer:
         supplier = Supplier(MASTER, link, link.open("data", ANSWER))
         self._intake.suppliers[MASTER] = supplier
         offers = [control.open("offer", ANSWER, ORDWR) for _ in range(TUNING.slots)]
-        # Of a node that has said nothing yet the master believes that it lacks everything.
-        everything = (1 << self._layout.chunk_count) - 1
-        self._told = everything if self._intake.picker.lacking == everything else -1
-        slots = [gevent.spawn(self._hold_slot, supplier, offer) for offer in offers]
+        missed = Missed(self._layout.chunk_count, self._intake.picker.lacking)
+        slots = [gevent.spawn(self._hold_slot, supplier, offer, missed) for offer in offers]
         try:
             while not control.lost and not link.lost:
-                self._tell_takes(offers[0])
+                self._tell_takes(offers[0], missed)
                 gevent.joinall(slots, timeout=TUNING.takes_pause, count=1)
         finally:
             gevent.killall(slots)
@@ -231,14 +229,13 @@ class Transfer:
                 if not control.lost:
                     offer.close(ANSWER)
 
-    def _hold_slot(self, supplier: Supplier, offer: Remote) -> None:
+    def _hold_slot(self, supplier: Supplier, offer: Remote, missed: Missed) -> None:
         """Take the chunks that the master offers to one slot."""
         try:
             chunk = None
             while not supplier.link.lost:
                 if chunk is not None:
-                    # With this question the master takes it for arrived. Should it not be, that is to be told.
-                    self._told &= ~(1 << chunk)
+                    missed.asked(chunk)
                 chunk = int(offer.read(0, 32, None))
                 # The buffer first: a chunk that is taken must be on its way, whatever happens while one waits.
                 buffer = self._intake.buffers.take(wait=True)
@@ -251,11 +248,10 @@ class Transfer:
         except (LinkLost, NinepError, ValueError) as error:
             LOGGER.debug("slot at the master: %s", error)
 
-    def _tell_takes(self, offer: Remote) -> None:
+    def _tell_takes(self, offer: Remote, missed: Missed) -> None:
         """Tell the master what is to be had nowhere else, where it must hear of that."""
         unavailable = self._intake.picker.unavailable
-        if self._told < 0 or TUNING.tells(unavailable, self._told, self._layout.chunk_count):
-            self._told = unavailable
+        if missed.tells(unavailable):
             offer.write(0, unavailable.to_bytes((self._layout.chunk_count + 7) // 8, "little"), ANSWER)
 
 

@@ -45,18 +45,5 @@ class Tuning:
     report_pause: float = 10.0
     """Between two reports of a node to the master about how much it holds; that it has everything is said at once."""
 
-    def tells(self, unavailable: int, told: int, chunk_count: int) -> bool:
-        """Whether the master must hear which chunks (bits) a node finds nowhere, when it was last told of others.
-
-        As long as they are many it has fresh ones to give, which no node has, and nothing can be learnt. Then it hears
-        of each that is missed again, and of the others whenever half of them have been found.
-        """
-        if unavailable & ~told:
-            return True
-        few = chunk_count // _TOLD_BELOW
-        return unavailable != told and unavailable.bit_count() <= min(few, told.bit_count() // 2)
-
-
-_TOLD_BELOW = 4
 
 TUNING = Tuning()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xget_lib.swarm.tuning import TUNING
+from xget_lib.swarm.missed import Missed
 
 ALL = (1 << 100) - 1
 
@@ -25,4 +25,19 @@ ALL = (1 << 100) - 1
     ],
 )
 def test_the_master_hears_what_it_can_learn_from(unavailable: int, told: int, tells: bool) -> None:
-    assert TUNING.tells(unavailable, told, 100) is tells
+    missed = Missed(100, ALL)
+    assert told == ALL or missed.tells(told)
+    assert missed.tells(unavailable) is tells
+
+
+def test_the_master_hears_at_once_of_a_node_that_has_something() -> None:
+    missed = Missed(100, ALL >> 1)
+    assert missed.tells(ALL >> 1)
+    assert not missed.tells(ALL >> 1)
+
+
+def test_what_the_master_takes_for_arrived_and_is_not_is_told() -> None:
+    missed = Missed(100, ALL)
+    missed.asked(3)
+    assert not missed.tells(ALL & ~0b1000)
+    assert missed.tells(ALL)
