@@ -41,3 +41,12 @@ def test_what_the_master_takes_for_arrived_and_is_not_is_told() -> None:
     missed.asked(3)
     assert not missed.tells(ALL & ~0b1000)
     assert missed.tells(ALL)
+
+
+def test_a_master_that_offers_what_is_not_missed_has_not_heard_of_that() -> None:
+    missed = Missed(100, ALL >> 1)
+    assert missed.tells(ALL >> 1)
+    missed.asked(99)
+    assert missed.tells(ALL >> 1)
+    missed.asked(98)
+    assert not missed.tells(ALL >> 2)

@@ -15,6 +15,8 @@ from xget_lib.tree.synthetic import Stream
 class Server:
     """What the desks of workers and children need of theirs; `asked` are the slots that ask."""
 
+    served = object()  # there is something to give out
+
     def __init__(self) -> None:
         self.asked: list[int] = []
 

@@ -266,8 +266,19 @@ def test_a_report_without_end_is_not_even_read() -> None:
 # offer
 
 
-def test_a_read_of_offer_asks_once_and_waits() -> None:
+def test_an_offer_asks_only_when_there_is_a_generation(tmp_path: Path) -> None:
+    """What is asked before would be forgotten when the first one begins."""
     desk = NotingDesk()
+    offer = opened(desk, "offer")
+    assert offer.read(0, 10) is WAITING
+    assert desk.said == []
+    desk.served = served(tmp_path, manifest_of(tmp_path))
+    assert offer.read(0, 10) is WAITING
+    assert desk.said == ["ask"]
+
+
+def test_a_read_of_offer_asks_once_and_waits(tmp_path: Path) -> None:
+    desk = NotingDesk(served(tmp_path, manifest_of(tmp_path)))
     offer = opened(desk, "offer")
     assert desk.said == []
     assert offer.read(0, 10) is WAITING
@@ -282,8 +293,8 @@ def test_a_read_of_offer_asks_once_and_waits() -> None:
     assert desk.said[2:] == ["close slot"]
 
 
-def test_an_offer_that_is_read_in_parts_is_asked_for_once() -> None:
-    desk = NotingDesk()
+def test_an_offer_that_is_read_in_parts_is_asked_for_once(tmp_path: Path) -> None:
+    desk = NotingDesk(served(tmp_path, manifest_of(tmp_path)))
     offer = opened(desk, "offer")
     offer.read(0, 1)
     (granted,) = desk.granted.values()
@@ -292,8 +303,8 @@ def test_an_offer_that_is_read_in_parts_is_asked_for_once() -> None:
     assert desk.said == ["ask"]
 
 
-def test_every_open_offer_is_a_slot_of_its_own() -> None:
-    desk = NotingDesk()
+def test_every_open_offer_is_a_slot_of_its_own(tmp_path: Path) -> None:
+    desk = NotingDesk(served(tmp_path, manifest_of(tmp_path)))
     for _ in range(3):
         opened(desk, "offer").read(0, 10)
     assert len(desk.granted) == 3

@@ -24,7 +24,11 @@ class Missed:
         self._wrong = lacking != everything
 
     def asked(self, former: int) -> None:
-        """A slot asks again, so the master takes the chunk that it offered before for arrived."""
+        """A slot asks again, so the master takes the chunk that it offered before for arrived.
+
+        Did it offer what it has been told is not missed, then that has not reached it.
+        """
+        self._wrong = self._wrong or not self._believed >> former & 1
         self._believed &= ~(1 << former)
 
     def tells(self, unavailable: int) -> bool:

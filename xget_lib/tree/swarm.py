@@ -300,6 +300,12 @@ class Asking(Stream):
 
 
 class Offer(Asking):
+    """Asks only when there is something to give out: a generation begins with nobody asking, so what was asked before
+    would be forgotten, and who asked wait for ever."""
+
+    def read(self, offset: int, count: int) -> bytes | Content | Waiting:
+        return WAITING if self._desk.served is None else super().read(offset, count)
+
     def write(self, offset: int, data: bytes) -> int:
         if len(data) > TAKES_LIMIT:
             raise NinepError(errno.EMSGSIZE)
