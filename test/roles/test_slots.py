@@ -42,7 +42,7 @@ def test_more_slots_than_allowed_are_refused_until_one_is_closed(kind: str) -> N
         made = desk.Desk(server, 1)  # type: ignore[arg-type]
         files = [Offer(made) for _ in range(SLOTS_LIMIT + 1)]
     else:
-        made = child.Desk(server)  # type: ignore[arg-type]
+        made = child.Desk(server, "10.0.0.1")  # type: ignore[arg-type]
         files = [Turn(made) for _ in range(SLOTS_LIMIT + 1)]
     made.connection = SimpleNamespace(retry=lambda: None)  # type: ignore[assignment]
     for file in files[:-1]:

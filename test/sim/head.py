@@ -1,11 +1,13 @@
 """The master, as far as the swarm goes: what `roles/exchange.py` does around the decisions, in virtual time.
 
 Every message costs the master some processor time, one after the other: with ten thousand nodes that is a limit of
-its own. Bytes of all small messages are counted as 9P has them, both directions.
+its own. Who connects takes turns with those who are connected, as accepting does with all else in the real one. Bytes
+of all small messages are counted as 9P has them, both directions, and those of the manifests that it sends.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -35,6 +37,8 @@ TICK = 0.2
 MESSAGE_COST = 50e-6
 """Seconds of the master's processor for a small message."""
 
+_Message = tuple[Callable[..., None], tuple[Any, ...]]
+
 
 class Head:
     """The master and its link."""
@@ -44,18 +48,23 @@ class Head:
     ) -> None:
         self.port = port
         self.chunks = chunks
-        self.traffic = {"greetings": 0, "news": 0, "reports": 0, "offers": 0, "takes": 0}
+        self.traffic = {"greetings": 0, "news": 0, "reports": 0, "offers": 0, "takes": 0, "manifests": 0}
         self.messages = 0
         self.offers = Offers(chunks, tuning.direct)
         self._registry = Registry()
         self._neighbours = Neighbours(tuning.degree, source, lambda asker, peer: True)
         self._clock = clock
         self._network = network
-        self._manifest = manifest
+        self.manifest = manifest
         self._tuning = tuning
         self._nodes: dict[int, Node] = {}
-        self._untold = Untold(tuning.news_pause, tuning.news_each, tuning.news_most)
+        self._whole: set[int] = set()
+        self._untold = Untold(tuning.news_pause, tuning.news_later, tuning.news_most)
         self._telling = float("inf")
+        self._come: tuple[deque[_Message], deque[_Message]] = deque(), deque()
+        """From those who are connected, and from those who connect."""
+        self._turn = False
+        self._working = False
         self._free = 0.0
         clock.after(TICK, self._tick)
 
@@ -63,12 +72,20 @@ class Head:
         """A node sends a small message, now: it is acted on when it has come and its turn is there."""
         self.traffic[kind] += size
         self.messages += 1
-        self._free = max(self._free, self._clock.now + self._network.latency) + MESSAGE_COST
-        self._clock.at(self._free, self._act, act, arguments)
+        self._clock.after(self._network.latency, self._queue, kind == "greetings", (act, arguments))
+
+    def connected(self, files: int) -> None:
+        """A node makes a further connection and opens so many files."""
+        self.receive("greetings", GREETED, lambda: None)
+        self.opened(files)
 
     def opened(self, files: int) -> None:
         """Some files were walked to and opened: that is a worker's work, and costs the master nothing."""
         self.traffic["greetings"] += files * OPENED
+
+    def sends_manifest(self) -> None:
+        self.connected(1)
+        self.traffic["manifests"] += self.manifest + TREAD + RREAD
 
     def join(self, node: Node) -> None:
         """A node has connected, opened `peers` and said where it serves."""
@@ -82,6 +99,7 @@ class Head:
         self._tell_soon(self._neighbours.join(node.key), {node.key})
         if held >= self.chunks:
             self.offers.finished(node.key)
+            self._whole.add(node.key)
 
     def leave(self, node: Node) -> None:
         if self._nodes.pop(node.key, None) is not None:
@@ -97,9 +115,27 @@ class Head:
         if node.key in self._nodes:
             self.offers.takes(node.key, chunks)
 
-    def _act(self, act: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    def _queue(self, connects: bool, message: _Message) -> None:
+        self._come[connects].append(message)
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._working and any(self._come):
+            self._working = True
+            self._clock.at(self._busy(), self._act)
+
+    def _busy(self) -> float:
+        """Spend the processor time of a message; when that will have passed."""
+        self._free = max(self._free, self._clock.now) + MESSAGE_COST
+        return self._free
+
+    def _act(self) -> None:
+        self._turn = not self._turn
+        act, arguments = (self._come[self._turn] or self._come[not self._turn]).popleft()
         act(*arguments)
         self._grant()
+        self._working = False
+        self._wake()
 
     def _grant(self) -> None:
         for key, slot, chunk in self.offers.grant(self._clock.now):
@@ -108,7 +144,7 @@ class Head:
 
     def _tell_soon(self, keys: set[int], urgent: Collection[int] = ()) -> None:
         if keys:
-            self._untold.add(keys, urgent)
+            self._untold.add(self._clock.now, keys - self._whole, urgent)
             self._tell_when_due()
 
     def _tell_when_due(self) -> None:
@@ -121,15 +157,14 @@ class Head:
         self._telling = float("inf")
         for key in sorted(self._untold.take(self._clock.now) & self._nodes.keys()):
             neighbours = sorted(self._neighbours.of(key))
-            line = News(GENERATION, self._manifest, tuple((ADDRESS, peer & 0xFFFF) for peer in neighbours)).encode()
+            line = News(GENERATION, self.manifest, tuple((ADDRESS, peer & 0xFFFF) for peer in neighbours)).encode()
             self.traffic["news"] += TREAD + RREAD + len(line)
             self._reply(self._nodes[key].hear, [self._nodes[peer] for peer in neighbours if peer in self._nodes])
         self._tell_when_due()
 
     def _reply(self, act: Callable[..., None], *arguments: Any) -> None:
         self.messages += 1
-        self._free = max(self._free, self._clock.now) + MESSAGE_COST
-        self._clock.at(self._free + self._network.latency, act, *arguments)
+        self._clock.at(self._busy() + self._network.latency, act, *arguments)
 
     def _tick(self) -> None:
         self._grant()

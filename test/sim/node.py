@@ -8,6 +8,8 @@ from random import Random
 from test.sim.clock import Clock
 from test.sim.head import GENERATION, GREETED, OPENED, RWRITE, TREAD, TWRITE, Head
 from test.sim.links import Connection, Network, Port, Request
+from xget_lib.swarm import manifests
+from xget_lib.swarm.manifests import Sources
 from xget_lib.swarm.missed import Missed
 from xget_lib.swarm.pace import Pace
 from xget_lib.swarm.picker import Picker
@@ -22,6 +24,8 @@ ROUND_TRIPS = 7
 """Of a new connection: TCP, version, attach, and to walk to and open two files."""
 NEWS_COST = 0.0005
 """Seconds between a change and the news about it, besides the way."""
+MANIFEST = -1
+"""What a request for the manifest is for, instead of a chunk."""
 VERIFY_BASE = 0.001
 VERIFY_RATE = 1e9
 """Verifying and writing a chunk takes so many seconds, and goes at so many bytes a second."""
@@ -81,7 +85,12 @@ class Node:
         self._random = Random(seed)
         self._picker = Picker((1 << len(sizes)) - 1, Random(seed + 1))
         self._master = Supplier(MASTER, Connection(head.port, port))
-        self._attending = False
+        self.has_manifest = False
+        self._slots = 0
+        self._news: list[Node] | None = None
+        self._introduced: list[Node] = []
+        """Peers that said they know this node."""
+        self._sources: Sources[Node] | None = None
         self._asking = 0
         """Peers that were asked for a turn, and have not given it."""
         self._slot_of: dict[int, int] = {}
@@ -115,15 +124,53 @@ class Node:
         """News from the master: who else serves."""
         if not self.port.alive:
             return
-        if not self._attending:
-            self._attending = True
-            self._attend_master()
-        new = [peer for peer in peers if peer.key not in self._wanted]
-        self._wanted = {peer.key for peer in peers}
-        for peer in new:
-            self._clock.after(SPAWN + 2 * ROUND_TRIPS * self._network.latency, self._meet, peer)
+        first = self._news is None
+        self._news = peers
+        if first:
+            self._sources = Sources(peers, self._random, self._clock.now)
+            self._ask_for_manifest()
+        elif self.has_manifest:
+            self._meet_new(peers)
+
+    def _ask_for_manifest(self) -> None:
+        assert self._sources is not None
+        peer = self._sources.next(self._clock.now)
+        self._clock.after(SPAWN + 2 * ROUND_TRIPS * self._network.latency, self._get_manifest, peer)
+
+    def _get_manifest(self, peer: Node | None) -> None:
+        if not self.port.alive:
+            return
+        if peer is None:
+            self._head.sends_manifest()
+        elif not (peer.port.alive and peer.has_manifest):
+            self._clock.after(manifests.PAUSE, self._ask_for_manifest)
+            return
+        sender = self._head.port if peer is None else peer.port
+        request = Request(MANIFEST, self._head.manifest, self._got_manifest)
+        self._network.send(Connection(sender, self.port), request)
+
+    def _got_manifest(self, request: Request) -> None:
+        self.has_manifest = True
+        assert self._news is not None
+        self._meet_new(self._news + self._introduced)
+        self._clock.after(2 * 2 * self._network.latency, self._open_slot)
+        self._report_soon()
+        self._tick()
+        self._tell_takes()
+
+    def introduced(self, peer: Node) -> None:
+        """A peer says where it serves."""
+        self._introduced.append(peer)
+        if self.has_manifest:
+            self._meet_new([peer])
 
     # Peers.
+
+    def _meet_new(self, peers: list[Node]) -> None:
+        new = [peer for peer in peers if peer.key not in self._wanted]
+        self._wanted.update(peer.key for peer in peers)
+        for peer in new:
+            self._clock.after(SPAWN + 2 * ROUND_TRIPS * self._network.latency, self._meet, peer)
 
     def _meet(self, peer: Node) -> None:
         if not (self.port.alive and peer.port.alive) or peer.key in self._peers or self.finished is not None:
@@ -132,6 +179,7 @@ class Node:
         self._peers[peer.key] = supplier
         self._others.append(supplier)
         peer.readers.append(self)
+        self._clock.after(self._network.latency, peer.introduced, self)
         self._clock.after(self._network.latency, self.learn, peer, peer.held)
 
     def learn(self, peer: Node, held: int) -> None:
@@ -239,16 +287,11 @@ class Node:
 
     # The master.
 
-    def _attend_master(self) -> None:
-        self._clock.after(SPAWN + 2 * ROUND_TRIPS * self._network.latency, self._open_slots)
-        self._report()
-        self._tick()
-
-    def _open_slots(self) -> None:
-        self._head.opened(self._tuning.slots)
-        for slot in range(self._tuning.slots):
-            self._ask(slot)
-        self._tell_takes()
+    def _open_slot(self) -> None:
+        """Hold one more slot at the master."""
+        self._head.opened(1)
+        self._ask(self._slots)
+        self._slots += 1
 
     def _ask(self, slot: int) -> None:
         if self.port.alive:
@@ -258,11 +301,18 @@ class Node:
         """The master offers a chunk to a slot."""
         if not self.port.alive or self.finished is not None:
             return
+        wait = 0.0
+        if self._slots == 1:
+            # The connection for the master's content is made when there is some to get.
+            self._head.connected(1)
+            wait = SPAWN + 2 * (ROUND_TRIPS - 2) * self._network.latency
+            while self._slots < self._tuning.slots:
+                self._open_slot()
         if not self._picker.take(chunk, MASTER, self._clock.now):
             self._ask_again(chunk, slot)
         else:
             self._slot_of[chunk] = slot
-            self._fetch(self._master, chunk)
+            self._clock.after(wait, self._fetch, self._master, chunk)
 
     def _ask_again(self, chunk: int, slot: int) -> None:
         """The slot of a chunk asks for another, and the master takes that one for arrived."""

@@ -96,10 +96,12 @@ class Link:
             raise LinkLost(name, error.strerror or str(error)) from None
 
     def _greet(self, aname: str) -> None:
-        version = self.call(messages.Tversion(self._requests.msize, "9P2000"), None)
-        if not isinstance(version, messages.Rversion) or version.version != "9P2000":
+        version = self._ask(messages.Tversion(self._requests.msize, "9P2000"))
+        attached = self._ask(messages.Tattach(0, NOFID, "", aname))
+        agreed = self._in_time(version, None)
+        if not isinstance(agreed, messages.Rversion) or agreed.version != "9P2000":
             raise LinkLost(self.name, "speaks no 9P2000")
-        self.call(messages.Tattach(0, NOFID, "", aname), None)
+        _unless_refused(self._in_time(attached, None))
 
     @property
     def local_address(self) -> str:
@@ -120,11 +122,12 @@ class Link:
         fid = self._next_fid
         self._next_fid += 1
         names = tuple(part for part in name.split("/") if part)
-        walked = self.call(messages.Twalk(0, fid, names), seconds)
-        if isinstance(walked, messages.Rwalk) and len(walked.wqid) < len(names):
+        walked, opened = self._ask(messages.Twalk(0, fid, names)), self._ask(messages.Topen(fid, mode))
+        reply = _unless_refused(self._in_time(walked, seconds))
+        if isinstance(reply, messages.Rwalk) and len(reply.wqid) < len(names):
             raise NinepError(errno.ENOENT, f"{name}: not served by {self.name}")
         try:
-            self.call(messages.Topen(fid, mode), seconds)
+            _unless_refused(self._in_time(opened, seconds))
         except NinepError:
             self.start(messages.Tclunk(fid), lambda answer: None)
             raise
@@ -140,11 +143,13 @@ class Link:
         except BaseException:
             self.flush(tag)
             raise
-        if isinstance(reply, LinkLost):
-            raise reply
-        if isinstance(reply, messages.Rerror):
-            raise NinepError(errno.EIO, reply.ename)
-        return reply
+        return _unless_refused(reply)
+
+    def _ask(self, message: TMessage) -> AsyncResult[Message | LinkLost]:
+        """Send a request; its reply will be in the result. What is asked next does not wait for it."""
+        result: AsyncResult[Message | LinkLost] = AsyncResult()
+        self.start(message, result.set)
+        return result
 
     def _in_time(self, result: AsyncResult[Message | LinkLost], seconds: float | None) -> Message | LinkLost:
         if seconds is None:
@@ -259,6 +264,14 @@ class Link:
             self._end(LinkLost(self.name, str(error)))
         finally:
             self._writer = None
+
+
+def _unless_refused(reply: Message | LinkLost) -> Message:
+    if isinstance(reply, LinkLost):
+        raise reply
+    if isinstance(reply, messages.Rerror):
+        raise NinepError(errno.EIO, reply.ename)
+    return reply
 
 
 def _connected(host: str, port: int) -> socket.socket:

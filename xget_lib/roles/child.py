@@ -62,6 +62,8 @@ class Child:
         self.files: Files | None = None
         self.news: swarm.News | None = None
         """The last news from the master, passed on to who asks here."""
+        self.on_introduced: Callable[[tuple[str, int], bytes], None] = lambda peer, generation: None
+        """Called with where a reader serves, and what, when it says so."""
         self.news_round = 0
         """How often readers of `have` were told of changes."""
         self.sent = 0
@@ -162,7 +164,7 @@ class Child:
 
     def _run(self, sock: socket.socket, host: str, port: int) -> None:
         prepare(sock)
-        desk = Desk(self)
+        desk = Desk(self, host)
         trees: dict[str, Callable[[], File]] = {
             CLASSIC: lambda: classic.tree(desk),
             SWARM: lambda: swarm.tree(desk),
@@ -219,9 +221,10 @@ class Child:
 class Desk:
     """What one connection asks of this server beyond files: that of `tree.swarm` and that of `tree.classic`."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: Child, host: str) -> None:
         self.connection: Connection | None = None
         self._child = child
+        self._host = host
         self._slots: set[int] = set()
         """Those that have asked for a turn."""
 
@@ -250,7 +253,8 @@ class Desk:
             news.put(self._child.news.encode())
 
     def register(self, report: swarm.Report) -> None:
-        """Nodes are registered at the master only."""
+        """Nodes are registered at the master only. But a peer that takes from here has something to give as well."""
+        self._child.on_introduced((self._host, report.port), report.generation)
 
     def unregister(self, news: Stream) -> None:
         pass

@@ -70,7 +70,8 @@ class Desk:
         self._worker.tell(orders.Register(self.number, *astuple(report)))
 
     def unregister(self, news: Stream) -> None:
-        self._news.remove(news)
+        if news in self._news:
+            self._news.remove(news)
         if not self._news:
             self._worker.tell(orders.Unregister(self.number))
 

@@ -54,7 +54,7 @@ class Exchange:
         self._watchers: set[int] = set()
         self._offered: Offered | None = None
         self._distributed = -math.inf
-        self._untold = Untold(TUNING.news_pause, TUNING.news_each, TUNING.news_most)
+        self._untold = Untold(TUNING.news_pause, TUNING.news_later, TUNING.news_most)
         self._news = Event()
         self._begin_neighbours()
         self.offers = Offers(0, max_direct)
@@ -169,9 +169,7 @@ class Exchange:
 
     def _redirect_to(self, node: Node) -> None:
         """C clients may be sent to a node that holds everything."""
-        now = self._offered
-        whole = now is not None and node.generation == now.generation and node.held >= now.chunks
-        self.redirecting.node(node.key, node.address, node.port, whole=whole)
+        self.redirecting.node(node.key, node.address, node.port, whole=self._has_everything(node))
 
     def _give(self) -> None:
         """Once for all that the workers have said until the loop comes round: it looks at every slot that asks."""
@@ -191,10 +189,16 @@ class Exchange:
     def _reachable(self, asker: int, peer: int) -> bool:
         return can_reach(self._addresses.get(asker, ""), self._addresses.get(peer, ""))
 
-    def _tell_soon(self, connections: Collection[int] = (), *, urgent: Collection[int] = ()) -> None:
-        if connections or urgent:
-            self._untold.add(connections, urgent)
+    def _tell_soon(self, changed: Collection[int] = (), *, urgent: Collection[int] = ()) -> None:
+        """There is news for these: later, as they introduce themselves to each other, or at once."""
+        if changed or urgent:
+            lacking = [key for key in changed if not self._has_everything(self.registry.get(key))]
+            self._untold.add(time.monotonic(), lacking, urgent)
             self._news.set()
+
+    def _has_everything(self, node: Node | None) -> bool:
+        now = self._offered
+        return node is not None and now is not None and node.generation == now.generation and node.held >= now.chunks
 
     def _tell_news(self) -> None:
         while True:

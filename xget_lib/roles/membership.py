@@ -50,7 +50,7 @@ class Membership:
         self._peers: Remote | None = None
         self._report = Report(serving_port or 1, b"", 0, follows)
         self._reporting = False
-        self._reported = -TUNING.report_pause
+        self._reported = time.monotonic()
         self._reason = "no answer"
 
     def begin(self, seconds: float) -> None:
@@ -74,8 +74,8 @@ class Membership:
 
     def report(self, generation: bytes, held: int) -> None:
         """What this node serves now. The master hears of another generation at once, else not more often than every
-        few seconds."""
-        if generation != self._report.generation:
+        few seconds; that a node that had nothing knows its first generation now is nothing to hear at once."""
+        if generation != self._report.generation and (held or self._report.generation):
             self._reported = -TUNING.report_pause
         self._report = replace(self._report, generation=generation, held=held)
         if not self._reporting:
@@ -92,6 +92,12 @@ class Membership:
             except (LinkLost, NinepError) as error:
                 # What reads the news on the same connection sees to it; the report is repeated then.
                 LOGGER.debug("not reported: %s", error)
+
+    def introduction(self, generation: bytes) -> bytes | None:
+        """What is said to a peer whose content of a generation is taken; None where this node serves nobody."""
+        if self._serving_port is None:
+            return None
+        return Report(self._serving_port, generation, 0).encode()
 
     def remark(self, line: str) -> None:
         """A line for the master's log; lost where the master is not reached."""

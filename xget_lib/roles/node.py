@@ -13,7 +13,6 @@ from itertools import islice
 from typing import Any, Protocol
 
 import gevent
-from blake3 import blake3
 from gevent import get_hub
 from gevent.event import Event
 from gevent.lock import Semaphore
@@ -29,15 +28,15 @@ from xget_lib.content.rehearsal import ACTIONS, Rehearsal
 from xget_lib.content.selection import Selection, select
 from xget_lib.content.store import Store
 from xget_lib.errors import Incomplete, MalformedManifest, printable
-from xget_lib.net.link import Link
 from xget_lib.net.listener import listen
 from xget_lib.net.waiting import in_thread
 from xget_lib.report.log import LOGGER
 from xget_lib.roles.child import Child
 from xget_lib.roles.holding import Holding
 from xget_lib.roles.intake import Account
-from xget_lib.roles.membership import ANSWER, Membership
-from xget_lib.roles.transfer import Transfer
+from xget_lib.roles.membership import Membership
+from xget_lib.roles.obtaining import obtain
+from xget_lib.roles.transfer import INTRODUCED, Transfer
 from xget_lib.tree.files import Files
 from xget_lib.tree.served import Served
 from xget_lib.tree.swarm import News
@@ -84,9 +83,12 @@ class Node:
         self._confirming: gevent.Greenlet[[], None] | None = None
         self._account = Account()
         self._transfer: Transfer | None = None
+        self._introduced: dict[tuple[str, int], bytes] = {}
+        """Peers that introduced themselves, and what they serve."""
         assert config.host is not None
         # Any free port: the master's may be wanted by a master, on this very machine and later than we start.
         self.child = Child(listen(config.bind, 0), dest, config.debug, follows=config.follow)
+        self.child.on_introduced = self._meet
         port = None if config.dry_run else self.child.port
         self._membership = Membership(config.host, config.port, serving_port=port, follows=config.follow)
         self._membership.on_news = self._hear
@@ -121,6 +123,15 @@ class Node:
             self._transfer.news(news)
         if former is None or former.generation != news.generation:
             self.newer.set()
+
+    def _meet(self, peer: tuple[str, int], generation: bytes) -> None:
+        """A peer introduces itself, maybe before this node knows what there is to get."""
+        self._introduced.pop(peer, None)
+        self._introduced[peer] = generation
+        if len(self._introduced) > INTRODUCED:
+            del self._introduced[next(iter(self._introduced))]
+        if self._transfer is not None and self._transfer.generation == generation:
+            self._transfer.introduced(peer)
 
     def _wait_for_news(self) -> News:
         begun = time.monotonic()
@@ -208,23 +219,13 @@ class Node:
 
     def _read_manifest(self, news: News) -> tuple[Manifest, bytes]:
         """The manifest of the generation that the master names. Raises NewGeneration where it has another by now."""
-        encoded = bytearray()
-        link = Link.connect(self._membership.host, self._membership.port, "swarm", self._config.timeout)
-        try:
-            file = link.open("manifest", ANSWER)
-            while len(encoded) < news.manifest_size:
-                part = file.read(len(encoded), min(news.manifest_size - len(encoded), link.max_read), ANSWER)
-                if not part:
-                    break
-                encoded += part
-        finally:
-            link.close()
-        data = bytes(encoded)
-        if in_thread(_digest, data) != news.generation:
+        master = self._membership.host, self._membership.port
+        encoded, right = obtain(news, master, self._config.timeout)
+        if not right:
             if self._news == news and not self.newer.wait(_OVERTAKEN):
                 raise MalformedManifest("it is not that of the generation that the master names")
             raise NewGeneration
-        return in_thread(decode, data), data
+        return in_thread(decode, encoded), encoded
 
     def _survey(self, manifest: Manifest, partial: Partial, selection: Selection) -> None:
         """Find out what is right already, in threads."""
@@ -326,6 +327,9 @@ class Node:
         self._transfer = transfer
         if self._news is not None:
             transfer.news(self._news)
+        for peer, generation in self._introduced.items():
+            if generation == transfer.generation:
+                transfer.introduced(peer)
         filled = Event()
         finisher = gevent.spawn(self._finish_files, partial, store, filled)
         finisher.link_exception(lambda failed: transfer.fail(failed.exception or AssertionError()))
@@ -390,7 +394,3 @@ def _skipped(selection: Selection) -> list[str]:
         f"{printable(paths[0])}{f' and {len(paths) - 1} others' if len(paths) > 1 else ''} skipped: {why}"
         for why, paths in kinds.items()
     ]
-
-
-def _digest(data: bytes) -> bytes:
-    return blake3(data).digest()

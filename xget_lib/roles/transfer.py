@@ -1,7 +1,7 @@
 """Getting the content of one generation: from the master what it offers, from peers what they have.
 
-One greenlet reads each peer's `have`, one takes the turns that it gives, a few hold slots at the master. Which chunk is
-asked of whom is the picker's decision (`swarm.picker`); what becomes of it is the `intake`'s.
+One greenlet reads each peer's `have`, one takes the turns that it gives; the slots at the master are in `slots`. Which
+chunk is asked of whom is the picker's decision (`swarm.picker`); what becomes of it is the `intake`'s.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ from xget_lib.report.log import LOGGER
 from xget_lib.roles.fetch import Fetch, Supplier
 from xget_lib.roles.intake import MASTER, Account, Intake
 from xget_lib.roles.membership import ANSWER, Membership, pauses
-from xget_lib.swarm.missed import Missed
+from xget_lib.roles.slots import Slots
 from xget_lib.swarm.tuning import TUNING
 from xget_lib.tree.swarm import News
 
 _MEET = 10.0
 """Seconds to connect to a peer."""
+INTRODUCED = 64
+"""Peers that are met because they introduced themselves, at most: those that the master names are always met."""
+_TRIES = 5
+"""After which such a peer is forgotten that is not reached any more."""
 
 
 class Transfer:
@@ -47,7 +51,7 @@ class Transfer:
         """`lacking` are the chunks to get; `on_held` is called with each of which all is on disk and verified."""
         self._membership = membership
         self._layout = manifest.layout
-        self._generation = manifest.generation
+        self.generation = manifest.generation
         self._intake = Intake(
             partial,
             manifest,
@@ -59,6 +63,9 @@ class Transfer:
             on_room=self._fill,
         )
         self._wanted_peers: set[tuple[str, int]] = set()
+        """Those that the master names."""
+        self._introduced: set[tuple[str, int]] = set()
+        """Those that introduced themselves, as long as they are reached."""
         self._bad: set[Hashable] = set()
 
     @property
@@ -87,11 +94,20 @@ class Transfer:
         if self._intake.picker.lacking:
             self._meet_all(set(news.peers))
 
+    def introduced(self, peer: tuple[str, int]) -> None:
+        """This peer takes content of this node, and will have some itself."""
+        if self._intake.picker.lacking and not self._is_known(peer) and len(self._introduced) < INTRODUCED:
+            self._introduced.add(peer)
+            self._intake.spawn(self._meet, peer)
+
     def _meet_all(self, peers: set[tuple[str, int]]) -> None:
-        new = peers - self._wanted_peers - self._bad
+        new = {peer for peer in peers if not self._is_known(peer)}
         self._wanted_peers = peers
         for peer in new:
             self._intake.spawn(self._meet, peer)
+
+    def _is_known(self, peer: tuple[str, int]) -> bool:
+        return peer in self._wanted_peers or peer in self._introduced or peer in self._bad
 
     def _distrust(self, peer: Hashable, what: str) -> None:
         """A peer sent something wrong: it is not asked again in this run, and the master hears of it."""
@@ -102,13 +118,17 @@ class Transfer:
 
     def _meet(self, peer: tuple[str, int]) -> None:
         """Know a peer's news for as long as it is one."""
-        for pause in pauses(random.Random()):
-            if peer not in self._wanted_peers or peer in self._bad or peer in self._intake.suppliers:
+        for tries, pause in enumerate(pauses(random.Random()), 1):
+            if peer in self._bad or peer in self._intake.suppliers:
                 return
             try:
                 self._read_have(peer)
             except (LinkLost, NinepError, ProtocolViolation) as error:
                 LOGGER.debug("peer %s:%d: %s", *peer, error)
+            if tries == _TRIES:
+                self._introduced.discard(peer)
+            if peer not in self._wanted_peers and peer not in self._introduced:
+                return
             gevent.sleep(1 + pause)
 
     def _read_have(self, peer: tuple[str, int]) -> None:
@@ -122,6 +142,7 @@ class Transfer:
             have = control.open("have", ANSWER)
             self._intake.suppliers[peer] = supplier
             turns = gevent.spawn(self._take_turns, supplier, turn)
+            gevent.spawn(self._introduce, control)
             length = DIGEST_SIZE + (self._layout.chunk_count + 7) // 8
             while True:
                 news = b""
@@ -130,7 +151,7 @@ class Transfer:
                     if not part:
                         raise ProtocolViolation("a bitmap of another generation")
                     news += part
-                if news[:DIGEST_SIZE] != self._generation:
+                if news[:DIGEST_SIZE] != self.generation:
                     raise ProtocolViolation("serves another generation")
                 held = Bitmap.from_bytes(news[DIGEST_SIZE:], self._layout.chunk_count)
                 self._intake.picker.peer_has(peer, held.as_int())
@@ -142,6 +163,15 @@ class Transfer:
                 turns.kill()
             control.close()
             link.close()
+
+    def _introduce(self, control: Link) -> None:
+        """Say to a peer where this node serves: the master tells it much later."""
+        said = self._membership.introduction(self.generation)
+        try:
+            if said is not None:
+                control.open("peers", ANSWER, ORDWR).write(0, said, ANSWER)
+        except (LinkLost, NinepError) as error:
+            LOGGER.debug("not introduced to %s: %s", control.name, error)
 
     def _take_turns(self, supplier: Supplier, turn: Remote | None) -> None:
         """Get a chunk of a peer in each turn that it gives; ask for one whenever it has something."""
@@ -200,59 +230,15 @@ class Transfer:
             if control.lost:
                 return
             try:
-                self._take_offers(control)
-            except (LinkLost, ValueError) as error:
+                master = self._membership.host, self._membership.port
+                Slots(control, master, self._intake).run()
+            except LinkLost as error:
                 LOGGER.debug("content from the master: %s", error)
             except NinepError as error:
                 # What was given to us as the master offers nothing: it is a child, as good as any peer.
                 LOGGER.info("%s: %s", control.name, error)
                 self._meet_all(self._wanted_peers | {(self._membership.host, self._membership.port)})
             gevent.sleep(pause)
-
-    def _take_offers(self, control: Link) -> None:
-        """Hold slots at the master until either connection ends."""
-        membership = self._membership
-        link = Link.connect(membership.host, membership.port, "swarm", ANSWER)
-        supplier = Supplier(MASTER, link, link.open("data", ANSWER))
-        self._intake.suppliers[MASTER] = supplier
-        offers = [control.open("offer", ANSWER, ORDWR) for _ in range(TUNING.slots)]
-        missed = Missed(self._layout.chunk_count, self._intake.picker.lacking)
-        slots = [gevent.spawn(self._hold_slot, supplier, offer, missed) for offer in offers]
-        try:
-            while not control.lost and not link.lost:
-                self._tell_takes(offers[0], missed)
-                gevent.joinall(slots, timeout=TUNING.takes_pause, count=1)
-        finally:
-            gevent.killall(slots)
-            self._intake.part(supplier)
-            for offer in offers:
-                if not control.lost:
-                    offer.close(ANSWER)
-
-    def _hold_slot(self, supplier: Supplier, offer: Remote, missed: Missed) -> None:
-        """Take the chunks that the master offers to one slot."""
-        try:
-            chunk = None
-            while not supplier.link.lost:
-                if chunk is not None:
-                    missed.asked(chunk)
-                chunk = int(offer.read(0, 32, None))
-                # The buffer first: a chunk that is taken must be on its way, whatever happens while one waits.
-                buffer = self._intake.buffers.take(wait=True)
-                assert buffer is not None
-                if not self._intake.picker.take(chunk, MASTER, time.monotonic()):
-                    self._intake.buffers.give_back(buffer)
-                    continue
-                fetch = self._intake.fetch(supplier, chunk, buffer)
-                fetch.ended.wait()
-        except (LinkLost, NinepError, ValueError) as error:
-            LOGGER.debug("slot at the master: %s", error)
-
-    def _tell_takes(self, offer: Remote, missed: Missed) -> None:
-        """Tell the master what is to be had nowhere else, where it must hear of that."""
-        unavailable = self._intake.picker.unavailable
-        if missed.tells(unavailable):
-            offer.write(0, unavailable.to_bytes((self._layout.chunk_count + 7) // 8, "little"), ANSWER)
 
 
 def _open_turn(control: Link) -> Remote | None:

@@ -35,11 +35,11 @@ class Tuning:
     have_most: float = 0.5
     """nor more than this."""
     news_pause: float = 0.05
-    """In which changes of a node's neighbours are gathered into one line of news."""
-    news_each: float = 0.0005
-    """For each node that was told of changes, before others are told of theirs: ten times what it costs the master,"""
-    news_most: float = 2.0
-    """but not more than this."""
+    """Between two rounds of news from the master. Who comes hears of its neighbours in the next one."""
+    news_later: float = 10.0
+    """After which a node hears from the master of changes among its neighbours, who introduce themselves before,"""
+    news_most: int = 200
+    """so many nodes between two pauses: a tenth of what the master can say."""
     takes_pause: float = 0.5
     """Between two messages to the master about what is to be had nowhere else."""
     report_pause: float = 10.0

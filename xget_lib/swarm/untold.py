@@ -1,53 +1,53 @@
 """Whom the master has news for, and when it tells them.
 
-Each node that comes changes the neighbours of twenty others. When ten thousand come at once, to tell each of them of
-each change would keep the master busy for longer than the content takes. So changes are gathered. Who comes hears of
-its neighbours at once, as it can do nothing before; the others, who know some already, hear of theirs when the master
-has caught its breath.
+Each node that comes is tied to a dozen others. It hears of them at once, as it can do nothing before, and introduces
+itself to them; from the master they hear of it later, once for all changes of some seconds. When ten thousand come at
+once, to tell each of them of each change would keep the master busy for longer than the content takes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 
 class Untold:
     """The nodes, by the caller's keys. Times are monotonic seconds."""
 
-    def __init__(self, pause: float, each: float, most: float) -> None:
-        """`pause` passes between two rounds; after one that told many of changes, `each` for each of them before others
-        are told of theirs, but not more than `most`."""
+    def __init__(self, pause: float, later: float, most: int) -> None:
+        """Who can wait is told after `later`, and not more than so many in one round; `pause` passes between two."""
         self._pause = pause
-        self._each = each
+        self._later = later
         self._most = most
         self._urgent: set[int] = set()
-        self._others: set[int] = set()
-        self._next = self._next_others = float("-inf")
+        self._others: dict[int, float] = {}
+        """When they are to be told, the earliest first."""
+        self._next = float("-inf")
 
-    def add(self, keys: Iterable[int], urgent: Iterable[int] = ()) -> None:
+    def add(self, now: float, keys: Iterable[int], urgent: Iterable[int] = ()) -> None:
         """There is news for these. Of them or besides them, those that cannot wait."""
         self._urgent.update(urgent)
-        self._others.update(keys)
-        self._others -= self._urgent
+        for key in keys:
+            self._others.setdefault(key, now + self._later)
+        for key in urgent:
+            self._others.pop(key, None)
 
     def take(self, now: float) -> set[int]:
         """Whom to tell now. They count as told."""
-        taken: set[int] = set()
-        if now >= self._next:
-            taken, self._urgent = self._urgent, set()
-            if now >= self._next_others and self._others:
-                pause = min(self._most, max(self._pause, self._each * len(self._others)))
-                self._next_others = now + pause
-                taken |= self._others
-                self._others = set()
-            if taken:
-                self._next = now + self._pause
+        if now < self._next:
+            return set()
+        taken, self._urgent = self._urgent, set()
+        due = [key for key, when in islice(self._others.items(), self._most) if when <= now]
+        for key in due:
+            del self._others[key]
+        taken.update(due)
+        if taken:
+            self._next = now + self._pause
         return taken
 
     def wait(self, now: float) -> float | None:
         """How long until somebody is to be told; None where there is nobody."""
         if self._urgent:
             return max(0.0, self._next - now)
-        if self._others:
-            return max(0.0, self._next - now, self._next_others - now)
-        return None
+        first = next(iter(self._others.values()), None)
+        return max(0.0, self._next - now, first - now) if first is not None else None

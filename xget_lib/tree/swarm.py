@@ -3,7 +3,8 @@
     manifest   the manifest of this server's generation, by offset
     data       the content stream, by offset; a range that is not held is an error at once
     have       the generation, 32 bytes, and a bitmap of the chunks held. Each further read answers when it has changed
-    peers      a line of JSON for each piece of news (`News`). Written: what this node serves (`Report`)
+    peers      a line of JSON for each piece of news (`News`). Written: what the writer serves (`Report`), to a master
+               or to a peer, which takes content from there in its turn
     offer      chunks to take from this server, one a read (`17\\n`); reading on says that the last one has arrived.
                Written: a bitmap of the chunks that this node lacks and finds at none of its peers
     turn       at a child, instead of `offer`: a read answers (`take\n`) when it is this connection's turn to take a
@@ -154,13 +155,13 @@ class Desk(Protocol):
         milliseconds tells of many at once, however soon its readers ask again. None where each is told at once."""
 
     def watch(self, news: Stream) -> None:
-        """`peers` was opened: lines of news go into this stream, the first as soon as there is one."""
+        """`peers` is read: lines of news go into this stream, the first as soon as there is one."""
 
     def register(self, report: Report) -> None:
         """A node wrote what it serves."""
 
     def unregister(self, news: Stream) -> None:
-        """`peers` was clunked: the stream gets no more, and what was registered through it does not hold."""
+        """`peers` was clunked: the stream gets no more, and what was registered at a master does not hold."""
 
     def ask(self, slot: int, granted: Stream) -> None:
         """A slot asks for a chunk to take from this server: its number goes into the stream as a line. Or for a turn:
@@ -260,10 +261,18 @@ class Have(OpenFile):
 
 
 class Peers(Stream):
+    """Who serves says so before it reads, and so the first news name its peers."""
+
     def __init__(self, desk: Desk) -> None:
         super().__init__()
         self._desk = desk
-        desk.watch(self)
+        self._read = False
+
+    def read(self, offset: int, count: int) -> bytes | Content | Waiting:
+        if not self._read:
+            self._read = True
+            self._desk.watch(self)
+        return super().read(offset, count)
 
     def write(self, offset: int, data: bytes) -> int:
         if len(data) > LINE_LIMIT:

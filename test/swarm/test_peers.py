@@ -1,0 +1,91 @@
+"""What peers do for each other without the master: they introduce themselves, and hand the manifest on."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from test.support.cluster import Cluster, Master, eventually
+from test.support.plain_client import PlainClient
+from test.support.relay import MIB, Relay
+from test.support.trees import differences, noise, small_tree, write
+from xget_lib.swarm.neighbours import MANY
+from xget_lib.tree.swarm import Report
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    root = small_tree(tmp_path / "served")
+    write(root / "large", noise(16 * MIB, 5))
+    return root
+
+
+def whole_child(cluster: Cluster, master: Master) -> int:
+    """The port of a child that holds everything, and of which the master does not know any more."""
+    with Relay(master.port) as relay:
+        client = cluster.client(relay, cluster.base / "first", options=["--linger", "forever"])
+        client.background()
+        assert client.ended().status == 0
+        (child,) = master.wait_for_children(1)
+    eventually(lambda: not master.children(), "the master forgets the child")
+    return int(child["port"])
+
+
+def report(master: Master, port: int) -> bytes:
+    status = master.status()
+    return Report(port, bytes.fromhex(status["generation"]), status["chunks"]).encode()
+
+
+def test_content_comes_from_a_peer_that_introduced_itself(cluster: Cluster, source: Path) -> None:
+    master = cluster.master(source)
+    port = whole_child(cluster, master)
+    with Relay(master.port, hold_after=2 * MIB) as relay:
+        client = cluster.client(relay, cluster.base / "dest", options=["--linger", "0"])
+        relay.wait_until_it_holds()
+        (child,) = eventually(master.children, "the client is registered")
+        with PlainClient(child["port"], "swarm") as peer:
+            # What is wrong must not harm who hears it: another generation, nobody there, itself.
+            for wrong in (
+                Report(port, bytes(32), 0).encode(),
+                report(master, 1),
+                report(master, child["port"]),
+            ):
+                peer.write(peer.open("peers", mode=2), wrong)
+            peer.write(peer.open("peers", mode=2), report(master, port))
+        # The master gives nothing more, and never heard of that peer.
+        ended = client.ended()
+    assert (ended.status, ended.stderr) == (0, "")
+    assert ended.done["from_master"] <= 2 * MIB
+    assert differences(source, cluster.base / "dest") == []
+
+
+def test_in_a_large_swarm_the_manifest_comes_from_a_peer(cluster: Cluster, source: Path) -> None:
+    master = cluster.master(source)
+    port = whole_child(cluster, master)
+    with ExitStack() as stack, Relay(port) as giving:
+        said = report(master, giving.port)
+        for _ in range(MANY + 1):
+            member = stack.enter_context(PlainClient(master.port, "swarm"))
+            member.write(member.open("peers", mode=2), said)
+        eventually(lambda: len(master.children()) > MANY, "all are registered")
+        # Enough for the news, and not for the manifest.
+        relay = stack.enter_context(Relay(master.port, hold_after=2000))
+        ended = cluster.get(relay, cluster.base / "dest")
+    assert (ended.status, ended.stderr) == (0, "")
+    assert ended.done["from_master"] < 2000
+    assert differences(source, cluster.base / "dest") == []
+
+
+def test_where_no_peer_has_the_manifest_it_comes_from_the_master(cluster: Cluster, source: Path) -> None:
+    master = cluster.master(source)
+    with ExitStack() as stack:
+        said = report(master, 1)  # where nobody answers
+        for _ in range(MANY + 1):
+            member = stack.enter_context(PlainClient(master.port, "swarm"))
+            member.write(member.open("peers", mode=2), said)
+        eventually(lambda: len(master.children()) > MANY, "all are registered")
+        ended = cluster.get(master, cluster.base / "dest")
+    assert (ended.status, ended.stderr) == (0, "")
+    assert differences(source, cluster.base / "dest") == []

@@ -1,0 +1,62 @@
+"""Getting the manifest of the generation that the master names: of a peer that has it, or of the master itself."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import gevent
+from blake3 import blake3
+
+from xget_lib.errors import LinkLost, NinepError
+from xget_lib.net.link import Link
+from xget_lib.net.waiting import in_thread
+from xget_lib.report.log import LOGGER
+from xget_lib.roles.membership import ANSWER
+from xget_lib.swarm.manifests import PAUSE, Sources
+from xget_lib.tree.swarm import News
+
+_PEER_ANSWERS = 5.0
+"""Seconds within which a peer answers: there are others."""
+
+
+def obtain(news: News, master: tuple[str, int], seconds: float) -> tuple[bytes, bool]:
+    """The manifest, and whether it is that of the generation: of the master it may be another one by now.
+
+    The master is connected to within so many seconds. Raises LinkLost, NinepError.
+    """
+    sources = Sources(news.peers, random.Random(), time.monotonic())
+    while (peer := sources.next(time.monotonic())) is not None:
+        try:
+            encoded = _read(peer, news.manifest_size, _PEER_ANSWERS, _PEER_ANSWERS)
+        except (LinkLost, NinepError) as error:
+            LOGGER.debug("no manifest from %s:%d: %s", *peer, error)
+        else:
+            if _is_of(encoded, news.generation):
+                return encoded, True
+        gevent.sleep(PAUSE)
+    encoded = _read(master, news.manifest_size, seconds, ANSWER)
+    return encoded, _is_of(encoded, news.generation)
+
+
+def _read(server: tuple[str, int], size: int, seconds: float, answer: float) -> bytes:
+    encoded = bytearray()
+    link = Link.connect(*server, "swarm", seconds)
+    try:
+        file = link.open("manifest", answer)
+        while len(encoded) < size:
+            part = file.read(len(encoded), min(size - len(encoded), link.max_read), answer)
+            if not part:
+                break
+            encoded += part
+    finally:
+        link.close()
+    return bytes(encoded)
+
+
+def _is_of(encoded: bytes, generation: bytes) -> bool:
+    return in_thread(_digest, encoded) == generation
+
+
+def _digest(data: bytes) -> bytes:
+    return blake3(data).digest()
