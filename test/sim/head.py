@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from test.sim.clock import Clock
 from test.sim.links import Network, Port
+from xget_lib.swarm.direct import Direct
 from xget_lib.swarm.neighbours import Neighbours
 from xget_lib.swarm.offers import Offers
 from xget_lib.swarm.registry import Node as Registered
@@ -52,6 +53,7 @@ class Head:
         self.messages = 0
         self.offers = Offers(chunks, tuning.direct)
         self._registry = Registry()
+        self._direct = Direct(tuning.takers)
         self._neighbours = Neighbours(tuning.degree, source, lambda asker, peer: True)
         self._clock = clock
         self._network = network
@@ -100,10 +102,12 @@ class Head:
         if held >= self.chunks:
             self.offers.finished(node.key)
             self._whole.add(node.key)
+            self._direct.leave(node.key)
 
     def leave(self, node: Node) -> None:
         if self._nodes.pop(node.key, None) is not None:
             self.offers.leave(node.key)
+            self._direct.leave(node.key)
             self._registry.remove(node.key)
             self._tell_soon(self._neighbours.leave(node.key))
 
@@ -157,9 +161,12 @@ class Head:
         self._telling = float("inf")
         for key in sorted(self._untold.take(self._clock.now) & self._nodes.keys()):
             neighbours = sorted(self._neighbours.of(key))
-            line = News(GENERATION, self.manifest, tuple((ADDRESS, peer & 0xFFFF) for peer in neighbours)).encode()
+            direct = self._direct.includes(key)
+            peers = tuple((ADDRESS, peer & 0xFFFF) for peer in neighbours)
+            line = News(GENERATION, self.manifest, peers, direct).encode()
             self.traffic["news"] += TREAD + RREAD + len(line)
-            self._reply(self._nodes[key].hear, [self._nodes[peer] for peer in neighbours if peer in self._nodes])
+            known = [self._nodes[peer] for peer in neighbours if peer in self._nodes]
+            self._reply(self._nodes[key].hear, known, direct)
         self._tell_when_due()
 
     def _reply(self, act: Callable[..., None], *arguments: Any) -> None:

@@ -8,8 +8,8 @@ from random import Random
 from test.sim.clock import Clock
 from test.sim.head import GENERATION, GREETED, OPENED, RWRITE, TREAD, TWRITE, Head
 from test.sim.links import Connection, Network, Port, Request
-from xget_lib.swarm import manifests
-from xget_lib.swarm.manifests import Sources
+from xget_lib.swarm import direct
+from xget_lib.swarm.direct import Sources
 from xget_lib.swarm.missed import Missed
 from xget_lib.swarm.pace import Pace
 from xget_lib.swarm.picker import Picker
@@ -86,6 +86,9 @@ class Node:
         self._picker = Picker((1 << len(sizes)) - 1, Random(seed + 1))
         self._master = Supplier(MASTER, Connection(head.port, port))
         self.has_manifest = False
+        self._direct = False
+        self._came = 0.0
+        """When a chunk came last."""
         self._slots = 0
         self._news: list[Node] | None = None
         self._introduced: list[Node] = []
@@ -120,14 +123,15 @@ class Node:
             line = len(Report(self.key % 65535 + 1, b"", 0).encode())
             self._head.receive("greetings", GREETED + OPENED + TWRITE + RWRITE + line, self._head.join, self)
 
-    def hear(self, peers: list[Node]) -> None:
+    def hear(self, peers: list[Node], takes_directly: bool) -> None:
         """News from the master: who else serves."""
         if not self.port.alive:
             return
         first = self._news is None
         self._news = peers
         if first:
-            self._sources = Sources(peers, self._random, self._clock.now)
+            self._direct = takes_directly
+            self._sources = Sources([] if takes_directly else peers, self._random, self._clock.now)
             self._ask_for_manifest()
         elif self.has_manifest:
             self._meet_new(peers)
@@ -143,7 +147,7 @@ class Node:
         if peer is None:
             self._head.sends_manifest()
         elif not (peer.port.alive and peer.has_manifest):
-            self._clock.after(manifests.PAUSE, self._ask_for_manifest)
+            self._clock.after(direct.PAUSE, self._ask_for_manifest)
             return
         sender = self._head.port if peer is None else peer.port
         request = Request(MANIFEST, self._head.manifest, self._got_manifest)
@@ -153,10 +157,10 @@ class Node:
         self.has_manifest = True
         assert self._news is not None
         self._meet_new(self._news + self._introduced)
-        self._clock.after(2 * 2 * self._network.latency, self._open_slot)
+        self._came = self._clock.now
+        self._rely(0.0 if self._direct else direct.patience(self._random))
         self._report_soon()
         self._tick()
-        self._tell_takes()
 
     def introduced(self, peer: Node) -> None:
         """A peer says where it serves."""
@@ -287,6 +291,17 @@ class Node:
 
     # The master.
 
+    def _rely(self, patience: float) -> None:
+        """Turn to the master when nothing has come from peers for so many seconds."""
+        if self.finished is not None or not self.port.alive:
+            return
+        left = self._came + patience - self._clock.now
+        if left > 0:
+            self._clock.after(left, self._rely, patience)
+        else:
+            self._open_slot()
+            self._tell_takes()
+
     def _open_slot(self) -> None:
         """Hold one more slot at the master."""
         self._head.opened(1)
@@ -364,6 +379,7 @@ class Node:
         if self.held >> chunk & 1:
             self.twice += 1
         self.held |= 1 << chunk
+        self._came = self._clock.now
         self._pace.came(self._clock.now)
         for key in self._picker.done(chunk, self._clock.now):
             self._stop(key, chunk)

@@ -24,6 +24,7 @@ from xget_lib.report.log import LOGGER
 from xget_lib.report.sparing import Sparing
 from xget_lib.roles import orders
 from xget_lib.roles.redirecting import Redirecting
+from xget_lib.swarm.direct import Direct
 from xget_lib.swarm.neighbours import Neighbours
 from xget_lib.swarm.offers import Offers
 from xget_lib.swarm.registry import Node, Registry, can_reach
@@ -57,6 +58,7 @@ class Exchange:
         self._untold = Untold(TUNING.news_pause, TUNING.news_later, TUNING.news_most)
         self._news = Event()
         self._begin_neighbours()
+        self._direct = Direct(TUNING.takers)
         self.offers = Offers(0, max_direct)
         self.redirecting = Redirecting(max_direct, lambda connection: self._addresses.get(connection, ""), tell)
         self._grants = Event()
@@ -69,6 +71,7 @@ class Exchange:
         self._offered = offered
         self._distributed = time.monotonic()
         self.offers = Offers(offered.chunks, self._max_direct)
+        self._direct = Direct(TUNING.takers)
         self._begin_neighbours()
         for node in self.registry:
             if node.generation in (b"", offered.generation):
@@ -83,7 +86,6 @@ class Exchange:
     def ended(self, connection: int) -> None:
         """A connection has ended, and all that depended on it."""
         self._leave(connection)
-        self._watchers.discard(connection)
         self.redirecting.ended(connection)
         self._addresses.pop(connection, None)
 
@@ -98,7 +100,6 @@ class Exchange:
                 self._register(message, now)
             case orders.Unregister(connection):
                 self._leave(connection)
-                self._watchers.discard(connection)
             case orders.Ask(connection, slot):
                 self.offers.ask(connection, slot, now)
             case orders.Takes(connection, chunks):
@@ -157,8 +158,11 @@ class Exchange:
             said = "%s port %d has everything, %.1f s after it came"
             self._whole.log(INFO, address, said, address, port, now - max(since, self._distributed))
             self.offers.finished(connection)
+            self._direct.leave(connection)
 
     def _leave(self, connection: int) -> None:
+        self._watchers.discard(connection)
+        self._direct.leave(connection)
         self.offers.leave(connection)
         self.followers.discard(connection)
         node = self.registry.remove(connection)
@@ -209,7 +213,7 @@ class Exchange:
     def _line(self, connection: int, offered: Offered) -> bytes:
         nodes = [self.registry.get(key) for key in self._neighbours.of(connection)]
         peers = tuple((node.address, node.port) for node in nodes if node is not None)
-        return News(offered.generation, offered.manifest_size, peers).encode()
+        return News(offered.generation, offered.manifest_size, peers, self._direct.includes(connection)).encode()
 
     def _tick(self) -> None:
         """What was given out and is overdue can be given again, also when nobody says anything."""

@@ -80,6 +80,8 @@ class Intake:
         count = max(4, min(64, _IN_FLIGHT // self.layout.chunk_size))
         self.buffers = Buffers(count, self.layout.chunk_size)
         self.suppliers: dict[Hashable, Supplier] = {}
+        self.came = time.monotonic()
+        """When a chunk came last."""
         self._partial = partial
         self._retries = retries
         self._account = account
@@ -139,6 +141,7 @@ class Intake:
     def _ended(self, fetch: Fetch, why: messages.Rerror | LinkLost | None) -> None:
         """A fetch got all, or did not."""
         if why is None:
+            self.came = time.monotonic()
             self._account.count(fetch)
             self.spawn(self._keep, fetch)
         else:

@@ -1,4 +1,7 @@
-"""Getting the manifest of the generation that the master names: of a peer that has it, or of the master itself."""
+"""Getting the manifest of the generation that the master names: of a peer that has it, or of the master itself.
+
+In a large swarm, that is: the master tells most nodes to ask their peers (`swarm.direct`).
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from xget_lib.errors import LinkLost, NinepError
 from xget_lib.net.link import Link
 from xget_lib.net.waiting import in_thread
 from xget_lib.report.log import LOGGER
-from xget_lib.roles.membership import ANSWER
-from xget_lib.swarm.manifests import PAUSE, Sources
+from xget_lib.roles.membership import ANSWER, pauses
+from xget_lib.swarm.direct import PAUSE, Sources
 from xget_lib.tree.swarm import News
 
 _PEER_ANSWERS = 5.0
@@ -23,9 +26,9 @@ _PEER_ANSWERS = 5.0
 def obtain(news: News, master: tuple[str, int], seconds: float) -> tuple[bytes, bool]:
     """The manifest, and whether it is that of the generation: of the master it may be another one by now.
 
-    The master is connected to within so many seconds. Raises LinkLost, NinepError.
+    The master is tried for so many seconds. Raises LinkLost, NinepError.
     """
-    sources = Sources(news.peers, random.Random(), time.monotonic())
+    sources = Sources(() if news.direct else news.peers, random.Random(), time.monotonic())
     while (peer := sources.next(time.monotonic())) is not None:
         try:
             encoded = _read(peer, news.manifest_size, _PEER_ANSWERS, _PEER_ANSWERS)
@@ -35,8 +38,22 @@ def obtain(news: News, master: tuple[str, int], seconds: float) -> tuple[bytes, 
             if _is_of(encoded, news.generation):
                 return encoded, True
         gevent.sleep(PAUSE)
-    encoded = _read(master, news.manifest_size, seconds, ANSWER)
+    encoded = _read_patiently(master, news.manifest_size, seconds)
     return encoded, _is_of(encoded, news.generation)
+
+
+def _read_patiently(master: tuple[str, int], size: int, seconds: float) -> bytes:
+    """The master's, which may lose a worker, or be started again, meanwhile."""
+    deadline = time.monotonic() + seconds
+    for pause in pauses(random.Random()):
+        try:
+            return _read(master, size, max(deadline - time.monotonic(), 0.1), ANSWER)
+        except LinkLost as error:
+            if deadline - time.monotonic() <= pause:
+                raise
+            LOGGER.debug("no manifest from the master: %s", error)
+        gevent.sleep(pause)
+    raise AssertionError("pauses end")
 
 
 def _read(server: tuple[str, int], size: int, seconds: float, answer: float) -> bytes:

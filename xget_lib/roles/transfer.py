@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Hashable
 
 import gevent
+from gevent.event import Event
 
 from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.manifest import DIGEST_SIZE, Manifest
@@ -23,6 +24,7 @@ from xget_lib.roles.fetch import Fetch, Supplier
 from xget_lib.roles.intake import MASTER, Account, Intake
 from xget_lib.roles.membership import ANSWER, Membership, pauses
 from xget_lib.roles.slots import Slots
+from xget_lib.swarm import direct
 from xget_lib.swarm.tuning import TUNING
 from xget_lib.tree.swarm import News
 
@@ -67,6 +69,8 @@ class Transfer:
         self._introduced: set[tuple[str, int]] = set()
         """Those that introduced themselves, as long as they are reached."""
         self._bad: set[Hashable] = set()
+        self._direct = Event()
+        """Set when the master says that this node is to take from it at once."""
 
     @property
     def suppliers(self) -> int:
@@ -91,6 +95,8 @@ class Transfer:
 
     def news(self, news: News) -> None:
         """Who else serves this generation: meet those that are new, as long as there is something to get."""
+        if news.direct:
+            self._direct.set()
         if self._intake.picker.lacking:
             self._meet_all(set(news.peers))
 
@@ -225,7 +231,11 @@ class Transfer:
     # The master.
 
     def _attend_master(self, control: Link) -> None:
-        """Take what the master offers, for as long as its connection for small messages lasts."""
+        """Take what the master offers, for as long as its connection for small messages lasts. Where it says so, not
+        before nothing has come from peers for a while."""
+        patience = direct.patience(random.Random())
+        while not self._direct.is_set() and (left := self._intake.came + patience - time.monotonic()) > 0:
+            self._direct.wait(left)
         for pause in pauses(random.Random()):
             if control.lost:
                 return

@@ -19,6 +19,8 @@ class Tuning:
     """Chunks that a node takes from the master at once."""
     direct: int = 10
     """Chunks that the master has on their way at once. 6 gain half a percent; 3 leave its link idle and cost 10 %."""
+    takers: int = 64
+    """Nodes that take from the master at once, where more come."""
     flights: int = 4
     """Chunks that a node has on their way, above which it takes no turn of a peer. 3 cost 1 to 6 %; with 6 or
     more the last node is up to 20 % behind."""

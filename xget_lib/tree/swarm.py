@@ -44,16 +44,21 @@ class News:
     generation: bytes
     manifest_size: int
     peers: tuple[tuple[str, int], ...]
+    direct: bool = True
+    """Whether the reader is to take from the master at once, or from its peers (`swarm.direct`)."""
 
     def encode(self) -> bytes:
         fields = {"generation": self.generation.hex(), "manifest": self.manifest_size, "peers": self.peers}
+        if not self.direct:
+            fields["direct"] = False
         return json.dumps(fields).encode() + b"\n"
 
     @classmethod
     def decode(cls, line: bytes) -> News:
         """Raises ProtocolViolation."""
         fields = _Fields(line)
-        return cls(fields.generation(), fields.number("manifest", 0, _HUGE), fields.peers())
+        manifest, peers = fields.number("manifest", 0, _HUGE), fields.peers()
+        return cls(fields.generation(), manifest, peers, fields.flag("direct", True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ class Report:
         """Raises ProtocolViolation."""
         fields = _Fields(line)
         held = fields.number("held", 0, _HUGE)
-        return cls(fields.port(), fields.generation(may_lack=True), held, fields.flag("follows"))
+        return cls(fields.port(), fields.generation(may_lack=True), held, fields.flag("follows", False))
 
 
 class _Fields:
@@ -97,8 +102,8 @@ class _Fields:
     def port(self) -> int:
         return self.number("port", 1, 65535)
 
-    def flag(self, name: str) -> bool:
-        value = self._fields.get(name, False)
+    def flag(self, name: str, default: bool) -> bool:
+        value = self._fields.get(name, default)
         if not isinstance(value, bool):
             raise ProtocolViolation(f"peers: {name} is neither true nor false")
         return value
