@@ -18,7 +18,7 @@ from xget_lib.errors import UsageError
 DEFAULTS: dict[str, Any] = {
     "port": "20004",
     "workers": 2,
-    "max-direct": "10",
+    "max-direct": "6",
     "retries": "3",
     "timeout": "60",
     "linger": "300",

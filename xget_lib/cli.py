@@ -15,7 +15,7 @@ Options:
   -p PORT, --port=PORT        the master's port [default: 20004]
   --bind=ADDR                 the address to listen on; otherwise all
   -w N, --workers=N           worker processes of a master; otherwise one a processor, at least 2
-  -m N, --max-direct=N        chunks that the master has on their way at once [default: 10]
+  -m N, --max-direct=N        chunks that the master has on their way at once [default: 6]
   -r N, --retries=N           how often to ask again for content that arrives wrong [default: 3]
   --timeout=SECONDS           how long to try to reach the master [default: 60]
   --linger=SECONDS            how long to serve others after their last read: seconds, or `forever`; 0 serves only

@@ -28,6 +28,22 @@ def test_each_chunk_is_given_once_and_so_many_are_on_their_way_at_once() -> None
     assert (offers.fresh, offers.busy) == (0, 2)
 
 
+def test_a_node_is_given_a_second_only_where_no_other_asks_for_its_first() -> None:
+    offers = Offers(8, 4)
+    for node in range(3):
+        offers.ask(node, 0, 0.0)
+        offers.ask(node, 1, 0.0)
+    assert offers.grant(0.0) == [(0, 0, 0), (1, 0, 1)]
+    offers.ask(1, 0, 1.0)
+    # Three may be on their way now: one each.
+    assert sorted(node for node, _, _ in offers.grant(1.0)) == [1, 2]
+    for node, slot in ((2, 0), (2, 1)):
+        offers.ask(node, slot, 2.0)
+    # Four, so somebody has two.
+    assert len(offers.grant(2.0)) == 2
+    assert (offers.busy, offers.fresh) == (4, 2)
+
+
 def test_nodes_that_have_stopped_do_not_stop_the_master() -> None:
     offers = Offers(10, 2)
     for node in range(3):

@@ -8,7 +8,8 @@ have them all between them. Then a chunk is given again only to a node that stil
 last hand-out may still be under way.
 
 Only so many slots are busy at once (`limit`): a link shared by few chunks completes each of them sooner, and nodes
-can pass a chunk on only when it is complete.
+can pass a chunk on only when it is complete. So a second one goes to a node only where no other asks for its first: the
+more receivers, the less they are in the way of what the master sends.
 
 Sets of chunks are integers, bit i for chunk i.
 """
@@ -71,6 +72,8 @@ class Offers:
         self._slots: dict[_Key, _Slot] = {}
         self._nodes: dict[int, _Node] = {}
         self._asking: deque[_Key] = deque()
+        self._asking_more: deque[_Key] = deque()
+        """Of nodes that have a chunk on their way."""
         self._usual = 1.0
         self._on_way: dict[_Key, float] = {}
         """Slots that a chunk is on its way to, since when."""
@@ -144,26 +147,33 @@ class Offers:
         """
         granted: list[tuple[int, int, int]] = []
         room = self._room(now)
-        for _ in range(len(self._asking)):
-            if len(granted) >= room:
-                break
-            key = self._asking.popleft()
-            state = self._slots.get(key)
-            if state is None:
-                continue
-            state.queued = False
-            if not state.asking:
-                continue
-            node = self._nodes[key[0]]
-            chunk = self._choose(node.takes, now) if node.rests <= now else None
-            if chunk is not None:
-                granted.append((*key, chunk))
-                self._on_way[key] = now
-                self._give(node, state, chunk, now)
-            elif node.takes:
-                self._queue(key)
-            # A slot whose node takes nothing is queued again when it does.
+        for queue in (self._asking, self._asking_more):
+            for _ in range(len(queue)):
+                if len(granted) >= room:
+                    return granted
+                key = queue.popleft()
+                state = self._slots.get(key)
+                if state is None:
+                    continue
+                node = self._nodes[key[0]]
+                if queue is self._asking and state.asking and self._has_one_on_way(node):
+                    self._asking_more.append(key)
+                    continue
+                state.queued = False
+                if not state.asking:
+                    continue
+                chunk = self._choose(node.takes, now) if node.rests <= now else None
+                if chunk is not None:
+                    granted.append((*key, chunk))
+                    self._on_way[key] = now
+                    self._give(node, state, chunk, now)
+                elif node.takes:
+                    self._queue(key)
+                # A slot whose node takes nothing is queued again when it does.
         return granted
+
+    def _has_one_on_way(self, node: _Node) -> bool:
+        return any(key in self._on_way for key in node.slots)
 
     def _measure(self, node: _Node, took: float, now: float) -> None:
         if took > _SLOW * self._usual and self.given > 8 and self._others_take(node, now):

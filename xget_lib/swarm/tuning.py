@@ -17,10 +17,11 @@ class Tuning:
     10 gain half a percent with 32 nodes, nothing with 1,000, and each costs messages; 5 cost 5 %."""
     slots: int = 2
     """Chunks that a node takes from the master at once."""
-    direct: int = 10
-    """Chunks that the master has on their way at once. 6 gain half a percent; 3 leave its link idle and cost 10 %."""
-    takers: int = 64
-    """Nodes that take from the master at once, where more come."""
+    direct: int = 6
+    """Chunks that the master has on their way at once. 10 cost 2 % with 8 nodes and half a percent with more; 3 leave
+    its link idle and cost 10 %."""
+    takers: int = 32
+    """Nodes that take from the master at once, where more come. 64 gain nothing and cost twice as many manifests."""
     flights: int = 4
     """Chunks that a node has on their way, above which it takes no turn of a peer. 3 cost 1 to 6 %; with 6 or
     more the last node is up to 20 % behind."""
