@@ -67,10 +67,15 @@ class Relay:
         self._listening.close()
         with suppress(OSError):  # accept() notices a close only when somebody comes
             socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-        for sock in list(self._sockets):
+        self.cut()
+        self._opened.set()
+
+    def cut(self) -> None:
+        """End the connections there are; who comes again is let through."""
+        sockets, self._sockets = self._sockets, set()
+        for sock in sockets:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-        self._opened.set()
 
     def _accept(self) -> None:
         while True:
