@@ -50,7 +50,8 @@ class NotingDesk:
 
     def unregister(self, news: Stream) -> None:
         self.said.append("unregister")
-        self.news.remove(news)
+        if news in self.news:  # that was read
+            self.news.remove(news)
 
     def ask(self, slot: int, granted: Stream) -> None:
         self.said.append("ask")

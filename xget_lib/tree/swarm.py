@@ -166,7 +166,8 @@ class Desk(Protocol):
         """A node wrote what it serves."""
 
     def unregister(self, news: Stream) -> None:
-        """`peers` was clunked: the stream gets no more, and what was registered at a master does not hold."""
+        """`peers` was clunked, whether it was read or not: the stream gets no more, and what was registered at a master
+        does not hold."""
 
     def ask(self, slot: int, granted: Stream) -> None:
         """A slot asks for a chunk to take from this server: its number goes into the stream as a line. Or for a turn:
