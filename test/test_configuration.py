@@ -24,7 +24,7 @@ def test_the_example_names_every_option_and_no_other_and_each_is_accepted() -> N
     uncommented = tomllib.loads(re.sub(r"^#: ", "", EXAMPLE.read_text(), flags=re.MULTILINE))
     assert set(uncommented) == {field.name.replace("_", "-") for field in dataclasses.fields(config.Config)}
     built = config.build({}, uncommented, {})
-    assert (built.port, built.max_direct, built.linger, built.host) == (20004, 10, 300, "head")
+    assert (built.port, built.max_direct, built.linger, built.host) == (20004, 6, 300, "head")
 
 
 @pytest.mark.parametrize(
