@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 MANY = 64
-"""In a swarm of more nodes each is tied to more, so that a chunk is everywhere in as few steps."""
+"""In a swarm of more nodes each is tied to twice as many, so that a chunk is everywhere in as few steps."""
 
 
 class Neighbours:
@@ -32,7 +32,7 @@ class Neighbours:
 
     @property
     def _degree(self) -> int:
-        return self._few if len(self._keys) <= MANY else self._few * 8 // 5
+        return self._few if len(self._keys) <= MANY else self._few * 2
 
     def __contains__(self, key: int) -> bool:
         return key in self._ties
