@@ -8,7 +8,7 @@ nodes vanish.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Neighbours:
         ties = self._ties[key]
         changed: set[int] = set()
         for crowded in (2 * self._degree, 3 * self._degree):
-            for peer in self._strangers(key):
+            for peer in self._strangers():
                 if len(ties) >= self._degree:
                     return changed
                 if peer == key or peer in ties or len(self._ties[peer]) >= crowded:
@@ -87,6 +87,10 @@ class Neighbours:
                     changed |= {peer, key}
         return changed
 
-    def _strangers(self, key: int) -> list[int]:
-        """Candidates in random order: all while they are few, a sample that suffices when they are many."""
-        return self._random.sample(self._keys, min(len(self._keys), 8 * self._degree))
+    def _strangers(self) -> Iterator[int]:
+        """Candidates in random order: all while they are few, some that suffice, and some twice, when they are many."""
+        if len(self._keys) <= MANY:
+            yield from self._random.sample(self._keys, len(self._keys))
+        else:
+            for _ in range(8 * self._degree):
+                yield self._keys[int(self._random.random() * len(self._keys))]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +60,27 @@ def can_reach(asker: str, address: str) -> bool:
     A node on the master's own machine is seen under a loopback address, which means something else elsewhere; and a
     link-local address means nothing without the interface.
     """
-    there = _parse(address)
-    if there is None:
-        return False
-    here = _parse(asker)
-    if there.is_loopback:
-        return here is not None and here.is_loopback
-    return not there.is_link_local
+    scope = _scope(address)
+    return _scope(asker) is _Scope.MACHINE if scope is _Scope.MACHINE else scope is _Scope.NETWORK
 
 
-def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+class _Scope(Enum):
+    NOWHERE = auto()
+    MACHINE = auto()
+    LINK = auto()
+    NETWORK = auto()
+
+
+@lru_cache(maxsize=1 << 14)
+def _scope(address: str) -> _Scope:
+    """Where an address means something. Asked for each pair of nodes, while thousands come at once."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
-        return None
+        return _Scope.NOWHERE
     mapped = getattr(parsed, "ipv4_mapped", None)
-    return mapped if isinstance(mapped, ipaddress.IPv4Address) else parsed
+    if isinstance(mapped, ipaddress.IPv4Address):
+        parsed = mapped
+    if parsed.is_loopback:
+        return _Scope.MACHINE
+    return _Scope.LINK if parsed.is_link_local else _Scope.NETWORK
