@@ -49,6 +49,15 @@ def test_a_node_that_lost_most_of_its_ties_gets_new_ones() -> None:
     assert len(neighbours.of(0)) >= DEGREE // 2
 
 
+def test_each_tie_was_sought_for_one_of_its_ends() -> None:
+    neighbours = graph(200)
+    neighbours.leave(7)
+    for key in set(range(200)) - {7}:
+        sought = neighbours.sought(key)
+        assert {peer for peer in neighbours.of(key) if key in neighbours.sought(peer)} == neighbours.of(key) - sought
+        assert len(sought) <= 2 * DEGREE
+
+
 def test_only_who_can_be_reached_is_a_neighbour() -> None:
     neighbours = Neighbours(DEGREE, Random(1), lambda asker, peer: peer % 2 == 0)
     for key in range(20):

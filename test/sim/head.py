@@ -159,15 +159,21 @@ class Head:
 
     def _tell_news(self) -> None:
         self._telling = float("inf")
-        for key in sorted(self._untold.take(self._clock.now) & self._nodes.keys()):
-            neighbours = sorted(self._neighbours.of(key))
-            direct = self._direct.includes(key)
-            peers = tuple((ADDRESS, peer & 0xFFFF) for peer in neighbours)
-            line = News(GENERATION, self.manifest, peers, direct).encode()
-            self.traffic["news"] += TREAD + RREAD + len(line)
-            known = [self._nodes[peer] for peer in neighbours if peer in self._nodes]
-            self._reply(self._nodes[key].hear, known, direct)
+        urgent, others = self._untold.take(self._clock.now)
+        for key in sorted(urgent & self._nodes.keys()):
+            self._tell(key, sorted(self._neighbours.sought(key)))
+        for key in others:
+            if key in self._nodes:
+                self._tell(key, sorted(self._neighbours.of(key)))
         self._tell_when_due()
+
+    def _tell(self, key: int, neighbours: list[int]) -> None:
+        direct = self._direct.includes(key)
+        peers = tuple((ADDRESS, peer & 0xFFFF) for peer in neighbours)
+        line = News(GENERATION, self.manifest, peers, direct).encode()
+        self.traffic["news"] += TREAD + RREAD + len(line)
+        known = [self._nodes[peer] for peer in neighbours if peer in self._nodes]
+        self._reply(self._nodes[key].hear, known, direct)
 
     def _reply(self, act: Callable[..., None], *arguments: Any) -> None:
         self.messages += 1

@@ -116,10 +116,13 @@ class Exchange:
 
     def tell_untold(self) -> None:
         """Tell their news to those whose turn it is to hear them."""
-        untold = self._untold.take(time.monotonic())
-        if self._offered is not None:
-            for connection in untold & self._watchers:
-                self._tell(connection, orders.News(connection, self._line(connection, self._offered)))
+        urgent, others = self._untold.take(time.monotonic())
+        if self._offered is None:
+            return
+        for keys, peers_of in ((urgent, self._neighbours.sought), (others, self._neighbours.of)):
+            for connection in self._watchers.intersection(keys):
+                line = self._line(connection, peers_of(connection), self._offered)
+                self._tell(connection, orders.News(connection, line))
 
     def nodes(self) -> list[dict[str, Any]]:
         """The registered nodes, for the status."""
@@ -210,8 +213,8 @@ class Exchange:
             self._news.clear()
             self.tell_untold()
 
-    def _line(self, connection: int, offered: Offered) -> bytes:
-        nodes = [self.registry.get(key) for key in self._neighbours.of(connection)]
+    def _line(self, connection: int, neighbours: Collection[int], offered: Offered) -> bytes:
+        nodes = [self.registry.get(key) for key in neighbours]
         peers = tuple((node.address, node.port) for node in nodes if node is not None)
         return News(offered.generation, offered.manifest_size, peers, self._direct.includes(connection)).encode()
 

@@ -27,6 +27,8 @@ class Neighbours:
         self._random = source
         self._reachable = reachable
         self._ties: dict[int, set[int]] = {}
+        self._sought: dict[int, set[int]] = {}
+        """Those ties that were made because the node lacked some."""
         self._keys: list[int] = []
         self._position: dict[int, int] = {}
 
@@ -41,11 +43,15 @@ class Neighbours:
         """The neighbours that a node can reach."""
         return frozenset(peer for peer in self._ties.get(key, ()) if self._reachable(key, peer))
 
+    def sought(self, key: int) -> frozenset[int]:
+        """Those of them that were picked for this node. It was picked for the others, and is known to them."""
+        return frozenset(peer for peer in self._sought.get(key, ()) if self._reachable(key, peer))
+
     def join(self, key: int) -> set[int]:
         """Add a node. Returns the keys whose neighbours changed, itself included."""
         if key in self._ties:
             return set()
-        self._ties[key] = set()
+        self._ties[key], self._sought[key] = set(), set()
         self._position[key] = len(self._keys)
         self._keys.append(key)
         return self._tie(key) | {key}
@@ -60,9 +66,11 @@ class Neighbours:
         if last != key:
             self._keys[position] = last
             self._position[last] = position
+        del self._sought[key]
         changed = set(former)
         for peer in former:
             self._ties[peer].discard(key)
+            self._sought[peer].discard(key)
         for peer in former:
             if len(self._ties[peer]) < self._degree // 2:
                 changed |= self._tie(peer)
@@ -83,6 +91,7 @@ class Neighbours:
                     continue
                 if self._reachable(key, peer) or self._reachable(peer, key):
                     ties.add(peer)
+                    self._sought[key].add(peer)
                     self._ties[peer].add(key)
                     changed |= {peer, key}
         return changed

@@ -32,18 +32,17 @@ class Untold:
         for key in urgent:
             self._others.pop(key, None)
 
-    def take(self, now: float) -> set[int]:
-        """Whom to tell now. They count as told."""
+    def take(self, now: float) -> tuple[set[int], list[int]]:
+        """Whom to tell now, of those that cannot wait and of the others. They count as told."""
         if now < self._next:
-            return set()
-        taken, self._urgent = self._urgent, set()
+            return set(), []
+        urgent, self._urgent = self._urgent, set()
         due = [key for key, when in islice(self._others.items(), self._most) if when <= now]
         for key in due:
             del self._others[key]
-        taken.update(due)
-        if taken:
+        if urgent or due:
             self._next = now + self._pause
-        return taken
+        return urgent, due
 
     def wait(self, now: float) -> float | None:
         """How long until somebody is to be told; None where there is nobody."""

@@ -51,7 +51,7 @@ class News:
         fields = {"generation": self.generation.hex(), "manifest": self.manifest_size, "peers": self.peers}
         if not self.direct:
             fields["direct"] = False
-        return json.dumps(fields).encode() + b"\n"
+        return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
 
     @classmethod
     def decode(cls, line: bytes) -> News:
