@@ -74,7 +74,7 @@ class Exchange:
         self._direct = Direct(TUNING.takers)
         self._begin_neighbours()
         for node in self.registry:
-            if node.generation in (b"", offered.generation):
+            if self._takes_part(node, offered):
                 self._neighbours.join(node.key)
             self._redirect_to(node)
         self._tell_soon(urgent=self._watchers)
@@ -153,10 +153,11 @@ class Exchange:
         self._redirect_to(node)
         if known is None:
             LOGGER.debug("%s port %d serves", address, port)
-        if self._offered is None or generation not in (b"", self._offered.generation):
+        if self._offered is None or not self._takes_part(node, self._offered):
             self._tell_soon(self._neighbours.leave(connection))
             return
-        self._tell_soon(self._neighbours.join(connection), urgent={connection} if known is None else ())
+        comes = connection not in self._neighbours
+        self._tell_soon(self._neighbours.join(connection), urgent={connection} if comes else ())
         if held >= self._offered.chunks and (known is None or (known.generation, known.held) != (generation, held)):
             said = "%s port %d has everything, %.1f s after it came"
             self._whole.log(INFO, address, said, address, port, now - max(since, self._distributed))
@@ -203,6 +204,10 @@ class Exchange:
             self._untold.add(time.monotonic(), lacking, urgent)
             self._news.set()
 
+    def _takes_part(self, node: Node, offered: Offered) -> bool:
+        """Whether a node has, or is about to get, what is distributed now."""
+        return node.follows or node.generation in (b"", offered.generation)
+
     def _has_everything(self, node: Node | None) -> bool:
         now = self._offered
         return node is not None and now is not None and node.generation == now.generation and node.held >= now.chunks
@@ -216,7 +221,9 @@ class Exchange:
     def _line(self, connection: int, neighbours: Collection[int], offered: Offered) -> bytes:
         nodes = [self.registry.get(key) for key in neighbours]
         peers = tuple((node.address, node.port) for node in nodes if node is not None)
-        return News(offered.generation, offered.manifest_size, peers, self._direct.includes(connection)).encode()
+        # Who takes no part asks the master whatever it asks, and keeps nobody else from it.
+        direct = connection not in self._neighbours or self._direct.includes(connection)
+        return News(offered.generation, offered.manifest_size, peers, direct).encode()
 
     def _tick(self) -> None:
         """What was given out and is overdue can be given again, also when nobody says anything."""

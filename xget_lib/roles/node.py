@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from io import FileIO
 from itertools import islice
 from typing import Any, Protocol
@@ -118,7 +119,8 @@ class Node:
 
     def _hear(self, news: News) -> None:
         former, self._news = self._news, news
-        self.child.news = news
+        # Who asks here is to take from here.
+        self.child.news = replace(news, direct=True)
         if self._transfer is not None:
             self._transfer.news(news)
         if former is None or former.generation != news.generation:

@@ -76,11 +76,15 @@ class Slots:
     def _begin(self) -> Supplier:
         """The first chunk is offered: connect for the content, and hold the other slots."""
         link = Link.connect(*self._master, "swarm", ANSWER)
-        self._supplier = Supplier(MASTER, link, link.open("data", ANSWER))
-        self._intake.suppliers[MASTER] = self._supplier
+        try:
+            supplier = Supplier(MASTER, link, link.open("data", ANSWER))
+        except BaseException:
+            link.close()
+            raise
+        self._supplier = self._intake.suppliers[MASTER] = supplier
         for _ in range(TUNING.slots - 1):
             self._open()
-        return self._supplier
+        return supplier
 
     def _tell_takes(self) -> None:
         """Tell the master what is to be had nowhere else, where it must hear of that."""
