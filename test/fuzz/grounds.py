@@ -110,7 +110,7 @@ class Grounds:
         self._served = served(self._root, self.manifest)
         self._partly = served(self._root, self.manifest, full=False)
         for one in (self._served, self._partly):
-            self._stack.callback(one.manifest.close)
+            self._stack.callback(one.manifest.file.close)
         self.files = Files(self._root, lambda path: True, {0: "root"}, {0: "root"})
 
     def close(self) -> None:

@@ -53,7 +53,7 @@ class Master:
         served = self.worker.served = self.grounds.generation(choices)
         if served is not None:
             chunks = served.store.layout.chunk_count
-            self.exchange.distribute(Offered(served.generation, served.manifest_size, chunks))
+            self.exchange.distribute(Offered(served.generation, served.manifest.size, chunks))
 
     def ask(self, file: Regular, answer: Answered, retry: Callable[[], None]) -> None:
         """For a checksum, which reading the file would take time."""

@@ -68,7 +68,7 @@ def directory(tmp_path: Path) -> Path:
 def file_of(directory: Path, path: bytes = b"image", *, stale: list[bytes] | None = None) -> Regular:
     here = served(directory, manifest_of(directory))
     told = (stale if stale is not None else []).append
-    return Regular.find(Served(here.generation, here.manifest, here.manifest_size, here.store, told), path)
+    return Regular.find(Served(here.generation, here.manifest, here.store, told), path)
 
 
 def test_many_who_ask_at_once_cost_one_computation(

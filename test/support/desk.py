@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from io import FileIO
 from pathlib import Path
 
 from xget_lib.content.beneath import Root
@@ -11,21 +9,18 @@ from xget_lib.content.bitmap import Bitmap
 from xget_lib.content.manifest import Manifest
 from xget_lib.content.store import Store
 from xget_lib.tree.classic_files import Available, Regular
-from xget_lib.tree.served import Served
+from xget_lib.tree.served import Encoded, Served
 from xget_lib.tree.swarm import Report
 from xget_lib.tree.synthetic import Answered, Stream
 
 
 def served(directory: Path | Root, manifest: Manifest, *, full: bool = True) -> Served:
     """A generation as a server holds it: all of it, or no chunk yet."""
-    encoded = manifest.encode()
-    descriptor = os.memfd_create("manifest")
-    os.write(descriptor, encoded)
     chunks = manifest.layout.chunk_count
     held = Bitmap.filled(chunks) if full else Bitmap(chunks)
     root = directory if isinstance(directory, Root) else Root(bytes(directory))
     store = Store(root, manifest, held)
-    return Served(manifest.generation, FileIO(descriptor), len(encoded), store)
+    return Served(manifest.generation, Encoded.of(manifest.encode()), store)
 
 
 class NotingDesk:
@@ -33,6 +28,7 @@ class NotingDesk:
 
     def __init__(self, served: Served | None = None, *, offers: bool = True) -> None:
         self.served = served
+        self.manifest: Encoded | None = served.manifest if served else None
         self.debug = 3
         self.offers = offers
         self.news_round: int | None = None
@@ -77,6 +73,7 @@ class NotingClassicDesk:
 
     def __init__(self, served: Served | None = None) -> None:
         self.served = served
+        self.manifest: Encoded | None = served.manifest if served else None
         self.debug = 3
         self.ending = False
         self.said: list[object] = []

@@ -54,7 +54,7 @@ def stamped(directory: Path) -> Served:
     """A generation as a master serves it: with the stamps of its scan."""
     here = served(directory, manifest_of(directory))
     store = Store(here.store._root, here.store.manifest, here.store.held, stamps=scan(bytes(directory)).stamps)
-    return Served(here.generation, here.manifest, here.manifest_size, store)
+    return Served(here.generation, here.manifest, store)
 
 
 def find(desk: NotingClassicDesk, path: str) -> File:
@@ -179,7 +179,7 @@ def test_a_server_of_a_part_shows_that_part(directory: Path) -> None:
     manifest = manifest_of(directory)
     here = served(directory, manifest)
     shown = bytes(entry.path in (b"", b"sub", b"sub/file2") for entry in manifest.entries)
-    desk = NotingClassicDesk(Served(here.generation, here.manifest, here.manifest_size, here.store, shown=shown))
+    desk = NotingClassicDesk(Served(here.generation, here.manifest, here.store, shown=shown))
     assert names(tree(desk)) == ["log", "sub"]
     assert names(find(desk, "sub")) == ["file2"]
     assert refused(desk, "image") == refused(desk, "sub/empty") == errno.ENOENT
@@ -232,7 +232,7 @@ def test_a_file_is_open_once_and_closed_with_its_fid(desk: NotingClassicDesk) ->
 def test_a_file_that_changes_while_it_is_open_is_an_error(desk: NotingClassicDesk, directory: Path, how: str) -> None:
     stale: list[bytes] = []
     assert desk.served
-    desk.served = Served(desk.served.generation, desk.served.manifest, 0, desk.served.store, stale.append)
+    desk.served = Served(desk.served.generation, desk.served.manifest, desk.served.store, stale.append)
     data, large = opened(desk, "image/data"), opened(desk, "image/data").read(0, SMALL + 1)
     data.read(0, 10)
     if how == "written":

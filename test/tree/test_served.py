@@ -13,7 +13,7 @@ from test.support.downloads import manifest_of
 from xget_lib.content.store import OpenExtent
 from xget_lib.errors import NotHeld, StaleGeneration
 from xget_lib.ninep.session import Content
-from xget_lib.tree.served import Served
+from xget_lib.tree.served import Encoded, Served
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_large_parts_are_descriptors_and_small_ones_bytes(content: Served) -> No
 
 
 def test_the_manifest_is_sent_from_its_file(content: Served) -> None:
-    (extent,) = parts(content.read_manifest(1, 10))
+    (extent,) = parts(content.manifest.read(1, 10))
     assert isinstance(extent, OpenExtent)
     encoded = content.store.manifest.encode()
     assert os.pread(extent.fd, extent.length, extent.offset) == encoded[1:11]
@@ -46,9 +46,7 @@ def test_the_manifest_is_sent_from_its_file(content: Served) -> None:
 
 def test_a_manifest_on_its_way_outlives_its_generation(content: Served) -> None:
     encoded = content.store.manifest.encode()
-    read = replace(content, manifest=os.fdopen(os.dup(content.manifest.fileno()), "rb", buffering=0)).read_manifest(
-        0, 9
-    )
+    read = Encoded.of(encoded).read(0, 9)
     with open(os.devnull, "rb"):
         (extent,) = parts(read)
     assert isinstance(extent, OpenExtent)
@@ -58,7 +56,7 @@ def test_a_manifest_on_its_way_outlives_its_generation(content: Served) -> None:
 
 def test_a_read_behind_the_end_is_empty(content: Served) -> None:
     assert content.read_data(40_005, 1) == content.read_data(2**64 - 1, 2**32 - 1) == b""
-    assert content.read_manifest(content.manifest_size, 1) == content.read_manifest(2**64 - 1, 1) == b""
+    assert content.manifest.read(content.manifest.size, 1) == content.manifest.read(2**64 - 1, 1) == b""
 
 
 def test_a_file_that_changed_is_told_of_and_held_no_more(content: Served, tmp_path: Path) -> None:

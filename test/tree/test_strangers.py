@@ -187,7 +187,7 @@ class Stranger:
     def close(self) -> None:
         self._session.close()
         assert not self._desk.news
-        self._served.manifest.close()
+        self._served.manifest.file.close()
         self._root.close()
 
     def _send(self, reply: Reply) -> None:

@@ -143,16 +143,25 @@ def test_any_line_is_understood_or_refused(line: bytes) -> None:
 
 def test_the_manifest_is_read_by_offset(content: Served) -> None:
     handle = opened(NotingDesk(content), "manifest")
-    encoded = content.manifest
-    size = content.manifest_size
+    encoded, size = content.manifest.file, content.manifest.size
     assert handle.read(3, 7) == Content(7, FileRange(encoded, 3, 7))
     assert handle.read(size - 2, 100) == Content(2, FileRange(encoded, size - 2, 2))
     assert handle.read(size, 100) == handle.read(2**64 - 1, 100) == b""
 
 
+def test_the_manifest_is_there_before_the_content(content: Served) -> None:
+    """Who surveys what it has already may take long, and others wait for the manifest meanwhile."""
+    desk = NotingDesk()
+    with pytest.raises(NinepError, match="not ready"):
+        opened(desk, "manifest")
+    desk.manifest = content.manifest
+    assert opened(desk, "manifest").read(0, 7) == Content(7, FileRange(content.manifest.file, 0, 7))
+    assert opened(desk, "have").read(0, 100) is WAITING
+
+
 def test_lengths_are_those_of_what_is_read(content: Served) -> None:
     top = tree(NotingDesk(content))
-    assert [top.walk(name).stat().length for name in ("manifest", "data")] == [content.manifest_size, 11]
+    assert [top.walk(name).stat().length for name in ("manifest", "data")] == [content.manifest.size, 11]
 
 
 def test_data_is_the_content_stream_by_offset(content: Served) -> None:

@@ -42,7 +42,7 @@ from xget_lib.tree import classic, swarm
 from xget_lib.tree.classic_files import ME, Available, Regular
 from xget_lib.tree.files import Files
 from xget_lib.tree.namespaces import CLASSIC, FILES, SWARM, attach
-from xget_lib.tree.served import Served
+from xget_lib.tree.served import Encoded, Served
 from xget_lib.tree.swarm import SLOTS_LIMIT
 from xget_lib.tree.synthetic import Answered, Stream
 
@@ -58,6 +58,8 @@ class Child:
         self.debug = debug
         self.follows = follows
         self.port: int = listening.getsockname()[1]
+        self.manifest: Encoded | None = None
+        """The newest; what is served may still be of the one before."""
         self.served: Served | None = None
         self.files: Files | None = None
         self.news: swarm.News | None = None
@@ -231,6 +233,10 @@ class Desk:
     @property
     def served(self) -> Served | None:
         return self._child.served
+
+    @property
+    def manifest(self) -> Encoded | None:
+        return self._child.manifest
 
     @property
     def debug(self) -> int:

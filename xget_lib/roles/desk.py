@@ -16,7 +16,7 @@ from xget_lib.roles import orders
 from xget_lib.swarm.redirects import DOWNLOADS
 from xget_lib.tree import swarm
 from xget_lib.tree.classic_files import Available, Regular
-from xget_lib.tree.served import Served
+from xget_lib.tree.served import Encoded, Served
 from xget_lib.tree.swarm import SLOTS_LIMIT
 from xget_lib.tree.synthetic import Answered, Stream
 
@@ -45,6 +45,10 @@ class Desk:
     @property
     def served(self) -> Served | None:
         return self._worker.served
+
+    @property
+    def manifest(self) -> Encoded | None:
+        return self._worker.served.manifest if self._worker.served else None
 
     @property
     def debug(self) -> int:

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from io import FileIO
 from itertools import islice
 from typing import Any, Protocol
 
@@ -39,7 +38,7 @@ from xget_lib.roles.membership import Membership
 from xget_lib.roles.obtaining import obtain
 from xget_lib.roles.transfer import INTRODUCED, Transfer
 from xget_lib.tree.files import Files
-from xget_lib.tree.served import Served
+from xget_lib.tree.served import Encoded, Served
 from xget_lib.tree.swarm import News
 
 _THREADS = min(4, max(2, os.cpu_count() or 1))
@@ -152,7 +151,7 @@ class Node:
     # One generation.
 
     def _get(self, news: News) -> dict[str, Any]:
-        manifest, encoded = self._read_manifest(news)
+        manifest = self._read_manifest(news)
         selection = select(manifest, self._sources)
         if self._config.dry_run:
             return self._rehearse(manifest, selection)
@@ -170,7 +169,7 @@ class Node:
         with partial:
             try:
                 self._survey(manifest, partial, selection)
-                holding = self._serve(manifest, encoded, partial, selection)
+                holding = self._serve(manifest, partial, selection)
                 self._fill(partial, holding)
                 in_thread(partial.finish)
             finally:
@@ -219,15 +218,18 @@ class Node:
         account = self._account
         return {"fetched": account.fetched, "from_master": account.from_master, "peers": len(account.peers)}
 
-    def _read_manifest(self, news: News) -> tuple[Manifest, bytes]:
-        """The manifest of the generation that the master names. Raises NewGeneration where it has another by now."""
+    def _read_manifest(self, news: News) -> Manifest:
+        """The manifest of the generation that the master names; others can have it from now on. Raises NewGeneration
+        where the master has another by now."""
         master = self._membership.host, self._membership.port
         encoded, right = obtain(news, master, self._config.timeout)
         if not right:
             if self._news == news and not self.newer.wait(_OVERTAKEN):
                 raise MalformedManifest("it is not that of the generation that the master names")
             raise NewGeneration
-        return in_thread(decode, encoded), encoded
+        manifest: Manifest = in_thread(decode, encoded)
+        self.child.manifest = Encoded.of(encoded)
+        return manifest
 
     def _survey(self, manifest: Manifest, partial: Partial, selection: Selection) -> None:
         """Find out what is right already, in threads."""
@@ -268,7 +270,7 @@ class Node:
         if self._confirming is not None:
             self._confirming.join()  # what is not verified is not carried over
         try:
-            manifest, encoded = self._read_manifest(self._wait_for_news())
+            manifest = self._read_manifest(self._wait_for_news())
         except NewGeneration:
             return  # and its news is there
         selection = select(manifest, self._sources)
@@ -280,25 +282,23 @@ class Node:
             self._membership.report(manifest.generation, store.held.count)
 
         self._holding = None
-        self._offer(encoded, store, changed, selection)
+        self._offer(store, changed, selection)
         LOGGER.info("%d of %d chunks are the same in the new generation", store.held.count, store.layout.chunk_count)
 
-    def _serve(self, manifest: Manifest, encoded: bytes, partial: Partial, selection: Selection) -> Holding:
+    def _serve(self, manifest: Manifest, partial: Partial, selection: Selection) -> Holding:
         """Serve what is right from now on, and all that comes."""
         if self._holding is not None:
             self._holding.replaced()
         holding = self._holding = Holding(self._dest, manifest, partial, self._holds)
-        self._offer(encoded, holding.store, holding.changed, selection)
+        self._offer(holding.store, holding.changed, selection)
         return holding
 
-    def _offer(self, encoded: bytes, store: Store, on_changed: Callable[[bytes], None], selection: Selection) -> None:
+    def _offer(self, store: Store, on_changed: Callable[[bytes], None], selection: Selection) -> None:
         """Show others what is in a store, and tell the master of it."""
         manifest = store.manifest
-        descriptor = os.memfd_create("xget-manifest", os.MFD_CLOEXEC)
-        file = FileIO(descriptor, "r+")
-        file.write(encoded)
+        assert self.child.manifest is not None
         self.child.serve(
-            Served(manifest.generation, file, len(encoded), store, on_changed, selection.shown()),
+            Served(manifest.generation, self.child.manifest, store, on_changed, selection.shown()),
             Files(Root(self._dest), selection.lands, manifest.users, manifest.groups),
         )
         self._membership.report(manifest.generation, store.held.count)

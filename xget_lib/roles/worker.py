@@ -41,7 +41,7 @@ from xget_lib.roles.noticing import Noticing
 from xget_lib.tree import classic, swarm
 from xget_lib.tree.files import Files
 from xget_lib.tree.namespaces import CLASSIC, FILES, SWARM, attach
-from xget_lib.tree.served import Served
+from xget_lib.tree.served import Encoded, Served
 
 _THREADS = 3
 """Two for jobs, so that one can read while the other computes, and one for what cannot wait for them."""
@@ -151,8 +151,7 @@ class Worker:
         generation = manifest.generation
         self.served = Served(
             generation,
-            file,
-            os.fstat(manifest_descriptor).st_size,
+            Encoded(file, os.fstat(manifest_descriptor).st_size),
             store,
             lambda path: self.tell(orders.Stale(generation, path[:_PATH_TOLD])),
         )

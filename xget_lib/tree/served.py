@@ -13,13 +13,30 @@ from xget_lib.ninep.session import Content
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """An encoded manifest, for others to read. The file is closed when nobody uses this object any more."""
+
+    file: FileIO
+    size: int
+
+    @classmethod
+    def of(cls, data: bytes) -> Encoded:
+        """In a file that has no name."""
+        file = FileIO(os.memfd_create("xget-manifest", os.MFD_CLOEXEC), "r+")
+        file.write(data)
+        return cls(file, len(data))
+
+    def read(self, offset: int, count: int) -> bytes | Content:
+        length = min(count, max(0, self.size - offset))
+        return Content(length, FileRange(self.file, offset, length)) if length else b""
+
+
+@dataclass(frozen=True)
 class Served:
     """One generation as a server holds it."""
 
     generation: bytes
-    manifest: FileIO
-    """The encoded manifest; closed when nobody uses this object any more."""
-    manifest_size: int
+    manifest: Encoded
     store: Store
     on_stale: Callable[[bytes], None] = lambda path: None
     """Told of the path of a file that is found changed."""
@@ -29,10 +46,6 @@ class Served:
     def shows(self, entry: int) -> bool:
         """Whether an entry of the manifest, by its number, is served here."""
         return self.shown is None or bool(self.shown[entry])
-
-    def read_manifest(self, offset: int, count: int) -> bytes | Content:
-        length = min(count, max(0, self.manifest_size - offset))
-        return Content(length, FileRange(self.manifest, offset, length)) if length else b""
 
     def read_data(self, offset: int, count: int) -> bytes | Content:
         """A range of the content stream. Raises NotHeld at once; a file that changed is found out when it is sent."""

@@ -24,7 +24,7 @@ from typing import Protocol
 
 from xget_lib.errors import NinepError, NotHeld, ProtocolViolation, printable
 from xget_lib.ninep.session import WAITING, Content, Waiting
-from xget_lib.tree.served import Served
+from xget_lib.tree.served import Encoded, Served
 from xget_lib.tree.synthetic import Answered, OpenFile, Place, Stream, Text, root
 
 LINE_LIMIT = 1024
@@ -146,6 +146,10 @@ class Desk(Protocol):
         """The newest generation; None while there is none yet."""
 
     @property
+    def manifest(self) -> Encoded | None:
+        """The newest manifest: a node has it, and gives it away, before it has found out what it holds of it."""
+
+    @property
     def debug(self) -> int:
         """The debug level."""
 
@@ -192,7 +196,7 @@ def tree(desk: Desk) -> Place:
     turn = Place("turn", 8, 0o666, lambda: Turn(desk))
     return root(
         [
-            Place("manifest", 1, 0o444, lambda: Manifest(_served(desk)), lambda: _manifest_size(desk)),
+            Place("manifest", 1, 0o444, lambda: Manifest(_manifest(desk)), lambda: _manifest_size(desk)),
             Place("data", 2, 0o444, lambda: Data(desk), lambda: _data_size(desk)),
             Place("have", 3, 0o444, lambda: Have(desk)),
             Place("peers", 4, 0o666, lambda: Peers(desk)),
@@ -203,14 +207,14 @@ def tree(desk: Desk) -> Place:
     )
 
 
-def _served(desk: Desk) -> Served:
-    if desk.served is None:
+def _manifest(desk: Desk) -> Encoded:
+    if desk.manifest is None:
         raise NinepError(errno.EAGAIN, "the snapshot is not ready yet")
-    return desk.served
+    return desk.manifest
 
 
 def _manifest_size(desk: Desk) -> int:
-    return desk.served.manifest_size if desk.served else 0
+    return desk.manifest.size if desk.manifest else 0
 
 
 def _data_size(desk: Desk) -> int:
@@ -218,11 +222,11 @@ def _data_size(desk: Desk) -> int:
 
 
 class Manifest(OpenFile):
-    def __init__(self, served: Served) -> None:
-        self._served = served
+    def __init__(self, encoded: Encoded) -> None:
+        self._encoded = encoded
 
     def read(self, offset: int, count: int) -> bytes | Content:
-        return self._served.read_manifest(offset, count)
+        return self._encoded.read(offset, count)
 
 
 class Data(OpenFile):
