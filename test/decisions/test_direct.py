@@ -23,14 +23,18 @@ def test_who_leaves_makes_room_for_another() -> None:
 
 
 def test_all_peers_are_asked_in_each_round_and_at_last_the_master() -> None:
-    sources = Sources({"a", "b", "c"}, Random(1), now=10.0)
+    sources = Sources({"a", "b", "c"}, 1000, Random(1), now=10.0)
     rounds = [{sources.next(10.0 + second / 10) for _ in range(3)} for second in range(3)]
     assert rounds == [{"a", "b", "c"}] * 3
     assert sources.next(20.0) is None
 
 
+def test_a_large_manifest_is_waited_for_longer() -> None:
+    assert Sources({"a"}, 60_000_000, Random(1), now=10.0).next(35.0) == "a"
+
+
 def test_who_has_no_peers_asks_the_master() -> None:
-    assert Sources((), Random(1), now=10.0).next(10.0) is None
+    assert Sources((), 1000, Random(1), now=10.0).next(10.0) is None
 
 
 def test_not_everybody_loses_patience_at_once() -> None:

@@ -131,7 +131,7 @@ class Node:
         self._news = peers
         if first:
             self._direct = takes_directly
-            self._sources = Sources([] if takes_directly else peers, self._random, self._clock.now)
+            self._sources = Sources([] if takes_directly else peers, self._head.manifest, self._random, self._clock.now)
             self._ask_for_manifest()
         elif self.has_manifest:
             self._meet_new(peers)

@@ -28,7 +28,7 @@ def obtain(news: News, master: tuple[str, int], seconds: float) -> tuple[bytes, 
 
     The master is tried for so many seconds. Raises LinkLost, NinepError.
     """
-    sources = Sources(() if news.direct else news.peers, random.Random(), time.monotonic())
+    sources = Sources(() if news.direct else news.peers, news.manifest_size, random.Random(), time.monotonic())
     while (peer := sources.next(time.monotonic())) is not None:
         try:
             encoded = _read(peer, news.manifest_size, _PEER_ANSWERS, _PEER_ANSWERS)

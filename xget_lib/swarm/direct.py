@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PAUSE = 0.02
 """Seconds before the next peer is asked for the manifest, where one does not have it yet."""
 _PATIENCE = 2.0
+_PACE = 2e6
+"""Bytes a second at which a manifest comes from the master at least, which has some dozen of them to send at once."""
 
 K = TypeVar("K")
 
@@ -50,11 +52,11 @@ class Sources(Generic[K]):
     """At a node: whom it asks for the manifest, one after the other. Whoever knows the generation's digest can take the
     manifest from anybody. Peers are the caller's keys; times are monotonic seconds."""
 
-    def __init__(self, peers: Collection[K], source: Random, now: float) -> None:
-        """`peers` are none for a node that takes from the master."""
+    def __init__(self, peers: Collection[K], size: int, source: Random, now: float) -> None:
+        """`peers` are none for a node that takes from the master; `size` is that of the manifest, in bytes."""
         self._peers = list(peers)
         self._random = source
-        self._until = now + patience(source)
+        self._until = now + patience(source) + size / _PACE
         self._round: list[K] = []
 
     def next(self, now: float) -> K | None:
