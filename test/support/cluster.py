@@ -28,6 +28,7 @@ from typing import Any, Protocol, TypeVar
 from test.support.leftovers import MARK, end_all, marked
 from test.support.plain_client import PlainClient
 from test.support.processes import PATIENCE, Watched
+from test.support.relay import Relay
 from xget_lib.errors import NinepError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -272,3 +273,14 @@ class Cluster:
         return subprocess.Popen(
             command, cwd=self.base, env=environment, encoding="utf-8", errors="surrogateescape", **pipes
         )
+
+
+def unseen_child(cluster: Cluster, master: Master, dest: Path) -> tuple[int, int]:
+    """A child that holds everything and whose master does not know of it (any more). Its process and its port."""
+    with Relay(master.port) as relay:
+        client = cluster.client(relay, dest, options=["--linger", "forever"])
+        pid = client.background()
+        assert client.ended().status == 0
+        (child,) = master.wait_for_children(1)
+    eventually(lambda: not master.children(), "the master still knows the child")
+    return pid, int(child["port"])

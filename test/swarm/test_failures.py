@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from test.support.cluster import Cluster, Master, ended_by_itself, eventually, status_of
+from test.support.cluster import Cluster, Master, ended_by_itself, eventually, status_of, unseen_child
 from test.support.plain_client import PlainClient
 from test.support.relay import MIB, Relay
 from test.support.trees import differences, noise, small_tree, write
@@ -37,17 +37,6 @@ def register(master: Master, port: int, stack: ExitStack) -> None:
     peers = client.open("peers", mode=2)
     client.write(peers, Report(port, bytes.fromhex(status["generation"]), status["chunks"]).encode())
     eventually(lambda: port in [child["port"] for child in master.children()], "the node is registered")
-
-
-def unseen_child(cluster: Cluster, master: Master, dest: Path) -> tuple[int, int]:
-    """A child that holds everything and whose master does not know of it (any more). Its process and its port."""
-    with Relay(master.port) as relay:
-        client = cluster.client(relay, dest, options=["--linger", "forever"])
-        pid = client.background()
-        assert client.ended().status == 0
-        (child,) = master.wait_for_children(1)
-    eventually(lambda: not master.children(), "the master still knows the child")
-    return pid, int(child["port"])
 
 
 def test_killed_workers_are_replaced_and_their_clients_finish(cluster: Cluster, source: Path) -> None:

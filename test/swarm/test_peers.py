@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from test.support.cluster import Cluster, Master, eventually
+from test.support.cluster import Cluster, Master, eventually, unseen_child
 from test.support.plain_client import PlainClient
 from test.support.relay import MIB, Relay
 from test.support.trees import differences, noise, small_tree, write
@@ -21,17 +21,6 @@ def source(tmp_path: Path) -> Path:
     root = small_tree(tmp_path / "served")
     write(root / "large", noise(16 * MIB, 5))
     return root
-
-
-def whole_child(cluster: Cluster, master: Master) -> int:
-    """The port of a child that holds everything, and of which the master does not know any more."""
-    with Relay(master.port) as relay:
-        client = cluster.client(relay, cluster.base / "first", options=["--linger", "forever"])
-        client.background()
-        assert client.ended().status == 0
-        (child,) = master.wait_for_children(1)
-    eventually(lambda: not master.children(), "the master forgets the child")
-    return int(child["port"])
 
 
 def report(master: Master, port: int) -> bytes:
@@ -54,7 +43,7 @@ def large_swarm(master: Master, port: int) -> Iterator[None]:
 
 def test_content_comes_from_a_peer_that_introduced_itself(cluster: Cluster, source: Path) -> None:
     master = cluster.master(source)
-    port = whole_child(cluster, master)
+    _, port = unseen_child(cluster, master, cluster.base / "first")
     with Relay(master.port, hold_after=2 * MIB) as relay:
         client = cluster.client(relay, cluster.base / "dest", options=["--linger", "0"])
         relay.wait_until_it_holds()
@@ -77,7 +66,7 @@ def test_content_comes_from_a_peer_that_introduced_itself(cluster: Cluster, sour
 
 def test_in_a_large_swarm_the_manifest_comes_from_a_peer(cluster: Cluster, source: Path) -> None:
     master = cluster.master(source)
-    port = whole_child(cluster, master)
+    _, port = unseen_child(cluster, master, cluster.base / "first")
     with (
         Relay(port) as giving,
         large_swarm(master, giving.port),

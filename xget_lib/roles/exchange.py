@@ -57,8 +57,7 @@ class Exchange:
         self._distributed = -math.inf
         self._untold = Untold(TUNING.news_pause, TUNING.news_later, TUNING.news_most)
         self._news = Event()
-        self._begin_neighbours()
-        self._direct = Direct(TUNING.takers)
+        self._begin_anew()
         self.offers = Offers(0, max_direct)
         self.redirecting = Redirecting(max_direct, lambda connection: self._addresses.get(connection, ""), tell)
         self._grants = Event()
@@ -71,8 +70,7 @@ class Exchange:
         self._offered = offered
         self._distributed = time.monotonic()
         self.offers = Offers(offered.chunks, self._max_direct)
-        self._direct = Direct(TUNING.takers)
-        self._begin_neighbours()
+        self._begin_anew()
         for node in self.registry:
             if self._takes_part(node, offered):
                 self._neighbours.join(node.key)
@@ -191,8 +189,9 @@ class Exchange:
         for connection, slot, chunk in self.offers.grant(now):
             self._tell(connection, orders.Grant(connection, slot, chunk))
 
-    def _begin_neighbours(self) -> None:
+    def _begin_anew(self) -> None:
         self._neighbours: Neighbours = Neighbours(TUNING.degree, random.Random(), self._reachable)
+        self._direct = Direct(TUNING.takers)
 
     def _reachable(self, asker: int, peer: int) -> bool:
         return can_reach(self._addresses.get(asker, ""), self._addresses.get(peer, ""))

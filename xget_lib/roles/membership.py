@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 import gevent
 
@@ -27,6 +28,8 @@ ANSWER = 30.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 10.0
 
+_T = TypeVar("_T")
+
 
 def pauses(source: random.Random) -> Iterator[float]:
     """Seconds to wait before each further try: doubling, each anywhere between half and the whole."""
@@ -34,6 +37,22 @@ def pauses(source: random.Random) -> Iterator[float]:
     while True:
         yield pause * source.uniform(0.5, 1.0)
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def insist(seconds: float, attempt: Callable[[float], _T], *failures: type[Exception]) -> _T:
+    """What `attempt(seconds left)` returns, which is tried again with growing pauses after these failures. Raises the
+    last of them when the time is over."""
+    deadline = time.monotonic() + seconds
+    tries = pauses(random.Random())
+    while True:
+        pause = next(tries)
+        try:
+            return attempt(max(deadline - time.monotonic(), 0.1))
+        except failures as error:
+            if deadline - time.monotonic() <= pause:
+                raise
+            LOGGER.debug("tried again: %s", error)
+        gevent.sleep(pause)
 
 
 class Membership:
@@ -55,17 +74,11 @@ class Membership:
 
     def begin(self, seconds: float) -> None:
         """Connect, within so many seconds. Raises MasterUnreachable."""
-        deadline = time.monotonic() + seconds
-        for pause in pauses(random.Random()):
-            left = deadline - time.monotonic()
-            try:
-                self._connect(max(left, 0.1))
-                break
-            except (LinkLost, NinepError) as error:
-                self._reason = str(error).removeprefix(f"{self.host}:{self.port}: ")
-            if deadline - time.monotonic() <= pause:
-                raise self.unreachable(seconds)
-            gevent.sleep(pause)
+        try:
+            insist(seconds, self._connect, LinkLost, NinepError)
+        except (LinkLost, NinepError) as error:
+            self._reason = str(error).removeprefix(f"{self.host}:{self.port}: ")
+            raise self.unreachable(seconds) from None
         gevent.spawn(self._keep)
 
     def unreachable(self, seconds: float) -> MasterUnreachable:

@@ -131,8 +131,8 @@ class Node:
         self._introduced[peer] = generation
         if len(self._introduced) > INTRODUCED:
             del self._introduced[next(iter(self._introduced))]
-        if self._transfer is not None and self._transfer.generation == generation:
-            self._transfer.introduced(peer)
+        if self._transfer is not None:
+            self._transfer.introduced(peer, generation)
 
     def _wait_for_news(self) -> News:
         begun = time.monotonic()
@@ -330,8 +330,7 @@ class Node:
         if self._news is not None:
             transfer.news(self._news)
         for peer, generation in self._introduced.items():
-            if generation == transfer.generation:
-                transfer.introduced(peer)
+            transfer.introduced(peer, generation)
         filled = Event()
         finisher = gevent.spawn(self._finish_files, partial, store, filled)
         finisher.link_exception(lambda failed: transfer.fail(failed.exception or AssertionError()))

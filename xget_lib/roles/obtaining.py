@@ -15,7 +15,7 @@ from xget_lib.errors import LinkLost, NinepError
 from xget_lib.net.link import Link
 from xget_lib.net.waiting import in_thread
 from xget_lib.report.log import LOGGER
-from xget_lib.roles.membership import ANSWER, pauses
+from xget_lib.roles.membership import ANSWER, insist
 from xget_lib.swarm.direct import PAUSE, Sources
 from xget_lib.tree.swarm import News
 
@@ -38,22 +38,9 @@ def obtain(news: News, master: tuple[str, int], seconds: float) -> tuple[bytes, 
             if _is_of(encoded, news.generation):
                 return encoded, True
         gevent.sleep(PAUSE)
-    encoded = _read_patiently(master, news.manifest_size, seconds)
+    # The master may lose a worker, or be started again, meanwhile.
+    encoded = insist(seconds, lambda left: _read(master, news.manifest_size, left, ANSWER), LinkLost)
     return encoded, _is_of(encoded, news.generation)
-
-
-def _read_patiently(master: tuple[str, int], size: int, seconds: float) -> bytes:
-    """The master's, which may lose a worker, or be started again, meanwhile."""
-    deadline = time.monotonic() + seconds
-    for pause in pauses(random.Random()):
-        try:
-            return _read(master, size, max(deadline - time.monotonic(), 0.1), ANSWER)
-        except LinkLost as error:
-            if deadline - time.monotonic() <= pause:
-                raise
-            LOGGER.debug("no manifest from the master: %s", error)
-        gevent.sleep(pause)
-    raise AssertionError("pauses end")
 
 
 def _read(server: tuple[str, int], size: int, seconds: float, answer: float) -> bytes:

@@ -53,7 +53,7 @@ class Transfer:
         """`lacking` are the chunks to get; `on_held` is called with each of which all is on disk and verified."""
         self._membership = membership
         self._layout = manifest.layout
-        self.generation = manifest.generation
+        self._generation = manifest.generation
         self._intake = Intake(
             partial,
             manifest,
@@ -100,9 +100,11 @@ class Transfer:
         if self._intake.picker.lacking:
             self._meet_all(set(news.peers))
 
-    def introduced(self, peer: tuple[str, int]) -> None:
-        """This peer takes content of this node, and will have some itself."""
-        if self._intake.picker.lacking and not self._is_known(peer) and len(self._introduced) < INTRODUCED:
+    def introduced(self, peer: tuple[str, int], generation: bytes) -> None:
+        """This peer takes content of this node, and will have some of the generation itself."""
+        if generation != self._generation or not self._intake.picker.lacking:
+            return
+        if not self._is_known(peer) and len(self._introduced) < INTRODUCED:
             self._introduced.add(peer)
             self._intake.spawn(self._meet, peer)
 
@@ -157,7 +159,7 @@ class Transfer:
                     if not part:
                         raise ProtocolViolation("a bitmap of another generation")
                     news += part
-                if news[:DIGEST_SIZE] != self.generation:
+                if news[:DIGEST_SIZE] != self._generation:
                     raise ProtocolViolation("serves another generation")
                 held = Bitmap.from_bytes(news[DIGEST_SIZE:], self._layout.chunk_count)
                 self._intake.picker.peer_has(peer, held.as_int())
@@ -172,7 +174,7 @@ class Transfer:
 
     def _introduce(self, control: Link) -> None:
         """Say to a peer where this node serves: the master tells it much later."""
-        said = self._membership.introduction(self.generation)
+        said = self._membership.introduction(self._generation)
         try:
             if said is not None:
                 control.open("peers", ANSWER, ORDWR).write(0, said, ANSWER)
