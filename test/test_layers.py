@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ORDER = ["errors", "config", "ninep", "content", "tree", "swarm", "process", "net", "report", "roles", "cli"]
+ORDER = [
+    *("errors", "config", "ninep", "manifest", "fs", "snapshot", "download", "swarm", "serve", "process"),
+    *("ipc", "net", "report", "classic", "master", "worker", "node", "control", "cli"),
+]
 
 NETWORK = {"gevent", "socket", "socketserver", "ssl", "select", "selectors", "asyncio", "http", "urllib"}
 PROCESSES = {"subprocess", "multiprocessing", "threading", "signal"}
@@ -24,8 +27,12 @@ ALLOWED = {"random.Random"}  # the type of an argument; who makes one chooses th
 FORBIDDEN = {
     "errors": NETWORK | PROCESSES | CLOCKS_AND_CHANCE,
     "ninep": NETWORK | PROCESSES | CLOCKS_AND_CHANCE,
+    "manifest": NETWORK | PROCESSES | CLOCKS_AND_CHANCE | {"os"},
     "swarm": NETWORK | PROCESSES | CLOCKS_AND_CHANCE,
-    "content": NETWORK,
+    "fs": NETWORK,
+    "snapshot": NETWORK,
+    "download": NETWORK,
+    "serve": NETWORK,
     "process": {"gevent"},
 }
 
@@ -76,13 +83,13 @@ def test_imports_obey_the_order_of_the_packages(path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("xget_lib.ninep.session", "from xget_lib.content.store import Store"),
-        ("xget_lib.ninep.session", "from ..content import store"),
+        ("xget_lib.ninep.session", "from xget_lib.serve.store import Store"),
+        ("xget_lib.ninep.session", "from ..serve import store"),
         ("xget_lib.ninep.session", "def late():\n    import gevent.socket"),
-        ("xget_lib.content.store", "import socket"),
+        ("xget_lib.serve.store", "import socket"),
         ("xget_lib.swarm.picker", "import time"),
         ("xget_lib.swarm.picker", "from random import shuffle"),
-        ("xget_lib.process.nursery", "from xget_lib import roles"),
+        ("xget_lib.process.nursery", "from xget_lib import master"),
         ("xget_lib.process.nursery", "from gevent import monkey"),
     ],
 )

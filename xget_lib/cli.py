@@ -53,12 +53,15 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import docopt
 
 from xget_lib import __version__, config
 from xget_lib.errors import Exit, UsageError, XGetError, printable
+
+if TYPE_CHECKING:
+    from xget_lib.process.channel import Channel
 
 _DEFAULT = re.compile(r"\s*\[default: (\S+)\]")
 
@@ -132,17 +135,24 @@ def _run(arguments: list[str]) -> int:
         return _print(f"xget {__version__}")
     # A role is imported when it is played: gevent alone costs more than all of this module.
     if parsed["status"]:
-        from xget_lib.roles import status
+        from xget_lib.control import status
 
         return status.run(options)
     if not parsed["<dest>"]:
-        from xget_lib.roles import master
+        from xget_lib.master import main
 
-        return master.run(options, os.fsencode(parsed["<path>"]))
-    from xget_lib.roles import client
+        return main.run(options, os.fsencode(parsed["<path>"]), lambda channel, number: _work(options, channel, number))
+    from xget_lib.node import client
 
     *sources, dest = (os.fsencode(name) for name in (parsed["<source>"], *parsed["<dest>"]))
     return client.run(options, sources, dest)
+
+
+def _work(options: config.Config, channel: Channel, number: int) -> int:
+    """A worker process of a master; the nursery forks it before gevent is imported."""
+    from xget_lib.worker import worker
+
+    return worker.run(channel, number, options.debug)
 
 
 def _print(text: str) -> int:

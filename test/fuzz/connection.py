@@ -19,10 +19,10 @@ from test.fuzz.choices import Choices
 from test.fuzz.grounds import Grounds, grounds
 from test.fuzz.speech import Speaker, free_tag, pieces, reframed
 from xget_lib.errors import NinepError, ProtocolViolation
-from xget_lib.net.listener import listen
+from xget_lib.net.listen import listen
 from xget_lib.ninep.messages import IOHDRSZ, MESSAGES, Message, Tattach, Tversion, decode, encode
 from xget_lib.ninep.wire import NOFID, NOTAG
-from xget_lib.roles.child import Child
+from xget_lib.node.child import Child
 
 MESSAGES_LIMIT = 200
 PATIENCE = 30.0  # seconds after which a case is stuck

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 
 from test.fuzz.choices import Choices
 from test.fuzz.speech import Speaker, free_tag, is_error, pieces, reframed
-from xget_lib.content.store import OpenExtent
 from xget_lib.errors import ProtocolViolation, XGetError
 from xget_lib.ninep.limits import Shared
 from xget_lib.ninep.messages import (
@@ -32,6 +31,7 @@ from xget_lib.ninep.messages import (
 )
 from xget_lib.ninep.session import MAX_MALFORMED, Content, Reply, Session
 from xget_lib.ninep.wire import HEADER, NOFID, NOTAG
+from xget_lib.serve.store import OpenExtent
 
 SECRET = b"not for strangers"
 MAX_MSIZE = 2**20 + 24

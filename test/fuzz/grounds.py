@@ -19,15 +19,16 @@ from test.fuzz.speech import Surroundings
 from test.support.desk import NotingClassicDesk, NotingDesk, served
 from test.support.downloads import manifest_of
 from test.support.trees import noise, write
-from xget_lib.content.beneath import Root
+from xget_lib.classic import files, tree
+from xget_lib.classic.tree import AVAIL, CHECKSUM, DATA, REDIR
 from xget_lib.errors import StaleGeneration
+from xget_lib.fs.rooted import Root
 from xget_lib.ninep.session import File, Session
-from xget_lib.tree import classic, classic_files, swarm
-from xget_lib.tree.classic import AVAIL, CHECKSUM, DATA, REDIR
-from xget_lib.tree.files import Files
-from xget_lib.tree.namespaces import CLASSIC, FILES, SWARM, Attach, attach
-from xget_lib.tree.served import Served
-from xget_lib.tree.swarm import Report
+from xget_lib.serve import swarm
+from xget_lib.serve.attach import CLASSIC, FILES, SWARM, Attach, attach
+from xget_lib.serve.files import Files
+from xget_lib.serve.served import Served
+from xget_lib.serve.swarm import Report
 
 HUGE = 5 * 2**30  # bytes of a file that is one hole: offsets pass 4 GiB
 WRITTEN = (
@@ -135,10 +136,10 @@ class Grounds:
         """Nothing stays open but the root."""
         self._root.forget()
 
-    def trees(self, desk: swarm.Desk, classic_desk: classic_files.Desk) -> Mapping[str, Callable[[], File]]:
+    def trees(self, desk: swarm.Desk, classic_desk: files.Desk) -> Mapping[str, Callable[[], File]]:
         """By aname, as a worker makes them for each connection."""
         return {
-            CLASSIC: lambda: classic.tree(classic_desk),
+            CLASSIC: lambda: tree.tree(classic_desk),
             FILES: self.files.tree,
             SWARM: lambda: swarm.tree(desk),
         }

@@ -14,24 +14,24 @@ import msgpack
 
 from test.fuzz.choices import Choices
 from test.fuzz.grounds import Grounds
+from xget_lib import ipc
+from xget_lib.classic.files import Regular
+from xget_lib.master.tracker_io import Offered, TrackerIO
 from xget_lib.ninep.session import Session
 from xget_lib.process.channel import MAX_PACKET
-from xget_lib.roles import orders
-from xget_lib.roles.desk import Desk
-from xget_lib.roles.exchange import Exchange, Offered
-from xget_lib.roles.worker import Worker
-from xget_lib.tree.classic_files import Regular
-from xget_lib.tree.namespaces import Attach, attach
-from xget_lib.tree.synthetic import Answered
+from xget_lib.serve.attach import Attach, attach
+from xget_lib.serve.synthetic import Answered
+from xget_lib.worker.backend import Desk
+from xget_lib.worker.worker import Worker
 
 ADDRESSES = ("10.0.0.1", "10.0.0.2", "127.0.0.1", "::1", "fe80::1")
 
 
-def carried(message: orders.Message) -> orders.Message:
+def carried(message: ipc.Message) -> ipc.Message:
     """The message as it comes out of a channel."""
-    packet = msgpack.packb(orders.pack(message))
+    packet = msgpack.packb(ipc.pack(message))
     assert len(packet) <= MAX_PACKET, f"{type(message).__name__} of {len(packet)} bytes"
-    return orders.unpack(msgpack.unpackb(packet, use_list=False))
+    return ipc.unpack(msgpack.unpackb(packet, use_list=False))
 
 
 class Master:
@@ -41,7 +41,7 @@ class Master:
         self.grounds = grounds
         self.worker = Worker(self, 0)  # type: ignore[arg-type]  # we are the channel that it sends through
         self.worker.checksums = self  # type: ignore[assignment]  # and compute no checksum
-        self.exchange = Exchange(3, self._tell)
+        self.exchange = TrackerIO(3, self._tell)
         self.guests: dict[int, WorkersGuest] = {}
         self._numbers = count(1)
 
@@ -61,17 +61,17 @@ class Master:
 
     def send(self, packed: Sequence[Any], descriptors: Sequence[int] = ()) -> None:
         """What the worker says to its master."""
-        message = carried(orders.unpack(packed))
-        if isinstance(message, orders.StatusWanted):
+        message = carried(ipc.unpack(packed))
+        if isinstance(message, ipc.StatusWanted):
             self.guests[message.connection].desk.tell_status(b"{}\n")
-        elif not isinstance(message, orders.Stale):
+        elif not isinstance(message, ipc.Stale):
             self.exchange.handle(message)
 
-    def _tell(self, connection: int, message: orders.Message) -> None:
+    def _tell(self, connection: int, message: ipc.Message) -> None:
         guest = self.guests.get(connection)
         if guest is not None:
             reply = carried(message)
-            assert isinstance(reply, orders.News | orders.Grant | orders.Redirected)
+            assert isinstance(reply, ipc.News | ipc.Grant | ipc.Redirected)
             guest.desk.receive(reply)
 
 

@@ -16,7 +16,7 @@ from test.fuzz.grounds import Grounds, grounds
 from test.fuzz.speech import Speaker
 from xget_lib.ninep.messages import MESSAGES
 from xget_lib.ninep.session import Session
-from xget_lib.tree.namespaces import Attach
+from xget_lib.serve.attach import Attach
 
 MESSAGES_LIMIT = 400
 """Messages in a case of one stranger; most have fewer."""

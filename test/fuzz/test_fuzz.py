@@ -26,8 +26,8 @@ from xget_lib.ninep.framer import Framer
 from xget_lib.ninep.messages import MESSAGES, Tclunk, TMessage, Tread, Tversion
 from xget_lib.ninep.requests import Requests
 from xget_lib.ninep.session import Session
-from xget_lib.tree.files import Files
-from xget_lib.tree.swarm import Log, Peers
+from xget_lib.serve.files import Files
+from xget_lib.serve.swarm import Log, Peers
 
 ROOT = Path(__file__).parent.parent.parent
 CASES = 300

@@ -17,14 +17,14 @@ from test.fuzz.choices import Choices
 from test.fuzz.grounds import WAYS, WRITTEN
 from test.fuzz.speech import spoilt
 from test.support import manifests
-from xget_lib.content.bitmap import Bitmap
-from xget_lib.content.decoding import decode
-from xget_lib.content.manifest import DIGEST_SIZE, Manifest
+from xget_lib import ipc
 from xget_lib.errors import ProtocolViolation, XGetError
+from xget_lib.manifest.bitmap import Bitmap
+from xget_lib.manifest.decoding import decode
+from xget_lib.manifest.manifest import DIGEST_SIZE, Manifest
 from xget_lib.process.channel import Channel, pair
 from xget_lib.report.status import table
-from xget_lib.roles import orders
-from xget_lib.tree.swarm import News, Report
+from xget_lib.serve.swarm import News, Report
 
 TEXTS_LIMIT = 40
 NUMBERS = (0, 1, -1, 3, 65535, 65536, 2**31, 2**63 - 1, 2**63, 2**64, 10**40, 1.5, 1e308, float("inf"), float("nan"))
@@ -78,7 +78,7 @@ class Texts:
             assert 0 < report.port < 65536 and 0 <= report.held < 2**63 and len(report.generation) in (0, 32)
             assert Report.decode(report.encode()) == report
             # What goes on to the master fits a message between processes.
-            assert len(msgpack.packb(orders.pack(orders.Register(1, *astuple(report))))) < 200
+            assert len(msgpack.packb(ipc.pack(ipc.Register(1, *astuple(report))))) < 200
 
     def _news(self, choices: Choices) -> None:
         known = News(bytes(32), 5, (("127.0.0.1", 1), ("::1", 65535))).encode()
@@ -154,7 +154,7 @@ class Texts:
 
     def _packet(self, choices: Choices) -> None:
         """A packet between processes: a worker that is out of its mind must not take the master with it."""
-        kind = choices.pick(sorted(orders.Message.__subclasses__(), key=lambda kind: kind.__name__))
+        kind = choices.pick(sorted(ipc.Message.__subclasses__(), key=lambda kind: kind.__name__))
         here, there = self._ends
         values = [_any(choices) for _ in range(len(kind.__dataclass_fields__) + choices.pick((0, 0, 0, 1)))]
         try:
@@ -166,7 +166,7 @@ class Texts:
         received = _read(Channel.receive, there)
         if received is not None:
             assert not received[1]
-            _read(orders.unpack, received[0])
+            _read(ipc.unpack, received[0])
 
 
 def _read(read: Callable[[Any], Any], data: Any) -> Any:

@@ -10,10 +10,10 @@ import gevent
 import pytest
 
 from test.support.network import quiet_hub, until
-from xget_lib.net import accepting
-from xget_lib.net.accepting import connections
+from xget_lib.net import accept
+from xget_lib.net.accept import connections
 from xget_lib.net.admission import PER_ADDRESS, Admission
-from xget_lib.net.listener import listen
+from xget_lib.net.listen import listen
 
 
 def test_an_address_gets_so_many_and_others_are_let_in_all_the_same() -> None:
@@ -89,7 +89,7 @@ def test_who_is_not_let_in_is_told_at_once(door: tuple[int, list[socket.socket],
 def test_many_who_come_at_once_do_not_keep_others_waiting(
     door: tuple[int, list[socket.socket], list[tuple[str, str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accepting, "_TURN", 4)
+    monkeypatch.setattr(accept, "_TURN", 4)
     port, let_in, complaints = door
     seen: list[int] = []
     with ExitStack() as stack:

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from test.support.memory_tree import MemoryFile, MemoryHandle
 from test.support.network import Peer, Sent, Server, file_parts, quiet_hub, until
-from xget_lib.content.store import OpenExtent
 from xget_lib.errors import NotHeld
 from xget_lib.net import connection, outgoing
 from xget_lib.ninep.messages import (
@@ -40,6 +39,7 @@ from xget_lib.ninep.messages import (
     encode,
 )
 from xget_lib.ninep.session import Content
+from xget_lib.serve.store import OpenExtent
 
 SMALL = 4096  # bytes asked for a socket's buffer; the kernel gives a few more
 

@@ -14,7 +14,7 @@ from test.support.network import Sent, Server, quiet_hub, until
 from xget_lib.errors import LinkLost, NinepError
 from xget_lib.net import link as module
 from xget_lib.net.link import MAX_READ, Link
-from xget_lib.net.listener import listen
+from xget_lib.net.listen import listen
 from xget_lib.ninep.messages import Message, Rerror, Tclunk, Tread, Tstat, rread_header
 from xget_lib.ninep.requests import ReadInto
 from xget_lib.ninep.wire import NOFID

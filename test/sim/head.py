@@ -1,4 +1,4 @@
-"""The master, as far as the swarm goes: what `roles/exchange.py` does around the decisions, in virtual time.
+"""The master, as far as the swarm goes: what `master/tracker_io.py` does around the decisions, in virtual time.
 
 Every message costs the master some processor time, one after the other: with ten thousand nodes that is a limit of
 its own. Who connects takes turns with those who are connected, as accepting does with all else in the real one. Bytes
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from test.sim.clock import Clock
 from test.sim.links import Network, Port
-from xget_lib.swarm.direct import Direct
-from xget_lib.swarm.neighbours import Neighbours
+from xget_lib.serve.swarm import News
+from xget_lib.swarm.announce_queue import AnnounceQueue
+from xget_lib.swarm.first_tier import FirstTier
 from xget_lib.swarm.offers import Offers
+from xget_lib.swarm.peer_graph import PeerGraph
 from xget_lib.swarm.registry import Node as Registered
 from xget_lib.swarm.registry import Registry
 from xget_lib.swarm.tuning import Tuning
-from xget_lib.swarm.untold import Untold
-from xget_lib.tree.swarm import News
 
 if TYPE_CHECKING:
     from test.sim.node import Node
@@ -41,7 +41,7 @@ MESSAGE_COST = 50e-6
 _Message = tuple[Callable[..., None], tuple[Any, ...]]
 
 
-class Head:
+class Master:
     """The master and its link."""
 
     def __init__(
@@ -53,15 +53,15 @@ class Head:
         self.messages = 0
         self.offers = Offers(chunks, tuning.direct)
         self._registry = Registry()
-        self._direct = Direct(tuning.takers)
-        self._neighbours = Neighbours(tuning.degree, source, lambda asker, peer: True)
+        self._direct = FirstTier(tuning.takers)
+        self._neighbours = PeerGraph(tuning.degree, source, lambda asker, peer: True)
         self._clock = clock
         self._network = network
         self.manifest = manifest
         self._tuning = tuning
         self._nodes: dict[int, Node] = {}
         self._whole: set[int] = set()
-        self._untold = Untold(tuning.news_pause, tuning.news_later, tuning.news_most)
+        self._untold = AnnounceQueue(tuning.news_pause, tuning.news_later, tuning.news_most)
         self._telling = float("inf")
         self._come: tuple[deque[_Message], deque[_Message]] = deque(), deque()
         """From those who are connected, and from those who connect."""

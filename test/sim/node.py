@@ -1,4 +1,4 @@
-"""A client, as far as the swarm goes: what `roles/transfer.py` does around the picker, in virtual time."""
+"""A client, as far as the swarm goes: what `node/transfer.py` does around the picker, in virtual time."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Hashable
 from random import Random
 
 from test.sim.clock import Clock
-from test.sim.head import GENERATION, GREETED, OPENED, RWRITE, TREAD, TWRITE, Head
+from test.sim.head import GENERATION, GREETED, OPENED, RWRITE, TREAD, TWRITE, Master
 from test.sim.links import Connection, Network, Port, Request
-from xget_lib.swarm import direct
-from xget_lib.swarm.direct import Sources
-from xget_lib.swarm.missed import Missed
+from xget_lib.serve.swarm import Report
+from xget_lib.swarm import first_tier
+from xget_lib.swarm.first_tier import Sources
 from xget_lib.swarm.pace import Pace
 from xget_lib.swarm.picker import Picker
 from xget_lib.swarm.tuning import Tuning
-from xget_lib.swarm.turns import Turns
-from xget_lib.tree.swarm import Report
+from xget_lib.swarm.upload_slots import UploadSlots
+from xget_lib.swarm.want_report import WantReport
 
 MASTER = -1
 SPAWN = 0.005
@@ -64,7 +64,7 @@ class Node:
         clock: Clock,
         network: Network,
         port: Port,
-        head: Head,
+        head: Master,
         sizes: list[int],
         tuning: Tuning,
         seed: int,
@@ -101,9 +101,9 @@ class Node:
         self._others: list[Peer] = []
         self._wanted: set[int] = set()
         self._flights = tuning.flights
-        self._missed = Missed(len(sizes), self._picker.lacking)
+        self._missed = WantReport(len(sizes), self._picker.lacking)
         self._pace = Pace(tuning.have_chunks, tuning.have_least, tuning.have_most)
-        self._turns: Turns[Node] = Turns(tuning.uploads)
+        self._turns: UploadSlots[Node] = UploadSlots(tuning.uploads)
         self._told_held = 0
         self._telling = False
         self._reporting = False
@@ -147,7 +147,7 @@ class Node:
         if peer is None:
             self._head.sends_manifest()
         elif not (peer.port.alive and peer.has_manifest):
-            self._clock.after(direct.PAUSE, self._ask_for_manifest)
+            self._clock.after(first_tier.PAUSE, self._ask_for_manifest)
             return
         sender = self._head.port if peer is None else peer.port
         request = Request(MANIFEST, self._head.manifest, self._got_manifest)
@@ -158,7 +158,7 @@ class Node:
         assert self._news is not None
         self._meet_new(self._news + self._introduced)
         self._came = self._clock.now
-        self._rely(0.0 if self._direct else direct.patience(self._random))
+        self._rely(0.0 if self._direct else first_tier.patience(self._random))
         self._report_soon()
         self._tick()
 
@@ -228,7 +228,7 @@ class Node:
             for reader in self.readers:
                 reader.learn(self, held)
 
-    # Turns: this node's as a sender, and what it does with those it is given.
+    # UploadSlots: this node's as a sender, and what it does with those it is given.
 
     def wanted(self, client: Node) -> None:
         """A client asks for a turn."""

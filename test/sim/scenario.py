@@ -8,10 +8,10 @@ from random import Random
 from statistics import median
 
 from test.sim.clock import Clock
-from test.sim.head import Head
+from test.sim.head import Master
 from test.sim.links import Network, Port
 from test.sim.node import Node
-from xget_lib.content.layout import granule, piece_size
+from xget_lib.manifest.layout import granule, piece_size
 from xget_lib.swarm.tuning import Tuning
 
 
@@ -66,7 +66,7 @@ def play(scenario: Scenario) -> Result:
     clock = Clock()
     source = Random(scenario.seed)
     network = Network(clock, scenario.latency, -(-chunk // scenario.blocks))
-    head = Head(clock, network, Port(scenario.rate, scenario.rate), len(sizes), manifest, scenario.tuning, source)
+    head = Master(clock, network, Port(scenario.rate, scenario.rate), len(sizes), manifest, scenario.tuning, source)
     unit = scenario.size / scenario.rate
     nodes = []
     for key in range(scenario.nodes):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from xget_lib.content.beneath import Root
-from xget_lib.content.bitmap import Bitmap
-from xget_lib.content.manifest import Manifest
-from xget_lib.content.store import Store
-from xget_lib.tree.classic_files import Available, Regular
-from xget_lib.tree.served import Encoded, Served
-from xget_lib.tree.swarm import Report
-from xget_lib.tree.synthetic import Answered, Stream
+from xget_lib.classic.files import Available, Regular
+from xget_lib.fs.rooted import Root
+from xget_lib.manifest.bitmap import Bitmap
+from xget_lib.manifest.manifest import Manifest
+from xget_lib.serve.served import Encoded, Served
+from xget_lib.serve.store import Store
+from xget_lib.serve.swarm import Report
+from xget_lib.serve.synthetic import Answered, Stream
 
 
 def served(directory: Path | Root, manifest: Manifest, *, full: bool = True) -> Served:
@@ -24,7 +24,7 @@ def served(directory: Path | Root, manifest: Manifest, *, full: bool = True) -> 
 
 
 class NotingDesk:
-    """Fits `tree.swarm.Desk`. `said` is what it was told, in order."""
+    """Fits `serve.swarm.Desk`. `said` is what it was told, in order."""
 
     def __init__(self, served: Served | None = None, *, offers: bool = True) -> None:
         self.served = served
@@ -69,7 +69,7 @@ class NotingDesk:
 
 
 class NotingClassicDesk:
-    """Fits `tree.classic.Desk`. `said` is what it was told, in order."""
+    """Fits `classic.tree.Desk`. `said` is what it was told, in order."""
 
     def __init__(self, served: Served | None = None) -> None:
         self.served = served

@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from xget_lib.content.beneath import Root
-from xget_lib.content.layout import Layout
-from xget_lib.content.manifest import Manifest
-from xget_lib.content.partial import Partial
-from xget_lib.content.scanning import scan
-from xget_lib.content.selection import select
-from xget_lib.content.snapshot import assemble, hash_pieces, readable
+from xget_lib.download.download import Download
+from xget_lib.fs.rooted import Root
+from xget_lib.manifest.layout import Layout
+from xget_lib.manifest.manifest import Manifest
+from xget_lib.manifest.selection import select
+from xget_lib.snapshot.hash import assemble, hash_pieces, readable
+from xget_lib.snapshot.scan import scan
 
 
 def manifest_of(directory: Path, unreadable: Mapping[bytes, str] | None = None) -> Manifest:
@@ -41,8 +41,8 @@ class Served:
         with open(os.path.join(bytes(self.directory), self.manifest.path_of(piece.file)), "rb") as file:
             return b"".join(os.pread(file.fileno(), length, at) for at, length in self.layout.parts(piece))
 
-    def partial(self, dest: Path, *sources: bytes, **options: bool) -> Partial:
-        return Partial(bytes(dest), self.manifest, select(self.manifest, sources or (b".",)), **options)
+    def partial(self, dest: Path, *sources: bytes, **options: bool) -> Download:
+        return Download(bytes(dest), self.manifest, select(self.manifest, sources or (b".",)), **options)
 
     def file_named(self, path: bytes) -> int:
         """The number of a regular file."""
@@ -63,17 +63,17 @@ class InMemory(Served):
         return self._pieces[number]
 
 
-def survey(partial: Partial) -> list[int]:
+def survey(partial: Download) -> list[int]:
     """Surveys every selected file. Returns the pieces that are right."""
     return [number for file in partial.files for number in partial.survey_file(file)]
 
 
-def lacking(partial: Partial, layout: Layout) -> list[int]:
+def lacking(partial: Download, layout: Layout) -> list[int]:
     """The pieces that are still to be fetched."""
     return [number for chunk in range(layout.chunk_count) for run in partial.lacking(chunk) for number in run]
 
 
-def fetch(partial: Partial, served: Served, numbers: Iterable[int] | None = None) -> int:
+def fetch(partial: Download, served: Served, numbers: Iterable[int] | None = None) -> int:
     """Writes pieces (all that are lacking) as if they had come from a peer. Returns how many bytes these were."""
     fetched = 0
     for number in lacking(partial, served.layout) if numbers is None else numbers:

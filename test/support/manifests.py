@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from zlib import crc32
 
-from xget_lib.content.entry import Entry, Look
-from xget_lib.content.layout import Layout, piece_count
-from xget_lib.content.manifest import Manifest, Omitted
-from xget_lib.content.table import Table, TableBuilder
+from xget_lib.manifest.entry import Entry, Look
+from xget_lib.manifest.layout import Layout, piece_count
+from xget_lib.manifest.manifest import Manifest, Omitted
+from xget_lib.manifest.table import Table, TableBuilder
 
 DIGEST = bytes(range(32))
 PLAIN = Look(0o644, 1, 2)

@@ -18,12 +18,12 @@ from gevent import get_hub
 from gevent import socket as gsocket
 
 from test.support.memory_tree import MemoryFile, MemoryHandle, MemoryTree
-from xget_lib.content.store import OpenExtent
 from xget_lib.net.connection import Connection
-from xget_lib.net.listener import listen, prepare
+from xget_lib.net.listen import listen, prepare
 from xget_lib.ninep.messages import NINEP2000, Message, Tattach, TMessage, Tversion, decode, encode
 from xget_lib.ninep.session import Content, Session
 from xget_lib.ninep.wire import NOFID, NOTAG
+from xget_lib.serve.store import OpenExtent
 
 PATIENCE = 20.0  # seconds after which a test that waits has failed
 

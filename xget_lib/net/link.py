@@ -17,7 +17,7 @@ from gevent import socket as gsocket
 from gevent.event import AsyncResult
 
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation
-from xget_lib.net.listener import plain_address, prepare
+from xget_lib.net.listen import plain_address, prepare
 from xget_lib.net.waiting import READ, WRITE, Watched
 from xget_lib.ninep import messages
 from xget_lib.ninep.messages import Message, TMessage

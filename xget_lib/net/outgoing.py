@@ -15,10 +15,10 @@ from typing import Protocol
 
 import gevent
 
-from xget_lib.content.store import OpenExtent, close_extents
 from xget_lib.errors import XGetError
 from xget_lib.net.waiting import WRITE, Watched
 from xget_lib.ninep.session import Content, Reply, Session
+from xget_lib.serve.store import OpenExtent, close_extents
 
 _BATCH = 64 * 1024
 """Bytes with which it is time to send."""

@@ -30,7 +30,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from xget_lib.errors import Failed
-from xget_lib.process.inherited import close_all_but, die_with, live_on, signals_held
+from xget_lib.process.fork import close_all_but, die_with, live_on, signals_held
 
 # What a script, a shell or a service sends to the process that it started, when it means the work.
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)

@@ -38,7 +38,7 @@ from typing import NoReturn
 from xget_lib.errors import LinkLost, ProtocolViolation
 from xget_lib.process.channel import Channel, pair
 from xget_lib.process.daemon import detach
-from xget_lib.process.inherited import close_all_but, default_signals, die_with, signals_held
+from xget_lib.process.fork import close_all_but, default_signals, die_with, signals_held
 
 GRACE = 2.0  # seconds between SIGTERM and SIGKILL for workers whose master is gone
 

@@ -1,0 +1,118 @@
+"""Checksums are computed once, for whoever asks meanwhile, and kept as long as the content is the same."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+
+from test.support.desk import served
+from test.support.downloads import manifest_of
+from test.support.network import quiet_hub, until
+from xget_lib.classic import checksums
+from xget_lib.classic.checksums import Checksums
+from xget_lib.classic.files import Regular
+from xget_lib.errors import StaleGeneration
+from xget_lib.ninep.session import WAITING
+from xget_lib.serve.served import Served
+from xget_lib.serve.synthetic import Answered
+
+CONTENT = bytes(at % 253 for at in range(300_000))
+
+
+class Asker:
+    """Somebody who reads a `checksum`."""
+
+    def __init__(self, known: Checksums, file: Regular) -> None:
+        self.retries = 0
+        self._answer = Answered(lambda answer: known.ask(file, answer, self._retry))
+
+    def reads(self) -> object:
+        return self._answer.read(0, 128)
+
+    def _retry(self) -> None:
+        self.retries += 1
+
+
+@pytest.fixture(autouse=True)
+def loop() -> Iterator[None]:
+    with quiet_hub():
+        yield
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The paths of the files whose checksum was computed."""
+    paths: list[bytes] = []
+    compute = checksums._compute
+
+    def noting(file: Regular) -> int:
+        paths.append(file.path)
+        return compute(file)
+
+    monkeypatch.setattr(checksums, "_compute", noting)
+    return paths
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "image").write_bytes(CONTENT)
+    (tmp_path / "other").write_bytes(b"other")
+    return tmp_path
+
+
+def file_of(directory: Path, path: bytes = b"image", *, stale: list[bytes] | None = None) -> Regular:
+    here = served(directory, manifest_of(directory))
+    told = (stale if stale is not None else []).append
+    return Regular.find(Served(here.generation, here.manifest, here.store, told), path)
+
+
+def test_many_who_ask_at_once_cost_one_computation(
+    directory: Path, computed: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checksums, "_SLICE", 70_000)
+    known, file = Checksums(), file_of(directory)
+    askers = [Asker(known, file) for _ in range(5)]
+    assert [asker.reads() for asker in askers] == [WAITING] * 5
+    until(lambda: all(asker.retries for asker in askers))
+    assert [asker.reads() for asker in askers] == [str(zlib.adler32(CONTENT)).encode()] * 5
+    assert computed == [b"image"]
+
+
+def test_a_checksum_is_kept_while_the_content_is_the_same(directory: Path, computed: list[bytes]) -> None:
+    known = Checksums()
+
+    def ask() -> object:
+        asker = Asker(known, file_of(directory))
+        if asker.reads() is WAITING:
+            until(lambda: asker.retries)
+        return asker.reads()
+
+    first = ask()
+    (directory / "other").write_bytes(b"another generation")
+    assert ask() == first and len(computed) == 1
+    (directory / "image").write_bytes(CONTENT[::-1])
+    assert ask() == str(zlib.adler32(CONTENT[::-1])).encode() and len(computed) == 2
+
+
+@pytest.mark.parametrize("size", [100, 300_000])
+def test_a_file_that_changed_has_no_checksum(directory: Path, size: int) -> None:
+    known, stale = Checksums(), list[bytes]()
+    file = file_of(directory, stale=stale)
+    os.truncate(directory / "image", size - 1)
+    asker = Asker(known, file)
+    assert asker.reads() is WAITING
+    until(lambda: asker.retries)
+    with pytest.raises(StaleGeneration):
+        asker.reads()
+    assert stale == [b"image"]
+    gevent.sleep(0)
+    with pytest.raises(StaleGeneration):
+        again = Asker(known, file)
+        again.reads()
+        until(lambda: again.retries)
+        again.reads()

@@ -1,1 +1,0 @@
-"""Tests of xget_lib/content."""

@@ -1,0 +1,161 @@
+"""`--delete` below units: what goes, what stays, and that nothing outside is touched."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from test.support.downloads import Served, download, fetch, survey
+from test.support.trees import differences, small_tree
+from xget_lib.download.delete import Remover, Surplus
+from xget_lib.download.download import Download
+from xget_lib.errors import DestinationRefused
+from xget_lib.fs.rooted import Root
+from xget_lib.manifest.manifest import Omitted
+from xget_lib.manifest.selection import select
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Served:
+    return Served(small_tree(tmp_path / "served"))
+
+
+@pytest.fixture
+def dest(tmp_path: Path, served: Served) -> Path:
+    """A copy, complete."""
+    download(served, tmp_path / "dest")
+    return tmp_path / "dest"
+
+
+def delete(served: Served, dest: Path, *sources: bytes) -> Download:
+    with served.partial(dest, *sources, delete=True) as partial:
+        survey(partial)
+        fetch(partial, served)
+        partial.finish_files(partial.take_whole())
+        partial.finish()
+    return partial
+
+
+def test_what_the_master_does_not_have_goes_and_the_rest_is_as_it_was(served: Served, dest: Path) -> None:
+    (dest / "a/extra/deeper").mkdir(parents=True)
+    (dest / "a/extra/deeper/file").write_bytes(b"x")
+    (dest / "a/extra/deeper").chmod(0)
+    (dest / "a/b/file3").write_bytes(b"x")
+    (dest / "dangling").symlink_to("nowhere")
+    os.mkfifo(dest / "fifo")
+    partial = delete(served, dest)
+    assert partial.removed == 6
+    assert differences(served.directory, dest) == []
+
+
+def test_nothing_goes_without_the_option(served: Served, dest: Path) -> None:
+    (dest / "extra").write_bytes(b"x")
+    download(served, dest)
+    assert (dest / "extra").exists()
+
+
+def test_links_are_removed_and_not_followed(served: Served, dest: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "deep").mkdir(parents=True)
+    (outside / "deep/file").write_bytes(b"mine")
+    (dest / "way out").symlink_to(outside)
+    (dest / "dir").mkdir()
+    (dest / "dir/way out").symlink_to(outside)
+    assert delete(served, dest).removed == 3
+    assert (outside / "deep/file").read_bytes() == b"mine"
+    assert differences(served.directory, dest) == []
+
+
+def test_only_directories_that_were_asked_for_are_cleaned(served: Served, tmp_path: Path) -> None:
+    dest = tmp_path / "other"
+    (dest / "b").mkdir(parents=True)
+    for mine in ("mine", "b/extra"):
+        (dest / mine).write_bytes(b"x")
+    assert delete(served, dest, b"a/b", b"top").removed == 1
+    assert sorted(path.name for path in dest.iterdir()) == ["b", "mine", "top"]
+    assert delete(served, dest, b"top").removed == 0
+
+
+def test_what_is_in_the_way_goes(served: Served, dest: Path) -> None:
+    for path, target in ((dest / "top", dest / "a/b/file1"), (dest / "a/other", dest / "a/b/file2")):
+        path.unlink()
+        (path / "full").mkdir(parents=True)
+        (path / "full/file").write_bytes(target.read_bytes())
+    os.rename(dest / "a/b", dest / "b was here")
+    (dest / "a/b").write_bytes(b"a file where a directory was")
+    delete(served, dest)
+    assert differences(served.directory, dest) == []
+
+
+def test_directories_where_links_must_be_go(tmp_path: Path) -> None:
+    source = small_tree(tmp_path / "served")
+    (source / "link").symlink_to("a")
+    os.link(source / "top", source / "a/top again")
+    os.mkfifo(source / "fifo")
+    served = Served(source)
+    for name in ("link", "a/top again", "fifo"):
+        (tmp_path / "dest" / name / "full").mkdir(parents=True)
+    delete(served, tmp_path / "dest")
+    assert differences(source, tmp_path / "dest") == []
+
+
+def test_what_the_master_could_not_read_stays(tmp_path: Path) -> None:
+    source = small_tree(tmp_path / "served")
+    dest = tmp_path / "dest"
+    download(Served(source), dest)
+    assert delete(Served(source, unreadable={b"a/b/file1": "Input/output error"}), dest).removed == 0
+    assert (dest / "a/b/file1").exists()
+
+
+def test_what_the_master_skips_stays(tmp_path: Path, dest: Path) -> None:
+    served = Served(small_tree(tmp_path / "other"))
+    (dest / "a/extra").write_bytes(b"x")
+    for omitted in (b"a/extra", b"a"):  # a socket there; another file system there
+        manifest = replace(served.manifest, omitted=(Omitted(omitted, "skipped", expected=True),))
+        with Root(bytes(dest)) as root:
+            assert list(Surplus(root, manifest, select(manifest, [b"."]))) == []
+
+
+def test_the_remover_lists_what_refuses_and_goes_on(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Root(bytes(dest)) as root:
+        unlink = root.unlink
+
+        def refuse(path: bytes) -> None:
+            if path == b"a/other":
+                raise PermissionError(1, "Operation not permitted")
+            unlink(path)
+
+        monkeypatch.setattr(root, "unlink", refuse)
+        gone: list[bytes] = []
+        remover = Remover(root, gone.append)
+        assert not remover.remove(b"a")
+        assert remover.remove(b"nothing of this name")
+        assert [tuple(each) for each in remover.refused] == [(b"a/other", "Operation not permitted")]
+        assert sorted(gone) == [b"a/b", b"a/b/file1", b"a/b/file2"]
+        with pytest.raises(OSError, match="in the way, and cannot be removed: Operation not permitted"):
+            remover.make_way(b"a")
+
+
+def test_what_cannot_be_removed_ends_the_run_when_all_else_is_done(
+    served: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("extra1", "extra2", "extra3"):
+        (dest / name).write_bytes(b"x")
+    (dest / "top").write_bytes(b"changed")
+
+    def refuse(self: Root, path: bytes) -> None:
+        if path in (b"extra1", b"extra3"):
+            raise PermissionError(1, "Operation not permitted")
+        unlink(self, path)
+
+    unlink = Root.unlink
+    monkeypatch.setattr(Root, "unlink", refuse)
+    with pytest.raises(
+        DestinationRefused, match=r"extra1: could not be removed: Operation not permitted \(nor 1 other"
+    ):
+        delete(served, dest)
+    assert not (dest / "extra2").exists()
+    assert (dest / "top").read_bytes() == (served.directory / "top").read_bytes()

@@ -1,0 +1,88 @@
+"""What peers do for each other without the master: they introduce themselves, and hand the manifest on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from test.support.cluster import Cluster, Master, eventually, unseen_child
+from test.support.plain_client import PlainClient
+from test.support.relay import MIB, Relay
+from test.support.trees import differences, noise, small_tree, write
+from xget_lib.serve.swarm import Report
+from xget_lib.swarm.tuning import TUNING
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    root = small_tree(tmp_path / "served")
+    write(root / "large", noise(16 * MIB, 5))
+    return root
+
+
+def report(master: Master, port: int) -> bytes:
+    status = master.status()
+    return Report(port, bytes.fromhex(status["generation"]), 0).encode()
+
+
+@contextmanager
+def large_swarm(master: Master, port: int) -> Iterator[None]:
+    """As many members as the master has take from it, all of which serve on one port."""
+    said = report(master, port)
+    with ExitStack() as stack:
+        for _ in range(TUNING.takers):
+            member = stack.enter_context(PlainClient(master.port, "swarm"))
+            peers = member.open("peers", mode=2)
+            member.write(peers, said)
+            member.read(peers, 0, 64 * 1024)
+        yield
+
+
+def test_content_comes_from_a_peer_that_introduced_itself(cluster: Cluster, source: Path) -> None:
+    master = cluster.master(source)
+    _, port = unseen_child(cluster, master, cluster.base / "first")
+    with Relay(master.port, hold_after=2 * MIB) as relay:
+        client = cluster.client(relay, cluster.base / "dest", options=["--linger", "0"])
+        relay.wait_until_it_holds()
+        (child,) = eventually(master.children, "the client is registered")
+        with PlainClient(child["port"], "swarm") as peer:
+            # What is wrong must not harm who hears it: another generation, nobody there, itself.
+            for wrong in (
+                Report(port, bytes(32), 0).encode(),
+                report(master, 1),
+                report(master, child["port"]),
+            ):
+                peer.write(peer.open("peers", mode=2), wrong)
+            peer.write(peer.open("peers", mode=2), report(master, port))
+        # The master gives nothing more, and never heard of that peer.
+        ended = client.ended()
+    assert (ended.status, ended.stderr) == (0, "")
+    assert ended.done["from_master"] <= 2 * MIB
+    assert differences(source, cluster.base / "dest") == []
+
+
+def test_in_a_large_swarm_the_manifest_comes_from_a_peer(cluster: Cluster, source: Path) -> None:
+    master = cluster.master(source)
+    _, port = unseen_child(cluster, master, cluster.base / "first")
+    with (
+        Relay(port) as giving,
+        large_swarm(master, giving.port),
+        # Enough for the news, and not for the manifest.
+        Relay(master.port, hold_after=3000) as relay,
+    ):
+        ended = cluster.get(relay, cluster.base / "dest")
+    assert (ended.status, ended.stderr) == (0, "")
+    assert ended.done["from_master"] == 0
+    assert differences(source, cluster.base / "dest") == []
+
+
+def test_where_no_peer_has_anything_it_comes_from_the_master(cluster: Cluster, source: Path) -> None:
+    master = cluster.master(source)
+    with large_swarm(master, 1):  # where nobody answers
+        ended = cluster.get(master, cluster.base / "dest")
+    assert (ended.status, ended.stderr) == (0, "")
+    assert ended.done["from_master"] == ended.done["fetched"]
+    assert differences(source, cluster.base / "dest") == []

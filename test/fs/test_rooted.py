@@ -1,0 +1,248 @@
+"""Files below a directory: no link is followed, nothing outside is reached, no descriptor is lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from xget_lib.errors import PathRefused
+from xget_lib.fs import rooted
+from xget_lib.fs.rooted import Root
+
+
+@pytest.fixture
+def top(tmp_path: Path) -> Path:
+    """A directory with something in it, beside one that must not be reached."""
+    (tmp_path / "top" / "a" / "b").mkdir(parents=True)
+    (tmp_path / "top" / "a" / "b" / "file").write_text("inside")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").write_text("outside")
+    (tmp_path / "top" / "out").symlink_to(tmp_path / "outside")
+    (tmp_path / "top" / "a" / "link").symlink_to("b/file")
+    return tmp_path / "top"
+
+
+@pytest.fixture
+def root(top: Path) -> Iterator[Root]:
+    with Root(os.fsencode(top)) as root:
+        yield root
+
+
+def content(root: Root, path: bytes) -> bytes:
+    descriptor = root.open(path, os.O_RDONLY)
+    try:
+        return os.read(descriptor, 100)
+    finally:
+        os.close(descriptor)
+
+
+def open_descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+OPERATIONS: dict[str, Callable[[Root, bytes], object]] = {
+    "open": lambda root, path: root.open(path, os.O_RDONLY),
+    "create": lambda root, path: root.open(path, os.O_WRONLY | os.O_CREAT),
+    "lstat": lambda root, path: root.lstat(path),
+    "readlink": lambda root, path: root.readlink(path),
+    "names": lambda root, path: root.names(path),
+    "mkdir": lambda root, path: root.mkdir(path),
+    "symlink": lambda root, path: root.symlink(b"x", path),
+    "link from": lambda root, path: root.link(path, b"new"),
+    "link to": lambda root, path: root.link(b"a/b/file", path),
+    "rename from": lambda root, path: root.rename(path, b"new"),
+    "rename to": lambda root, path: root.rename(b"a/b/file", path),
+    "unlink": lambda root, path: root.unlink(path),
+    "rmdir": lambda root, path: root.rmdir(path),
+    "chown": lambda root, path: root.chown(path, os.getuid(), os.getgid()),
+    "chmod": lambda root, path: root.chmod(path, 0o600),
+    "utime": lambda root, path: root.utime(path, 0),
+    "sync_directory": lambda root, path: root.sync_directory(path),
+}
+
+
+def picture(directory: Path) -> list[tuple[str, int, int, int]]:
+    found = [directory, *directory.rglob("*")]
+    return sorted((str(p), p.lstat().st_mode, p.lstat().st_mtime_ns, p.lstat().st_nlink) for p in found)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(
+    "path", [b"/etc", b"//etc", b"..", b"../outside/file", b"a/..", b"a/../a", b".", b"./a", b"a/", b"a//b", b"a/./b"]
+)
+def test_a_path_that_is_not_plainly_below_is_refused(root: Root, top: Path, operation: str, path: bytes) -> None:
+    before = picture(top.parent)
+    with pytest.raises(PathRefused):
+        OPERATIONS[operation](root, path)
+    assert picture(top.parent) == before
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_link_is_no_way_to_what_it_points_to(root: Root, top: Path, operation: str) -> None:
+    before = picture(top.parent)
+    with pytest.raises(NotADirectoryError):
+        OPERATIONS[operation](root, b"out/file")
+    assert picture(top.parent) == before
+
+
+def test_a_link_put_where_a_kept_directory_was_is_not_followed_to_a_new_place(root: Root, top: Path) -> None:
+    assert content(root, b"a/b/file") == b"inside"
+    (top / "a").rename(top / "was-a")
+    (top / "a").symlink_to(top.parent / "outside")
+    assert content(root, b"a/b/file") == b"inside"  # the directory that was walked
+    root.forget()
+    with pytest.raises(NotADirectoryError):
+        content(root, b"a/file")
+
+
+def test_a_link_is_not_opened_but_seen(root: Root) -> None:
+    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+        root.open(b"a/link", os.O_RDONLY)
+    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+        root.chmod(b"a/link", 0o600)
+    assert stat.S_ISLNK(root.lstat(b"a/link").st_mode)
+    assert root.readlink(b"a/link") == b"b/file"
+
+
+def test_metadata_of_a_link_is_its_own(root: Root, top: Path) -> None:
+    target = (top / "a" / "b" / "file").stat()
+    root.utime(b"a/link", 5_000_000_001)
+    root.chown(b"a/link", os.getuid(), os.getgid())
+    assert root.lstat(b"a/link").st_mtime_ns == 5_000_000_001
+    assert (top / "a" / "b" / "file").stat().st_mtime_ns == target.st_mtime_ns
+
+
+def test_changes_what_it_is_told_to(root: Root, top: Path) -> None:
+    root.mkdir(b"new", 0o700)
+    root.mkdir(b"new/deep")
+    os.close(root.open(b"new/deep/x", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640))
+    root.chmod(b"new/deep/x", 0o200)
+    root.utime(b"new/deep/x", 1_000_000_007)
+    root.link(b"new/deep/x", b"new/y")
+    root.symlink(b"../target", b"new/z")
+    status = (top / "new" / "y").stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_mtime_ns, status.st_nlink) == (0o200, 1_000_000_007, 2)
+    assert os.readlink(top / "new" / "z") == "../target"
+    assert sorted(root.names(b"new")) == [b"deep", b"y", b"z"]
+    root.rename(b"new/y", b"a/b/file")
+    assert (top / "a" / "b" / "file").stat().st_nlink == 2
+    root.unlink(b"new/deep/x")
+    root.rmdir(b"new/deep")
+    root.unlink(b"new/z")
+    root.sync_directory(b"new")
+    assert list((top / "new").iterdir()) == []
+
+
+def test_the_root_itself_has_metadata_but_no_name(root: Root, top: Path) -> None:
+    root.chmod(b"", 0o750)
+    root.utime(b"", 3)
+    root.chown(b"", os.getuid(), os.getgid())
+    root.sync_directory(b"")
+    assert root.lstat(b"").st_ino == top.stat().st_ino
+    assert (stat.S_IMODE(top.stat().st_mode), top.stat().st_mtime_ns) == (0o750, 3)
+    assert sorted(root.names(b"")) == [b"a", b"out"]
+    assert root.statvfs().f_bsize > 0
+    for operation in ("unlink", "rmdir", "rename from", "rename to", "mkdir", "symlink", "link from", "link to"):
+        with pytest.raises(OSError, match=r"."):
+            OPERATIONS[operation](root, b"")
+
+
+def test_a_renamed_or_removed_directory_is_walked_anew(root: Root, top: Path) -> None:
+    assert content(root, b"a/b/file") == b"inside"
+    root.rename(b"a", b"c")
+    assert content(root, b"c/b/file") == b"inside"
+    with pytest.raises(FileNotFoundError):
+        content(root, b"a/b/file")
+    root.mkdir(b"d")
+    assert root.names(b"d") == []
+    with pytest.raises(FileNotFoundError):
+        root.lstat(b"d/x")
+    root.rmdir(b"d")
+    root.mkdir(b"d")
+    os.close(root.open(b"d/x", os.O_WRONLY | os.O_CREAT))
+    assert (top / "d" / "x").exists()
+
+
+def test_a_fifo_does_not_hang_it(root: Root, top: Path) -> None:
+    os.mkfifo(top / "fifo")
+    descriptor = root.open(b"fifo", os.O_RDONLY)
+    assert stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    os.close(descriptor)
+
+
+def test_paths_longer_than_the_kernel_takes(root: Root) -> None:
+    path = b""
+    for depth in range(30):
+        path += b"/" * (depth > 0) + b"n" * 200
+        root.mkdir(path)
+    assert len(path) > 4096
+    os.close(root.open(path + b"/x", os.O_WRONLY | os.O_CREAT))
+    root.forget()
+    assert root.names(path) == [b"x"]
+    root.unlink(path + b"/x")
+    while path:
+        root.rmdir(path)
+        path = path.rpartition(b"/")[0]
+
+
+def test_few_directories_are_kept_open_and_none_after_closing(top: Path) -> None:
+    before = open_descriptors()
+    root = Root(os.fsencode(top))
+    for number in range(3 * rooted.DIRECTORIES_KEPT):
+        root.mkdir(b"%d" % number)
+        os.close(root.open(b"%d/x" % number, os.O_WRONLY | os.O_CREAT))
+    assert len(open_descriptors() - before) == rooted.DIRECTORIES_KEPT + 1
+    for path in (b"missing/x", b"out/x", b"a/b/file/x", b"../x"):
+        with pytest.raises((OSError, PathRefused)):
+            root.lstat(path)
+    assert len(open_descriptors() - before) == rooted.DIRECTORIES_KEPT + 1
+    root.close()
+    root.close()
+    assert open_descriptors() == before
+    with pytest.raises(ValueError, match="closed"):
+        root.lstat(b"a")
+
+
+def test_every_descriptor_is_closed_in_children_of_exec(root: Root) -> None:
+    descriptor = root.open(b"a/b/file", os.O_RDONLY)
+    ours = [int(name) for name in open_descriptors() if os.path.exists(f"/proc/self/fd/{name}")]
+    linked = [fd for fd in ours if os.readlink(f"/proc/self/fd/{fd}").startswith(os.fsdecode(root.path))]
+    assert len(linked) >= 4
+    assert not any(os.get_inheritable(fd) for fd in linked)
+    os.close(descriptor)
+
+
+def test_threads_never_meet_a_descriptor_closed_by_another(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for two directories each walk evicts what others use. A descriptor closed too early would be reused
+    for another directory, and a read would give the wrong content."""
+    monkeypatch.setattr(rooted, "DIRECTORIES_KEPT", 2)
+    for number in range(8):
+        (top / f"{number}" / "sub").mkdir(parents=True)
+        (top / f"{number}" / "sub" / "x").write_text(str(number))
+    before = open_descriptors()
+    root = Root(os.fsencode(top))
+    wrong: list[object] = []
+
+    def read(start: int) -> None:
+        try:
+            for step in range(800):
+                number = (start + step * 3) % 8
+                if content(root, b"%d/sub/x" % number) != b"%d" % number:
+                    wrong.append(number)
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    root.close()
+    assert wrong == []
+    assert open_descriptors() == before

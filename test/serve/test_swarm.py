@@ -1,0 +1,378 @@
+"""The namespace of XGet's own clients: what its files answer, and what a desk is told."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from test.support.desk import NotingDesk, served
+from test.support.downloads import manifest_of
+from xget_lib.errors import NinepError, NotHeld, ProtocolViolation
+from xget_lib.ninep.messages import ORDWR, OREAD, OWRITE
+from xget_lib.ninep.session import WAITING, Content, Handle
+from xget_lib.serve import swarm
+from xget_lib.serve.served import FileRange, Served
+from xget_lib.serve.swarm import LINE_LIMIT, TAKES_LIMIT, News, Report, tree
+
+GENERATION = bytes(range(32))
+REPORT = Report(20004, GENERATION, 17)
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> Served:
+    (tmp_path / "a").write_bytes(b"first")
+    (tmp_path / "b").write_bytes(b"second")
+    return served(tmp_path, manifest_of(tmp_path))
+
+
+def opened(desk: NotingDesk, name: str, mode: int = OREAD) -> Handle:
+    return tree(desk).walk(name).open(mode)
+
+
+# Lines of `peers`.
+
+
+def test_news_and_reports_come_back_as_they_were() -> None:
+    news = News(GENERATION, 12345, (("10.0.0.1", 20004), ("fe80::1", 65535)))
+    assert News.decode(news.encode()) == news
+    for report in (REPORT, Report(1, b"", 0), Report(1, b"", 0, follows=True)):
+        assert Report.decode(report.encode()) == report
+
+
+def test_a_line_of_peers_is_one_line() -> None:
+    assert News(GENERATION, 1, (("a\nb", 2),)).encode().count(b"\n") == 1
+    assert REPORT.encode().count(b"\n") == 1
+
+
+BROKEN = [
+    b"",
+    b"{",
+    b"[]",
+    b"{}",
+    b'"text"',
+    b"\xff\xfe",
+    b"[" * 1000,
+]
+
+
+@pytest.mark.parametrize("line", BROKEN)
+def test_a_line_that_is_no_object_is_refused(line: bytes) -> None:
+    for kind in (News, Report):
+        with pytest.raises(ProtocolViolation):
+            kind.decode(line)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("port", "0"),
+        ("port", "65536"),
+        ("port", "1e999"),
+        ("port", "NaN"),
+        ("port", "2.5"),
+        ("port", "true"),
+        ("port", '"20004"'),
+        ("follows", "1"),
+        ("follows", "null"),
+        ("port", "null"),
+        ("generation", '"00"'),
+        ("generation", '"zz"'),
+        ("generation", "7"),
+        ("held", "-1"),
+        ("held", "1e999"),
+        ("held", str(1 << 63)),
+    ],
+)
+def test_a_report_with_an_impossible_field_is_refused(field: str, value: str) -> None:
+    fields = {key: json.dumps(each) for key, each in json.loads(REPORT.encode()).items()} | {field: value}
+    line = "{" + ",".join(f'"{key}": {each}' for key, each in fields.items()) + "}"
+    with pytest.raises(ProtocolViolation):
+        Report.decode(line.encode())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("manifest", "-1"),
+        ("manifest", "1e999"),
+        ("generation", '""'),
+        ("generation", "null"),
+        ("peers", "7"),
+        ("peers", '{"ab": 1}'),
+        ("peers", '["a1"]'),
+        ("peers", '[["10.0.0.1"]]'),
+        ("peers", '[["10.0.0.1", 0]]'),
+        ("peers", '[["10.0.0.1", 1e999]]'),
+        ("peers", "[[7, 20004]]"),
+        ("peers", '[["", 20004]]'),
+    ],
+)
+def test_news_with_an_impossible_field_is_refused(field: str, value: str) -> None:
+    fields = {"generation": f'"{GENERATION.hex()}"', "manifest": "1", "peers": "[]"} | {field: value}
+    line = "{" + ",".join(f'"{key}": {each}' for key, each in fields.items()) + "}"
+    with pytest.raises(ProtocolViolation):
+        News.decode(line.encode())
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=70),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+_OBJECTS = st.dictionaries(st.sampled_from(["port", "generation", "held", "manifest", "peers"]), _VALUES)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=100) | _OBJECTS.map(lambda fields: json.dumps(fields).encode()))
+def test_any_line_is_understood_or_refused(line: bytes) -> None:
+    for kind in (News, Report):
+        try:
+            understood = kind.decode(line)
+        except ProtocolViolation:
+            continue
+        assert kind.decode(understood.encode()) == understood
+
+
+# manifest, data
+
+
+def test_the_manifest_is_read_by_offset(content: Served) -> None:
+    handle = opened(NotingDesk(content), "manifest")
+    encoded, size = content.manifest.file, content.manifest.size
+    assert handle.read(3, 7) == Content(7, FileRange(encoded, 3, 7))
+    assert handle.read(size - 2, 100) == Content(2, FileRange(encoded, size - 2, 2))
+    assert handle.read(size, 100) == handle.read(2**64 - 1, 100) == b""
+
+
+def test_the_manifest_is_there_before_the_content(content: Served) -> None:
+    """Who surveys what it has already may take long, and others wait for the manifest meanwhile."""
+    desk = NotingDesk()
+    with pytest.raises(NinepError, match="not ready"):
+        opened(desk, "manifest")
+    desk.manifest = content.manifest
+    assert opened(desk, "manifest").read(0, 7) == Content(7, FileRange(content.manifest.file, 0, 7))
+    assert opened(desk, "have").read(0, 100) is WAITING
+
+
+def test_lengths_are_those_of_what_is_read(content: Served) -> None:
+    top = tree(NotingDesk(content))
+    assert [top.walk(name).stat().length for name in ("manifest", "data")] == [content.manifest.size, 11]
+
+
+def test_data_is_the_content_stream_by_offset(content: Served) -> None:
+    handle = opened(NotingDesk(content), "data")
+    data = handle.read(3, 100)
+    assert isinstance(data, Content) and data.length == 8
+    assert data.source.open() == [b"stsecond"]  # type: ignore[attr-defined]
+    assert handle.read(11, 5) == handle.read(2**64 - 1, 2**32 - 1) == b""
+
+
+def test_data_keeps_to_the_generation_of_its_first_read(content: Served, tmp_path: Path) -> None:
+    desk = NotingDesk(content)
+    early, late = opened(desk, "data"), opened(desk, "data")
+    early.read(0, 1)
+    (tmp_path / "c").write_bytes(b"third")
+    desk.served = served(tmp_path, manifest_of(tmp_path))
+    sizes = [handle.read(0, 100).length for handle in (early, late)]  # type: ignore[union-attr]
+    assert sizes == [11, 16]
+
+
+def test_a_range_that_is_not_held_is_an_error_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"first")
+    handle = opened(NotingDesk(served(tmp_path, manifest_of(tmp_path), full=False)), "data")
+    with pytest.raises(NotHeld):
+        handle.read(0, 1)
+
+
+def test_before_the_snapshot_there_is_nothing_to_read() -> None:
+    desk = NotingDesk()
+    top = tree(desk)
+    assert [top.walk(name).stat().length for name in ("manifest", "data")] == [0, 0]
+    with pytest.raises(NinepError) as caught:
+        opened(desk, "manifest")
+    assert caught.value.errno == errno.EAGAIN
+    with pytest.raises(NotHeld):
+        opened(desk, "data").read(0, 1)
+    assert opened(desk, "have").read(0, 100) is WAITING
+
+
+# have
+
+
+def test_have_is_the_generation_and_the_bitmap_and_then_waits(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 100_000)
+    here = served(tmp_path, manifest_of(tmp_path), full=False)
+    have = opened(NotingDesk(here), "have")
+    assert have.read(0, 1000) == here.generation + bytes(1)
+    assert have.read(33, 1000) is WAITING
+    here.store.hold(1)
+    assert have.read(33, 1000) == here.generation + bytes([2])
+    assert have.read(66, 1000) is WAITING
+
+
+def test_have_tells_of_changes_once_in_a_round_however_soon_it_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 100_000)
+    here = served(tmp_path, manifest_of(tmp_path), full=False)
+    desk = NotingDesk(here)
+    desk.news_round = 7
+    have = opened(desk, "have")
+    assert have.read(0, 1000) == here.generation + bytes(1)
+    here.store.hold(1)
+    assert have.read(33, 1000) is WAITING
+    desk.news_round = 8
+    assert have.read(33, 1000) == here.generation + bytes([2])
+    desk.news_round = 9
+    assert have.read(66, 1000) is WAITING
+
+
+def test_a_have_that_is_read_in_parts_is_that_of_one_moment(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 100_000)
+    here = served(tmp_path, manifest_of(tmp_path), full=False)
+    have = opened(NotingDesk(here), "have")
+    parts = [have.read(0, 32)]
+    here.store.hold(1)
+    assert [*parts, have.read(32, 32)] == [here.generation, bytes(1)]
+    assert have.read(33, 100) == here.generation + bytes([2])
+
+
+# peers
+
+
+def test_peers_gives_news_as_it_comes_and_only_the_latest() -> None:
+    desk = NotingDesk()
+    peers = opened(desk, "peers")
+    assert desk.said == []  # who serves says so first
+    assert peers.read(0, 100) is WAITING
+    assert peers.read(0, 100) is WAITING
+    assert desk.said == ["watch"]
+    desk.news[0].replace(b"old\n")
+    desk.news[0].replace(b"new\n")
+    assert peers.read(0, 100) == b"new\n"
+    peers.clunk()
+    assert desk.said == ["watch", "unregister"]
+
+
+def test_a_report_is_registered() -> None:
+    desk = NotingDesk()
+    line = REPORT.encode()
+    assert opened(desk, "peers", ORDWR).write(77, line) == len(line)
+    assert desk.said == [REPORT]
+
+
+def test_a_report_without_end_is_not_even_read() -> None:
+    desk = NotingDesk()
+    line = b" " * (LINE_LIMIT + 1 - len(REPORT.encode())) + REPORT.encode()
+    with pytest.raises(NinepError) as caught:
+        opened(desk, "peers", ORDWR).write(0, line)
+    assert caught.value.errno == errno.EMSGSIZE
+    assert opened(desk, "peers", ORDWR).write(0, line[1:]) == LINE_LIMIT
+    assert desk.said == [REPORT]
+
+
+# offer
+
+
+def test_an_offer_asks_only_when_there_is_a_generation(tmp_path: Path) -> None:
+    """What is asked before would be forgotten when the first one begins."""
+    desk = NotingDesk()
+    offer = opened(desk, "offer")
+    assert offer.read(0, 10) is WAITING
+    assert desk.said == []
+    desk.served = served(tmp_path, manifest_of(tmp_path))
+    assert offer.read(0, 10) is WAITING
+    assert desk.said == ["ask"]
+
+
+def test_a_read_of_offer_asks_once_and_waits(tmp_path: Path) -> None:
+    desk = NotingDesk(served(tmp_path, manifest_of(tmp_path)))
+    offer = opened(desk, "offer")
+    assert desk.said == []
+    assert offer.read(0, 10) is WAITING
+    assert offer.read(0, 10) is WAITING
+    assert desk.said == ["ask"]
+    (granted,) = desk.granted.values()
+    granted.put(b"17\n")
+    assert offer.read(0, 10) == b"17\n"
+    assert offer.read(0, 10) is WAITING
+    assert desk.said == ["ask", "ask"]
+    offer.clunk()
+    assert desk.said[2:] == ["close slot"]
+
+
+def test_an_offer_that_is_read_in_parts_is_asked_for_once(tmp_path: Path) -> None:
+    desk = NotingDesk(served(tmp_path, manifest_of(tmp_path)))
+    offer = opened(desk, "offer")
+    offer.read(0, 1)
+    (granted,) = desk.granted.values()
+    granted.put(b"17\n")
+    assert [offer.read(0, count) for count in (0, 1, 2)] == [b"", b"1", b"7\n"]
+    assert desk.said == ["ask"]
+
+
+def test_every_open_offer_is_a_slot_of_its_own(tmp_path: Path) -> None:
+    desk = NotingDesk(served(tmp_path, manifest_of(tmp_path)))
+    for _ in range(3):
+        opened(desk, "offer").read(0, 10)
+    assert len(desk.granted) == 3
+
+
+def test_what_is_lacking_is_written_to_offer() -> None:
+    desk = NotingDesk()
+    offer = opened(desk, "offer", ORDWR)
+    assert offer.write(0, b"\x05") == 1
+    assert desk.said == [b"\x05"]
+    assert offer.write(0, bytes(TAKES_LIMIT)) == TAKES_LIMIT
+    with pytest.raises(NinepError):
+        offer.write(0, bytes(TAKES_LIMIT + 1))
+
+
+def test_a_server_that_gives_nothing_out_has_no_offer() -> None:
+    top = tree(NotingDesk(offers=False))
+    with pytest.raises(NinepError):
+        top.walk("offer")
+    assert "offer" not in [stat.name for stat in top.open(OREAD).children()]
+
+
+# log, status
+
+
+def test_a_line_for_the_log_cannot_break_the_log() -> None:
+    desk = NotingDesk()
+    log = opened(desk, "log", OWRITE)
+    assert log.write(0, b"node 7\n2026-01-01 forged \x1b[2J\xff\n\0") == 32
+    assert desk.said == ["node 7\\n2026-01-01 forged \\x1b[2J\\udcff"]
+    log.write(0, b"x" * 5000)
+    assert desk.said[1] == "x" * LINE_LIMIT
+
+
+def test_the_log_tells_the_debug_level() -> None:
+    assert opened(NotingDesk(), "log").read(0, 10) == b"3\n"
+
+
+def test_the_status_is_that_of_the_first_read() -> None:
+    desk = NotingDesk()
+    status = opened(desk, "status")
+    assert status.read(0, 4) is WAITING
+    assert status.read(0, 4) is WAITING
+    desk.answers[0].put(b"{status}\n")
+    assert [status.read(offset, 4) for offset in (0, 4, 8, 9)] == [b"{sta", b"tus}", b"\n", b""]
+    assert desk.said == ["status"]
+
+
+@pytest.mark.parametrize("name", ["manifest", "data", "have", "status"])
+def test_what_is_not_for_writing_cannot_be_opened_for_it(name: str, content: Served) -> None:
+    for mode in (OWRITE, ORDWR):
+        with pytest.raises(NinepError) as caught:
+            opened(NotingDesk(content), name, mode)
+        assert caught.value.errno == errno.EROFS
+
+
+def test_the_names_are_those_of_the_contract() -> None:
+    names = [stat.name for stat in tree(NotingDesk()).open(OREAD).children()]
+    assert names == ["manifest", "data", "have", "peers", "offer", "log", "status"]
+    assert all(f"    {name} " in (swarm.__doc__ or "") for name in names)

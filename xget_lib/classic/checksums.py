@@ -1,0 +1,84 @@
+"""The checksums that C clients ask for: computed in threads when somebody asks, one file at a time, and kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import gevent
+from gevent.lock import BoundedSemaphore
+
+from xget_lib.classic import adler32
+from xget_lib.classic.files import Regular
+from xget_lib.errors import StaleGeneration, XGetError
+from xget_lib.net.waiting import in_thread
+from xget_lib.serve.store import Store
+from xget_lib.serve.synthetic import Answered
+
+_SLICE = 64 << 20
+"""Bytes that one call into a thread reads: others wait for a thread, too."""
+_KEPT = 65536
+"""Checksums that are kept; a file's is still good when a later generation has the same content there."""
+
+
+class Checksums:
+    """Those of one process."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, bytes] = {}
+        self._asked: dict[bytes, list[tuple[Answered, Callable[[], None]]]] = {}
+        self._one = BoundedSemaphore(1)
+
+    def ask(self, file: Regular, answer: Answered, retry: Callable[[], None]) -> None:
+        """The checksum, in decimal, goes into the answer, or why there is none. `retry` is called when it came later.
+
+        All of the file must be held.
+        """
+        key = file.key()
+        if key in self._known:
+            answer.put(self._known[key])
+        elif key in self._asked:
+            self._asked[key].append((answer, retry))
+        else:
+            self._asked[key] = [(answer, retry)]
+            gevent.spawn(self._find_out, key, file)
+
+    def _find_out(self, key: bytes, file: Regular) -> None:
+        text: bytes | None = None
+        error: XGetError | OSError | None = None
+        try:
+            with self._one:
+                text = b"%d" % _compute(file)
+        except StaleGeneration as stale:
+            file.served.on_stale(stale.path)
+            error = stale
+        except OSError as failed:
+            error = failed
+        if text is not None:
+            self._known[key] = text
+            if len(self._known) > _KEPT:
+                del self._known[next(iter(self._known))]
+        for answer, retry in self._asked.pop(key):
+            if text is not None:
+                answer.put(text)
+            elif error is not None:
+                answer.fail(error)
+            retry()
+
+
+def _compute(file: Regular) -> int:
+    """The Adler-32 of a file as it was verified. Raises StaleGeneration or OSError."""
+    store: Store = file.served.store
+    size = file.entry.size
+    value: int | None = adler32.EMPTY
+    descriptor = store.open(file.number)
+    try:
+        for offset in range(0, size, _SLICE):
+            assert value is not None
+            value = in_thread(adler32.extended, value, descriptor, offset, min(_SLICE, size - offset))
+            if value is None or not store.is_stamped(file.number, os.fstat(descriptor)):
+                store.stale(file.number)
+    finally:
+        os.close(descriptor)
+    assert value is not None
+    return value

@@ -1,0 +1,257 @@
+"""The open files of the namespace `classic`, and what they ask of their server (`Desk`)."""
+
+from __future__ import annotations
+
+import errno
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+from blake3 import blake3
+
+from xget_lib.errors import NinepError, NotHeld, StaleGeneration, printable
+from xget_lib.manifest.entry import Entry
+from xget_lib.ninep.session import WAITING, Content, Waiting
+from xget_lib.serve.served import Served
+from xget_lib.serve.store import OpenedFile, OpenExtent
+from xget_lib.serve.synthetic import Answered, OpenFile, Text
+
+ME = b"me"
+"""What `redir` says where the file is to be taken from this server."""
+
+LINE_LIMIT = 1024
+SMALL = 64 * 1024
+"""Bytes up to which a read is answered from memory, for which a change of the file is noticed before anything is sent.
+The C client reads 32 KiB at a time, and takes the end of the connection for the end of the file."""
+
+_AVAILABLE = re.compile(rb"([1-9][0-9]{0,4}) (?:me|([0-9A-Za-z.:%_-]{1,80})!([1-9][0-9]{0,4}))\0")
+
+
+@dataclass(frozen=True, slots=True)
+class Available:
+    """What a C client writes to `avail`: the port on which it serves the file, and where it takes it from itself."""
+
+    port: int
+    source: tuple[str, int] | None
+    """Address and port; None for this server."""
+
+    @classmethod
+    def decode(cls, written: bytes) -> Available:
+        """Raises NinepError."""
+        match = _AVAILABLE.fullmatch(written)
+        if match is None or not all(int(port) <= 65535 for port in (match[1], match[3] or b"0")):
+            raise NinepError(errno.EINVAL, "not `PORT REDIR` and a NUL")
+        return cls(int(match[1]), (match[2].decode(), int(match[3])) if match[2] else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Regular:
+    """A regular file of one generation."""
+
+    served: Served
+    path: bytes
+    """One of its names, if it has several."""
+    number: int
+
+    @classmethod
+    def find(cls, served: Served, path: bytes) -> Regular:
+        """The regular file at a path. Raises NinepError where none is shown."""
+        manifest = served.store.manifest
+        index = manifest.find(path)
+        if index is not None and not served.shows(index):
+            index = None
+        entries = manifest.entries
+        if index is None or entries.kind(entries.first(index)) != "f":
+            raise NinepError(errno.ENOENT)
+        return cls(served, path, entries.file_number(entries.first(index)))
+
+    @property
+    def entry(self) -> Entry:
+        return self.served.store.manifest.file(self.number)
+
+    def is_content_of(self, other: Regular) -> bool:
+        """Whether both are the same bytes."""
+        return self._content() == other._content()
+
+    def key(self) -> bytes:
+        """What names this path with this content, also in other generations: 16 bytes."""
+        return blake3(self.path + b"\0").update(self._content()).digest(16)
+
+    def _content(self) -> bytes:
+        return self.served.store.manifest.content_of(self.number)
+
+
+class Desk(Protocol):
+    """What a connection's classic namespace asks of its server. One for each connection."""
+
+    @property
+    def served(self) -> Served | None:
+        """The newest generation; None while there is none yet."""
+
+    @property
+    def debug(self) -> int:
+        """The debug level."""
+
+    @property
+    def ending(self) -> bool:
+        """Whether this server is about to end: nothing is given any more. A C client takes the end of a connection for
+        that of the file, so it must be told before."""
+
+    def redirect(self, file: Regular, answer: Answered) -> None:
+        """Somebody wants a file: where it is to be taken from goes into the answer."""
+
+    def checksum(self, file: Regular, answer: Answered) -> None:
+        """The checksum goes into the answer, or the error because of which there is none."""
+
+    def begin(self, file: Regular) -> None:
+        """`data` was opened."""
+
+    def end(self, file: Regular) -> None:
+        """`data` was clunked."""
+
+    def taken(self, file: Regular) -> None:
+        """Somebody has all of a file, from wherever: its checksum is read."""
+
+    def available(self, avail: int, file: Regular, said: Available) -> None:
+        """A client serves a file. `avail` is the number of the open file on which it said so."""
+
+    def unavailable(self, avail: int) -> None:
+        """It serves it no more."""
+
+    def hides(self, path: bytes) -> None:
+        """Something in the generation is not shown because of its name."""
+
+    def remark(self, line: str) -> None:
+        """A line for the log."""
+
+
+def newest_of(desk: Desk) -> Served:
+    """The generation that is served. Raises NinepError while there is none."""
+    if desk.served is None:
+        raise NinepError(errno.EAGAIN, "the snapshot is not ready yet")
+    return desk.served
+
+
+class Data(OpenFile):
+    """Keeps to the content that was there when it was opened, however many generations come meanwhile."""
+
+    def __init__(self, desk: Desk, file: Regular) -> None:
+        self._desk = desk
+        self._keep_to(file)
+        desk.begin(file)
+
+    def read(self, offset: int, count: int) -> bytes | Content | Waiting:
+        if self._desk.ending:
+            raise NinepError(errno.ESHUTDOWN, "this server ends")
+        newest = self._desk.served
+        if self._file.served is not newest and newest is not None:
+            self._renew(newest)
+        store = self._file.served.store
+        length = min(count, max(0, self._size - offset))
+        if not length:
+            return b""
+        try:
+            store.check_file(self._file.number, offset, length)
+            if length <= SMALL:
+                return Content(length, self._opened.read(offset, length))
+        except NotHeld:
+            if store.growing:
+                return WAITING
+            raise
+        except StaleGeneration as error:
+            self._file.served.on_stale(error.path)
+            raise
+        return Content(length, DataRange(self._file, offset, length))
+
+    def _renew(self, newest: Served) -> None:
+        """Read from the newest generation if the file is the same in it: more of it may be held there."""
+        try:
+            file = Regular.find(newest, self._file.path)
+        except NinepError:
+            return
+        if file.is_content_of(self._file):
+            self._opened.close()
+            self._keep_to(file)
+
+    def _keep_to(self, file: Regular) -> None:
+        self._file = file
+        self._size = file.entry.size
+        self._opened = OpenedFile(file.served.store, file.number)
+
+    def clunk(self) -> None:
+        self._opened.close()
+        self._desk.end(self._file)
+
+
+@dataclass(frozen=True, slots=True)
+class DataRange:
+    """A large range of a file, for `net.outgoing`."""
+
+    file: Regular
+    offset: int
+    length: int
+
+    def open(self) -> list[bytes | OpenExtent]:
+        try:
+            return [OpenExtent(self.file.served.store.open(self.file.number), self.offset, self.length)]
+        except StaleGeneration as error:
+            self.file.served.on_stale(error.path)
+            raise
+
+
+class Checksum(Answered):
+    """Whoever reads it has the file, as far as a server can know; he waits until this server has all of it, too."""
+
+    def __init__(self, desk: Desk, file: Regular) -> None:
+        super().__init__(lambda answer: desk.checksum(file, answer))
+        self._desk = desk
+        self._file = file
+        self._told = False
+
+    def read(self, offset: int, count: int) -> bytes | Waiting:
+        if not self._told:
+            self._told = True
+            self._desk.taken(self._file)
+        store = self._file.served.store
+        try:
+            store.check_file(self._file.number, 0, self._file.entry.size)
+        except NotHeld:
+            if store.growing:
+                return WAITING
+            raise
+        return super().read(offset, count)
+
+
+class Avail(OpenFile):
+    """A client's word that it serves a file; it holds as long as this is open."""
+
+    _numbers = 0
+
+    def __init__(self, desk: Desk, path: bytes) -> None:
+        Avail._numbers += 1
+        self._number = Avail._numbers
+        self._desk = desk
+        self._path = path
+        self._said = False
+
+    def write(self, offset: int, data: bytes) -> int:
+        said = Available.decode(data)
+        self._desk.available(self._number, Regular.find(newest_of(self._desk), self._path), said)
+        self._said = True
+        return len(data)
+
+    def clunk(self) -> None:
+        if self._said:
+            self._desk.unavailable(self._number)
+
+
+class Log(Text):
+    """A C client reads the level at which it is to say what it does, and then says it here."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(b"%d" % desk.debug)
+        self._desk = desk
+
+    def write(self, offset: int, data: bytes) -> int:
+        self._desk.remark(printable(data[:LINE_LIMIT].strip(b"\0\n ")))
+        return len(data)

@@ -1,0 +1,262 @@
+"""The namespace `classic`: what the C program's server serves, for the clients of XCPU 1.2.
+
+A directory is a directory, and a regular file `p` is a directory `p` too, in which there are
+
+    data       the file's bytes, with its mode, owner, time and length. A range that is still to come is waited for
+    redir      where to take the file from: `me`, or `ADDRESS!PORT` of another server that has the same tree
+    avail      written: `PORT REDIR` and a NUL. The client serves this file on PORT, and took it from REDIR. That holds
+               until the fid is clunked or the connection ends
+    checksum   the Adler-32 of the whole file, in decimal
+
+and the root has a file more:
+
+    log        the debug level, in decimal; written: a line for this server's log
+
+What is shown is the generation that is served, not what is on disk now: so a length, the bytes and the checksum belong
+together, and a file that has changed is an error. A place keeps its path alone and looks the file up when it is used,
+since C clients hold fids for hours: no old generation must stay in memory for that.
+
+Links and special files are not shown, nor names that are no text. Nor is anything called `data` in a directory: a
+client takes whatever has a `data` in it for a file, so that one name would cost it the whole directory. And at the top
+`log` is the control file, whatever else has that name. The server's log says what these names cost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from xget_lib.classic.files import Avail, Checksum, Data, Desk, Log, Regular, newest_of
+from xget_lib.errors import NinepError
+from xget_lib.manifest.entry import Entry
+from xget_lib.manifest.manifest import Manifest
+from xget_lib.ninep.file import PlainFile
+from xget_lib.ninep.session import File, Handle
+from xget_lib.ninep.stat import DMDIR, Stat
+from xget_lib.ninep.wire import QTDIR, QTFILE, Qid
+from xget_lib.serve.served import Served
+from xget_lib.serve.synthetic import OWNER, Answered, Directory, check_mode
+
+DATA, REDIR, AVAIL, CHECKSUM, LOG = "data", "redir", "avail", "checksum", "log"
+_OF_A_FILE = {DATA: 1, REDIR: 2, AVAIL: 3, CHECKSUM: 4}
+"""By name: what tells the qid from that of the directory that these are in, and from each other's."""
+_NUMBER_OF_LOG = 5
+_MODES = {REDIR: 0o444, AVAIL: 0o666, CHECKSUM: 0o444, LOG: 0o222}
+
+
+def tree(desk: Desk) -> File:
+    """The root of the namespace for one connection. Raises NinepError while there is no generation yet."""
+    tree = Tree(desk)
+    tree.served()
+    return PlainDirectory(tree, b"")
+
+
+class Tree:
+    """What all places of one connection's tree share: looking files up in the newest generation."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+
+    def served(self) -> Served:
+        return newest_of(self.desk)
+
+    def file(self, path: bytes) -> Regular:
+        return Regular.find(self.served(), path)
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.served().store.manifest
+
+    def look(self, path: bytes) -> PlainDirectory | FileDirectory:
+        """The directory, or file as a directory, at a path. Raises NinepError where none is shown."""
+        index = self.manifest.find(path)
+        if index is None or not self.served().shows(index):
+            raise NinepError(errno.ENOENT)
+        entries = self.manifest.entries
+        kind = entries.kind(entries.first(index))
+        if kind not in _SHOWN:
+            raise NinepError(errno.ENOENT, "neither a file nor a directory")
+        return _SHOWN[kind](self, path)
+
+    def children(self, path: bytes) -> Iterator[PlainDirectory | FileDirectory]:
+        """What is shown of a directory. One that is gone meanwhile is empty."""
+        manifest, served = self.manifest, self.served()
+        if manifest.single_file:
+            indices = range(1)
+        else:
+            index = manifest.find(path)
+            indices = manifest.entries.children_of(index) if index is not None else range(0)
+        for index in indices:
+            kind = manifest.entries.kind(manifest.entries.first(index))
+            if kind in _SHOWN and served.shows(index):
+                below = manifest.entries.path(index)
+                if _is_shown(below):
+                    yield _SHOWN[kind](self, below)
+                else:
+                    self.desk.hides(below)
+
+    def stat(self, name: str, qid: Qid, entry: Entry | None, mode: int, length: int = 0) -> Stat:
+        """The stat of what has the owner and times of an entry."""
+        manifest = self.manifest
+        user = manifest.users.get(entry.uid, str(entry.uid)) if entry else OWNER
+        group = manifest.groups.get(entry.gid, str(entry.gid)) if entry else OWNER
+        seconds = entry.mtime_ns // 1_000_000_000 & 0xFFFFFFFF if entry else 0
+        kind = DMDIR if qid.type & QTDIR else 0
+        return Stat(
+            qid=qid,
+            mode=mode | kind,
+            atime=seconds,
+            mtime=seconds,
+            length=length,
+            name=name,
+            uid=user,
+            gid=group,
+            muid=user,
+        )
+
+
+def _is_shown(path: bytes) -> bool:
+    """Whether the last name of a path is one that a C client can be shown in a directory."""
+    name = path.rpartition(b"/")[2]
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return name != DATA.encode() and path != LOG.encode()
+
+
+def _qid(path: bytes, number: int, version: int) -> Qid:
+    """The qid of what is at a path: the same in every generation. Two paths with one number are 2**60 to 1."""
+    identity = int.from_bytes(blake3(path).digest(8), "little")
+    return Qid(QTFILE if number else QTDIR, version, identity & ~7 | number)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainDirectory(PlainFile):
+    """A directory of the generation."""
+
+    tree: Tree
+    path: bytes
+
+    @property
+    def qid(self) -> Qid:
+        return _qid(self.path, 0, 1)
+
+    def walk(self, name: str) -> File:
+        if not self.path and name == LOG:
+            return Control(self.tree, b"", LOG)
+        encoded = name.encode(errors="surrogateescape")  # 9P2000.L carries names that are no text
+        path = self.path + b"/" + encoded if self.path else encoded
+        if not _is_shown(path):
+            raise NinepError(errno.ENOENT)
+        return self.tree.look(path)
+
+    def stat(self) -> Stat:
+        manifest = self.tree.manifest
+        index = manifest.find(self.path)
+        name = self.path.rpartition(b"/")[2].decode()
+        entry = manifest.entries[index] if index is not None else None
+        return self.tree.stat(name, self.qid, entry, entry.mode & 0o777 if entry else 0o555)
+
+    def open(self, mode: int) -> Handle:
+        check_mode(mode, 0o444)
+        return Directory(self._entries)
+
+    def _entries(self) -> Iterator[Stat]:
+        if not self.path:
+            yield Control(self.tree, b"", LOG).stat()
+        for child in self.tree.children(self.path):
+            with contextlib.suppress(NinepError):  # gone in a generation that came meanwhile
+                yield child.stat()
+
+
+@dataclass(frozen=True, slots=True)
+class FileDirectory(PlainFile):
+    """A regular file, as a directory."""
+
+    tree: Tree
+    path: bytes
+
+    @property
+    def qid(self) -> Qid:
+        return _qid(self.path, 0, 1)
+
+    def walk(self, name: str) -> File:
+        if name not in _OF_A_FILE:
+            raise NinepError(errno.ENOENT)
+        return DataFile(self.tree, self.path) if name == DATA else Control(self.tree, self.path, name)
+
+    def stat(self) -> Stat:
+        name = self.path.rpartition(b"/")[2].decode()
+        return self.tree.stat(name, self.qid, self.tree.file(self.path).entry, 0o555)
+
+    def open(self, mode: int) -> Handle:
+        check_mode(mode, 0o444)
+        return Directory(lambda: [self.walk(name).stat() for name in _OF_A_FILE])
+
+
+_SHOWN: dict[str, type[PlainDirectory] | type[FileDirectory]] = {
+    "d": PlainDirectory,
+    "f": FileDirectory,
+}
+"""By the kind of an entry, or of what a hard link is another name of."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile(PlainFile):
+    """A file's `data`."""
+
+    tree: Tree
+    path: bytes
+
+    @property
+    def qid(self) -> Qid:
+        entry = self.tree.file(self.path).entry
+        # Never 0, which would tell Linux not to cache.
+        return _qid(self.path, _OF_A_FILE[DATA], (entry.mtime_ns ^ entry.size << 1) & 0xFFFFFFFF | 1)
+
+    def walk(self, name: str) -> File:
+        raise NinepError(errno.ENOTDIR)
+
+    def stat(self) -> Stat:
+        entry = self.tree.file(self.path).entry
+        return self.tree.stat(DATA, self.qid, entry, entry.mode & 0o777, entry.size)
+
+    def open(self, mode: int) -> Handle:
+        check_mode(mode, 0o444)
+        return Data(self.tree.desk, self.tree.file(self.path))
+
+
+@dataclass(frozen=True, slots=True)
+class Control(PlainFile):
+    """A control file: of a file, or the root's `log`. Its version is 0: Linux does not cache what changes by itself."""
+
+    tree: Tree
+    path: bytes
+    name: str
+
+    @property
+    def qid(self) -> Qid:
+        return _qid(self.path, _OF_A_FILE.get(self.name, _NUMBER_OF_LOG), 0)
+
+    def walk(self, name: str) -> File:
+        raise NinepError(errno.ENOTDIR)
+
+    def stat(self) -> Stat:
+        entry = self.tree.file(self.path).entry if self.name != LOG else None
+        return self.tree.stat(self.name, self.qid, entry, _MODES[self.name])
+
+    def open(self, mode: int) -> Handle:
+        # The mode of `log` says that it is for writing; C clients read it all the same.
+        check_mode(mode, _MODES[self.name] if self.name != LOG else 0o666)
+        desk = self.tree.desk
+        if self.name == LOG:
+            return Log(desk)
+        file = self.tree.file(self.path)
+        if self.name == REDIR:
+            return Answered(lambda answer: desk.redirect(file, answer))
+        return Checksum(desk, file) if self.name == CHECKSUM else Avail(desk, self.path)

@@ -1,0 +1,57 @@
+"""`xget.py status`: what a master, or the servers on this node, are doing, read from their `status` files."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from xget_lib.config import Config
+from xget_lib.errors import Exit, LinkLost, MasterUnreachable, NinepError
+from xget_lib.net.link import Link
+from xget_lib.process.single_server import local_ports
+from xget_lib.report.status import table
+
+_PATIENCE = 10.0
+_LONGEST = 64 * 1024 * 1024
+"""Bytes of a status: of some 400,000 nodes."""
+
+
+def run(config: Config) -> int:
+    """Print the status of the server at -n, or of the master and the child servers on this node; the exit status.
+
+    Raises MasterUnreachable where there is none.
+    """
+    host = config.host or "localhost"
+    seconds = min(config.timeout, _PATIENCE)
+    ports = [config.port] if config.host else [config.port, *(port for port in local_ports() if port != config.port)]
+    found = 0
+    why = "no answer"
+    for port in ports:
+        try:
+            status = _read(host, port, seconds)
+        except (LinkLost, NinepError, ValueError) as error:
+            why = str(error)
+            continue
+        found += 1
+        print(json.dumps(status) if config.json else table(status), flush=True)
+    if not found:
+        raise MasterUnreachable(host, config.port, seconds, why)
+    return Exit.OK
+
+
+def _read(host: str, port: int, seconds: float) -> dict[str, Any]:
+    """Raises LinkLost, NinepError, ValueError."""
+    link = Link.connect(host, port, "swarm", seconds)
+    try:
+        file = link.open("status", seconds)
+        text = b""
+        while part := file.read(len(text), link.max_read, seconds):
+            text += part
+            if len(text) > _LONGEST:
+                raise ValueError("a status without end")
+    finally:
+        link.close()
+    status = json.loads(text)
+    if not isinstance(status, dict):
+        raise ValueError("not a status")
+    return status

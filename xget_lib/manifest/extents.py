@@ -1,0 +1,98 @@
+"""Where a file has data. What lies between, and behind, is a hole: it is described and never sent.
+
+The extents of a file are a flat sequence of numbers, start, length, start, length, ... in bytes: rising, each of at
+least a byte, and none touching the next. They are rounded to blocks, and their number is limited: in a file that has
+more, the smallest holes count as data (of zeros, which is what one reads there).
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+
+BLOCK = 4096  # bytes; no file system has smaller holes that would be worth describing
+EXTENTS_LIMIT = 16384  # of one file
+
+
+def holes(extents: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
+    """(offset, length) of what is no data in a file of `size` bytes."""
+    end = 0
+    for start, length in zip(extents[::2], extents[1::2], strict=True):
+        if start > end:
+            yield end, start - end
+        end = start + length
+    if end < size:
+        yield end, size - end
+
+
+def cell_count(extents: Sequence[int], cell: int) -> int:
+    """How many cells of `cell` bytes, in a grid over the whole file, have data. Builds nothing."""
+    count = 0
+    last = -1
+    for start, length in zip(extents[::2], extents[1::2], strict=True):
+        first, last_before = start // cell, last
+        last = (start + length - 1) // cell
+        count += last - first + (first != last_before)
+    return count
+
+
+class SparseFile:
+    """How the data of a file with holes is cut into pieces.
+
+    A piece is the data in one cell of a grid over the whole file, so what happens in one cell leaves the others'
+    pieces as they are. Positions are bytes of data before a place in the file, as if there were no holes.
+    """
+
+    __slots__ = ("_places", "_positions", "_starts", "length")
+
+    def __init__(self, extents: Sequence[int], cell: int) -> None:
+        """`cell` is in bytes. Takes memory for each cell that has data (`cell_count`)."""
+        self._starts = array("Q", extents[::2])
+        self._positions = array("Q")  # of each extent
+        self._places = array("Q")  # of each piece: its position
+        last = -1
+        position = 0
+        for start, length in zip(extents[::2], extents[1::2], strict=True):
+            self._positions.append(position)
+            first = start // cell
+            if first != last:
+                self._places.append(position)
+            last = (start + length - 1) // cell
+            self._places.extend(range(position + (first + 1) * cell - start, position + length, cell))
+            position += length
+        self.length = position
+        """Bytes of data in the whole file."""
+        self._places.append(position)
+
+    @property
+    def piece_count(self) -> int:
+        return len(self._places) - 1
+
+    @property
+    def places(self) -> Sequence[int]:
+        """The position of each piece, and where the next one would be."""
+        return self._places
+
+    def parts(self, position: int, length: int) -> list[tuple[int, int]]:
+        """Where in the file `length` bytes at a position are: (offset, length) of each run of them."""
+        parts = []
+        end = position + length
+        extent = bisect_right(self._positions, position) - 1
+        while position < end:
+            stop = min(end, self._end(extent))
+            parts.append((self._starts[extent] + position - self._positions[extent], stop - position))
+            position = stop
+            extent += 1
+        return parts
+
+    def position(self, offset: int) -> int:
+        """How many bytes of data there are before an offset in the file."""
+        extent = bisect_right(self._starts, offset) - 1
+        if extent < 0:
+            return 0
+        return min(self._positions[extent] + offset - self._starts[extent], self._end(extent))
+
+    def _end(self, extent: int) -> int:
+        """The position behind an extent."""
+        return self._positions[extent + 1] if extent + 1 < len(self._positions) else self.length

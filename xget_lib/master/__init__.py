@@ -1,0 +1,1 @@
+"""The master process: accepts connections, takes snapshots, tracks nodes."""

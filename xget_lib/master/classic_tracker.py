@@ -1,0 +1,83 @@
+"""The C clients of a master: where they are sent, and which of them serve.
+
+The decisions are those of `classic.redirects`; this class feeds it with what the workers report, and with which of our
+own nodes hold everything.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from xget_lib import ipc
+from xget_lib.classic.files import ME
+from xget_lib.classic.redirects import Redirects
+from xget_lib.report.log import LOGGER
+from xget_lib.swarm.registry import can_reach
+
+
+class ClassicTracker:
+    """`address_of(connection)` is that of its client, "" of one that has ended; `tell(connection, message)` reaches the
+    worker that has it."""
+
+    def __init__(
+        self,
+        max_direct: int,
+        address_of: Callable[[int], str],
+        tell: Callable[[int, ipc.Message], None],
+    ) -> None:
+        self._address_of = address_of
+        self._tell = tell
+        self._redirects = Redirects(max_direct, random.Random(), self._reachable)
+        self._since: dict[int, float] = {}
+
+    def handle(self, message: ipc.Message) -> None:
+        """Act on what a worker reports of a connection."""
+        match message:
+            case ipc.Redirect(connection, redirect, file):
+                found = self._redirects.ask(connection, file)
+                text = f"{found[0]}!{found[1]}".encode() if found else ME
+                self._tell(connection, ipc.Redirected(connection, redirect, text))
+            case ipc.Available(connection, avail, file, port, source, source_port):
+                self._available(connection, avail, file, port, (source, source_port) if source else None)
+            case ipc.Unavailable(connection, avail):
+                self._redirects.withdraw((connection, avail))
+            case ipc.Taken(connection, file, whole):
+                (self._redirects.whole if whole else self._redirects.end)(connection, file)
+
+    def _available(self, connection: int, avail: int, file: bytes, port: int, source: tuple[str, int] | None) -> None:
+        address = self._address_of(connection)
+        if not address:
+            return
+        if connection not in self._since:
+            self._since[connection] = time.monotonic()
+            LOGGER.debug("%s port %d serves as a C client", address, port)
+        self._redirects.serve(connection, avail, file, (address, port), source)
+
+    def ended(self, connection: int) -> None:
+        """A connection has ended, a C client's or a node's."""
+        self._redirects.leave(connection)
+        if self._since.pop(connection, None) is not None:
+            LOGGER.debug("%s does not serve any more, as a C client", self._address_of(connection))
+
+    def node(self, connection: int, address: str, port: int, *, whole: bool) -> None:
+        """A node of ours serves there. `whole`: it holds everything that is distributed now."""
+        if whole:
+            self._redirects.add_node(connection, (address, port))
+        else:
+            self._redirects.remove_node(connection)
+
+    def clients(self) -> list[dict[str, Any]]:
+        """The C clients that serve, for the status."""
+        now = time.monotonic()
+        return [
+            {"address": address, "port": port, "files": files, "seconds": round(now - self._since[connection], 1)}
+            for connection, (address, port), files in self._redirects.relays()
+        ]
+
+    def _reachable(self, asker: int, server: int) -> bool:
+        """The C client knows addresses of its own family only."""
+        here, there = self._address_of(asker), self._address_of(server)
+        return can_reach(here, there) and (":" in here) == (":" in there)

@@ -1,0 +1,77 @@
+"""The way to a master: what must be right before it serves, and what is forked before gevent is there.
+
+Everything that can be refused at once is refused here, in the foreground: a path that cannot be read, a port in use.
+Then comes the daemon's fork, then the nursery's, and only then `head`, which imports gevent.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from xget_lib.config import Config
+from xget_lib.errors import PathRefused, XGetError
+from xget_lib.net.listen import listen
+from xget_lib.process import daemon, nursery, rlimit
+from xget_lib.process.channel import Channel
+from xget_lib.process.nursery import RunWorker
+from xget_lib.report import log
+
+
+def run(config: Config, path: bytes, run_worker: RunWorker) -> int:
+    """Serve a file or directory until told to stop; the exit status. `run_worker` is what each worker process does.
+
+    Raises PathRefused, AddressRefused, and Failed for a log or pid file that cannot be written.
+    """
+    root = os.path.abspath(path)
+    check_path(root)
+    if not config.daemon:
+        return _serve(config, root, run_worker, lambda: None)
+    background = daemon.daemonize()
+    try:
+        return _serve(config, root, run_worker, background.ready)
+    except XGetError as error:
+        background.failed(int(error.exit_status), f"xget: {error}")
+        return int(error.exit_status)
+
+
+def check_path(root: bytes) -> None:
+    """Raise PathRefused unless there is a file or directory that can be read."""
+    try:
+        mode = os.stat(root).st_mode
+        if stat.S_ISDIR(mode):
+            os.scandir(root).close()
+        elif stat.S_ISREG(mode):
+            os.close(os.open(root, os.O_RDONLY))
+        else:
+            raise PathRefused(root, "neither a directory nor a regular file")
+    except OSError as error:
+        raise PathRefused(root, error.strerror or str(error)) from None
+
+
+def _serve(config: Config, root: bytes, run_worker: RunWorker, ready: Callable[[], None]) -> int:
+    level = log.level(debug=config.debug, verbose=config.verbose, quiet=config.quiet)
+
+    def work(channel: Channel, number: int) -> int:
+        log.start_anew(config.log, background=config.daemon, level=level)
+        return run_worker(channel, number)
+
+    rlimit.raise_limit()
+    with ExitStack() as stack:
+        listening = stack.enter_context(listen(config.bind, config.port))
+        log.start(config.log, background=config.daemon, level=level)
+        if config.pidfile:
+            stack.callback(daemon.Pidfile(config.pidfile).remove)
+        if config.daemon:
+            daemon.detach()
+        forks = nursery.start(work)
+        # From here on this process may have an event loop, and forks nothing any more.
+
+        from xget_lib.master.master import Master
+
+        status = Master(config, root, listening, forks).run(ready)
+        forks.close()
+        forks.wait()
+    return status

@@ -1,0 +1,1 @@
+"""A node: the client in the foreground, its download, and the child server that stays."""

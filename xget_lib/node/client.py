@@ -1,0 +1,114 @@
+"""The foreground half of `xget.py -n`: shows what happens, passes signals on, and returns the truth.
+
+The work is done by a process of its own (`background`), forked here before anything heavy is loaded; it is the child
+server later, so nothing has to be moved into the background when the files are in place: this process just ends. If
+this one is killed the other notices, and stops; if that one dies without a word, it is said here.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Sequence
+from types import FrameType
+
+from xget_lib.config import Config
+from xget_lib.errors import Failed, Interrupted, LinkLost, XGetError
+from xget_lib.manifest.selection import normalised
+from xget_lib.process.channel import Channel, pair
+from xget_lib.process.fork import close_all_but, default_signals, die_with, signals_held
+from xget_lib.report import events, log
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
+    """Download, and leave a child server behind; the exit status."""
+    reporter = events.choose(as_json=config.json, quiet=config.quiet, verbose=config.verbose)
+    try:
+        for source in sources:
+            normalised(source)
+        log.check(config.log)
+        channel, pid = _fork(config, sources, os.path.abspath(dest))
+        return _attend(channel, pid, reporter)
+    except XGetError as error:
+        reporter.report({"event": "error", "message": str(error)})
+        reporter.report({**events.NOTHING, "exit": int(error.exit_status)})
+        return int(error.exit_status)
+    finally:
+        reporter.close()
+
+
+def _fork(config: Config, sources: Sequence[bytes], dest: bytes) -> tuple[Channel, int]:
+    """Start the background half: the channel to it and its process number."""
+    ours, theirs = pair()
+    foreground = os.getpid()
+    with signals_held():
+        pid = os.fork()
+        if pid == 0:
+            default_signals(ignored=[signal.SIGINT, signal.SIGHUP])
+            close_all_but([theirs.fileno()])
+            die_with(foreground)
+            os._exit(_background(config, sources, dest, theirs))
+    theirs.close()
+    return ours, pid
+
+
+def _attend(channel: Channel, pid: int, reporter: events.Reporter) -> int:
+    """Show events until `done`; pass the first signal on, and end at once at the second.
+
+    Raises Interrupted for the second, and Failed where the background half ended without saying that it is done.
+    """
+    noted: list[int] = []
+    wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    for number in _SIGNALS:
+        signal.signal(number, note)
+    poller = select.poll()
+    poller.register(channel, select.POLLIN)
+    poller.register(wake, select.POLLIN)
+    passed = 0
+    while True:
+        ready = dict(poller.poll())
+        if wake in ready:
+            os.read(wake, 64)
+        if len(noted) > 1:
+            os.kill(pid, signal.SIGKILL)
+            raise Interrupted(noted[0])
+        if noted and not passed:
+            passed = noted[0]
+            number = signal.SIGINT if passed == signal.SIGINT else signal.SIGTERM
+            try:
+                channel.send(["stop", int(number)])
+            except LinkLost:
+                # It has just ended; what it said last is still to be read.
+                continue
+        if channel.fileno() in ready:
+            received = channel.receive()
+            if received is None:
+                raise _died(pid)
+            event = received[0][1]
+            reporter.report(event)
+            if event["event"] == "done":
+                return int(event["exit"])
+
+
+def _died(pid: int) -> Failed:
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    why = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+    return Failed("the download", f"{why} (run it again to go on)")
+
+
+def _background(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel) -> int:
+    """Become the node; the exit status of its process. Signals of the terminal are for the foreground to pass on."""
+    level = log.level(debug=config.debug, verbose=config.verbose, quiet=config.quiet)
+    log.start(config.log, background=True, level=level)
+    from xget_lib.node import main
+
+    return main.run(config, sources, dest, channel)

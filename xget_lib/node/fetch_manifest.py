@@ -1,0 +1,66 @@
+"""Getting the manifest of the generation that the master names: of a peer that has it, or of the master itself.
+
+In a large swarm, that is: the master tells most nodes to ask their peers (`swarm.first_tier`).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+
+import gevent
+from blake3 import blake3
+
+from xget_lib.errors import LinkLost, NinepError
+from xget_lib.net.link import Link
+from xget_lib.net.waiting import in_thread
+from xget_lib.node.master_link import ANSWER, insist
+from xget_lib.report.log import LOGGER
+from xget_lib.serve.swarm import News
+from xget_lib.swarm.first_tier import PAUSE, Sources
+
+_PEER_ANSWERS = 5.0
+"""Seconds within which a peer answers: there are others."""
+
+
+def obtain(news: News, master: tuple[str, int], seconds: float) -> tuple[bytes, bool]:
+    """The manifest, and whether it is that of the generation: of the master it may be another one by now.
+
+    The master is tried for so many seconds. Raises LinkLost, NinepError.
+    """
+    sources = Sources(() if news.direct else news.peers, news.manifest_size, random.Random(), time.monotonic())
+    while (peer := sources.next(time.monotonic())) is not None:
+        try:
+            encoded = _read(peer, news.manifest_size, _PEER_ANSWERS, _PEER_ANSWERS)
+        except (LinkLost, NinepError) as error:
+            LOGGER.debug("no manifest from %s:%d: %s", *peer, error)
+        else:
+            if _is_of(encoded, news.generation):
+                return encoded, True
+        gevent.sleep(PAUSE)
+    # The master may lose a worker, or be started again, meanwhile.
+    encoded = insist(seconds, lambda left: _read(master, news.manifest_size, left, ANSWER), LinkLost)
+    return encoded, _is_of(encoded, news.generation)
+
+
+def _read(server: tuple[str, int], size: int, seconds: float, answer: float) -> bytes:
+    encoded = bytearray()
+    link = Link.connect(*server, "swarm", seconds)
+    try:
+        file = link.open("manifest", answer)
+        while len(encoded) < size:
+            part = file.read(len(encoded), min(size - len(encoded), link.max_read), answer)
+            if not part:
+                break
+            encoded += part
+    finally:
+        link.close()
+    return bytes(encoded)
+
+
+def _is_of(encoded: bytes, generation: bytes) -> bool:
+    return in_thread(_digest, encoded) == generation
+
+
+def _digest(data: bytes) -> bytes:
+    return blake3(data).digest()

@@ -1,0 +1,148 @@
+"""The background half of `xget.py -n`, from beginning to end.
+
+It tells the foreground half what happens (`events`) and outlives it as the child server. The foreground is gone when
+the channel ends; before the work is done that means that nobody wants it any more. Until then it belongs to the
+terminal's session, so that ^Z and job control work; then it leaves it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import gevent
+
+from xget_lib.config import Config
+from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
+from xget_lib.net.waiting import wait_readable, wait_writable
+from xget_lib.node.follow import Follower
+from xget_lib.node.node import Node
+from xget_lib.node.rebase import carry
+from xget_lib.process import daemon, rlimit
+from xget_lib.process.channel import Channel
+from xget_lib.process.daemon import Pidfile
+from xget_lib.process.fork import live_on
+from xget_lib.report.events import NOTHING
+from xget_lib.report.log import LOGGER, catch_greenlets
+
+_STALLS_APART = 60.0
+"""Seconds between two lines in the log that say that nothing comes."""
+
+
+def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel) -> int:
+    """The background half, from beginning to end; the exit status of its process.
+
+    Nothing of the caller is open any more but `channel` and stderr, which is given up when the download is done.
+    """
+    channel.wait_readable = wait_readable
+    channel.wait_writable = wait_writable
+    catch_greenlets()
+    rlimit.raise_limit()
+    teller = EventSender(channel)
+    begun = time.monotonic()
+    done: dict[str, Any] = {**NOTHING, "notes": []}
+    status: int = Exit.OK
+    node: Node | None = None
+    serves_on = False
+    try:
+        node = Node(config, sources, dest, teller.tell)
+        downloading = gevent.spawn(node.download)
+        _attend_signals(node, downloading)
+        obeying = gevent.spawn(_obey, channel, downloading)
+        done |= downloading.get()
+        obeying.kill()
+        serves_on = bool(config.linger)
+        if node.incomplete is not None:
+            raise node.incomplete
+    except XGetError as error:
+        status = error.exit_status
+        teller.tell("error", message=str(error))
+    except Exception as error:
+        LOGGER.exception("a bug")
+        status = Exit.FAILED
+        teller.tell("error", message=f"a bug: {type(error).__name__}: {error} (more in the log)")
+    if node is not None:
+        done |= node.fetched()
+    child = node.child if node is not None and serves_on else None
+    with ExitStack() as stack:
+        if child is not None:
+            child.settle()
+            if config.pidfile:
+                try:
+                    stack.callback(Pidfile(config.pidfile).remove)
+                except Failed as error:
+                    done["notes"].append(str(error))
+        live_on()
+        daemon.detach()
+        teller.tell(**done | {"exit": int(status), "seconds": round(time.monotonic() - begun, 3)})
+        teller.close()
+        if node is not None and child is not None:
+            if config.follow:
+                following = Follower(node)
+                child.linger(config.linger)
+                status = following.end()
+            else:
+                carrying = gevent.spawn(carry, node)
+                child.linger(config.linger)
+                carrying.kill()
+        if node is not None:
+            node.child.farewell()
+    return status
+
+
+def _obey(channel: Channel, downloading: gevent.Greenlet[..., Any]) -> None:
+    """The foreground half says stop, or is gone."""
+    received = channel.receive()
+    number = received[0][1] if received is not None else signal.SIGTERM
+    downloading.kill(Interrupted(number), block=False)
+
+
+def _attend_signals(node: Node, downloading: gevent.Greenlet[..., Any]) -> None:
+    """SIGTERM and SIGINT interrupt a download and end a child server; SIGUSR1 logs the status."""
+
+    def stop(number: int) -> None:
+        if downloading.ready():
+            node.child.stop()
+        else:
+            downloading.kill(Interrupted(number), block=False)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, stop, number)
+    gevent.signal_handler(signal.SIGUSR1, lambda: LOGGER.warning("status: %s", json.dumps(node.child.status())))
+
+
+class EventSender:
+    """Sends events to the foreground half, as long as there is one. Then what is said in words goes into the log."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel: Channel | None = channel
+        self._stalled = -_STALLS_APART
+
+    def tell(self, event: str, **facts: Any) -> None:
+        if self._channel is None:
+            self._log(event, facts)
+            return
+        try:
+            self._channel.send(["event", {"event": event, **facts}])
+        except LinkLost:
+            # Its end is acted on where it is read from.
+            LOGGER.debug("nobody listens to %s", event)
+
+    def close(self) -> None:
+        """The foreground half has heard all that it waits for."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def _log(self, event: str, facts: Mapping[str, Any]) -> None:
+        if event == "stall":
+            if time.monotonic() < self._stalled + _STALLS_APART:
+                return
+            self._stalled = time.monotonic()
+        if "message" in facts:
+            LOGGER.log(logging.WARNING if event == "stall" else logging.INFO, "%s", facts["message"])

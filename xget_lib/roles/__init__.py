@@ -1,1 +1,0 @@
-"""What a process of XGet can be: master, worker, client, child. Here the parts are put together."""

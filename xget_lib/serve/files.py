@@ -1,0 +1,270 @@
+"""The namespace `files`: the served directory as it is on disk now, read-only.
+
+Links and devices are shown for what they are, and neither followed nor opened. What is shown can be limited (`shown`):
+a child serves what it has downloaded, and nothing else that is in the same directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from io import FileIO
+from itertools import islice
+
+from xget_lib.errors import NinepError
+from xget_lib.fs.readdir import Listed, listed
+from xget_lib.fs.rooted import Root
+from xget_lib.manifest.entry import joined
+from xget_lib.manifest.selection import STAGING
+from xget_lib.ninep.attributes import Attributes, FileSystem
+from xget_lib.ninep.file import DirectoryEntry
+from xget_lib.ninep.session import Content, File, Handle
+from xget_lib.ninep.stat import (
+    DMDEVICE,
+    DMDIR,
+    DMNAMEDPIPE,
+    DMSETGID,
+    DMSETUID,
+    DMSETVTX,
+    DMSOCKET,
+    DMSYMLINK,
+    Stat,
+)
+from xget_lib.ninep.wire import QTDIR, QTFILE, QTSYMLINK, Qid
+from xget_lib.serve.served import FileRange
+from xget_lib.serve.synthetic import OpenFile, check_mode
+
+_FRESH = 0.5
+"""Seconds for which directories are remembered between look-ups: a rename on disk shows after that."""
+_AT_ONCE = 256
+"""Names of a directory that are listed before they are looked at."""
+
+
+class Files:
+    """What all files of one tree share."""
+
+    def __init__(
+        self, root: Root, shown: Callable[[bytes], bool], users: Mapping[int, str], groups: Mapping[int, str]
+    ) -> None:
+        """`shown(path)` says whether a path (relative, b"" is the root) exists for clients."""
+        self.root = root
+        self._shown = shown
+        self._users = users
+        self._groups = groups
+        self._walked = 0.0
+
+    def tree(self) -> File:
+        """The root."""
+        return FileOnDisk(self, b"", self.root.lstat(b""))
+
+    def look(self, path: bytes) -> FileOnDisk:
+        """The file at a path. Raises NinepError(ENOENT) where there is none that can be shown, or OSError."""
+        now = time.monotonic()
+        if now - self._walked > _FRESH:
+            self.root.forget()
+            self._walked = now
+        if not self.shows(path):
+            raise NinepError(errno.ENOENT)
+        return FileOnDisk(self, path, self.root.lstat(path))
+
+    def shows(self, path: bytes) -> bool:
+        """Whether a path may be looked at."""
+        return path != STAGING and self._shown(path)
+
+    def open(self, path: bytes) -> FileIO:
+        """A regular file. Raises NinepError where something else has taken its place, or OSError."""
+        descriptor = self.root.open(path, os.O_RDONLY)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise NinepError(errno.ENOENT, "not a file any more")
+        return FileIO(descriptor)
+
+    def owner(self, status: os.stat_result) -> tuple[str, str]:
+        """User and group by name, or by number where the name is not known."""
+        return (
+            self._users.get(status.st_uid, str(status.st_uid)),
+            self._groups.get(status.st_gid, str(status.st_gid)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FileOnDisk:
+    """A file of any kind, as it looked when it was walked to."""
+
+    files: Files
+    path: bytes
+    status: os.stat_result
+
+    @property
+    def qid(self) -> Qid:
+        # Version 0 would tell Linux not to cache; so the lowest bit is given up for being never 0.
+        status = self.status
+        version = (status.st_mtime_ns ^ status.st_ctime_ns ^ status.st_size << 1) & 0xFFFFFFFF | 1
+        return Qid(_QID_TYPES.get(stat.S_IFMT(status.st_mode), QTFILE), version, _number(status.st_ino, status.st_dev))
+
+    def walk(self, name: str) -> File:
+        if not stat.S_ISDIR(self.status.st_mode):
+            raise NinepError(errno.ENOTDIR)
+        return self.files.look(self.below(os.fsencode(name)))
+
+    def below(self, name: bytes) -> bytes:
+        """The path of what has a name in this directory."""
+        return joined(self.path, name)
+
+    def stat(self) -> Stat:
+        status = self.status
+        kind = stat.S_IFMT(status.st_mode)
+        user, group = self.files.owner(status)
+        mode = status.st_mode & 0o777 | _STAT_MODES.get(kind, 0)
+        for bit, named in _SET_ID.items():
+            mode |= named if status.st_mode & bit else 0
+        return Stat(
+            qid=self.qid,
+            mode=mode,
+            atime=int(status.st_atime),
+            mtime=int(status.st_mtime),
+            length=status.st_size if kind in (stat.S_IFREG, stat.S_IFLNK) else 0,
+            name=os.fsdecode(os.path.basename(self.path)) or "/",
+            uid=user,
+            gid=group,
+            muid=user,
+            extension=self._extension(kind),
+            n_uid=status.st_uid,
+            n_gid=status.st_gid,
+            n_muid=status.st_uid,
+        )
+
+    def _extension(self, kind: int) -> str:
+        """What 9P2000.u says of a link or a device besides."""
+        if kind == stat.S_IFLNK:
+            try:
+                return self.readlink()
+            except OSError:
+                return ""  # gone meanwhile
+        if kind in (stat.S_IFBLK, stat.S_IFCHR):
+            letter = "b" if kind == stat.S_IFBLK else "c"
+            return f"{letter} {os.major(self.status.st_rdev)} {os.minor(self.status.st_rdev)}"
+        return ""
+
+    def attributes(self) -> Attributes:
+        status = self.status
+        return Attributes(
+            mode=status.st_mode,
+            uid=status.st_uid,
+            gid=status.st_gid,
+            nlink=status.st_nlink,
+            rdev=status.st_rdev,
+            size=status.st_size,
+            blksize=status.st_blksize,
+            blocks=status.st_blocks,
+            atime_ns=status.st_atime_ns,
+            mtime_ns=status.st_mtime_ns,
+            ctime_ns=status.st_ctime_ns,
+        )
+
+    def readlink(self) -> str:
+        return os.fsdecode(self.files.root.readlink(self.path))
+
+    def file_system(self) -> FileSystem:
+        found = self.files.root.statvfs()
+        return FileSystem(
+            bsize=found.f_frsize,
+            blocks=found.f_blocks,
+            bfree=found.f_bfree,
+            bavail=found.f_bavail,
+            files=found.f_files,
+            ffree=found.f_ffree,
+            fsid=found.f_fsid & 0xFFFFFFFFFFFFFFFF,
+            namelen=found.f_namemax,
+        )
+
+    def xattr(self, name: str) -> bytes:
+        return self.files.root.xattr(self.path, os.fsencode(name))
+
+    def open(self, mode: int) -> Handle:
+        # Permissions are the server's own: what its user cannot read, open(2) refuses below.
+        check_mode(mode, 0o444)
+        kind = stat.S_IFMT(self.status.st_mode)
+        if kind == stat.S_IFDIR:
+            return OpenDirectory(self, self.files.root.open(self.path, os.O_RDONLY | os.O_DIRECTORY))
+        if kind != stat.S_IFREG:
+            # It is the client's kernel that opens devices and FIFOs of its own; a link it follows by itself.
+            raise NinepError(errno.ELOOP if kind == stat.S_IFLNK else errno.ENXIO)
+        return OpenFileOnDisk(self.files.open(self.path))
+
+
+_QID_TYPES = {stat.S_IFDIR: QTDIR, stat.S_IFLNK: QTSYMLINK}
+_STAT_MODES = {
+    stat.S_IFDIR: DMDIR,
+    stat.S_IFLNK: DMSYMLINK,
+    stat.S_IFBLK: DMDEVICE,
+    stat.S_IFCHR: DMDEVICE,
+    stat.S_IFIFO: DMNAMEDPIPE,
+    stat.S_IFSOCK: DMSOCKET,
+}
+_SET_ID = {stat.S_ISUID: DMSETUID, stat.S_ISGID: DMSETGID, stat.S_ISVTX: DMSETVTX}
+
+
+def _number(inode: int, device: int) -> int:
+    """The path of a qid: the same as long as the file is the same. Two file systems of one tree keep out of each
+    other's way as long as inode numbers are below 2**48."""
+    return (inode ^ device << 48) & 0xFFFFFFFFFFFFFFFF
+
+
+class OpenDirectory(OpenFile):
+    """A directory, of which nothing is kept but the descriptor."""
+
+    def __init__(self, directory: FileOnDisk, descriptor: int) -> None:
+        self._directory = directory
+        self._descriptor = descriptor
+
+    def children(self) -> Iterator[Stat]:
+        """Without what vanishes meanwhile."""
+        cookie, end = 0, False
+        while not end:
+            # Some at a time: between two reads of a client the descriptor may be read from another place.
+            some = list(islice(self._listed(cookie), _AT_ONCE))
+            end = len(some) < _AT_ONCE
+            for each in some:
+                cookie = each.cookie
+                if each.name not in (b".", b".."):
+                    with suppress(NinepError, OSError):
+                        yield self._directory.files.look(self._directory.below(each.name)).stat()
+
+    def entries(self, cookie: int) -> Iterator[DirectoryEntry]:
+        for each in self._listed(cookie):
+            path = self._directory.below(each.name)
+            if each.name not in (b".", b"..") and not self._directory.files.shows(path):
+                continue
+            # Its version is not looked up: who wants to know more of it walks to it.
+            kind = _QID_TYPES.get(each.type << 12, QTFILE)
+            qid = Qid(kind, 1, _number(each.inode, self._directory.status.st_dev))
+            if each.name == b".." and not self._directory.path:
+                qid = self._directory.qid  # nothing is above the root
+            yield DirectoryEntry(os.fsdecode(each.name), qid, each.cookie, each.type)
+
+    def _listed(self, cookie: int) -> Iterator[Listed]:
+        return listed(self._descriptor, cookie)
+
+    def clunk(self) -> None:
+        os.close(self._descriptor)
+
+
+class OpenFileOnDisk(OpenFile):
+    """Owns its file, together with the replies that are still to be sent from it."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file: FileIO | None = file
+
+    def read(self, offset: int, count: int) -> bytes | Content:
+        assert self._file is not None
+        length = min(count, max(0, os.fstat(self._file.fileno()).st_size - offset))
+        return Content(length, FileRange(self._file, offset, length)) if length else b""
+
+    def clunk(self) -> None:
+        self._file = None

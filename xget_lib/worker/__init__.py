@@ -1,0 +1,1 @@
+"""A worker process of a master: serves 9P sessions and does snapshot jobs."""
