@@ -14,7 +14,7 @@ from test.support.cluster import Cluster, Master, ended_by_itself, eventually, s
 from test.support.plain_client import PlainClient
 from test.support.relay import MIB, Relay
 from test.support.trees import differences, noise, small_tree, write
-from xget_lib.serve.swarm import Report
+from xget_lib.swarm.messages import Report
 
 SIZE = 24 * MIB
 

@@ -18,7 +18,7 @@ from test.support.trees import small_tree
 from xget_lib.errors import NinepError
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.report.rate_limited_log import LINES
-from xget_lib.serve.swarm import Report
+from xget_lib.swarm.messages import Report
 
 DESCRIPTORS = 128
 """Of each process in the tests that exhaust them: 32 connections a worker, and 32 open files."""

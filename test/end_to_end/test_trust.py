@@ -12,7 +12,7 @@ from test.support.plain_client import PlainClient
 from test.support.relay import MIB, Relay
 from test.support.trees import differences, small_tree, write
 from xget_lib.errors import NinepError
-from xget_lib.serve.swarm import Report
+from xget_lib.swarm.messages import Report
 
 TRUTH = b"the truth, and nothing else; "
 LIES = TRUTH.replace(b"truth", b"wrong")

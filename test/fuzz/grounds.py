@@ -28,7 +28,7 @@ from xget_lib.serve import swarm
 from xget_lib.serve.attach import CLASSIC, FILES, SWARM, Attach, attach
 from xget_lib.serve.files import Files
 from xget_lib.serve.served import Served
-from xget_lib.serve.swarm import Report
+from xget_lib.swarm.messages import Report
 
 HUGE = 5 * 2**30  # bytes of a file that is one hole: offsets pass 4 GiB
 WRITTEN = (

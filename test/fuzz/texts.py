@@ -24,7 +24,7 @@ from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.manifest import DIGEST_SIZE, Manifest
 from xget_lib.process.channel import Channel, pair
 from xget_lib.report.status import table
-from xget_lib.serve.swarm import News, Report
+from xget_lib.swarm.messages import News, Report
 
 TEXTS_LIMIT = 40
 NUMBERS = (0, 1, -1, 3, 65535, 65536, 2**31, 2**63 - 1, 2**63, 2**64, 10**40, 1.5, 1e308, float("inf"), float("nan"))

@@ -10,7 +10,7 @@ import pytest
 from test.support.processes import PATIENCE
 from xget_lib import ipc
 from xget_lib.master.tracker_io import Offered, TrackerIO
-from xget_lib.serve.swarm import News
+from xget_lib.swarm.messages import News
 from xget_lib.swarm.tuning import TUNING
 
 OLD, NEW = bytes(32), bytes([1]) * 32

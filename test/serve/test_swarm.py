@@ -17,7 +17,8 @@ from xget_lib.ninep.messages import ORDWR, OREAD, OWRITE
 from xget_lib.ninep.session import WAITING, Content, Handle
 from xget_lib.serve import swarm
 from xget_lib.serve.served import FileRange, Served
-from xget_lib.serve.swarm import LINE_LIMIT, TAKES_LIMIT, News, Report, tree
+from xget_lib.serve.swarm import TAKES_LIMIT, tree
+from xget_lib.swarm.messages import LINE_LIMIT, News, Report
 
 GENERATION = bytes(range(32))
 REPORT = Report(20004, GENERATION, 17)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from test.sim.clock import Clock
 from test.sim.links import Network, Port
-from xget_lib.serve.swarm import News
 from xget_lib.swarm.announce_queue import AnnounceQueue
 from xget_lib.swarm.first_tier import FirstTier
+from xget_lib.swarm.messages import News
 from xget_lib.swarm.offers import Offers
 from xget_lib.swarm.peer_graph import PeerGraph
 from xget_lib.swarm.registry import Node as Registered

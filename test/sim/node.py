@@ -8,9 +8,9 @@ from random import Random
 from test.sim.clock import Clock
 from test.sim.head import GENERATION, GREETED, OPENED, RWRITE, TREAD, TWRITE, Master
 from test.sim.links import Connection, Network, Port, Request
-from xget_lib.serve.swarm import Report
 from xget_lib.swarm import first_tier
 from xget_lib.swarm.first_tier import Sources
+from xget_lib.swarm.messages import Report
 from xget_lib.swarm.pace import Pace
 from xget_lib.swarm.picker import Picker
 from xget_lib.swarm.tuning import Tuning

@@ -10,8 +10,8 @@ from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.serve.served import Encoded, Served
 from xget_lib.serve.store import Store
-from xget_lib.serve.swarm import Report
 from xget_lib.serve.synthetic import Answered, Stream
+from xget_lib.swarm.messages import Report
 
 
 def served(directory: Path | Root, manifest: Manifest, *, full: bool = True) -> Served:

@@ -24,9 +24,9 @@ from xget_lib import ipc
 from xget_lib.master.classic_tracker import ClassicTracker
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
-from xget_lib.serve.swarm import News
 from xget_lib.swarm.announce_queue import AnnounceQueue
 from xget_lib.swarm.first_tier import FirstTier
+from xget_lib.swarm.messages import News
 from xget_lib.swarm.offers import Offers
 from xget_lib.swarm.peer_graph import PeerGraph
 from xget_lib.swarm.registry import Node, Registry, can_reach

@@ -42,6 +42,7 @@ from xget_lib.serve.files import Files
 from xget_lib.serve.served import Encoded, Served
 from xget_lib.serve.swarm import SLOTS_LIMIT
 from xget_lib.serve.synthetic import Answered, Stream
+from xget_lib.swarm.messages import News, Report
 from xget_lib.swarm.pace import Pace
 from xget_lib.swarm.tuning import TUNING
 from xget_lib.swarm.upload_slots import UploadSlots
@@ -62,7 +63,7 @@ class Child:
         """The newest; what is served may still be of the one before."""
         self.served: Served | None = None
         self.files: Files | None = None
-        self.news: swarm.News | None = None
+        self.news: News | None = None
         """The last news from the master, passed on to who asks here."""
         self.on_introduced: Callable[[tuple[str, int], bytes], None] = lambda peer, generation: None
         """Called with where a reader serves, and what, when it says so."""
@@ -258,7 +259,7 @@ class Desk:
         if self._child.news is not None:
             news.put(self._child.news.encode())
 
-    def register(self, report: swarm.Report) -> None:
+    def register(self, report: Report) -> None:
         """Nodes are registered at the master only. But a peer that takes from here has something to give as well."""
         self._child.on_introduced((self._host, report.port), report.generation)
 

@@ -16,8 +16,8 @@ from xget_lib.net.link import Link
 from xget_lib.net.waiting import in_thread
 from xget_lib.node.master_link import ANSWER, insist
 from xget_lib.report.log import LOGGER
-from xget_lib.serve.swarm import News
 from xget_lib.swarm.first_tier import PAUSE, Sources
+from xget_lib.swarm.messages import News
 
 _PEER_ANSWERS = 5.0
 """Seconds within which a peer answers: there are others."""

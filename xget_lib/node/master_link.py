@@ -20,7 +20,7 @@ from xget_lib.errors import LinkLost, MasterUnreachable, NinepError, ProtocolVio
 from xget_lib.net.link import Link, Remote
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.report.log import LOGGER
-from xget_lib.serve.swarm import LINE_LIMIT, News, Report
+from xget_lib.swarm.messages import LINE_LIMIT, News, Report
 from xget_lib.swarm.tuning import TUNING
 
 ANSWER = 30.0

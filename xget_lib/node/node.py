@@ -39,7 +39,7 @@ from xget_lib.serve.files import Files
 from xget_lib.serve.held import HeldContent
 from xget_lib.serve.served import Encoded, Served
 from xget_lib.serve.store import Store
-from xget_lib.serve.swarm import News
+from xget_lib.swarm.messages import News
 
 _THREADS = min(4, max(2, os.cpu_count() or 1))
 """More than processors only take the interpreter from each other."""

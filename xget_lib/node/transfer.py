@@ -24,8 +24,8 @@ from xget_lib.node.fetch import Fetch, Supplier
 from xget_lib.node.master_link import ANSWER, MasterLink, pauses
 from xget_lib.node.master_slots import MasterSlots
 from xget_lib.report.log import LOGGER
-from xget_lib.serve.swarm import News
 from xget_lib.swarm import first_tier
+from xget_lib.swarm.messages import News
 from xget_lib.swarm.tuning import TUNING
 
 _MEET = 10.0

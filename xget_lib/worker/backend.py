@@ -15,10 +15,10 @@ from xget_lib.classic.files import Available, Regular
 from xget_lib.classic.redirects import DOWNLOADS
 from xget_lib.errors import NinepError
 from xget_lib.net.connection import Connection
-from xget_lib.serve import swarm
 from xget_lib.serve.served import Encoded, Served
 from xget_lib.serve.swarm import SLOTS_LIMIT
 from xget_lib.serve.synthetic import Answered, Stream
+from xget_lib.swarm.messages import Report
 
 if TYPE_CHECKING:
     from xget_lib.worker.worker import Worker
@@ -70,7 +70,7 @@ class Desk:
         self._news.append(news)
         self._worker.tell(ipc.Watch(self.number))
 
-    def register(self, report: swarm.Report) -> None:
+    def register(self, report: Report) -> None:
         self._worker.tell(ipc.Register(self.number, *astuple(report)))
 
     def unregister(self, news: Stream) -> None:
