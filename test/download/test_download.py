@@ -14,7 +14,7 @@ from test.support.downloads import Served, download, fetch, lacking, manifest_of
 from xget_lib.download import install, verify
 from xget_lib.download.inventory import write_all
 from xget_lib.errors import DestinationRefused, PieceMismatch
-from xget_lib.fs import writeback
+from xget_lib.fs import syscalls
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.serve.store import OpenExtent, Store, close_extents
@@ -297,7 +297,7 @@ def trace(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     note(os, "fsync", lambda fd: "fsync " + os.readlink(f"/proc/self/fd/{fd}"))
     note(os, "rename", lambda old, new: "rename " + os.fsdecode(old))
-    note(writeback, "sync_filesystem", lambda fd: "syncfs")
+    note(syscalls, "sync_filesystem", lambda fd: "syncfs")
     return happened
 
 

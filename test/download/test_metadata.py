@@ -14,7 +14,7 @@ from test.support.manifests import manifest
 from test.support.somebody import NOBODY, as_nobody
 from xget_lib.download.download import Download
 from xget_lib.download.metadata import Attributes, umask_of_process
-from xget_lib.fs.inode import Opened
+from xget_lib.fs.inode import OpenInode
 from xget_lib.manifest.entry import Entry, Look
 from xget_lib.manifest.selection import select
 
@@ -186,7 +186,7 @@ def test_an_owner_is_found_by_name_where_the_name_exists_and_else_by_number() ->
 
 
 def test_what_is_forbidden_is_noted_once_and_anything_else_is_raised(tmp_path: Path) -> None:
-    class Forbidding(Opened):
+    class Forbidding(OpenInode):
         number = 1  # EPERM
 
         def chmod(self, mode: int) -> None:

@@ -14,7 +14,7 @@ from test.support.downloads import Served, download, lacking
 from test.support.trees import MOMENT, differences, write
 from xget_lib.download.download import Download
 from xget_lib.errors import DestinationRefused, PieceMismatch
-from xget_lib.fs import writeback
+from xget_lib.fs import syscalls
 from xget_lib.fs.stamp import STAMP_WORDS, stamp_of
 
 FILES = 120
@@ -242,7 +242,7 @@ def test_they_are_on_disk_before_they_have_their_names(
     with served.partial(dest) as partial:
         survey(partial)
         fetch(partial, served)
-        monkeypatch.setattr(writeback, "sync_filesystem", noted("sync", writeback.sync_filesystem))
+        monkeypatch.setattr(syscalls, "sync_filesystem", noted("sync", syscalls.sync_filesystem))
         monkeypatch.setattr(os, "rename", noted("rename", os.rename))
         partial.finish_files(partial.take_whole())
     assert order[0] == "sync"

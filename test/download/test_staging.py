@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 import threading
@@ -15,7 +14,6 @@ from xget_lib.download.free_space import Room, amount
 from xget_lib.download.pieces import Ledger
 from xget_lib.download.staging import DESCRIPTORS_KEPT, Parts, Staging, part_path
 from xget_lib.errors import DestinationRefused
-from xget_lib.fs import writeback
 from xget_lib.fs.rooted import Root
 
 
@@ -214,16 +212,3 @@ def test_a_disk_that_fills_up_refuses_and_keeps_what_was_written(tiny: Path, tmp
         partial.finish_files(partial.take_whole())
         partial.finish()
     assert manifest_of(tiny / "dest").generation == served.manifest.generation
-
-
-# Writing back.
-
-
-def test_syncing_what_is_not_open_fails(tmp_path: Path) -> None:
-    fd = os.open(tmp_path, os.O_RDONLY)
-    writeback.sync_filesystem(fd)
-    writeback.start(fd, 0, 1)  # promises nothing
-    os.close(fd)
-    with pytest.raises(OSError) as caught:
-        writeback.sync_filesystem(fd)
-    assert caught.value.errno == errno.EBADF

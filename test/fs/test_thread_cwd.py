@@ -54,7 +54,7 @@ def test_the_first_thread_keeps_the_process_s(directory: Path) -> None:
 
 def test_where_it_is_not_allowed_the_long_way_is_taken(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = os.getcwd()
-    monkeypatch.setattr(thread_cwd, "_unshare", lambda flags: -1)
+    monkeypatch.setattr(thread_cwd, "unshare_cwd", lambda: False)
     path, content, after = in_a_thread(lambda: reached(directory))
     assert path.startswith(b"/proc/self/fd/")
     assert (content, after) == (b"content", before)

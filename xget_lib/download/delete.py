@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
+from xget_lib.fs.inode import NamedInode
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.entry import DIRECTORY, joined
 from xget_lib.manifest.manifest import Manifest
@@ -127,5 +128,5 @@ class Remover:
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         if os.geteuid() != 0:
             with suppress(OSError):  # not ours: then what follows says so
-                self._root.chmod(path, 0o700)
+                NamedInode(self._root, path).chmod(0o700)
         return self._root.names(path)

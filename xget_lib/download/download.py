@@ -33,8 +33,8 @@ from xget_lib.download.pieces import Ledger
 from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.staging import Parts, Staging, part_path
 from xget_lib.errors import DestinationRefused, PieceMismatch, printable
-from xget_lib.fs import writeback
-from xget_lib.fs.inode import Opened
+from xget_lib.fs import syscalls
+from xget_lib.fs.inode import OpenInode
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import no_stamps, put_stamp
 from xget_lib.manifest.bitmap import Bitmap
@@ -348,11 +348,11 @@ class Download:
     def _write_back(self, fd: int, piece: Piece) -> None:
         """Has the disk begin early with what the last fsync would wait for: a large piece, or a file's last one."""
         if piece.length >= LARGE_PIECE:
-            writeback.start(fd, piece.file_offset, piece.length)
+            syscalls.start_writeback(fd, piece.file_offset, piece.length)
         elif self._ledger.lacks(piece.file) == 1:
             size = self._manifest.entries.sizes[piece.file]
             if size >= WRITE_BACK_FROM:
-                writeback.start(fd, 0, size)
+                syscalls.start_writeback(fd, 0, size)
 
     def write_run(self, pieces: range, data: memoryview, source: str) -> None:
         """Writes pieces that follow one another, of which `data` is the content; those not selected are left out.
@@ -442,7 +442,7 @@ class Download:
     def _complete(self, file: int, *, sync: bool) -> None:
         """Gives a part, which has its content, what else it should have under its final name."""
         with self._parts.opened(file) as fd:
-            self._attributes.put(Opened(fd), os.fstat(fd), self._manifest.file(file), new=True)
+            self._attributes.put(OpenInode(fd), os.fstat(fd), self._manifest.file(file), new=True)
             if sync:
                 os.fsync(fd)
         self._parts.close(file)

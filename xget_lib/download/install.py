@@ -17,8 +17,8 @@ from xget_lib.download.delete import Remover
 from xget_lib.download.metadata import Attributes
 from xget_lib.download.staging import part_path
 from xget_lib.errors import DestinationRefused, PathRefused
-from xget_lib.fs import writeback
-from xget_lib.fs.inode import Named, Opened
+from xget_lib.fs import syscalls
+from xget_lib.fs.inode import NamedInode, OpenInode
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.entry import BLOCK, CHARACTER, FIFO, LINK, Entry
 
@@ -84,7 +84,7 @@ class Installer:
         os.close(self._filesystem)
 
     def sync_filesystem(self) -> None:
-        writeback.sync_filesystem(self._filesystem)
+        syscalls.sync_filesystem(self._filesystem)
 
     def look(self, landing: bytes) -> os.stat_result | None:
         """What is at a final name; None for nothing that stays. A directory raises IsADirectoryError where it is not
@@ -113,9 +113,9 @@ class Installer:
     def settle(self, landing: bytes, entry: Entry) -> os.stat_result:
         """Corrects the attributes of a file whose content is right, and returns what it looks like then."""
         status = self._root.lstat(landing)
-        if self._attributes.settled(entry, status, Named(self._root, landing)):
+        if self._attributes.settled(entry, status, NamedInode(self._root, landing)):
             return status
-        self._attributes.put(Named(self._root, landing), status, entry, new=False)
+        self._attributes.put(NamedInode(self._root, landing), status, entry, new=False)
         self.sync_all()
         return self._root.lstat(landing)
 
@@ -147,7 +147,7 @@ class Installer:
             try:
                 while os.sendfile(target, source, None, 1 << 30):
                     pass
-                self._attributes.put(Opened(target), os.fstat(target), entry, new=True)
+                self._attributes.put(OpenInode(target), os.fstat(target), entry, new=True)
                 os.fsync(target)
             finally:
                 os.close(target)
@@ -161,7 +161,7 @@ class Installer:
         """
         there = self.look(landing)
         if there is not None and is_like(self._root, landing, there, entry):
-            place = Named(self._root, landing)
+            place = NamedInode(self._root, landing)
             if not self._attributes.settled(entry, there, place):
                 self._attributes.put(place, there, entry, new=False)
             return True
@@ -173,7 +173,7 @@ class Installer:
                 raise
             self._attributes.note("devices", f"devices are not made here: {error.strerror} (only root can)")
             return False
-        self._attributes.put(Named(self._root, new), self._root.lstat(new), entry, new=True)
+        self._attributes.put(NamedInode(self._root, new), self._root.lstat(new), entry, new=True)
         self.rename(new, landing)
         return True
 
@@ -211,7 +211,7 @@ class Installer:
     def open_up(self, landing: bytes, mode: int) -> None:
         """Lets us write in a directory that its owner, who we are, may not write in."""
         if mode & 0o700 != 0o700 and os.geteuid() != 0:
-            self._root.chmod(landing, stat.S_IMODE(mode) | 0o700)
+            NamedInode(self._root, landing).chmod(stat.S_IMODE(mode) | 0o700)
             self._opened_up[landing] = stat.S_IMODE(mode)
 
     def settle_directories(self, directories: Sequence[tuple[bytes, Entry]]) -> None:
@@ -234,9 +234,9 @@ class Installer:
             if landing in self._opened_up:
                 os.fchmod(fd, self._opened_up[landing])
             status = os.fstat(fd)
-            settled = self._attributes.settled(entry, status, Opened(fd))
+            settled = self._attributes.settled(entry, status, OpenInode(fd))
             if not settled:
-                self._attributes.put(Opened(fd), status, entry, new=False)
+                self._attributes.put(OpenInode(fd), status, entry, new=False)
             # Here, as its owner may not be able to open it any more.
             if sync and (not settled or landing in self._touched):
                 sync_directory(fd)
@@ -250,7 +250,7 @@ class Installer:
             if entry is not None:
                 if b"" in self._opened_up:
                     os.fchmod(fd, self._opened_up[b""])
-                self._attributes.put(Opened(fd), os.fstat(fd), entry, new=False)
+                self._attributes.put(OpenInode(fd), os.fstat(fd), entry, new=False)
             sync_directory(fd)
         finally:
             os.close(fd)

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from xget_lib.fs import xattrs
-from xget_lib.fs.inode import Place
+from xget_lib.fs.inode import Inode
 from xget_lib.manifest import acl
 from xget_lib.manifest.entry import DIRECTORY, LINK, Entry, Look, Xattrs
 from xget_lib.manifest.manifest import Manifest
@@ -103,7 +103,7 @@ class Attributes:
         """The user and group number on this machine that an entry should have."""
         return self._here(look).owner
 
-    def settled(self, entry: Entry, status: os.stat_result, place: Place) -> bool:
+    def settled(self, entry: Entry, status: os.stat_result, place: Inode) -> bool:
         """Whether what is there looks as it should, as far as this process could change it."""
         if status.st_mtime_ns != entry.mtime_ns:
             return False
@@ -134,7 +134,7 @@ class Attributes:
         os.utime(fd, ns=(mtime_ns, mtime_ns))
         return True
 
-    def put(self, place: Place, status: os.stat_result, entry: Entry, *, new: bool) -> None:
+    def put(self, place: Inode, status: os.stat_result, entry: Entry, *, new: bool) -> None:
         """Gives what is at `place` its owner, its extended attributes (chown drops capabilities), then its permissions
         (of which chown and access lists change some), then its time.
 
@@ -181,7 +181,7 @@ class Attributes:
                 self.note("set-id", "set-id bits are left out where the file could not be given its owner")
         return mode
 
-    def _chown(self, place: Place, status: os.stat_result, look: Look) -> bool:
+    def _chown(self, place: Inode, status: os.stat_result, look: Look) -> bool:
         """Sets the owner where that is wanted and needed. Returns whether it did."""
         if self._owners and (status.st_uid, status.st_gid) != (owner := self.owner(look)):
             if self._root:
@@ -212,7 +212,7 @@ class Attributes:
                 self.note("xattrs of root", "capabilities and other attributes that only root can set are left out")
         return tuple(found)
 
-    def _differences(self, place: Place, wanted: _Wanted) -> dict[bytes, bytes | None]:
+    def _differences(self, place: Inode, wanted: _Wanted) -> dict[bytes, bytes | None]:
         """What would have to be set, and with None what removed, for the attributes to be as they should."""
         there = place.xattrs()
         if there == wanted.xattrs:
@@ -225,7 +225,7 @@ class Attributes:
         differences.update((name, None) for name in mine if name not in should and name != xattrs.SELINUX)
         return differences
 
-    def _put_xattrs(self, place: Place, status: os.stat_result, look: Look) -> bool:
+    def _put_xattrs(self, place: Inode, status: os.stat_result, look: Look) -> bool:
         """Makes them as they should be. Returns whether that changed anything, the permissions it may be."""
         differences = self._differences(place, self._here(look))
         if not differences:
@@ -236,7 +236,7 @@ class Attributes:
             self._change_xattr(place, look, name, value)
         return True
 
-    def _change_xattr(self, place: Place, look: Look, name: bytes, value: bytes | None) -> None:
+    def _change_xattr(self, place: Inode, look: Look, name: bytes, value: bytes | None) -> None:
         what = "access lists" if name in acl.ACLS else f"extended attributes ({os.fsdecode(name.partition(b'.')[0])})"
         try:
             if value is None:

@@ -14,7 +14,7 @@ from xget_lib.download.install import is_like, no_directory, opening, refusing
 from xget_lib.download.inventory import Inventory
 from xget_lib.download.metadata import Attributes
 from xget_lib.download.staging import PARTS
-from xget_lib.fs.inode import Named
+from xget_lib.fs.inode import NamedInode
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.entry import DIRECTORY, Entry
 from xget_lib.manifest.manifest import Manifest
@@ -149,7 +149,7 @@ class DryRun:
         return None
 
     def _corrected(self, root: Root, landing: bytes, entry: Entry, status: os.stat_result) -> Iterator[Step]:
-        if not self._attributes.settled(entry, status, Named(root, landing)):
+        if not self._attributes.settled(entry, status, NamedInode(root, landing)):
             yield Step(CORRECT, landing or b".")
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from xget_lib.download.metadata import Attributes, Expected
 from xget_lib.download.staging import PARTS, part_name
 from xget_lib.fs import xattrs
-from xget_lib.fs.inode import Opened
+from xget_lib.fs.inode import OpenInode
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import put_stamp
 from xget_lib.fs.thread_cwd import inside
@@ -98,7 +98,7 @@ class SmallFiles:
                 while content:
                     content = content[os.write(part, content) :]
                 if not self._attributes.put_new(part, entries.look(number), entries.mtimes[number]):
-                    self._attributes.put(Opened(part), os.fstat(part), entries[number], new=True)
+                    self._attributes.put(OpenInode(part), os.fstat(part), entries[number], new=True)
             finally:
                 os.close(part)
 

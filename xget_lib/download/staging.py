@@ -12,15 +12,14 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from itertools import islice
-from threading import Lock
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 
 from blake3 import blake3
 
 from xget_lib.errors import DestinationRefused
+from xget_lib.fs.fd_cache import FdCache
+from xget_lib.fs.inode import NamedInode
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest import acl
 from xget_lib.manifest.selection import STAGING
@@ -54,7 +53,7 @@ class Staging:
             self._root.mkdir(PARTS, 0o700)
         for path in (STAGING, PARTS):
             with suppress(OSError):  # it has none, as a rule; what is made in there would inherit from it
-                self._root.removexattr(path, acl.DEFAULT)
+                NamedInode(self._root, path).removexattr(acl.DEFAULT)
         self.leftovers = frozenset(name for name in self._root.names(PARTS) if self._usable(PARTS + b"/" + name))
 
     def _locked(self) -> int:
@@ -90,7 +89,7 @@ class Staging:
             self._root.unlink(path)
             return False
         if status.st_mode & 0o600 != 0o600:  # it had been given its final permissions
-            self._root.chmod(path, 0o600)
+            NamedInode(self._root, path).chmod(0o600)
         return True
 
     def remove(self) -> None:
@@ -127,55 +126,22 @@ def part_name(landing: bytes) -> bytes:
     return blake3(landing).hexdigest(length=16).encode()
 
 
-class _OpenPart:
-    __slots__ = ("fd", "users")
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.users = 0
-
-
 class Parts:
-    """The parts, by file number, of which the ones used last are kept open. Any thread may use it."""
+    """The parts, by file number. The ones used last stay open. Any thread may use it."""
 
     def __init__(self, root: Root, path: Callable[[int], bytes], size: Callable[[int], int]) -> None:
         """`path` and `size` (bytes) say where the part of a file is and how long it will be."""
         self._root = root
         self._path = path
         self._size = size
-        self._lock = Lock()
-        self._kept: OrderedDict[int, _OpenPart] = OrderedDict()
+        self._open_parts: FdCache[int] = FdCache(DESCRIPTORS_KEPT)
 
-    @contextmanager
-    def opened(self, file: int) -> Iterator[int]:
+    def opened(self, file: int) -> AbstractContextManager[int]:
         """A descriptor of the part, for reading and writing, good inside the `with`. It is made where missing.
 
         The part has the length that the file will have. Raises OSError.
         """
-        part = self._take(file)
-        try:
-            yield part.fd
-        finally:
-            with self._lock:
-                part.users -= 1
-
-    def _take(self, file: int) -> _OpenPart:
-        with self._lock:
-            part = self._kept.get(file)
-            if part is not None:
-                part.users += 1
-                self._kept.move_to_end(file)
-                return part
-        fd = self._open(file)
-        with self._lock:
-            part = self._kept.setdefault(file, _OpenPart(fd))
-            part.users += 1
-            surplus = self._surplus()
-        if part.fd != fd:  # another thread was first
-            surplus.append(fd)
-        for idle in surplus:
-            os.close(idle)
-        return part
+        return self._open_parts.opened(file, lambda: self._open(file))
 
     def _open(self, file: int) -> int:
         fd = self._root.open(self._path(file), os.O_RDWR | os.O_CREAT, 0o600)
@@ -188,19 +154,9 @@ class Parts:
             raise
         return fd
 
-    def _surplus(self) -> list[int]:
-        """Takes the longest unused descriptors above the limit out of the table."""
-        over = max(0, len(self._kept) - DESCRIPTORS_KEPT)
-        idle = list(islice((file for file, part in self._kept.items() if part.users == 0), over))
-        return [self._kept.pop(file).fd for file in idle]
-
     def close(self, file: int) -> None:
         """Closes the descriptor of a part that nobody uses any more."""
-        with self._lock:
-            part = self._kept.pop(file, None)
-        if part is not None:
-            os.close(part.fd)
+        self._open_parts.forget((file,))
 
     def close_all(self) -> None:
-        for file in list(self._kept):
-            self.close(file)
+        self._open_parts.forget(self._open_parts.keys())

@@ -1,28 +1,34 @@
-"""Where attributes are set: on something that is open, or on what has a name below a root."""
+"""Sets owner, mode, times and extended attributes of something that is open, or that has a name below a Root."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from typing import Protocol
 
 from xget_lib.fs import xattrs
-from xget_lib.fs.rooted import Root
+from xget_lib.fs.rooted import Root, in_directory
 from xget_lib.manifest.entry import Xattrs
 
 
-class Place(Protocol):
-    """Something whose attributes can be set. Each raises OSError as the system call does."""
+class Inode(Protocol):
+    """Something whose owner, mode, times and extended attributes can be set. Each call raises OSError as Linux does."""
 
     def chown(self, uid: int, gid: int) -> None: ...
     def chmod(self, mode: int) -> None: ...
-    def utime(self, mtime_ns: int) -> None: ...
-    def xattrs(self) -> Xattrs: ...
+    def utime(self, mtime_ns: int) -> None:
+        """Sets the time of the last modification, and that of the last access to the same."""
+
+    def xattrs(self) -> Xattrs:
+        """The extended attributes that belong to a copy."""
+
     def setxattr(self, name: bytes, value: bytes) -> None: ...
     def removexattr(self, name: bytes) -> None: ...
 
 
-class Opened:
-    """A file or directory that is open."""
+class OpenInode:
+    """An open file or directory. The descriptor stays the caller's."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -46,27 +52,43 @@ class Opened:
         os.removexattr(self._fd, name)
 
 
-class Named:
-    """What has a name below a root: links, special files, and files that their owner may not open."""
+class NamedInode:
+    """What a path below a Root names, also if it cannot be opened: links, devices, files without read permission.
+
+    A symbolic link is not followed.
+    """
 
     def __init__(self, root: Root, path: bytes) -> None:
         self._root = root
         self._path = path
 
     def chown(self, uid: int, gid: int) -> None:
-        self._root.chown(self._path, uid, gid)
+        with self._root.parent(self._path) as (parent, name):
+            os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
 
     def chmod(self, mode: int) -> None:
-        self._root.chmod(self._path, mode)
+        """A symbolic link has no permission bits: ELOOP.
+
+        Before fchmodat2 (Linux 6.6) there is no chmod that does not follow links, and the owner of a file may have no
+        permission to open it: so this goes through the name in /proc of an O_PATH descriptor (open(2)).
+        """
+        with self._root.opened(self._path, os.O_PATH) as descriptor:
+            if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self._path)
+            os.chmod(f"/proc/self/fd/{descriptor}", mode)
 
     def utime(self, mtime_ns: int) -> None:
-        self._root.utime(self._path, mtime_ns)
+        with self._root.parent(self._path) as (parent, name):
+            os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=parent, follow_symlinks=False)
 
     def xattrs(self) -> Xattrs:
-        return self._root.xattrs(self._path)
+        with self._root.parent(self._path) as (parent, name):
+            return xattrs.read(in_directory(parent, name))
 
     def setxattr(self, name: bytes, value: bytes) -> None:
-        self._root.setxattr(self._path, name, value)
+        with self._root.parent(self._path) as (parent, file):
+            os.setxattr(in_directory(parent, file), name, value, follow_symlinks=False)
 
     def removexattr(self, name: bytes) -> None:
-        self._root.removexattr(self._path, name)
+        with self._root.parent(self._path) as (parent, file):
+            os.removexattr(in_directory(parent, file), name, follow_symlinks=False)

@@ -1,18 +1,45 @@
-"""Where a file has data. What lies between, and behind, is a hole: it is described and never sent.
+"""Extents: where a file with holes has data. The rest is holes, which are described and never sent.
 
-The extents of a file are a flat sequence of numbers, start, length, start, length, ... in bytes: rising, each of at
-least a byte, and none touching the next. They are rounded to blocks, and their number is limited: in a file that has
-more, the smallest holes count as data (of zeros, which is what one reads there).
+The extents of a file are a flat sequence of numbers, start, length, start, length, ... in bytes: rising, each at least
+one byte long, none touching the next. They consist of whole blocks of BLOCK bytes; only the last may end with the file.
+A file has at most EXTENTS_LIMIT: where the file system knows more, the smallest holes count as data (of zeros).
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-BLOCK = 4096  # bytes; no file system has smaller holes that would be worth describing
+BLOCK = 4096  # bytes; smaller holes are not worth describing
 EXTENTS_LIMIT = 16384  # of one file
+
+
+def extents_of(ranges: Iterable[tuple[int, int]], size: int) -> array[int] | None:
+    """The extents of a file of `size` bytes that has data in these ranges, (start, end) each, rising.
+
+    None where no hole is left.
+    """
+    blocks = [(start - start % BLOCK, min(end + -end % BLOCK, size)) for start, end in ranges]
+    smallest_hole = 1
+    extents = _joined(blocks, smallest_hole)
+    while len(extents) > 2 * EXTENTS_LIMIT:
+        smallest_hole = max(BLOCK, smallest_hole) * 2
+        extents = _joined(blocks, smallest_hole)
+    return None if sum(extents[1::2]) == size else extents
+
+
+def _joined(blocks: Iterable[tuple[int, int]], smallest_hole: int) -> array[int]:
+    """The extents if holes of less than `smallest_hole` bytes count as data."""
+    extents = array("Q")
+    last = -smallest_hole
+    for start, end in blocks:
+        if start - last < smallest_hole:
+            extents[-1] += end - last
+        else:
+            extents.extend((start, end - start))
+        last = end
+    return extents
 
 
 def holes(extents: Sequence[int], size: int) -> Iterator[tuple[int, int]]:

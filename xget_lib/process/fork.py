@@ -6,17 +6,15 @@ signal handler kept by accident acts on state that is not there any more. So a f
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-STANDARD = (0, 1, 2)
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+from xget_lib.fs.syscalls import set_parent_death_signal
 
-_libc = ctypes.CDLL(None, use_errno=True)
+STANDARD = (0, 1, 2)
 
 
 def close_all_but(keep: Iterable[int]) -> None:
@@ -71,13 +69,11 @@ def die_with(parent: int, signal_number: signal.Signals = signal.SIGKILL) -> Non
     a process that gives up root calls this again. Ends this process at once when `parent` is gone already: the
     kernel tells of ends to come, not of past ones. Raises OSError.
     """
-    if _libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal_number)) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+    set_parent_death_signal(signal_number)
     if os.getppid() != parent:
         os._exit(128 + signal_number)
 
 
 def live_on() -> None:
     """Takes die_with() back: from now on the end of the parent means nothing."""
-    _libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(0))
+    set_parent_death_signal(0)

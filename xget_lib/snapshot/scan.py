@@ -21,7 +21,7 @@ from blake3 import blake3
 from xget_lib.errors import PathRefused
 from xget_lib.fs import xattrs
 from xget_lib.fs.rooted import Root, in_directory
-from xget_lib.fs.sparse import find_extents
+from xget_lib.fs.sparse import data_ranges
 from xget_lib.fs.stamp import STAMP_WORDS, Stamp, stamp_of
 from xget_lib.fs.thread_cwd import inside
 from xget_lib.manifest.acl import owners
@@ -39,6 +39,7 @@ from xget_lib.manifest.entry import (
     Xattrs,
 )
 from xget_lib.manifest.extents import BLOCK as SMALLEST_HOLE
+from xget_lib.manifest.extents import extents_of
 from xget_lib.manifest.layout import Layout
 from xget_lib.manifest.manifest import OMITTED_LIMIT, OWNER_LIMIT, OWNER_NAME_LIMIT, Manifest, Omitted
 from xget_lib.manifest.selection import STAGING
@@ -129,7 +130,9 @@ def _scan_file(root: bytes, owner_names: bool) -> Scan:
             status = os.fstat(descriptor)
         tree = _Tree(below, one_file_system=False)
         found = xattrs.read(in_directory(directory, location))
-        tree.add_file(os.path.basename(os.path.abspath(root)), status, found, extents_of(directory, location, status))
+        tree.add_file(
+            os.path.basename(os.path.abspath(root)), status, found, _find_extents(directory, location, status)
+        )
     return Scan(base, tree.outline(owner_names), tree.stamps, location)
 
 
@@ -235,7 +238,7 @@ class _Tree:
         """What can fail comes first: an entry is there as a whole or not at all."""
         found = xattrs.read(self._path_of(name))
         if kind == FILE:
-            self.add_file(name, status, found, extents_of(directory, name, status))
+            self.add_file(name, status, found, _find_extents(directory, name, status))
             return
         target = os.readlink(name, dir_fd=directory) if kind == LINK else b""
         self.add_entry(kind, name, status, found)
@@ -265,7 +268,7 @@ class _Tree:
             self._omitted.append(Omitted(path, error.strerror or str(error)))
 
 
-def extents_of(directory: int, name: bytes, status: os.stat_result) -> array[int] | None:
+def _find_extents(directory: int, name: bytes, status: os.stat_result) -> array[int] | None:
     """Where a file in an open directory has data; None where in all of it. Raises OSError.
 
     It is asked only of files that take less than their size: others have no holes.
@@ -274,7 +277,7 @@ def extents_of(directory: int, name: bytes, status: os.stat_result) -> array[int
         return None
     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     try:
-        return find_extents(descriptor, status.st_size)
+        return extents_of(data_ranges(descriptor, status.st_size), status.st_size)
     finally:
         os.close(descriptor)
 
