@@ -1,7 +1,7 @@
-"""Packaging, and the one list of what XGet needs.
+"""Packaging, and the only list of the packages that XGet needs.
 
-scripts/environment.sh reads RUNTIME, TESTS and BENCH from here to make the environment of a checkout, and keeps a
-copy of this file in it to notice when the lists change. That is why importing this file does nothing.
+scripts/environment.sh imports this file to read the lists, and keeps a copy of it in the environment to notice changes.
+So importing it must have no effect.
 """
 
 import re
@@ -23,22 +23,22 @@ TESTS = [
     "mypy>=1.14",
     "types-gevent",
     "types-tqdm",
-    "python-9p>=0.1",  # other people's 9P clients, to read what we serve
+    "python-9p>=0.1",  # 9P clients of other projects, which read what XGet serves
     "pyroute2>=0.9",
 ]
 
-# What drawing the benchmark's picture needs; measuring needs nothing.
+# Needed to draw the picture of a benchmark, not to measure.
 BENCH = ["matplotlib>=3.8"]
 
-# What fuzzing by coverage needs (`python -m test.fuzz --guided`); the fuzzer of the test suite needs nothing.
+# Needed for coverage-guided fuzzing (`python -m test.fuzz --guided`), not for the fuzzer in the test suite.
 FUZZ = ["atheris>=2.3"]
 
 
 def version() -> str:
-    """The version that the package itself states, read without importing it."""
+    """The version of the package, read from its source without importing it."""
     text = (Path(__file__).parent / "xget_lib" / "__init__.py").read_text(encoding="utf-8")
     found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
-    assert found, "xget_lib/__init__.py states no __version__"
+    assert found, "xget_lib/__init__.py has no __version__"
     return found.group(1)
 
 
@@ -48,7 +48,7 @@ if __name__ == "__main__":
     setup(
         name="xget",
         version=version(),
-        description="A directory from one node of a cluster onto thousands, at the speed of one link",
+        description="Copies a directory from one node of a cluster to thousands, at the speed of one link",
         author="The XGet authors",
         license="BSD-3-Clause",
         python_requires=">=3.11",

@@ -1,14 +1,14 @@
-# Makes the Python environment of this checkout, once. Sourced by scripts/xget and scripts/test.
+# Creates the Python environment of this checkout in .venv. Sourced by scripts/xget, scripts/test and others.
 #
 #     ROOT=...checkout...; . "$ROOT/scripts/environment.sh"; environment RUNTIME      (or: RUNTIME TESTS)
 #
-# The arguments are names of lists in setup.py. Afterwards $PYTHON is an interpreter that has those packages. What is
-# done when nothing is to do costs no process: a made environment holds, per list, a copy of the setup.py that it was
-# made from, and that copy is compared by the shell.
+# The arguments are names of package lists in setup.py. Afterwards $PYTHON is an interpreter with these packages. If the
+# environment is complete, this starts no process: for each list, it holds a copy of the setup.py it was made from, and
+# the shell compares that copy.
 #
-#     .venv/made-for-RUNTIME   copy of setup.py; written last, so it is there only when all before it worked
-#     .venv/unfinished         stands while packages go in; found by a later run, the environment is made from nothing
-#     .venv/lock               held by the run that makes it; others wait and then find it made
+#     .venv/made-for-RUNTIME   copy of setup.py; written last, so it exists only if everything before succeeded
+#     .venv/unfinished         exists while packages are installed; if a later run finds it, it starts from nothing
+#     .venv/lock               locked by the run that creates the environment; other runs wait for it
 
 VENV=$ROOT/.venv
 PYTHON=$VENV/bin/python
@@ -24,31 +24,31 @@ environment() {
 
 made_for() {
     local list
-    [ -x "$PYTHON" ] || return 1 # also when the interpreter behind the link went away
+    [ -x "$PYTHON" ] || return 1 # also if the interpreter that the link points to is gone
     for list; do
         { [ -r "$VENV/made-for-$list" ] && [ "$(<"$VENV/made-for-$list")" = "$(<"$ROOT/setup.py")" ]; } || return 1
     done
 }
 
-# A subshell, so that the lock is free again when it ends, whatever ends it, and no descriptor is left behind.
+# A subshell: the lock and its descriptor are released however it ends.
 make_environment() (
     existing=
     { mkdir -p "$VENV" && : >>"$VENV/lock"; } 2>/dev/null ||
-        refuse "cannot make an environment in $VENV: not writable (run $0 once as the owner of the checkout)"
+        refuse "cannot create the Python environment in $VENV: not writable (run $0 once as the owner of this directory)"
     exec 9>>"$VENV/lock"
     flock 9 || refuse "cannot lock $VENV/lock"
-    made_for "$@" && exit 0 # another run made it while this one waited
+    made_for "$@" && exit 0 # another run created it while this one waited
 
     if [ ! -e "$VENV/unfinished" ] && usable_environment; then
         existing=yes
-        echo "xget: bringing its environment in $VENV up to date..." >&2
+        echo "xget: updating the Python environment in $VENV..." >&2
     else
-        echo "xget: making its environment in $VENV (first use only)..." >&2
+        echo "xget: creating the Python environment in $VENV (first use only)..." >&2
         create_empty || exit
     fi
     : >"$VENV/unfinished"
     install_packages "$@" || {
-        # No network, say. An environment that worked so far is not thrown away for that.
+        # For example without a network. Keep an environment that worked before.
         [ -z "$existing" ] || rm "$VENV/unfinished"
         exit 1
     }
@@ -70,18 +70,18 @@ create_empty() {
     shown_if_it_fails "$base" -m venv "$VENV"
 }
 
-# The file name of a Python that can do it. The real file, not a link or a wrapper: /usr/bin/python3 becomes another
-# version one day, and the environment with it useless; /usr/bin/python3.11 goes away, and that is noticed.
+# Prints the file name of a suitable Python. The real file, not a link: an upgrade can point /usr/bin/python3 to another
+# version, which breaks the environment silently. If /usr/bin/python3.11 is removed, made_for notices it.
 usable_python() {
-    local name found major minor path why="no Python found: 3.11 or newer is needed"
+    local name found major minor path why="no Python found; 3.11 or newer is required"
     for name in python3 python3.14 python3.13 python3.12 python3.11; do
         found=$("$name" -c 'import os, sys; print(*sys.version_info[:2], os.path.realpath(sys.executable))' 2>/dev/null) ||
             continue
         read -r major minor path <<<"$found"
         if [ "$major" -eq 3 ] && [ "$minor" -lt 11 ]; then
-            why="Python $major.$minor is too old: 3.11 or newer is needed"
+            why="Python $major.$minor is too old; 3.11 or newer is required"
         elif ! "$path" -c 'import venv, ensurepip' 2>/dev/null; then
-            why="$path has no venv or no ensurepip module, which first use needs (apt install python3-venv)"
+            why="$path lacks the module venv or ensurepip, required on first use (apt install python3-venv)"
         else
             echo "$path"
             return
@@ -102,6 +102,6 @@ shown_if_it_fails() {
     output=$("$@" 2>&1) || status=$?
     [ $status -ne 0 ] || return 0
     echo "$output" >&2
-    echo "xget: the environment could not be made: see above (the next run tries again; a proxy is set with https_proxy)" >&2
+    echo "xget: cannot create the Python environment, see above (the next run tries again; set https_proxy to use a proxy)" >&2
     return 1
 }

@@ -1,4 +1,4 @@
-"""Fixtures of the tests that start whole masters and clients."""
+"""Markers for directories of slow tests, and fixtures for tests that start whole masters and clients."""
 
 from __future__ import annotations
 
@@ -13,14 +13,35 @@ from hypothesis import settings
 from test.support.cluster import SESSION_MARK, Cluster
 from test.support.leftovers import end_all, marked
 
-# A busy machine is no failure.
+# No deadlines: a busy machine must not fail a test.
 settings.register_profile("xget", deadline=None)
 settings.load_profile("xget")
 
 
+HERE = Path(__file__).parent
+MARKERS = {
+    "bench": ["slow"],
+    "clients": ["slow"],
+    "end_to_end": ["slow"],
+    "fuzz": ["slow"],
+    "kernel": ["slow", "qemu"],
+    "sim": ["slow"],
+    "test_command.py": ["slow"],
+}
+"""The markers of all tests below a directory, or in a file, of `test`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for name in MARKERS.get(item.path.relative_to(HERE).parts[0], ()):
+            item.add_marker(name)
+        if os.geteuid() != 0 and item.get_closest_marker("root"):
+            item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """Processes below tmp_path; none of them outlives the test."""
+    """Masters and clients with their files below tmp_path. They end with the test."""
     cluster = Cluster(tmp_path)
     try:
         yield cluster
@@ -30,7 +51,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One for all tests of a file: for those that only look, or that each have a destination of their own."""
+    """As `cluster`, for all tests of a file: they only read, or each has a destination of its own."""
     cluster = Cluster(tmp_path_factory.mktemp("shared"))
     try:
         yield cluster
@@ -40,15 +61,15 @@ def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster
 
 @pytest.fixture
 def open_to_all() -> Iterator[Path]:
-    """A directory that somebody else can reach and write in."""
+    """A directory that every user can write to."""
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o777)
         yield Path(name)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def a_cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No master that a test starts keeps digests where masters of this machine do."""
+def separate_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps the digest cache of test masters apart from that of real ones."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -56,7 +77,7 @@ def a_cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_behind() -> Iterator[None]:
-    """When all tests have run no process that they started lives, wherever it went."""
+    """Fails if a process that a test started is still running after all tests."""
     yield
     left = marked(SESSION_MARK)
     end_all(SESSION_MARK)

@@ -1,4 +1,4 @@
-"""The command line: its forms, the file beside it, which of both wins, and one line for everything that is wrong."""
+"""The command line: its forms, the configuration file, which of them wins, and the errors."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ ROOT = Path(__file__).parent.parent
 
 
 class Roles:
-    """What would have been run."""
+    """Records which role would have been run, with which arguments."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.played: list[tuple[Any, ...]] = []
+        self.started: list[tuple[Any, ...]] = []
         for role in (client, master, status):
             monkeypatch.setattr(role, "run", self._of("master" if role is master else role.__name__.rpartition(".")[2]))
 
     def _of(self, name: str) -> Any:
         def run(config: Config, *arguments: object) -> int:
-            self.played.append((name, *(each for each in arguments if not callable(each))))
+            self.started.append((name, *(each for each in arguments if not callable(each))))
             self.config = config
             return 0
 
@@ -49,7 +49,7 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "played"),
+    ("arguments", "started"),
     [
         ("/srv", ("master", b"/srv")),
         ("status", ("status",)),
@@ -63,9 +63,9 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         ("./status", ("master", b"./status")),
     ],
 )
-def test_the_forms_of_the_command(roles: Roles, arguments: str, played: tuple[Any, ...]) -> None:
+def test_the_forms_of_the_command(roles: Roles, arguments: str, started: tuple[Any, ...]) -> None:
     assert cli.main(arguments.split()) == Exit.OK
-    assert roles.played == [played]
+    assert roles.started == [started]
 
 
 @pytest.mark.parametrize(
@@ -99,37 +99,36 @@ def test_the_forms_of_the_command(roles: Roles, arguments: str, played: tuple[An
         "--conf /nonexistent/file .",
     ],
 )
-def test_what_is_no_usage_is_one_line_and_status_2(
+def test_a_usage_error_is_one_line_and_status_2(
     roles: Roles, arguments: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(arguments.split()) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("xget: ") and printed.err.count("\n") == 1
-    assert roles.played == []
+    assert roles.started == []
 
 
 @pytest.mark.parametrize("arguments", [["--port=a\nb", "."], ["--bo\ngus", "."], ["--config=a\nb", "."]])
-def test_no_argument_makes_two_lines_of_one(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_argument_with_a_newline_is_still_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def stated(option: str) -> int:
-    """The default that the text states."""
+def default_in_help(option: str) -> int:
     found = re.search(rf"--{option}=.*\[default: (\d+)\]", cli.__doc__ or "")
     assert found
     return int(found[1])
 
 
-def test_the_defaults_are_those_of_the_text(roles: Roles) -> None:
+def test_the_defaults_are_those_of_the_help(roles: Roles) -> None:
     cli.main(["."])
     assert roles.config == Config(
         host=None,
         port=20004,
         bind=None,
         workers=max(2, os.cpu_count() or 1),
-        max_direct=stated("max-direct"),
+        max_direct=default_in_help("max-direct"),
         retries=3,
         timeout=60,
         linger=300,
@@ -192,48 +191,48 @@ def test_the_defaults_are_those_of_the_text(roles: Roles) -> None:
         ("--json", "json", True),
     ],
 )
-def test_every_option_arrives(roles: Roles, arguments: str, field: str, value: object) -> None:
+def test_every_option_is_parsed(roles: Roles, arguments: str, field: str, value: object) -> None:
     assert cli.main([*arguments.split(), "status"]) == 0
     assert getattr(roles.config, field) == value
 
 
-def test_letters_can_stand_together(roles: Roles) -> None:
+def test_short_options_can_be_combined(roles: Roles) -> None:
     cli.main(["-xqp7", "."])
     assert (roles.config.one_file_system, roles.config.quiet, roles.config.port) == (True, True, 7)
 
 
 @pytest.mark.parametrize("option", ["--config", "--config=", "--conf", "--co="])
-def test_the_file_is_read_however_it_is_named(roles: Roles, tmp_path: Path, option: str) -> None:
+def test_the_config_option_can_be_abbreviated(roles: Roles, tmp_path: Path, option: str) -> None:
     file = tmp_path / "xget.toml"
     file.write_text('port = 7\nquiet = true\nlinger = "forever"\n')
     cli.main([*([option + str(file)] if option.endswith("=") else [option, str(file)]), "."])
     assert (roles.config.port, roles.config.quiet, roles.config.linger) == (7, True, float("inf"))
 
 
-def test_the_command_line_outweighs_the_file_and_the_file_the_defaults(roles: Roles, tmp_path: Path) -> None:
+def test_the_command_line_overrides_the_file_and_the_file_the_defaults(roles: Roles, tmp_path: Path) -> None:
     file = tmp_path / "xget.toml"
     file.write_text("port = 7\nretries = 8\nworkers = 9\n")
     cli.main([f"--config={file}", "-p", "10", "."])
     assert (roles.config.port, roles.config.retries, roles.config.workers) == (10, 8, 9)
-    assert roles.config.max_direct == stated("max-direct")
+    assert roles.config.max_direct == default_in_help("max-direct")
 
 
-def test_an_option_that_says_the_default_outweighs_the_file(roles: Roles, tmp_path: Path) -> None:
+def test_an_option_given_with_its_default_value_overrides_the_file(roles: Roles, tmp_path: Path) -> None:
     file = tmp_path / "xget.toml"
     file.write_text("port = 7\n")
     cli.main([f"--config={file}", "-p", "20004", "."])
     assert roles.config.port == 20004
 
 
-def test_a_master_in_the_file_makes_a_download(roles: Roles, tmp_path: Path) -> None:
+def test_a_host_in_the_file_makes_the_command_a_client(roles: Roles, tmp_path: Path) -> None:
     file = tmp_path / "xget.toml"
     file.write_text('host = "head"\n')
     assert cli.main(["--conf", str(file), "-q", "a", ".", "/dest"]) == 0
-    assert roles.played == [("client", [b"a", b"."], b"/dest")]
+    assert roles.started == [("client", [b"a", b"."], b"/dest")]
     assert roles.config.host == "head"
 
 
-def test_the_command_line_names_another_master(roles: Roles, tmp_path: Path) -> None:
+def test_the_host_on_the_command_line_overrides_the_file(roles: Roles, tmp_path: Path) -> None:
     file = tmp_path / "xget.toml"
     file.write_text('host = "head"\n')
     cli.main(["--config", str(file), "-n", "other", ".", "/dest"])
@@ -241,32 +240,32 @@ def test_the_command_line_names_another_master(roles: Roles, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("text", ["", "port = 7\n", "host = 7\n", 'host = ""\n'])
-def test_a_file_without_a_master_makes_no_download(roles: Roles, tmp_path: Path, text: str) -> None:
+def test_a_file_without_a_host_does_not_make_the_command_a_client(roles: Roles, tmp_path: Path, text: str) -> None:
     file = tmp_path / "xget.toml"
     file.write_text(text)
     assert cli.main(["--config", str(file), ".", "/dest"]) == 2
-    assert roles.played == []
+    assert roles.started == []
 
 
-def test_names_that_are_no_text_arrive_as_they_are(roles: Roles) -> None:
+def test_names_that_are_not_utf8_are_passed_on_unchanged(roles: Roles) -> None:
     cli.main(["-n", "head", os.fsdecode(b"\xff"), os.fsdecode(b"/d\xfe")])
-    assert roles.played == [("client", [b"\xff"], b"/d\xfe")]
+    assert roles.started == [("client", [b"\xff"], b"/d\xfe")]
 
 
-# What goes wrong in a role
+# Errors in a role
 
 
 @pytest.mark.parametrize(
     ("error", "exit_status", "line"),
     [
         (NotServed(b"a\nb"), 4, "xget: a\\nb: not served by the master (nothing was written)\n"),
-        (Interrupted(15), 143, "xget: interrupted (what was verified is kept for the next run)\n"),
+        (Interrupted(15), 143, "xget: interrupted (verified data is kept for the next run)\n"),
         (KeyboardInterrupt(), 130, ""),
         (FileNotFoundError(2, "No such file or directory", "/a"), 1, "xget: /a: No such file or directory\n"),
         (OSError(5, "Input/output error"), 1, "xget: failed: Input/output error\n"),
     ],
 )
-def test_an_error_is_one_line_and_its_status(
+def test_an_error_is_one_line_and_its_exit_status(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     error: BaseException,
@@ -279,7 +278,7 @@ def test_an_error_is_one_line_and_its_status(
     assert capsys.readouterr().err == line
 
 
-def test_a_bug_is_one_line_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bug_is_one_line_on_stderr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(master, "run", _raising(ZeroDivisionError("a\nb")))
     assert cli.main(["."]) == 1
     printed = capsys.readouterr().err
@@ -297,7 +296,7 @@ def _raising(error: BaseException) -> Any:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["-n", "head", "--help"], ["-qh", "."]])
-def test_help_is_the_whole_text(arguments: list[str]) -> None:
+def test_help_prints_the_usage_text(arguments: list[str]) -> None:
     done = run(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (cli.__doc__ or "").strip() + "\n"
@@ -311,8 +310,8 @@ def test_the_version_is_that_of_the_package() -> None:
     assert run("--version").stdout == f"xget {__version__}\n"
 
 
-def test_what_needs_no_role_loads_none() -> None:
-    """A node's boot script asks for the version, and half a second of imports on a thousand nodes is not nothing."""
+def test_version_imports_no_role() -> None:
+    """Boot scripts of a thousand nodes ask for the version; the imports of a role take half a second."""
     code = (
         "import sys; from xget_lib.cli import main; main(['--version']);"
         "heavy = ('gevent', 'msgpack', 'blake3', 'tqdm', 'xget_lib.master', 'xget_lib.node')\n"
@@ -322,7 +321,7 @@ def test_what_needs_no_role_loads_none() -> None:
     assert done.stdout.splitlines()[1:] == ["[]"], done.stderr
 
 
-def test_output_that_nobody_reads_is_no_traceback() -> None:
+def test_a_closed_stdout_pipe_prints_no_traceback() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = run("--help", capture_output=False, stdout=writer, stderr=subprocess.PIPE)
@@ -330,15 +329,15 @@ def test_output_that_nobody_reads_is_no_traceback() -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_output_that_cannot_be_written_is_one_line() -> None:
+def test_a_full_stdout_device_is_an_error_of_one_line() -> None:
     with open("/dev/full", "w") as full:
         done = run("--help", capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (1, "xget: failed: No space left on device\n")
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_a_caller_may_close_the_standard_descriptors(closed: str) -> None:
-    """Else the first socket gets the number of stderr, and prints go to a peer."""
+def test_closed_standard_descriptors_are_not_reused_by_sockets(closed: str) -> None:
+    """Otherwise the first socket gets the number of stderr, and messages go to a peer."""
     code = (
         "import os, sys; from xget_lib.cli import main; status = main(['--bogus']);"
         "new = os.open('/', os.O_RDONLY); print('x', file=sys.stdout); print('x', file=sys.stderr);"

@@ -1,7 +1,7 @@
-"""The command as scripts see it: exit statuses, one line for each error, the summary, and the events of --json.
+"""The command as scripts see it: exit statuses, errors of one line, the summary, and the events of --json.
 
-The statuses are a contract (README). Each that can be reached is reached here through a real run; 130 and 143, and 5,
-whose causes take more to bring about, are in test/swarm (test_resume.py, test_trust.py).
+Scripts depend on the exit statuses (docs/operations.md). Real runs reach most of them here; 5, 130 and 143 are in
+test/end_to_end (test_trust.py, test_resume.py).
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ def get(cluster: Cluster, master: Master, *arguments: str | Path) -> Ended:
 # 0
 
 
-def test_success_is_one_line_that_says_what_came_from_where(cluster: Cluster, master: Master) -> None:
+def test_success_prints_one_line_with_the_sources(cluster: Cluster, master: Master) -> None:
     ended = get(cluster, master, ".", cluster.base / "dest")
     assert (ended.status, ended.stderr) == (0, "")
-    assert ended.stdout.startswith("xget: 5 files, 4.2 MiB in place and verified: 4.2 MiB fetched in ")
+    assert ended.stdout.startswith("xget: 5 files, 4.2 MiB in place: fetched and verified 4.2 MiB in ")
     assert "4.2 MiB from the master" in ended.stdout
     assert ended.stdout.count("\n") == 1
 
 
-def test_quiet_says_nothing_when_all_is_well_and_errors_all_the_same(cluster: Cluster, master: Master) -> None:
+def test_quiet_prints_errors_only(cluster: Cluster, master: Master) -> None:
     ended = get(cluster, master, "-q", ".", cluster.base / "dest")
     assert (ended.status, ended.stdout, ended.stderr) == (0, "", "")
     one_line(get(cluster, master, "-q", "missing", cluster.base / "dest"), 4)
@@ -64,7 +64,7 @@ def test_off_a_terminal_there_is_no_progress_bar(cluster: Cluster, master: Maste
     assert "\r" not in ended.stdout + ended.stderr
 
 
-def test_events_are_one_object_a_line_and_done_is_the_last(cluster: Cluster, master: Master) -> None:
+def test_events_are_one_object_per_line_and_done_is_the_last(cluster: Cluster, master: Master) -> None:
     with Relay(master.port, hold_after=2 * MIB) as relay:
         client = cluster.client(relay, cluster.base / "dest", options=["--linger", "0"])
         client.progressed()
@@ -88,14 +88,14 @@ def test_events_are_one_object_a_line_and_done_is_the_last(cluster: Cluster, mas
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--version"]])
-def test_help_and_version_are_no_failures(cluster: Cluster, arguments: list[str]) -> None:
+def test_help_and_version_exit_with_0(cluster: Cluster, arguments: list[str]) -> None:
     ended = cluster.run(*arguments)
     assert (ended.status, ended.stderr) == (0, "")
     assert ended.stdout.startswith("xget")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-def test_addresses_of_both_kinds_and_names_reach_a_master(cluster: Cluster, master: Master, host: str) -> None:
+def test_a_master_is_reached_by_ipv4_ipv6_and_name(cluster: Cluster, master: Master, host: str) -> None:
     if host == "::1" and not socket.has_dualstack_ipv6():
         pytest.skip("no IPv6 here")
     dest = cluster.base / "dest"
@@ -104,7 +104,7 @@ def test_addresses_of_both_kinds_and_names_reach_a_master(cluster: Cluster, mast
     assert (dest / "top").read_bytes() == b"at the top\n"
 
 
-def test_output_that_nobody_reads_is_no_traceback(cluster: Cluster) -> None:
+def test_a_closed_stdout_pipe_prints_nothing(cluster: Cluster) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     ended = subprocess.run(
@@ -134,7 +134,7 @@ def test_a_port_in_use_is_status_1_and_says_what_to_do(cluster: Cluster, master:
     assert one_line(cluster.run("--daemon", "-p", str(master.port), cluster.base), 1) == line
 
 
-def test_an_address_that_is_not_ours_is_status_1(cluster: Cluster) -> None:
+def test_an_address_of_another_machine_is_status_1(cluster: Cluster) -> None:
     line = one_line(cluster.run("--bind", "192.0.2.1", "-p", str(free_port()), cluster.base), 1)
     assert line.startswith("cannot listen on 192.0.2.1 port ")
 
@@ -174,12 +174,12 @@ def test_a_wrong_argument_is_status_2_and_nothing_is_made(cluster: Cluster, argu
     assert [path.name for path in cluster.base.iterdir()] == []
 
 
-def test_a_config_file_with_an_option_that_is_none_is_status_2(cluster: Cluster) -> None:
+def test_an_unknown_option_in_the_config_file_is_status_2(cluster: Cluster) -> None:
     (cluster.base / "xget.toml").write_text("prot = 20004\n")
     assert "'prot'" in one_line(cluster.run("--config", "xget.toml", "."), 2)
 
 
-def test_options_can_stand_in_a_file(cluster: Cluster, master: Master) -> None:
+def test_options_are_read_from_a_file(cluster: Cluster, master: Master) -> None:
     config = cluster.base / "xget.toml"
     config.write_text(f'host = "127.0.0.1"\nport = {master.port}\nlinger = 0\nquiet = true\n')
     ended = cluster.run("--config", config, "top", cluster.base / "dest")
@@ -210,7 +210,7 @@ def test_a_master_whose_name_is_unknown_is_status_3(cluster: Cluster) -> None:
     assert "no-such-host.invalid" in one_line(cluster.run(*where, ".", cluster.base / "dest"), 3)
 
 
-def test_a_master_that_comes_late_is_waited_for(cluster: Cluster) -> None:
+def test_a_client_waits_for_a_master_that_starts_later(cluster: Cluster) -> None:
     """Nodes boot before masters."""
     port = free_port()
     where = ["-n", "127.0.0.1", "-p", str(port), "--linger", "0", "--timeout", "20"]

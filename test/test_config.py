@@ -1,4 +1,4 @@
-"""Values from the text of the command line and from the file: what is taken, what is refused, and how that is said."""
+"""Option values from the command line and the file: which are accepted, and the errors for the others."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def build(**said: Any) -> Config:
-    return config.build(DEFAULTS, {}, {name.replace("_", "-"): value for name, value in said.items()})
+def build(**given: Any) -> Config:
+    return config.build(DEFAULTS, {}, {name.replace("_", "-"): value for name, value in given.items()})
 
 
-def test_what_is_given_outweighs_the_file_and_that_the_defaults() -> None:
+def test_the_command_line_overrides_the_file_and_the_file_the_defaults() -> None:
     built = config.build(DEFAULTS, {"port": 1, "retries": 2}, {"port": "3", "retries": None})
     assert (built.port, built.retries, built.debug) == (3, 2, 0)
 
 
-def test_a_file_may_say_no_where_a_default_says_yes() -> None:
+def test_a_file_can_turn_off_a_flag_that_is_on_by_default() -> None:
     assert config.build({**DEFAULTS, "quiet": True}, {"quiet": False}, {}).quiet is False
 
 
-def test_who_follows_stays_for_ever_unless_something_else_is_said() -> None:
+def test_a_follower_lingers_forever_unless_linger_is_given() -> None:
     assert build(follow=True).linger == math.inf
     assert build(follow=True, linger="7").linger == 7
     assert config.build(DEFAULTS, {"linger": 8}, {"follow": True}).linger == 8
@@ -64,13 +64,13 @@ def test_who_follows_stays_for_ever_unless_something_else_is_said() -> None:
     assert build(follow=False).linger == 300
 
 
-def test_who_follows_must_stay() -> None:
+def test_follow_cannot_be_combined_with_linger_0() -> None:
     with pytest.raises(UsageError, match=r"^--linger 0: .*--follow"):
         build(follow=True, linger=0)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "taken"),
+    ("name", "value", "accepted"),
     [
         ("port", "1", 1),
         ("port", 65535, 65535),
@@ -83,8 +83,8 @@ def test_who_follows_must_stay() -> None:
         ("host", "fe80::1%eth0", "fe80::1%eth0"),
     ],
 )
-def test_what_an_option_takes(name: str, value: object, taken: object) -> None:
-    assert getattr(build(**{name: value}), name) == taken
+def test_valid_values_are_converted(name: str, value: object, accepted: object) -> None:
+    assert getattr(build(**{name: value}), name) == accepted
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_what_an_option_takes(name: str, value: object, taken: object) -> None:
         ("log", ["a"]),
     ],
 )
-def test_what_an_option_does_not_take_is_said_with_its_name(name: str, value: object) -> None:
+def test_an_invalid_value_is_an_error_that_names_the_option(name: str, value: object) -> None:
     with pytest.raises(UsageError, match=f"^--{name} "):
         build(**{name: value})
 
@@ -125,14 +125,14 @@ def test_what_an_option_does_not_take_is_said_with_its_name(name: str, value: ob
     st.sampled_from(sorted(DEFAULTS)),
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.lists(st.text(max_size=3)),
 )
-def test_any_value_is_taken_or_refused_in_one_line(name: str, value: object) -> None:
+def test_any_value_is_accepted_or_an_error_of_one_line(name: str, value: object) -> None:
     try:
         config.build(DEFAULTS, {name: value}, {})
     except UsageError as error:
         assert str(error).isprintable()
 
 
-def test_files_are_named_from_where_the_command_was_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_paths_are_relative_to_the_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     built = build(log="log", pidfile="../pid")
     assert built.log == os.path.join(tmp_path, "log")
@@ -142,15 +142,15 @@ def test_files_are_named_from_where_the_command_was_given(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (b"prot = 1\n", "no option is called 'prot'"),
-        (b"[section]\nport = 1\n", "no option is called 'section'"),
-        (b"config = 'other'\n", "no option is called 'config'"),
-        (b"help = true\n", "no option is called 'help'"),
+        (b"prot = 1\n", "unknown option 'prot'"),
+        (b"[section]\nport = 1\n", "unknown option 'section'"),
+        (b"config = 'other'\n", "unknown option 'config'"),
+        (b"help = true\n", "unknown option 'help'"),
         (b"port = \n", "Invalid value"),
         (b"\xff\n", "can't decode"),
     ],
 )
-def test_a_file_that_is_not_understood_is_said_in_one_line(tmp_path: Path, text: bytes, why: str) -> None:
+def test_an_invalid_file_is_an_error_of_one_line(tmp_path: Path, text: bytes, why: str) -> None:
     file = tmp_path / "xget.toml"
     file.write_bytes(text)
     with pytest.raises(UsageError) as caught:
@@ -159,13 +159,13 @@ def test_a_file_that_is_not_understood_is_said_in_one_line(tmp_path: Path, text:
     assert why in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     for path, why in ((tmp_path / "none", "No such file or directory"), (tmp_path, "Is a directory")):
         with pytest.raises(UsageError) as caught:
             config.read_file(str(path))
         assert str(caught.value) == f"--config {path}: {why}"
 
 
-def test_a_configuration_does_not_change() -> None:
+def test_a_configuration_is_immutable() -> None:
     with pytest.raises(AttributeError):
         build().port = 7  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The example configuration, the units and the scripts name options and exit statuses that exist."""
+"""The files in conf and scripts name options and programs that exist."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "conf" / "xget.toml"
 
 
-def test_the_example_as_it_is_sets_nothing() -> None:
+def test_the_example_sets_nothing() -> None:
     assert tomllib.loads(EXAMPLE.read_text()) == {}
 
 
-def test_the_example_names_every_option_and_no_other_and_each_is_accepted() -> None:
+def test_the_example_has_every_option_with_a_valid_value() -> None:
     uncommented = tomllib.loads(re.sub(r"^#: ", "", EXAMPLE.read_text(), flags=re.MULTILINE))
     assert set(uncommented) == {field.name.replace("_", "-") for field in dataclasses.fields(config.Config)}
     built = config.build({}, uncommented, {})
@@ -36,7 +36,7 @@ def test_the_example_names_every_option_and_no_other_and_each_is_accepted() -> N
         "conf/cron",
     ],
 )
-def test_what_runs_at_boot_or_from_cron_runs_a_program_of_this_checkout(path: str) -> None:
+def test_units_and_cron_refer_to_files_that_exist(path: str) -> None:
     programs = re.findall(r"/opt/xget/(\S+)", (ROOT / path).read_text())
     assert programs
     assert [name for name in programs if not (ROOT / name).exists()] == []

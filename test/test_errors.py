@@ -1,4 +1,4 @@
-"""Failures: one line each, an exit status for scripts, an errno for 9P clients."""
+"""Errors: one line of text, an exit status for scripts, an errno for 9P clients, and the facts as attributes."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ MADE = [
 ]
 
 
-def test_every_failure_is_tried_here() -> None:
+def test_this_file_covers_every_error_class() -> None:
     classes = {each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, XGetError)}
     assert classes == {type(error) for error in MADE}
 
 
 @pytest.mark.parametrize("error", MADE, ids=lambda error: type(error).__name__)
-def test_a_failure_is_one_line_with_a_status_and_an_errno(error: XGetError) -> None:
+def test_an_error_is_one_line_with_an_exit_status_and_an_errno(error: XGetError) -> None:
     assert str(error).isprintable() and str(error)
     assert error.exit_status in set(Exit) - {Exit.OK}
     assert error.errno in errno.errorcode
 
 
-def test_the_statuses_are_those_of_the_help() -> None:
+def test_the_help_lists_every_exit_status() -> None:
     text = (cli.__doc__ or "").partition("Exit status:")[2]
     assert {int(number) for number in re.findall(r"\b\d+\b", text)} == set(Exit)
 
 
-def test_the_statuses_are_those_of_the_contract() -> None:
+def test_the_exit_statuses_are_those_of_the_contract() -> None:
     of = {type(error): error.exit_status for error in MADE}
     assert of[errors.UsageError] == 2
     assert of[errors.MasterUnreachable] == 3
@@ -67,19 +67,33 @@ def test_the_statuses_are_those_of_the_contract() -> None:
     assert [errors.Interrupted(number).exit_status for number in (2, 15)] == [130, 143]
 
 
-def test_a_refusal_in_9p_has_the_text_of_its_errno_or_its_own() -> None:
+def test_a_9p_error_has_the_text_of_its_errno_unless_it_has_its_own() -> None:
     assert str(NinepError(errno.EROFS)) == "Read-only file system"
     assert str(NinepError(errno.EROFS, "no")) == "no"
     assert NinepError(errno.EROFS).errno == errno.EROFS
 
 
-def test_what_was_refused_is_kept() -> None:
+def test_errors_carry_facts() -> None:
     assert errors.StaleGeneration(b"a").path == errors.NoGoodSource(b"a", "x").path == b"a"
     mismatch = errors.PieceMismatch(b"a", 7, "peer")
     assert (mismatch.path, mismatch.offset, mismatch.source) == (b"a", 7, "peer")
+    refused = errors.DestinationRefused("/d", "disk full")
+    assert (refused.path, refused.why) == ("/d", "disk full")
 
 
-def test_a_port_in_use_comes_with_what_to_do() -> None:
+@pytest.mark.parametrize(
+    ("others", "text"),
+    [
+        (0, "a: not readable at the master: why (everything else is in place)"),
+        (1, "a and 1 other: not readable at the master: why (everything else is in place)"),
+        (2, "a and 2 others: not readable at the master: why (everything else is in place)"),
+    ],
+)
+def test_an_incomplete_run_says_how_much_is_missing(others: int, text: str) -> None:
+    assert str(errors.Incomplete(b"a", "why", others)) == text
+
+
+def test_a_port_in_use_has_a_hint() -> None:
     assert "-p" in str(errors.AddressRefused("", 1, "Address already in use"))
     assert "-p" not in str(errors.AddressRefused("", 1, "Permission denied"))
 
@@ -96,19 +110,18 @@ def test_a_port_in_use_comes_with_what_to_do() -> None:
         ("", ""),
     ],
 )
-def test_a_name_as_text(name: bytes | str, text: str) -> None:
+def test_printable_escapes_names(name: bytes | str, text: str) -> None:
     assert printable(name) == text
 
 
 @settings(deadline=None)
 @given(st.binary() | st.text(st.characters()))
-def test_any_name_is_one_line_of_utf8(name: bytes | str) -> None:
+def test_any_name_becomes_one_line_of_utf8(name: bytes | str) -> None:
     text = printable(name)
     assert text.isprintable()
     text.encode()
 
 
-def test_no_error_is_formatted_twice() -> None:
-    """The prefix is the edge's: `xget: `."""
+def test_errors_do_not_contain_the_prefix_that_the_command_adds() -> None:
     source = Path(errors.__file__).read_text().partition("import errno")[2]
     assert "xget: " not in source

@@ -1,49 +1,52 @@
-"""xget: copy a directory from one node of a cluster onto thousands, at the speed of one link.
+"""xget: copy a directory from one node of a cluster to thousands, at the speed of one link.
 
 Usage:
   xget.py status [options] [-n HOST]
   xget.py [options] <path>
   xget.py [options] -n HOST <source>... <dest>
 
-The first form says what a master (or the server on this node) is doing, the second serves a file or directory (the
-master), the third downloads from a master and its other clients, and then serves on to others.
+The first form prints the status of a master, or of the servers on this node. The second starts a master, which serves
+the file or directory <path>. The third is a client: it downloads from the master and from other nodes, and then serves
+what it has to other nodes, in the background.
 
-<source> is a path below what the master serves, `.` is all of it. <dest> is a directory; it is made if it is missing.
+<source> is a path below what the master serves; `.` is everything. <dest> is a directory. It is created if it does not
+exist; its parent must exist.
 
 Options:
-  -n HOST, --host=HOST        the master to download from (or to ask for its status)
-  -p PORT, --port=PORT        the master's port [default: 20004]
-  --bind=ADDR                 the address to listen on; otherwise all
-  -w N, --workers=N           worker processes of a master; otherwise one a processor, at least 2
-  -m N, --max-direct=N        chunks that the master has on their way at once [default: 6]
-  -r N, --retries=N           how often to ask again for content that arrives wrong [default: 3]
+  -n HOST, --host=HOST        host name or address of the master
+  -p PORT, --port=PORT        TCP port of the master [default: 20004]
+  --bind=ADDR                 listen on this address only (without it: on all addresses)
+  -w N, --workers=N           master: number of worker processes (without it: one per processor, at least 2)
+  -m N, --max-direct=N        master: send at most N chunks at the same time [default: 6]
+  -r N, --retries=N           client: how often to request a chunk again when it arrives corrupted from the master
+                              [default: 3]
   --timeout=SECONDS           how long to try to reach the master [default: 60]
-  --linger=SECONDS            how long to serve others after their last read: seconds, or `forever`; 0 serves only
-                              during the download [default: 300]
-  --follow                    client: stay, and update <dest> whenever what the master serves changes; lingers for ever
-                              where --linger says nothing else
-  --delete                    client: remove from <dest> what the master does not have
-  --checksum                  client: read what is in <dest>; do not believe sizes and times
-  --dry-run                   client: say what would be done, and do nothing
-  -s, --no-permissions        do not preserve permissions
-  -o, --no-owners             no look-up of user names, and no ownership
-  -x, --one-file-system       serve one file system only, and no mount below <path>
-  --cache=DIR                 master: where to keep digests from one run to the next; otherwise $XDG_CACHE_HOME/xget,
-                              or /var/cache/xget as root, or ~/.cache/xget
-  --rehash                    master: do not believe the digests that are kept, hash everything
+  --linger=SECONDS            client: after the download, serve until no node has read for this long; `forever`: serve
+                              until stopped; 0: serve during the download only [default: 300]
+  --follow                    client: keep running, and update <dest> whenever the master's directory changes; it
+                              runs until it is stopped, unless --linger is given
+  --delete                    client: delete from <dest> what the master does not have
+  --checksum                  client: compare files by content, ignoring size and modification time
+  --dry-run                   client: print what would be done, and change nothing
+  -s, --no-permissions        client: do not preserve permissions
+  -o, --no-owners             do not preserve owners and groups, and do not look up their names
+  -x, --one-file-system       master: do not serve what is mounted below <path>
+  --cache=DIR                 master: directory of the digest cache (without it: $XDG_CACHE_HOME/xget, or
+                              /var/cache/xget for root, or ~/.cache/xget)
+  --rehash                    master: ignore the digest cache, and hash all files
   --daemon                    master: go to the background when ready
-  --pidfile=FILE              write the server's process number to FILE
-  --log=FILE                  log to FILE; otherwise the master's stderr, or syslog in the background
-  --config=FILE               read options from FILE (TOML, long option names)
-  -q, --quiet                 print errors only
-  -v, --verbose               print more
-  -D LEVEL, --debug=LEVEL     debug messages in the log, 0 to 9 [default: 0]
-  --json                      print one JSON object a line on stdout
-  -h, --help                  print this text
+  --pidfile=FILE              write the process ID of the server to FILE
+  --log=FILE                  write the log to FILE (without it: stderr of a master, syslog in the background)
+  --config=FILE               read options from FILE (TOML; the keys are the long option names)
+  -q, --quiet                 print errors only; log warnings and errors only
+  -v, --verbose               print more; log debug messages
+  -D LEVEL, --debug=LEVEL     debug level of the log: 0 none, 1 debug messages, 2 also each 9P message [default: 0]
+  --json                      print one JSON object per line on stdout
+  -h, --help                  print this help
   --version                   print the version
 
-Exit status: 0 all is in place and verified, 1 failed, 2 usage, 3 master not reached, 4 source not served, 5 content
-not verified, 6 destination refused, 7 not admitted, 130 or 143 interrupted.
+Exit status: 0 success, 1 other failure, 2 usage error, 3 master not reached, 4 source not served, 5 content failed
+verification, 6 destination cannot be written, 7 not admitted, 130 or 143 interrupted.
 """
 
 from __future__ import annotations
@@ -66,30 +69,30 @@ if TYPE_CHECKING:
 _DEFAULT = re.compile(r"\s*\[default: (\S+)\]")
 
 
-class _FitsNoForm(UsageError):
-    """The arguments are known, and yet fit none of the forms."""
+class _NoUsageMatches(UsageError):
+    """All options are valid, but the arguments match no form of the usage."""
 
 
 def _parse(arguments: list[str], host: str | None = None) -> dict[str, Any]:
-    """What stands on the command line; `None` for an option that does not. Raises UsageError."""
-    # docopt takes words from left to right and gives none back, so it can't know where sources end.
+    """The arguments by name; `None` for an option that is not given. `host` is added as -n. Raises UsageError."""
+    # docopt matches words from left to right without backtracking, so it cannot find the end of `<source>...`.
     usage = _DEFAULT.sub("", __doc__ or "").replace("<source>... <dest>", "<source> <dest>...")
     try:
         return dict(docopt.docopt(usage, ["-n", host, *arguments] if host else arguments, default_help=False))
     except docopt.DocoptExit as error:
         why = str(error).partition("\n")[0]
         if not why or why.startswith(("Usage", "Warning")):
-            raise _FitsNoForm("the arguments fit none of the forms (see --help)") from None
+            raise _NoUsageMatches("the arguments match no form of the command (see --help)") from None
         raise UsageError(f"{printable(why)} (see --help)") from None
 
 
 def _configure(arguments: list[str]) -> tuple[dict[str, Any], config.Config]:
-    """The parsed command line and the configuration that it and the file make. Raises UsageError."""
+    """The parsed command line, and the configuration made of it and of the file. Raises UsageError."""
     try:
         parsed = _parse(arguments)
         file = _read_file(parsed)
-    except _FitsNoForm:
-        # A master named in the file makes this a download, as `-n` would.
+    except _NoUsageMatches:
+        # If the file names a master, this is a client, as with -n.
         try:
             parsed = _parse(arguments, "named in the file")
         except UsageError:
@@ -102,7 +105,7 @@ def _configure(arguments: list[str]) -> tuple[dict[str, Any], config.Config]:
     del options["config"], options["help"], options["version"]
     defaults: dict[str, Any] = dict(_defaults())
     defaults["workers"] = max(2, os.cpu_count() or 1)
-    # docopt says False for a flag that is not there, and for the file that must be "not said".
+    # docopt gives False for an absent flag; for `build` that must be None, so that the file can set it.
     given = {key: None if value is False else value for key, value in options.items()}
     return parsed, config.build({**dict.fromkeys(_flags(options), False), **defaults}, file, given)
 
@@ -117,7 +120,7 @@ def _flags(options: dict[str, Any]) -> list[str]:
 
 
 def _defaults() -> list[tuple[str, str]]:
-    """The defaults that the usage text states, by long option name."""
+    """The defaults in the usage text, by long option name."""
     text = re.sub(r"\n {20,}", " ", __doc__ or "")
     found: list[tuple[str, str]] = re.findall(r"--([a-z-]+)=[^\n]*\[default: (\S+)\]", text)
     return found
@@ -129,11 +132,11 @@ def _run(arguments: list[str]) -> int:
     if "--version" in arguments:
         return _print(f"xget {__version__}")
     parsed, options = _configure(arguments)
-    if parsed["--help"]:  # abbreviated, or among other letters
+    if parsed["--help"]:  # as --he, or within -qh
         return _print((__doc__ or "").strip())
     if parsed["--version"]:
         return _print(f"xget {__version__}")
-    # A role is imported when it is played: gevent alone costs more than all of this module.
+    # Import a role only when it runs: importing gevent takes longer than everything here.
     if parsed["status"]:
         from xget_lib.control import status
 
@@ -149,7 +152,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _work(options: config.Config, channel: Channel, number: int) -> int:
-    """A worker process of a master; the nursery forks it before gevent is imported."""
+    """Run one worker process of a master. The nursery forks it before gevent is imported."""
     from xget_lib.worker import worker
 
     return worker.run(channel, number, options.debug)
@@ -161,7 +164,7 @@ def _print(text: str) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status. Failures are one line on stderr, never a traceback."""
+    """Run the command; return its exit status. An error is one line on stderr, never a traceback."""
     _open_standard_descriptors()
     try:
         return int(_run(list(sys.argv[1:] if arguments is None else arguments)))
@@ -171,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return int(Exit.INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read our output is gone, and needs no telling.
+        # The reader of our output is gone; there is nobody to print an error for.
         _discard_output()
     except OSError as error:
         what = printable(error.filename) if isinstance(error.filename, str | bytes) else "failed"
@@ -180,22 +183,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         logging.getLogger("xget").debug("internal error", exc_info=True)
         what = printable(f"{type(error).__name__}: {error}")
-        print(f"xget: internal error: {what} (please report it; with -D 1 the log says where)", file=sys.stderr)
+        print(f"xget: internal error: {what} (please report it; -D 1 logs a traceback)", file=sys.stderr)
     return int(Exit.FAILED)
 
 
 def _open_standard_descriptors() -> None:
-    """Where the caller closed one of the first three, nothing may be opened there that prints then go into."""
+    """Open closed ones of stdin, stdout, stderr on /dev/null, so that no socket gets their number and our prints."""
     for descriptor, stream in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # open() takes the lowest free number, which is this one
             setattr(sys, stream, os.fdopen(descriptor, "w" if descriptor else "r", closefd=False))
 
 
 def _discard_output() -> None:
-    """What could not be written is not to be tried, and complained of, again by the interpreter when it exits."""
+    """Send stdout to /dev/null, so that the interpreter does not fail again when it flushes stdout at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,8 +1,7 @@
-"""One frozen `Config` from the command line, the configuration file and the defaults, in that order of weight.
+"""Builds one frozen `Config` from the command line, the configuration file and the defaults; earlier ones win.
 
-The usage text in `cli.py` is the single source of the options: this module is given the values that stand there as
-strings (`given`), the defaults that the text states (`defaults`), and reads the file, a TOML table whose keys are the
-long option names without their dashes:
+The usage text in `cli.py` is the single source of the options and their defaults. The configuration file is a TOML
+table. Its keys are the long option names without the leading dashes:
 
     port = 20004
     linger = "forever"
@@ -23,7 +22,7 @@ from xget_lib.errors import UsageError, printable
 
 @dataclass(frozen=True)
 class Config:
-    """Every option, checked. Durations are seconds."""
+    """The value of every option, checked. Durations are in seconds."""
 
     host: str | None
     port: int
@@ -33,7 +32,7 @@ class Config:
     retries: int
     timeout: float
     linger: float
-    """How long a child serves after its last reader; `math.inf` for ever, 0 to serve nobody after the download."""
+    """How long a child server runs after the last read. `math.inf`: until stopped. 0: it ends with the download."""
     follow: bool
     delete: bool
     checksum: bool
@@ -52,16 +51,16 @@ class Config:
     json: bool
 
 
-_LONGEST = 1e9
-"""Seconds; 30 years. What is longer is a mistake, or more than timers of the system take."""
+_MAX_SECONDS = 1e9
+"""30 years. A longer time is a mistake, and system timers may not accept it."""
 
 
-def _integer(least: int, most: int) -> Callable[[Any], int]:
+def _integer(minimum: int, maximum: int) -> Callable[[Any], int]:
     def convert(value: Any) -> int:
         if isinstance(value, bool) or not str(value).isascii() or not str(value).isdecimal():
             raise ValueError("not a whole number")
-        if not least <= int(value) <= most:
-            raise ValueError(f"not between {least} and {most}")
+        if not minimum <= int(value) <= maximum:
+            raise ValueError(f"not between {minimum} and {maximum}")
         return int(value)
 
     return convert
@@ -74,7 +73,7 @@ def _seconds(value: Any) -> float:
         seconds = float(value)
     except (TypeError, ValueError):
         raise ValueError("not a number of seconds") from None
-    if not 0 <= seconds <= _LONGEST:
+    if not 0 <= seconds <= _MAX_SECONDS:
         raise ValueError("not a number of seconds from 0 to 1e9")
     return seconds
 
@@ -87,19 +86,19 @@ def _text(value: Any) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError("not a text")
+        raise ValueError("not a string, or empty")
     return value
 
 
 def _path(value: Any) -> str | None:
-    """Absolute: servers in the background work from another directory."""
+    """An absolute path: a server in the background has another working directory."""
     text = _text(value)
     return text and os.path.abspath(text)
 
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError("neither true nor false")
+        raise ValueError("must be true or false")
     return value
 
 
@@ -132,30 +131,30 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
 
 
 def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[str, Any]) -> Config:
-    """The configuration from option values by long name; a later mapping wins, `None` means "not said".
+    """Merge option values by long name. A later mapping wins; `None` means "not given".
 
-    Raises UsageError, naming the option and the value, for a value that an option does not take.
+    Raises UsageError, with the option and the value, for a value that the option does not accept.
     """
-    said = {key: value for mapping in (defaults, file, given) for key, value in mapping.items() if value is not None}
-    if said.get("follow") is True and file.get("linger") is None and given.get("linger") is None:
-        said["linger"] = "forever"
-    if said.get("dry-run") is True:
-        said["linger"] = 0  # there is nothing to serve
+    values = {key: value for mapping in (defaults, file, given) for key, value in mapping.items() if value is not None}
+    if values.get("follow") is True and file.get("linger") is None and given.get("linger") is None:
+        values["linger"] = "forever"
+    if values.get("dry-run") is True:
+        values["linger"] = 0  # a dry run has nothing to serve
     fields: dict[str, Any] = {}
     for name, convert in _CONVERT.items():
-        value = said.get(name)
+        value = values.get(name)
         try:
             fields[name.replace("-", "_")] = convert(value)
         except ValueError as error:
             raise UsageError(f"--{name} {printable(str(value))}: {error}") from None
     if fields["follow"] and not fields["linger"]:
         what = "--dry-run" if fields["dry_run"] else "--linger 0"
-        raise UsageError(f"{what}: nothing stays to --follow (leave out one of them)")
+        raise UsageError(f"{what}: cannot be combined with --follow, which keeps running")
     return Config(**fields)
 
 
 def read_file(path: str) -> dict[str, Any]:
-    """The option values in a configuration file. Raises UsageError where it cannot be read or names no option."""
+    """The option values in a configuration file. Raises UsageError if it cannot be read or has an unknown option."""
     try:
         with open(path, "rb") as file:
             values = tomllib.load(file)
@@ -165,5 +164,5 @@ def read_file(path: str) -> dict[str, Any]:
         raise UsageError(f"--config {printable(path)}: {error}") from None
     for key in values:
         if key not in _CONVERT:
-            raise UsageError(f"--config {printable(path)}: no option is called {key!r}")
+            raise UsageError(f"--config {printable(path)}: unknown option {key!r}")
     return values

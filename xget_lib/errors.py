@@ -1,11 +1,10 @@
-"""Every failure the program can name, with its exit status and its errno.
+"""Every failure that the program can name, with its exit status and its errno.
 
-An error carries facts, not a formatted text: the code that raises it knows what happened, and only the edge (an
-Rerror, a line on stderr, an exit status) turns it into words. `str(error)` is that line without the leading
-`xget: `, in the form `WHAT: WHY (what to do)`.
+An error carries facts: the path, the peer, the cause. `str(error)` makes one line of them, `WHAT: WHY (what to do)`.
+Only the edge of the program turns an error into an Rerror, a line on stderr with `xget: ` in front, or an exit status.
 
-    exit status   who reads it: shells, cron, init scripts (the table in the README)
-    errno         who reads it: 9P clients, through Rerror (and Rlerror)
+    exit status   read by shells, cron and init scripts; the table is in docs/operations.md
+    errno         read by 9P clients, in Rerror and Rlerror
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """Exit statuses of the command; the contract with scripts."""
+    """Exit statuses of the command. Scripts depend on them."""
 
     OK = 0
     FAILED = 1
@@ -31,65 +30,71 @@ class Exit(IntEnum):
 
 
 def printable(name: bytes | str) -> str:
-    """A file name as one line of text: undecodable bytes and control characters are escaped."""
+    """A file name as one line of text: bytes that are not UTF-8 and control characters are escaped."""
     text = os.fsdecode(name).encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class XGetError(Exception):
-    """Base of all failures that have a name. Fails the run with status 1 unless a subclass says otherwise."""
+    """Base class of all errors here. The exit status is 1 and the errno EIO unless a subclass sets another."""
 
     exit_status: Exit = Exit.FAILED
     errno: int = errno.EIO
 
 
 class Failed(XGetError):
-    """Something went wrong that has no class of its own: `WHAT: WHY`."""
+    """A failure that has no class of its own."""
 
     def __init__(self, what: str, why: str) -> None:
         super().__init__(f"{what}: {why}")
+        self.what = what
+        self.why = why
 
 
-# The command line and the machine it runs on.
+# The command line and the local machine.
 
 
 class UsageError(XGetError):
-    """A bad option or argument."""
+    """A bad option or argument. The text names it."""
 
     exit_status = Exit.USAGE
     errno = errno.EINVAL
 
 
 class Interrupted(XGetError):
-    """A signal ended the run. Its exit status is that of the signal, as shells give it."""
+    """A signal ended the run. The exit status is 128 plus the signal number, as in shells."""
 
     def __init__(self, number: int) -> None:
-        super().__init__("interrupted (what was verified is kept for the next run)")
+        super().__init__("interrupted (verified data is kept for the next run)")
         self.exit_status = Exit(128 + number)
 
 
 class PathRefused(XGetError):
-    """A master was given a path that it cannot serve."""
+    """A path cannot be served or opened: it does not exist, has the wrong type, or leads out of its directory."""
 
     def __init__(self, path: bytes | str, why: str) -> None:
         super().__init__(f"{printable(path)}: {why}")
         self.path = path
+        self.why = why
 
 
 class CannotWatch(XGetError):
-    """Changes of a directory cannot be noticed as they happen."""
+    """The kernel cannot report changes of a directory (inotify)."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
+        self.why = why
 
 
 class AddressRefused(XGetError):
-    """The listening address is in use, not ours, or not allowed."""
+    """A server cannot listen on its address: in use, not an address of this machine, or not allowed."""
 
     def __init__(self, address: str, port: int, why: str) -> None:
-        hint = " (another server runs there? choose a port with -p)" if "in use" in why else ""
+        hint = " (is another server running? choose another port with -p)" if "in use" in why else ""
         super().__init__(f"cannot listen on {address or 'any address'} port {port}: {why}{hint}")
+        self.address = address
         self.port = port
+        self.why = why
 
 
 class DestinationRefused(XGetError):
@@ -101,13 +106,14 @@ class DestinationRefused(XGetError):
     def __init__(self, path: bytes | str, why: str) -> None:
         super().__init__(f"{printable(path)}: {why}")
         self.path = path
+        self.why = why
 
 
-# The other side.
+# The other side of a connection.
 
 
 class MasterUnreachable(XGetError):
-    """No answer from the master within --timeout."""
+    """The master did not answer within --timeout."""
 
     exit_status = Exit.UNREACHABLE
     errno = errno.EHOSTUNREACH
@@ -117,39 +123,49 @@ class MasterUnreachable(XGetError):
             f"cannot reach the master at {host} port {port}: {why}, tried for {seconds:g} s"
             " (is it running? see -p and --timeout)"
         )
+        self.host = host
+        self.port = port
+        self.seconds = seconds
+        self.why = why
 
 
 class LinkLost(XGetError):
-    """A connection that was in use ended, or its peer broke the protocol."""
+    """A connection ended while it was in use, or the server at its other end broke the protocol."""
 
     errno = errno.ECONNRESET
 
     def __init__(self, peer: str, why: str) -> None:
         super().__init__(f"{peer}: {why}")
         self.peer = peer
+        self.why = why
 
 
 class NotServed(XGetError):
-    """A source on the command line does not exist at the master."""
+    """The master does not serve a source that the command line names."""
 
     exit_status = Exit.NOT_SERVED
     errno = errno.ENOENT
 
     def __init__(self, source: bytes | str, why: str = "") -> None:
+        """`why`: the reason why the master cannot read it, if that is so."""
         reason = f", which cannot read it: {why}" if why else ""
         super().__init__(f"{printable(source)}: not served by the master{reason} (nothing was written)")
         self.source = source
+        self.why = why
 
 
 class Incomplete(XGetError):
-    """The master could not read all that was asked for. The rest is in place."""
+    """The master could not read a part of what was asked for. Everything else is in place."""
 
     errno = errno.EACCES
 
     def __init__(self, path: bytes, why: str, others: int) -> None:
-        more = f" (nor {others} others)" if others else ""
-        super().__init__(f"{printable(path)}: the master cannot read it{more}: {why} (the rest is in place)")
+        """`others`: how many more paths the master cannot read."""
+        more = f" and {others} other{'s' * (others > 1)}" if others else ""
+        super().__init__(f"{printable(path)}{more}: not readable at the master: {why} (everything else is in place)")
         self.path = path
+        self.why = why
+        self.others = others
 
 
 class NotAdmitted(XGetError):
@@ -163,48 +179,54 @@ class NotAdmitted(XGetError):
 
 
 class PieceMismatch(XGetError):
-    """A piece that was received or read does not have the digest that the manifest promises."""
+    """The digest of a piece that was received or read is not the one in the manifest."""
 
     def __init__(self, path: bytes, offset: int, source: str) -> None:
-        super().__init__(f"{printable(path)} at byte {offset}: wrong content from {source}")
+        """`offset`: bytes from the start of the file. `source`: the server, or where the piece was read."""
+        super().__init__(f"{printable(path)} at byte {offset}: wrong content from {source} (digest mismatch)")
         self.path = path
         self.offset = offset
         self.source = source
 
 
 class NoGoodSource(XGetError):
-    """Content failed verification and nobody is left who has it right."""
+    """Content failed verification too often, and no other server has it."""
 
     exit_status = Exit.UNVERIFIED
 
     def __init__(self, path: bytes, source: str) -> None:
         super().__init__(
-            f"{printable(path)}: content failed verification, last from {source}, and no good source is left"
+            f"{printable(path)}: content from {source} failed verification, and no other server has it"
+            " (check the file at the master)"
         )
         self.path = path
+        self.source = source
 
 
 class MalformedManifest(XGetError):
-    """A manifest breaks its own rules; it is refused whole."""
+    """A manifest breaks a rule of the format. It is refused as a whole."""
 
     exit_status = Exit.UNVERIFIED
     errno = errno.EBADMSG
 
     def __init__(self, why: str) -> None:
         super().__init__(f"manifest refused: {why}")
+        self.why = why
 
 
 class NotHeld(XGetError):
-    """A range of the content that this server does not hold, or holds no more."""
+    """This server does not hold (or no longer holds) a range of the content stream."""
 
     errno = errno.ENODATA
 
     def __init__(self, offset: int, length: int) -> None:
         super().__init__(f"not held: {length} bytes at {offset}")
+        self.offset = offset
+        self.length = length
 
 
 class StaleGeneration(XGetError):
-    """The files on disk are no longer those of the snapshot."""
+    """A file on disk has changed since the snapshot."""
 
     errno = errno.ESTALE
 
@@ -217,7 +239,7 @@ class StaleGeneration(XGetError):
 
 
 class NinepError(XGetError):
-    """A request that is answered with Rerror: `text` is the ename, `errno` what 9P2000.u and .L carry."""
+    """A request is answered with Rerror. `text` is its ename, `errno` the number that 9P2000.u and 9P2000.L carry."""
 
     def __init__(self, errno: int, text: str | None = None) -> None:
         self.errno = errno
@@ -225,6 +247,6 @@ class NinepError(XGetError):
 
 
 class ProtocolViolation(XGetError):
-    """Bytes that are not 9P, or break a rule so that the connection cannot go on. The connection is closed."""
+    """Bytes that are not valid 9P, or a broken rule after which the connection must be closed."""
 
     errno = errno.EPROTO

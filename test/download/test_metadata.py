@@ -20,7 +20,7 @@ from xget_lib.manifest.selection import select
 
 SECOND = 1_000_000_000
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can set owners, or become somebody else")
+as_root = pytest.mark.root
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_a_child_survives_its_terminal(cluster: Cluster, master: Master, source:
     except OSError:
         pass  # EIO: nobody has the other end open any more
     os.close(ours)
-    assert b"in place and verified" in shown
+    assert b" in place: fetched and verified " in shown
     (child,) = master.wait_for_children(1)
     pid = status_of(child["port"])["pid"]
     os.kill(pid, signal.SIGHUP)  # as a shell does that closes, and the kernel

@@ -40,7 +40,7 @@ def test_delete_makes_the_same_tree(cluster: Cluster, source: Path, master: Mast
     assert (dest / "extra").exists()
     ended = cluster.run("-n", "127.0.0.1", "-p", str(master.port), "--linger", "0", "--delete", ".", dest)
     assert (ended.status, ended.stderr) == (0, "")
-    assert ", 3 names removed; nothing had to be fetched" in ended.stdout
+    assert ", 3 names removed; nothing to fetch" in ended.stdout
     assert differences(source, dest) == []
 
 
@@ -61,7 +61,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(cluster: Cluster, ma
     assert master.children() == []  # nobody stays, and nobody was said to serve
 
     assert cluster.get(master, dest, options=["--delete"]).status == 0
-    assert cluster.run(*arguments).stdout.startswith("xget: nothing would be done: 5 files, ")
+    assert cluster.run(*arguments).stdout.startswith("xget: nothing to do: 5 files, ")
 
 
 def test_a_dry_run_of_what_is_not_served_or_cannot_be_written(cluster: Cluster, master: Master, dest: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_signal_interrupts_with_its_status_and_what_was_verified_is_kept(
     client.signal(number)
     ended = client.ended()
     assert ended.status == ended.done["exit"] == status
-    assert ended.stderr == "xget: interrupted (what was verified is kept for the next run)\n"
+    assert ended.stderr == "xget: interrupted (verified data is kept for the next run)\n"
     assert ended_by_itself(background)
     assert not (dest / "large").exists(), "a file under its final name is whole"
     goes_on(cluster, master, dest, source)

@@ -1,4 +1,4 @@
-"""What a run says: for scripts, for people with a terminal, for those without."""
+"""The output of a run: for scripts, on a terminal, without a terminal."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ import tqdm as tqdm_module
 
 from xget_lib.report.events import Bar, JsonLines, Lines, Reporter, choose, size, summary
 
-START = {"event": "start", "generation": "00" * 32, "files": 2, "bytes": 3 << 20, "message": "2 files to have"}
+START = {
+    "event": "start",
+    "generation": "00" * 32,
+    "files": 2,
+    "bytes": 3 << 20,
+    "message": "2 files requested",
+}
 HALF = {"event": "progress", "bytes": 1 << 20, "fetched": 1 << 20, "peers": 3}
-STALL = {"event": "stall", "message": "nothing has come for 5 s"}
+STALL = {"event": "stall", "message": "no data received for 5 s"}
 ERROR = {"event": "error", "message": "head: gone"}
 DONE: dict[str, Any] = {
     "event": "done",
@@ -38,8 +44,8 @@ FAILED = {"event": "done", "exit": 3}
 RUN: list[Mapping[str, Any]] = [START, HALF, STALL, DONE]
 
 LINE = (
-    "xget: 2 files, 3.0 MiB in place and verified: 2.0 MiB fetched in 1.2 s"
-    " (1.0 MiB from the master, 1.0 MiB from 4 peers, 1.0 MiB were here already)\n"
+    "xget: 2 files, 3.0 MiB in place: fetched and verified 2.0 MiB in 1.2 s"
+    " (1.0 MiB from the master, 1.0 MiB from 4 peers); 1.0 MiB already present\n"
 )
 
 
@@ -52,7 +58,7 @@ def report(reporter: Reporter, run: list[Mapping[str, Any]]) -> None:
 # The summary
 
 
-def test_the_summary_says_where_everything_came_from() -> None:
+def test_the_summary_lists_the_sources() -> None:
     assert summary(DONE) + "\n" == LINE
 
 
@@ -61,14 +67,14 @@ def test_the_summary_says_where_everything_came_from() -> None:
     [
         (
             {"files": 1, "reused": 0},
-            "1 file, 3.0 MiB in place and verified: 2.0 MiB fetched in 1.2 s (1.0 MiB from the",
+            "1 file, 3.0 MiB in place: fetched and verified 2.0 MiB in 1.2 s (1.0 MiB from the",
         ),
-        ({"peers": 1}, " 1.0 MiB from 1 peer,"),
+        ({"peers": 1}, " 1.0 MiB from 1 peer);"),
         ({"peers": 0, "from_master": 2 << 20, "reused": 0}, "(2.0 MiB from the master)"),
-        ({"fetched": 0}, "in place and verified; nothing had to be fetched (1.2 s)"),
+        ({"fetched": 0}, "3.0 MiB in place; nothing to fetch (1.2 s)"),
     ],
 )
-def test_the_summary_leaves_out_what_was_not(changed: dict[str, int], line: str) -> None:
+def test_the_summary_omits_zero_counts(changed: dict[str, int], line: str) -> None:
     assert line in summary({**DONE, **changed})
 
 
@@ -84,14 +90,14 @@ def test_the_summary_leaves_out_what_was_not(changed: dict[str, int], line: str)
         (5000 * 1024**4, "5000.0 TiB"),
     ],
 )
-def test_sizes_as_people_read_them(count: int, text: str) -> None:
+def test_sizes_have_binary_units(count: int, text: str) -> None:
     assert size(count) == text
 
 
 # JSON
 
 
-def test_json_is_one_object_a_line_with_its_time(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_one_object_per_line_with_a_time(capsys: pytest.CaptureFixture[str]) -> None:
     before = round(time.time(), 3)
     report(JsonLines(), [*RUN[:3], {**ERROR, "message": "a\nb"}, DONE])
     printed = capsys.readouterr()
@@ -108,12 +114,12 @@ def test_json_is_one_object_a_line_with_its_time(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("quiet", "verbose", "out", "err"),
     [
-        (False, False, LINE, "xget: nothing has come for 5 s\n"),
-        (False, True, LINE, "xget: 2 files to have\nxget: nothing has come for 5 s\n"),
+        (False, False, LINE, "xget: no data received for 5 s\n"),
+        (False, True, LINE, "xget: 2 files requested\nxget: no data received for 5 s\n"),
         (True, False, "", ""),
     ],
 )
-def test_without_a_terminal_there_is_a_line_at_the_end(
+def test_without_a_terminal_the_summary_is_the_only_line(
     capsys: pytest.CaptureFixture[str], quiet: bool, verbose: bool, out: str, err: str
 ) -> None:
     report(Lines(quiet=quiet, verbose=verbose), RUN)
@@ -121,14 +127,14 @@ def test_without_a_terminal_there_is_a_line_at_the_end(
 
 
 @pytest.mark.parametrize("quiet", [False, True])
-def test_an_error_is_always_said_and_no_summary_follows(capsys: pytest.CaptureFixture[str], quiet: bool) -> None:
+def test_an_error_is_printed_even_if_quiet(capsys: pytest.CaptureFixture[str], quiet: bool) -> None:
     report(Lines(quiet=quiet, verbose=False), [START, ERROR, FAILED])
     assert capsys.readouterr() == ("", "xget: head: gone\n")
 
 
-@pytest.mark.parametrize(("quiet", "err"), [(False, "xget: owners were not kept\n"), (True, "")])
-def test_what_could_not_be_preserved_is_said(capsys: pytest.CaptureFixture[str], quiet: bool, err: str) -> None:
-    report(Lines(quiet=quiet, verbose=False), [{**DONE, "notes": ["owners were not kept"]}])
+@pytest.mark.parametrize(("quiet", "err"), [(False, "xget: owners are not set\n"), (True, "")])
+def test_notes_are_printed_unless_quiet(capsys: pytest.CaptureFixture[str], quiet: bool, err: str) -> None:
+    report(Lines(quiet=quiet, verbose=False), [{**DONE, "notes": ["owners are not set"]}])
     assert capsys.readouterr().err == err
 
 
@@ -136,7 +142,7 @@ def test_what_could_not_be_preserved_is_said(capsys: pytest.CaptureFixture[str],
 
 
 class Terminal:
-    """A pseudo-terminal as stderr. `shown` is what came out of it, when it is closed."""
+    """A pseudo-terminal as stderr. `close` returns what was written to it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._master, slave = os.openpty()
@@ -148,7 +154,7 @@ class Terminal:
         self._monkeypatch = monkeypatch
 
     def begin(self) -> None:
-        """To be called by the test itself: pytest sets stderr anew between a fixture and its test."""
+        """Call it in the test: pytest replaces stderr between a fixture and its test."""
         self._monkeypatch.setattr(sys, "stderr", self._stream)
 
     def _read(self) -> None:
@@ -174,7 +180,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     terminal.close()
 
 
-def test_a_terminal_shows_how_far_it_is(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bar_shows_progress_peers_and_stalls(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
     terminal.begin()
     bar = Bar()
     bar.report(START)
@@ -185,26 +191,26 @@ def test_a_terminal_shows_how_far_it_is(terminal: Terminal, capsys: pytest.Captu
     bar.close()
     shown = terminal.close()
     assert "33%" in shown and "1.00M/3.00M" in shown and "3 peers" in shown
-    assert "nothing has come for 5 s" in shown
-    assert shown.rstrip(" ").endswith("\r"), "the bar is gone in the end"
+    assert "no data received for 5 s" in shown
+    assert shown.rstrip(" ").endswith("\r"), "the bar is removed at the end"
     assert capsys.readouterr().out == LINE
 
 
-def test_an_error_on_a_terminal_has_a_line_of_its_own(terminal: Terminal) -> None:
+def test_an_error_on_a_terminal_is_a_line_of_its_own(terminal: Terminal) -> None:
     terminal.begin()
     report(Bar(), [START, HALF, ERROR, FAILED])
     assert terminal.close().endswith("\rxget: head: gone\r\n")
 
 
-def test_a_stall_before_the_beginning_is_said(terminal: Terminal) -> None:
+def test_a_stall_before_the_start_is_printed(terminal: Terminal) -> None:
     terminal.begin()
     report(Bar(), [STALL])
-    assert terminal.close() == "xget: nothing has come for 5 s\r\n"
+    assert terminal.close() == "xget: no data received for 5 s\r\n"
 
 
-def test_a_new_beginning_begins_at_nothing(terminal: Terminal) -> None:
+def test_a_second_start_resets_the_bar(terminal: Terminal) -> None:
+    """After a new generation the total is another one, and progress starts again."""
     terminal.begin()
-    """A new generation: what is right already counts again, what is to be had is another number."""
     bar = Bar()
     for event in (START, HALF, {**START, "bytes": 7}, {**HALF, "bytes": 5}, {**HALF, "bytes": 7}):
         bar.report(event)
@@ -221,34 +227,34 @@ def test_a_new_beginning_begins_at_nothing(terminal: Terminal) -> None:
         ({"as_json": False, "quiet": False}, Bar),
     ],
 )
-def test_a_terminal_gets_a_bar_unless_it_is_to_be_quiet(
+def test_a_terminal_gets_a_bar_unless_quiet_or_json(
     terminal: Terminal, options: dict[str, bool], kind: type[Reporter]
 ) -> None:
     terminal.begin()
     assert type(choose(**options, verbose=False)) is kind
 
 
-def test_what_is_no_terminal_gets_lines() -> None:
+def test_without_a_terminal_there_are_lines() -> None:
     with open(os.devnull, "w") as nowhere, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", nowhere)
         assert type(choose(as_json=False, quiet=False, verbose=False)) is Lines
 
 
 @pytest.mark.parametrize("make", [JsonLines, lambda: Lines(quiet=True, verbose=False), Bar])
-def test_a_run_that_failed_needs_no_numbers(make: Callable[[], Reporter], terminal: Terminal) -> None:
+def test_the_done_event_of_a_failed_run_needs_no_counts(make: Callable[[], Reporter], terminal: Terminal) -> None:
     terminal.begin()
     report(make(), [ERROR, FAILED])
     assert terminal.close() == "xget: head: gone\r\n"
 
 
-def test_the_summary_says_what_was_removed() -> None:
-    assert ", 3 names removed: 2.0 MiB fetched" in summary(DONE | {"removed": 3})
+def test_the_summary_counts_removed_names() -> None:
+    assert ", 3 names removed: fetched and verified 2.0 MiB" in summary(DONE | {"removed": 3})
 
 
 @pytest.mark.parametrize(
     ("would", "expected"),
     [
-        ({}, "xget: nothing would be done: 2 files, 3.0 MiB in place (1.2 s)"),
+        ({}, "xget: nothing to do: 2 files, 3.0 MiB in place (1.2 s)"),
         ({"fetch": 2, "bytes": 2048}, "xget: would fetch 2.0 KiB of 2 files; nothing was changed (1.2 s)"),
         ({"make": 1, "remove": 2}, "xget: would make 1 name, remove 2 names; nothing was changed (1.2 s)"),
     ],
@@ -258,7 +264,7 @@ def test_the_summary_of_a_dry_run(would: dict[str, int], expected: str) -> None:
     assert summary(DONE | {"would": nothing | would}) == expected
 
 
-def test_the_steps_of_a_dry_run_are_lines_that_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_steps_of_a_dry_run_are_columns(capsys: pytest.CaptureFixture[str]) -> None:
     step = {"event": "step", "action": "fetch", "path": "a/b c", "bytes": 1234}
     report(Lines(quiet=False, verbose=False), [step, step | {"action": "remove", "bytes": 0}])
     assert capsys.readouterr().out == "fetch              1234 a/b c\nremove                  a/b c\n"

@@ -1,4 +1,4 @@
-"""The log: where lines go, which ones, and that nothing that happens to it stops a server."""
+"""The log: where messages go, which of them, and that no problem with it stops a server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def to_file(path: Path, level: int = logging.INFO) -> None:
     log.start(str(path), background=False, level=level)
 
 
-def test_a_line_has_its_time_process_and_weight(tmp_path: Path) -> None:
+def test_a_line_has_a_time_a_process_and_a_level(tmp_path: Path) -> None:
     to_file(tmp_path / "log")
     LOGGER.info("served %d", 7)
     time, _, rest = (tmp_path / "log").read_text().partition(" xget[")
@@ -45,7 +45,7 @@ def test_a_line_has_its_time_process_and_weight(tmp_path: Path) -> None:
     assert rest == f"{os.getpid()}] INFO: served 7\n"
 
 
-def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:
+def test_the_file_is_opened_again_after_it_was_renamed(tmp_path: Path) -> None:
     to_file(tmp_path / "log")
     LOGGER.info("one")
     (tmp_path / "log").rename(tmp_path / "log.1")
@@ -53,32 +53,32 @@ def test_a_file_that_was_moved_away_is_opened_anew(tmp_path: Path) -> None:
     assert [(tmp_path / name).read_text().count("\n") for name in ("log.1", "log")] == [1, 1]
 
 
-def test_a_fork_that_closed_all_logs_on_and_never_into_what_has_the_number_now(tmp_path: Path) -> None:
+def test_a_forked_process_never_writes_to_the_descriptor_of_its_parents_log(tmp_path: Path) -> None:
     to_file(tmp_path / "log")
     (handler,) = LOGGER.handlers
     assert isinstance(handler, logging.StreamHandler)
     number = handler.stream.fileno()
     reading, writing = os.pipe2(os.O_NONBLOCK)
-    os.dup2(writing, number)  # closed, as close_all_but does, and then a client's connection, say
-    log.start_anew(str(tmp_path / "log"), background=False, level=logging.INFO)
+    os.dup2(writing, number)  # as if it was closed and reused by a connection
+    log.restart_after_fork(str(tmp_path / "log"), background=False, level=logging.INFO)
     LOGGER.info("here")
     assert (tmp_path / "log").read_text().endswith("INFO: here\n")
     os.fstat(number)
     with pytest.raises(BlockingIOError):
         os.read(reading, 1)
-    log.start_anew("/nowhere/log", background=False, level=logging.INFO)
+    log.restart_after_fork("/nowhere/log", background=False, level=logging.INFO)
     LOGGER.info("nowhere")
     for descriptor in (reading, writing):
         os.close(descriptor)
 
 
-def test_what_cannot_be_written_in_utf8_is_escaped(tmp_path: Path) -> None:
+def test_text_that_is_not_utf8_is_escaped(tmp_path: Path) -> None:
     to_file(tmp_path / "log")
     LOGGER.info("\udcff")
     assert "\\udcff" in (tmp_path / "log").read_text()
 
 
-def test_a_file_that_cannot_be_opened_is_said_before_anything_starts(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     for path, why in ((tmp_path, "Is a directory"), (tmp_path / "no" / "log", "No such file or directory")):
         for attempt in (log.check, lambda name: log.start(name, background=True, level=logging.INFO)):
             with pytest.raises(Failed) as caught:
@@ -87,13 +87,13 @@ def test_a_file_that_cannot_be_opened_is_said_before_anything_starts(tmp_path: P
     log.check(None)
 
 
-def test_a_full_disk_stops_nothing_and_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_neither_raises_nor_prints(capfd: pytest.CaptureFixture[str]) -> None:
     log.start("/dev/full", background=False, level=logging.INFO)
     LOGGER.error("lost")
     assert capfd.readouterr() == ("", "")
 
 
-def test_each_line_goes_to_one_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_second_start_replaces_the_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     to_file(tmp_path / "first")
     to_file(tmp_path / "second")
     LOGGER.info("once")
@@ -121,7 +121,7 @@ def test_the_background_logs_to_syslog_if_there_is_one(
         log.start(None, background=True, level=logging.INFO)
         LOGGER.info("hello")
         assert syslog.recv(1000).rstrip(b"\0").endswith(b"xget[%d]: INFO: hello" % os.getpid())
-    LOGGER.info("and when it ends, nothing stops")
+    LOGGER.info("syslog is gone, and logging does not fail")
     assert capsys.readouterr() == ("", "")
 
 
@@ -134,7 +134,7 @@ def test_the_background_logs_to_syslog_if_there_is_one(
         (1, False, True, logging.DEBUG),
     ],
 )
-def test_how_much_is_logged(tmp_path: Path, debug: int, verbose: bool, quiet: bool, level: int) -> None:
+def test_the_options_choose_the_level(tmp_path: Path, debug: int, verbose: bool, quiet: bool, level: int) -> None:
     assert log.level(debug=debug, verbose=verbose, quiet=quiet) == level
     to_file(tmp_path / "log", level)
     for weight in (logging.DEBUG, logging.INFO, logging.WARNING):
@@ -143,7 +143,7 @@ def test_how_much_is_logged(tmp_path: Path, debug: int, verbose: bool, quiet: bo
     assert len(logged) == sum(weight >= level for weight in (logging.DEBUG, logging.INFO, logging.WARNING))
 
 
-def test_a_stream_of_lines_becomes_errors(tmp_path: Path) -> None:
+def test_a_log_stream_logs_each_line_as_an_error(tmp_path: Path) -> None:
     to_file(tmp_path / "log")
     stream = io.TextIOWrapper(io.BufferedWriter(LogStream()), line_buffering=True)
     stream.write("Traceback\n\n  é ")
@@ -152,7 +152,7 @@ def test_a_stream_of_lines_becomes_errors(tmp_path: Path) -> None:
     assert lines == ["Traceback", "  é line"]
 
 
-def test_what_a_greenlet_dies_of_is_logged(tmp_path: Path) -> None:
+def test_the_traceback_of_a_greenlet_is_logged(tmp_path: Path) -> None:
     code = """
 import io, sys, gevent
 from xget_lib.report import log

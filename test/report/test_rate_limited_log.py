@@ -1,4 +1,4 @@
-"""Lines that strangers cause do not fill the log."""
+"""Other machines cannot fill the log."""
 
 from __future__ import annotations
 
@@ -29,42 +29,42 @@ def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> 
     return caplog
 
 
-def test_an_address_causes_so_many_lines_a_minute(lines: pytest.LogCaptureFixture, clock: Clock) -> None:
-    sparing = RateLimitedLog(2, clock)
+def test_each_address_has_a_limit_per_minute(lines: pytest.LogCaptureFixture, clock: Clock) -> None:
+    limited = RateLimitedLog(2, clock)
     for number in range(10):
-        sparing.log(logging.INFO, "10.0.0.1", "line %d", number)
+        limited.log(logging.INFO, "10.0.0.1", "line %d", number)
         clock.now += 1
-    sparing.log(logging.INFO, "10.0.0.2", "another")
+    limited.log(logging.INFO, "10.0.0.2", "another")
     assert lines.messages == ["line 0", "line 1", "another"]
 
 
-def test_how_many_were_left_out_is_said_when_there_is_room_again(lines: pytest.LogCaptureFixture, clock: Clock) -> None:
-    sparing = RateLimitedLog(1, clock)
+def test_dropped_messages_are_counted_in_the_next_minute(lines: pytest.LogCaptureFixture, clock: Clock) -> None:
+    limited = RateLimitedLog(1, clock)
     for _ in range(10):
-        sparing.log(logging.INFO, "10.0.0.1", "line")
+        limited.log(logging.INFO, "10.0.0.1", "line")
     for _ in range(3):
-        sparing.log(logging.INFO, "10.0.0.2", "line")
+        limited.log(logging.INFO, "10.0.0.2", "line")
     lines.clear()
     clock.now += 60
-    sparing.log(logging.INFO, "10.0.0.3", "later")
-    assert lines.messages == ["11 lines like this were left out, 9 because of 10.0.0.1", "later"]
+    limited.log(logging.INFO, "10.0.0.3", "later")
+    assert lines.messages == ["dropped 11 similar messages, 9 of them caused by 10.0.0.1", "later"]
     lines.clear()
     clock.now += 60
-    sparing.log(logging.INFO, "10.0.0.3", "later still")
+    limited.log(logging.INFO, "10.0.0.3", "later still")
     assert lines.messages == ["later still"]
 
 
-def test_many_addresses_are_no_way_around_it(lines: pytest.LogCaptureFixture, clock: Clock) -> None:
-    sparing = RateLimitedLog(LINES, clock)
+def test_all_addresses_together_have_a_limit(lines: pytest.LogCaptureFixture, clock: Clock) -> None:
+    limited = RateLimitedLog(LINES, clock)
     for number in range(100_000):
-        sparing.log(logging.INFO, str(number), "line")
+        limited.log(logging.INFO, str(number), "line")
     assert len(lines.messages) == ALL_LINES
-    assert len(sparing._left_out) <= ALL_LINES and len(sparing._said) <= ALL_LINES
+    assert len(limited._dropped) <= ALL_LINES and len(limited._logged) <= ALL_LINES
 
 
-def test_what_is_not_logged_at_all_is_not_counted(lines: pytest.LogCaptureFixture, clock: Clock) -> None:
-    sparing = RateLimitedLog(1, clock)
+def test_messages_below_the_log_level_are_not_counted(lines: pytest.LogCaptureFixture, clock: Clock) -> None:
+    limited = RateLimitedLog(1, clock)
     for _ in range(10):
-        sparing.log(logging.DEBUG, "10.0.0.1", "line")
-    sparing.log(logging.INFO, "10.0.0.1", "line")
+        limited.log(logging.DEBUG, "10.0.0.1", "line")
+    limited.log(logging.INFO, "10.0.0.1", "line")
     assert lines.messages == ["line"]

@@ -1,4 +1,4 @@
-"""The status as a table: of this version, of another, and of who means no good."""
+"""The status as text: of this version, of other versions, and from malicious servers."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ MASTER: dict[str, Any] = {
 }
 
 
-def test_a_master_as_people_read_it() -> None:
+def test_the_status_of_a_master() -> None:
     assert table(MASTER).splitlines() == [
         "master of /srv, process 7, up 2 h, sent 1.5 KiB",
         "generation abababababababab: 3 files, 2.0 KiB",
         "worker 8: 2 connections, sent 1.0 KiB",
         "3 nodes serving",
-        "  10.0.0.1 port 20005: 50 % (5 of 10 chunks), for 90 s, follows",
-        "  10.0.0.2 port 20005: another generation, for 10 min",
-        "  10.0.0.3 port 20005: has just come, for 0 s",
+        "  10.0.0.1 port 20005: 50 % (5 of 10 chunks), registered 90 s ago, follows",
+        "  10.0.0.2 port 20005: another generation, registered 10 min ago",
+        "  10.0.0.3 port 20005: no content yet, registered 0 s ago",
     ]
 
 
-def test_a_child_as_people_read_it() -> None:
+def test_the_status_of_a_child() -> None:
     child = {key: MASTER[key] for key in ("pid", "path", "seconds", "generation", "files", "bytes", "chunks", "sent")}
     assert table({**child, "role": "child", "held": 10}).splitlines()[-1] == "holds 100 % (10 of 10 chunks)"
     assert table({**child, "held": 10, "follows": True}).splitlines()[-1].endswith("chunks), follows the master")
     assert "worker" not in table(child) and "serving" not in table(child)
 
 
-def test_c_clients_are_shown_where_there_are_any() -> None:
+def test_c_clients_are_listed_if_there_are_any() -> None:
     client = {"address": "10.0.0.9", "port": 43067, "files": 1, "seconds": 12.5}
     assert "C client" not in table(MASTER) + table({**MASTER, "c_clients": []})
     assert table({**MASTER, "c_clients": [client, {**client, "files": 7}]}).splitlines()[-3:] == [
         "2 C clients serving",
-        "  10.0.0.9 port 43067: 1 file, for 12 s",
-        "  10.0.0.9 port 43067: 7 files, for 12 s",
+        "  10.0.0.9 port 43067: 1 file, registered 12 s ago",
+        "  10.0.0.9 port 43067: 7 files, registered 12 s ago",
     ]
     assert "1 C client serving" in table({**MASTER, "c_clients": [client]})
 
@@ -74,12 +74,12 @@ def test_single_lines(changed: dict[str, Any], line: str) -> None:
     assert line in table({**MASTER, **changed}).splitlines()
 
 
-def test_a_server_of_another_version_is_shown_as_far_as_it_is_understood() -> None:
+def test_unknown_and_missing_fields_of_other_versions_are_ignored() -> None:
     assert table({}).splitlines()[1:] == ["no snapshot yet"]
     assert "holds 3 chunks" in table({"held": 3, "new": {}})
 
 
-def test_a_name_cannot_write_on_the_terminal() -> None:
+def test_control_characters_are_escaped() -> None:
     children = [{**MASTER["children"][0], "address": "\x1b]0;a\x07"}]
     assert "\x1b" not in table({**MASTER, "path": "\x1b[2J\r\n", "role": "\x1b", "children": children})
 
@@ -88,7 +88,7 @@ def test_a_name_cannot_write_on_the_terminal() -> None:
     "status",
     [{"seconds": "x"}, {"workers": 7}, {"workers": [{}]}, {"children": [7]}, {"generation": 7}, {"sent": None}],
 )
-def test_what_is_no_status_is_said(status: dict[str, Any]) -> None:
+def test_an_invalid_status_is_a_protocol_violation(status: dict[str, Any]) -> None:
     with pytest.raises(ProtocolViolation, match="status"):
         table(status)
 
@@ -102,7 +102,7 @@ _JSON = st.recursive(
 
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*MASTER, "held"]), _JSON))
-def test_any_object_is_shown_or_refused(changed: dict[str, Any]) -> None:
+def test_any_object_is_formatted_or_refused(changed: dict[str, Any]) -> None:
     try:
         shown = table({**MASTER, **changed})
     except ProtocolViolation:

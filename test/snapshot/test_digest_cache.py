@@ -206,7 +206,7 @@ def test_what_is_no_file_of_ours_is_refused(
         digest_cache.load(bytes(path))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.root
 def test_a_file_of_another_user_is_refused(example: DigestCache, tmp_path: Path) -> None:
     path = tmp_path / "name"
     digest_cache.save(bytes(path), example.encode())

@@ -22,7 +22,7 @@ from xget_lib.manifest.manifest import DIGEST_SIZE, Manifest, Omitted
 from xget_lib.snapshot.hash import UNKNOWN, assemble, hash_pieces, readable
 from xget_lib.snapshot.scan import Scan, scan
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make devices, and see these attributes")
+as_root = pytest.mark.root
 ACCESS_ACL = bytes.fromhex(
     "02000000 01000600ffffffff 02000400e8030000 04000400ffffffff 10000400ffffffff 20000400ffffffff"
 )

@@ -1,1 +1,1 @@
-"""Commands that ask a running server: `xget.py status`."""
+"""Commands that query a running server: `xget.py status`."""

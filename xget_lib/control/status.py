@@ -1,4 +1,4 @@
-"""`xget.py status`: what a master, or the servers on this node, are doing, read from their `status` files."""
+"""`xget.py status`: prints the status of a master or of the servers on this node, from their `status` files."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from xget_lib.net.link import Link
 from xget_lib.process.single_server import local_ports
 from xget_lib.report.status import table
 
-_PATIENCE = 10.0
-_LONGEST = 64 * 1024 * 1024
-"""Bytes of a status: of some 400,000 nodes."""
+_TIMEOUT = 10.0
+"""Seconds per server; --timeout if that is shorter."""
+_MAX_SIZE = 64 * 1024 * 1024
+"""Bytes of a status. One of 400,000 nodes is smaller."""
 
 
 def run(config: Config) -> int:
-    """Print the status of the server at -n, or of the master and the child servers on this node; the exit status.
+    """Print the status of the server at -n, or of the master and child servers on this node; return the exit status.
 
-    Raises MasterUnreachable where there is none.
+    Raises MasterUnreachable if no server answers.
     """
     host = config.host or "localhost"
-    seconds = min(config.timeout, _PATIENCE)
+    seconds = min(config.timeout, _TIMEOUT)
     ports = [config.port] if config.host else [config.port, *(port for port in local_ports() if port != config.port)]
     found = 0
     why = "no answer"
@@ -47,11 +48,11 @@ def _read(host: str, port: int, seconds: float) -> dict[str, Any]:
         text = b""
         while part := file.read(len(text), link.max_read, seconds):
             text += part
-            if len(text) > _LONGEST:
-                raise ValueError("a status without end")
+            if len(text) > _MAX_SIZE:
+                raise ValueError("the status is too long")
     finally:
         link.close()
     status = json.loads(text)
     if not isinstance(status, dict):
-        raise ValueError("not a status")
+        raise ValueError("the status is not a JSON object")
     return status

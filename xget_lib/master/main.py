@@ -55,7 +55,7 @@ def _serve(config: Config, root: bytes, run_worker: RunWorker, ready: Callable[[
     level = log.level(debug=config.debug, verbose=config.verbose, quiet=config.quiet)
 
     def work(channel: Channel, number: int) -> int:
-        log.start_anew(config.log, background=config.daemon, level=level)
+        log.restart_after_fork(config.log, background=config.daemon, level=level)
         return run_worker(channel, number)
 
     rlimit.raise_limit()

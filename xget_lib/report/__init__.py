@@ -1,1 +1,1 @@
-"""What people see: the log, the progress bar and the summary, the status."""
+"""Output for people and scripts: the log, the progress bar, the events of --json, the summary, the status."""

@@ -1,7 +1,7 @@
-"""What a client says while it runs and when it is done: one object for scripts, one line for people.
+"""The events of a client: JSON objects for scripts, a progress bar and a summary line for people.
 
-The events are those of the contract with `--json`: start, progress, stall, error, done. Each is a dict with `event`
-and `time` (seconds since the epoch); `done` is always the last.
+An event is a dict with `event` (start, progress, stall, step, error or done) and facts. `done` is always the last one.
+docs/guide.md lists the fields.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ NOTHING: Event = {
     "removed": 0,
     "seconds": 0.0,
 }
-"""What `done` says of a run that did nothing."""
+"""The `done` event of a run that did nothing."""
 
 
 class Reporter(Protocol):
-    """Takes a run's events."""
+    """Shows the events of one run."""
 
     def report(self, event: Event) -> None: ...
 
@@ -45,7 +45,7 @@ class Reporter(Protocol):
 
 
 def choose(*, as_json: bool, quiet: bool, verbose: bool) -> Reporter:
-    """The reporter for this run: JSON, a bar where stderr is a terminal, or lines."""
+    """JSON lines if asked for, a progress bar if stderr is a terminal, otherwise plain lines."""
     if as_json:
         return JsonLines()
     if not quiet and sys.stderr.isatty():
@@ -54,29 +54,32 @@ def choose(*, as_json: bool, quiet: bool, verbose: bool) -> Reporter:
 
 
 class JsonLines:
-    """One JSON object a line on stdout; errors on stderr too, as always."""
+    """Prints each event on stdout, one JSON object per line, with `time` in seconds since the epoch.
+
+    Errors are also printed on stderr.
+    """
 
     def report(self, event: Event) -> None:
         print(json.dumps({**event, "time": round(time.time(), 3)}), flush=True)
-        _errors(event)
+        _print_error(event)
 
     def close(self) -> None:
         pass
 
 
 class Lines:
-    """One summary line; with verbose also what is going on, with quiet errors only."""
+    """Prints the summary line at the end. With `verbose` also when the transfer starts, with `quiet` errors only."""
 
     def __init__(self, *, quiet: bool, verbose: bool) -> None:
         self._quiet = quiet
         self._verbose = verbose
 
     def report(self, event: Event) -> None:
-        _errors(event)
+        _print_error(event)
         if self._quiet:
             return
-        _steps(event)
-        _notes(event)
+        _print_step(event)
+        _print_notes(event)
         if event["event"] == "done" and event["exit"] == Exit.OK:
             print(summary(event), flush=True)
         elif event["event"] == "stall" or (event["event"] == "start" and self._verbose):
@@ -87,7 +90,7 @@ class Lines:
 
 
 class Bar:
-    """A progress bar on the terminal, then the summary line."""
+    """Shows a progress bar on the terminal, then prints the summary line."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
@@ -95,13 +98,13 @@ class Bar:
     def report(self, event: Event) -> None:
         kind = event["event"]
         if kind == "start":
-            # Imported late: most runs have no terminal.
+            # Imported here because most runs have no terminal.
             from tqdm import tqdm
 
             self.close()
             self._bar = tqdm(total=event["bytes"], unit="B", unit_scale=True, unit_divisor=1024, leave=False)
         elif kind == "progress" and self._bar is not None:
-            self._bar.set_postfix_str(_peers(event["peers"]), refresh=False)
+            self._bar.set_postfix_str(_count(event["peers"], "peer"), refresh=False)
             self._bar.update(event["bytes"] - self._bar.n)
         elif kind == "stall":
             if self._bar is not None:
@@ -110,9 +113,9 @@ class Bar:
                 print(f"xget: {event['message']}", file=sys.stderr)
         else:
             self.close()
-            _errors(event)
-            _steps(event)
-            _notes(event)
+            _print_error(event)
+            _print_step(event)
+            _print_notes(event)
             if kind == "done" and event["exit"] == Exit.OK:
                 print(summary(event), flush=True)
 
@@ -123,47 +126,39 @@ class Bar:
 
 
 def summary(done: Event) -> str:
-    """The summary line of a run that succeeded."""
-    files = _count(done["files"], "file")
+    """The summary line of a successful run, from its `done` event."""
     if "would" in done:
-        return _rehearsed(done, files)
-    what = f"xget: {files}, {size(done['bytes'])} in place and verified"
+        return _dry_run_summary(done)
+    in_place = f"xget: {_count(done['files'], 'file')}, {size(done['bytes'])} in place"
     if done["removed"]:
-        what += f", {_count(done['removed'], 'name')} removed"
+        in_place += f", {_count(done['removed'], 'name')} removed"
     if not done["fetched"]:
-        return f"{what}; nothing had to be fetched ({done['seconds']:.1f} s)"
-    reused = f", {size(done['reused'])} were here already" if done["reused"] else ""
-    from_peers = (
-        f", {size(done['fetched'] - done['from_master'])} from {_peers(done['peers'])}" if done["peers"] else ""
-    )
-    return (
-        f"{what}: {size(done['fetched'])} fetched in {done['seconds']:.1f} s"
-        f" ({size(done['from_master'])} from the master{from_peers}{reused})"
-    )
+        return f"{in_place}; nothing to fetch ({done['seconds']:.1f} s)"
+    sources = f"{size(done['from_master'])} from the master"
+    if done["peers"]:
+        sources += f", {size(done['fetched'] - done['from_master'])} from {_count(done['peers'], 'peer')}"
+    reused = f"; {size(done['reused'])} already present" if done["reused"] else ""
+    return f"{in_place}: fetched and verified {size(done['fetched'])} in {done['seconds']:.1f} s ({sources}){reused}"
 
 
-def _rehearsed(done: Event, files: str) -> str:
-    """That of a dry run."""
+def _dry_run_summary(done: Event) -> str:
     would = dict(done["would"])
     length = would.pop("bytes")
     if not any(would.values()):
-        return f"xget: nothing would be done: {files}, {size(done['bytes'])} in place ({done['seconds']:.1f} s)"
+        files = _count(done["files"], "file")
+        return f"xget: nothing to do: {files}, {size(done['bytes'])} in place ({done['seconds']:.1f} s)"
     fetch = would.pop("fetch")
     what = [f"fetch {size(length)} of {_count(fetch, 'file')}"] if fetch else []
     what += [f"{action} {_count(count, 'name')}" for action, count in would.items() if count]
     return f"xget: would {', '.join(what)}; nothing was changed ({done['seconds']:.1f} s)"
 
 
-def _peers(count: int) -> str:
-    return _count(count, "peer")
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def size(count: float) -> str:
-    """A number of bytes as people read it."""
+    """A number of bytes with a binary unit: `64.0 MiB`."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if round(count, 1) < 1024 or unit == "TiB":
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
@@ -171,18 +166,18 @@ def size(count: float) -> str:
     raise AssertionError("unreachable")
 
 
-def _errors(event: Event) -> None:
+def _print_error(event: Event) -> None:
     if event["event"] == "error":
         print(f"xget: {event['message']}", file=sys.stderr, flush=True)
 
 
-def _steps(event: Event) -> None:
-    """What a dry run found would be done."""
+def _print_step(event: Event) -> None:
+    """One step of a dry run: action, bytes to fetch, path."""
     if event["event"] == "step":
         print(f"{event['action']:7} {event['bytes'] or '':>15} {event['path']}")
 
 
-def _notes(event: Event) -> None:
-    """What could not be preserved: said, and no failure."""
+def _print_notes(event: Event) -> None:
+    """What could not be preserved. It does not fail the run."""
     for note in event.get("notes", ()):
         print(f"xget: {note}", file=sys.stderr, flush=True)

@@ -1,7 +1,4 @@
-"""Where a server's lines go: a file that can be rotated under it, syslog, or stderr.
-
-The standard library's logging does the work; the whole program logs to the one logger `xget`.
-"""
+"""The log of a process: a file, syslog or stderr. All of the program logs to the one logger `xget`."""
 
 from __future__ import annotations
 
@@ -22,7 +19,10 @@ _FORMAT = "%(asctime)s xget[%(process)d] %(levelname)s: %(message)s"
 
 
 def start(path: str | None, *, background: bool, level: int) -> None:
-    """Log to a file, or syslog from the background, or else stderr. Raises Failed for a file that cannot be opened."""
+    """Log to the file `path`; without one, to syslog in the background, otherwise to stderr.
+
+    `level` is one of logging's. Raises Failed if the file cannot be opened.
+    """
     LOGGER.setLevel(level)
     if path:
         _use(_file(path), _FORMAT)
@@ -35,13 +35,13 @@ def start(path: str | None, *, background: bool, level: int) -> None:
         _use(logging.NullHandler(), _FORMAT)
 
 
-def start_anew(path: str | None, *, background: bool, level: int) -> None:
-    """As `start`, in a process that was forked from one that logs, and has closed every descriptor of it.
+def restart_after_fork(path: str | None, *, background: bool, level: int) -> None:
+    """As `start`, in a forked process that has closed all descriptors of its parent.
 
-    What logged there is left as it is, and never closed: its descriptor's number may mean a client's connection now.
-    A file that cannot be opened here costs this process's lines, and nothing else.
+    The parent's handlers are kept open: their descriptor numbers may belong to a connection now. If the file cannot be
+    opened, this process does not log.
     """
-    _left.extend(LOGGER.handlers)
+    _inherited.extend(LOGGER.handlers)
     LOGGER.handlers.clear()
     try:
         start(path, background=background, level=level)
@@ -49,22 +49,23 @@ def start_anew(path: str | None, *, background: bool, level: int) -> None:
         _use(logging.NullHandler(), _FORMAT)
 
 
-_left: list[logging.Handler] = []
+_inherited: list[logging.Handler] = []
+"""Handlers of the parent process; referenced here so that they are never closed."""
 
 
 def check(path: str | None) -> None:
-    """Raise Failed where `start` would."""
+    """Raise Failed if `start` would."""
     if path:
         _file(path).close()
 
 
 def level(*, debug: int, verbose: bool, quiet: bool) -> int:
-    """What is logged: with debug everything, quiet warnings and up, else what an administrator wants to know."""
+    """The level for `start`: DEBUG with -D or -v, WARNING with -q, otherwise INFO."""
     return logging.DEBUG if debug or verbose else logging.WARNING if quiet else logging.INFO
 
 
 def _file(path: str) -> logging.Handler:
-    """Opened anew when it was moved away (logrotate)."""
+    """A handler that opens the file again after logrotate has moved it."""
     try:
         return logging.handlers.WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
@@ -75,33 +76,33 @@ def _use(handler: logging.Handler, form: str) -> None:
     handler.setFormatter(logging.Formatter(form))
     for former in LOGGER.handlers[:]:
         LOGGER.removeHandler(former)
-        with contextlib.suppress(OSError):  # its disk is full
+        with contextlib.suppress(OSError):  # closing flushes, and the disk may be full
             former.close()
     LOGGER.addHandler(handler)
     LOGGER.propagate = False
-    # A log that cannot be written must not stop the transfer, nor print tracebacks.
+    # If the log cannot be written, the server continues and prints no tracebacks.
     logging.raiseExceptions = False
 
 
 def catch_greenlets() -> None:
-    """From now on what greenlets of this process die of goes into the log, and not to a stderr that may be nobody's."""
+    """Log the tracebacks of greenlets instead of printing them: a background process has no stderr."""
     from gevent import get_hub
 
     get_hub().exception_stream = io.TextIOWrapper(io.BufferedWriter(LogStream()), line_buffering=True)
 
 
 class LogStream(io.RawIOBase):
-    """A stream whose lines go into the log as errors: where gevent prints what its greenlets die of."""
+    """A stream that logs each line as an error. gevent prints the tracebacks of greenlets into it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._begun = b""  # a line whose end has not come yet
+        self._incomplete = b""  # the last line, without its end
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        *lines, self._begun = (self._begun + bytes(data)).split(b"\n")
+        *lines, self._incomplete = (self._incomplete + bytes(data)).split(b"\n")
         for line in lines:
             if line.strip():
                 LOGGER.error("%s", line.decode(errors="replace"))

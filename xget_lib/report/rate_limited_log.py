@@ -1,6 +1,6 @@
-"""Lines that strangers cause, in a log that they must not fill: some for each of them, and then how many were left out.
+"""A log for messages that other machines cause, so that none of them can fill the disk.
 
-Time is counted in minutes that begin with the first line.
+Per minute, a limited number of messages is logged for each address. Then one message says how many were dropped.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from xget_lib.report.log import LOGGER
 
 MINUTE = 60.0
 LINES = 30
-"""In a minute because of one address: a client that says what went wrong is heard."""
+"""Messages per minute and address."""
 ALL_LINES = 600
-"""In a minute because of everybody, so that many addresses are no way around it: 100 MB a day at worst."""
+"""Messages per minute from all addresses together: at most 100 MB a day."""
 
 
 class RateLimitedLog:
-    """One kind of lines; `clock` gives monotonic seconds."""
+    """Limits one kind of messages. A minute begins with its first message."""
 
     def __init__(self, lines: int = LINES, clock: Callable[[], float] = time.monotonic) -> None:
-        """So many in a minute because of one address."""
+        """`lines`: messages per minute and address. `clock` gives monotonic seconds."""
         self._lines = lines
         self._clock = clock
         self._ends = 0.0
-        self._said: Counter[str] = Counter()
-        self._left_out: Counter[str] = Counter()
+        self._logged: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
 
     def log(self, level: int, address: str, message: str, *arguments: object) -> None:
-        """A line because of an address, if there is room for it."""
+        """Log a message that `address` caused, unless the limit is reached."""
         if not LOGGER.isEnabledFor(level):
             return
         if self._clock() >= self._ends:
             self._begin_minute(level)
-        if self._said[address] < self._lines and self._said.total() < ALL_LINES:
-            self._said[address] += 1
+        if self._logged[address] < self._lines and self._logged.total() < ALL_LINES:
+            self._logged[address] += 1
             LOGGER.log(level, message, *arguments)
-        elif address in self._left_out or len(self._left_out) < ALL_LINES:
-            self._left_out[address] += 1
+        elif address in self._dropped or len(self._dropped) < ALL_LINES:
+            self._dropped[address] += 1
 
     def _begin_minute(self, level: int) -> None:
-        left_out, self._left_out = self._left_out, Counter()
-        self._said.clear()
+        dropped, self._dropped = self._dropped, Counter()
+        self._logged.clear()
         self._ends = self._clock() + MINUTE
-        if left_out:
-            most, count = left_out.most_common(1)[0]
-            LOGGER.log(level, "%d lines like this were left out, %d because of %s", left_out.total(), count, most)
+        if dropped:
+            address, count = dropped.most_common(1)[0]
+            LOGGER.log(level, "dropped %d similar messages, %d of them caused by %s", dropped.total(), count, address)

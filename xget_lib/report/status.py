@@ -1,4 +1,4 @@
-"""The status of a server as people read it."""
+"""The status of a server as text for a terminal."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from xget_lib.report.events import size
 
 
 def table(status: Mapping[str, Any]) -> str:
-    """Lines for a terminal; of a server of another version, what both know.
+    """Format a status, which came from a server as JSON. Unknown fields are ignored, missing ones left out.
 
-    Raises ProtocolViolation for what no server of ours says. What a stranger says is not shown as it is either: it may
-    have been made for the terminal.
+    Control characters are escaped: the text comes from another machine and is printed on a terminal. Raises
+    ProtocolViolation if the status is not what a server sends.
     """
     try:
         return "\n".join(map(printable, _lines(status)))
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
-        raise ProtocolViolation(f"the status is not understood ({type(error).__name__}: {error})") from None
+        raise ProtocolViolation(f"invalid status ({type(error).__name__}: {error})") from None
 
 
 def _lines(status: Mapping[str, Any]) -> list[str]:
@@ -41,15 +41,17 @@ def _lines(status: Mapping[str, Any]) -> list[str]:
     for child in children or ():
         holds = _share(child["held"], status.get("chunks"))
         if child.get("generation") != generation:
-            holds = "another generation" if child.get("generation") else "has just come"
+            holds = "another generation" if child.get("generation") else "no content yet"
         follows = ", follows" if child.get("follows") else ""
-        lines.append(f"  {child['address']} port {child['port']}: {holds}, for {_duration(child['seconds'])}{follows}")
+        since = _duration(child["seconds"])
+        lines.append(f"  {child['address']} port {child['port']}: {holds}, registered {since} ago{follows}")
     clients = status.get("c_clients", ())
     if clients:
         lines.append(f"{len(clients)} C client{'' if len(clients) == 1 else 's'} serving")
     for client in clients:
         files = f"{client['files']} file{'' if client['files'] == 1 else 's'}"
-        lines.append(f"  {client['address']} port {client['port']}: {files}, for {_duration(client['seconds'])}")
+        since = _duration(client["seconds"])
+        lines.append(f"  {client['address']} port {client['port']}: {files}, registered {since} ago")
     return lines
 
 
