@@ -1,0 +1,260 @@
+"""The documents name only files, options, defaults and messages that exist.
+
+A path is a word in `back quotes` or in an indented or fenced block that ends in a known suffix or a slash, or whose
+first part is a directory here. It is relative to the top, to xget_lib, to docs, or to the directory whose line stands
+above it in a block, further to the left. Absolute paths, <placeholders> and patterns are not checked.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from xget_lib import cli, errors
+from xget_lib.errors import Exit, XGetError
+from xget_lib.net import admission
+from xget_lib.ninep import limits
+from xget_lib.report import rate_limited_log
+from xget_lib.serve.swarm import SLOTS_LIMIT
+from xget_lib.swarm.messages import LINE_LIMIT
+from xget_lib.swarm.tuning import TUNING
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+USER_DOCUMENTS = [path for path in DOCUMENTS if path.name not in ("CHANGELOG.md",)]
+
+WORD = re.compile(r"(?<![\w./<>*~$-])[\w.@-]+(?:/[\w.@-]+)*/?(?![\w/<>*])")
+SUFFIXES = (".py", ".md", ".toml", ".sh", ".txt", ".service", ".svg", ".yaml")
+BASES = ("", "xget_lib/", "docs/")
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+# Paths
+
+
+def is_path(word: str, root: Path) -> bool:
+    if word.endswith(SUFFIXES) or (word.endswith("/") and word.strip("./")):
+        return True
+    return "/" in word and any((root / base / word.split("/")[0]).is_dir() for base in BASES)
+
+
+def named_paths(text: str, root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each path as it is written, and where it may be, from the top."""
+    fenced = False
+    above: list[tuple[int, str]] = []  # indentation and directory of the lines that this one may belong to
+    for line in text.splitlines():
+        if line.startswith("```"):
+            fenced = not fenced
+        elif fenced or line.startswith("    "):
+            indent = len(line) - len(line.lstrip())
+            above = [(column, name) for column, name in above if column < indent]
+            inside = "".join(name for _, name in above)
+            words = [word for word in WORD.findall(line) if is_path(word, root)]
+            if words and words[0].endswith("/") and line.lstrip().startswith(words[0]):
+                yield words[0], [inside + words[0], *(base + words[0] for base in BASES)]
+                above.append((indent, words.pop(0)))
+                inside = "".join(name for _, name in above)
+            yield from ((word, [inside + word, *(base + word for base in BASES)]) for word in words)
+        else:
+            above = []
+            quoted = " ".join([*re.findall(r"`([^`\s]+)`", line), *re.findall(r"\]\(([^)\s:]+)\)", line)])
+            yield from ((word, [base + word for base in BASES]) for word in WORD.findall(quoted) if is_path(word, root))
+
+
+def missing_paths(text: str, root: Path) -> list[str]:
+    return [
+        word for word, candidates in named_paths(text, root) if not any((root / name).exists() for name in candidates)
+    ]
+
+
+EXAMPLES = re.compile(r"bench-results/|(\./odd|boot|images)/.*|\.service")
+"""Paths in the documents that are not files of the project."""
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_path_in_the_documents_exists(path: Path) -> None:
+    assert [word for word in missing_paths(path.read_text(), ROOT) if not EXAMPLES.fullmatch(word)] == []
+
+
+def test_the_paths_are_found() -> None:
+    assert len(list(named_paths(text_of("ARCHITECTURE.md"), ROOT))) > 40
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "See `ninep/gone.py`.",
+        "See `xget_lib/gone/`.",
+        "See `ninep/gone`.",
+        "See [gone](gone.md).",
+        "    xget_lib/\n      ninep/     the protocol\n        gone.py   nothing\n",
+        "```\nxget_lib/\n  ninep/\n    wire.py  gone.py\n```\n",
+        "    xget_lib/\n      ninep/\n    wire.py   at the wrong place\n",
+    ],
+)
+def test_a_path_that_does_not_exist_is_found(text: str, tmp_path: Path) -> None:
+    (tmp_path / "xget_lib" / "ninep").mkdir(parents=True)
+    (tmp_path / "xget_lib" / "ninep" / "wire.py").touch()
+    assert len(missing_paths(text, tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "See `ninep/wire.py` and `xget_lib/ninep/`; T/R messages, `/srv/images`, `<dest>/gone.py`, `test/*.py`, `2.0`.",
+        "    xget_lib/\n      ninep/     read/write\n        wire.py   nothing\n",
+        "```\nxget_lib/\n  ninep/\n    wire.py\n```\nSee `ninep/wire.py`.",
+    ],
+)
+def test_what_exists_or_is_no_path_is_accepted(text: str, tmp_path: Path) -> None:
+    (tmp_path / "xget_lib" / "ninep").mkdir(parents=True)
+    (tmp_path / "xget_lib" / "ninep" / "wire.py").touch()
+    assert missing_paths(text, tmp_path) == []
+
+
+# The walks in ARCHITECTURE.md
+
+WALK = re.compile(r"^## (.*) \((\d+) files\)\n\n((?:\d+\. .*\n)+)", re.MULTILINE)
+
+
+def test_the_walks_name_different_files_and_count_them_right() -> None:
+    walks = WALK.findall(text_of("ARCHITECTURE.md"))
+    assert len(walks) == 3
+    for title, count, items in walks:
+        files = re.findall(r"^(\d+)\. `([^`]+)`", items, re.MULTILINE)
+        assert [int(number) for number, _ in files] == list(range(1, int(count) + 1)), title
+        assert len({file for _, file in files}) == int(count), title
+        assert [file for _, file in files if not (ROOT / "xget_lib" / file).is_file()] == [], title
+
+
+def test_the_architecture_lists_every_package_in_order() -> None:
+    from test.test_layers import ORDER
+
+    listed = re.findall(r"^      (\w+)(?:/|\.py) ", text_of("ARCHITECTURE.md"), re.MULTILINE)
+    assert listed == ORDER
+
+
+# Options and defaults
+
+
+def help_text() -> str:
+    return re.sub(r"\n {20,}", " ", cli.__doc__ or "")
+
+
+def long_options() -> set[str]:
+    return set(re.findall(r"(--[a-z][a-z-]*)", help_text()))
+
+
+def short_options() -> set[str]:
+    return set(re.findall(r"^  (-[a-zA-Z])[ ,]", help_text(), re.MULTILINE))
+
+
+OTHER_PROGRAMS = re.compile(
+    r"scripts/bench|python -m|make |mount |systemctl|pytest|pip |pre-commit|rsync|ruff|mypy|curl|cp "
+    r"|`--(every|kill|slow|tree|nodes|against)\b"
+)
+"""Lines with the options of other programs."""
+
+
+@pytest.mark.parametrize("path", USER_DOCUMENTS, ids=lambda path: path.name)
+def test_every_option_in_the_documents_exists(path: Path) -> None:
+    unknown = []
+    for line in path.read_text().splitlines():
+        if OTHER_PROGRAMS.search(line):
+            continue
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", line):
+            if option not in long_options():
+                unknown.append(option)
+        for option in re.findall(r"`(-[a-zA-Z])(?: [A-Z0-9]+)?`", line):
+            if option not in short_options():
+                unknown.append(option)
+    assert unknown == []
+
+
+def defaults() -> dict[str, str]:
+    return dict(re.findall(r"--([a-z-]+)=[^\n]*?\[default: (\S+)\]", help_text()))
+
+
+@pytest.mark.parametrize("path", USER_DOCUMENTS, ids=lambda path: path.name)
+def test_every_default_in_the_documents_is_that_of_the_help(path: Path) -> None:
+    """A default is written as `--option` ... (default), as `-m` (default), or as default, `--option`."""
+    short = {"-p": "port", "-m": "max-direct", "-r": "retries", "-D": "debug"}
+    known = defaults()
+    stated = re.findall(r"`(?:--([a-z-]+)|(-[a-zA-Z]))(?: [A-Z]+)?`[^.(`]{0,25}\((\d+)\)", path.read_text())
+    stated += [(option, "", value) for value, option in re.findall(r"(\d+) s, `--([a-z-]+)`", path.read_text())]
+    for long, letter, value in stated:
+        assert known[long or short[letter]] == value, (long or letter, value)
+
+
+def test_a_port_in_the_documents_is_the_default_port() -> None:
+    for path in USER_DOCUMENTS:
+        assert set(re.findall(r"port[= ](\d{5})\b", path.read_text())) <= {defaults()["port"], "33571", "43023"}
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [
+        ("connections from one address", admission.PER_ADDRESS),
+        ("fids of one connection", limits.MAX_FIDS),
+        ("open files of one connection", limits.MAX_OPEN),
+        ("requests without a reply on one connection", limits.MAX_TAGS),
+        ("waiting reads of one connection", limits.MAX_WAITING),
+        ("slots or turns of one connection", SLOTS_LIMIT),
+        ("bytes of a line in `peers` or `log`", LINE_LIMIT),
+        ("log messages per minute caused by one address", rate_limited_log.LINES),
+        ("log messages per minute caused by all addresses", rate_limited_log.ALL_LINES),
+    ],
+)
+def test_the_limits_are_those_of_the_code(limit: str, value: int) -> None:
+    assert re.search(rf"^\| {re.escape(limit)} \| {value}\b", text_of("docs/operations.md"), re.MULTILINE)
+
+
+def test_the_help_states_the_default_of_the_swarm() -> None:
+    assert defaults()["max-direct"] == str(TUNING.direct)
+
+
+# Exit statuses and messages
+
+
+def rows(name: str, heading: str) -> list[list[str]]:
+    """The rows of the first table below a heading."""
+    table = text_of(name).partition(heading)[2].partition("|---")[2].partition("\n\n")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[1:]]
+
+
+def test_every_exit_status_has_a_row() -> None:
+    listed = {int(number) for row in rows("README.md", "## Exit status") for number in row[0].split(",")}
+    assert listed == set(Exit)
+
+
+def test_every_error_class_has_a_row_with_its_exit_status() -> None:
+    listed = {row[0].strip("`"): row[2] for row in rows("docs/operations.md", "## 6. Errors")}
+    classes = {name: each for name, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, XGetError)}
+    assert set(listed) == set(classes)
+    statuses = {name: str(int(each.exit_status)) for name, each in classes.items()}
+    assert listed == {**statuses, "Interrupted": "130, 143"}
+
+
+# The Makefile
+
+
+def test_every_make_target_in_the_documents_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", text_of("Makefile"), re.MULTILINE))
+    named = set()
+    for path in USER_DOCUMENTS:
+        for line in path.read_text().splitlines():
+            named |= set(re.findall(r"(?:`|^    )make ([a-z]+)", line))
+    assert named and named <= targets
+
+
+def test_the_makefile_is_valid() -> None:
+    for target in ("check", "unit", "all", "sim", "fuzz", "format"):
+        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True, timeout=60)
