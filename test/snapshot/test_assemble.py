@@ -31,7 +31,7 @@ def test_digests_of_another_number_of_pieces_are_an_error(tree: Path) -> None:
         assemble(found, digests(found)[:-1])
 
 
-def test_what_is_unreadable_is_said_and_the_rest_is_there(unprivileged: Path) -> None:
+def test_what_is_unreadable_is_omitted_with_the_reason(unprivileged: Path) -> None:
     (unprivileged / "closed").mkdir()
     (unprivileged / "closed" / "x").write_bytes(b"x")
     (unprivileged / "closed").chmod(0)
@@ -54,7 +54,7 @@ def test_what_is_unreadable_is_said_and_the_rest_is_there(unprivileged: Path) ->
     (unprivileged / "closed").chmod(0o700)
 
 
-def test_a_disk_that_is_broken_costs_the_files_on_it(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_io_error_omits_the_file_with_all_its_names(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = scanned(tree)
     read = os.preadv
 

@@ -110,9 +110,7 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(
     assert list(hashed(found).changed.values()) == [b"z"]
 
 
-def test_a_machine_that_has_no_descriptors_left_is_no_unreadable_file(
-    tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_of_the_machine_is_not_that_of_a_file(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = scanned(tree)
 
     def broken(descriptor: int, buffers: list[memoryview], offset: int) -> int:

@@ -87,7 +87,7 @@ def test_owners_have_their_names(tree: Path) -> None:
     assert (bare.outline.users, bare.outline.groups) == ({}, {})
 
 
-def test_owners_without_a_name_or_with_one_that_cannot_be_carried_have_none(
+def test_owners_without_a_name_or_with_one_that_is_not_printable_have_none(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unknown(number: int) -> None:
@@ -102,7 +102,7 @@ def test_owners_without_a_name_or_with_one_that_cannot_be_carried_have_none(
     assert assembled(found).users == {}
 
 
-def test_a_socket_is_skipped_and_said(tree: Path) -> None:
+def test_a_socket_is_omitted_with_the_reason(tree: Path) -> None:
     with socket.socket(socket.AF_UNIX) as unix:
         here = os.getcwd()
         os.chdir(tree / "a")
@@ -269,7 +269,7 @@ def test_paths_longer_than_the_kernel_takes(tmp_path: Path) -> None:
             path = path.rpartition(b"/")[0]
 
 
-def test_times_that_64_bits_of_nanoseconds_do_not_hold_are_carried_as_the_last(tmp_path: Path) -> None:
+def test_a_time_beyond_64_bits_of_nanoseconds_becomes_the_last_one(tmp_path: Path) -> None:
     (tmp_path / "later").write_bytes(b"x")
     os.utime(tmp_path / "later", ns=(0, 13_600_000_000 * 10**9))  # the year 2400; some file systems cut it themselves
     found = scanned(tmp_path)
@@ -278,7 +278,7 @@ def test_times_that_64_bits_of_nanoseconds_do_not_hold_are_carried_as_the_last(t
     assert assembled(found).entries[1].mtime_ns == wanted
 
 
-def test_what_vanishes_while_it_is_scanned_is_not_there_and_not_said(
+def test_a_name_removed_during_the_scan_is_neither_an_entry_nor_omitted(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readlink = os.readlink

@@ -1,4 +1,4 @@
-"""Manifests made by hand: of entries in any order, as one would write them down."""
+"""Makes manifests and layouts from a few entries or files, in any order."""
 
 from __future__ import annotations
 
@@ -95,6 +95,13 @@ def manifest(
     if digests is None:
         digests = DIGEST * sum(piece_count(size, made.extents.get(number)) for number, size in enumerate(made.sizes))
     return Manifest(made, digests, users or {}, groups or {}, tuple(omitted))
+
+
+def chunk_range(layout: Layout, chunk: int) -> tuple[int, int]:
+    """The range of the stream that is a chunk: (offset, length)."""
+    pieces = layout.chunk_pieces(chunk)
+    first, last = layout.piece(pieces[0]), layout.piece(pieces[-1])
+    return first.stream_offset, last.stream_offset + last.length - first.stream_offset
 
 
 def layout(files: Sequence[tuple[bytes, int]], extents: Mapping[int, Sequence[int]] | None = None) -> Layout:

@@ -213,12 +213,8 @@ class Layout:
             return [(position, length)]
         return self._sparse[file].parts(position, length)
 
-    def chunk_range(self, chunk: int) -> tuple[int, int]:
-        """The range of the stream that is a chunk: (offset, length); 0 < length <= chunk_size."""
-        _check(chunk, self.chunk_count, "chunk")
-        return self._chunk_offset[chunk], self._chunk_offset[chunk + 1] - self._chunk_offset[chunk]
-
     def chunk_pieces(self, chunk: int) -> range:
+        """At least one; together at most chunk_size bytes."""
         _check(chunk, self.chunk_count, "chunk")
         return range(self._chunk_piece[chunk], self._chunk_piece[chunk + 1])
 
