@@ -1,4 +1,4 @@
-"""Bitmaps: the same set by every way in and out, and nothing but a bitmap taken from a stranger."""
+"""Bitmaps: sets of numbers, their encoding, and bytes that are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stranger may not put in a manifest."""
+"""Manifests that are refused: each has one thing that no master would send."""
 
 from __future__ import annotations
 

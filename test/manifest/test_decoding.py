@@ -136,7 +136,7 @@ def test_a_newer_version_is_told_from_rubbish() -> None:
         decode(OTHER_BYTES["another version"])
 
 
-def test_a_stranger_cannot_make_it_use_much_more_memory_than_was_sent() -> None:
+def test_decoding_never_takes_much_more_memory_than_the_data() -> None:
     """Each of these would be tens of bytes in memory for one or two sent, if it were built before it is checked."""
     import tracemalloc
 

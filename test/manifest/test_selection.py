@@ -1,3 +1,5 @@
+"""Selections: which entries the sources mean, and their destination paths."""
+
 from __future__ import annotations
 
 import os

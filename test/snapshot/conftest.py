@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A directory with everything that a manifest can carry."""
+    """A directory with every kind of entry that needs no privileges."""
     top = tmp_path / "tree"
     (top / "a" / "deep" / "er").mkdir(parents=True)
     (top / "empty").mkdir(mode=0o711)
@@ -35,7 +35,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def unprivileged() -> Iterator[Path]:
-    """A directory that anyone may go to, while the test runs as somebody who is not root."""
+    """A directory that everybody may enter, in a test that does not run as root."""
     with tempfile.TemporaryDirectory() as name:
         top = Path(name)
         was = os.geteuid()

@@ -1,4 +1,4 @@
-"""Digests that are kept: what is as it was needs no hashing, all else does, and a file on disk is not trusted."""
+"""The digest cache: unchanged files need no hashing, all others do, and a file on disk is checked."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """What must be true of a decoded manifest: everything that the rest of the program relies on.
 
 Each check goes through whole columns with functions that Python runs at the speed of C, so half a million entries take
-a fraction of a second. No check builds something whose size a stranger's number alone decides.
+a fraction of a second. No check allocates memory in proportion to a number that it has not
+compared with the data.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decodes a manifest that comes from a stranger, and refuses everything that is not exactly a canonical encoding.
+"""Decodes a manifest from an untrusted source, and refuses everything that is not exactly the canonical encoding.
 
 This module reads the msgpack values; `manifest.checks` compares the columns with each other.
 """
@@ -44,7 +44,7 @@ _BIN_HEADS = {0xC4: 1, 0xC5: 2, 0xC6: 4}  # first byte of a msgpack bin: how man
 
 
 def decode(data: bytes | memoryview) -> Manifest:
-    """The manifest of which `data` is the encoding. Raises MalformedManifest where it is none.
+    """The manifest of which `data` is the encoding. Raises MalformedManifest for anything else.
 
     The manifest goes on using `data`, which must not change.
     """
@@ -98,7 +98,7 @@ def _read(view: memoryview) -> Manifest:
         refuse("bytes follow after its end")
     owners = owner_ids(metadata)
     if not (users.keys() <= owners[0] and groups.keys() <= owners[1]):
-        refuse("it names a user or group who owns nothing")
+        refuse("it names a user or group that owns nothing")
     extents = _extents(columns.pop("sparse"), columns.pop("extents"))
     digests = columns.pop("digests")
     kinds, names, targets = (bytes(columns.pop(name)) for name in ("kinds", "names", "targets"))

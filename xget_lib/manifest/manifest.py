@@ -5,7 +5,7 @@ Encoding
 
 A manifest is one msgpack array of 18 elements. The encoding is canonical: one content has exactly one encoding, and a
 reader refuses every other one. The BLAKE3 of the encoding (32 bytes), the *generation*, is therefore the name of
-exactly this content, and whoever knows the generation can take the manifest and the content from anybody.
+exactly this content, and a node that knows the generation can take the manifest and the content from any peer.
 
     element        msgpack  content
     0  magic       str      "xget-manifest"

@@ -29,7 +29,7 @@ _DEVICES = CHARACTER + BLOCK
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """All entries. The constructor checks nothing; data of strangers goes through `manifest.decoding`."""
+    """All entries. The constructor checks nothing; `manifest.decoding` does."""
 
     kinds: bytes
     """Of each entry: its kind, one ASCII letter."""

@@ -192,7 +192,7 @@ class _Scanner:
         return Manifest(self._builder.table(), b"", users, groups, tuple(omitted))
 
     def _scan_directory(self, path: bytes) -> None:
-        """Scans one directory through a descriptor: each stat walks one component, so no link can come between."""
+        """Scans one directory through a descriptor: each stat walks one component, so no link is followed."""
         above = path + b"/" if path else b""
         with (
             self._root.opened(path, os.O_RDONLY | os.O_DIRECTORY) as directory,
