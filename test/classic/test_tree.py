@@ -286,7 +286,7 @@ def test_a_range_that_is_to_come_is_waited_for_and_one_that_is_not_is_an_error(d
     data = opened(desk, "image/data")
     assert [read(data, 0, 10), read(data, 299_990, 100)] == [WAITING, WAITING]
     assert data.read(300_000, 10) == b""
-    file = store.manifest.entries.file_number(store.manifest.find(b"image") or 0)
+    file = store.manifest.entries.file_number(store.manifest.entries.find(b"image") or 0)
     first, *_, last = store.layout.file_chunks(file)
     store.hold(first)
     assert [read(data, 0, 10), read(data, 299_990, 100)] == [IMAGE[:10], WAITING]

@@ -15,7 +15,7 @@ from test.support.somebody import NOBODY, as_nobody
 from xget_lib.download.download import Download
 from xget_lib.download.metadata import Attributes, umask_of_process
 from xget_lib.fs.inode import OpenInode
-from xget_lib.manifest.entry import Entry, Look
+from xget_lib.manifest.entry import Entry, EntryMetadata
 from xget_lib.manifest.selection import select
 
 SECOND = 1_000_000_000
@@ -175,14 +175,14 @@ def test_the_workplace_of_somebody_else_is_refused(served: Served, tmp_path: Pat
 
 
 def entry(mode: int = 0o644, uid: int = 4242, gid: int = 4243) -> Entry:
-    return Entry(b"file", "f", Look(mode, uid, gid), 7 * SECOND)
+    return Entry(b"file", "f", EntryMetadata(mode, uid, gid), 7 * SECOND)
 
 
 def test_an_owner_is_found_by_name_where_the_name_exists_and_else_by_number() -> None:
     name = pwd.getpwuid(os.geteuid()).pw_name
     whole = manifest(entry(), users={4242: name}, groups={4243: "no such group"})
     attributes = Attributes(whole, permissions=True, owners=True)
-    assert attributes.owner(entry().look) == (os.geteuid(), 4243)
+    assert attributes.owner(entry().metadata) == (os.geteuid(), 4243)
 
 
 def test_what_is_forbidden_is_noted_once_and_anything_else_is_raised(tmp_path: Path) -> None:

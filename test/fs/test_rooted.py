@@ -92,7 +92,7 @@ def test_a_link_is_no_way_to_what_it_points_to(root: Root, top: Path, operation:
     assert picture(top.parent) == before
 
 
-def test_a_link_put_where_a_kept_directory_was_is_not_followed_to_a_new_place(root: Root, top: Path) -> None:
+def test_a_link_that_replaces_an_open_directory_is_not_followed(root: Root, top: Path) -> None:
     assert content(root, b"a/b/file") == b"inside"
     (top / "a").rename(top / "was-a")
     (top / "a").symlink_to(top.parent / "outside")
@@ -109,7 +109,7 @@ def test_a_link_is_not_opened_but_seen(root: Root) -> None:
     assert root.readlink(b"a/link") == b"b/file"
 
 
-def test_changes_what_it_is_told_to(root: Root, top: Path) -> None:
+def test_files_directories_and_links_are_made_and_removed(root: Root, top: Path) -> None:
     root.mkdir(b"new", 0o700)
     root.mkdir(b"new/deep")
     os.close(root.open(b"new/deep/x", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640))
@@ -174,7 +174,7 @@ def test_paths_longer_than_the_kernel_takes(root: Root) -> None:
         path = path.rpartition(b"/")[0]
 
 
-def test_few_directories_are_kept_open_and_none_after_closing(top: Path) -> None:
+def test_few_directories_stay_open_and_none_after_closing(top: Path) -> None:
     before = open_descriptors()
     root = Root(os.fsencode(top))
     for number in range(3 * rooted.DIRECTORIES_KEPT):

@@ -1,4 +1,4 @@
-"""Stamps: they differ when a file does, and any number that a file system knows fits an array."""
+"""Stamps: they differ after every change of a file, and any number of a file system fits in an array."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A thread's own current directory: the others keep theirs, and nothing is left pinned."""
+"""The current directory of one thread: other threads keep theirs, and no file system stays in use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xget_lib.fs import thread_cwd
 
 
 def reached(directory: Path) -> tuple[bytes, bytes, str]:
-    """A path as it is given inside, what the file there contains, and the current directory afterwards."""
+    """The path of "name" in a directory, what this file contains, and the current directory afterwards."""
     descriptor = os.open(directory, os.O_PATH)
     try:
         with thread_cwd.inside(descriptor) as path_of:

@@ -129,7 +129,7 @@ class Texts:
             assert manifest.encode() == data
             assert manifest.layout.piece_count * DIGEST_SIZE == len(manifest.digests)
             for number, entry in enumerate(manifest.entries):
-                assert manifest.find(entry.path) == number
+                assert manifest.entries.find(entry.path) == number
                 assert not entry.path.startswith(b"/") and b".." not in entry.path.split(b"/")
 
     def _made_manifest(self, choices: Choices) -> Manifest:

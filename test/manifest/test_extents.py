@@ -57,7 +57,7 @@ def test_pieces_of_a_sparse_file_are_its_data_by_cell(ranges: list[tuple[int, in
     assert file.piece_count == cell_count(extents, cell)
     assert file.length == sum(extents[1::2])
     data: list[tuple[int, int]] = []
-    for position, end in pairwise(file.places):
+    for position, end in pairwise(file.piece_positions):
         parts = file.parts(position, end - position)
         assert sum(length for _, length in parts) == end - position
         assert len({offset // cell for offset, _ in parts} | {(o + n - 1) // cell for o, n in parts}) == 1

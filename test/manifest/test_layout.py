@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from test.support.manifests import chunk_range
 from test.support.manifests import layout as layout_of
 from xget_lib.manifest.layout import granule, piece_count, piece_size
 
@@ -71,7 +72,7 @@ def test_chunks_tile_the_pieces_and_are_never_too_large(files: list[tuple[bytes,
     layout = layout_of(files)
     offset = number = 0
     for chunk in range(layout.chunk_count):
-        start, length = layout.chunk_range(chunk)
+        start, length = chunk_range(layout, chunk)
         pieces = layout.chunk_pieces(chunk)
         assert (start, pieces.start) == (offset, number)
         assert 0 < length <= layout.chunk_size
@@ -89,8 +90,8 @@ def test_large_files_have_chunks_of_their_own_and_small_ones_are_in_one(files: l
     for file, (_, size) in enumerate(files):
         chunks = layout.file_chunks(file)
         if size >= layout.chunk_size:
-            assert layout.chunk_range(chunks[0])[0] == layout.file_range(file)[0]
-            assert sum(layout.chunk_range(chunk)[1] for chunk in chunks) == size
+            assert chunk_range(layout, chunks[0])[0] == layout.file_range(file)[0]
+            assert sum(chunk_range(layout, chunk)[1] for chunk in chunks) == size
         else:
             assert len(chunks) == (1 if size else 0)
 
@@ -109,7 +110,7 @@ def test_extents_of_a_range_are_its_bytes_in_order(files: list[tuple[bytes, int]
         at += part
     assert at == offset + length
     covered = layout.chunks_of_range(offset, length)
-    assert [chunk for chunk in range(layout.chunk_count) if overlaps(layout.chunk_range(chunk), offset, length)] == [
+    assert [chunk for chunk in range(layout.chunk_count) if overlaps(chunk_range(layout, chunk), offset, length)] == [
         *covered
     ]
 
@@ -121,7 +122,7 @@ def overlaps(chunk: tuple[int, int], offset: int, length: int) -> bool:
 def test_what_does_not_exist_is_an_error() -> None:
     layout = layout_of([(b"a", 10), (b"b", 0)])
     assert (layout.piece_count, layout.chunk_count, layout.file_count) == (1, 1, 2)
-    for ask in (layout.piece, layout.chunk_range, layout.chunk_pieces, layout.chunk_of_piece):
+    for ask in (layout.piece, layout.chunk_pieces, layout.chunk_of_piece):
         for number in (-1, 1):
             with pytest.raises(IndexError):
                 ask(number)
@@ -146,7 +147,7 @@ def chunks_by_content(files: list[tuple[bytes, int]]) -> set[tuple[tuple[bytes, 
     """What each chunk holds, whatever its number: (path, offset, length) of each part."""
     layout = layout_of(files)
     return {
-        tuple((files[file][0], offset, length) for file, offset, length in layout.extents(*layout.chunk_range(chunk)))
+        tuple((files[file][0], offset, length) for file, offset, length in layout.extents(*chunk_range(layout, chunk)))
         for chunk in range(layout.chunk_count)
     }
 
@@ -175,7 +176,7 @@ def test_chunks_of_small_files_are_filled_to_the_last_byte_and_not_beyond() -> N
 
 def test_chunks_of_small_files_end_early_only_once_they_are_a_quarter_full() -> None:
     layout = layout_of([(b"%d" % n, 100) for n in range(100_000)])
-    lengths = [layout.chunk_range(chunk)[1] for chunk in range(layout.chunk_count)]
+    lengths = [chunk_range(layout, chunk)[1] for chunk in range(layout.chunk_count)]
     assert min(lengths[:-1]) >= layout.chunk_size // 4
     assert sum(lengths) / len(lengths) < layout.chunk_size / 2  # and they do end early
 

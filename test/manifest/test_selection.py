@@ -1,3 +1,5 @@
+"""Selections: which entries the sources mean, and their destination paths."""
+
 from __future__ import annotations
 
 import os
@@ -8,7 +10,7 @@ import pytest
 from test.support.downloads import manifest_of
 from xget_lib.errors import NotServed, UsageError
 from xget_lib.manifest.manifest import Manifest
-from xget_lib.manifest.selection import Selection, normalised, select
+from xget_lib.manifest.selection import Selection, normalise_source, select
 
 
 @pytest.fixture
@@ -28,33 +30,32 @@ def manifest(tmp_path: Path) -> Manifest:
     return manifest_of(served)
 
 
-def landings(manifest: Manifest, selection: Selection) -> dict[bytes, bytes]:
-    """Path in the manifest -> where it lands."""
+def dest_paths(manifest: Manifest, selection: Selection) -> dict[bytes, bytes]:
+    """Path in the manifest -> destination path, of each selected entry."""
     numbers = [number for number in range(len(manifest.entries)) if number in selection]
-    return {manifest.entries.path(number): selection.landing(number) for number in numbers}
+    return {manifest.entries.path(number): selection.dest_path(number) for number in numbers}
 
 
-def places(selection: Selection) -> list[tuple[bytes, list[bytes]]]:
-    """Where each content goes, and its further names."""
-    return [(selection.place(file), selection.links(file)) for file in selection.files]
+def made_at(selection: Selection) -> list[tuple[bytes, list[bytes]]]:
+    """Of each file: where it is made, and where links to it are made."""
+    return [(selection.file_dest_path(file), selection.other_dest_paths(file)) for file in selection.files]
 
 
 def test_a_dot_is_everything_under_the_same_names(manifest: Manifest) -> None:
     selection = select(manifest, [b"."])
-    assert landings(manifest, selection) == {entry.path: entry.path for entry in manifest.entries}
+    assert dest_paths(manifest, selection) == {entry.path: entry.path for entry in manifest.entries}
     assert selection.size == manifest.layout.size
-    assert list(selection.piece_runs(manifest.layout)) == [range(manifest.layout.piece_count)]
 
 
-def test_a_file_lands_under_its_last_name(manifest: Manifest) -> None:
+def test_a_file_goes_to_its_last_name(manifest: Manifest) -> None:
     selection = select(manifest, [b"a/b/file1"])
-    assert landings(manifest, selection) == {b"a/b/file1": b"file1"}
-    assert places(selection) == [(b"file1", [])]
+    assert dest_paths(manifest, selection) == {b"a/b/file1": b"file1"}
+    assert made_at(selection) == [(b"file1", [])]
     assert selection.size == 3
 
 
-def test_a_directory_lands_under_its_last_name_with_all_below_it(manifest: Manifest) -> None:
-    assert landings(manifest, select(manifest, [b"a/b"])) == {
+def test_a_directory_goes_to_its_last_name_with_all_below_it(manifest: Manifest) -> None:
+    assert dest_paths(manifest, select(manifest, [b"a/b"])) == {
         b"a/b": b"b",
         b"a/b/deep": b"b/deep",
         b"a/b/deep/file": b"b/deep/file",
@@ -63,13 +64,7 @@ def test_a_directory_lands_under_its_last_name_with_all_below_it(manifest: Manif
 
 
 def test_what_only_begins_like_a_directory_is_not_below_it(manifest: Manifest) -> None:
-    assert b"a-b" not in landings(manifest, select(manifest, [b"a"]))
-
-
-def test_pieces_asked_for_are_ranges_that_do_not_touch(manifest: Manifest) -> None:
-    # In the stream: a-b, file, a/x (two pieces), a/b/file1, other/b/file1, a/b/deep/file.
-    selection = select(manifest, [b"a-b", b"file", b"a/b/file1"])
-    assert list(selection.piece_runs(manifest.layout)) == [range(2), range(4, 5)]
+    assert b"a-b" not in dest_paths(manifest, select(manifest, [b"a"]))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +80,7 @@ def test_pieces_asked_for_are_ranges_that_do_not_touch(manifest: Manifest) -> No
     ],
 )
 def test_a_source_may_be_written_in_several_ways(source: bytes, path: bytes) -> None:
-    assert normalised(source) == path
+    assert normalise_source(source) == path
 
 
 @pytest.mark.parametrize("source", [b"", b"/", b"/a", b"..", b"a/..", b"../a", b"a/../b", b"a\0b"])
@@ -102,14 +97,14 @@ def test_no_source_is_a_usage_error(manifest: Manifest) -> None:
 @pytest.mark.parametrize("source", [b"b", b"a/b/file", b"a/b/file1/x", b"file/", b"\xff"])
 def test_a_source_that_is_not_there_is_not_served(manifest: Manifest, source: bytes) -> None:
     if source == b"file/":  # a slash more is no other name
-        assert landings(manifest, select(manifest, [source])) == {b"file": b"file"}
+        assert dest_paths(manifest, select(manifest, [source])) == {b"file": b"file"}
         return
     with pytest.raises(NotServed):
         select(manifest, [b"a", source])
 
 
-def test_two_sources_that_land_on_one_name_are_a_usage_error(manifest: Manifest) -> None:
-    with pytest.raises(UsageError, match=r"other/b.*land.*b.*a/b"):
+def test_two_sources_that_have_one_destination_path_are_a_usage_error(manifest: Manifest) -> None:
+    with pytest.raises(UsageError, match=r"other/b and a/b would both be b"):
         select(manifest, [b"a/b", b"other/b"])
 
 
@@ -121,13 +116,13 @@ def test_one_entry_under_two_names_is_a_usage_error(manifest: Manifest) -> None:
 @pytest.mark.parametrize("sources", [[b"a", b"a"], [b"a", b"./a/"], [b".", b"a"], [b"file", b"."]])
 def test_asking_twice_for_the_same_under_the_same_name_is_asking_once(manifest: Manifest, sources: list[bytes]) -> None:
     once = select(manifest, [b"."]) if b"." in sources else select(manifest, [b"a"])
-    assert landings(manifest, select(manifest, sources)) == landings(manifest, once)
+    assert dest_paths(manifest, select(manifest, sources)) == dest_paths(manifest, once)
 
 
-def test_what_would_land_in_the_workplace_is_a_usage_error(tmp_path: Path) -> None:
+def test_a_source_named_like_the_staging_directory_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "a/.xget/parts").mkdir(parents=True)
     manifest = manifest_of(tmp_path)
-    assert b"a/.xget/parts" in landings(manifest, select(manifest, [b"."]))
+    assert b"a/.xget/parts" in dest_paths(manifest, select(manifest, [b"."]))
     for sources in ([b"a/.xget"], [b"a/.xget", b"."]):
         with pytest.raises(UsageError, match="temporary data"):
             select(manifest, sources)
@@ -137,7 +132,7 @@ def test_one_served_file_is_everything_and_has_its_name(tmp_path: Path) -> None:
     (tmp_path / "image").write_bytes(b"image")
     manifest = manifest_of(tmp_path / "image")
     for sources in ([b"."], [b"image"], [b".", b"image"]):
-        assert places(select(manifest, sources)) == [(b"image", [])]
+        assert made_at(select(manifest, sources)) == [(b"image", [])]
 
 
 class TestHardLinks:
@@ -153,33 +148,33 @@ class TestHardLinks:
 
     def test_the_first_name_takes_the_content(self, manifest: Manifest) -> None:
         selection = select(manifest, [b"."])
-        assert places(selection) == [(b"a/first", [b"b/second", b"b/third", b"c/fourth"])]
+        assert made_at(selection) == [(b"a/first", [b"b/second", b"b/third", b"c/fourth"])]
         assert selection.size == 7
 
     def test_without_the_first_name_the_first_that_was_asked_for_takes_it(self, manifest: Manifest) -> None:
         selection = select(manifest, [b"b", b"c/fourth"])
-        assert places(selection) == [(b"b/second", [b"b/third", b"fourth"])]
+        assert made_at(selection) == [(b"b/second", [b"b/third", b"fourth"])]
         assert selection.size == 7
 
     def test_one_name_alone_is_no_link(self, manifest: Manifest) -> None:
         selection = select(manifest, [b"c/fourth"])
-        assert places(selection) == [(b"fourth", [])]
+        assert made_at(selection) == [(b"fourth", [])]
 
 
-def test_what_is_shown_of_a_part_is_the_part_and_the_way_to_it(manifest: Manifest) -> None:
+def test_visible_of_a_part_is_the_part_and_the_way_to_it(manifest: Manifest) -> None:
     """At the place where the master has it: that is how C clients ask for it."""
-    assert select(manifest, [b"."]).shown() is None
-    shown = select(manifest, [b"a/b", b"file"]).shown()
-    assert shown is not None
-    paths = {entry.path for entry, there in zip(manifest.entries, shown, strict=True) if there}
+    assert select(manifest, [b"."]).visible() is None
+    visible = select(manifest, [b"a/b", b"file"]).visible()
+    assert visible is not None
+    paths = {entry.path for entry, there in zip(manifest.entries, visible, strict=True) if there}
     assert paths == {b"", b"a", b"a/b", b"a/b/deep", b"a/b/deep/file", b"a/b/file1", b"file"}
 
 
-def test_it_knows_what_lands_where(manifest: Manifest) -> None:
+def test_it_knows_the_destination_paths_of_what_is_selected(manifest: Manifest) -> None:
     for sources in ([b"."], [b"a/b", b"file"], [b"a", b"other"]):
         selection = select(manifest, sources)
-        for path in {b"", *landings(manifest, selection).values()}:
-            assert selection.lands(path)
+        for path in {b"", *dest_paths(manifest, selection).values()}:
+            assert selection.has_dest_path(path)
         for path in (b"x", b"b/x", b"a/b/deep/file/", b"deep", b"/", b"a//b"):
-            assert not selection.lands(path)
-    assert not select(manifest, [b"a/b"]).lands(b"a/b/file1")
+            assert not selection.has_dest_path(path)
+    assert not select(manifest, [b"a/b"]).has_dest_path(b"a/b/file1")

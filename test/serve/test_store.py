@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from test.support.downloads import Served
+from test.support.manifests import chunk_range
 from xget_lib.errors import NotHeld, StaleGeneration
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import no_stamps, put_stamp
@@ -89,7 +90,7 @@ def test_a_range_of_small_files_takes_no_descriptors(tmp_path: Path) -> None:
 def test_what_is_not_held_is_refused_without_looking_at_files(served: Served) -> None:
     held = Bitmap.filled(served.layout.chunk_count)
     store = store_of(served, held)
-    offset, length = served.layout.chunk_range(2)
+    offset, length = chunk_range(served.layout, 2)
     held.discard(2)
     for wrong in ((offset, 1), (offset + length - 1, 1), (offset - 1, 2), (0, served.layout.size)):
         with pytest.raises(NotHeld):

@@ -1,4 +1,4 @@
-"""Digests that are kept: what is as it was needs no hashing, all else does, and a file on disk is not trusted."""
+"""The digest cache: unchanged files need no hashing, all others do, and a file on disk is checked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xget_lib.fs.stamp import CTIME_WORD, MTIME_WORD, STAMP_WORDS
 from xget_lib.manifest.layout import Layout
 from xget_lib.manifest.manifest import DIGEST_SIZE
 from xget_lib.snapshot import digest_cache
-from xget_lib.snapshot.digest_cache import NOTHING, DigestCache
+from xget_lib.snapshot.digest_cache import EMPTY, DigestCache
 from xget_lib.snapshot.scan import scan
 
 LATER = 1000  # ns; files that were changed before this are settled
@@ -62,7 +62,7 @@ def test_exactly_what_was_seen_settled_and_is_the_same_is_known(
     stamps = array("q")
     for file in before:
         stamps.extend(stamps_of([file], changed=LATER if file in recent else LATER - 1))
-    made = DigestCache.of(
+    made = DigestCache.build(
         stamps,
         firsts(counts),
         digests_of(before, counts),
@@ -75,7 +75,7 @@ def test_exactly_what_was_seen_settled_and_is_the_same_is_known(
     for file in now:
         found.extend(stamps_of([file], changed=LATER if file in recent else LATER - 1))
     counts = [count_of(file) for file in now]
-    filled, runs = made.spare(found, firsts(counts))
+    filled, runs = made.look_up(found, firsts(counts))
     known = (set(before) & set(now)) - recent - without
     expected = b"".join(
         digest(file, piece) if file in known else bytes(DIGEST_SIZE) for file in now for piece in range(count_of(file))
@@ -89,9 +89,9 @@ def test_exactly_what_was_seen_settled_and_is_the_same_is_known(
 @pytest.mark.parametrize("word", range(STAMP_WORDS))
 def test_a_file_of_which_any_number_is_another_is_not_known(word: int) -> None:
     stamps = stamps_of([1, 2])
-    made = DigestCache.of(stamps, [0, 1, 2], digests_of([1, 2], [1, 1]), settled=LATER)
+    made = DigestCache.build(stamps, [0, 1, 2], digests_of([1, 2], [1, 1]), settled=LATER)
     stamps[STAMP_WORDS + word] += 1
-    assert to_hash(made.spare(stamps, [0, 1, 2])[1]) == [1]
+    assert to_hash(made.look_up(stamps, [0, 1, 2])[1]) == [1]
 
 
 @pytest.mark.parametrize("word", [MTIME_WORD, CTIME_WORD])
@@ -99,13 +99,13 @@ def test_a_file_that_changed_just_before_it_was_hashed_is_not_kept(word: int) ->
     """A later write may have come in the same tick, and shows nowhere but in the content."""
     stamps = stamps_of([1, 2])
     stamps[word] = LATER
-    made = DigestCache.of(stamps, [0, 1, 2], digests_of([1, 2], [1, 1]), settled=LATER)
-    assert to_hash(made.spare(stamps, [0, 1, 2])[1]) == [0]
+    made = DigestCache.build(stamps, [0, 1, 2], digests_of([1, 2], [1, 1]), settled=LATER)
+    assert to_hash(made.look_up(stamps, [0, 1, 2])[1]) == [0]
 
 
 def test_a_file_that_is_cut_in_another_way_is_not_known() -> None:
-    made = DigestCache.of(stamps_of([1, 2]), [0, 2, 4], digests_of([1, 2], [2, 2]), settled=LATER)
-    assert to_hash(made.spare(stamps_of([1, 2]), [0, 2, 3])[1]) == [2]
+    made = DigestCache.build(stamps_of([1, 2]), [0, 2, 4], digests_of([1, 2], [2, 2]), settled=LATER)
+    assert to_hash(made.look_up(stamps_of([1, 2]), [0, 2, 3])[1]) == [2]
 
 
 def test_stamps_of_real_files_are_known_again_and_those_of_changed_ones_are_not(tmp_path: Path) -> None:
@@ -113,16 +113,16 @@ def test_stamps_of_real_files_are_known_again_and_those_of_changed_ones_are_not(
         (tmp_path / name).write_bytes(name.encode())
     found = scan(bytes(tmp_path))
     layout: Layout = found.layout
-    made = DigestCache.of(found.stamps, layout.first_pieces, digests_of([1, 2, 3], [1, 1, 1]), settled=1 << 62)
+    made = DigestCache.build(found.stamps, layout.first_pieces, digests_of([1, 2, 3], [1, 1, 1]), settled=1 << 62)
     (tmp_path / "b").write_bytes(b"B")
     os.rename(tmp_path / "c", tmp_path / "z")  # another change time: no more than a rename, but who knows
     again = scan(bytes(tmp_path))
-    assert to_hash(made.spare(again.stamps, again.layout.first_pieces)[1]) == [1, 2]
+    assert to_hash(made.look_up(again.stamps, again.layout.first_pieces)[1]) == [1, 2]
 
 
-def test_nothing_kept_spares_nothing() -> None:
-    assert NOTHING.spare(stamps_of([1]), [0, 3]) == (bytearray(3 * DIGEST_SIZE), array("Q", [0, 3]))
-    assert NOTHING.spare(array("q"), [0]) == (bytearray(), array("Q"))
+def test_an_empty_cache_knows_nothing() -> None:
+    assert EMPTY.look_up(stamps_of([1]), [0, 3]) == (bytearray(3 * DIGEST_SIZE), array("Q", [0, 3]))
+    assert EMPTY.look_up(array("q"), [0]) == (bytearray(), array("Q"))
 
 
 # On disk.
@@ -130,12 +130,12 @@ def test_nothing_kept_spares_nothing() -> None:
 
 @pytest.fixture
 def example() -> DigestCache:
-    return DigestCache.of(stamps_of([1, 2, 3]), [0, 1, 3, 6], digests_of([1, 2, 3], [1, 2, 3]), settled=LATER)
+    return DigestCache.build(stamps_of([1, 2, 3]), [0, 1, 3, 6], digests_of([1, 2, 3], [1, 2, 3]), settled=LATER)
 
 
 def known(made: DigestCache | None) -> bool:
     assert made is not None
-    return not made.spare(stamps_of([1, 2, 3]), [0, 1, 3, 6])[1]
+    return not made.look_up(stamps_of([1, 2, 3]), [0, 1, 3, 6])[1]
 
 
 def test_what_is_saved_comes_back_and_is_for_nobody_else(example: DigestCache, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_the_same_is_not_written_again_and_another_takes_its_place(example: Dige
     before = os.stat(path).st_ino
     digest_cache.save(path, example.encode())
     assert os.stat(path).st_ino == before
-    digest_cache.save(path, NOTHING.encode())
+    digest_cache.save(path, EMPTY.encode())
     assert not known(digest_cache.load(path))
 
 

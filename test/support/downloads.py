@@ -11,7 +11,8 @@ from xget_lib.fs.rooted import Root
 from xget_lib.manifest.layout import Layout
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import select
-from xget_lib.snapshot.hash import assemble, hash_pieces, readable
+from xget_lib.snapshot.assemble import assemble, without_unreadable
+from xget_lib.snapshot.hash import hash_pieces
 from xget_lib.snapshot.scan import scan
 
 
@@ -24,8 +25,8 @@ def manifest_of(directory: Path, unreadable: Mapping[bytes, str] | None = None) 
         if (number := found.entries.find(path)) is not None
     }
     with Root(found.base) as root:
-        digests, really = hash_pieces(root, found, 0, found.layout.piece_count)
-    return assemble(*readable(found, digests, really | refused))
+        hashed = hash_pieces(root, found, 0, found.layout.piece_count)
+    return assemble(*without_unreadable(found, hashed.digests, hashed.unreadable | refused))
 
 
 class Served:
@@ -46,7 +47,7 @@ class Served:
 
     def file_named(self, path: bytes) -> int:
         """The number of a regular file."""
-        index = self.manifest.find(path)
+        index = self.manifest.entries.find(path)
         assert index is not None
         return self.manifest.entries.file_number(index)
 

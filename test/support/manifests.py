@@ -1,35 +1,36 @@
-"""Manifests made by hand: of entries in any order, as one would write them down."""
+"""Makes manifests and layouts from a few entries or files, in any order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from zlib import crc32
 
-from xget_lib.manifest.entry import Entry, Look
+from xget_lib.manifest.entry import Entry, EntryMetadata
 from xget_lib.manifest.layout import Layout, piece_count
 from xget_lib.manifest.manifest import Manifest, Omitted
-from xget_lib.manifest.table import Table, TableBuilder
+from xget_lib.manifest.table import Table
+from xget_lib.manifest.table_builder import TableBuilder
 
 DIGEST = bytes(range(32))
-PLAIN = Look(0o644, 1, 2)
-OWN = Look(0o755, 0, 0)
+PLAIN = EntryMetadata(0o644, 1, 2)
+OWN = EntryMetadata(0o755, 0, 0)
 MOMENT = 1_700_000_000_123_456_789
 
 
-def entry(path: bytes, kind: str, look: Look = PLAIN, mtime_ns: int = 7, **fields: object) -> Entry:
-    return Entry(path, kind, look, mtime_ns, **fields)  # type: ignore[arg-type]  # what the caller says they are
+def entry(path: bytes, kind: str, metadata: EntryMetadata = PLAIN, mtime_ns: int = 7, **fields: object) -> Entry:
+    return Entry(path, kind, metadata, mtime_ns, **fields)  # type: ignore[arg-type]  # what the caller says they are
 
 
-def root(look: Look = OWN, mtime_ns: int = MOMENT) -> Entry:
-    return Entry(b"", "d", look, mtime_ns)
+def root(metadata: EntryMetadata = OWN, mtime_ns: int = MOMENT) -> Entry:
+    return Entry(b"", "d", metadata, mtime_ns)
 
 
 def directory(path: bytes) -> Entry:
     return entry(path, "d")
 
 
-def file(path: bytes, size: int = 5, look: Look = PLAIN, mtime_ns: int = 7) -> Entry:
-    return entry(path, "f", look, mtime_ns, size=size)
+def file(path: bytes, size: int = 5, metadata: EntryMetadata = PLAIN, mtime_ns: int = 7) -> Entry:
+    return entry(path, "f", metadata, mtime_ns, size=size)
 
 
 def link(path: bytes, target: bytes) -> Entry:
@@ -42,7 +43,7 @@ def hard_link(path: bytes, target: bytes) -> Entry:
 
 
 def table(entries: Iterable[Entry], extents: Mapping[bytes, Sequence[int]] | None = None) -> Table:
-    """The entries as a table, each at its place; `extents` by path."""
+    """The entries in the order of a table; `extents` by path."""
     by_path = {each.path: each for each in entries}
     below: dict[bytes, list[Entry]] = {}
     for path in sorted(by_path):
@@ -55,12 +56,12 @@ def table(entries: Iterable[Entry], extents: Mapping[bytes, Sequence[int]] | Non
         number = len(builder)
         name = each.path.rpartition(b"/")[2]
         if each.kind == "h":
-            builder.add_again(name, numbers[each.target])
+            builder.add_hard_link(name, numbers[each.target])
             return
-        builder.add(each.kind, name, each.look, each.mtime_ns)
+        builder.add(each.kind, name, each.metadata, each.mtime_ns)
         numbers[each.path] = number
         if each.kind == "f":
-            builder.add_file(each.size, (extents or {}).get(each.path))
+            builder.add_size(each.size, (extents or {}).get(each.path))
         elif each.kind == "l":
             builder.add_target(each.target)
         elif each.kind in "cb":
@@ -94,6 +95,13 @@ def manifest(
     if digests is None:
         digests = DIGEST * sum(piece_count(size, made.extents.get(number)) for number, size in enumerate(made.sizes))
     return Manifest(made, digests, users or {}, groups or {}, tuple(omitted))
+
+
+def chunk_range(layout: Layout, chunk: int) -> tuple[int, int]:
+    """The range of the stream that is a chunk: (offset, length)."""
+    pieces = layout.chunk_pieces(chunk)
+    first, last = layout.piece(pieces[0]), layout.piece(pieces[-1])
+    return first.stream_offset, last.stream_offset + last.length - first.stream_offset
 
 
 def layout(files: Sequence[tuple[bytes, int]], extents: Mapping[int, Sequence[int]] | None = None) -> Layout:

@@ -1,6 +1,6 @@
-"""A tree with one of everything that a copy must keep, and what rsync says of a copy of it.
+"""A tree with one of everything that a copy must keep, and a comparison by rsync.
 
-What only root can make is there when root makes the tree.
+It contains what only root can make if root makes it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def access_list(user: int, group: int) -> bytes:
 
 
 def odd_tree(root: Path) -> Path:
-    """Makes it. Nothing in it is longer than the kernel's paths: see `deep_path` for that."""
+    """Makes the tree. No path in it is longer than PATH_MAX; `deep_path` makes such a path."""
     privileged = os.geteuid() == 0
     root.mkdir()
     _names(root / "names")

@@ -1,4 +1,4 @@
-"""Directories with everything in them that a file system can hold, and comparing copies of them."""
+"""Makes directories with every kind of entry, and compares copies of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOMENT = 1_500_000_000_123_456_789  # nanoseconds; not a multiple of what any fi
 
 @lru_cache(maxsize=4)
 def noise(size: int, seed: int) -> bytes:
-    """Bytes that look like nothing, the same in each run."""
+    """Pseudo-random bytes, the same in each run."""
     return random.Random(seed).randbytes(size)
 
 
@@ -39,7 +39,7 @@ def small_tree(root: Path) -> Path:
 
 
 def mixed_tree(root: Path, *, files: int = 300) -> Path:
-    """Many small files of all sizes, and one of everything that is peculiar."""
+    """Many small files of all sizes, and one of each special case."""
     root.mkdir(parents=True)
     source = random.Random(7)
     for number in range(files):
@@ -89,7 +89,7 @@ def _same_content(one: bytes, other: bytes) -> bool:
 
 
 def _names(entries: dict[bytes, os.stat_result]) -> set[frozenset[bytes]]:
-    """The sets of names that are one file."""
+    """The sets of names of the same file."""
     names: dict[tuple[int, int], set[bytes]] = {}
     for path, status in entries.items():
         if stat.S_ISREG(status.st_mode):
@@ -98,7 +98,7 @@ def _names(entries: dict[bytes, os.stat_result]) -> set[frozenset[bytes]]:
 
 
 def differences(original: Path, copy: Path) -> list[str]:
-    """What is not the same in two trees, their roots' own metadata included. Empty when the copy is right."""
+    """The differences of two trees, the metadata of their roots included. Empty where the copy is right."""
     left, right = bytes(original), bytes(copy)
     here, there = dict(_entries(left)), dict(_entries(right))
     found = [f"only in one: {path!r}" for path in sorted(here.keys() ^ there.keys())]

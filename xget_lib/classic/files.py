@@ -57,13 +57,13 @@ class Regular:
     def find(cls, served: Served, path: bytes) -> Regular:
         """The regular file at a path. Raises NinepError where none is shown."""
         manifest = served.store.manifest
-        index = manifest.find(path)
+        index = manifest.entries.find(path)
         if index is not None and not served.shows(index):
             index = None
         entries = manifest.entries
-        if index is None or entries.kind(entries.first(index)) != "f":
+        if index is None or entries.kind(entries.first_name(index)) != "f":
             raise NinepError(errno.ENOENT)
-        return cls(served, path, entries.file_number(entries.first(index)))
+        return cls(served, path, entries.file_number(entries.first_name(index)))
 
     @property
     def entry(self) -> Entry:

@@ -73,11 +73,11 @@ class Tree:
 
     def look(self, path: bytes) -> PlainDirectory | FileDirectory:
         """The directory, or file as a directory, at a path. Raises NinepError where none is shown."""
-        index = self.manifest.find(path)
+        index = self.manifest.entries.find(path)
         if index is None or not self.served().shows(index):
             raise NinepError(errno.ENOENT)
         entries = self.manifest.entries
-        kind = entries.kind(entries.first(index))
+        kind = entries.kind(entries.first_name(index))
         if kind not in _SHOWN:
             raise NinepError(errno.ENOENT, "neither a file nor a directory")
         return _SHOWN[kind](self, path)
@@ -88,10 +88,10 @@ class Tree:
         if manifest.single_file:
             indices = range(1)
         else:
-            index = manifest.find(path)
+            index = manifest.entries.find(path)
             indices = manifest.entries.children_of(index) if index is not None else range(0)
         for index in indices:
-            kind = manifest.entries.kind(manifest.entries.first(index))
+            kind = manifest.entries.kind(manifest.entries.first_name(index))
             if kind in _SHOWN and served.shows(index):
                 below = manifest.entries.path(index)
                 if _is_shown(below):
@@ -157,7 +157,7 @@ class PlainDirectory(PlainFile):
 
     def stat(self) -> Stat:
         manifest = self.tree.manifest
-        index = manifest.find(self.path)
+        index = manifest.entries.find(self.path)
         name = self.path.rpartition(b"/")[2].decode()
         entry = manifest.entries[index] if index is not None else None
         return self.tree.stat(name, self.qid, entry, entry.mode & 0o777 if entry else 0o555)

@@ -37,7 +37,7 @@ class Surplus:
         """Paths, none of them below another."""
         here = mount_of(self._root, b"")
         for number in self._selection.of_kind(DIRECTORY):
-            path, landing = self._entries.path(number), self._selection.landing(number)
+            path, landing = self._entries.path(number), self._selection.dest_path(number)
             try:
                 if path in self._omitted or mount_of(self._root, landing) != here:
                     continue

@@ -169,15 +169,15 @@ class Download:
 
     def _place_others(self) -> None:
         """Puts what is neither file nor directory in place, and all its names."""
-        entries, names = self._manifest.entries, self._selection.names
+        entries, names = self._manifest.entries, self._selection.link_groups
         for number in self._selection.of_kind(OTHERS):
-            first = entries.first(number)
-            landing = self._selection.landing(number)
+            first = entries.first_name(number)
+            landing = self._selection.dest_path(number)
             with refusing(self._root, landing):
                 placed = self._placer.place(landing, entries[first])
             for other in names.get(first, [number])[1:] if placed else ():
-                with refusing(self._root, self._selection.landing(other)):
-                    self._placer.hard_link(landing, self._selection.landing(other), entries[first])
+                with refusing(self._root, self._selection.dest_path(other)):
+                    self._placer.hard_link(landing, self._selection.dest_path(other), entries[first])
 
     def close(self) -> None:
         """Gives everything back. What is not finished is kept for the next run. May be called twice."""
@@ -245,11 +245,11 @@ class Download:
 
     def _find(self, file: int, *, trust_times: bool) -> Found:
         """Also under further names: where only those are right, the first is made anew from one of them."""
-        landing = self._selection.place(file)
+        landing = self._selection.file_dest_path(file)
         with refusing(self._root, landing):
             old = self._placer.look(landing)
             found = self._survey.stays(file, landing, old, trust_times=trust_times)
-        for link in self._selection.links(file):
+        for link in self._selection.other_dest_paths(file):
             with refusing(self._root, link):
                 there = self._placer.look(link)
                 if found is None:
@@ -287,7 +287,7 @@ class Download:
         """The pieces of a chunk that are asked for and not right, as rising ranges that do not touch."""
         runs: list[range] = []
         for number in self._layout.chunk_pieces(chunk):
-            if number in self._ledger or not self._selection.has(self._layout.file_of_piece(number)):
+            if number in self._ledger or not self._selection.has_file(self._layout.file_of_piece(number)):
                 continue
             if runs and runs[-1].stop == number:
                 runs[-1] = range(runs[-1].start, number + 1)
@@ -303,7 +303,7 @@ class Download:
         if where == _MOVING:
             with self._moving:  # so that who found no part there finds the file, and not what it replaces
                 pass
-        return self._selection.place(file)
+        return self._selection.file_dest_path(file)
 
     @property
     def files(self) -> Sequence[int]:
@@ -324,7 +324,7 @@ class Download:
         PieceMismatch, which names `source`, and nothing is written.
         """
         piece = self._layout.piece(number)
-        landing = self._selection.place(piece.file)
+        landing = self._selection.file_dest_path(piece.file)
         self._verify(number, data, source)
         if not self._ledger.claim(number):
             return False
@@ -363,7 +363,7 @@ class Download:
         for number in pieces:
             piece = self._layout.piece(number)
             content, data = data[: piece.length], data[piece.length :]
-            if not self._selection.has(piece.file):
+            if not self._selection.has_file(piece.file):
                 continue
             if len(pieces) > SYNC_EACH and self._manifest.entries.sizes[piece.file] == piece.length:
                 small[piece.file] = number, content
@@ -380,7 +380,7 @@ class Download:
         for number, content in pieces:
             self._verify(number, content, source)
         free = set(self._ledger.claim_all(number for number, _ in pieces))
-        siblings = siblings.of([index for index, (number, _) in enumerate(pieces) if number in free])
+        siblings = siblings.subset([index for index, (number, _) in enumerate(pieces) if number in free])
         try:
             with refusing(self._root, siblings.directory):
                 self._small.write(siblings, [content for number, content in pieces if number in free])
@@ -411,7 +411,7 @@ class Download:
         for file in fresh:
             if self._ledger.lacks(file):
                 raise ValueError(f"file {file} is not whole")
-            with refusing(self._root, self._selection.place(file)):
+            with refusing(self._root, self._selection.file_dest_path(file)):
                 self._complete(file, sync=not dressed and len(fresh) <= SYNC_EACH)
         if dressed or len(fresh) > SYNC_EACH:
             with refusing(self._root, b""):
@@ -448,9 +448,9 @@ class Download:
         self._parts.close(file)
 
     def _put_in_place(self, file: int) -> os.stat_result:
-        landing = self._selection.place(file)
+        landing = self._selection.file_dest_path(file)
         entry = self._manifest.file(file)
-        links = self._selection.links(file)
+        links = self._selection.other_dest_paths(file)
         with refusing(self._root, landing):
             if self._where[file] == _IN_PART:
                 self._move(file, landing)
@@ -478,4 +478,4 @@ class Download:
             self._whole.append(file)
 
     def _part_path(self, file: int) -> bytes:
-        return part_path(self._selection.place(file))
+        return part_path(self._selection.file_dest_path(file))

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from xget_lib.fs import xattrs
 from xget_lib.fs.inode import Inode
 from xget_lib.manifest import acl
-from xget_lib.manifest.entry import DIRECTORY, LINK, Entry, Look, Xattrs
+from xget_lib.manifest.entry import DIRECTORY, LINK, Entry, EntryMetadata, Xattrs
 from xget_lib.manifest.manifest import Manifest
 
 # EINVAL: an id outside the user namespace.
@@ -79,9 +79,9 @@ class Attributes:
         self._owners = owners
         self._users = _Ids(manifest.users, lambda name: pwd.getpwnam(name).pw_uid)
         self._groups = _Ids(manifest.groups, lambda name: grp.getgrnam(name).gr_gid)
-        self._wanted: dict[Look, _Wanted] = {}
+        self._wanted: dict[EntryMetadata, _Wanted] = {}
         self._unsupported: set[bytes] = set()  # namespaces, and lists, that the file system does not take
-        self._refused: set[tuple[Look, bytes]] = set()  # looks, and which of their attributes could not be set
+        self._refused: set[tuple[EntryMetadata, bytes]] = set()  # looks, and which of their attributes could not be set
         self._lock = threading.Lock()
         self._notes: dict[str, str] = {}
 
@@ -97,9 +97,9 @@ class Attributes:
 
     def first_mode(self, entry: Entry) -> int:
         """Which permissions a directory is made with, so that we can work in it and nobody can whom it is not for."""
-        return 0o700 if self._permissions else (self._base_mode(entry.look) & 0o777) | 0o700
+        return 0o700 if self._permissions else (self._base_mode(entry.metadata) & 0o777) | 0o700
 
-    def owner(self, look: Look) -> tuple[int, int]:
+    def owner(self, look: EntryMetadata) -> tuple[int, int]:
         """The user and group number on this machine that an entry should have."""
         return self._here(look).owner
 
@@ -107,7 +107,7 @@ class Attributes:
         """Whether what is there looks as it should, as far as this process could change it."""
         if status.st_mtime_ns != entry.mtime_ns:
             return False
-        wanted = self._here(entry.look)
+        wanted = self._here(entry.metadata)
         owner = (status.st_uid, status.st_gid)
         if self._owners and self._root and owner != wanted.owner:
             return False
@@ -115,7 +115,7 @@ class Attributes:
             return False
         return self._differences(place, wanted) == {}
 
-    def expected(self, look: Look) -> Expected | None:
+    def expected(self, look: EntryMetadata) -> Expected | None:
         """Of regular files with this look; None where it takes more than their look to say."""
         wanted = self._here(look)
         owner = wanted.owner if self._owners and self._root else None
@@ -123,7 +123,7 @@ class Attributes:
             return None
         return Expected(stat.S_IFREG | wanted.mode if self._permissions else None, owner, wanted.xattrs)
 
-    def put_new(self, fd: int, look: Look, mtime_ns: int) -> bool:
+    def put_new(self, fd: int, look: EntryMetadata, mtime_ns: int) -> bool:
         """As `put`, for a regular file that was just made and has no extended attributes. Returns whether it could."""
         wanted = self._here(look)
         status = os.fstat(fd)
@@ -141,10 +141,10 @@ class Attributes:
         `status` is what it looks like now. `new`: XGet made it, so its permissions are ours to choose also where
         none are preserved. A symbolic link has no permissions.
         """
-        chowned = self._chown(place, status, entry.look)
-        changed = self._put_xattrs(place, status, entry.look)
+        chowned = self._chown(place, status, entry.metadata)
+        changed = self._put_xattrs(place, status, entry.metadata)
         if (self._permissions or new) and entry.kind != LINK:
-            owner = self.owner(entry.look) if chowned else (status.st_uid, status.st_gid)
+            owner = self.owner(entry.metadata) if chowned else (status.st_uid, status.st_gid)
             mode = self._mode(entry, owner)
             if chowned or changed or mode != stat.S_IMODE(status.st_mode):
                 self._attempt("permissions", lambda: place.chmod(mode))
@@ -153,14 +153,14 @@ class Attributes:
         if status.st_mtime_ns != entry.mtime_ns:
             self._attempt("times", lambda: place.utime(entry.mtime_ns))
 
-    def _here(self, look: Look) -> _Wanted:
+    def _here(self, look: EntryMetadata) -> _Wanted:
         wanted = self._wanted.get(look)
         if wanted is None:
             owner = self._users[look.uid], self._groups[look.gid]
             wanted = self._wanted[look] = _Wanted(owner, self._base_mode(look), self._xattrs_here(look))
         return wanted
 
-    def _base_mode(self, look: Look) -> int:
+    def _base_mode(self, look: EntryMetadata) -> int:
         """The permission bits of a look. Of an access list that is not kept, they are what the owning group may."""
         mode = look.mode
         access = dict(look.xattrs).get(acl.ACCESS)
@@ -170,7 +170,7 @@ class Attributes:
 
     def _mode(self, entry: Entry, owner: tuple[int, int]) -> int:
         """The permission bits for an entry that belongs to this user and group."""
-        wanted = self._here(entry.look)
+        wanted = self._here(entry.metadata)
         mode = wanted.mode
         if mode & (stat.S_ISUID | stat.S_ISGID) and entry.kind != DIRECTORY:
             if owner[0] != wanted.owner[0]:
@@ -181,7 +181,7 @@ class Attributes:
                 self.note("set-id", "set-id bits are left out where the file could not be given its owner")
         return mode
 
-    def _chown(self, place: Inode, status: os.stat_result, look: Look) -> bool:
+    def _chown(self, place: Inode, status: os.stat_result, look: EntryMetadata) -> bool:
         """Sets the owner where that is wanted and needed. Returns whether it did."""
         if self._owners and (status.st_uid, status.st_gid) != (owner := self.owner(look)):
             if self._root:
@@ -199,7 +199,7 @@ class Attributes:
             return False
         return self._root or name in acl.ACLS or name.startswith(xattrs.USER)
 
-    def _xattrs_here(self, look: Look) -> Xattrs:
+    def _xattrs_here(self, look: EntryMetadata) -> Xattrs:
         found = []
         for name, value in look.xattrs:
             if (look, name) in self._refused:
@@ -225,7 +225,7 @@ class Attributes:
         differences.update((name, None) for name in mine if name not in should and name != xattrs.SELINUX)
         return differences
 
-    def _put_xattrs(self, place: Inode, status: os.stat_result, look: Look) -> bool:
+    def _put_xattrs(self, place: Inode, status: os.stat_result, look: EntryMetadata) -> bool:
         """Makes them as they should be. Returns whether that changed anything, the permissions it may be."""
         differences = self._differences(place, self._here(look))
         if not differences:
@@ -236,7 +236,7 @@ class Attributes:
             self._change_xattr(place, look, name, value)
         return True
 
-    def _change_xattr(self, place: Inode, look: Look, name: bytes, value: bytes | None) -> None:
+    def _change_xattr(self, place: Inode, look: EntryMetadata, name: bytes, value: bytes | None) -> None:
         what = "access lists" if name in acl.ACLS else f"extended attributes ({os.fsdecode(name.partition(b'.')[0])})"
         try:
             if value is None:

@@ -85,9 +85,9 @@ class DryRun:
         for landing, _ in self._selection.entries_of(DIRECTORY):
             if landing:
                 yield Step(MAKE, landing)
-        for file, landing in self._selection.places:
+        for file, landing in self._selection.file_dest_paths:
             yield Step(FETCH, landing, self._manifest.layout.file_range(file)[1])
-            yield from (Step(LINK, link) for link in self._selection.links(file))
+            yield from (Step(LINK, link) for link in self._selection.other_dest_paths(file))
         for landing, _ in self._selection.entries_of(OTHERS):
             yield Step(MAKE, landing)
 
@@ -108,11 +108,11 @@ class DryRun:
     def _files(self, root: Root) -> Iterator[Step]:
         with refusing(root, b""):
             survey = Inventory(root, self._manifest, _leftovers(root))
-        for file, landing in self._selection.places:
+        for file, landing in self._selection.file_dest_paths:
             entry = self._manifest.file(file)
             with refusing(root, landing):
                 old = yield from self._out_of_the_way(root, landing)
-                links = self._selection.links(file)
+                links = self._selection.other_dest_paths(file)
                 names = {landing: old} | {link: _look(root, link) for link in links}
                 found = next((name for name, there in names.items() if self._stays(survey, file, name, there)), None)
                 if found is None:
@@ -129,8 +129,8 @@ class DryRun:
 
     def _others(self, root: Root) -> Iterator[Step]:
         for number in self._selection.of_kind(OTHERS):
-            landing = self._selection.landing(number)
-            entry = self._manifest.entries[self._manifest.entries.first(number)]
+            landing = self._selection.dest_path(number)
+            entry = self._manifest.entries[self._manifest.entries.first_name(number)]
             with refusing(root, landing):
                 there = yield from self._out_of_the_way(root, landing)
                 if there is None or not is_like(root, landing, there, entry):

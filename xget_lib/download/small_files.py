@@ -73,7 +73,7 @@ class SmallFiles:
         number = entries.files[file]
         if status.st_mtime_ns != entries.mtimes[number] or status.st_size != entries.sizes[file]:
             return False
-        expected = self._expect(entries.look_numbers[number])
+        expected = self._expect(entries.metadata_numbers[number])
         return (
             expected is not None
             and status.st_nlink == 1
@@ -83,7 +83,7 @@ class SmallFiles:
 
     def _expect(self, look: int) -> Expected | None:
         if look not in self._expected:
-            self._expected[look] = self._attributes.expected(self._manifest.entries.looks[look])
+            self._expected[look] = self._attributes.expected(self._manifest.entries.distinct_metadata[look])
         return self._expected[look]
 
     def write(self, siblings: Siblings, contents: Sequence[memoryview]) -> None:
@@ -91,13 +91,13 @@ class SmallFiles:
         entries = self._manifest.entries
         for index, (file, content) in enumerate(zip(siblings.files, contents, strict=True)):
             number = entries.files[file]
-            expected = self._expect(entries.look_numbers[number])
+            expected = self._expect(entries.metadata_numbers[number])
             mode = 0o600 if expected is None or expected.mode is None else expected.mode & 0o777
-            part = os.open(part_name(siblings.landing(index)), _PART, mode, dir_fd=self._parts)
+            part = os.open(part_name(siblings.dest_path(index)), _PART, mode, dir_fd=self._parts)
             try:
                 while content:
                     content = content[os.write(part, content) :]
-                if not self._attributes.put_new(part, entries.look(number), entries.mtimes[number]):
+                if not self._attributes.put_new(part, entries.metadata(number), entries.mtimes[number]):
                     self._attributes.put(OpenInode(part), os.fstat(part), entries[number], new=True)
             finally:
                 os.close(part)
@@ -107,7 +107,7 @@ class SmallFiles:
         with self._root.directory(siblings.directory) as directory:
             for index, (file, name) in enumerate(zip(siblings.files, siblings.names, strict=True)):
                 try:
-                    os.rename(part_name(siblings.landing(index)), name, src_dir_fd=self._parts, dst_dir_fd=directory)
+                    os.rename(part_name(siblings.dest_path(index)), name, src_dir_fd=self._parts, dst_dir_fd=directory)
                 except IsADirectoryError:
                     continue
                 put_stamp(self._stamps, file, os.stat(name, dir_fd=directory, follow_symlinks=False))

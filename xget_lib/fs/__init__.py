@@ -1,1 +1,1 @@
-"""Linux file system calls and nothing of XGet's: rooted paths, sparse files, extended attributes, stamps, mounts."""
+"""The Linux file system, and nothing of XGet: rooted paths, open descriptors, sparse files, xattrs, stamps, mounts."""

@@ -44,7 +44,7 @@ def data_ranges(fd: int, size: int) -> Iterator[tuple[int, int]]:
                 raise
             end = size
         end = min(end, size)
-        if start < end:  # not: a hole was made here meanwhile
+        if start < end:  # else somebody made a hole here meanwhile
             yield start, end
 
 

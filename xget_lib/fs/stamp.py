@@ -1,7 +1,7 @@
-"""Whether a file is still the one that was looked at: five numbers of its stat that change when its content does.
+"""Stamps: five numbers from the stat of a file that change when its content changes.
 
-A stamp fits an array of signed 64-bit numbers, five a file. File systems know inode numbers and times beyond that
-(the year 2262), so the numbers are taken modulo 2**64: a stamp is only ever compared with another stamp.
+The stamps of many files are in one array of signed 64-bit numbers. Inode numbers and times (from the year 2262 on) may
+be larger, so all are taken modulo 2**64: a stamp is only compared with another stamp.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ MTIME_WORD, CTIME_WORD = 1, 2
 
 Stamp = tuple[int, int, int, int, int]
 
-NO_STAMP = -1  # where the size would be
+NO_STAMP = -1
+"""In the place of the size: the stamp is not known."""
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
@@ -24,12 +25,12 @@ def stamp_of(status: os.stat_result) -> Stamp:
 
 
 def no_stamps(files: int) -> array[int]:
-    """Room for the stamps of so many files, of which none is known."""
+    """An array for the stamps of so many files, none of them known yet."""
     return array("q", [NO_STAMP]) * (files * STAMP_WORDS)
 
 
 def put_stamp(stamps: array[int], file: int, status: os.stat_result) -> None:
-    """Notes how a file looks."""
+    """Stores the stamp of a file, by file number."""
     first = file * STAMP_WORDS
     stamps[first : first + STAMP_WORDS] = array("q", stamp_of(status))
 

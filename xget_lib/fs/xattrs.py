@@ -1,7 +1,8 @@
-"""Extended attributes (xattr(7)): which of them belong to a copy, reading and setting them.
+"""Extended attributes (xattr(7)): which of them belong to a copy, and reading them.
 
-Those of users, POSIX ACLs, and what only root may read or set: `security`, capabilities among it, and `trusted`. Not
-the rest of `system`, which file systems make up, nor signatures that hold for one inode of one machine.
+Kept are `user`, POSIX access lists, and what only root may read or set: `trusted` and `security`, with the
+capabilities. Not kept are the others of `system`, which file systems compute, and signatures that are valid for one
+inode only.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from xget_lib.manifest.entry import Xattrs
 
 USER = b"user."
 CAPABILITY = b"security.capability"
-SELINUX = b"security.selinux"  # a machine that has it gives each new file one by itself
+SELINUX = b"security.selinux"  # with SELinux, the kernel gives one to each new file
 
 _KEPT = (USER, b"trusted.", b"security.", *ACLS)
 _NOT_KEPT = (b"security.evm",)
-NONE = (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS)  # this attribute; a file system or kernel without any
+_NONE = (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS)  # no such attribute; a file system or kernel without any
 
 
 def is_kept(name: bytes) -> bool:
@@ -26,16 +27,16 @@ def is_kept(name: bytes) -> bool:
     return name.startswith(_KEPT) and name not in _NOT_KEPT
 
 
-def read(place: bytes | int) -> Xattrs:
-    """What an open file, or a path (the last component of which is not followed), has of attributes that are kept.
+def read(file: bytes | int) -> Xattrs:
+    """The attributes that are kept, of an open file or of a path; a symbolic link is not followed. Raises OSError.
 
-    Raises OSError.
+    An attribute that this process may not read is left out.
     """
-    follows = isinstance(place, int)
+    follow = isinstance(file, int)  # a descriptor: "not following" is an error there
     try:
-        names = os.listxattr(place, follow_symlinks=follows)
+        names = os.listxattr(file, follow_symlinks=follow)
     except OSError as error:
-        if error.errno in NONE:
+        if error.errno in _NONE:
             return ()
         raise
     if not names:
@@ -44,8 +45,8 @@ def read(place: bytes | int) -> Xattrs:
     for name in sorted(map(os.fsencode, names)):
         if is_kept(name):
             try:
-                found.append((name, os.getxattr(place, name, follow_symlinks=follows)))
+                found.append((name, os.getxattr(file, name, follow_symlinks=follow)))
             except OSError as error:
-                if error.errno not in (*NONE, errno.EPERM, errno.EACCES):
+                if error.errno not in (*_NONE, errno.EPERM, errno.EACCES):
                     raise
     return tuple(found)

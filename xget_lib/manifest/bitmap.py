@@ -1,7 +1,7 @@
-"""Which chunks (or pieces) of a content: a fixed number of bits that is cheap to change and to count.
+"""A set of chunk or piece numbers, as a fixed number of bits that are cheap to change and to count.
 
-It is kept in a bytearray, so that setting a bit costs the same with a million pieces as with ten. The bytes are
-also what the swarm's `have` file carries: bit i is byte i // 8, bit i % 8 counted from the least significant.
+The bits are in a bytearray, so setting one costs the same with a million pieces as with ten. The `have` file of the
+swarm carries the same bytes: number i is bit i % 8, counted from the least significant, of byte i // 8.
 """
 
 from __future__ import annotations
@@ -25,14 +25,12 @@ class Bitmap:
 
     @classmethod
     def filled(cls, size: int) -> Bitmap:
-        """A bitmap with every bit set."""
-        bitmap = cls(size)
-        bitmap.add_range(0, size)
-        return bitmap
+        """The set of all numbers."""
+        return cls.from_bytes(((1 << size) - 1).to_bytes((size + 7) // 8, "little"), size)
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray | memoryview, size: int) -> Bitmap:
-        """What to_bytes gave for this size. Another length, or a spare bit that is set, raises ProtocolViolation."""
+        """The inverse of to_bytes. Raises ProtocolViolation for another length, or where a bit beyond `size` is set."""
         bitmap = cls(size)
         if len(data) != len(bitmap._bits):
             raise ProtocolViolation(f"bitmap of {size} bits in {len(data)} bytes")
@@ -47,7 +45,7 @@ class Bitmap:
         return bytes(self._bits)
 
     def as_int(self) -> int:
-        """The set as a number: bit i of it is bit i here. For set algebra (`a & ~b`) on whole bitmaps at once."""
+        """The set as one number, of which bit i is number i: for operations on whole sets (`a & ~b`)."""
         return int.from_bytes(self._bits, "little")
 
     @property
@@ -56,21 +54,21 @@ class Bitmap:
 
     @property
     def count(self) -> int:
-        """How many bits are set."""
+        """How many numbers are in the set."""
         return self._count
 
     @property
     def missing(self) -> int:
-        """How many bits are not set."""
+        """How many numbers are not in the set."""
         return self._size - self._count
 
     @property
     def full(self) -> bool:
-        """Whether every bit is set (true for a bitmap of no bits)."""
+        """Whether all numbers are in the set (true for size 0)."""
         return self._count == self._size
 
     def add(self, number: int) -> bool:
-        """Sets a bit. Returns whether it was clear before."""
+        """Returns whether the number was not in the set before."""
         mask = 1 << (self._inside(number) & 7)
         if self._bits[number >> 3] & mask:
             return False
@@ -79,7 +77,7 @@ class Bitmap:
         return True
 
     def discard(self, number: int) -> bool:
-        """Clears a bit. Returns whether it was set before."""
+        """Returns whether the number was in the set before."""
         mask = 1 << (self._inside(number) & 7)
         if not self._bits[number >> 3] & mask:
             return False
@@ -87,21 +85,9 @@ class Bitmap:
         self._count -= 1
         return True
 
-    def add_range(self, first: int, end: int) -> None:
-        """Sets the bits first .. end - 1."""
-        if not 0 <= first <= end <= self._size:
-            raise IndexError(f"bits {first} to {end} of a bitmap of {self._size}")
-        number = self.as_int() | ((1 << end) - (1 << first))
-        self._bits[:] = number.to_bytes(len(self._bits), "little")
-        self._count = number.bit_count()
-
     def has_range(self, first: int, end: int) -> bool:
-        """Whether all of the bits first .. end - 1 are set (true for none)."""
+        """Whether all numbers first .. end - 1 are in the set (true for an empty range)."""
         return all(number in self for number in range(first, end))
-
-    def absent(self) -> Iterator[int]:
-        """The numbers whose bit is clear, rising."""
-        return self._numbers(0xFF)
 
     def copy(self) -> Bitmap:
         other = Bitmap(self._size)
@@ -113,8 +99,11 @@ class Bitmap:
         return bool(self._bits[self._inside(number) >> 3] & (1 << (number & 7)))
 
     def __iter__(self) -> Iterator[int]:
-        """The numbers whose bit is set, rising."""
-        return self._numbers(0)
+        """The numbers in the set, rising."""
+        for index, byte in enumerate(self._bits):
+            while byte:
+                yield index * 8 + (byte & -byte).bit_length() - 1
+                byte &= byte - 1
 
     def __len__(self) -> int:
         return self._count
@@ -131,12 +120,3 @@ class Bitmap:
         if not 0 <= number < self._size:
             raise IndexError(f"bit {number} of a bitmap of {self._size}")
         return number
-
-    def _numbers(self, flip: int) -> Iterator[int]:
-        for index, byte in enumerate(self._bits):
-            byte ^= flip
-            while byte:
-                number = index * 8 + (byte & -byte).bit_length() - 1
-                if number < self._size:
-                    yield number
-                byte &= byte - 1

@@ -43,7 +43,7 @@ def _joined(blocks: Iterable[tuple[int, int]], smallest_hole: int) -> array[int]
 
 
 def holes(extents: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
-    """(offset, length) of what is no data in a file of `size` bytes."""
+    """(offset, length) of each hole in a file of `size` bytes."""
     end = 0
     for start, length in zip(extents[::2], extents[1::2], strict=True):
         if start > end:
@@ -54,7 +54,7 @@ def holes(extents: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
 
 
 def cell_count(extents: Sequence[int], cell: int) -> int:
-    """How many cells of `cell` bytes, in a grid over the whole file, have data. Builds nothing."""
+    """How many cells have data, if the file is divided into cells of `cell` bytes each. Builds nothing."""
     count = 0
     last = -1
     for start, length in zip(extents[::2], extents[1::2], strict=True):
@@ -67,42 +67,42 @@ def cell_count(extents: Sequence[int], cell: int) -> int:
 class SparseFile:
     """How the data of a file with holes is cut into pieces.
 
-    A piece is the data in one cell of a grid over the whole file, so what happens in one cell leaves the others'
-    pieces as they are. Positions are bytes of data before a place in the file, as if there were no holes.
+    The file is divided into cells of equal size; a piece is the data in one cell. So a change in one cell leaves the
+    pieces of the others as they are. A *position* counts the bytes of data before a point in the file, without holes.
     """
 
-    __slots__ = ("_places", "_positions", "_starts", "length")
+    __slots__ = ("_piece_positions", "_positions", "_starts", "length")
 
     def __init__(self, extents: Sequence[int], cell: int) -> None:
-        """`cell` is in bytes. Takes memory for each cell that has data (`cell_count`)."""
+        """`cell`: bytes. Takes memory for each cell that has data; compare `cell_count` with a limit before."""
         self._starts = array("Q", extents[::2])
-        self._positions = array("Q")  # of each extent
-        self._places = array("Q")  # of each piece: its position
+        self._positions = array("Q")  # of the start of each extent
+        self._piece_positions = array("Q")  # of the start of each piece, and of the end of the last
         last = -1
         position = 0
         for start, length in zip(extents[::2], extents[1::2], strict=True):
             self._positions.append(position)
             first = start // cell
             if first != last:
-                self._places.append(position)
+                self._piece_positions.append(position)
             last = (start + length - 1) // cell
-            self._places.extend(range(position + (first + 1) * cell - start, position + length, cell))
+            self._piece_positions.extend(range(position + (first + 1) * cell - start, position + length, cell))
             position += length
         self.length = position
         """Bytes of data in the whole file."""
-        self._places.append(position)
+        self._piece_positions.append(position)
 
     @property
     def piece_count(self) -> int:
-        return len(self._places) - 1
+        return len(self._piece_positions) - 1
 
     @property
-    def places(self) -> Sequence[int]:
-        """The position of each piece, and where the next one would be."""
-        return self._places
+    def piece_positions(self) -> Sequence[int]:
+        """The position at which each piece starts, and the one at which the last ends."""
+        return self._piece_positions
 
     def parts(self, position: int, length: int) -> list[tuple[int, int]]:
-        """Where in the file `length` bytes at a position are: (offset, length) of each run of them."""
+        """The ranges of the file with the `length` bytes of data at a position: (offset, length) each."""
         parts = []
         end = position + length
         extent = bisect_right(self._positions, position) - 1
@@ -114,12 +114,12 @@ class SparseFile:
         return parts
 
     def position(self, offset: int) -> int:
-        """How many bytes of data there are before an offset in the file."""
+        """The position that belongs to an offset in the file."""
         extent = bisect_right(self._starts, offset) - 1
         if extent < 0:
             return 0
         return min(self._positions[extent] + offset - self._starts[extent], self._end(extent))
 
     def _end(self, extent: int) -> int:
-        """The position behind an extent."""
+        """The position at the end of an extent."""
         return self._positions[extent + 1] if extent + 1 < len(self._positions) else self.length

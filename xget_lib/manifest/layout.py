@@ -1,17 +1,17 @@
-"""The content stream: all regular files' data one after another, in manifest order, cut into pieces and chunks.
+"""The content stream: the data of all regular files one after another, in the order of the manifest, cut in two ways.
 
-A *piece* is what is verified: a part of one file. How a file is cut depends on that file alone, on how much data it
-has and where (`extents`), so its digests survive whatever happens to the files around it. A *chunk* is what is
-scheduled and asked for: a run of whole pieces. There should be some hundred chunks (swarm.md: 64 instead of 128 cost
-5 to 10 %), none so small that asking for it costs more than sending it.
+A *piece* is the unit that is verified: a part of one file. The pieces of a file depend only on how much data it has and
+where (`manifest.extents`), so its digests stay the same whatever happens to other files. A *chunk* is the unit that is
+scheduled and asked for: one large piece, or a run of consecutive pieces. There should be several hundred chunks, and
+none so small that asking for it costs more than sending it.
 
-Large files start at a chunk of their own. Small ones share chunks, and where such a chunk ends depends on names:
-after a file whose path's checksum says so, once the chunk is a quarter full. So behind a file that is new or gone,
-the old chunk boundaries come back after a chunk or two, and a node keeps nearly all that it holds.
+A file of at least the chunk size begins a new chunk and has its chunks for itself. Smaller files share chunks. A shared
+chunk ends when the next file does not fit, or, once it is a quarter full, after a file whose path has a CRC-32 that is
+divisible by BOUNDARY_ONE_IN. So where a file was added or removed, the old chunk boundaries come back after a chunk or
+two, and a node keeps nearly all chunks that it has.
 
-Nothing here keeps an object per piece or per file: two numbers a file and two a chunk, in arrays; everything else
-is computed when asked. 500,000 files take 8 MB, and so does a content of 2 TB. Only a file with holes has a cut of its
-own.
+There is no object per piece or file: two numbers per file and two per chunk are in arrays, and everything else is
+computed when it is asked for. 500,000 files take 8 MB, and so does a content of 2 TB.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ BOUNDARY_ONE_IN = 16
 
 
 def granule(size: int) -> int:
-    """Into parts of how many bytes a file, or a whole content, with `size` bytes of data is cut: a power of two.
+    """The size of the units into which `size` bytes of data are cut: a power of two that never falls as `size` grows.
 
-    512 to 1023 parts, as long as that makes parts of 64 KiB to 4 MiB. It never falls as `size` grows.
+    It makes 512 to 1023 units, unless these would be smaller than 64 KiB or larger than 4 MiB. The chunk size of a
+    content is the granule of its whole size; the piece size of a file is at most that of its own size.
     """
     if size < GRANULES * SMALLEST_GRANULE:
         return SMALLEST_GRANULE
@@ -42,36 +43,38 @@ def granule(size: int) -> int:
 
 
 def piece_size(size: int) -> int:
-    """Into pieces of how many bytes a file with `size` bytes of data is cut. No more than what an update of it may move
-    for every byte that changed; a terabyte has 32 MB of digests."""
+    """The size of the pieces of a file with `size` bytes of data.
+
+    A small change in a large file moves at most a piece; the digests of a terabyte take 32 MB.
+    """
     return min(granule(size), LARGEST_PIECE)
 
 
 def piece_count(size: int, extents: Sequence[int] | None = None) -> int:
-    """How many pieces a file of `size` bytes has, which has data in all of it, or only in `extents`. Builds nothing."""
+    """How many pieces a file of `size` bytes has. `extents`: where it has data, if it has holes. Builds nothing."""
     if extents is not None:
         return cell_count(extents, piece_size(sum(extents[1::2])))
     return -(-size // piece_size(size))
 
 
 class Piece(NamedTuple):
-    """Piece `number`: `length` bytes of data of file `file`, which are at `stream_offset` of the stream.
-
-    They begin at `file_offset` and, in a file without holes, are there in one run; see Layout.parts.
-    """
+    """One piece. Offsets and lengths are in bytes."""
 
     number: int
     file: int
+    """File number."""
     file_offset: int
+    """Where in the file its data begins. In a file without holes it is one range; in others see Layout.parts."""
     length: int
+    """Bytes of data."""
     stream_offset: int
 
 
 class Layout:
-    """How the regular files of one manifest, numbered in its order, form a stream, pieces and chunks.
+    """The stream, pieces and chunks of the regular files of one manifest, by file number.
 
-    All offsets and lengths are bytes. A piece, chunk or file number that does not exist raises IndexError; a range
-    that is not inside the stream raises ValueError.
+    Offsets and lengths are in bytes. The number of a piece, chunk or file that does not exist raises IndexError, a
+    range that is not inside the stream ValueError.
     """
 
     __slots__ = ("_chunk_offset", "_chunk_piece", "_file_offset", "_file_piece", "_sparse", "chunk_size", "size")
@@ -79,10 +82,9 @@ class Layout:
     def __init__(
         self, sizes: Sequence[int], checksums: Sequence[int], extents: Mapping[int, Sequence[int]] | None = None
     ) -> None:
-        """By file number: its size, the CRC-32 of its path, and, of those that have holes, where their data is."""
-        extents = extents or {}
-        self._sparse = {file: _cut(where) for file, where in extents.items()}
-        # Each array ends with one number more: where the next file or chunk would begin.
+        """By file number: sizes, CRC-32s of the paths, and the extents of the files that have holes."""
+        self._sparse = {file: SparseFile(each, piece_size(sum(each[1::2]))) for file, each in (extents or {}).items()}
+        # Each array has one more number at the end: where the next file or chunk would begin.
         self._file_offset = array("Q", accumulate(self._lengths(sizes), initial=0))
         self._file_piece = array("Q", accumulate(self._counts(sizes), initial=0))
         self.size = self._file_offset[-1]
@@ -114,11 +116,11 @@ class Layout:
         pieces = self._file_piece
         quarter = chunk_size // 4
         offset = 0
-        shared = 0  # bytes in the chunk of small files that is still open; 0 when none is
+        shared = 0  # bytes in the shared chunk that has not ended yet; 0 where there is none
         for file, end in enumerate(self._file_offset[1:]):
             length = end - offset
             if length >= chunk_size:
-                self._cut_file(file)
+                self._cut_large_file(file)
                 shared = 0
             elif length:
                 if shared == 0 or shared + length > chunk_size:
@@ -130,19 +132,19 @@ class Layout:
                     shared = 0
             offset = end
 
-    def _cut_file(self, file: int) -> None:
-        """Adds the chunks of a file that has chunks of its own."""
+    def _cut_large_file(self, file: int) -> None:
+        """Adds the chunks of a file that shares none with others."""
         offset, length = self.file_range(file)
         pieces = self.file_pieces(file)
-        if file not in self._sparse:  # powers of two: whole pieces fill each chunk
+        if file not in self._sparse:  # the chunk size is a multiple of the piece size
             self._chunk_offset.extend(range(offset, offset + length, self.chunk_size))
             self._chunk_piece.extend(pieces[:: self.chunk_size // piece_size(length)])
             return
-        places = self._sparse[file].places
+        positions = self._sparse[file].piece_positions
         begun = -self.chunk_size
         for index, number in enumerate(pieces):
-            if places[index + 1] - begun > self.chunk_size:
-                begun = places[index]
+            if positions[index + 1] - begun > self.chunk_size:
+                begun = positions[index]
                 self._chunk_offset.append(offset + begun)
                 self._chunk_piece.append(number)
 
@@ -160,11 +162,11 @@ class Layout:
 
     @property
     def first_pieces(self) -> Sequence[int]:
-        """By file number: its first piece. The last number is that of the piece behind all."""
+        """By file number: its first piece. One more number at the end: the number of all pieces."""
         return self._file_piece
 
     def file_range(self, file: int) -> tuple[int, int]:
-        """Where in the stream the data of a file is: (offset, length)."""
+        """The range of the stream with the data of a file: (offset, length)."""
         _check(file, self.file_count, "file")
         return self._file_offset[file], self._file_offset[file + 1] - self._file_offset[file]
 
@@ -182,7 +184,7 @@ class Layout:
         index = number - self._file_piece[file]
         if file in self._sparse:
             sparse = self._sparse[file]
-            position, end = sparse.places[index : index + 2]
+            position, end = sparse.piece_positions[index : index + 2]
             (offset, _), *_ = sparse.parts(position, 1)
             return Piece(number, file, offset, end - position, start + position)
         step = piece_size(length)
@@ -190,13 +192,13 @@ class Layout:
         return Piece(number, file, offset, min(step, length - offset), start + offset)
 
     def parts(self, piece: Piece) -> list[tuple[int, int]]:
-        """Where in its file the data of a piece is: (offset, length) of each run of it, rising."""
+        """The ranges of its file with the data of a piece: (offset, length) each, rising."""
         if piece.file not in self._sparse:
             return [(piece.file_offset, piece.length)]
         return self._parts(piece.file, piece.stream_offset, piece.length)
 
     def stream_range(self, file: int, offset: int, length: int) -> tuple[int, int]:
-        """Where in the stream the data is that a range of a file has: (offset, length)."""
+        """The range of the stream with the data that is in a range of a file: (offset, length)."""
         start = self._file_offset[file]
         if file not in self._sparse:
             return start + offset, length
@@ -205,23 +207,19 @@ class Layout:
         return start + first, sparse.position(offset + length) - first
 
     def _parts(self, file: int, offset: int, length: int) -> list[tuple[int, int]]:
-        """Where in a file a range of the stream that is in it is."""
+        """The ranges of a file that a range of the stream, all of it in this file, comes from."""
         position = offset - self._file_offset[file]
         if file not in self._sparse:
             return [(position, length)]
         return self._sparse[file].parts(position, length)
 
-    def chunk_range(self, chunk: int) -> tuple[int, int]:
-        """Where in the stream a chunk is: (offset, length); 0 < length <= chunk_size."""
-        _check(chunk, self.chunk_count, "chunk")
-        return self._chunk_offset[chunk], self._chunk_offset[chunk + 1] - self._chunk_offset[chunk]
-
     def chunk_pieces(self, chunk: int) -> range:
+        """At least one; together at most chunk_size bytes."""
         _check(chunk, self.chunk_count, "chunk")
         return range(self._chunk_piece[chunk], self._chunk_piece[chunk + 1])
 
     def chunk_files(self, chunk: int) -> Sequence[int]:
-        """The files that have a part in a chunk."""
+        """The files of which any byte is in a chunk."""
         pieces = self.chunk_pieces(chunk)
         files = range(self.file_of_piece(pieces.start), self.file_of_piece(pieces.stop - 1) + 1)
         return [file for file in files if self._file_piece[file] < self._file_piece[file + 1]]
@@ -231,11 +229,11 @@ class Layout:
         return bisect_right(self._chunk_piece, number) - 1
 
     def file_chunks(self, file: int) -> range:
-        """The chunks that hold any byte of a file; none for an empty one."""
+        """The chunks that contain any byte of a file; none for an empty file."""
         return self.chunks_of_range(*self.file_range(file))
 
     def chunks_of_range(self, offset: int, length: int) -> range:
-        """The chunks that hold any byte of a range of the stream."""
+        """The chunks that contain any byte of a range of the stream."""
         self._check_range(offset, length)
         if length == 0:
             return range(0)
@@ -243,7 +241,7 @@ class Layout:
         return range(first, bisect_right(self._chunk_offset, offset + length - 1))
 
     def extents(self, offset: int, length: int) -> list[tuple[int, int, int]]:
-        """The parts of files that make up a range of the stream, in order: (file, offset in the file, length)."""
+        """The ranges of files that a range of the stream consists of, in order: (file, offset in the file, length)."""
         self._check_range(offset, length)
         return list(self._extents(offset, offset + length))
 
@@ -251,7 +249,7 @@ class Layout:
         file = bisect_right(self._file_offset, offset) - 1
         while offset < end:
             stop = min(end, self._file_offset[file + 1])
-            if offset < stop:  # an empty file has no part in it
+            if offset < stop:  # not an empty file
                 for start, length in self._parts(file, offset, stop - offset):
                     yield file, start, length
                 offset = stop
@@ -260,10 +258,6 @@ class Layout:
     def _check_range(self, offset: int, length: int) -> None:
         if min(offset, length) < 0 or offset + length > self.size:
             raise ValueError(f"{length} bytes at {offset} of a content of {self.size} bytes")
-
-
-def _cut(extents: Sequence[int]) -> SparseFile:
-    return SparseFile(extents, piece_size(sum(extents[1::2])))
 
 
 def _check(number: int, count: int, what: str) -> None:

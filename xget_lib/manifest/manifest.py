@@ -1,80 +1,109 @@
-"""A manifest: every entry of a served directory with its metadata, and the digest of every piece.
+"""The manifest: every entry of a served directory with its metadata, and the digest of every piece of its files.
 
-Its encoding is msgpack and canonical: the same content gives the same bytes, and `decoding` refuses any other bytes for
-it. So the BLAKE3 of the encoding, the *generation*, names exactly one content, and who knows it needs to trust nobody
-for the rest. It is one array of
+Encoding
+========
 
-    "xget-manifest", 2
-    users, groups     {number: name}, those of the owners that have a name
-    looks             [[mode, uid, gid, {name of an extended attribute: value}], ...], each once
-    omitted           [path, why, as it should be?, ...], sorted: what is there and not in here, as it could not be
-                      read, or is nothing to be copied
-    kinds, names, children, looks, mtimes, sizes, firsts, targets, devices
-                      the columns of `table`
-    sparse            file number, number of extents, ... of the files that have holes
-    extents           their extents, one file's after another's
-    digests           the BLAKE3 of each piece
+A manifest is one msgpack array of 18 elements. The encoding is canonical: one content has exactly one encoding, and a
+reader refuses every other one. The BLAKE3 of the encoding (32 bytes), the *generation*, is therefore the name of
+exactly this content, and a node that knows the generation can take the manifest and the content from any peer.
 
-All from `kinds` on are msgpack's bin, with numbers as in COLUMNS, little-endian: so half a million entries are checked
-column by column, and used where they are. `names` and `targets` end with a NUL each.
+    element        msgpack  content
+    0  magic       str      "xget-manifest"
+    1  version     int      3
+    2  users       map      {user ID: name}, sorted by ID; at most 65,536. A name is printable, 1 to 256 bytes of UTF-8.
+                            Only IDs that own an entry or stand in an access list, and that have a name
+    3  groups      map      {group ID: name}, in the same way
+    4  metadata    array    of [mode, user ID, group ID, xattrs], all different, in the order of first use in element 9.
+                            mode: permission bits, 0 to 07777. IDs: 0 to 2**32 - 2. xattrs: map of bin to bin, sorted by
+                            name; at most 1,024; names of 1 to 255 bytes without NUL, values of up to 65,536 bytes
+    5  omitted     array    flat: path (bin), reason (str), expected (bool), path, ...; at most 1,000,000 paths, sorted,
+                            each once, of up to 65,535 bytes without NUL. reason: printable, up to 256 characters.
+                            What is in the directory and not in the manifest; of a directory, everything in it.
+                            expected: nobody wants a copy (sockets, other file systems). Else the master could not
+                            read it
+
+The other elements are columns: each is a msgpack bin that contains values without separators. u32 and u64 are unsigned,
+i64 is signed, all are little-endian. `manifest.table` says how entries are numbered.
+
+    6  kinds       u8       of each entry, an ASCII letter: d directory, f regular file, l symbolic link, h hard link,
+                            c character device, b block device, p FIFO. Entry 0 is a directory with an empty name, or
+                            a regular file, which then is the only entry
+    7  names       bytes    of each entry, its name and a NUL; 1 to 255 bytes, no "/", not "." or ".."; rising bytewise
+                            within a directory. The path of a directory has at most 65,279 bytes
+    8  children    u32      of each directory, how many entries are in it
+    9  metadata    u32      of each entry, an index into element 4; of a hard link that of its first name
+       numbers
+    10 mtimes      i64      of each entry, nanoseconds since the epoch; of a hard link that of its first name
+    11 sizes       u64      of each regular file, bytes including holes: less than 2**63, as is the data of all together
+    12 first       u32      of each hard link, the entry that is the first name of the same file: an earlier one, which
+       names                is no directory and no hard link
+    13 targets     bytes    of each symbolic link, its text and a NUL; 1 to 4,095 bytes
+    14 devices     u32      of each device, two values: major and minor number
+    15 sparse      u64      of each regular file with holes, two values: file number (its index in element 11), rising;
+                            number of its extents, up to 16,384
+    16 extents     u64      of each extent, two values: offset and length; those of one file after those of another.
+                            Rising, not touching; they begin at multiples of 4,096, and end at multiples of 4,096 or at
+                            the end of the file
+    17 digests     bytes    of each piece, its BLAKE3, 32 bytes; in the order of the content stream (`manifest.layout`)
+
+msgpack values have their shortest form. A column is used where it lies in the received bytes, so half a million entries
+cost no more than checking them.
 """
 
 from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import msgpack
 from blake3 import blake3
 
-from xget_lib.manifest.entry import FILE, Entry, Look
+from xget_lib.manifest.entry import FILE, Entry, EntryMetadata
 from xget_lib.manifest.layout import Layout
 from xget_lib.manifest.table import Table
 
 MAGIC = "xget-manifest"
 VERSION = 3
-DIGEST_SIZE = 32
+DIGEST_SIZE = 32  # bytes
 
 OWNER_LIMIT = 65536  # users, or groups, that have a name
 OWNER_NAME_LIMIT = 256  # bytes
 OMITTED_LIMIT = 1000000
+REASON_LIMIT = 256  # characters
 
 COLUMNS = {
     "kinds": "B",
     "names": "B",
     "children": "I",
-    "look_numbers": "I",
+    "metadata_numbers": "I",
     "mtimes": "q",
     "sizes": "Q",
-    "firsts": "I",
+    "first_names": "I",
     "targets": "B",
     "devices": "I",
     "sparse": "Q",
     "extents": "Q",
     "digests": "B",
 }
-"""The columns in their order, and what numbers they are of, in the letters of `struct`: bytes, or of 4 or 8 bytes."""
+"""The columns in the order of the encoding, with the type of their values as a letter of the array module."""
 
 
 @dataclass(frozen=True)
 class Omitted:
-    """Something in the served directory of which nothing is known here; of a directory, nothing of what is in it."""
+    """Something in the served directory that the manifest does not contain; of a directory, everything in it."""
 
     path: bytes
     why: str
     expected: bool = False
-    """Whether nobody expects it to be copied: a socket, another file system. Else the master could not read it."""
+    """True: nobody expects a copy of it (a socket, another file system). False: the master could not read it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """The entries, what those of them contain that are files, and the names of their owners that have one.
-
-    The constructor trusts its caller; what comes from elsewhere goes through `decoding.decode`.
-    """
+    """The content of a served directory. The constructor checks nothing; `manifest.decoding` does."""
 
     entries: Table
     digests: bytes | memoryview
@@ -82,15 +111,16 @@ class Manifest:
     users: Mapping[int, str]
     groups: Mapping[int, str]
     omitted: tuple[Omitted, ...] = ()
+    """Sorted by path."""
 
     @property
     def single_file(self) -> bool:
-        """Whether the master was given one file, which then is the only entry."""
+        """Whether the master serves one file, which then is the only entry."""
         return self.entries.kind(0) == FILE
 
     @property
     def unreadable(self) -> list[Omitted]:
-        """What its master could not read."""
+        """What the master could not read."""
         return [each for each in self.omitted if not each.expected]
 
     @property
@@ -99,35 +129,31 @@ class Manifest:
 
     @cached_property
     def generation(self) -> bytes:
-        """The BLAKE3 of the encoding: the name of exactly this content."""
+        """The BLAKE3 of the encoding."""
         return blake3(self.encode()).digest()
 
     def file(self, number: int) -> Entry:
-        """The entry of regular file `number` of the layout."""
+        """The entry with this file number."""
         return self.entries[self.entries.files[number]]
 
-    def find(self, path: bytes) -> int | None:
-        """The number of the entry with this path."""
-        return self.entries.find(path)
-
     def path_of(self, file: int) -> bytes:
-        """The path of regular file `file` of the layout."""
+        """The path of a regular file, by file number."""
         return self.entries.path(self.entries.files[file])
 
-    def digest(self, number: int) -> bytes:
-        """The BLAKE3 of piece `number` of the layout."""
-        return bytes(self.digests[number * DIGEST_SIZE : (number + 1) * DIGEST_SIZE])
+    def digest(self, piece: int) -> bytes:
+        """The BLAKE3 of a piece."""
+        return bytes(self.digests[piece * DIGEST_SIZE : (piece + 1) * DIGEST_SIZE])
 
     def content_of(self, file: int) -> bytes:
-        """What names the content of regular file `file` of the layout: the same in two manifests for the same bytes."""
+        """Identifies the content of a regular file: equal in two manifests if the file has the same bytes and holes."""
         pieces = self.layout.file_pieces(file)
         numbers = array("Q", (self.entries.sizes[file], *self.entries.extents.get(file, ())))
         return numbers.tobytes() + self.digests[pieces.start * DIGEST_SIZE : pieces.stop * DIGEST_SIZE]
 
     def encode(self) -> bytes:
         packer = msgpack.Packer(autoreset=False)
-        pack_head(packer, self.users, self.groups, self.entries.looks, self.omitted)
-        for column in encode_columns(self.entries):
+        pack_head(packer, self.users, self.groups, self.entries.distinct_metadata, self.omitted)
+        for column in _encoded_columns(self.entries):
             packer.pack(column)
         packer.pack(self.digests)
         encoded: bytes = packer.bytes()
@@ -138,29 +164,28 @@ def pack_head(
     packer: msgpack.Packer,
     users: Mapping[int, str],
     groups: Mapping[int, str],
-    looks: Iterable[Look],
+    metadata: Iterable[EntryMetadata],
     omitted: Iterable[Omitted],
 ) -> None:
-    """Everything before the columns."""
+    """Packs everything before the columns."""
     packer.pack_array_header(6 + len(COLUMNS))
     packer.pack(MAGIC)
     packer.pack(VERSION)
     for names in (users, groups):
         packer.pack_map_pairs(sorted(names.items()))
-    packer.pack([[look.mode, look.uid, look.gid, dict(look.xattrs)] for look in looks])
+    packer.pack([[each.mode, each.uid, each.gid, dict(each.xattrs)] for each in metadata])
     packer.pack([field for each in omitted for field in (each.path, each.why, each.expected)])
 
 
-def encode_columns(entries: Table) -> list[bytes]:
-    """The columns in the order of COLUMNS, but for the digests."""
-    sparse = array("Q", (number for file in entries.extents for number in (file, len(entries.extents[file]) // 2)))
-    extents = array("Q", (number for file in entries.extents for number in entries.extents[file]))
-    columns: dict[str, Sequence[int] | bytes] = {"sparse": sparse, "extents": extents}
-    return [
-        _encode_column(code, columns[name] if name in columns else getattr(entries, name))
-        for name, code in COLUMNS.items()
-        if name != "digests"
-    ]
+def _encoded_columns(entries: Table) -> Iterator[bytes]:
+    """The columns in the order of COLUMNS, without the digests."""
+    columns: dict[str, Sequence[int] | bytes] = {
+        "sparse": array("Q", (value for file, each in entries.extents.items() for value in (file, len(each) // 2))),
+        "extents": array("Q", (value for each in entries.extents.values() for value in each)),
+    }
+    for name, code in COLUMNS.items():
+        if name != "digests":
+            yield _encode_column(code, columns[name] if name in columns else getattr(entries, name))
 
 
 def _encode_column(code: str, column: Sequence[int] | bytes) -> bytes:
@@ -172,8 +197,8 @@ def _encode_column(code: str, column: Sequence[int] | bytes) -> bytes:
     return numbers.tobytes()
 
 
-def numbers_of(code: str, column: memoryview) -> Sequence[int]:
-    """The numbers of an encoded column; on a little-endian machine, these very bytes. ValueError for an odd length."""
+def decode_column(code: str, column: memoryview) -> Sequence[int]:
+    """The values of a column, without a copy on a little-endian machine. ValueError if the last is incomplete."""
     if len(column) % array(code).itemsize:
         raise ValueError(f"{len(column)} bytes of numbers")
     if sys.byteorder == "little":

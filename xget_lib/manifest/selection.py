@@ -1,11 +1,11 @@
-"""Which entries of a manifest were asked for, and where each lands below the destination.
+"""Which entries of a manifest a client asked for, and the destination path of each.
 
-Sources are paths below what the master serves. A source keeps its last name: `a/b/file1` lands as `file1`, a
-directory `a/b` as `b` with all that is below it; `.` lands as the destination itself. Whatever is selected has its
-parent directory selected too, or lies directly in the destination, so nothing else ever has to be made.
+A source is a path below the directory that the master serves. It keeps its last component: `a/b/file1` goes to `file1`,
+a directory `a/b` goes to `b` with everything below it, and `.` goes to the destination itself. The parent of every
+selected entry is selected too or is the destination, so no other directory has to be made.
 
-What has several names (hard links) is made once. If its first name was not asked for, the first name that was takes
-its place, and the rest are links to that one.
+A file with several names (hard links) is made once. If its first name is not selected, the first selected name is made
+as the file, and the others are links to it.
 """
 
 from __future__ import annotations
@@ -18,55 +18,59 @@ from typing import NamedTuple
 
 from xget_lib.errors import NotServed, UsageError, printable
 from xget_lib.manifest.entry import FILE, Entry, joined
-from xget_lib.manifest.layout import Layout
 from xget_lib.manifest.manifest import Manifest, Omitted
 
-STAGING = b".xget"  # the name in the destination that is XGet's own while a download lasts
+STAGING = b".xget"
+"""The name in the destination that XGet uses during a download."""
 
 
 class Siblings(NamedTuple):
-    """Regular files that have one name each, in one directory. `files` are their numbers in the layout, rising."""
+    """Regular files in one directory, each with only one name: they can be handled together."""
 
     directory: bytes
-    """Where they land."""
+    """Its destination path."""
     files: list[int]
+    """File numbers, rising."""
     names: list[bytes]
+    """The name of each."""
 
-    def landing(self, index: int) -> bytes:
+    def dest_path(self, index: int) -> bytes:
         return joined(self.directory, self.names[index])
 
-    def of(self, indices: Sequence[int]) -> Siblings:
-        """Some of them."""
+    def subset(self, indices: Sequence[int]) -> Siblings:
         return Siblings(self.directory, [self.files[i] for i in indices], [self.names[i] for i in indices])
 
 
 class Selection:
-    """What was asked for. Entries are meant by their numbers; paths are relative to the destination, which is b""."""
+    """The entries that a client asked for, by entry number; regular files also by file number.
+
+    A destination path is relative to the destination, which is b"".
+    """
 
     def __init__(self, manifest: Manifest, sources: Sequence[int]) -> None:
-        """`sources` are entries of which none is below another."""
+        """`sources` are entries; none of them is below another."""
         self._entries = manifest.entries
         self._omitted = manifest.omitted
-        self._sources = {self._landing_of_source(number): number for number in sources}
+        self._sources = {self._entries.name(number): number for number in sources}  # by destination path
         runs = sorted((run.start, run.stop, number) for number in sources for run in self._entries.subtree(number))
         self.runs = [range(start, stop) for start, stop, _ in runs]
-        """The selected entries, rising."""
+        """The selected entries as ranges of consecutive entries, rising."""
         self._starts = [start for start, _, _ in runs]
-        self._strips = [len(self._entries.path(number)) - len(self._landing_of_source(number)) for _, _, number in runs]
-        self.names = self._group_names()
-        """By entry: all selected names, rising, of what has this for its first name, where any of them is a hard link.
-        The first of them is to be made, the others are links to it."""
+        # Of each run: how many bytes of its paths come before the name of the source.
+        self._above_source = [
+            len(self._entries.path(number)) - len(self._entries.name(number)) for _, _, number in runs
+        ]
+        self.link_groups = self._group_links()
+        """By entry, of files of which any selected name is a hard link: all its selected names, rising. The key is its
+        first name, selected or not. The first in the list is to be made as the file, the others as links to it."""
 
-    def _landing_of_source(self, number: int) -> bytes:
-        return self._entries.name(number)
-
-    def _group_names(self) -> dict[int, list[int]]:
-        names: dict[int, list[int]] = {}
+    def _group_links(self) -> dict[int, list[int]]:
+        groups: dict[int, list[int]] = {}
         for number in self._entries.hard_links:
             if number in self:
-                first = self._entries.first(number)
-                names.setdefault(first, [first] if first in self else []).append(number)
-        return names
+                first = self._entries.first_name(number)
+                groups.setdefault(first, [first] if first in self else []).append(number)
+        return groups
 
     def __contains__(self, number: int) -> bool:
         run = bisect_right(self._starts, number) - 1
@@ -74,39 +78,39 @@ class Selection:
 
     @property
     def whole(self) -> bool:
-        """Whether the destination itself is to be like the served directory."""
+        """Whether the destination itself is to become a copy of the served directory."""
         return b"" in self._sources
 
-    def landing(self, number: int) -> bytes:
-        """Where a selected entry lands."""
+    def dest_path(self, number: int) -> bytes:
+        """The destination path of a selected entry."""
         run = bisect_right(self._starts, number) - 1
-        return self._entries.path(number)[self._strips[run] :]
+        return self._entries.path(number)[self._above_source[run] :]
 
     def of_kind(self, kinds: str) -> Iterator[int]:
-        """The selected entries of these kinds, rising. A hard link that is to be made first is of its first name's."""
-        made = {names[0] for first, names in self.names.items() if self._entries.kind(first) in kinds}
+        """The selected entries of these kinds, rising. A hard link that is made as the file counts as the file."""
+        made = {names[0] for first, names in self.link_groups.items() if self._entries.kind(first) in kinds}
         for run in self.runs:
-            for number, is_one in zip(run, self._entries.are_of(kinds, run), strict=True):
+            for number, is_one in zip(run, self._entries.kind_mask(kinds, run), strict=True):
                 if is_one or number in made:
                     yield number
 
     def entries_of(self, kinds: str) -> Iterator[tuple[bytes, Entry]]:
-        """As of_kind: where each lands, and what it is."""
+        """The destination path and the entry of each in of_kind."""
         for number in self.of_kind(kinds):
-            yield self.landing(number), self._entries[number]
+            yield self.dest_path(number), self._entries[number]
 
-    # The regular files among them, by their numbers in the layout.
+    # The regular files among them, by file number.
 
     @cached_property
     def files(self) -> array[int]:
-        """Those of which the content is to be there, rising."""
+        """The files of which the content is needed, rising."""
         numbers = self._entries.files
         files = array("I")
         for run in self.runs:
             files.extend(range(bisect_left(numbers, run.start), bisect_left(numbers, run.stop)))
-        elsewhere = [first for first in self.names if first not in self and self._entries.kind(first) == FILE]
-        if elsewhere:
-            files = array("I", sorted([*files, *map(self._entries.file_number, elsewhere)]))
+        linked = [first for first in self.link_groups if first not in self and self._entries.kind(first) == FILE]
+        if linked:
+            files = array("I", sorted([*files, *map(self._entries.file_number, linked)]))
         return files
 
     @cached_property
@@ -116,46 +120,46 @@ class Selection:
             has[file] = 1
         return has
 
-    def has(self, file: int) -> bool:
-        """Whether the content of a file was asked for."""
+    def has_file(self, file: int) -> bool:
+        """Whether the content of a file is needed."""
         return bool(self._has[file])
 
-    def place(self, file: int) -> bytes:
-        """Where the content of a file lands."""
+    def file_dest_path(self, file: int) -> bytes:
+        """The destination path at which a file is made."""
         first = self._entries.files[file]
-        return self.landing(self.names[first][0] if first in self.names else first)
+        return self.dest_path(self.link_groups[first][0] if first in self.link_groups else first)
 
     @property
-    def places(self) -> Iterator[tuple[int, bytes]]:
-        """Each of the files, and where its content lands."""
-        return ((file, self.place(file)) for file in self.files)
+    def file_dest_paths(self) -> Iterator[tuple[int, bytes]]:
+        """Each of `files` with its file_dest_path."""
+        return ((file, self.file_dest_path(file)) for file in self.files)
+
+    def other_dest_paths(self, file: int) -> list[bytes]:
+        """The destination paths at which links to a file are made."""
+        return [self.dest_path(number) for number in self.link_groups.get(self._entries.files[file], ())[1:]]
 
     def siblings(self, files: Sequence[int]) -> tuple[list[Siblings], list[int]]:
-        """Of files (rising): those with one name, by the directory that they are in; and the others."""
+        """Groups files (rising) by directory. Those with several names are in no group but in the second result."""
         numbers = self._entries.files
         groups: list[Siblings] = []
         others: list[int] = []
         end = 0
         for file in files:
             number = numbers[file]
-            if number in self.names:
+            if number in self.link_groups:
                 others.append(file)
                 continue
             if number >= end:
                 directory = self._entries.directory_of(number)
                 end = self._entries.starts[directory + 1]
-                groups.append(Siblings(self.landing(number).rpartition(b"/")[0], [], []))
+                groups.append(Siblings(self.dest_path(number).rpartition(b"/")[0], [], []))
             groups[-1].files.append(file)
             groups[-1].names.append(self._entries.name(number))
         return groups, others
 
-    def links(self, file: int) -> list[bytes]:
-        """Where further names of a file land."""
-        return [self.landing(number) for number in self.names.get(self._entries.files[file], ())[1:]]
-
     @cached_property
     def omitted(self) -> tuple[Omitted, ...]:
-        """What lies below the sources, and is not in the manifest."""
+        """What is below the sources and not in the manifest."""
         sources = [self._entries.path(number) + b"/" for number in self._sources.values()]
         if 0 in self._sources.values():
             return self._omitted
@@ -163,26 +167,13 @@ class Selection:
 
     @cached_property
     def size(self) -> int:
-        """Bytes of content."""
+        """Bytes of content, holes included."""
         return sum(map(self._entries.sizes.__getitem__, self.files))
 
-    def piece_runs(self, layout: Layout) -> Iterator[range]:
-        """The pieces asked for, as rising ranges that do not touch."""
-        first = end = 0
-        for file in self.files:
-            pieces = layout.file_pieces(file)
-            if pieces.start != end:
-                if first < end:
-                    yield range(first, end)
-                first = pieces.start
-            end = pieces.stop
-        if first < end:
-            yield range(first, end)
+    # What a child server shows of it.
 
-    # What others see of it.
-
-    def lands(self, path: bytes) -> bool:
-        """Whether something that was asked for lands at a path, or it is the destination itself."""
+    def has_dest_path(self, path: bytes) -> bool:
+        """Whether `path` is the destination itself or the destination path of a selected entry."""
         if not path or self.whole:
             return not path or self._entries.find(path) is not None
         name, slash, below = path.partition(b"/")
@@ -191,23 +182,23 @@ class Selection:
         source = self._entries.path(self._sources[name])
         return self._entries.find(source + slash + below) is not None
 
-    def shown(self) -> bytes | None:
-        """By entry: 1 for what was asked for and the directories on the way to it, at the master. None: all."""
+    def visible(self) -> bytes | None:
+        """By entry: 1 for each that is selected or above a selected one in the served directory. None: all are."""
         if 0 in self._sources.values():
             return None
-        shown = bytearray(len(self._entries))
+        visible = bytearray(len(self._entries))
         for run in self.runs:
-            shown[run.start : run.stop] = b"\1" * len(run)
+            visible[run.start : run.stop] = b"\1" * len(run)
         for number in self._sources.values():
             while number:
-                shown[number] = 1
+                visible[number] = 1
                 number = self._entries.directories[self._entries.directory_of(number)]
-        shown[0] = 1
-        return bytes(shown)
+        visible[0] = 1
+        return bytes(visible)
 
 
-def normalised(source: bytes) -> bytes:
-    """A source in the manifest's form: `./a//b/` is b"a/b" and `.` is b"". Raises UsageError where it leads outside."""
+def normalise_source(source: bytes) -> bytes:
+    """A source as a path in the manifest: `./a//b/` is b"a/b", `.` is b"". UsageError where it leads outside."""
     names = [name for name in source.split(b"/") if name not in (b"", b".")]
     if not source or b"\0" in source:
         raise UsageError(f"'{printable(source)}': not a path (. is everything)")
@@ -219,47 +210,43 @@ def normalised(source: bytes) -> bytes:
 
 
 def select(manifest: Manifest, sources: Sequence[bytes]) -> Selection:
-    """Finds the sources in the manifest and says what lands where.
+    """Finds the sources in the manifest.
 
-    A source that is not there raises NotServed. Two sources that would land under one name, one entry that would
-    land under two, and anything that would land where XGet keeps its temporary data, raise UsageError.
+    Raises NotServed where a source is not there, and UsageError where two sources would have the same destination path,
+    an entry would have two, or one would be where XGet keeps its temporary data.
     """
     if not sources:
         raise UsageError("no source given (. is everything)")
     asked: dict[bytes, int] = {}
-    for source in map(normalised, sources):
-        number = manifest.find(source) if source else 0
+    for source in map(normalise_source, sources):
+        number = manifest.entries.find(source) if source else 0
         if number is None:
             raise NotServed(source, next((each.why for each in manifest.unreadable if each.path == source), ""))
         name = manifest.entries.name(number)
-        if name == STAGING or (not name and manifest.find(STAGING) is not None):
-            raise UsageError(f"{printable(source or STAGING)}: would land where XGet keeps its temporary data")
+        if name == STAGING or (not name and manifest.entries.find(STAGING) is not None):
+            raise UsageError(f"{printable(source or STAGING)}: XGet keeps its temporary data under this name")
         asked[source] = number
-    landings: dict[bytes, bytes] = {}
+    by_dest_path: dict[bytes, bytes] = {}
     for source in sorted(asked, key=len):
         name = manifest.entries.name(asked[source])
         if _is_covered(source, asked):
             continue
-        if name in landings:
-            raise UsageError(
-                f"{printable(source)}: would land on {printable(name)}, where {printable(landings[name])} already lands"
-            )
-        landings[name] = source
-    return Selection(manifest, [asked[source] for source in landings.values()])
+        if name in by_dest_path:
+            raise UsageError(f"{printable(source)} and {printable(by_dest_path[name])} would both be {printable(name)}")
+        by_dest_path[name] = source
+    return Selection(manifest, [asked[source] for source in by_dest_path.values()])
 
 
 def _is_covered(source: bytes, asked: dict[bytes, int]) -> bool:
-    """Whether another source contains this one, at the same landing place. At another it raises UsageError."""
+    """Whether another source contains this one, at the same destination path. At another it raises UsageError."""
     above = source
     while above:
         above = above.rpartition(b"/")[0]
         if above in asked:
-            there = source[above.rfind(b"/") + 1 :]
-            landing = source.rpartition(b"/")[2]
-            if there == landing:
+            as_part, alone = source[above.rfind(b"/") + 1 :], source.rpartition(b"/")[2]
+            if as_part == alone:
                 return True
             raise UsageError(
-                f"{printable(source)}: would land as {printable(landing)}, and also as {printable(there)}"
-                " (ask for it once)"
+                f"{printable(source)}: would be both {printable(alone)} and {printable(as_part)} (ask for it once)"
             )
     return False

@@ -1,13 +1,14 @@
-"""The entries of a served directory, as columns: half a million of them take some 50 bytes each, and no object.
+"""The entries of a served directory, as columns: half a million entries take some 50 bytes each and no Python objects.
 
-Entries are numbered level by level. Entry 0 is the served directory itself; then come the entries of that directory,
-those of the first directory among them, of the second, and so on: each directory's entries in one run, in the order of
-their names, and the runs in the order of the directories. So the whole tree is in three columns: the kinds, the names,
-and how many entries each directory has. Every entry stands behind its directory. Where a master serves one file, that
-is the only entry.
+Entries are numbered level by level. Entry 0 is the served directory. Then come the entries in that directory, then
+those in its first subdirectory, in its second, and so on: the entries of one directory follow one another, sorted by
+name, and the directories have the order in which they themselves stand in the table. Three columns therefore describe
+the whole tree: kinds, names, and the number of entries in each directory. Every entry comes after its directory. If
+the master serves one file, this file is entry 0 and the only one.
 
-A column has one number for each entry, directory (`children`), regular file (`sizes`), hard link (`firsts`) or device
-(`devices`, two numbers), in the order of the entries. Names and targets are bytes that end with a NUL each.
+Each column has one value for every entry, or for every entry of one kind, in the order of the entries; numbers that
+count only directories or only regular files are called directory number and file number. `manifest.manifest` lists the
+columns.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, chain, compress, count, repeat
+from itertools import accumulate, compress, count, repeat
 from zlib import crc32
 
-from xget_lib.manifest.entry import BLOCK, CHARACTER, DIRECTORY, FILE, HARD_LINK, LINK, Entry, Look
+from xget_lib.manifest.entry import BLOCK, CHARACTER, DIRECTORY, FILE, HARD_LINK, LINK, Entry, EntryMetadata
 from xget_lib.manifest.layout import Layout
 
 _DEVICES = CHARACTER + BLOCK
@@ -28,31 +29,36 @@ _DEVICES = CHARACTER + BLOCK
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """All entries. The constructor trusts its caller; what comes from elsewhere goes through `decoding`."""
+    """All entries. The constructor checks nothing; `manifest.decoding` does."""
 
     kinds: bytes
+    """Of each entry: its kind, one ASCII letter."""
     names: bytes
+    """Of each entry: the last component of its path, followed by a NUL."""
     children: Sequence[int]
-    looks: tuple[Look, ...]
-    """The different looks there are, in the order of their first use."""
-    look_numbers: Sequence[int]
+    """Of each directory: how many entries are in it."""
+    distinct_metadata: tuple[EntryMetadata, ...]
+    """In the order of first use."""
+    metadata_numbers: Sequence[int]
+    """Of each entry: which of `distinct_metadata` it has."""
     mtimes: Sequence[int]
-    """In ns since the epoch."""
+    """Of each entry: nanoseconds since the epoch."""
     sizes: Sequence[int]
-    firsts: Sequence[int]
-    """The entry that a hard link is another name of."""
+    """Of each regular file: bytes, holes included."""
+    first_names: Sequence[int]
+    """Of each hard link: the entry that is the first name of the same file."""
     targets: bytes
-    """What symbolic links say."""
+    """Of each symbolic link: its text, followed by a NUL."""
     devices: Sequence[int]
-    """Major and minor number."""
+    """Of each device: two numbers, major and minor."""
     extents: Mapping[int, Sequence[int]]
-    """By number of a regular file that has holes: where it has data."""
+    """By file number, of files with holes only: where the file has data (see `manifest.extents`)."""
 
     def __len__(self) -> int:
         return len(self.kinds)
 
     def __getitem__(self, number: int) -> Entry:
-        """Entry `number`; IndexError where there is none. It is made anew for each who asks."""
+        """Entry `number`, made anew at each call; IndexError where there is none."""
         kind = self.kind(number)
         size, target, device = 0, b"", (0, 0)
         if kind == FILE:
@@ -60,10 +66,10 @@ class Table:
         elif kind == LINK:
             target = self.target(number)
         elif kind == HARD_LINK:
-            target = self.path(self.first(number))
+            target = self.path(self.first_name(number))
         elif kind in _DEVICES:
             device = self.device(number)
-        return Entry(self.path(number), kind, self.look(number), self.mtimes[number], size, target, device)
+        return Entry(self.path(number), kind, self.metadata(number), self.mtimes[number], size, target, device)
 
     def __iter__(self) -> Iterator[Entry]:
         return map(self.__getitem__, range(len(self)))
@@ -76,32 +82,32 @@ class Table:
         return chr(self.kinds[number])
 
     def name(self, number: int) -> bytes:
-        """The last component of an entry's path; b"" for a served directory itself."""
+        """The last component of the path of an entry; b"" for a served directory itself."""
         start = self._name_ends[number] + number
         return self.names[start : self._name_ends[number + 1] + number]
 
     def path(self, number: int) -> bytes:
         directory = self.directory_of(number)
-        return self.directory_path(directory) + self.name(number) if directory > 0 else self.name(number)
+        return self._directory_path(directory) + self.name(number) if directory > 0 else self.name(number)
 
-    def are_of(self, kinds: str, numbers: range) -> bytes:
-        """By entry, of those that follow one another: 1 for one of these kinds, 0 for another."""
+    def kind_mask(self, kinds: str, numbers: range) -> bytes:
+        """Of consecutive entries: 1 for each that is of one of these kinds, 0 for the others."""
         return self.kinds[numbers.start : numbers.stop].translate(bytes(chr(byte) in kinds for byte in range(256)))
 
-    def look(self, number: int) -> Look:
-        return self.looks[self.look_numbers[number]]
+    def metadata(self, number: int) -> EntryMetadata:
+        return self.distinct_metadata[self.metadata_numbers[number]]
 
     def target(self, number: int) -> bytes:
-        """What symbolic link `number` says."""
+        """The text of symbolic link `number`."""
         link = bisect_left(self.links, number)
         start, end = self._target_ends[link] + link, self._target_ends[link + 1] + link
         return self.targets[start:end]
 
-    def first(self, number: int) -> int:
-        """The entry that hard link `number` is another name of; any other entry is its own first name."""
+    def first_name(self, number: int) -> int:
+        """The entry that is the first name of the same file: for everything but a hard link, `number` itself."""
         if self.kinds[number] != ord(HARD_LINK):
             return number
-        return self.firsts[bisect_left(self.hard_links, number)]
+        return self.first_names[bisect_left(self.hard_links, number)]
 
     def device(self, number: int) -> tuple[int, int]:
         """Major and minor number of device `number`."""
@@ -109,7 +115,7 @@ class Table:
         return self.devices[index], self.devices[index + 1]
 
     def file_number(self, number: int) -> int:
-        """The layout's number of the regular file that is entry `number`. Another kind of entry raises ValueError."""
+        """The file number of entry `number`. ValueError where it is not a regular file."""
         if self.kind(number) != FILE:
             raise ValueError(f"entry {number} is not a regular file")
         return bisect_left(self.files, number)
@@ -117,11 +123,11 @@ class Table:
     # The tree.
 
     def directory_of(self, number: int) -> int:
-        """The number, among the directories, of the one that an entry is in; -1 for entry 0."""
+        """The directory number of the directory that an entry is in; -1 for entry 0."""
         return bisect_right(self.starts, number) - 1
 
-    def directory_path(self, directory: int) -> bytes:
-        """The path of a directory (by its number among these), with a slash at its end; b"" for the served one."""
+    def _directory_path(self, directory: int) -> bytes:
+        """By directory number: its path with a slash at the end; b"" for the served directory."""
         last, path = self._last_path
         if directory == last:
             return path
@@ -135,12 +141,16 @@ class Table:
         self.__dict__["_last_path"] = directory, path
         return path
 
-    def listing(self, directory: int) -> range:
-        """The entries in a directory (by its number among these)."""
+    def entries_in(self, directory: int) -> range:
+        """The entries in a directory, by directory number."""
         return range(self.starts[directory], self.starts[directory + 1])
 
+    def children_of(self, number: int) -> range:
+        """The entries in the directory that is entry `number`."""
+        return self.entries_in(bisect_left(self.directories, number))
+
     def names_in(self, numbers: range) -> list[bytes]:
-        """The names of entries that follow one another."""
+        """The names of consecutive entries."""
         ends = self._name_ends
         names = self.names[ends[numbers.start] + numbers.start : ends[numbers.stop] + numbers.stop]
         return names.split(b"\0")[:-1]
@@ -159,12 +169,8 @@ class Table:
                 return None
         return number
 
-    def children_of(self, number: int) -> range:
-        """The entries directly in the directory that is entry `number`."""
-        return self.listing(bisect_left(self.directories, number))
-
     def subtree(self, number: int) -> Iterator[range]:
-        """An entry and all that is below it, one run for each level."""
+        """An entry and everything below it: one range of entries for each level."""
         level = range(number, number + 1)
         while level:
             yield level
@@ -172,42 +178,43 @@ class Table:
             end = bisect_left(self.directories, level.stop)
             level = range(self.starts[first], self.starts[end])
 
-    # What follows from the columns, once it is needed.
+    # What follows from the columns, computed when it is first needed.
 
     @cached_property
     def directories(self) -> array[int]:
-        """The entries that are directories, as all of the following are of a kind, rising."""
+        """By directory number: the entry."""
         return self._positions(DIRECTORY)
 
     @cached_property
     def files(self) -> array[int]:
-        """By file number, as the layout counts them."""
+        """By file number: the entry."""
         return self._positions(FILE)
 
     @cached_property
     def links(self) -> array[int]:
+        """The entries that are symbolic links, rising."""
         return self._positions(LINK)
 
     @cached_property
     def hard_links(self) -> array[int]:
+        """The entries that are hard links, rising."""
         return self._positions(HARD_LINK)
 
     @cached_property
     def starts(self) -> array[int]:
-        """By directory: its first entry; at the end, how many entries there are."""
+        """By directory number: the first entry in it. At the end: the number of all entries."""
         return array("Q", accumulate(self.children, initial=1))
 
     @cached_property
     def layout(self) -> Layout:
-        checksums = self._checksums()
+        checksums = self._path_checksums()
         return Layout(self.sizes, array("I", map(checksums.__getitem__, self.files)), self.extents)
 
     def _positions(self, kinds: str) -> array[int]:
-        return array("I", compress(count(), self.are_of(kinds, range(len(self)))))
+        return array("I", compress(count(), self.kind_mask(kinds, range(len(self)))))
 
     @cached_property
     def _name_ends(self) -> array[int]:
-        """Where each name ends, NULs not counted, after a 0."""
         return _ends(self.names)
 
     @cached_property
@@ -216,88 +223,20 @@ class Table:
 
     @cached_property
     def _last_path(self) -> tuple[int, bytes]:
-        """The path asked for last: most often the next one is in the same directory."""
+        """The directory asked for last, and its path: most often the next entry is in the same directory."""
         return 0, b""
 
-    def _checksums(self) -> array[int]:
-        """The CRC-32 of each entry's path, from those of the directories."""
+    def _path_checksums(self) -> array[int]:
+        """The CRC-32 of the path of each entry, continued from that of its directory."""
         names = self.names.split(b"\0")
         checksums = array("I", [crc32(names[0])])
         for directory, number in enumerate(self.directories):
             above = crc32(b"/", checksums[number]) if directory else 0
-            listing = self.listing(directory)
-            checksums.extend(map(crc32, names[listing.start : listing.stop], repeat(above)))
+            entries = self.entries_in(directory)
+            checksums.extend(map(crc32, names[entries.start : entries.stop], repeat(above)))
         return checksums
 
 
 def _ends(names: bytes) -> array[int]:
+    """0, and then where each name would end if there were no NULs between the names."""
     return array("Q", accumulate(map(len, names.split(b"\0")[:-1]), initial=0))
-
-
-class TableBuilder:
-    """Makes a table of entries that are added in its order: all of a directory's together, sorted by name."""
-
-    def __init__(self) -> None:
-        self._kinds = bytearray()
-        self._names: list[bytes] = []
-        self._children = array("I")
-        self._looks: dict[Look, int] = {}
-        self._look_numbers = array("I")
-        self._mtimes = array("q")
-        self._sizes = array("Q")
-        self._firsts = array("I")
-        self._targets: list[bytes] = []
-        self._devices = array("I")
-        self._extents: dict[int, Sequence[int]] = {}
-
-    def __len__(self) -> int:
-        return len(self._kinds)
-
-    def add(self, kind: str, name: bytes, look: Look, mtime_ns: int) -> None:
-        """Adds an entry; what its kind has beyond that is added right after it."""
-        self._kinds.append(ord(kind))
-        self._names.append(name)
-        self._look_numbers.append(self._looks.setdefault(look, len(self._looks)))
-        self._mtimes.append(mtime_ns)
-
-    def add_again(self, name: bytes, first: int) -> None:
-        """Adds another name of an earlier entry."""
-        self._kinds.append(ord(HARD_LINK))
-        self._names.append(name)
-        self._look_numbers.append(self._look_numbers[first])
-        self._mtimes.append(self._mtimes[first])
-        self._firsts.append(first)
-
-    def add_file(self, size: int, extents: Sequence[int] | None) -> None:
-        if extents is not None:
-            self._extents[len(self._sizes)] = extents
-        self._sizes.append(size)
-
-    def add_target(self, target: bytes) -> None:
-        self._targets.append(target)
-
-    def add_device(self, major: int, minor: int) -> None:
-        self._devices.extend((major, minor))
-
-    def end_directory(self, entries: int) -> None:
-        """The last so many entries are all that are in the next directory, in the order of directories."""
-        self._children.append(entries)
-
-    def table(self) -> Table:
-        return Table(
-            bytes(self._kinds),
-            _joined(self._names),
-            self._children,
-            tuple(self._looks),
-            self._look_numbers,
-            self._mtimes,
-            self._sizes,
-            self._firsts,
-            _joined(self._targets),
-            self._devices,
-            self._extents,
-        )
-
-
-def _joined(names: list[bytes]) -> bytes:
-    return b"\0".join(chain(names, (b"",)))

@@ -15,7 +15,7 @@ from types import FrameType
 
 from xget_lib.config import Config
 from xget_lib.errors import Failed, Interrupted, LinkLost, XGetError
-from xget_lib.manifest.selection import normalised
+from xget_lib.manifest.selection import normalise_source
 from xget_lib.process.channel import Channel, pair
 from xget_lib.process.fork import close_all_but, default_signals, die_with, signals_held
 from xget_lib.report import events, log
@@ -28,7 +28,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
     reporter = events.choose(as_json=config.json, quiet=config.quiet, verbose=config.verbose)
     try:
         for source in sources:
-            normalised(source)
+            normalise_source(source)
         log.check(config.log)
         channel, pid = _fork(config, sources, os.path.abspath(dest))
         return _attend(channel, pid, reporter)

@@ -235,7 +235,8 @@ class Node:
         """Find out what is right already, in threads."""
         files = list(selection.files)
         slices = [files[first : first + _SURVEY_SLICE] for first in range(0, len(files), _SURVEY_SLICE)]
-        known = in_thread(self._in_place.known, manifest, selection.places) if self._in_place is not None else None
+        dest_paths = selection.file_dest_paths
+        known = in_thread(self._in_place.known, manifest, dest_paths) if self._in_place is not None else None
         verified = in_thread(known.verified, files) if known is not None else set()
 
         def trusts_times(file: int) -> bool:
@@ -298,8 +299,8 @@ class Node:
         manifest = store.manifest
         assert self.child.manifest is not None
         self.child.serve(
-            Served(manifest.generation, self.child.manifest, store, on_changed, selection.shown()),
-            Files(Root(self._dest), selection.lands, manifest.users, manifest.groups),
+            Served(manifest.generation, self.child.manifest, store, on_changed, selection.visible()),
+            Files(Root(self._dest), selection.has_dest_path, manifest.users, manifest.groups),
         )
         self._membership.report(manifest.generation, store.held.count)
 

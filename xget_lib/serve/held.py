@@ -64,14 +64,14 @@ class HeldContent:
     def carried_over(self, manifest: Manifest, selection: Selection) -> Store:
         """What of another generation is verified here and under the same names, to be served as a part of that. In any
         thread."""
-        known = self.known(manifest, selection.places)
+        known = self.known(manifest, selection.file_dest_paths)
         same = known.verified(selection.files)
         layout = manifest.layout
         held = Bitmap(layout.chunk_count)
         for chunk in range(layout.chunk_count):
             if all(file in same for file in layout.chunk_files(chunk)):
                 held.add(chunk)
-        return Store(Root(self._dest), manifest, held, stamps=known.stamps_of(same), locate=selection.place)
+        return Store(Root(self._dest), manifest, held, stamps=known.stamps_of(same), locate=selection.file_dest_path)
 
     def confirm(self, in_thread: Callable[..., bool]) -> None:
         """Read what is only believed, one file after another, and hold what that makes certain."""

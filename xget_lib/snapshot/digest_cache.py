@@ -1,10 +1,10 @@
-"""Digests that are kept: from one look at a directory to the next, and in a file from one run of a master to the next.
+"""Digests of files, kept from one snapshot to the next, and in a file from one run of a master to the next.
 
-A file is known again by its stamp: device, inode, size, and the times of its last modification and change. What was
-written so shortly before it was read that a further write may have come within the same tick of the clock is not kept
-(git calls such entries of its index racily clean): whatever its stamp says later, the file is hashed again.
+The key of a file is its stamp: device, inode, size, and the times of its last modification and change. A file that was
+written so shortly before the snapshot that another write may fall in the same tick of the clock is not kept (git calls
+this "racily clean"): it is hashed again whatever its stamp is.
 
-The encoding, with numbers as this machine has them:
+The encoding, with numbers in the byte order of this machine:
 
     b"xgetkept", version, words of a stamp, number of files, number of pieces
     stamps      STAMP_WORDS numbers of 8 bytes a file
@@ -12,8 +12,8 @@ The encoding, with numbers as this machine has them:
     digests     DIGEST_SIZE bytes a piece
     BLAKE3      of all before it
 
-Half a million small files take 38 MB. What is read from a disk is a stranger's: bytes that are not a whole encoding are
-refused, and those that are one can do no worse than name wrong digests.
+Half a million small files take 38 MB. Reading checks everything, as somebody else may have written the file: the worst
+that a valid file can do is to contain wrong digests.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _UNKNOWN = -1
 
 
 class DigestCache:
-    """The digests of files by their stamps."""
+    """The digests of files, by stamp. Immutable."""
 
     def __init__(self, stamps: bytes, counts: array[int], digests: bytes | memoryview) -> None:
-        """Of each file its stamp, how many pieces it has, and their digests, all in one order."""
+        """Of each file its stamp, its number of pieces, and their digests, in the same order of files."""
         self._stamps = stamps
         self._counts = counts
         self._digests = digests
 
     @classmethod
-    def of(
+    def build(
         cls,
         stamps: array[int],
         first_pieces: Sequence[int],
@@ -58,10 +58,10 @@ class DigestCache:
         settled: int,
         without: Iterable[int] = (),
     ) -> DigestCache:
-        """What can be kept of a survey: the files that were last changed before `settled` (ns since the epoch).
+        """The digests of a snapshot that can be kept: of files last changed before `settled` (ns since the epoch).
 
-        `stamps` and `digests` are those of all its files and pieces, `first_pieces` as Layout has them; the files
-        `without` have no digests.
+        `stamps`: of all its files (Scan.cache_keys). `digests`: of all its pieces. `first_pieces`: see Layout.
+        `without`: the files, by number, that have no digests.
         """
         counts = _counts(first_pieces)
         changed = map(max, stamps[MTIME_WORD::STAMP_WORDS], stamps[CTIME_WORD::STAMP_WORDS])
@@ -74,11 +74,11 @@ class DigestCache:
         kept = (stamp for (stamp,) in compress(_STAMP.iter_unpack(stamps.tobytes()), chosen))
         return cls(b"".join(kept), array("I", compress(counts, chosen)), b"".join(runs))
 
-    def spare(self, stamps: array[int], first_pieces: Sequence[int]) -> tuple[bytearray, array[int]]:
-        """What these spare a survey that found files with such stamps.
+    def look_up(self, stamps: array[int], first_pieces: Sequence[int]) -> tuple[bytearray, array[int]]:
+        """The digests that are known of a new scan with these stamps.
 
-        Returns room for the digests of all its pieces with the known ones filled in, and the runs of pieces (first,
-        end, first, end, ...) that are to be hashed.
+        Returns the digests of all its pieces, with zeros where they are not known, and the ranges of pieces that must
+        be hashed: first, end, first, end, ...
         """
         counts = _counts(first_pieces)
         found = stamps.tobytes()
@@ -100,7 +100,7 @@ class DigestCache:
         return filled, runs
 
     def _known(self, found: bytes, counts: array[int]) -> Iterator[tuple[int, int, int]]:
-        """Which of the files found are kept: (first, end, number of the first among the kept, or _UNKNOWN)."""
+        """(first, end, number of the first in this cache or _UNKNOWN) of each range of files that are in a row here."""
         numbers = {stamp: number for number, (stamp,) in enumerate(_STAMP.iter_unpack(self._stamps))}
         first, kept = 0, _UNKNOWN
         expected = _UNKNOWN
@@ -121,12 +121,12 @@ class DigestCache:
 
     @classmethod
     def decode(cls, data: bytes) -> DigestCache:
-        """What encode gave. Anything else raises ValueError, which says why."""
+        """The inverse of encode. Raises ValueError, which says why, for anything else."""
         if len(data) < _HEAD.size + DIGEST_SIZE:
             raise ValueError("too short")
         magic, version, words, files, pieces = _HEAD.unpack_from(data)
         if (magic, version, words) != (_MAGIC, VERSION, STAMP_WORDS):
-            raise ValueError("not what this version of xget keeps")
+            raise ValueError("of another version of xget")
         view = memoryview(data)
         counts_at = _HEAD.size + files * _STAMP.size
         digests_at = counts_at + files * 4
@@ -139,7 +139,7 @@ class DigestCache:
         return cls(bytes(view[_HEAD.size : counts_at]), counts, view[digests_at:end])
 
 
-NOTHING = DigestCache(b"", array("I"), b"")
+EMPTY = DigestCache(b"", array("I"), b"")
 
 
 def _counts(first_pieces: Sequence[int]) -> array[int]:
@@ -148,7 +148,7 @@ def _counts(first_pieces: Sequence[int]) -> array[int]:
 
 
 def _runs(chosen: bytes | bytearray) -> Iterator[tuple[int, int]]:
-    """(first, end) of each run of ones."""
+    """(first, end) of each range of ones."""
     end = 0
     while (first := chosen.find(1, end)) >= 0:
         end = chosen.find(0, first)
@@ -158,7 +158,7 @@ def _runs(chosen: bytes | bytearray) -> Iterator[tuple[int, int]]:
 
 
 def load(path: bytes) -> DigestCache | None:
-    """What was saved there; None where nothing was. Raises Failed where there is something that is not to be used."""
+    """What was saved there; None where there is no file. Raises Failed where the file cannot be used."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:
@@ -175,9 +175,9 @@ def load(path: bytes) -> DigestCache | None:
 
 
 def save(path: bytes, encoded: bytes) -> None:
-    """Puts an encoding there in place of what is there, in one step. Raises OSError.
+    """Replaces the file by this encoding in one step, unless it is the same. Raises OSError.
 
-    Not synced: after a loss of power it may be damaged, which `load` notices, and costs no more than its loss.
+    Does not sync: after a power failure the file may be damaged, which `load` notices; only time is lost.
     """
     if _ends_with(path, encoded[-DIGEST_SIZE:]):
         return
@@ -190,7 +190,7 @@ def save(path: bytes, encoded: bytes) -> None:
 
 
 def _ends_with(path: bytes, checksum: bytes) -> bool:
-    """Whether the same was saved there already, so far as its end says."""
+    """Whether the file has the same checksum at its end."""
     try:
         with open(path, "rb") as file:
             file.seek(-len(checksum), os.SEEK_END)

@@ -1,7 +1,6 @@
-"""Looking at a directory on disk: the names and metadata of all that is in it, one stat each.
+"""Scans a directory on disk: the names and metadata of everything in it, with one stat for each name.
 
-The first of the three steps to a manifest (see `snapshot`). Nothing below the served directory is reached through a
-link (fs/rooted.py): a link is an entry, never a way. What cannot be served is said, with why.
+No link below the served directory is followed (`fs.rooted`). What cannot be served becomes `omitted`, with the reason.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from xget_lib.fs.rooted import Root, in_directory
 from xget_lib.fs.sparse import data_ranges
 from xget_lib.fs.stamp import STAMP_WORDS, Stamp, stamp_of
 from xget_lib.fs.thread_cwd import inside
-from xget_lib.manifest.acl import owners
-from xget_lib.manifest.decoding import read
+from xget_lib.manifest.acl import owner_ids
+from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.manifest.entry import (
     BLOCK,
     CHARACTER,
@@ -35,7 +34,7 @@ from xget_lib.manifest.entry import (
     FILE,
     LINK,
     TIME_LIMIT,
-    Look,
+    EntryMetadata,
     Xattrs,
 )
 from xget_lib.manifest.extents import BLOCK as SMALLEST_HOLE
@@ -43,24 +42,26 @@ from xget_lib.manifest.extents import extents_of
 from xget_lib.manifest.layout import Layout
 from xget_lib.manifest.manifest import OMITTED_LIMIT, OWNER_LIMIT, OWNER_NAME_LIMIT, Manifest, Omitted
 from xget_lib.manifest.selection import STAGING
-from xget_lib.manifest.table import Table, TableBuilder
+from xget_lib.manifest.table import Table
+from xget_lib.manifest.table_builder import TableBuilder
 
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """What a scan found.
+    """The result of a scan.
 
-    base        absolute path of the directory that files are read below: the served one, or that of the single file
-    outline     the manifest, with no digests yet
-    stamps      STAMP_WORDS numbers per regular file, in the layout's order
-    location    the name below base of a single served file, which may differ from its entry's path: it may have been
-                named through a link. Otherwise b""
+    It is plain data: one worker makes it, and the others get its encoding.
     """
 
     base: bytes
+    """Absolute path of the directory below which files are read: the served one, or that of the served file."""
     outline: Manifest
+    """The manifest, still without digests."""
     stamps: array[int]
+    """STAMP_WORDS numbers for each regular file, by file number."""
     location: bytes = b""
+    """The name below `base` of a single served file. If it was given as a link, its entry has the name of the link.
+    b"" where a directory is served."""
 
     @property
     def entries(self) -> Table:
@@ -71,7 +72,7 @@ class Scan:
         return self.outline.layout
 
     def path_of(self, file: int) -> bytes:
-        """Where regular file `file` of the layout is, below base."""
+        """The path below `base` of a regular file, by file number."""
         return self.location or self.outline.path_of(file)
 
     def stamp(self, file: int) -> Stamp:
@@ -79,34 +80,33 @@ class Scan:
         return size, mtime, ctime, inode, device
 
     @property
-    def marks(self) -> array[int]:
-        """By what digests are kept: the stamps. That of a file with holes also says where it has data, as that may be
-        told differently another time (where the file system has allocated more, say), and is then hashed otherwise."""
-        marks = self.stamps[:]
+    def cache_keys(self) -> array[int]:
+        """Stamps under which the digest cache keeps digests. In that of a file with holes, the size is replaced by a
+        hash of size and extents: the file system may report other extents the next time, and then pieces differ."""
+        keys = self.stamps[:]
         for file, extents in self.entries.extents.items():
             where = blake3(array("Q", (self.entries.sizes[file], *extents)).tobytes()).digest(8)
-            marks[file * STAMP_WORDS] = int.from_bytes(where, "little", signed=True)
-        return marks
+            keys[file * STAMP_WORDS] = int.from_bytes(where, "little", signed=True)
+        return keys
 
     def encode(self) -> bytes:
-        """For a process of the same program. It is not checked when decoded."""
-        fields = (self.base, self.location, self.stamps.tobytes(), self.outline.encode())
-        encoded: bytes = msgpack.packb(fields)
+        """For a process of the same program, which does not check it."""
+        encoded: bytes = msgpack.packb((self.base, self.outline.encode(), self.stamps.tobytes(), self.location))
         return encoded
 
     @classmethod
     def decode(cls, data: bytes) -> Scan:
-        """What encode gave, in this program: for other bytes there is no promise."""
-        base, location, stamps, outline = msgpack.unpackb(data, use_list=False)
-        return cls(base, read(outline), array("q", stamps), location)
+        """The inverse of encode."""
+        base, outline, stamps, location = msgpack.unpackb(data, use_list=False)
+        return cls(base, decode_trusted(outline), array("q", stamps), location)
 
 
 def scan(root: bytes, one_file_system: bool = False, owner_names: bool = True) -> Scan:
-    """Looks at all that is below a directory, or at one regular file. Links in `root` itself are followed.
+    """Scans everything below a directory, or one regular file. Links in `root` itself are followed.
 
-    With `one_file_system`, what is mounted below stays out (the directory it is mounted on is an empty entry).
-    Without `owner_names`, users and groups are not looked up. A root that cannot be served raises PathRefused; what
-    cannot be below it, the scan says. The same tree gives the same scan.
+    `one_file_system`: leave out what is mounted below; the mount point becomes an empty directory. `owner_names`: look
+    up the names of users and groups. Raises PathRefused where `root` cannot be served. The same tree gives the same
+    scan.
     """
     try:
         status = os.stat(root)
@@ -116,27 +116,27 @@ def scan(root: bytes, one_file_system: bool = False, owner_names: bool = True) -
             raise PathRefused(root, "neither a directory nor a regular file")
         base = os.path.realpath(root)
         with Root(base) as below:
-            tree = _Tree(below, one_file_system)
-            tree.scan()
+            scanner = _Scanner(below, one_file_system)
+            scanner.scan()
     except OSError as error:
         raise PathRefused(root, error.strerror or str(error)) from error
-    return Scan(base, tree.outline(owner_names), tree.stamps)
+    return Scan(base, scanner.outline(owner_names), scanner.stamps)
 
 
 def _scan_file(root: bytes, owner_names: bool) -> Scan:
     base, location = os.path.split(os.path.realpath(root))
     with Root(base) as below, below.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as directory:
-        with below.opened(location, os.O_RDONLY) as descriptor:  # also: may it be read?
+        with below.opened(location, os.O_RDONLY) as descriptor:  # raises where it may not be read
             status = os.fstat(descriptor)
-        tree = _Tree(below, one_file_system=False)
+        scanner = _Scanner(below, one_file_system=False)
         found = xattrs.read(in_directory(directory, location))
-        tree.add_file(
+        scanner.add_file(
             os.path.basename(os.path.abspath(root)), status, found, _find_extents(directory, location, status)
         )
-    return Scan(base, tree.outline(owner_names), tree.stamps, location)
+    return Scan(base, scanner.outline(owner_names), scanner.stamps, location)
 
 
-_ELSEWHERE = "on another file system"
+_OTHER_FILE_SYSTEM = "on another file system"
 _KINDS = {
     stat.S_IFDIR: DIRECTORY,
     stat.S_IFREG: FILE,
@@ -147,23 +147,23 @@ _KINDS = {
 }
 
 
-class _Tree:
-    """Collects the entries below a directory, in the order of a table."""
+class _Scanner:
+    """Walks below a directory level by level, which is the order of a table, and collects the entries."""
 
     def __init__(self, root: Root, one_file_system: bool) -> None:
         self.stamps = array("q")  # of regular files
         self._omitted: list[Omitted] = []
         self._root = root
-        self._path_of: Callable[[bytes], bytes]  # of a name in the directory that is just looked at
+        self._path_of: Callable[[bytes], bytes]  # of a name in the directory that is being scanned
         self._one_file_system = one_file_system
         self._device = 0
         self._builder = TableBuilder()
-        self._looks: dict[tuple[int, int, int, Xattrs], Look] = {}
-        self._first_names: dict[tuple[int, int], int] = {}  # (device, inode) of what has several names -> its entry
-        self._unvisited: deque[bytes | None] = deque()  # directories in their order; None: not to be looked into
+        self._metadata: dict[tuple[int, int, int, Xattrs], EntryMetadata] = {}
+        self._first_names: dict[tuple[int, int], int] = {}  # (device, inode) of a file with several names -> entry
+        self._unvisited: deque[bytes | None] = deque()  # paths of directories in their order; None: leave it empty
 
     def scan(self) -> None:
-        """All that is below the root. Raises OSError when the root itself cannot be read."""
+        """Scans everything below the root. Raises OSError where the root itself cannot be read."""
         with self._root.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as directory:
             os.listdir(directory)
             status = os.fstat(directory)
@@ -175,24 +175,24 @@ class _Tree:
             before = len(self._builder)
             if path is not None:
                 try:
-                    self._list(path)
+                    self._scan_directory(path)
                 except OSError as error:
                     self._refused(path, error)
             self._builder.end_directory(len(self._builder) - before)
 
     def outline(self, owner_names: bool) -> Manifest:
-        """The manifest, as far as a scan knows it."""
+        """The manifest without digests."""
         omitted = sorted(self._omitted, key=lambda each: each.path)[:OMITTED_LIMIT]
         users: dict[int, str] = {}
         groups: dict[int, str] = {}
         if owner_names:
-            uids, gids = owners(self._looks.values())
+            uids, gids = owner_ids(self._metadata.values())
             users = _names(uids, lambda uid: pwd.getpwuid(uid).pw_name)
             groups = _names(gids, lambda gid: grp.getgrgid(gid).gr_name)
         return Manifest(self._builder.table(), b"", users, groups, tuple(omitted))
 
-    def _list(self, path: bytes) -> None:
-        """One directory. Through a descriptor: every stat is then one component, and no link can come between."""
+    def _scan_directory(self, path: bytes) -> None:
+        """Scans one directory through a descriptor: each stat walks one component, so no link is followed."""
         above = path + b"/" if path else b""
         with (
             self._root.opened(path, os.O_RDONLY | os.O_DIRECTORY) as directory,
@@ -200,29 +200,29 @@ class _Tree:
         ):
             for name in sorted(os.listdir(self._path_of(b"."))):
                 try:
-                    self._visit(directory, above, name, os.lstat(self._path_of(name)))
+                    self._add(directory, above, name, os.lstat(self._path_of(name)))
                 except OSError as error:
                     self._refused(above + name, error)
 
-    def _visit(self, directory: int, above: bytes, name: bytes, status: os.stat_result) -> None:
+    def _add(self, directory: int, above: bytes, name: bytes, status: os.stat_result) -> None:
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
-        elsewhere = self._one_file_system and status.st_dev != self._device
+        other_file_system = self._one_file_system and status.st_dev != self._device
         if kind is None:
             self._skip(above + name, "a socket")
         elif kind == DIRECTORY:
-            self._visit_directory(directory, above + name, name, status, elsewhere)
-        elif elsewhere:
-            self._skip(above + name, _ELSEWHERE)
+            self._add_directory(directory, above + name, name, status, other_file_system)
+        elif other_file_system:
+            self._skip(above + name, _OTHER_FILE_SYSTEM)
         elif status.st_nlink > 1 and (status.st_dev, status.st_ino) in self._first_names:
-            self._builder.add_again(name, self._first_names[status.st_dev, status.st_ino])
+            self._builder.add_hard_link(name, self._first_names[status.st_dev, status.st_ino])
         else:
             number = len(self._builder)
-            self._visit_other(kind, directory, name, status)
+            self._add_other(kind, directory, name, status)
             if status.st_nlink > 1:
                 self._first_names[status.st_dev, status.st_ino] = number
 
-    def _visit_directory(
-        self, directory: int, path: bytes, name: bytes, status: os.stat_result, elsewhere: bool
+    def _add_directory(
+        self, directory: int, path: bytes, name: bytes, status: os.stat_result, other_file_system: bool
     ) -> None:
         if path == STAGING:
             self._skip(path, "left by an interrupted download into this directory")
@@ -230,12 +230,12 @@ class _Tree:
             self._omitted.append(Omitted(path, "path too long"))
         else:
             self.add_entry(DIRECTORY, name, status, xattrs.read(self._path_of(name)))
-            self._unvisited.append(None if elsewhere else path)
-            if elsewhere:
-                self._skip(path, _ELSEWHERE)
+            self._unvisited.append(None if other_file_system else path)
+            if other_file_system:
+                self._skip(path, _OTHER_FILE_SYSTEM)
 
-    def _visit_other(self, kind: str, directory: int, name: bytes, status: os.stat_result) -> None:
-        """What can fail comes first: an entry is there as a whole or not at all."""
+    def _add_other(self, kind: str, directory: int, name: bytes, status: os.stat_result) -> None:
+        """Does everything that can fail before it adds something: an entry is added as a whole or not at all."""
         found = xattrs.read(self._path_of(name))
         if kind == FILE:
             self.add_file(name, status, found, _find_extents(directory, name, status))
@@ -249,29 +249,29 @@ class _Tree:
 
     def add_file(self, name: bytes, status: os.stat_result, found: Xattrs, extents: array[int] | None) -> None:
         self.add_entry(FILE, name, status, found)
-        self._builder.add_file(status.st_size, extents)
+        self._builder.add_size(status.st_size, extents)
         self.stamps.extend(stamp_of(status))
 
     def add_entry(self, kind: str, name: bytes, status: os.stat_result, found: Xattrs) -> None:
         key = (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, found)
-        look = self._looks.get(key)
-        if look is None:
-            look = self._looks[key] = Look(*key)
-        # File systems know later times than int64.
-        self._builder.add(kind, name, look, min(max(status.st_mtime_ns, -TIME_LIMIT), TIME_LIMIT - 1))
+        metadata = self._metadata.get(key)
+        if metadata is None:
+            metadata = self._metadata[key] = EntryMetadata(*key)
+        # File systems have later times than an int64 of nanoseconds.
+        self._builder.add(kind, name, metadata, min(max(status.st_mtime_ns, -TIME_LIMIT), TIME_LIMIT - 1))
 
     def _skip(self, path: bytes, why: str) -> None:
         self._omitted.append(Omitted(path, why, expected=True))
 
     def _refused(self, path: bytes, error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):  # gone since it was listed: then it is not there
+        if not isinstance(error, FileNotFoundError):  # removed since the directory was read: no entry
             self._omitted.append(Omitted(path, error.strerror or str(error)))
 
 
 def _find_extents(directory: int, name: bytes, status: os.stat_result) -> array[int] | None:
-    """Where a file in an open directory has data; None where in all of it. Raises OSError.
+    """The extents of a file in an open directory; None where it has no holes. Raises OSError.
 
-    It is asked only of files that take less than their size: others have no holes.
+    Only a file that occupies fewer bytes than its size can have holes, and only such a file is opened.
     """
     if not SMALLEST_HOLE <= status.st_size > status.st_blocks * 512:
         return None
@@ -283,7 +283,7 @@ def _find_extents(directory: int, name: bytes, status: os.stat_result) -> array[
 
 
 def _names(numbers: Iterable[int], look_up: Callable[[int], str]) -> dict[int, str]:
-    """The names of those that have one that a manifest can carry."""
+    """Of each ID that has a name which a manifest can contain: the name."""
     names: dict[int, str] = {}
     for number in sorted(numbers)[:OWNER_LIMIT]:
         try:

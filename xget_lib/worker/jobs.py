@@ -12,12 +12,14 @@ from typing import Any
 from blake3 import blake3
 
 from xget_lib import ipc
-from xget_lib.errors import Failed, StaleGeneration, XGetError, printable
+from xget_lib.errors import Failed, XGetError, printable
 from xget_lib.fs.rooted import Root
 from xget_lib.process.memfd import memfd, read_all
 from xget_lib.report.log import LOGGER
-from xget_lib.snapshot import digest_cache, hash
+from xget_lib.snapshot import digest_cache
+from xget_lib.snapshot.assemble import assemble, without_unreadable
 from xget_lib.snapshot.digest_cache import DigestCache
+from xget_lib.snapshot.hash import hash_pieces
 from xget_lib.snapshot.scan import Scan, scan
 
 _SETTLED = 2_000_000_000
@@ -52,58 +54,34 @@ def _recall(_: Sequence[int], path: bytes) -> tuple[list[Any], list[int]]:
         known = digest_cache.load(path) if path else None
     except Failed as error:
         LOGGER.warning("kept digests are not used: %s", error)
-    return [], [memfd("kept", (known or digest_cache.NOTHING).encode())]
+    return [], [memfd("kept", (known or digest_cache.EMPTY).encode())]
 
 
 def _compare(descriptors: Sequence[int]) -> tuple[list[Any], list[int]]:
     found = _decoded(descriptors[0])
-    digests, runs = DigestCache.decode(read_all(descriptors[1])).spare(found.marks, found.layout.first_pieces)
+    digests, runs = DigestCache.decode(read_all(descriptors[1])).look_up(found.cache_keys, found.layout.first_pieces)
     return [], [memfd("digests", digests), memfd("runs", runs.tobytes())]
 
 
 def _hash(descriptors: Sequence[int], first: int, end: int) -> tuple[list[Any], list[int]]:
     found = _decoded(descriptors[0])
     with Root(found.base) as root:
-        try:
-            digests, unreadable = hash.hash_pieces(root, found, first, end)
-            changed: list[tuple[int, bytes]] = []
-        except StaleGeneration:
-            digests, unreadable, changed = _hash_what_stayed(root, found, first, end)
-    return [digests, changed, list(unreadable.items())], []
-
-
-def _hash_what_stayed(
-    root: Root, found: Scan, first: int, end: int
-) -> tuple[bytes, dict[int, str], list[tuple[int, bytes]]]:
-    """As hash_pieces, file by file: no digests for those that changed, which are listed."""
-    layout = found.layout
-    digests = bytearray()
-    unreadable: dict[int, str] = {}
-    changed = []
-    while first < end:
-        file = layout.file_of_piece(first)
-        stop = min(end, layout.file_pieces(file).stop)
-        try:
-            made, refused = hash.hash_pieces(root, found, first, stop)
-            digests += made
-            unreadable |= refused
-        except StaleGeneration as error:
-            digests += hash.UNKNOWN * (stop - first)
-            changed.append((file, error.path))
-        first = stop
-    return bytes(digests), unreadable, changed
+        hashed = hash_pieces(root, found, first, end)
+    return [hashed.digests, list(hashed.changed.items()), list(hashed.unreadable.items())], []
 
 
 def _retain(descriptors: Sequence[int], begun: int, without: Sequence[int]) -> tuple[list[Any], list[int]]:
     found = _decoded(descriptors[0])
     digests = read_all(descriptors[1])
-    made = DigestCache.of(found.marks, found.layout.first_pieces, digests, settled=begun - _SETTLED, without=without)
+    made = DigestCache.build(
+        found.cache_keys, found.layout.first_pieces, digests, settled=begun - _SETTLED, without=without
+    )
     return [], [memfd("kept", made.encode())]
 
 
 def _assemble(descriptors: Sequence[int], unreadable: Sequence[tuple[int, str]]) -> tuple[list[Any], list[int]]:
-    found, digests = hash.readable(_decoded(descriptors[0]), read_all(descriptors[1]), dict(unreadable))
-    manifest = hash.assemble(found, digests)
+    found, digests = without_unreadable(_decoded(descriptors[0]), read_all(descriptors[1]), dict(unreadable))
+    manifest = assemble(found, digests)
     encoded = manifest.encode()
     said = [f"{printable(each.path)}: {each.why}" for each in manifest.omitted]
     if len(said) > _SKIPPED_SHOWN:

@@ -26,7 +26,7 @@ from xget_lib.classic.checksums import Checksums
 from xget_lib.errors import LinkLost, NinepError, printable
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
-from xget_lib.manifest.decoding import read
+from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.net.connection import Connection
 from xget_lib.net.listen import prepare
 from xget_lib.net.waiting import in_thread, wait_readable, wait_writable
@@ -144,7 +144,7 @@ class Worker:
         jobs.forget()
         self._hidden.clear()
         file = FileIO(manifest_descriptor)
-        manifest = read(read_all(manifest_descriptor))
+        manifest = decode_trusted(read_all(manifest_descriptor))
         stamps = array("q", read_all(stamps_descriptor))
         os.close(stamps_descriptor)
         root = Root(message.base)
