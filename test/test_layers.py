@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = [
     *("errors", "config", "ninep", "manifest", "fs", "snapshot", "download", "swarm", "serve", "process"),
-    *("ipc", "net", "report", "classic", "master", "worker", "node", "control", "cli"),
+    *("ipc", "report", "net", "extensions", "classic", "master", "worker", "node", "control", "cli"),
 ]
 
 NETWORK = {"gevent", "socket", "socketserver", "ssl", "select", "selectors", "asyncio", "http", "urllib"}

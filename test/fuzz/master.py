@@ -1,10 +1,11 @@
-"""A master without processes: the desks of a real worker, whose messages go straight to a real exchange and back.
+"""A master without processes: the backends of a real worker, whose messages go straight to a real tracker and back.
 
 Nothing here waits: what the master does now and then, it does when `happen` says so.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -16,12 +17,17 @@ from test.fuzz.choices import Choices
 from test.fuzz.grounds import Grounds
 from xget_lib import ipc
 from xget_lib.classic.files import Regular
+from xget_lib.classic.worker import WorkerBackend as WorkerClassicBackend
+from xget_lib.classic.worker import WorkerNamespace
 from xget_lib.master.tracker_io import Offered, TrackerIO
+from xget_lib.net.server import Client
 from xget_lib.ninep.session import Session
 from xget_lib.process.channel import MAX_PACKET
+from xget_lib.process.memfd import memfd
+from xget_lib.serve import swarm
 from xget_lib.serve.attach import Attach, attach
 from xget_lib.serve.synthetic import Answered
-from xget_lib.worker.backend import Desk
+from xget_lib.worker.backend import WorkerBackend
 from xget_lib.worker.worker import Worker
 
 ADDRESSES = ("10.0.0.1", "10.0.0.2", "127.0.0.1", "::1", "fe80::1")
@@ -40,7 +46,10 @@ class Master:
     def __init__(self, grounds: Grounds) -> None:
         self.grounds = grounds
         self.worker = Worker(self, 0)  # type: ignore[arg-type]  # we are the channel that it sends through
-        self.worker.checksums = self  # type: ignore[assignment]  # and compute no checksum
+        classic = self.worker._extensions["classic"]
+        assert isinstance(classic, WorkerNamespace)
+        self.classic = classic
+        self.classic.checksums = self  # type: ignore[assignment]  # and compute no checksum
         self.exchange = TrackerIO(3, self._tell)
         self.guests: dict[int, WorkersGuest] = {}
         self._numbers = count(1)
@@ -63,7 +72,9 @@ class Master:
         """What the worker says to its master."""
         message = carried(ipc.unpack(packed))
         if isinstance(message, ipc.StatusWanted):
-            self.guests[message.connection].desk.tell_status(b"{}\n")
+            text = memfd("status", b"{}\n")
+            self.guests[message.connection].backend.receive(ipc.Status(message.connection), [text])
+            os.close(text)
         elif not isinstance(message, ipc.Stale):
             self.exchange.handle(message)
 
@@ -71,16 +82,20 @@ class Master:
         guest = self.guests.get(connection)
         if guest is not None:
             reply = carried(message)
-            assert isinstance(reply, ipc.News | ipc.Grant | ipc.Redirected)
-            guest.desk.receive(reply)
+            if isinstance(reply, ipc.News | ipc.Grant):
+                guest.backend.receive(reply, [])
+            else:
+                self.classic.handle(reply)
 
 
 class WorkersGuest:
-    """A guest (see `server.Guest`) at a worker's desk; the desk takes it for its connection."""
+    """A guest (see `server.Guest`) of a worker, whose backends take it for its connection."""
 
     def __init__(self, master: Master, number: int, choices: Choices) -> None:
-        self.desk = Desk(master.worker, number)
-        self.desk.connection = self  # type: ignore[assignment]
+        client = Client(number, "10.0.0.1", 1, connection=self)  # type: ignore[arg-type]
+        self.backend = WorkerBackend(master.worker, client)
+        self.classic = WorkerClassicBackend(master.classic, client)
+        master.classic._backends[number] = self.classic
         self._master = master
         self._number = number
         self._choices = choices
@@ -90,13 +105,13 @@ class WorkersGuest:
 
     @property
     def attach(self) -> Attach:
-        return attach(self._master.grounds.trees(self.desk, self.desk))
+        return attach(self._master.grounds.trees(lambda: swarm.master_tree(self.backend), self.classic))
 
     def meet(self, session: Session) -> None:
         self._session = session
 
     def retry(self) -> None:
-        """The desk has something for a read that waits."""
+        """A backend has something for a read that waits."""
         assert self._session is not None
         self._session.retry()
 
@@ -112,10 +127,12 @@ class WorkersGuest:
         exchange = self._master.exchange
         exchange.ended(self._number)
         del self._master.guests[self._number]
-        assert not self.desk._news and not self.desk._slots and not self.desk.downloading
+        assert not self.backend._news and not self.backend._slots
         assert self._number not in exchange._watchers and exchange.registry.get(self._number) is None
         assert self._number not in exchange.offers._nodes and self._number not in exchange._neighbours
         if not self._master.guests:
             assert not exchange.offers._slots and not exchange.offers._nodes and not exchange.offers.busy
             assert not exchange._addresses and not len(exchange.registry)
-            assert not exchange.redirecting.clients() and not exchange.redirecting._since
+            assert not self._master.classic.downloads
+            (tracker,) = exchange.extensions
+            assert not tracker.status()["c_clients"] and not tracker._since  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
 """What the master knows of the nodes, and tells them: its side of the `peers` and `offer` files.
 
-C clients are the business of `redirecting`, which hears from here of the nodes that can serve them.
+Extensions, such as the C program's clients, hear from here of the nodes that hold everything.
 
 The decisions are those of `swarm`: who is tied to whom, which chunk is given out. This class feeds them with what the
 workers report, and sends what they decide. It begins anew with each generation: nodes of an older one are told of
@@ -21,7 +21,7 @@ import gevent
 from gevent.event import Event
 
 from xget_lib import ipc
-from xget_lib.master.classic_tracker import ClassicTracker
+from xget_lib.extensions import extensions
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.swarm.announce_queue import AnnounceQueue
@@ -59,7 +59,7 @@ class TrackerIO:
         self._news = Event()
         self._begin_anew()
         self.offers = Offers(0, max_direct)
-        self.redirecting = ClassicTracker(max_direct, lambda connection: self._addresses.get(connection, ""), tell)
+        self.extensions = [each.master_side(self, max_direct) for each in extensions().values()]
         self._grants = Event()
         self._remarks, self._whole = RateLimitedLog(), RateLimitedLog()
         for task in (self._tell_news, self._give, self._tick):
@@ -81,10 +81,19 @@ class TrackerIO:
         """A connection was made from this address."""
         self._addresses[connection] = address
 
+    def address_of(self, connection: int) -> str:
+        """As `extensions.MasterHost`."""
+        return self._addresses.get(connection, "")
+
+    def send(self, connection: int, message: ipc.Message) -> None:
+        """As `extensions.MasterHost`."""
+        self._tell(connection, message)
+
     def ended(self, connection: int) -> None:
         """A connection has ended, and all that depended on it."""
         self._leave(connection)
-        self.redirecting.ended(connection)
+        for extension in self.extensions:
+            extension.connection_ended(connection)
         self._addresses.pop(connection, None)
 
     def handle(self, message: ipc.Message) -> None:
@@ -108,7 +117,8 @@ class TrackerIO:
                 address = self._addresses.get(connection, "?")
                 self._remarks.log(INFO, address, "%s says: %s", address, text)
             case _:
-                self.redirecting.handle(message)
+                for extension in self.extensions:
+                    extension.handle(message)
                 return
         self._grants.set()
 
@@ -169,13 +179,15 @@ class TrackerIO:
         self.followers.discard(connection)
         node = self.registry.remove(connection)
         if node is not None:
-            self.redirecting.node(connection, node.address, node.port, whole=False)
+            for extension in self.extensions:
+                extension.node(connection, node.address, node.port, whole=False)
             LOGGER.debug("%s port %d does not serve any more", node.address, node.port)
             self._tell_soon(self._neighbours.leave(connection))
 
     def _redirect_to(self, node: Node) -> None:
         """C clients may be sent to a node that holds everything."""
-        self.redirecting.node(node.key, node.address, node.port, whole=self._has_everything(node))
+        for extension in self.extensions:
+            extension.node(node.key, node.address, node.port, whole=self._has_everything(node))
 
     def _give(self) -> None:
         """Once for all that the workers have said until the loop comes round: it looks at every slot that asks."""
