@@ -103,6 +103,15 @@ def test_an_import_in_order_is_fine() -> None:
     )
 
 
+def test_what_may_be_left_out_is_imported_by_itself_alone() -> None:
+    """`xget_lib/extensions.py` loads it by name, if it is there."""
+    for path in sources():
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if not module.startswith("xget_lib.classic."):
+            names = imports(path.read_text(), module, is_package=path.name == "__init__.py")
+            assert not [name for name in names if name.startswith("xget_lib.classic")], module
+
+
 def test_the_nursery_comes_without_gevent() -> None:
     """It forks for as long as the master lives, and a fork of a running gevent hub is one too many."""
     code = "import sys, xget_lib.process.nursery, xget_lib.process.daemon; print('gevent' in sys.modules)"

@@ -76,7 +76,7 @@ class MasterSide(Protocol):
     def handle(self, message: ipc.Message) -> None:
         """A message of a worker, for this extension or for another."""
 
-    def connection_ended(self, connection: int) -> None: ...
+    def ended(self, connection: int) -> None: ...
 
     def node(self, connection: int, address: str, port: int, *, whole: bool) -> None:
         """A node serves at this address. `whole`: it holds all of the newest generation."""
@@ -100,5 +100,5 @@ def extensions() -> dict[str, Extension]:
     return {
         aname: cast(Extension, import_module(f"{package}.extension"))
         for aname, package in _PACKAGES.items()
-        if find_spec(package) is not None
+        if (found := find_spec(package)) and found.origin  # without an origin it is a directory with nothing in it
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xget_lib import ipc
+from xget_lib.classic import messages
 from xget_lib.classic.tracker import ClassicTracker
 
 FILE = bytes(16)
@@ -26,14 +27,14 @@ class Master:
         self.said.append((connection, message))
 
     def ask(self, connection: int) -> bytes:
-        self.tracker.handle(ipc.Redirect(connection, 77, FILE))
+        self.tracker.handle(messages.Redirect(connection, 77, FILE))
         connection_of_answer, answer = self.said.pop()
-        assert isinstance(answer, ipc.Redirected)
+        assert isinstance(answer, messages.Redirected)
         assert (connection_of_answer, answer.connection, answer.redirect) == (connection, connection, 77)
         return answer.text
 
     def serves(self, connection: int, source: str = "", source_port: int = 0, avail: int = 1) -> None:
-        self.tracker.handle(ipc.Available(connection, avail, FILE, 4000 + connection, source, source_port))
+        self.tracker.handle(messages.Available(connection, avail, FILE, 4000 + connection, source, source_port))
 
 
 def test_a_client_is_told_of_another_and_no_more_when_it_goes() -> None:
@@ -42,9 +43,9 @@ def test_a_client_is_told_of_another_and_no_more_when_it_goes() -> None:
     master.serves(1)
     assert master.ask(2) == b"10.0.0.1!4001"
     master.serves(2, "10.0.0.1", 4001)
-    master.tracker.connection_ended(1)
+    master.tracker.ended(1)
     assert master.ask(3) == b"10.0.0.2!4002" or master.ask(3) == b"me"
-    master.tracker.handle(ipc.Unavailable(2, 1))
+    master.tracker.handle(messages.Unavailable(2, 1))
     assert master.ask(3) == b"me"
 
 
@@ -98,5 +99,5 @@ def test_who_has_the_file_makes_room_for_others() -> None:
     assert master.ask(1) == b"me"
     master.serves(1)
     assert [master.ask(2), master.ask(3)] == [b"10.0.0.1!4001"] * 2
-    master.tracker.handle(ipc.Taken(1, FILE, True))
+    master.tracker.handle(messages.Taken(1, FILE, True))
     assert master.ask(4) == b"me", "two read from the first; the master has nobody left"

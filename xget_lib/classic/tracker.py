@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xget_lib import ipc
+from xget_lib.classic import messages
 from xget_lib.classic.files import ME
 from xget_lib.classic.redirects import Redirects
 from xget_lib.extensions import MasterHost
@@ -32,15 +33,15 @@ class ClassicTracker:
     def handle(self, message: ipc.Message) -> None:
         """Act on what a worker reports of a connection."""
         match message:
-            case ipc.Redirect(connection, redirect, file):
+            case messages.Redirect(connection, redirect, file):
                 found = self._redirects.ask(connection, file)
                 text = f"{found[0]}!{found[1]}".encode() if found else ME
-                self._host.send(connection, ipc.Redirected(connection, redirect, text))
-            case ipc.Available(connection, avail, file, port, source, source_port):
+                self._host.send(connection, messages.Redirected(connection, redirect, text))
+            case messages.Available(connection, avail, file, port, source, source_port):
                 self._available(connection, avail, file, port, (source, source_port) if source else None)
-            case ipc.Unavailable(connection, avail):
+            case messages.Unavailable(connection, avail):
                 self._redirects.withdraw((connection, avail))
-            case ipc.Taken(connection, file, whole):
+            case messages.Taken(connection, file, whole):
                 (self._redirects.whole if whole else self._redirects.end)(connection, file)
 
     def _available(self, connection: int, avail: int, file: bytes, port: int, source: tuple[str, int] | None) -> None:
@@ -52,7 +53,7 @@ class ClassicTracker:
             LOGGER.debug("%s port %d serves as a C client", address, port)
         self._redirects.serve(connection, avail, file, (address, port), source)
 
-    def connection_ended(self, connection: int) -> None:
+    def ended(self, connection: int) -> None:
         """A connection has ended, a C client's or a node's."""
         self._redirects.leave(connection)
         if self._since.pop(connection, None) is not None:

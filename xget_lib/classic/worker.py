@@ -8,7 +8,7 @@ from itertools import count
 from weakref import WeakValueDictionary
 
 from xget_lib import ipc
-from xget_lib.classic import backend, tree
+from xget_lib.classic import backend, messages, tree
 from xget_lib.classic.files import Available, Regular
 from xget_lib.classic.redirects import DOWNLOADS
 from xget_lib.errors import printable
@@ -38,7 +38,7 @@ class WorkerNamespace(backend.Namespace):
 
     def handle(self, message: ipc.Message) -> None:
         """A message of the master, which may be for this namespace."""
-        if isinstance(message, ipc.Redirected):
+        if isinstance(message, messages.Redirected):
             made = self._backends.get(message.connection)
             if made is not None:
                 made.redirected(message)
@@ -77,9 +77,9 @@ class WorkerBackend(backend.Backend):
             del self._downloads[next(iter(self._downloads))]
         number = next(WorkerBackend._numbers)
         self._redirects[number] = answer
-        self._worker.send(ipc.Redirect(self._client.number, number, key))
+        self._worker.send(messages.Redirect(self._client.number, number, key))
 
-    def redirected(self, message: ipc.Redirected) -> None:
+    def redirected(self, message: messages.Redirected) -> None:
         """The master answers a `redirect`."""
         answer = self._redirects.pop(message.redirect, None)
         if answer is not None:
@@ -95,10 +95,10 @@ class WorkerBackend(backend.Backend):
 
     def available(self, avail: int, file: Regular, written: Available) -> None:
         source, source_port = written.source or ("", 0)
-        self._worker.send(ipc.Available(self._client.number, avail, file.key(), written.port, source, source_port))
+        self._worker.send(messages.Available(self._client.number, avail, file.key(), written.port, source, source_port))
 
     def unavailable(self, avail: int) -> None:
-        self._worker.send(ipc.Unavailable(self._client.number, avail))
+        self._worker.send(messages.Unavailable(self._client.number, avail))
 
     def hidden(self, generation: bytes, path: bytes) -> None:
         self._worker.hidden(generation, path)
@@ -106,4 +106,4 @@ class WorkerBackend(backend.Backend):
     def _ended(self, file: Regular, *, whole: bool) -> None:
         key = self._downloads.pop(file.path, None)
         if key is not None:
-            self._worker.send(ipc.Taken(self._client.number, key, whole))
+            self._worker.send(messages.Taken(self._client.number, key, whole))

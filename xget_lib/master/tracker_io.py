@@ -93,7 +93,7 @@ class TrackerIO:
         """A connection has ended, and all that depended on it."""
         self._leave(connection)
         for extension in self.extensions:
-            extension.connection_ended(connection)
+            extension.ended(connection)
         self._addresses.pop(connection, None)
 
     def handle(self, message: ipc.Message) -> None:
