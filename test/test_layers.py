@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = [
     *("errors", "config", "ninep", "manifest", "fs", "snapshot", "download", "swarm", "serve", "process"),
-    *("ipc", "net", "report", "classic", "master", "worker", "node", "control", "cli"),
+    *("ipc", "report", "net", "extensions", "classic", "master", "worker", "node", "control", "cli"),
 ]
 
 NETWORK = {"gevent", "socket", "socketserver", "ssl", "select", "selectors", "asyncio", "http", "urllib"}
@@ -101,6 +101,15 @@ def test_an_import_in_order_is_fine() -> None:
     assert not complaints(
         "import os\nfrom xget_lib.errors import XGetError\nfrom . import wire", "xget_lib.ninep.session"
     )
+
+
+def test_what_may_be_left_out_is_imported_by_itself_alone() -> None:
+    """`xget_lib/extensions.py` loads it by name, if it is there."""
+    for path in sources():
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if not module.startswith("xget_lib.classic."):
+            names = imports(path.read_text(), module, is_package=path.name == "__init__.py")
+            assert not [name for name in names if name.startswith("xget_lib.classic")], module
 
 
 def test_the_nursery_comes_without_gevent() -> None:

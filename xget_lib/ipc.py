@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
-from typing import Any
+from typing import Any, TypeVar, dataclass_transform
 
 from xget_lib.errors import ProtocolViolation
 
@@ -83,15 +83,6 @@ class Status(Message):
     """The answer to StatusWanted. Descriptor: its text, which is long where many nodes serve."""
 
     connection: int
-
-
-@dataclass(frozen=True, slots=True)
-class Redirected(Message):
-    """The answer to Redirect: the text of `redir`."""
-
-    connection: int
-    redirect: int
-    text: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,49 +190,6 @@ class StatusWanted(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Redirect(Message):
-    """A C client asks where to take a file from. `redirect` is a number for the answer, `file` names path and content
-    (`classic.files.Regular.key`)."""
-
-    connection: int
-    redirect: int
-    file: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Available(Message):
-    """A C client serves a file: on this port of the connection's address.
-
-    `avail` is a number for what it said; it takes the file from `source` itself, or from this server where `source`
-    is "".
-    """
-
-    connection: int
-    avail: int
-    file: bytes
-    port: int
-    source: str
-    source_port: int
-
-
-@dataclass(frozen=True, slots=True)
-class Unavailable(Message):
-    """It does not serve it any more."""
-
-    connection: int
-    avail: int
-
-
-@dataclass(frozen=True, slots=True)
-class Taken(Message):
-    """A file that was asked for with Redirect is on its way no more. `whole`: the client has all of it."""
-
-    connection: int
-    file: bytes
-    whole: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Stale(Message):
     """A file on disk is no longer that of the snapshot."""
 
@@ -266,6 +214,16 @@ class CannotNotice(Message):
 
 
 _BY_NAME = {kind.__name__: kind for kind in Message.__subclasses__()}
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass_transform(frozen_default=True)
+def message(kind: type[M]) -> type[M]:
+    """Make a class a message. For packages that have messages of their own; a name must be unique."""
+    made = dataclass(frozen=True, slots=True)(kind)
+    _BY_NAME[made.__name__] = made
+    return made
 
 
 def pack(message: Message) -> list[Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import gevent
 import pytest
 
-from test.support.desk import served
+from test.support.backends import served
 from test.support.downloads import manifest_of
 from test.support.network import quiet_hub, until
 from xget_lib.classic import checksums

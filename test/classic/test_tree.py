@@ -1,4 +1,4 @@
-"""The namespace of C clients: what is shown of a generation, what its files answer, and what a desk is told."""
+"""The namespace of C clients: what it shows of a generation, what its files answer and ask of the backend."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from test.support.desk import NotingClassicDesk, served
+from test.support.backends import RecordingClassicBackend, served
 from test.support.downloads import manifest_of
 from xget_lib.classic import tree as module
 from xget_lib.classic.files import LINE_LIMIT, SMALL, Available
@@ -46,8 +46,8 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def desk(directory: Path) -> NotingClassicDesk:
-    return NotingClassicDesk(stamped(directory))
+def backend(directory: Path) -> RecordingClassicBackend:
+    return RecordingClassicBackend(stamped(directory))
 
 
 def stamped(directory: Path) -> Served:
@@ -57,15 +57,15 @@ def stamped(directory: Path) -> Served:
     return Served(here.generation, here.manifest, store)
 
 
-def find(desk: NotingClassicDesk, path: str) -> File:
-    file = tree(desk)
+def find(backend: RecordingClassicBackend, path: str) -> File:
+    file = tree(backend)
     for name in path.split("/"):
         file = file.walk(name)
     return file
 
 
-def opened(desk: NotingClassicDesk, path: str, mode: int = OREAD) -> Handle:
-    return find(desk, path).open(mode)
+def opened(backend: RecordingClassicBackend, path: str, mode: int = OREAD) -> Handle:
+    return find(backend, path).open(mode)
 
 
 def read(handle: Handle, offset: int, count: int) -> object:
@@ -81,45 +81,47 @@ def names(file: File) -> list[str]:
     return [stat.name for stat in file.open(OREAD).children()]
 
 
-def refused(desk: NotingClassicDesk, path: str) -> int:
+def refused(backend: RecordingClassicBackend, path: str) -> int:
     with pytest.raises(NinepError) as caught:
-        find(desk, path)
+        find(backend, path)
     return caught.value.errno
 
 
 # What is shown.
 
 
-def test_directories_are_directories_and_so_are_files(desk: NotingClassicDesk) -> None:
-    assert names(tree(desk)) == ["log", ".hidden", "image", "sub", "twin", "zero"]
-    assert names(find(desk, "sub")) == ["empty", "file2"]
-    assert names(find(desk, "sub/empty")) == []
+def test_directories_are_directories_and_so_are_files(backend: RecordingClassicBackend) -> None:
+    assert names(tree(backend)) == ["log", ".hidden", "image", "sub", "twin", "zero"]
+    assert names(find(backend, "sub")) == ["empty", "file2"]
+    assert names(find(backend, "sub/empty")) == []
     for path in ("image", "zero", ".hidden", "twin", "sub/file2"):
-        assert names(find(desk, path)) == CONTROL
+        assert names(find(backend, path)) == CONTROL
 
 
 @pytest.mark.parametrize(
     "path",
     ["\udcff", "data", "sub/data", "nothing", "link", "fifo", "image/image", "image/data/data", "sub/log", "image/log"],
 )
-def test_what_is_not_there_is_not_found(desk: NotingClassicDesk, path: str) -> None:
-    assert refused(desk, path) in (errno.ENOENT, errno.ENOTDIR)
+def test_what_is_not_there_is_not_found(backend: RecordingClassicBackend, path: str) -> None:
+    assert refused(backend, path) in (errno.ENOENT, errno.ENOTDIR)
 
 
-def test_stats_are_those_of_the_file(desk: NotingClassicDesk) -> None:
-    stat = find(desk, "image/data").stat()
+def test_stats_are_those_of_the_file(backend: RecordingClassicBackend) -> None:
+    stat = find(backend, "image/data").stat()
     assert (stat.name, stat.mode, stat.length, stat.mtime) == ("data", 0o640, len(IMAGE), 1_577_934_245)
-    manifest = desk.served.store.manifest if desk.served else None
+    manifest = backend.served.store.manifest if backend.served else None
     assert manifest and stat.uid == manifest.users.get(os.getuid(), str(os.getuid()))
-    assert [find(desk, f"image/{name}").stat().mode for name in CONTROL[1:]] == [0o444, 0o666, 0o444]
-    assert find(desk, "image").stat().mode == DMDIR | 0o555
-    assert find(desk, "sub").stat().mode == DMDIR | 0o755
-    assert find(desk, "log").stat().mode == 0o222
-    assert tree(desk).stat().mode & DMDIR
-    assert find(desk, "twin/data").stat().length == 3
+    assert [find(backend, f"image/{name}").stat().mode for name in CONTROL[1:]] == [0o444, 0o666, 0o444]
+    assert find(backend, "image").stat().mode == DMDIR | 0o555
+    assert find(backend, "sub").stat().mode == DMDIR | 0o755
+    assert find(backend, "log").stat().mode == 0o222
+    assert tree(backend).stat().mode & DMDIR
+    assert find(backend, "twin/data").stat().length == 3
 
 
-def test_qids_are_unique_and_stay_when_the_generation_changes(desk: NotingClassicDesk, directory: Path) -> None:
+def test_qids_are_unique_and_stay_when_the_generation_changes(
+    backend: RecordingClassicBackend, directory: Path
+) -> None:
     paths = [
         "log",
         "sub",
@@ -127,24 +129,26 @@ def test_qids_are_unique_and_stay_when_the_generation_changes(desk: NotingClassi
         *(f"{file}/{name}" for file in ("image", "zero", "twin", "sub/file2") for name in CONTROL),
         *("image", "zero", "twin", "sub/file2"),
     ]
-    before = {path: find(desk, path).qid for path in paths}
-    assert len({qid.path for qid in before.values()} | {tree(desk).qid.path}) == len(paths) + 1
+    before = {path: find(backend, path).qid for path in paths}
+    assert len({qid.path for qid in before.values()} | {tree(backend).qid.path}) == len(paths) + 1
     assert [before[path].type for path in ("image", "sub", "image/data")] == [QTDIR, QTDIR, QTFILE]
     (directory / "a new one").write_bytes(b"")
     (directory / "image").write_bytes(IMAGE[1:])
-    desk.served = stamped(directory)
-    after = {path: find(desk, path).qid for path in paths}
+    backend.served = stamped(directory)
+    after = {path: find(backend, path).qid for path in paths}
     assert {path: qid.path for path, qid in after.items()} == {path: qid.path for path, qid in before.items()}
     assert [path for path in paths if after[path].version != before[path].version] == ["image/data"]
     assert before["image/data"].version and after["image/data"].version
 
 
-def test_a_file_that_goes_while_its_directory_is_read_is_left_out(desk: NotingClassicDesk, directory: Path) -> None:
-    entries = iter(tree(desk).open(OREAD).children())
+def test_a_file_that_goes_while_its_directory_is_read_is_left_out(
+    backend: RecordingClassicBackend, directory: Path
+) -> None:
+    entries = iter(tree(backend).open(OREAD).children())
     listed = [next(entries).name, next(entries).name]
     (directory / "sub" / "file2").unlink()
     (directory / "image").unlink()
-    desk.served = stamped(directory)
+    backend.served = stamped(directory)
     assert listed + [stat.name for stat in entries] == ["log", ".hidden", "sub", "twin", "zero"]
 
 
@@ -152,10 +156,10 @@ def test_a_served_file_is_alone_in_the_root(tmp_path: Path) -> None:
     (tmp_path / "image").write_bytes(b"alone")
     found = scan(bytes(tmp_path / "image"))
     here = served(Path(os.fsdecode(found.base)), manifest_of(tmp_path / "image"))
-    desk = NotingClassicDesk(here)
-    assert names(tree(desk)) == ["log", "image"]
-    assert read(opened(desk, "image/data"), 0, 100) == b"alone"
-    assert tree(desk).stat().mode == DMDIR | 0o555
+    backend = RecordingClassicBackend(here)
+    assert names(tree(backend)) == ["log", "image"]
+    assert read(opened(backend, "image/data"), 0, 100) == b"alone"
+    assert tree(backend).stat().mode == DMDIR | 0o555
 
 
 def test_what_is_called_data_is_not_shown_so_that_its_directory_stays_one(tmp_path: Path) -> None:
@@ -166,44 +170,44 @@ def test_what_is_called_data_is_not_shown_so_that_its_directory_stays_one(tmp_pa
     (tmp_path / "a" / "redir").write_bytes(b"a file like any other")
     (tmp_path / "data").write_bytes(b"")
     (tmp_path / "log").write_bytes(b"")
-    desk = NotingClassicDesk(served(tmp_path, manifest_of(tmp_path)))
-    assert names(tree(desk)) == ["log", "a", "b"]
-    assert names(find(desk, "a")) == ["redir"] and names(find(desk, "b")) == []
-    assert desk.said == [("hides", path) for path in (b"data", b"log", b"a/data", b"b/data")]
-    assert {refused(desk, path) for path in ("data", "a/data", "b/data")} == {errno.ENOENT}
-    assert opened(desk, "log").read(0, 10) == b"3"
-    assert read(opened(desk, "a/redir/data"), 0, 100) == b"a file like any other"
+    backend = RecordingClassicBackend(served(tmp_path, manifest_of(tmp_path)))
+    assert names(tree(backend)) == ["log", "a", "b"]
+    assert names(find(backend, "a")) == ["redir"] and names(find(backend, "b")) == []
+    assert backend.said == [("hidden", path) for path in (b"data", b"log", b"a/data", b"b/data")]
+    assert {refused(backend, path) for path in ("data", "a/data", "b/data")} == {errno.ENOENT}
+    assert opened(backend, "log").read(0, 10) == b"3"
+    assert read(opened(backend, "a/redir/data"), 0, 100) == b"a file like any other"
 
 
 def test_a_server_of_a_part_shows_that_part(directory: Path) -> None:
     manifest = manifest_of(directory)
     here = served(directory, manifest)
     shown = bytes(entry.path in (b"", b"sub", b"sub/file2") for entry in manifest.entries)
-    desk = NotingClassicDesk(Served(here.generation, here.manifest, here.store, shown=shown))
-    assert names(tree(desk)) == ["log", "sub"]
-    assert names(find(desk, "sub")) == ["file2"]
-    assert refused(desk, "image") == refused(desk, "sub/empty") == errno.ENOENT
+    backend = RecordingClassicBackend(Served(here.generation, here.manifest, here.store, shown=shown))
+    assert names(tree(backend)) == ["log", "sub"]
+    assert names(find(backend, "sub")) == ["file2"]
+    assert refused(backend, "image") == refused(backend, "sub/empty") == errno.ENOENT
 
 
 def test_before_the_snapshot_there_is_no_tree() -> None:
     with pytest.raises(NinepError) as caught:
-        tree(NotingClassicDesk())
+        tree(RecordingClassicBackend())
     assert caught.value.errno == errno.EAGAIN
 
 
 @pytest.mark.parametrize("path", ["image/data", "image/redir", "image/checksum", "image", "sub"])
-def test_what_is_not_for_writing_cannot_be_opened_for_it(desk: NotingClassicDesk, path: str) -> None:
+def test_what_is_not_for_writing_cannot_be_opened_for_it(backend: RecordingClassicBackend, path: str) -> None:
     for mode in (OWRITE, ORDWR, OREAD | OTRUNC, OREAD | ORCLOSE):
         with pytest.raises(NinepError) as caught:
-            opened(desk, path, mode)
+            opened(backend, path, mode)
         assert caught.value.errno == errno.EROFS
 
 
 # data
 
 
-def test_data_is_the_file_by_offset(desk: NotingClassicDesk) -> None:
-    data = opened(desk, "image/data")
+def test_data_is_the_file_by_offset(backend: RecordingClassicBackend) -> None:
+    data = opened(backend, "image/data")
     for offset, count in ((0, 1), (5, 32768), (299_990, 100), (300_000, 1), (2**64 - 1, 2**32 - 1)):
         assert read(data, offset, count) == IMAGE[offset : offset + count]
     large = data.read(1, SMALL + 1)
@@ -213,14 +217,14 @@ def test_data_is_the_file_by_offset(desk: NotingClassicDesk) -> None:
         assert os.pread(extent.fd, extent.length, extent.offset) == IMAGE[1 : SMALL + 2]
     finally:
         os.close(extent.fd)
-    assert read(opened(desk, "zero/data"), 0, 10) == b""
-    assert read(opened(desk, "twin/data"), 0, 10) == b"two"
+    assert read(opened(backend, "zero/data"), 0, 10) == b""
+    assert read(opened(backend, "twin/data"), 0, 10) == b"two"
 
 
-def test_a_file_is_open_once_and_closed_with_its_fid(desk: NotingClassicDesk) -> None:
-    opened(desk, "image/data").read(0, 1)  # so that directories which are kept open are
+def test_a_file_is_open_once_and_closed_with_its_fid(backend: RecordingClassicBackend) -> None:
+    opened(backend, "image/data").read(0, 1)  # so that directories which are kept open are
     before = sorted(os.listdir("/proc/self/fd"))
-    data = opened(desk, "image/data")
+    data = opened(backend, "image/data")
     for offset in range(0, 10_000, 1000):
         data.read(offset, 1000)
     assert len(os.listdir("/proc/self/fd")) == len(before) + 1
@@ -229,11 +233,13 @@ def test_a_file_is_open_once_and_closed_with_its_fid(desk: NotingClassicDesk) ->
 
 
 @pytest.mark.parametrize("how", ["written", "replaced", "removed", "shortened"])
-def test_a_file_that_changes_while_it_is_open_is_an_error(desk: NotingClassicDesk, directory: Path, how: str) -> None:
+def test_a_file_that_changes_while_it_is_open_is_an_error(
+    backend: RecordingClassicBackend, directory: Path, how: str
+) -> None:
     stale: list[bytes] = []
-    assert desk.served
-    desk.served = Served(desk.served.generation, desk.served.manifest, desk.served.store, stale.append)
-    data, large = opened(desk, "image/data"), opened(desk, "image/data").read(0, SMALL + 1)
+    assert backend.served
+    backend.served = Served(backend.served.generation, backend.served.manifest, backend.served.store, stale.append)
+    data, large = opened(backend, "image/data"), opened(backend, "image/data").read(0, SMALL + 1)
     data.read(0, 10)
     if how == "written":
         (directory / "image").write_bytes(IMAGE[::-1])
@@ -252,38 +258,40 @@ def test_a_file_that_changes_while_it_is_open_is_an_error(desk: NotingClassicDes
         large.source.open()  # type: ignore[attr-defined]
     assert set(stale) == {b"image"}
     # Others that share a chunk with it are what they were.
-    assert read(opened(desk, "sub/file2/data"), 0, 10) == b"two"
+    assert read(opened(backend, "sub/file2/data"), 0, 10) == b"two"
 
 
-def test_an_open_file_keeps_to_its_content_and_a_new_one_has_the_new(desk: NotingClassicDesk, directory: Path) -> None:
-    data, same = opened(desk, "image/data"), opened(desk, "sub/file2/data")
+def test_an_open_file_keeps_to_its_content_and_a_new_one_has_the_new(
+    backend: RecordingClassicBackend, directory: Path
+) -> None:
+    data, same = opened(backend, "image/data"), opened(backend, "sub/file2/data")
     data.read(0, 10)
     (directory / "image").write_bytes(IMAGE[::-1])
-    desk.served = stamped(directory)
+    backend.served = stamped(directory)
     with pytest.raises(StaleGeneration):
         data.read(10, 10)
-    assert read(opened(desk, "image/data"), 0, 10) == IMAGE[::-1][:10]
+    assert read(opened(backend, "image/data"), 0, 10) == IMAGE[::-1][:10]
     assert read(same, 0, 10) == b"two"
 
 
 def test_a_file_that_is_the_same_is_read_from_the_newest_generation(directory: Path) -> None:
     """There a node may hold what it did not hold of the one before."""
     manifest = manifest_of(directory)
-    desk = NotingClassicDesk(served(directory, manifest, full=False))
-    assert desk.served
-    desk.served.store.growing = True
-    data = opened(desk, "image/data")
+    backend = RecordingClassicBackend(served(directory, manifest, full=False))
+    assert backend.served
+    backend.served.store.growing = True
+    data = opened(backend, "image/data")
     assert data.read(0, 10) is WAITING
-    desk.served = served(directory, manifest)
+    backend.served = served(directory, manifest)
     assert read(data, 0, 10) == IMAGE[:10]
 
 
 def test_a_range_that_is_to_come_is_waited_for_and_one_that_is_not_is_an_error(directory: Path) -> None:
-    desk = NotingClassicDesk(served(directory, manifest_of(directory), full=False))
-    assert desk.served
-    store = desk.served.store
+    backend = RecordingClassicBackend(served(directory, manifest_of(directory), full=False))
+    assert backend.served
+    store = backend.served.store
     store.growing = True
-    data = opened(desk, "image/data")
+    data = opened(backend, "image/data")
     assert [read(data, 0, 10), read(data, 299_990, 100)] == [WAITING, WAITING]
     assert data.read(300_000, 10) == b""
     file = store.manifest.entries.file_number(store.manifest.entries.find(b"image") or 0)
@@ -297,70 +305,72 @@ def test_a_range_that_is_to_come_is_waited_for_and_one_that_is_not_is_an_error(d
     assert read(data, 299_990, 100) == IMAGE[299_990:]
 
 
-def test_a_server_that_ends_says_so_to_whoever_reads(desk: NotingClassicDesk) -> None:
-    data = opened(desk, "image/data")
+def test_a_server_that_ends_says_so_to_whoever_reads(backend: RecordingClassicBackend) -> None:
+    data = opened(backend, "image/data")
     data.read(0, 10)
-    desk.ending = True
+    backend.ending = True
     with pytest.raises(NinepError, match="ends"):
         data.read(10, 10)
 
 
-def test_the_desk_knows_who_is_reading(desk: NotingClassicDesk) -> None:
-    data = opened(desk, "sub/file2/data")
+def test_the_backend_knows_who_is_reading(backend: RecordingClassicBackend) -> None:
+    data = opened(backend, "sub/file2/data")
     data.read(0, 10)
-    assert desk.said == [("begin", b"sub/file2")]
+    assert backend.said == [("opened", b"sub/file2")]
     data.clunk()
-    assert desk.said[1:] == [("end", b"sub/file2")]
+    assert backend.said[1:] == [("closed", b"sub/file2")]
 
 
 # redir, checksum
 
 
 @pytest.mark.parametrize(("name", "asked"), [("redir", "redirect"), ("checksum", "checksum")])
-def test_what_must_be_found_out_is_asked_once_and_waited_for(desk: NotingClassicDesk, name: str, asked: str) -> None:
-    handle = opened(desk, f"image/{name}")
-    assert desk.said == []
+def test_what_must_be_found_out_is_asked_once_and_waited_for(
+    backend: RecordingClassicBackend, name: str, asked: str
+) -> None:
+    handle = opened(backend, f"image/{name}")
+    assert backend.said == []
     assert handle.read(0, 128) is WAITING
     assert handle.read(0, 128) is WAITING
-    assert [said for said in desk.said if said[0] == asked] == [(asked, b"image")]  # type: ignore[index]
-    desk.answers[0].put(b"127.0.0.1!43067")
+    assert [said for said in backend.said if said[0] == asked] == [(asked, b"image")]  # type: ignore[index]
+    backend.answers[0].put(b"127.0.0.1!43067")
     assert [handle.read(0, 128), handle.read(15, 113), handle.read(3, 4)] == [b"127.0.0.1!43067", b"", b".0.0"]
     handle.clunk()
 
 
-def test_a_checksum_that_cannot_be_is_an_error(desk: NotingClassicDesk) -> None:
-    handle = opened(desk, "image/checksum")
+def test_a_checksum_that_cannot_be_is_an_error(backend: RecordingClassicBackend) -> None:
+    handle = opened(backend, "image/checksum")
     assert handle.read(0, 128) is WAITING
-    desk.answers[0].fail(StaleGeneration(b"image"))
+    backend.answers[0].fail(StaleGeneration(b"image"))
     with pytest.raises(StaleGeneration):
         handle.read(0, 128)
 
 
-def test_who_reads_a_checksum_has_the_file(desk: NotingClassicDesk) -> None:
-    handle = opened(desk, "image/checksum")
+def test_who_reads_a_checksum_has_the_file(backend: RecordingClassicBackend) -> None:
+    handle = opened(backend, "image/checksum")
     handle.read(0, 128)
     handle.read(0, 128)
-    assert desk.said == [("taken", b"image"), ("checksum", b"image")]
+    assert backend.said == [("complete", b"image"), ("checksum", b"image")]
 
 
 def test_a_checksum_is_waited_for_until_all_of_the_file_is_there(directory: Path) -> None:
-    desk = NotingClassicDesk(served(directory, manifest_of(directory), full=False))
-    assert desk.served
-    desk.served.store.growing = True
-    handle = opened(desk, "image/checksum")
+    backend = RecordingClassicBackend(served(directory, manifest_of(directory), full=False))
+    assert backend.served
+    backend.served.store.growing = True
+    handle = opened(backend, "image/checksum")
     assert handle.read(0, 128) is WAITING
-    assert desk.answers == []
-    for chunk in range(desk.served.store.layout.chunk_count):
-        desk.served.store.hold(chunk)
+    assert backend.answers == []
+    for chunk in range(backend.served.store.layout.chunk_count):
+        backend.served.store.hold(chunk)
     assert handle.read(0, 128) is WAITING
-    desk.answers[0].put(b"1")
+    backend.answers[0].put(b"1")
     assert handle.read(0, 128) == b"1"
 
 
 def test_a_checksum_of_what_does_not_come_is_an_error(directory: Path) -> None:
-    desk = NotingClassicDesk(served(directory, manifest_of(directory), full=False))
+    backend = RecordingClassicBackend(served(directory, manifest_of(directory), full=False))
     with pytest.raises(NotHeld):
-        opened(desk, "image/checksum").read(0, 128)
+        opened(backend, "image/checksum").read(0, 128)
 
 
 # avail
@@ -375,13 +385,13 @@ def test_a_checksum_of_what_does_not_come_is_an_error(directory: Path) -> None:
     ],
 )
 def test_a_client_is_available_until_the_fid_is_clunked(
-    desk: NotingClassicDesk, written: bytes, said: Available
+    backend: RecordingClassicBackend, written: bytes, said: Available
 ) -> None:
-    avail = opened(desk, "image/avail", OWRITE)
+    avail = opened(backend, "image/avail", OWRITE)
     assert avail.write(0, written) == len(written)
-    assert desk.said == [(b"image", said)]
+    assert backend.said == [(b"image", said)]
     avail.clunk()
-    assert desk.said[1:] == ["unavailable"]
+    assert backend.said[1:] == ["unavailable"]
 
 
 @pytest.mark.parametrize(
@@ -411,13 +421,13 @@ def test_a_client_is_available_until_the_fid_is_clunked(
         b"43067 " + b"1" * 81 + b"!1\0",
     ],
 )
-def test_anything_else_makes_nobody_available(desk: NotingClassicDesk, written: bytes) -> None:
-    avail = opened(desk, "image/avail", OWRITE)
+def test_anything_else_makes_nobody_available(backend: RecordingClassicBackend, written: bytes) -> None:
+    avail = opened(backend, "image/avail", OWRITE)
     with pytest.raises(NinepError) as caught:
         avail.write(0, written)
     assert caught.value.errno == errno.EINVAL
     avail.clunk()
-    assert desk.said == []
+    assert backend.said == []
 
 
 @given(st.binary(max_size=60) | st.from_regex(rb"[0-9]{1,6} [^\0]{0,30}\0", fullmatch=True))
@@ -430,27 +440,27 @@ def test_any_bytes_are_understood_or_refused(written: bytes) -> None:
     assert f"{said.port} {source}\0".encode() == written
 
 
-def test_what_is_available_cannot_be_read(desk: NotingClassicDesk) -> None:
+def test_what_is_available_cannot_be_read(backend: RecordingClassicBackend) -> None:
     with pytest.raises(NinepError):
-        opened(desk, "image/avail", ORDWR).read(0, 10)
+        opened(backend, "image/avail", ORDWR).read(0, 10)
 
 
 # log
 
 
 @pytest.mark.parametrize("mode", [OREAD, ORDWR])
-def test_the_log_tells_the_debug_level_and_then_nothing(desk: NotingClassicDesk, mode: int) -> None:
-    log = opened(desk, "log", mode)
+def test_the_log_tells_the_debug_level_and_then_nothing(backend: RecordingClassicBackend, mode: int) -> None:
+    log = opened(backend, "log", mode)
     assert [log.read(0, 32), log.read(1, 31)] == [b"3", b""]
 
 
-def test_a_line_for_the_log_cannot_break_the_log(desk: NotingClassicDesk) -> None:
-    log = opened(desk, "log", ORDWR)
+def test_a_line_for_the_log_cannot_break_the_log(backend: RecordingClassicBackend) -> None:
+    log = opened(backend, "log", ORDWR)
     assert log.write(0, b"listen on 43067\n") == 16
     log.write(0, b"one\n2026-01-01 forged\0")
     log.write(0, b"x" * 5000)
-    assert desk.said == ["listen on 43067", "one\\n2026-01-01 forged", "x" * LINE_LIMIT]
+    assert backend.said == ["listen on 43067", "one\\n2026-01-01 forged", "x" * LINE_LIMIT]
 
 
-def test_the_names_are_those_of_the_contract(desk: NotingClassicDesk) -> None:
-    assert all(f"    {name} " in (module.__doc__ or "") for name in [*names(find(desk, "image")), "log"])
+def test_the_names_are_those_of_the_contract(backend: RecordingClassicBackend) -> None:
+    assert all(f"    {name} " in (module.__doc__ or "") for name in [*names(find(backend, "image")), "log"])

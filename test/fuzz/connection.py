@@ -18,11 +18,12 @@ from gevent import socket as gsocket
 from test.fuzz.choices import Choices
 from test.fuzz.grounds import Grounds, grounds
 from test.fuzz.speech import Speaker, free_tag, pieces, reframed
+from xget_lib.classic.child import ChildNamespace
 from xget_lib.errors import NinepError, ProtocolViolation
 from xget_lib.net.listen import listen
 from xget_lib.ninep.messages import IOHDRSZ, MESSAGES, Message, Tattach, Tversion, decode, encode
 from xget_lib.ninep.wire import NOFID, NOTAG
-from xget_lib.node.child import Child
+from xget_lib.node.backend import Child
 
 MESSAGES_LIMIT = 200
 PATIENCE = 30.0  # seconds after which a case is stuck
@@ -40,6 +41,9 @@ class Connections:
         get_hub().exception_stream = self._printed
         self._listening = listen("127.0.0.1", 0)
         self.child = Child(self._listening, b"/", 0)
+        classic = self.child._extensions["classic"]
+        assert isinstance(classic, ChildNamespace)
+        self._classic = classic
         gevent.sleep(0)
 
     def run(self, choices: Choices, log: list[str] | None = None) -> int:
@@ -60,10 +64,11 @@ class Connections:
                 one.part()
             self._still_serves()
             # A checksum is computed to its end, though nobody may want it any more.
-            while self.child._connections or self.child.checksums._asked:
+            while self.child.clients or self._classic.checksums._asked:
                 gevent.sleep(0.001)
         assert not self._printed.getvalue(), self._printed.getvalue()
-        assert not self.child._waiting and not self.child._turns._begun and not self.child._turns._queue
+        slots = self.child._upload_slots
+        assert not self.child._requests and not slots._begun and not slots._queue
         return sum(one.messages for one in strangers)
 
     def _still_serves(self) -> None:

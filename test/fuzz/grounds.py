@@ -16,10 +16,11 @@ from tempfile import TemporaryDirectory
 from test.fuzz.choices import Choices
 from test.fuzz.conversation import SECRET
 from test.fuzz.speech import Surroundings
-from test.support.desk import NotingClassicDesk, NotingDesk, served
+from test.support.backends import RecordingBackend, RecordingClassicBackend, served
 from test.support.downloads import manifest_of
 from test.support.trees import noise, write
-from xget_lib.classic import files, tree
+from xget_lib.classic import tree
+from xget_lib.classic.files import ClassicBackend
 from xget_lib.classic.tree import AVAIL, CHECKSUM, DATA, REDIR
 from xget_lib.errors import StaleGeneration
 from xget_lib.fs.rooted import Root
@@ -136,13 +137,9 @@ class Grounds:
         """Nothing stays open but the root."""
         self._root.forget()
 
-    def trees(self, desk: swarm.Desk, classic_desk: files.Desk) -> Mapping[str, Callable[[], File]]:
-        """By aname, as a worker makes them for each connection."""
-        return {
-            CLASSIC: lambda: tree.tree(classic_desk),
-            FILES: self.files.tree,
-            SWARM: lambda: swarm.tree(desk),
-        }
+    def trees(self, swarm_root: Callable[[], File], backend: ClassicBackend) -> Mapping[str, Callable[[], File]]:
+        """By aname, as a server makes them for each connection."""
+        return {CLASSIC: lambda: tree.tree(backend), FILES: self.files.tree, SWARM: swarm_root}
 
     def generation(self, choices: Choices) -> Served | None:
         """What is served: nothing yet, a part, all."""
@@ -157,43 +154,45 @@ class Grounds:
 
 
 class NotedGuest:
-    """A guest (see `server.Guest`) at a desk that takes notes."""
+    """A guest (see `server.Guest`) of a backend that records."""
 
     def __init__(self, grounds: Grounds, choices: Choices) -> None:
         self._grounds = grounds
         self._choices = choices
         generation = grounds.generation(choices)
-        self._desk = NotingDesk(generation, offers=choices.chance(0.5))
-        self._classic_desk = NotingClassicDesk(generation)
+        self._backend = RecordingBackend(generation)
+        self._swarm_tree = swarm.master_tree if choices.chance(0.5) else swarm.child_tree
+        self._classic = RecordingClassicBackend(generation)
         self._session: Session | None = None
 
     @property
     def attach(self) -> Attach:
-        return attach(self._grounds.trees(self._desk, self._classic_desk))
+        return attach(self._grounds.trees(lambda: self._swarm_tree(self._backend), self._classic))
 
     def meet(self, session: Session) -> None:
         self._session = session
 
     def happen(self) -> None:
-        desk = self._desk
-        for stream in desk.news:
+        backend = self._backend
+        for stream in backend.news:
             stream.replace(b"news\n")
-        for stream in desk.granted.values():
+        for stream in backend.requests.values():
             stream.put(b"%d\n" % self._choices.below(100))
-        for answer in (*desk.answers, *self._classic_desk.answers):
+        for answer in (*backend.answers, *self._classic.answers):
             if self._choices.chance(0.8):
                 answer.put(b"{}\n")
             else:
                 answer.fail(StaleGeneration(b"hello"))
-        for notes in (desk.answers, desk.said, self._classic_desk.answers, self._classic_desk.said):
+        for notes in (backend.answers, backend.said, self._classic.answers, self._classic.said):
             notes.clear()
-        self._classic_desk.ending = self._choices.chance(0.05)
+        self._classic.ending = self._choices.chance(0.05)
         self._grounds.change(self._choices)
         assert self._session is not None
         self._session.retry()
 
     def end(self) -> None:
-        assert not self._desk.news and not self._desk.granted
+        assert not self._backend.requests
+        assert not self._backend.news or self._swarm_tree is swarm.child_tree
 
 
 @contextmanager

@@ -1,10 +1,11 @@
-"""A master without processes: the desks of a real worker, whose messages go straight to a real tracker and back.
+"""A master without processes: the backends of a real worker, whose messages go straight to a real tracker and back.
 
 Nothing here waits: what the master does now and then, it does when `happen` says so.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
@@ -15,12 +16,17 @@ from test.fuzz.choices import Choices
 from test.fuzz.grounds import Grounds
 from xget_lib import ipc
 from xget_lib.classic.files import Regular
+from xget_lib.classic.worker import WorkerBackend as WorkerClassicBackend
+from xget_lib.classic.worker import WorkerNamespace
 from xget_lib.master.tracker_io import TrackerIO
+from xget_lib.net.server import Client
 from xget_lib.ninep.session import Session
 from xget_lib.process.channel import MAX_PACKET
+from xget_lib.process.memfd import memfd
+from xget_lib.serve import swarm
 from xget_lib.serve.attach import Attach, attach
 from xget_lib.serve.synthetic import Answered
-from xget_lib.worker.backend import Desk
+from xget_lib.worker.backend import WorkerBackend
 from xget_lib.worker.worker import Worker
 
 ADDRESSES = ("10.0.0.1", "10.0.0.2", "127.0.0.1", "::1", "fe80::1")
@@ -39,7 +45,10 @@ class Master:
     def __init__(self, grounds: Grounds) -> None:
         self.grounds = grounds
         self.worker = Worker(self, 0)  # type: ignore[arg-type]  # we are the channel that it sends through
-        self.worker.checksums = self  # type: ignore[assignment]  # and compute no checksum
+        classic = self.worker._extensions["classic"]
+        assert isinstance(classic, WorkerNamespace)
+        self.classic = classic
+        self.classic.checksums = self  # type: ignore[assignment]  # and compute no checksum
         self.tracker = TrackerIO(3, self._tell)
         self.guests: dict[int, WorkersGuest] = {}
         self._numbers = count(1)
@@ -62,7 +71,9 @@ class Master:
         """What the worker says to its master."""
         message = carried(ipc.unpack(packed))
         if isinstance(message, ipc.StatusWanted):
-            self.guests[message.connection].desk.tell_status(b"{}\n")
+            text = memfd("status", b"{}\n")
+            self.guests[message.connection].backend.receive(ipc.Status(message.connection), [text])
+            os.close(text)
         elif not isinstance(message, ipc.Stale):
             self.tracker.handle(message)
 
@@ -70,16 +81,20 @@ class Master:
         guest = self.guests.get(connection)
         if guest is not None:
             reply = carried(message)
-            assert isinstance(reply, ipc.News | ipc.Grant | ipc.Redirected)
-            guest.desk.receive(reply)
+            if isinstance(reply, ipc.News | ipc.Grant):
+                guest.backend.receive(reply, [])
+            else:
+                self.classic.handle(reply)
 
 
 class WorkersGuest:
-    """A guest (see `server.Guest`) at a worker's desk; the desk takes it for its connection."""
+    """A guest (see `server.Guest`) of a worker, whose backends take it for its connection."""
 
     def __init__(self, master: Master, number: int, choices: Choices) -> None:
-        self.desk = Desk(master.worker, number)
-        self.desk.connection = self  # type: ignore[assignment]
+        client = Client(number, "10.0.0.1", 1, connection=self)  # type: ignore[arg-type]
+        self.backend = WorkerBackend(master.worker, client)
+        self.classic = WorkerClassicBackend(master.classic, client)
+        master.classic._backends[number] = self.classic
         self._master = master
         self._number = number
         self._choices = choices
@@ -89,13 +104,13 @@ class WorkersGuest:
 
     @property
     def attach(self) -> Attach:
-        return attach(self._master.grounds.trees(self.desk, self.desk))
+        return attach(self._master.grounds.trees(lambda: swarm.master_tree(self.backend), self.classic))
 
     def meet(self, session: Session) -> None:
         self._session = session
 
     def retry(self) -> None:
-        """The desk has something for a read that waits."""
+        """A backend has something for a read that waits."""
         assert self._session is not None
         self._session.retry()
 
@@ -111,11 +126,13 @@ class WorkersGuest:
         tracker.ended(self._number)
         tracker.tick()
         del self._master.guests[self._number]
-        assert not self.desk._news and not self.desk._slots and not self.desk.downloading
+        assert not self.backend._news and not self.backend._slots
         known = tracker.tracker
         assert self._number not in known._clients and self._number not in known._offers._nodes
         assert self._number not in known._graph and self._number not in known._complete
         if not self._master.guests:
             assert not known._offers._slots and not known._offers._nodes and not known._offers.busy
             assert not known._clients and not known._followers and not known._complete
-            assert not tracker.classic.clients() and not tracker.classic._since
+            assert not self._master.classic.downloads
+            (classic,) = tracker.extensions
+            assert not classic.status()["c_clients"] and not classic._since  # type: ignore[attr-defined]

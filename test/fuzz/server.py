@@ -1,7 +1,7 @@
 """Targets: a server's sessions over its real trees, and strangers who speak every dialect to them.
 
-`server` has a desk that only takes notes: so nothing but session and trees takes time, and most messages go here.
-`master` has the desks of a real worker and the exchange of a real master behind them, for several strangers at once.
+`server` has a backend that only records: so nothing but session and trees takes time, and most messages go here.
+`master` has the backends of a real worker and the tracker of a real master behind them, for several strangers at once.
 """
 
 from __future__ import annotations

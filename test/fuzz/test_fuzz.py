@@ -27,7 +27,7 @@ from xget_lib.ninep.messages import MESSAGES, Tclunk, TMessage, Tread, Tversion
 from xget_lib.ninep.requests import Requests
 from xget_lib.ninep.session import Session
 from xget_lib.serve.files import Files
-from xget_lib.serve.swarm import Log, Peers
+from xget_lib.serve.swarm import Log, MasterPeers
 
 ROOT = Path(__file__).parent.parent.parent
 CASES = 300
@@ -122,7 +122,7 @@ BUGS = [
     ("server", Files, "look", lambda original: raises(KeyError("a bug")), "a bug"),
     ("server", Log, "write", lambda original: raises(MemoryError()), "MemoryError"),
     ("server", Framer, "_size", lambda original: lambda self, frame: len(frame) or None, "error"),
-    ("master", Peers, "clunk", lambda original: lambda self: None, "AssertionError"),
+    ("master", MasterPeers, "clunk", lambda original: lambda self: None, "AssertionError"),
     ("client", Requests, "_check", lambda original: lambda self, reply, request: reply, "AssertionError"),
     ("codec", Framer, "_keep", lambda original: lambda self, count: None, "AssertionError"),
 ]

@@ -6,6 +6,7 @@ import gevent
 
 from test.support.processes import PATIENCE
 from xget_lib import ipc
+from xget_lib.classic import messages
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.swarm.messages import News
 
@@ -57,8 +58,8 @@ def test_c_clients_are_sent_to_a_node_while_it_holds_everything() -> None:
 
     def where() -> bytes:
         master.tracker.tick()
-        master.tracker.handle(ipc.Redirect(2, 1, bytes(16)))
-        (answer,) = [message for _, message in master.sent if isinstance(message, ipc.Redirected)]
+        master.tracker.handle(messages.Redirect(2, 1, bytes(16)))
+        (answer,) = [message for _, message in master.sent if isinstance(message, messages.Redirected)]
         master.sent.clear()
         return answer.text
 

@@ -29,8 +29,14 @@ def test_no_aname_is_that_of_c_clients() -> None:
     assert choose("9P2000", "root", "") is choose("9P2000.u", "root", "") is root
 
 
-@pytest.mark.parametrize("aname", ["", "swarms", "SWARM", "files/deep", "..", "/"])
+@pytest.mark.parametrize("aname", ["swarms", "SWARM", "files/deep", "..", "/"])
 def test_another_name_is_refused_with_a_list_of_those_there_are(aname: str) -> None:
     choose = attach({"swarm": lambda: MemoryTree().root, "files": lambda: MemoryTree().root})
     with pytest.raises(NinepError, match="files, swarm"):
         choose("9P2000", "", aname)
+
+
+def test_no_name_is_files_where_classic_is_not_installed() -> None:
+    files = MemoryTree().root
+    choose = attach({"files": lambda: files})
+    assert choose("9P2000", "glenda", "") is files

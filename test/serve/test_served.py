@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from test.support.desk import served
+from test.support.backends import served
 from test.support.downloads import manifest_of
 from xget_lib.errors import NotHeld, StaleGeneration
 from xget_lib.ninep.session import Content

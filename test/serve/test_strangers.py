@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from test.support.backends import RecordingBackend, RecordingClassicBackend, served
 from test.support.conversation import drain
-from test.support.desk import NotingClassicDesk, NotingDesk, served
 from test.support.downloads import manifest_of
 from test.support.strategies import requests
 from xget_lib.classic import tree
@@ -165,12 +165,12 @@ class Stranger:
         self._root = Root(bytes(directory))
         files = Files(self._root, lambda path: True, {}, {})
         self._served = served(self._root, manifest)
-        self._desk = NotingDesk(self._served)
-        self._classic_desk = NotingClassicDesk(self._served)
+        self._backend = RecordingBackend(self._served)
+        self._classic = RecordingClassicBackend(self._served)
         trees = {
-            "classic": lambda: tree.tree(self._classic_desk),
+            "classic": lambda: tree.tree(self._classic),
             "files": files.tree,
-            "swarm": lambda: swarm.tree(self._desk),
+            "swarm": lambda: swarm.master_tree(self._backend),
         }
         self._session = Session(attach(trees), max_fids=50)
 
@@ -187,7 +187,7 @@ class Stranger:
 
     def close(self) -> None:
         self._session.close()
-        assert not self._desk.news
+        assert not self._backend.news
         self._served.manifest.file.close()
         self._root.close()
 

@@ -1,4 +1,4 @@
-"""The namespace of XGet's own clients: what its files answer, and what a desk is told."""
+"""The namespace of XGet's own clients: what its files answer, and what they ask of the backend."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from test.support.desk import NotingDesk, served
+from test.support.backends import RecordingBackend, served
 from test.support.downloads import manifest_of
 from xget_lib.errors import NinepError, NotHeld, ProtocolViolation
 from xget_lib.ninep.messages import ORDWR, OREAD, OWRITE
 from xget_lib.ninep.session import WAITING, Content, Handle
 from xget_lib.serve import swarm
 from xget_lib.serve.served import FileRange, Served
-from xget_lib.serve.swarm import TAKES_LIMIT, tree
+from xget_lib.serve.swarm import WANTS_LIMIT, child_tree, master_tree
 from xget_lib.swarm.messages import LINE_LIMIT, News, Report
 
 GENERATION = bytes(range(32))
@@ -31,8 +31,8 @@ def content(tmp_path: Path) -> Served:
     return served(tmp_path, manifest_of(tmp_path))
 
 
-def opened(desk: NotingDesk, name: str, mode: int = OREAD) -> Handle:
-    return tree(desk).walk(name).open(mode)
+def opened(backend: RecordingBackend, name: str, mode: int = OREAD) -> Handle:
+    return master_tree(backend).walk(name).open(mode)
 
 
 # Lines of `peers`.
@@ -143,7 +143,7 @@ def test_any_line_is_understood_or_refused(line: bytes) -> None:
 
 
 def test_the_manifest_is_read_by_offset(content: Served) -> None:
-    handle = opened(NotingDesk(content), "manifest")
+    handle = opened(RecordingBackend(content), "manifest")
     encoded, size = content.manifest.file, content.manifest.size
     assert handle.read(3, 7) == Content(7, FileRange(encoded, 3, 7))
     assert handle.read(size - 2, 100) == Content(2, FileRange(encoded, size - 2, 2))
@@ -152,21 +152,21 @@ def test_the_manifest_is_read_by_offset(content: Served) -> None:
 
 def test_the_manifest_is_there_before_the_content(content: Served) -> None:
     """Who surveys what it has already may take long, and others wait for the manifest meanwhile."""
-    desk = NotingDesk()
+    backend = RecordingBackend()
     with pytest.raises(NinepError, match="not ready"):
-        opened(desk, "manifest")
-    desk.manifest = content.manifest
-    assert opened(desk, "manifest").read(0, 7) == Content(7, FileRange(content.manifest.file, 0, 7))
-    assert opened(desk, "have").read(0, 100) is WAITING
+        opened(backend, "manifest")
+    backend.manifest = content.manifest
+    assert opened(backend, "manifest").read(0, 7) == Content(7, FileRange(content.manifest.file, 0, 7))
+    assert opened(backend, "have").read(0, 100) is WAITING
 
 
 def test_lengths_are_those_of_what_is_read(content: Served) -> None:
-    top = tree(NotingDesk(content))
+    top = master_tree(RecordingBackend(content))
     assert [top.walk(name).stat().length for name in ("manifest", "data")] == [content.manifest.size, 11]
 
 
 def test_data_is_the_content_stream_by_offset(content: Served) -> None:
-    handle = opened(NotingDesk(content), "data")
+    handle = opened(RecordingBackend(content), "data")
     data = handle.read(3, 100)
     assert isinstance(data, Content) and data.length == 8
     assert data.source.open() == [b"stsecond"]  # type: ignore[attr-defined]
@@ -174,32 +174,32 @@ def test_data_is_the_content_stream_by_offset(content: Served) -> None:
 
 
 def test_data_keeps_to_the_generation_of_its_first_read(content: Served, tmp_path: Path) -> None:
-    desk = NotingDesk(content)
-    early, late = opened(desk, "data"), opened(desk, "data")
+    backend = RecordingBackend(content)
+    early, late = opened(backend, "data"), opened(backend, "data")
     early.read(0, 1)
     (tmp_path / "c").write_bytes(b"third")
-    desk.served = served(tmp_path, manifest_of(tmp_path))
+    backend.served = served(tmp_path, manifest_of(tmp_path))
     sizes = [handle.read(0, 100).length for handle in (early, late)]  # type: ignore[union-attr]
     assert sizes == [11, 16]
 
 
 def test_a_range_that_is_not_held_is_an_error_at_once(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"first")
-    handle = opened(NotingDesk(served(tmp_path, manifest_of(tmp_path), full=False)), "data")
+    handle = opened(RecordingBackend(served(tmp_path, manifest_of(tmp_path), full=False)), "data")
     with pytest.raises(NotHeld):
         handle.read(0, 1)
 
 
 def test_before_the_snapshot_there_is_nothing_to_read() -> None:
-    desk = NotingDesk()
-    top = tree(desk)
+    backend = RecordingBackend()
+    top = master_tree(backend)
     assert [top.walk(name).stat().length for name in ("manifest", "data")] == [0, 0]
     with pytest.raises(NinepError) as caught:
-        opened(desk, "manifest")
+        opened(backend, "manifest")
     assert caught.value.errno == errno.EAGAIN
     with pytest.raises(NotHeld):
-        opened(desk, "data").read(0, 1)
-    assert opened(desk, "have").read(0, 100) is WAITING
+        opened(backend, "data").read(0, 1)
+    assert opened(backend, "have").read(0, 100) is WAITING
 
 
 # have
@@ -208,7 +208,7 @@ def test_before_the_snapshot_there_is_nothing_to_read() -> None:
 def test_have_is_the_generation_and_the_bitmap_and_then_waits(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 100_000)
     here = served(tmp_path, manifest_of(tmp_path), full=False)
-    have = opened(NotingDesk(here), "have")
+    have = opened(RecordingBackend(here), "have")
     assert have.read(0, 1000) == here.generation + bytes(1)
     assert have.read(33, 1000) is WAITING
     here.store.hold(1)
@@ -219,22 +219,22 @@ def test_have_is_the_generation_and_the_bitmap_and_then_waits(tmp_path: Path) ->
 def test_have_tells_of_changes_once_in_a_round_however_soon_it_is_read_again(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 100_000)
     here = served(tmp_path, manifest_of(tmp_path), full=False)
-    desk = NotingDesk(here)
-    desk.news_round = 7
-    have = opened(desk, "have")
+    backend = RecordingBackend(here)
+    backend.have_round = 7
+    have = child_tree(backend).walk("have").open(OREAD)
     assert have.read(0, 1000) == here.generation + bytes(1)
     here.store.hold(1)
     assert have.read(33, 1000) is WAITING
-    desk.news_round = 8
+    backend.have_round = 8
     assert have.read(33, 1000) == here.generation + bytes([2])
-    desk.news_round = 9
+    backend.have_round = 9
     assert have.read(66, 1000) is WAITING
 
 
 def test_a_have_that_is_read_in_parts_is_that_of_one_moment(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 100_000)
     here = served(tmp_path, manifest_of(tmp_path), full=False)
-    have = opened(NotingDesk(here), "have")
+    have = opened(RecordingBackend(here), "have")
     parts = [have.read(0, 32)]
     here.store.hold(1)
     assert [*parts, have.read(32, 32)] == [here.generation, bytes(1)]
@@ -245,34 +245,34 @@ def test_a_have_that_is_read_in_parts_is_that_of_one_moment(tmp_path: Path) -> N
 
 
 def test_peers_gives_news_as_it_comes_and_only_the_latest() -> None:
-    desk = NotingDesk()
-    peers = opened(desk, "peers")
-    assert desk.said == []  # who serves says so first
+    backend = RecordingBackend()
+    peers = opened(backend, "peers")
+    assert backend.said == []  # who serves says so first
     assert peers.read(0, 100) is WAITING
     assert peers.read(0, 100) is WAITING
-    assert desk.said == ["watch"]
-    desk.news[0].replace(b"old\n")
-    desk.news[0].replace(b"new\n")
+    assert backend.said == ["subscribe"]
+    backend.news[0].replace(b"old\n")
+    backend.news[0].replace(b"new\n")
     assert peers.read(0, 100) == b"new\n"
     peers.clunk()
-    assert desk.said == ["watch", "unregister"]
+    assert backend.said == ["subscribe", "unsubscribe"]
 
 
 def test_a_report_is_registered() -> None:
-    desk = NotingDesk()
+    backend = RecordingBackend()
     line = REPORT.encode()
-    assert opened(desk, "peers", ORDWR).write(77, line) == len(line)
-    assert desk.said == [REPORT]
+    assert opened(backend, "peers", ORDWR).write(77, line) == len(line)
+    assert backend.said == [REPORT]
 
 
 def test_a_report_without_end_is_not_even_read() -> None:
-    desk = NotingDesk()
+    backend = RecordingBackend()
     line = b" " * (LINE_LIMIT + 1 - len(REPORT.encode())) + REPORT.encode()
     with pytest.raises(NinepError) as caught:
-        opened(desk, "peers", ORDWR).write(0, line)
+        opened(backend, "peers", ORDWR).write(0, line)
     assert caught.value.errno == errno.EMSGSIZE
-    assert opened(desk, "peers", ORDWR).write(0, line[1:]) == LINE_LIMIT
-    assert desk.said == [REPORT]
+    assert opened(backend, "peers", ORDWR).write(0, line[1:]) == LINE_LIMIT
+    assert backend.said == [REPORT]
 
 
 # offer
@@ -280,100 +280,122 @@ def test_a_report_without_end_is_not_even_read() -> None:
 
 def test_an_offer_asks_only_when_there_is_a_generation(tmp_path: Path) -> None:
     """What is asked before would be forgotten when the first one begins."""
-    desk = NotingDesk()
-    offer = opened(desk, "offer")
+    backend = RecordingBackend()
+    offer = opened(backend, "offer")
     assert offer.read(0, 10) is WAITING
-    assert desk.said == []
-    desk.served = served(tmp_path, manifest_of(tmp_path))
+    assert backend.said == []
+    backend.served = served(tmp_path, manifest_of(tmp_path))
     assert offer.read(0, 10) is WAITING
-    assert desk.said == ["ask"]
+    assert backend.said == ["request slot"]
 
 
 def test_a_read_of_offer_asks_once_and_waits(tmp_path: Path) -> None:
-    desk = NotingDesk(served(tmp_path, manifest_of(tmp_path)))
-    offer = opened(desk, "offer")
-    assert desk.said == []
+    backend = RecordingBackend(served(tmp_path, manifest_of(tmp_path)))
+    offer = opened(backend, "offer")
+    assert backend.said == []
     assert offer.read(0, 10) is WAITING
     assert offer.read(0, 10) is WAITING
-    assert desk.said == ["ask"]
-    (granted,) = desk.granted.values()
-    granted.put(b"17\n")
+    assert backend.said == ["request slot"]
+    (request,) = backend.requests.values()
+    request.put(b"17\n")
     assert offer.read(0, 10) == b"17\n"
     assert offer.read(0, 10) is WAITING
-    assert desk.said == ["ask", "ask"]
+    assert backend.said == ["request slot", "request slot"]
     offer.clunk()
-    assert desk.said[2:] == ["close slot"]
+    assert backend.said[2:] == ["release slot"]
 
 
 def test_an_offer_that_is_read_in_parts_is_asked_for_once(tmp_path: Path) -> None:
-    desk = NotingDesk(served(tmp_path, manifest_of(tmp_path)))
-    offer = opened(desk, "offer")
+    backend = RecordingBackend(served(tmp_path, manifest_of(tmp_path)))
+    offer = opened(backend, "offer")
     offer.read(0, 1)
-    (granted,) = desk.granted.values()
-    granted.put(b"17\n")
+    (request,) = backend.requests.values()
+    request.put(b"17\n")
     assert [offer.read(0, count) for count in (0, 1, 2)] == [b"", b"1", b"7\n"]
-    assert desk.said == ["ask"]
+    assert backend.said == ["request slot"]
 
 
 def test_every_open_offer_is_a_slot_of_its_own(tmp_path: Path) -> None:
-    desk = NotingDesk(served(tmp_path, manifest_of(tmp_path)))
+    backend = RecordingBackend(served(tmp_path, manifest_of(tmp_path)))
     for _ in range(3):
-        opened(desk, "offer").read(0, 10)
-    assert len(desk.granted) == 3
+        opened(backend, "offer").read(0, 10)
+    assert len(backend.requests) == 3
 
 
 def test_what_is_lacking_is_written_to_offer() -> None:
-    desk = NotingDesk()
-    offer = opened(desk, "offer", ORDWR)
+    backend = RecordingBackend()
+    offer = opened(backend, "offer", ORDWR)
     assert offer.write(0, b"\x05") == 1
-    assert desk.said == [b"\x05"]
-    assert offer.write(0, bytes(TAKES_LIMIT)) == TAKES_LIMIT
+    assert backend.said == [b"\x05"]
+    assert offer.write(0, bytes(WANTS_LIMIT)) == WANTS_LIMIT
     with pytest.raises(NinepError):
-        offer.write(0, bytes(TAKES_LIMIT + 1))
+        offer.write(0, bytes(WANTS_LIMIT + 1))
 
 
-def test_a_server_that_gives_nothing_out_has_no_offer() -> None:
-    top = tree(NotingDesk(offers=False))
+def test_a_child_has_upload_slots_instead_of_offers() -> None:
+    top = child_tree(RecordingBackend())
     with pytest.raises(NinepError):
         top.walk("offer")
-    assert "offer" not in [stat.name for stat in top.open(OREAD).children()]
+    names = [stat.name for stat in top.open(OREAD).children()]
+    assert names == ["manifest", "data", "have", "peers", "turn", "log", "status"]
+
+
+def test_a_turn_that_is_passed_is_released_and_requested_anew() -> None:
+    backend = RecordingBackend()
+    turn = child_tree(backend).walk("turn").open(ORDWR)
+    assert turn.read(0, 10) is WAITING
+    (request,) = backend.requests.values()
+    request.put(b"take\n")
+    assert turn.write(0, b"pass\n") == 5
+    assert turn.read(0, 10) is WAITING
+    assert backend.said == ["request slot", "release slot", "request slot"]
+
+
+def test_peers_of_a_child_are_clunked_without_a_word_to_the_backend() -> None:
+    """Nothing is registered there."""
+    backend = RecordingBackend()
+    peers = child_tree(backend).walk("peers").open(ORDWR)
+    peers.write(0, REPORT.encode())
+    assert peers.read(0, 100) is WAITING
+    peers.clunk()
+    assert backend.said == [REPORT, "subscribe"]
 
 
 # log, status
 
 
 def test_a_line_for_the_log_cannot_break_the_log() -> None:
-    desk = NotingDesk()
-    log = opened(desk, "log", OWRITE)
+    backend = RecordingBackend()
+    log = opened(backend, "log", OWRITE)
     assert log.write(0, b"node 7\n2026-01-01 forged \x1b[2J\xff\n\0") == 32
-    assert desk.said == ["node 7\\n2026-01-01 forged \\x1b[2J\\udcff"]
+    assert backend.said == ["node 7\\n2026-01-01 forged \\x1b[2J\\udcff"]
     log.write(0, b"x" * 5000)
-    assert desk.said[1] == "x" * LINE_LIMIT
+    assert backend.said[1] == "x" * LINE_LIMIT
 
 
 def test_the_log_tells_the_debug_level() -> None:
-    assert opened(NotingDesk(), "log").read(0, 10) == b"3\n"
+    assert opened(RecordingBackend(), "log").read(0, 10) == b"3\n"
 
 
 def test_the_status_is_that_of_the_first_read() -> None:
-    desk = NotingDesk()
-    status = opened(desk, "status")
+    backend = RecordingBackend()
+    status = opened(backend, "status")
     assert status.read(0, 4) is WAITING
     assert status.read(0, 4) is WAITING
-    desk.answers[0].put(b"{status}\n")
+    backend.answers[0].put(b"{status}\n")
     assert [status.read(offset, 4) for offset in (0, 4, 8, 9)] == [b"{sta", b"tus}", b"\n", b""]
-    assert desk.said == ["status"]
+    assert backend.said == ["status"]
 
 
 @pytest.mark.parametrize("name", ["manifest", "data", "have", "status"])
 def test_what_is_not_for_writing_cannot_be_opened_for_it(name: str, content: Served) -> None:
     for mode in (OWRITE, ORDWR):
         with pytest.raises(NinepError) as caught:
-            opened(NotingDesk(content), name, mode)
+            opened(RecordingBackend(content), name, mode)
         assert caught.value.errno == errno.EROFS
 
 
 def test_the_names_are_those_of_the_contract() -> None:
-    names = [stat.name for stat in tree(NotingDesk()).open(OREAD).children()]
+    names = [stat.name for stat in master_tree(RecordingBackend()).open(OREAD).children()]
     assert names == ["manifest", "data", "have", "peers", "offer", "log", "status"]
     assert all(f"    {name} " in (swarm.__doc__ or "") for name in names)

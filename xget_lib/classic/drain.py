@@ -1,6 +1,6 @@
-"""The end of a server that C clients read from: they take the end of a connection for that of the file.
+"""The end of a server that C clients read from: they take the end of a connection for the end of the file.
 
-So a server that ends answers their reads with an error first, and waits a little for these to be asked.
+So a server that ends answers their reads with an error first, and waits a little until they have seen it.
 """
 
 from __future__ import annotations
@@ -12,21 +12,20 @@ from typing import Protocol
 import gevent
 
 _PATIENCE = 2.0
-"""Seconds that C clients have to ask for more of what they are downloading, and to be told that it does not come."""
-_LOOK_EVERY = 0.02
+"""Seconds that C clients have to ask for more of what they are downloading, and to get the error."""
+_CHECK_EVERY = 0.02
 
 
-class Waited(Protocol):
-    """A connection, or what stands for it."""
+class Waiting(Protocol):
+    """A client whose reads may wait."""
 
-    def retry(self) -> None:
-        """Has the reads that wait there asked again."""
+    def retry(self) -> None: ...
 
 
-def tell(connections: Iterable[Waited], downloading: Callable[[], bool]) -> None:
-    """Returns when nobody is downloading any more, or patience is over. From before on, reads are refused."""
+def drain(clients: Iterable[Waiting], downloading: Callable[[], bool]) -> None:
+    """Return when nobody is downloading any more, or after `_PATIENCE`. The caller refuses all reads already."""
     deadline = time.monotonic() + _PATIENCE
-    for connection in list(connections):
-        connection.retry()
+    for client in list(clients):
+        client.retry()
     while downloading() and time.monotonic() < deadline:
-        gevent.sleep(_LOOK_EVERY)
+        gevent.sleep(_CHECK_EVERY)

@@ -1,4 +1,4 @@
-"""The open files of the namespace `classic`, and what they ask of their server (`Desk`)."""
+"""The open files of the namespace `classic`, and what they ask of their server (`ClassicBackend`)."""
 
 from __future__ import annotations
 
@@ -81,69 +81,76 @@ class Regular:
         return self.served.store.manifest.content_of(self.number)
 
 
-class Desk(Protocol):
-    """What a connection's classic namespace asks of its server. One for each connection."""
+class ClassicBackend(Protocol):
+    """What the files of one connection ask of their server, be it a child or a worker of a master."""
 
     @property
     def served(self) -> Served | None:
         """The newest generation; None while there is none yet."""
 
     @property
-    def debug(self) -> int:
-        """The debug level."""
+    def debug_level(self) -> int: ...
 
     @property
     def ending(self) -> bool:
-        """Whether this server is about to end: nothing is given any more. A C client takes the end of a connection for
-        that of the file, so it must be told before."""
+        """Whether this server is about to end: all reads of `data` are refused. A C client takes the end of the
+        connection for the end of the file, so it must see an error before."""
+
+    @property
+    def tracker(self) -> Tracker | None:
+        """Who follows what C clients have and serve: the master. None at a child."""
 
     def redirect(self, file: Regular, answer: Answered) -> None:
-        """Somebody wants a file: where it is to be taken from goes into the answer."""
+        """Put into the answer where the client is to take this file from."""
 
     def checksum(self, file: Regular, answer: Answered) -> None:
-        """The checksum goes into the answer, or the error because of which there is none."""
+        """Put the checksum into the answer, or the error because of which there is none."""
 
-    def begin(self, file: Regular) -> None:
+    def opened(self, file: Regular) -> None:
         """`data` was opened."""
 
-    def end(self, file: Regular) -> None:
+    def closed(self, file: Regular) -> None:
         """`data` was clunked."""
 
-    def taken(self, file: Regular) -> None:
-        """Somebody has all of a file, from wherever: its checksum is read."""
+    def remark(self, line: str) -> None:
+        """Write a line of the client to the log."""
 
-    def available(self, avail: int, file: Regular, said: Available) -> None:
-        """A client serves a file. `avail` is the number of the open file on which it said so."""
+
+class Tracker(Protocol):
+    """What a master wants to know of one connection."""
+
+    def complete(self, file: Regular) -> None:
+        """The client has all of this file, from whatever server: it reads the checksum."""
+
+    def available(self, avail: int, file: Regular, written: Available) -> None:
+        """The client serves this file. `avail` is the number of the open `avail` on which it said so."""
 
     def unavailable(self, avail: int) -> None:
-        """It serves it no more."""
+        """The client does not serve that file any more."""
 
-    def hides(self, path: bytes) -> None:
-        """Something in the generation is not shown because of its name."""
-
-    def remark(self, line: str) -> None:
-        """A line for the log."""
+    def hidden(self, generation: bytes, path: bytes) -> None:
+        """This path of the generation is not shown because of its name."""
 
 
-def newest_of(desk: Desk) -> Served:
+def newest_of(backend: ClassicBackend) -> Served:
     """The generation that is served. Raises NinepError while there is none."""
-    if desk.served is None:
+    if backend.served is None:
         raise NinepError(errno.EAGAIN, "the snapshot is not ready yet")
-    return desk.served
+    return backend.served
 
 
 class Data(OpenFile):
     """Keeps to the content that was there when it was opened, however many generations come meanwhile."""
 
-    def __init__(self, desk: Desk, file: Regular) -> None:
-        self._desk = desk
+    def __init__(self, backend: ClassicBackend, file: Regular) -> None:
+        self._backend = backend
         self._keep_to(file)
-        desk.begin(file)
+        backend.opened(file)
 
     def read(self, offset: int, count: int) -> bytes | Content | Waiting:
-        if self._desk.ending:
+        if self._backend.ending:
             raise NinepError(errno.ESHUTDOWN, "this server ends")
-        newest = self._desk.served
+        newest = self._backend.served
         if self._file.served is not newest and newest is not None:
             self._renew(newest)
         store = self._file.served.store
@@ -180,7 +187,7 @@ class Data(OpenFile):
 
     def clunk(self) -> None:
         self._opened.close()
-        self._desk.end(self._file)
+        self._backend.closed(self._file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,16 +209,17 @@ class DataRange:
 class Checksum(Answered):
     """Whoever reads it has the file, as far as a server can know; he waits until this server has all of it, too."""
 
-    def __init__(self, desk: Desk, file: Regular) -> None:
-        super().__init__(lambda answer: desk.checksum(file, answer))
-        self._desk = desk
+    def __init__(self, backend: ClassicBackend, file: Regular) -> None:
+        super().__init__(lambda answer: backend.checksum(file, answer))
+        self._backend = backend
         self._file = file
         self._told = False
 
     def read(self, offset: int, count: int) -> bytes | Waiting:
         if not self._told:
             self._told = True
-            self._desk.taken(self._file)
+            if self._backend.tracker is not None:
+                self._backend.tracker.complete(self._file)
         store = self._file.served.store
         try:
             store.check_file(self._file.number, 0, self._file.entry.size)
@@ -227,31 +235,33 @@ class Avail(OpenFile):
 
     _numbers = 0
 
-    def __init__(self, desk: Desk, path: bytes) -> None:
+    def __init__(self, backend: ClassicBackend, path: bytes) -> None:
         Avail._numbers += 1
         self._number = Avail._numbers
-        self._desk = desk
+        self._backend = backend
         self._path = path
-        self._said = False
+        self._written = False
 
     def write(self, offset: int, data: bytes) -> int:
-        said = Available.decode(data)
-        self._desk.available(self._number, Regular.find(newest_of(self._desk), self._path), said)
-        self._said = True
+        written = Available.decode(data)
+        file = Regular.find(newest_of(self._backend), self._path)
+        if self._backend.tracker is not None:
+            self._backend.tracker.available(self._number, file, written)
+        self._written = True
         return len(data)
 
     def clunk(self) -> None:
-        if self._said:
-            self._desk.unavailable(self._number)
+        if self._written and self._backend.tracker is not None:
+            self._backend.tracker.unavailable(self._number)
 
 
 class Log(Text):
     """A C client reads the level at which it is to say what it does, and then says it here."""
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(b"%d" % desk.debug)
-        self._desk = desk
+    def __init__(self, backend: ClassicBackend) -> None:
+        super().__init__(b"%d" % backend.debug_level)
+        self._backend = backend
 
     def write(self, offset: int, data: bytes) -> int:
-        self._desk.remark(printable(data[:LINE_LIMIT].strip(b"\0\n ")))
+        self._backend.remark(printable(data[:LINE_LIMIT].strip(b"\0\n ")))
         return len(data)

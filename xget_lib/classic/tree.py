@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from xget_lib.classic.files import Avail, Checksum, Data, Desk, Log, Regular, newest_of
+from xget_lib.classic.files import Avail, Checksum, ClassicBackend, Data, Log, Regular, newest_of
 from xget_lib.errors import NinepError
 from xget_lib.manifest.entry import Entry
 from xget_lib.manifest.manifest import Manifest
@@ -48,9 +48,9 @@ _NUMBER_OF_LOG = 5
 _MODES = {REDIR: 0o444, AVAIL: 0o666, CHECKSUM: 0o444, LOG: 0o222}
 
 
-def tree(desk: Desk) -> File:
+def tree(backend: ClassicBackend) -> File:
     """The root of the namespace for one connection. Raises NinepError while there is no generation yet."""
-    tree = Tree(desk)
+    tree = Tree(backend)
     tree.served()
     return PlainDirectory(tree, b"")
 
@@ -58,11 +58,11 @@ def tree(desk: Desk) -> File:
 class Tree:
     """What all places of one connection's tree share: looking files up in the newest generation."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, backend: ClassicBackend) -> None:
+        self.backend = backend
 
     def served(self) -> Served:
-        return newest_of(self.desk)
+        return newest_of(self.backend)
 
     def file(self, path: bytes) -> Regular:
         return Regular.find(self.served(), path)
@@ -84,7 +84,7 @@ class Tree:
 
     def children(self, path: bytes) -> Iterator[PlainDirectory | FileDirectory]:
         """What is shown of a directory. One that is gone meanwhile is empty."""
-        manifest, served = self.manifest, self.served()
+        manifest, served, tracker = self.manifest, self.served(), self.backend.tracker
         if manifest.single_file:
             indices = range(1)
         else:
@@ -96,8 +96,8 @@ class Tree:
                 below = manifest.entries.path(index)
                 if _is_shown(below):
                     yield _SHOWN[kind](self, below)
-                else:
-                    self.desk.hides(below)
+                elif tracker is not None:
+                    tracker.hidden(served.generation, below)
 
     def stat(self, name: str, qid: Qid, entry: Entry | None, mode: int, length: int = 0) -> Stat:
         """The stat of what has the owner and times of an entry."""
@@ -228,7 +228,7 @@ class DataFile(PlainFile):
 
     def open(self, mode: int) -> Handle:
         check_mode(mode, 0o444)
-        return Data(self.tree.desk, self.tree.file(self.path))
+        return Data(self.tree.backend, self.tree.file(self.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +253,10 @@ class Control(PlainFile):
     def open(self, mode: int) -> Handle:
         # The mode of `log` says that it is for writing; C clients read it all the same.
         check_mode(mode, _MODES[self.name] if self.name != LOG else 0o666)
-        desk = self.tree.desk
+        backend = self.tree.backend
         if self.name == LOG:
-            return Log(desk)
+            return Log(backend)
         file = self.tree.file(self.path)
         if self.name == REDIR:
-            return Answered(lambda answer: desk.redirect(file, answer))
-        return Checksum(desk, file) if self.name == CHECKSUM else Avail(desk, self.path)
+            return Answered(lambda answer: backend.redirect(file, answer))
+        return Checksum(backend, file) if self.name == CHECKSUM else Avail(backend, self.path)

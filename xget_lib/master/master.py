@@ -13,7 +13,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from logging import ERROR, WARNING
 
 import gevent
 from gevent.queue import Queue
@@ -33,7 +32,6 @@ from xget_lib.process import rlimit
 from xget_lib.process.memfd import memfd
 from xget_lib.process.nursery import Nursery
 from xget_lib.report.log import LOGGER, catch_greenlets
-from xget_lib.report.rate_limited_log import RateLimitedLog
 
 _STATUS_PATIENCE = 1.0
 """Seconds that a status waits for workers to say how much they have sent."""
@@ -58,7 +56,6 @@ class Master:
         self._admission = Admission(config.workers * rlimit.part())
         self._hosts: dict[int, str] = {}
         """Where the connections come from."""
-        self._refusals = RateLimitedLog(1)
         self._status_readers: list[tuple[Worker, int]] = []
         self._pool = Pool(
             nursery,
@@ -119,20 +116,17 @@ class Master:
     # Connections.
 
     def _accept(self) -> None:
-        for sock, host, port in connections(self._listening, self._admission, self._refuse):
+        for sock, host, port in connections(self._listening, self._admission):
             with sock:
                 number = self._pool.adopt(sock, host, port)
             self._hosts[number] = host
             self._tracker.connected(number, host)
 
-    def _refuse(self, host: str, why: str) -> None:
-        self._refusals.log(WARNING if host else ERROR, host, "%s%s", f"{host}: " if host else "", why)
-
     def _ended(self, connection: int) -> None:
         """A connection has ended, or could not be handed over yet."""
         host = self._hosts.pop(connection, None)
         if host is not None:
-            self._admission.left(host)
+            self._admission.release(host)
             self._tracker.ended(connection)
             self._vigil.attend(self._tracker.tracker.followed)
 
@@ -244,6 +238,7 @@ class Master:
                 for worker in self._pool.workers
             ],
             "children": self._tracker.nodes(),
-            "c_clients": self._tracker.classic.clients(),
         }
+        for extension in self._tracker.extensions:
+            status |= extension.status()
         return json.dumps(status).encode() + b"\n"

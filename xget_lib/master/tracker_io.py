@@ -1,7 +1,7 @@
 """The gevent shell around `swarm.tracker.Tracker`: messages of workers become its events, its actions become messages.
 
-The decisions are the Tracker's. This class brings the clock, sends what the Tracker decides, and tells the part for C
-clients (`classic_tracker`) which nodes hold everything, since C clients can be sent to these.
+The decisions are the Tracker's. This class brings the clock, sends what the Tracker decides, and tells extensions, such
+as the C program's clients, which nodes hold everything.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import gevent
 from gevent.event import Event
 
 from xget_lib import ipc
-from xget_lib.master.classic_tracker import ClassicTracker
+from xget_lib.extensions import extensions
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.swarm.messages import Report
@@ -29,10 +29,10 @@ class TrackerIO:
 
     def __init__(self, max_direct: int, tell: Callable[[int, ipc.Message], None]) -> None:
         self.tracker = Tracker(max_direct, TUNING, random.Random())
-        self.classic = ClassicTracker(max_direct, self.tracker.address, tell)
         self._tell = tell
         self._happened = Event()
         self._client_lines, self._complete_lines = RateLimitedLog(), RateLimitedLog()
+        self.extensions = [each.master_side(self, max_direct) for each in extensions().values()]
         gevent.spawn(self._run)
 
     def published(self, generation: bytes, manifest_size: int, chunk_count: int) -> None:
@@ -44,9 +44,18 @@ class TrackerIO:
         """A client connected from this address."""
         self.tracker.connected(connection, address)
 
+    def address_of(self, connection: int) -> str:
+        """As `extensions.MasterHost`."""
+        return self.tracker.address(connection)
+
+    def send(self, connection: int, message: ipc.Message) -> None:
+        """As `extensions.MasterHost`."""
+        self._tell(connection, message)
+
     def ended(self, connection: int) -> None:
         """A connection has ended, and everything that depended on it."""
-        self.classic.ended(connection)
+        for extension in self.extensions:
+            extension.ended(connection)
         self.tracker.ended(connection, time.monotonic())
         self._happened.set()
 
@@ -70,7 +79,8 @@ class TrackerIO:
                 address = self.tracker.address(connection) or "?"
                 self._client_lines.log(INFO, address, "%s says: %s", address, text)
             case _:
-                self.classic.handle(message)
+                for extension in self.extensions:
+                    extension.handle(message)
                 return
         self._happened.set()
 
@@ -114,6 +124,8 @@ class TrackerIO:
             case NodeComplete(connection, address, port, seconds):
                 text = "%s port %d holds everything, %.1f s after it joined"
                 self._complete_lines.log(INFO, address, text, address, port, seconds)
-                self.classic.node(connection, address, port, whole=True)
+                for extension in self.extensions:
+                    extension.node(connection, address, port, whole=True)
             case NodeIncomplete(connection):
-                self.classic.node(connection, "", 0, whole=False)
+                for extension in self.extensions:
+                    extension.node(connection, "", 0, whole=False)

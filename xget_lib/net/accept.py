@@ -5,52 +5,54 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from logging import ERROR, WARNING
 
 import gevent
 
 from xget_lib.net.admission import Admission
 from xget_lib.net.listen import plain_address
 from xget_lib.net.waiting import wait_readable
+from xget_lib.report.rate_limited_log import RateLimitedLog
 
-_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED)
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED)
 _PAUSE = 0.1
-"""Seconds until it is tried again where this machine has no room for a connection."""
-_TURN = 64
-"""Connections after which others get their turn, where more of them come all the time."""
+"""Seconds to wait before the next try where this machine has no room for a connection."""
+_BURST = 64
+"""Connections to accept in a row before other greenlets run."""
+_LINES = 1
+"""Lines in the log, each minute and for each address, about connections that were not accepted."""
 
 
-def connections(
-    listening: socket.socket, admission: Admission, complain: Callable[[str, str], None]
-) -> Iterator[tuple[socket.socket, str, int]]:
-    """Each connection that is let in, with the address and port it comes from; whoever takes it says when it has
-    `left`. Ends when the socket is closed.
+def connections(listening: socket.socket, admission: Admission) -> Iterator[tuple[socket.socket, str, int]]:
+    """Each admitted connection with its client's address and port, until the socket is closed.
 
-    `complain` is told of each connection that is not (its address and why), and where none can be accepted (with ""
-    for the address); it waits in the backlog then.
+    The caller calls `admission.release` when a connection has ended. Refused connections are closed and logged. While
+    the machine has no room, connections wait in the kernel's backlog.
     """
-    since_others = 0
+    refused = RateLimitedLog(_LINES)
+    burst = 0
     while True:
-        if since_others >= _TURN:
-            since_others = 0
+        if burst >= _BURST:
+            burst = 0
             gevent.sleep(0)
-        since_others += 1
+        burst += 1
         try:
-            sock, where = listening.accept()
+            sock, client = listening.accept()
         except BlockingIOError:
-            since_others = 0
+            burst = 0
             wait_readable(listening)
             continue
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in _NO_ROOM:
                 return
-            complain("", f"cannot accept a connection: {os.strerror(error.errno)}")
+            refused.log(ERROR, "", "cannot accept a connection: %s", os.strerror(error.errno))
             gevent.sleep(_PAUSE)
             continue
-        address = plain_address(where[0])
-        why = admission.refusal(address)
-        if why is None:
-            yield sock, address, where[1]
+        address = plain_address(client[0])
+        reason = admission.admit(address)
+        if reason is None:
+            yield sock, address, client[1]
         else:
             sock.close()
-            complain(address, f"a connection is refused: {why}")
+            refused.log(WARNING, address, "%s: a connection is refused: %s", address, reason)

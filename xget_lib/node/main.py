@@ -71,7 +71,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
     child = node.child if node is not None and serves_on else None
     with ExitStack() as stack:
         if child is not None:
-            child.settle()
+            child.take_over()
             if config.pidfile:
                 try:
                     stack.callback(Pidfile(config.pidfile).remove)
@@ -91,7 +91,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
                 child.linger(config.linger)
                 carrying.kill()
         if node is not None:
-            node.child.farewell()
+            node.child.drain()
     return status
 
 

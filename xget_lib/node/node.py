@@ -29,7 +29,7 @@ from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import Selection, select
 from xget_lib.net.listen import listen
 from xget_lib.net.waiting import in_thread
-from xget_lib.node.child import Child
+from xget_lib.node.backend import Child
 from xget_lib.node.chunk_receiver import TransferStats
 from xget_lib.node.fetch_manifest import obtain
 from xget_lib.node.master_link import MasterLink

@@ -23,7 +23,8 @@ def attach(trees: Mapping[str, Callable[[], File]]) -> Attach:
     """
 
     def choose(dialect: str, uname: str, aname: str) -> File:
-        aname = aname or (FILES if dialect == NINEP2000_L else CLASSIC)
+        if not aname:
+            aname = CLASSIC if dialect != NINEP2000_L and CLASSIC in trees else FILES
         if aname not in trees:
             raise NinepError(errno.ENOENT, f"no tree is called {aname!r}; there are: {', '.join(sorted(trees))}")
         return trees[aname]()

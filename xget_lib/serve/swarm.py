@@ -2,22 +2,24 @@
 
     manifest   the manifest of this server's generation, by offset
     data       the content stream, by offset; a range that is not held is an error at once
-    have       the generation, 32 bytes, and a bitmap of the chunks held. Each further read answers when it has changed
-    peers      a line of JSON for each piece of news (`News`). Written: what the writer serves (`Report`), to a master
-               or to a peer, which takes content from there in its turn
-    offer      chunks to take from this server, one a read (`17\\n`); reading on says that the last one has arrived.
-               Written: a bitmap of the chunks that this node lacks and finds at none of its peers
-    turn       at a child, instead of `offer`: a read answers (`take\n`) when it is this connection's turn to take a
-               chunk; reading on says that it was used. Written, whatever it is: the turn is passed
+    have       the generation, 32 bytes, and a bitmap of the chunks held. Each further read is answered when the bitmap
+               has changed
+    peers      read: a line of JSON for each news of the swarm (`News`). Written: what the writer serves (`Report`), to
+               the master, or to a peer that the writer downloads from
+    offer      at a master: each read answers with the number of a chunk to take from it (`17\\n`); reading again says
+               that the chunk has arrived. Written: a bitmap of the chunks that the writer finds at none of its peers
+    turn       at a child: a read answers (`take\\n`) when this connection gets an upload slot, which is good for one
+               chunk; reading again says that it was used. Written, any bytes: the slot is given back
     log        the debug level; written: a line for this server's log
     status     what this server is doing, JSON
 
-A `Desk` answers for what goes beyond files: in a worker it asks the master, in a child it knows by itself.
+The files ask a backend for what is not in the content: one `SwarmBackend` for each connection.
 """
 
 from __future__ import annotations
 
 import errno
+from itertools import count
 from typing import Protocol
 
 from xget_lib.errors import NinepError, NotHeld, printable
@@ -27,14 +29,14 @@ from xget_lib.serve.synthetic import Answered, OpenFile, Place, Stream, Text, ro
 from xget_lib.swarm.messages import LINE_LIMIT, Report
 
 SLOTS_LIMIT = 16
-"""Slots, or turns, that one connection may ask for at once: each costs the one who gives them some thought whenever
-something happens. Our clients have two, and one."""
-TAKES_LIMIT = 60 * 1024
-"""Bytes of a bitmap written to `offer`: what a message between worker and master carries. 480,000 chunks are 2 TB."""
+"""Slots that one connection may request at once: each costs the server time whenever anything happens. Our own clients
+request two of a master, and one of a child."""
+WANTS_LIMIT = 60 * 1024
+"""Bytes of a bitmap written to `offer`: it must fit into a message between processes. 480,000 chunks are 2 TB."""
 
 
-class Desk(Protocol):
-    """What a connection's swarm namespace asks of its server. One for each connection."""
+class SwarmBackend(Protocol):
+    """What the files of one connection ask of their server, be it a child or a worker of a master."""
 
     @property
     def served(self) -> Served | None:
@@ -42,78 +44,103 @@ class Desk(Protocol):
 
     @property
     def manifest(self) -> Encoded | None:
-        """The newest manifest: a node has it, and gives it away, before it has found out what it holds of it."""
+        """The newest manifest. A node serves it before it knows what it holds of the content."""
 
     @property
-    def debug(self) -> int:
-        """The debug level."""
+    def debug_level(self) -> int: ...
 
-    @property
-    def offers(self) -> bool:
-        """Whether there is an `offer` file: a master gives chunks out. Where not there is a `turn` file: of a child one
-        takes what its `have` says, when it is one's turn."""
-
-    @property
-    def news_round(self) -> int | None:
-        """Another number whenever readers of `have` may be told of changes: a node that gets a chunk every few
-        milliseconds tells of many at once, however soon its readers ask again. None where each is told at once."""
-
-    def watch(self, news: Stream) -> None:
-        """`peers` is read: lines of news go into this stream, the first as soon as there is one."""
+    def subscribe(self, news: Stream) -> None:
+        """Put lines of news into this stream, the first one as soon as there is one."""
 
     def register(self, report: Report) -> None:
-        """A node wrote what it serves."""
+        """The client wrote what it serves."""
 
-    def unregister(self, news: Stream) -> None:
-        """`peers` was clunked, whether it was read or not: the stream gets no more, and what was registered at a master
-        does not hold."""
+    def request_slot(self, slot: int, answers: Stream) -> None:
+        """Put a line into the stream when this slot may take a chunk. What it took before has arrived.
 
-    def ask(self, slot: int, granted: Stream) -> None:
-        """A slot asks for a chunk to take from this server: its number goes into the stream as a line. Or for a turn:
-        a line goes into the stream when it comes."""
+        Raises NinepError where the connection has requested too many slots.
+        """
 
-    def takes(self, chunks: bytes) -> None:
-        """A bitmap of what the node lacks and finds at none of its peers."""
+    def release_slot(self, slot: int) -> None:
+        """The slot takes nothing now; called for every slot at the end, whether it was requested or not."""
 
-    def close_slot(self, slot: int) -> None:
-        """`offer` or `turn` was clunked, or the turn was passed."""
-
-    def ask_status(self, answer: Answered) -> None:
-        """`status` is read: its text goes into the answer."""
+    def request_status(self, answer: Answered) -> None:
+        """Put the status into the answer, now or later."""
 
     def remark(self, line: str) -> None:
-        """A line for the log."""
+        """Write a line of the client to the log."""
 
 
-def tree(desk: Desk) -> Place:
-    """The namespace for one connection."""
-    offer = Place("offer", 5, 0o666, lambda: Offer(desk))
-    turn = Place("turn", 8, 0o666, lambda: Turn(desk))
+class MasterBackend(SwarmBackend, Protocol):
+    """A master hands out chunks, and keeps a registry of who serves."""
+
+    def unsubscribe(self, news: Stream) -> None:
+        """`peers` was clunked, whether it was read or not: what the client registered ends with it."""
+
+    def wants(self, chunks: bytes) -> None:
+        """The client finds these chunks at none of its peers: bit i is bit i % 8 of byte i // 8."""
+
+
+class ChildBackend(SwarmBackend, Protocol):
+    """A child gets a chunk every few milliseconds, and tells of several at once."""
+
+    @property
+    def have_round(self) -> int:
+        """Counts up whenever readers of `have` may be told what has changed."""
+
+
+def master_tree(backend: MasterBackend) -> Place:
+    """The root of the namespace at a master, for one connection."""
     return root(
         [
-            Place("manifest", 1, 0o444, lambda: Manifest(_manifest(desk)), lambda: _manifest_size(desk)),
-            Place("data", 2, 0o444, lambda: Data(desk), lambda: _data_size(desk)),
-            Place("have", 3, 0o444, lambda: Have(desk)),
-            Place("peers", 4, 0o666, lambda: Peers(desk)),
-            offer if desk.offers else turn,
-            Place("log", 6, 0o666, lambda: Log(desk)),
-            Place("status", 7, 0o444, lambda: Answered(desk.ask_status)),
+            *_common(backend),
+            Place("have", 3, 0o444, lambda: Have(backend)),
+            Place("peers", 4, 0o666, lambda: MasterPeers(backend)),
+            Place("offer", 5, 0o666, lambda: Offer(backend)),
+            *_about(backend),
         ]
     )
 
 
-def _manifest(desk: Desk) -> Encoded:
-    if desk.manifest is None:
+def child_tree(backend: ChildBackend) -> Place:
+    """The root of the namespace at a child, for one connection."""
+    return root(
+        [
+            *_common(backend),
+            Place("have", 3, 0o444, lambda: PacedHave(backend)),
+            Place("peers", 4, 0o666, lambda: Peers(backend)),
+            Place("turn", 8, 0o666, lambda: Turn(backend)),
+            *_about(backend),
+        ]
+    )
+
+
+def _common(backend: SwarmBackend) -> list[Place]:
+    return [
+        Place("manifest", 1, 0o444, lambda: Manifest(_manifest(backend)), lambda: _manifest_size(backend)),
+        Place("data", 2, 0o444, lambda: Data(backend), lambda: _data_size(backend)),
+    ]
+
+
+def _about(backend: SwarmBackend) -> list[Place]:
+    return [
+        Place("log", 6, 0o666, lambda: Log(backend)),
+        Place("status", 7, 0o444, lambda: Answered(backend.request_status)),
+    ]
+
+
+def _manifest(backend: SwarmBackend) -> Encoded:
+    if backend.manifest is None:
         raise NinepError(errno.EAGAIN, "the snapshot is not ready yet")
-    return desk.manifest
+    return backend.manifest
 
 
-def _manifest_size(desk: Desk) -> int:
-    return desk.manifest.size if desk.manifest else 0
+def _manifest_size(backend: SwarmBackend) -> int:
+    return backend.manifest.size if backend.manifest else 0
 
 
-def _data_size(desk: Desk) -> int:
-    return desk.served.store.layout.size if desk.served else 0
+def _data_size(backend: SwarmBackend) -> int:
+    return backend.served.store.layout.size if backend.served else 0
 
 
 class Manifest(OpenFile):
@@ -125,16 +152,16 @@ class Manifest(OpenFile):
 
 
 class Data(OpenFile):
-    """Keeps to the generation that was there at the first read; while there is none, nothing is held."""
+    """Stays with the generation that it was first read from. Before there is one, nothing is held."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, backend: SwarmBackend) -> None:
+        self._backend = backend
         self._served: Served | None = None
 
     def read(self, offset: int, count: int) -> bytes | Content:
-        newest = self._desk.served
+        newest = self._backend.served
         if self._served is None or (newest is not None and newest.generation == self._served.generation):
-            # The same generation may have been surveyed again, and more of it be true now.
+            # A second store of the same generation may hold more of it.
             self._served = newest
         if self._served is None:
             raise NotHeld(offset, count)
@@ -142,104 +169,132 @@ class Data(OpenFile):
 
 
 class Have(OpenFile):
-    """Each read is the whole bitmap: there is nothing in it to be read by offset. Waits while there is no content, and
-    then while there is nothing new, or it is too soon to say so."""
+    """Each answer is the whole bitmap, whatever the offset. A read waits while there is no content, and then until the
+    bitmap has changed."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, backend: SwarmBackend) -> None:
+        self._backend = backend
         self._served: Served | None = None
-        self._seen = -1
-        self._round: int | None = None
+        self._changes = -1
+        """The store's count of changes when the last answer was made."""
         self._rest = b""
 
     def read(self, offset: int, count: int) -> bytes | Waiting:
         if not self._rest:
-            self._served = self._served or self._desk.served
-            if self._served is None or self._seen == self._served.store.changes:
+            self._served = self._served or self._backend.served
+            if self._served is None or not self._has_news(self._served):
                 return WAITING
-            if self._round is not None and self._round == self._desk.news_round:
-                return WAITING
-            self._seen, self._round = self._served.store.changes, self._desk.news_round
+            self._changes = self._served.store.changes
             self._rest = self._served.generation + self._served.store.held.to_bytes()
         data, self._rest = self._rest[:count], self._rest[count:]
         return data
 
+    def _has_news(self, served: Served) -> bool:
+        return self._changes != served.store.changes
+
+
+class PacedHave(Have):
+    """Answers at most once in each round of the child, however soon it is read again."""
+
+    def __init__(self, backend: ChildBackend) -> None:
+        super().__init__(backend)
+        self._child = backend
+        self._round: int | None = None
+
+    def _has_news(self, served: Served) -> bool:
+        if not super()._has_news(served) or self._round == self._child.have_round:
+            return False
+        self._round = self._child.have_round
+        return True
+
 
 class Peers(Stream):
-    """Who serves says so before it reads, and so the first news name its peers."""
+    """A client writes what it serves before it reads, so that the first news already names peers for it."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, backend: SwarmBackend) -> None:
         super().__init__()
-        self._desk = desk
-        self._read = False
+        self._backend = backend
+        self._subscribed = False
 
     def read(self, offset: int, count: int) -> bytes | Content | Waiting:
-        if not self._read:
-            self._read = True
-            self._desk.watch(self)
+        if not self._subscribed:
+            self._subscribed = True
+            self._backend.subscribe(self)
         return super().read(offset, count)
 
     def write(self, offset: int, data: bytes) -> int:
         if len(data) > LINE_LIMIT:
             raise NinepError(errno.EMSGSIZE)
-        self._desk.register(Report.decode(data))
+        self._backend.register(Report.decode(data))
         return len(data)
 
+
+class MasterPeers(Peers):
+    """At a master, what a client registered holds until this file is clunked."""
+
+    def __init__(self, backend: MasterBackend) -> None:
+        super().__init__(backend)
+        self._master = backend
+
     def clunk(self) -> None:
-        self._desk.unregister(self)
+        self._master.unsubscribe(self)
 
 
-class Asking(Stream):
-    """A stream that the desk fills on request: the first read asks, and so does each read after an answer."""
+class Slot(Stream):
+    """Requests a slot at the first read, and again at each read after an answer."""
 
-    _numbers = 0
+    _numbers = count(1)
+    """Unique in the process."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, backend: SwarmBackend) -> None:
         super().__init__()
-        self._desk = desk
-        self._asked = False
-        Asking._numbers += 1
-        self._slot = Asking._numbers
+        self._backend = backend
+        self._requested = False
+        self._slot = next(Slot._numbers)
 
     def read(self, offset: int, count: int) -> bytes | Content | Waiting:
-        if not self._asked:
-            self._desk.ask(self._slot, self)
-            self._asked = True
+        if not self._requested:
+            self._backend.request_slot(self._slot, self)
+            self._requested = True
         data = super().read(offset, count)
-        self._asked = data is WAITING or self.begun
+        self._requested = data is WAITING or self.begun
         return data
 
     def clunk(self) -> None:
-        self._desk.close_slot(self._slot)
+        self._backend.release_slot(self._slot)
 
 
-class Offer(Asking):
-    """Asks only when there is something to give out: a generation begins with nobody asking, so what was asked before
-    would be forgotten, and who asked wait for ever."""
+class Offer(Slot):
+    """Requests nothing before there is a generation: the master forgets all requests when one begins, and the client
+    would wait for ever."""
+
+    def __init__(self, backend: MasterBackend) -> None:
+        super().__init__(backend)
+        self._master = backend
 
     def read(self, offset: int, count: int) -> bytes | Content | Waiting:
-        return WAITING if self._desk.served is None else super().read(offset, count)
+        return WAITING if self._master.served is None else super().read(offset, count)
 
     def write(self, offset: int, data: bytes) -> int:
-        if len(data) > TAKES_LIMIT:
+        if len(data) > WANTS_LIMIT:
             raise NinepError(errno.EMSGSIZE)
-        self._desk.takes(data)
+        self._master.wants(data)
         return len(data)
 
 
-class Turn(Asking):
+class Turn(Slot):
     def write(self, offset: int, data: bytes) -> int:
         self._documents.clear()
-        self._asked = False
-        self._desk.close_slot(self._slot)
+        self._requested = False
+        self._backend.release_slot(self._slot)
         return len(data)
 
 
 class Log(Text):
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(b"%d\n" % desk.debug)
-        self._desk = desk
+    def __init__(self, backend: SwarmBackend) -> None:
+        super().__init__(b"%d\n" % backend.debug_level)
+        self._backend = backend
 
     def write(self, offset: int, data: bytes) -> int:
-        self._desk.remark(printable(data[:LINE_LIMIT].strip(b"\0\n ")))
+        self._backend.remark(printable(data[:LINE_LIMIT].strip(b"\0\n ")))
         return len(data)

@@ -8,47 +8,44 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from xget_lib import ipc
+from xget_lib.classic import messages
 from xget_lib.classic.files import ME
 from xget_lib.classic.redirects import Redirects
+from xget_lib.extensions import MasterHost
 from xget_lib.report.log import LOGGER
 from xget_lib.swarm.addresses import can_reach
 
 
 class ClassicTracker:
-    """`address_of(connection)` is that of its client, "" of one that has ended; `tell(connection, message)` reaches the
-    worker that has it."""
+    """The C clients of a master. Owned by the master's tracker of nodes."""
 
-    def __init__(
-        self,
-        max_direct: int,
-        address_of: Callable[[int], str],
-        tell: Callable[[int, ipc.Message], None],
-    ) -> None:
-        self._address_of = address_of
-        self._tell = tell
+    def __init__(self, host: MasterHost, max_direct: int) -> None:
+        """At most `max_direct` C clients are sent to the master while there is another server."""
+        self._host = host
         self._redirects = Redirects(max_direct, random.Random(), self._reachable)
         self._since: dict[int, float] = {}
+        """By connection: when its client began to serve, in monotonic seconds."""
 
     def handle(self, message: ipc.Message) -> None:
         """Act on what a worker reports of a connection."""
         match message:
-            case ipc.Redirect(connection, redirect, file):
+            case messages.Redirect(connection, redirect, file):
                 found = self._redirects.ask(connection, file)
                 text = f"{found[0]}!{found[1]}".encode() if found else ME
-                self._tell(connection, ipc.Redirected(connection, redirect, text))
-            case ipc.Available(connection, avail, file, port, source, source_port):
+                self._host.send(connection, messages.Redirected(connection, redirect, text))
+            case messages.Available(connection, avail, file, port, source, source_port):
                 self._available(connection, avail, file, port, (source, source_port) if source else None)
-            case ipc.Unavailable(connection, avail):
+            case messages.Unavailable(connection, avail):
                 self._redirects.withdraw((connection, avail))
-            case ipc.Taken(connection, file, whole):
+            case messages.Taken(connection, file, whole):
                 (self._redirects.whole if whole else self._redirects.end)(connection, file)
 
     def _available(self, connection: int, avail: int, file: bytes, port: int, source: tuple[str, int] | None) -> None:
-        address = self._address_of(connection)
+        address = self._host.address_of(connection)
         if not address:
             return
         if connection not in self._since:
@@ -60,7 +57,7 @@ class ClassicTracker:
         """A connection has ended, a C client's or a node's."""
         self._redirects.leave(connection)
         if self._since.pop(connection, None) is not None:
-            LOGGER.debug("%s does not serve any more, as a C client", self._address_of(connection))
+            LOGGER.debug("%s does not serve any more, as a C client", self._host.address_of(connection))
 
     def node(self, connection: int, address: str, port: int, *, whole: bool) -> None:
         """A node of ours serves there. `whole`: it holds everything that is distributed now."""
@@ -69,15 +66,16 @@ class ClassicTracker:
         else:
             self._redirects.remove_node(connection)
 
-    def clients(self) -> list[dict[str, Any]]:
-        """The C clients that serve, for the status."""
+    def status(self) -> Mapping[str, list[dict[str, Any]]]:
+        """The C clients that serve."""
         now = time.monotonic()
-        return [
+        clients = [
             {"address": address, "port": port, "files": files, "seconds": round(now - self._since[connection], 1)}
             for connection, (address, port), files in self._redirects.relays()
         ]
+        return {"c_clients": clients}
 
     def _reachable(self, asker: int, server: int) -> bool:
         """The C client knows addresses of its own family only."""
-        here, there = self._address_of(asker), self._address_of(server)
+        here, there = self._host.address_of(asker), self._host.address_of(server)
         return can_reach(here, there) and (":" in here) == (":" in there)

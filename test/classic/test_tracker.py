@@ -5,31 +5,36 @@ from __future__ import annotations
 import pytest
 
 from xget_lib import ipc
-from xget_lib.master.classic_tracker import ClassicTracker
+from xget_lib.classic import messages
+from xget_lib.classic.tracker import ClassicTracker
 
 FILE = bytes(16)
 
 
 class Master:
-    """A redirecting and what it says."""
+    """A tracker and what it sends."""
 
     def __init__(self, *addresses: str) -> None:
         """Connection number n comes from the n-th address, counted from 1."""
         self.addresses = dict(enumerate(addresses, start=1))
         self.said: list[tuple[int, ipc.Message]] = []
-        self.redirecting = ClassicTracker(
-            1, lambda connection: self.addresses.get(connection, ""), lambda *said: self.said.append(said)
-        )
+        self.tracker = ClassicTracker(self, 1)
+
+    def address_of(self, connection: int) -> str:
+        return self.addresses.get(connection, "")
+
+    def send(self, connection: int, message: ipc.Message) -> None:
+        self.said.append((connection, message))
 
     def ask(self, connection: int) -> bytes:
-        self.redirecting.handle(ipc.Redirect(connection, 77, FILE))
+        self.tracker.handle(messages.Redirect(connection, 77, FILE))
         connection_of_answer, answer = self.said.pop()
-        assert isinstance(answer, ipc.Redirected)
+        assert isinstance(answer, messages.Redirected)
         assert (connection_of_answer, answer.connection, answer.redirect) == (connection, connection, 77)
         return answer.text
 
     def serves(self, connection: int, source: str = "", source_port: int = 0, avail: int = 1) -> None:
-        self.redirecting.handle(ipc.Available(connection, avail, FILE, 4000 + connection, source, source_port))
+        self.tracker.handle(messages.Available(connection, avail, FILE, 4000 + connection, source, source_port))
 
 
 def test_a_client_is_told_of_another_and_no_more_when_it_goes() -> None:
@@ -38,9 +43,9 @@ def test_a_client_is_told_of_another_and_no_more_when_it_goes() -> None:
     master.serves(1)
     assert master.ask(2) == b"10.0.0.1!4001"
     master.serves(2, "10.0.0.1", 4001)
-    master.redirecting.ended(1)
+    master.tracker.ended(1)
     assert master.ask(3) == b"10.0.0.2!4002" or master.ask(3) == b"me"
-    master.redirecting.handle(ipc.Unavailable(2, 1))
+    master.tracker.handle(messages.Unavailable(2, 1))
     assert master.ask(3) == b"me"
 
 
@@ -68,25 +73,25 @@ def test_nobody_is_sent_where_he_cannot_go(asker: str, server: str, told: bool) 
 def test_the_port_is_believed_and_the_address_is_that_of_the_connection() -> None:
     master = Master("10.0.0.1")
     master.serves(1, "192.0.2.66", 80)
-    (client,) = master.redirecting.clients()
+    (client,) = master.tracker.status()["c_clients"]
     assert (client["address"], client["port"], client["files"]) == ("10.0.0.1", 4001, 1)
 
 
 def test_a_connection_that_has_ended_makes_nobody_a_server() -> None:
     master = Master()
     master.serves(1)
-    assert master.redirecting.clients() == []
+    assert master.tracker.status()["c_clients"] == []
 
 
 def test_a_node_is_named_as_long_as_it_holds_everything() -> None:
     master = Master("10.0.0.1", "10.0.0.2")
-    master.redirecting.node(1, "10.0.0.1", 5000, whole=False)
+    master.tracker.node(1, "10.0.0.1", 5000, whole=False)
     assert master.ask(2) == b"me"
-    master.redirecting.node(1, "10.0.0.1", 5000, whole=True)
+    master.tracker.node(1, "10.0.0.1", 5000, whole=True)
     assert master.ask(2) == b"10.0.0.1!5000"
-    master.redirecting.node(1, "10.0.0.1", 5000, whole=False)
+    master.tracker.node(1, "10.0.0.1", 5000, whole=False)
     assert master.ask(2) == b"me"
-    assert master.redirecting.clients() == [], "nodes are in a list of their own"
+    assert master.tracker.status()["c_clients"] == [], "nodes are in a list of their own"
 
 
 def test_who_has_the_file_makes_room_for_others() -> None:
@@ -94,5 +99,5 @@ def test_who_has_the_file_makes_room_for_others() -> None:
     assert master.ask(1) == b"me"
     master.serves(1)
     assert [master.ask(2), master.ask(3)] == [b"10.0.0.1!4001"] * 2
-    master.redirecting.handle(ipc.Taken(1, FILE, True))
+    master.tracker.handle(messages.Taken(1, FILE, True))
     assert master.ask(4) == b"me", "two read from the first; the master has nobody left"

@@ -1,4 +1,4 @@
-"""A server's desks that note what they are asked, and a generation for them to serve."""
+"""Backends that record what the files of a namespace ask of them, and a generation for them to serve."""
 
 from __future__ import annotations
 
@@ -23,44 +23,43 @@ def served(directory: Path | Root, manifest: Manifest, *, full: bool = True) -> 
     return Served(manifest.generation, Encoded.of(manifest.encode()), store)
 
 
-class NotingDesk:
-    """Fits `serve.swarm.Desk`. `said` is what it was told, in order."""
+class RecordingBackend:
+    """`MasterBackend` and `ChildBackend` of `serve.swarm`. `said` is what it was asked, in order."""
 
-    def __init__(self, served: Served | None = None, *, offers: bool = True) -> None:
+    def __init__(self, served: Served | None = None) -> None:
         self.served = served
         self.manifest: Encoded | None = served.manifest if served else None
-        self.debug = 3
-        self.offers = offers
-        self.news_round: int | None = None
+        self.debug_level = 3
+        self.have_round = 0
         self.said: list[object] = []
         self.news: list[Stream] = []
-        self.granted: dict[int, Stream] = {}
+        self.requests: dict[int, Stream] = {}
         self.answers: list[Answered] = []
 
-    def watch(self, news: Stream) -> None:
-        self.said.append("watch")
+    def subscribe(self, news: Stream) -> None:
+        self.said.append("subscribe")
         self.news.append(news)
+
+    def unsubscribe(self, news: Stream) -> None:
+        self.said.append("unsubscribe")
+        if news in self.news:  # that was read
+            self.news.remove(news)
 
     def register(self, report: Report) -> None:
         self.said.append(report)
 
-    def unregister(self, news: Stream) -> None:
-        self.said.append("unregister")
-        if news in self.news:  # that was read
-            self.news.remove(news)
+    def request_slot(self, slot: int, answers: Stream) -> None:
+        self.said.append("request slot")
+        self.requests[slot] = answers
 
-    def ask(self, slot: int, granted: Stream) -> None:
-        self.said.append("ask")
-        self.granted[slot] = granted
+    def release_slot(self, slot: int) -> None:
+        self.said.append("release slot")
+        self.requests.pop(slot, None)
 
-    def takes(self, chunks: bytes) -> None:
+    def wants(self, chunks: bytes) -> None:
         self.said.append(chunks)
 
-    def close_slot(self, slot: int) -> None:
-        self.said.append("close slot")
-        self.granted.pop(slot, None)
-
-    def ask_status(self, answer: Answered) -> None:
+    def request_status(self, answer: Answered) -> None:
         self.said.append("status")
         self.answers.append(answer)
 
@@ -68,16 +67,19 @@ class NotingDesk:
         self.said.append(line)
 
 
-class NotingClassicDesk:
-    """Fits `classic.tree.Desk`. `said` is what it was told, in order."""
+class RecordingClassicBackend:
+    """`ClassicBackend` and `Tracker` of `classic.files`. `said` is what it was asked, in order."""
 
     def __init__(self, served: Served | None = None) -> None:
         self.served = served
-        self.manifest: Encoded | None = served.manifest if served else None
-        self.debug = 3
+        self.debug_level = 3
         self.ending = False
         self.said: list[object] = []
         self.answers: list[Answered] = []
+
+    @property
+    def tracker(self) -> RecordingClassicBackend:
+        return self
 
     def redirect(self, file: Regular, answer: Answered) -> None:
         self.said.append(("redirect", file.path))
@@ -87,23 +89,23 @@ class NotingClassicDesk:
         self.said.append(("checksum", file.path))
         self.answers.append(answer)
 
-    def begin(self, file: Regular) -> None:
-        self.said.append(("begin", file.path))
+    def opened(self, file: Regular) -> None:
+        self.said.append(("opened", file.path))
 
-    def end(self, file: Regular) -> None:
-        self.said.append(("end", file.path))
+    def closed(self, file: Regular) -> None:
+        self.said.append(("closed", file.path))
 
-    def taken(self, file: Regular) -> None:
-        self.said.append(("taken", file.path))
+    def complete(self, file: Regular) -> None:
+        self.said.append(("complete", file.path))
 
-    def available(self, avail: int, file: Regular, said: Available) -> None:
-        self.said.append((file.path, said))
+    def available(self, avail: int, file: Regular, written: Available) -> None:
+        self.said.append((file.path, written))
 
     def unavailable(self, avail: int) -> None:
         self.said.append("unavailable")
 
-    def hides(self, path: bytes) -> None:
-        self.said.append(("hides", path))
+    def hidden(self, generation: bytes, path: bytes) -> None:
+        self.said.append(("hidden", path))
 
     def remark(self, line: str) -> None:
         self.said.append(line)

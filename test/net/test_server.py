@@ -1,0 +1,146 @@
+"""The server of a process: its connections, what they share, and how they end."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Iterator
+
+import gevent
+import pytest
+
+from test.support.memory_tree import MemoryFile, MemoryTree
+from test.support.network import Peer, Sent, quiet_hub, until
+from xget_lib.net.listen import listen
+from xget_lib.net.server import Client, Server
+from xget_lib.ninep.messages import (
+    Rattach,
+    Rerror,
+    Ropen,
+    Rread,
+    Rversion,
+    Rwalk,
+    Tattach,
+    Topen,
+    Tread,
+    Tversion,
+    Twalk,
+)
+from xget_lib.ninep.session import File
+from xget_lib.ninep.wire import NOFID
+
+
+class Served:
+    """A server of one namespace, `tree`, on a free port. `connected` are the clients that it was made for."""
+
+    def __init__(self) -> None:
+        self.tree = MemoryTree()
+        root = self.tree.root
+        content = Sent(self.tree, 20, "content", size=500)
+        self.tree.root = MemoryFile(self.tree, 1, "/", children=(*(root.children or ()), content))
+        self.connected: list[Client] = []
+        self.server = Server({"tree": self._connect}, logging.INFO)
+        self.listening = listen("127.0.0.1", 0)
+        self.port: int = self.listening.getsockname()[1]
+        self.server.accept(self.listening)
+
+    def _connect(self, client: Client) -> Callable[[], File]:
+        self.connected.append(client)
+        return lambda: self.tree.root
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    with quiet_hub():
+        made = Served()
+        yield made
+        made.server.stop_accepting()
+        made.listening.close()
+
+
+def attach(peer: Peer, aname: str = "tree") -> object:
+    peer.say(Tversion(8192, "9P2000"), Tattach(0, NOFID, "glenda", aname))
+    assert isinstance(peer.hear()[1], Rversion)
+    return peer.hear()[1]
+
+
+def test_a_client_gets_the_namespace_that_it_names(served: Served) -> None:
+    peer = Peer(served.port)
+    assert isinstance(attach(peer), Rattach)
+    peer.say(Tattach(1, NOFID, "glenda", "another"))
+    assert isinstance(peer.hear()[1], Rerror)
+    (client,) = served.connected
+    assert served.server.clients == {client.number: client}
+    assert (client.address, client.port) == peer.sock.getsockname()
+    peer.close()
+
+
+def test_content_is_counted_and_its_time_noted(served: Served) -> None:
+    before = served.server.last_sent
+    peer = Peer(served.port)
+    attach(peer)
+    peer.say(Twalk(0, 1, ("content",)), Topen(1, 0), Tread(1, 0, 100))
+    replies = [peer.hear()[1] for _ in range(3)]
+    assert [type(reply) for reply in replies] == [Rwalk, Ropen, Rread]
+    read = replies[-1]
+    assert isinstance(read, Rread)
+    assert served.server.sent == len(read.data) == 100
+    assert served.server.last_sent >= before
+    peer.close()
+
+
+def test_waiting_reads_of_all_clients_are_retried(served: Served) -> None:
+    peers = [Peer(served.port) for _ in range(2)]
+    for peer in peers:
+        attach(peer)
+        peer.say(Twalk(0, 1, ("news",)), Topen(1, 0), Tread(1, 0, 100))
+        assert [type(peer.hear()[1]) for _ in range(3)] == [Rwalk, Ropen, Rread]
+        peer.say(Tread(1, 0, 100))
+    until(lambda: all(client.connection and client.connection._session.waiting for client in served.connected))
+    served.tree.tell(b"it happened")
+    served.server.retry()
+    for peer in peers:
+        reply = peer.hear()[1]
+        assert isinstance(reply, Rread) and reply.data == b"it happened"
+        peer.close()
+
+
+def test_a_client_that_speaks_no_9p_is_closed_and_the_reason_logged(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "xget")
+    peer = Peer(served.port)
+    peer.sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    assert peer.rest() == b""
+    until(lambda: not served.server.clients)
+    (line,) = caplog.messages
+    assert line.startswith("127.0.0.1:") and "connection ended: " in line
+    peer.close()
+
+
+def test_a_connection_that_somebody_else_accepted_is_served_until_it_ends(served: Served) -> None:
+    ours, theirs = socket.socketpair()
+    ended: list[int] = []
+
+    def serve() -> None:
+        served.server.serve(Client(4711, "10.0.0.1", 1), theirs)
+        ended.append(4711)
+
+    gevent.spawn(serve)
+    until(lambda: 4711 in served.server.clients)
+    assert ended == []
+    ours.close()
+    until(lambda: ended)
+    assert theirs.fileno() == -1
+
+
+def test_nobody_is_accepted_any_more_but_clients_stay(served: Served) -> None:
+    peer = Peer(served.port)
+    attach(peer)
+    served.server.stop_accepting()
+    late = Peer(served.port)  # it waits in the backlog of the kernel
+    peer.say(Tattach(1, NOFID, "glenda", "tree"))
+    assert isinstance(peer.hear()[1], Rattach)
+    assert len(served.server.clients) == 1
+    peer.close()
+    late.close()

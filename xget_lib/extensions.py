@@ -1,0 +1,104 @@
+"""Namespaces that an installation may lack: this table is all that names their packages.
+
+A package in the table has a module `extension` with three functions (see `Extension`), one for each kind of process.
+Each server calls the one for its kind, and has the result beside its own namespaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Protocol, cast
+
+from xget_lib import ipc
+from xget_lib.net.server import Client
+from xget_lib.ninep.session import File
+from xget_lib.serve.served import Served
+
+_PACKAGES = {"classic": "xget_lib.classic"}
+"""By aname."""
+
+
+class Host(Protocol):
+    """What a child or worker does for an extension."""
+
+    @property
+    def served(self) -> Served | None:
+        """The newest generation; None while there is none yet."""
+
+    @property
+    def debug_level(self) -> int: ...
+
+    @property
+    def clients(self) -> Iterable[Client]:
+        """All that are connected, whatever they attached to."""
+
+    def remark(self, client: Client, line: str) -> None:
+        """Write a line of a client to the log."""
+
+
+class WorkerHost(Host, Protocol):
+    def send(self, message: ipc.Message) -> None:
+        """Send a message to the master."""
+
+
+class MasterHost(Protocol):
+    """What a master does for an extension."""
+
+    def address_of(self, connection: int) -> str:
+        """Of the client of a connection; "" where it has ended."""
+
+    def send(self, connection: int, message: ipc.Message) -> None:
+        """Send a message to the worker that serves a connection."""
+
+
+class ChildSide(Protocol):
+    """An extension in a child."""
+
+    def connect(self, client: Client) -> Callable[[], File]:
+        """As `net.server.Namespace`."""
+
+    def drain(self) -> None:
+        """The server ends. Returns, in bounded time, when the clients know."""
+
+
+class WorkerSide(ChildSide, Protocol):
+    """An extension in a worker."""
+
+    def handle(self, message: ipc.Message) -> None:
+        """A message of the master, for this extension or for another."""
+
+
+class MasterSide(Protocol):
+    """An extension in the master."""
+
+    def handle(self, message: ipc.Message) -> None:
+        """A message of a worker, for this extension or for another."""
+
+    def ended(self, connection: int) -> None: ...
+
+    def node(self, connection: int, address: str, port: int, *, whole: bool) -> None:
+        """A node serves at this address. `whole`: it holds all of the newest generation."""
+
+    def status(self) -> Mapping[str, Any]:
+        """For the master's status."""
+
+
+class Extension(Protocol):
+    """The module `extension` of a package."""
+
+    def child_side(self, host: Host) -> ChildSide: ...
+
+    def worker_side(self, host: WorkerHost) -> WorkerSide: ...
+
+    def master_side(self, host: MasterHost, max_direct: int) -> MasterSide: ...
+
+
+def extensions() -> dict[str, Extension]:
+    """Those that are installed, by aname."""
+    return {
+        aname: cast(Extension, import_module(f"{package}.extension"))
+        for aname, package in _PACKAGES.items()
+        if (found := find_spec(package)) and found.origin  # without an origin it is a directory with nothing in it
+    }

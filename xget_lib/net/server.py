@@ -1,0 +1,114 @@
+"""A 9P server: the connections of one process, and a session for each.
+
+A worker of a master adopts connections that the master accepted; a child accepts its own. What clients see is a table
+of namespaces: the server knows none of them.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+
+import gevent
+
+from xget_lib.net.accept import connections
+from xget_lib.net.admission import Admission
+from xget_lib.net.connection import Connection
+from xget_lib.net.listen import prepare
+from xget_lib.ninep.limits import ALL_PLACES, Budget, Shared
+from xget_lib.ninep.session import File, Session
+from xget_lib.process import rlimit
+from xget_lib.report.rate_limited_log import RateLimitedLog
+from xget_lib.serve.attach import attach
+
+
+@dataclass(eq=False)
+class Client:
+    """The client at the other end of a connection, as the namespaces know it. Owned by the server."""
+
+    number: int
+    """Unique among the connections of a server; in a worker, the master's number of the connection."""
+    address: str
+    port: int
+    connection: Connection | None = None
+    """None until the session begins."""
+
+    def retry(self) -> None:
+        """Answer the reads that wait on this connection, as far as there is an answer now."""
+        if self.connection is not None:
+            self.connection.retry()
+
+
+Namespace = Callable[[Client], Callable[[], File]]
+"""Called once for each connection. What it returns gives each Tattach its root, or raises NinepError."""
+
+
+class Server:
+    """Serves 9P on connections. Owned by a worker or a child, which has one."""
+
+    def __init__(self, namespaces: Mapping[str, Namespace], log_level: int) -> None:
+        """`namespaces` are keyed by the aname of Tattach. Why a connection ended is logged at `log_level`."""
+        self.clients: dict[int, Client] = {}
+        """By number: those that are connected."""
+        self.sent = 0
+        """Bytes of content."""
+        self.last_sent = time.monotonic()
+        self._namespaces = namespaces
+        self._log_level = log_level
+        self._shared = Shared(Budget(ALL_PLACES), Budget(rlimit.part()), Budget(rlimit.part()))
+        self._ends = RateLimitedLog()
+        self._accepting: gevent.Greenlet[..., None] | None = None
+
+    def accept(self, listening: socket.socket) -> None:
+        """Serve all clients that connect to a socket, in the background, until `stop_accepting`."""
+        self._accepting = gevent.spawn(self._accept, listening)
+
+    def stop_accepting(self) -> None:
+        """Accept no more connections; those that are there go on. After this the listening socket can be closed."""
+        if self._accepting is not None:
+            self._accepting.kill()
+
+    def serve(self, client: Client, sock: socket.socket) -> None:
+        """Run the session of a connection until it ends. The socket is closed then."""
+        prepare(sock)
+        roots = {name: connect(client) for name, connect in self._namespaces.items()}
+        client.connection = Connection(sock, Session(attach(roots), shared=self._shared), self._count)
+        self.clients[client.number] = client
+        try:
+            reason = client.connection.run()
+            if reason is not None:
+                self._ends.log(
+                    self._log_level,
+                    client.address,
+                    "%s:%d: connection ended: %s",
+                    client.address,
+                    client.port,
+                    reason,
+                )
+        finally:
+            del self.clients[client.number]
+
+    def retry(self) -> None:
+        """Answer the reads that wait on all connections, as far as there is an answer now."""
+        for client in list(self.clients.values()):
+            client.retry()
+
+    def _accept(self, listening: socket.socket) -> None:
+        admission = Admission(rlimit.part())
+        numbers = count(1)
+        for sock, address, port in connections(listening, admission):
+            client = Client(next(numbers), address, port)
+            gevent.spawn(self._serve_admitted, client, sock, admission)
+
+    def _serve_admitted(self, client: Client, sock: socket.socket, admission: Admission) -> None:
+        try:
+            self.serve(client, sock)
+        finally:
+            admission.release(client.address)
+
+    def _count(self, sent: int) -> None:
+        self.sent += sent
+        self.last_sent = time.monotonic()

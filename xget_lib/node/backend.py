@@ -1,0 +1,249 @@
+"""The server of a node: the same namespaces as the master's, for what this node holds, from its first piece on.
+
+It runs in the client's own process while that downloads, and goes on when the client is done. It offers nothing by
+itself: a node is asked for what its `have` shows, by the peers that have an upload slot here (`swarm.upload_slots`).
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import socket
+import time
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from logging import DEBUG, INFO
+from typing import Any
+
+import gevent
+from gevent import socket as gsocket
+from gevent.event import Event
+
+from xget_lib import __version__
+from xget_lib.errors import NinepError, printable
+from xget_lib.extensions import extensions
+from xget_lib.net.server import Client, Server
+from xget_lib.net.waiting import in_thread
+from xget_lib.ninep.session import File
+from xget_lib.process.single_server import answer, succeed
+from xget_lib.report.log import LOGGER
+from xget_lib.report.rate_limited_log import RateLimitedLog
+from xget_lib.serve import swarm
+from xget_lib.serve.attach import FILES, SWARM
+from xget_lib.serve.files import Files
+from xget_lib.serve.served import Encoded, Served
+from xget_lib.serve.swarm import SLOTS_LIMIT
+from xget_lib.serve.synthetic import Answered, Stream
+from xget_lib.swarm.messages import News, Report
+from xget_lib.swarm.pace import Pace
+from xget_lib.swarm.tuning import TUNING
+from xget_lib.swarm.upload_slots import UploadSlots
+
+_TICK = 1.0
+"""Seconds after which upload slots are looked at when nothing happens: one may be held for too long."""
+
+
+class Child:
+    """Serves what a node holds, and ends when nobody needs it any more. One in each node."""
+
+    def __init__(self, listening: socket.socket, dest: bytes, debug: int, *, follows: bool = False) -> None:
+        """`follows` is for the status."""
+        self.debug_level = debug
+        self.follows = follows
+        self.port: int = listening.getsockname()[1]
+        self.manifest: Encoded | None = None
+        """The newest; what is served may still be of the one before."""
+        self.served: Served | None = None
+        self.news: News | None = None
+        """The last news from the master, for clients that read `peers` here."""
+        self.on_introduced: Callable[[tuple[str, int], bytes], None] = lambda peer, generation: None
+        """Called with the address and the generation of a peer that says that it serves."""
+        self.have_round = 0
+        """As `serve.swarm.ChildBackend`."""
+        self._dest = dest
+        self._files: Files | None = None
+        self._listening = listening
+        self._started = time.monotonic()
+        self._remarks = RateLimitedLog()
+        self._held_changed = Event()
+        self._pace = Pace(TUNING.have_chunks, TUNING.have_least, TUNING.have_most)
+        self._upload_slots: UploadSlots[int] = UploadSlots(TUNING.uploads)
+        self._requests: dict[int, tuple[Stream, Client]] = {}
+        """By slot: those that have no upload slot yet."""
+        self._requests_changed = Event()
+        self._stopped = Event()
+        self._extensions = {aname: extension.child_side(self) for aname, extension in extensions().items()}
+        connects = {aname: extension.connect for aname, extension in self._extensions.items()}
+        self._server = Server({**connects, SWARM: self._connect, FILES: lambda _: self._files_root}, DEBUG)
+        self._server.accept(listening)
+        gevent.spawn(self._announce_held)
+        gevent.spawn(self._grant_slots)
+
+    def serve(self, served: Served, files: Files) -> None:
+        """Serve this from now on."""
+        self.served, self._files = served, files
+        self._held_changed.set()
+
+    def changed(self) -> None:
+        """More (or less) is held than before."""
+        self._pace.came(time.monotonic())
+        self._held_changed.set()
+
+    # Its life.
+
+    def take_over(self) -> None:
+        """Become the one server of this destination: one that was here before is asked to retire."""
+        succession = in_thread(succeed, self._dest)
+        if succession is None:
+            LOGGER.warning("the former server of %s does not retire", printable(self._dest))
+        else:
+            gevent.spawn(self._await_successor, succession)
+
+    def _await_successor(self, succession: socket.socket) -> None:
+        while True:
+            gsocket.wait_read(succession.fileno())
+            accepted, _ = succession.accept()
+            with accepted:
+                retire = in_thread(answer, accepted, self.port)
+            if retire:
+                LOGGER.info("a newer server of %s takes over", printable(self._dest))
+                self.stop()
+
+    def linger(self, seconds: float) -> None:
+        """Return when nobody has read for so many seconds, when another server takes over, or after `stop`."""
+        begun = time.monotonic()
+        while (left := max(begun, self._server.last_sent) + seconds - time.monotonic()) > 0:
+            if self._stopped.wait(left if left < math.inf else None):
+                return
+        LOGGER.info("nobody has read for %g s", seconds)
+
+    def stop(self) -> None:
+        """End `linger`."""
+        self._stopped.set()
+
+    def drain(self) -> None:
+        """Accept no more connections, and tell clients that need it that this server ends."""
+        self._server.stop_accepting()
+        self._listening.close()
+        for extension in self._extensions.values():
+            extension.drain()
+
+    # What clients ask for.
+
+    @property
+    def clients(self) -> Collection[Client]:
+        return self._server.clients.values()
+
+    def remark(self, client: Client, line: str) -> None:
+        """Write a line of a client to the log."""
+        self._remarks.log(INFO, "clients", "a client says: %s", line)
+
+    def status(self) -> Mapping[str, Any]:
+        store = self.served.store if self.served else None
+        return {
+            "role": "child",
+            "version": __version__,
+            "pid": os.getpid(),
+            "path": printable(self._dest),
+            "port": self.port,
+            "seconds": round(time.monotonic() - self._started, 1),
+            "generation": self.served.generation.hex() if self.served else None,
+            "files": store.layout.file_count if store else None,
+            "bytes": store.layout.size if store else None,
+            "chunks": store.layout.chunk_count if store else None,
+            "held": store.held.count if store else 0,
+            "sent": self._server.sent,
+            "connections": len(self._server.clients),
+            "follows": self.follows,
+        }
+
+    def request_slot(self, slot: int, answers: Stream, client: Client) -> None:
+        """Put a line into the stream when this slot may take a chunk."""
+        self._upload_slots.ask(slot, time.monotonic())
+        self._requests[slot] = answers, client
+        self._requests_changed.set()
+
+    def release_slot(self, slot: int) -> None:
+        """The slot takes nothing now."""
+        self._upload_slots.end(slot)
+        self._requests.pop(slot, None)
+        self._requests_changed.set()
+
+    def _connect(self, client: Client) -> Callable[[], File]:
+        return partial(swarm.child_tree, ChildBackend(self, client))
+
+    def _files_root(self) -> File:
+        """Raises NinepError as long as nothing is served."""
+        if self._files is None:
+            raise NinepError(errno.EAGAIN)
+        return self._files.tree()
+
+    def _announce_held(self) -> None:
+        """Answer readers of `have`, several chunks at a time."""
+        while True:
+            self._held_changed.wait()
+            self._held_changed.clear()
+            self.have_round += 1
+            self._server.retry()
+            gevent.sleep(self._pace.pause)
+
+    def _grant_slots(self) -> None:
+        while True:
+            self._requests_changed.wait(_TICK if self._requests else None)
+            self._requests_changed.clear()
+            for slot in self._upload_slots.grant(time.monotonic()):
+                answers, client = self._requests.pop(slot)
+                answers.put(b"take\n")
+                client.retry()
+
+
+class ChildBackend:
+    """`serve.swarm.ChildBackend` of one connection. Owned by its session."""
+
+    def __init__(self, child: Child, client: Client) -> None:
+        self._child = child
+        self._client = client
+        self._slots: set[int] = set()
+        """Those that are requested or granted."""
+
+    @property
+    def served(self) -> Served | None:
+        return self._child.served
+
+    @property
+    def manifest(self) -> Encoded | None:
+        return self._child.manifest
+
+    @property
+    def debug_level(self) -> int:
+        return self._child.debug_level
+
+    @property
+    def have_round(self) -> int:
+        return self._child.have_round
+
+    def subscribe(self, news: Stream) -> None:
+        if self._child.news is not None:
+            news.put(self._child.news.encode())
+
+    def register(self, report: Report) -> None:
+        """Only the master registers nodes. But a peer that downloads from here will have something to give as well."""
+        self._child.on_introduced((self._client.address, report.port), report.generation)
+
+    def request_slot(self, slot: int, answers: Stream) -> None:
+        if slot not in self._slots and len(self._slots) >= SLOTS_LIMIT:
+            raise NinepError(errno.EMFILE, "too many slots")
+        self._slots.add(slot)
+        self._child.request_slot(slot, answers, self._client)
+
+    def release_slot(self, slot: int) -> None:
+        self._slots.discard(slot)
+        self._child.release_slot(slot)
+
+    def request_status(self, answer: Answered) -> None:
+        answer.put(json.dumps(self._child.status()).encode() + b"\n")
+
+    def remark(self, line: str) -> None:
+        self._child.remark(self._client, line)
