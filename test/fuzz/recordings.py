@@ -9,7 +9,8 @@ from pathlib import Path
 from test.support.conversation import parse, steps
 from test.support.memory_tree import MemoryTree
 from xget_lib.errors import ProtocolViolation
-from xget_lib.ninep.messages import NINEP2000, TMessage, Tversion, decode, negotiate
+from xget_lib.ninep.dialect import NINEP2000, decode, negotiate
+from xget_lib.ninep.messages import TMessage, Tversion
 
 TRACES = Path(__file__).parent.parent / "traces"
 

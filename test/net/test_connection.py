@@ -19,8 +19,9 @@ from test.support.memory_tree import MemoryFile, MemoryHandle
 from test.support.network import Peer, Sent, Server, file_parts, quiet_hub, until
 from xget_lib.errors import NotHeld
 from xget_lib.net import connection, outgoing
+from xget_lib.ninep.dialect import NINEP2000, encode
+from xget_lib.ninep.file import Content
 from xget_lib.ninep.messages import (
-    NINEP2000,
     OWRITE,
     Rclunk,
     Rerror,
@@ -36,9 +37,7 @@ from xget_lib.ninep.messages import (
     Tversion,
     Twalk,
     Twrite,
-    encode,
 )
-from xget_lib.ninep.session import Content
 from xget_lib.serve.store import OpenExtent
 
 SMALL = 4096  # bytes asked for a socket's buffer; the kernel gives a few more

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from test.support.strategies import messages
 from xget_lib.errors import ProtocolViolation
+from xget_lib.ninep.dialect import NINEP2000, encode
 from xget_lib.ninep.framer import Framer
-from xget_lib.ninep.messages import NINEP2000, Message, Tclunk, encode
+from xget_lib.ninep.messages import Message, Tclunk
 
 
 def frames(framer: Framer, data: bytes) -> list[bytes]:

@@ -11,9 +11,9 @@ import pytest
 
 from test.support.conversation import drain, frame_of
 from test.support.memory_tree import MemoryTree
-from xget_lib.ninep.limits import ALL_PLACES, MAX_FIDS, MAX_OPEN, MAX_TAGS, MAX_WAITING, Budget, Shared
+from xget_lib.ninep.dialect import NINEP2000, decode, encode
+from xget_lib.ninep.limits import MAX_FIDS, MAX_OPEN, MAX_TAGS, MAX_WAITING, MAX_WALKED, Budget, Shared
 from xget_lib.ninep.messages import (
-    NINEP2000,
     Message,
     Rclunk,
     Rerror,
@@ -30,8 +30,6 @@ from xget_lib.ninep.messages import (
     Tremove,
     Tversion,
     Twalk,
-    decode,
-    encode,
 )
 from xget_lib.ninep.session import Session
 from xget_lib.ninep.wire import NOFID, NOTAG, Qid
@@ -62,7 +60,7 @@ def open_files(session: Session, first: int, count: int) -> list[Message]:
 
 def test_the_limits_are_far_above_what_clients_need() -> None:
     assert (MAX_FIDS, MAX_TAGS, MAX_OPEN, MAX_WAITING) == (65536, 1024, 4096, 256)
-    assert ALL_PLACES >= 16 * MAX_FIDS
+    assert MAX_WALKED >= 16 * MAX_FIDS
 
 
 def test_more_open_files_than_allowed_are_refused_until_one_is_clunked() -> None:
@@ -86,7 +84,7 @@ def test_a_file_that_does_not_open_takes_no_place() -> None:
 
 
 def test_sessions_share_what_a_process_has() -> None:
-    shared = Shared(places=Budget(9), open_files=Budget(2))
+    shared = Shared(walked_files=Budget(9), open_files=Budget(2))
     one, other = attached(shared=shared), attached(shared=shared)
     open_files(one, 1, 2)
     assert say(other, Twalk(0, 1, ("hello",)), Topen(1, 0))[1] == FULL
@@ -97,12 +95,12 @@ def test_sessions_share_what_a_process_has() -> None:
     assert isinstance(say(other, Tclunk(1), Twalk(2, 2, ("hello",)))[1], Rwalk)
     assert say(other, Tclunk(2), Twalk(0, 2, ("hello",)))[1] == Rwalk((Qid(0, 7, 2),))
     one.close()
-    assert (shared.places.used, shared.open_files.used) == (3, 0)
+    assert (shared.walked_files.used, shared.open_files.used) == (3, 0)
     assert [type(reply) for reply in open_files(other, 5, 1)] == [Ropen]
     say(other, Tversion(8192, "9P2000"))
-    assert (shared.places.used, shared.open_files.used) == (0, 0)
+    assert (shared.walked_files.used, shared.open_files.used) == (0, 0)
     other.close()
-    assert (shared.places.used, shared.open_files.used) == (0, 0)
+    assert (shared.walked_files.used, shared.open_files.used) == (0, 0)
 
 
 def test_more_reads_that_wait_than_allowed_are_refused_and_the_others_wait_on() -> None:
@@ -160,18 +158,18 @@ def test_a_budget_is_taken_whole_or_not_at_all() -> None:
 
 def test_a_message_that_has_begun_is_known_by_its_number() -> None:
     session = attached()
-    assert session.unfinished is None
+    assert session.partial_message is None
     frame = encode(1, Twalk(0, 1, ("hello",)), NINEP2000)
     session.receive(frame[:10])
-    begun = session.unfinished
+    begun = session.partial_message
     assert begun is not None
     session.receive(frame[10:12])
-    assert session.unfinished == begun
+    assert session.partial_message == begun
     next_one = encode(2, Twalk(0, 2, ("hello",)), NINEP2000)
     session.receive(frame[12:] + next_one[:3])
-    assert session.unfinished == begun + 1
+    assert session.partial_message == begun + 1
     session.receive(next_one[3:])
-    assert session.unfinished is None
+    assert session.partial_message is None
 
 
 def test_nothing_is_left_for_the_garbage_collector() -> None:

@@ -21,31 +21,22 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from test.support.memory_tree import MemoryFile, MemoryTree
 from xget_lib.errors import ProtocolViolation
-from xget_lib.ninep import linux, messages, wire
-from xget_lib.ninep.file import DirectoryEntry
-from xget_lib.ninep.linux_fids import ENTRY
-from xget_lib.ninep.messages import (
-    MESSAGES,
-    NINEP2000,
-    Message,
-    Rread,
-    Rversion,
-    Tversion,
-    decode,
-    encode,
-    rread_header,
-)
+from xget_lib.ninep import messages, wire
+from xget_lib.ninep.dialect import DIALECTS, NINEP2000, NINEP2000_U, decode, encode
+from xget_lib.ninep.messages import Message, Rread, Rversion, Tversion, rread_header
 from xget_lib.ninep.session import Reply, Session
-from xget_lib.ninep.stat import DONT_TOUCH
-from xget_lib.ninep.wire import NOTAG, QTDIR, Qid
+from xget_lib.ninep.stat import DONT_TOUCH, PLAIN_STAT, UNIX_STAT, DirectoryEntry
+from xget_lib.ninep.wire import NOTAG, QTDIR, Field, Integer, Layout, Qid, QidField, Repeated, String
 
+_STAT_FORMATS = {NINEP2000: PLAIN_STAT, NINEP2000_U: UNIX_STAT}
+_ENTRY = Layout.of(DirectoryEntry, unix=True, linux=True)
 _FIELD = re.compile(r"(\w+)=('[^']*'|\[[^]]*\]|\w+\([^)]*\)|\S+)")
 
 
@@ -68,14 +59,14 @@ def qid(text: str, _tree: MemoryTree) -> Qid:
 
 def octets(text: str, tree: MemoryTree) -> bytes:
     if text == "DONT_TOUCH":
-        return DONT_TOUCH.pack(tree.dialect)
+        return DONT_TOUCH.pack(_STAT_FORMATS[tree.dialect])
     if text.startswith("'"):
         return string(text, tree).encode("latin-1")
     if names := re.fullmatch(r"names\((.*)\)", text):
         return linux_entries(tree.find(names[1]))
     if entries := re.fullmatch(r"stats\((.*)\)", text):
         paths = [] if entries[1] == "nothing" else entries[1].split()
-        return b"".join(tree.find(path).stat().pack(tree.dialect) for path in paths)
+        return b"".join(tree.find(path).stat().pack(_STAT_FORMATS[tree.dialect]) for path in paths)
     if part := re.fullmatch(r"(\S+)\[(\d*):(\d*)\]", text):
         return tree.find(part[1]).text[int(part[2] or 0) : int(part[3]) if part[3] else None]
     raise ValueError(text)
@@ -84,26 +75,22 @@ def octets(text: str, tree: MemoryTree) -> bytes:
 def linux_entries(directory: MemoryFile) -> bytes:
     """All that is in a directory, as Rreaddir has it."""
     children = enumerate(directory.children or (), start=1)
-    entries = (DirectoryEntry(child.name, child.qid, number, child.kind) for number, child in children)
-    return b"".join(part for entry in entries for part in ENTRY.pack(entry))
+    entries = (DirectoryEntry(child.qid, number, child.kind, child.name) for number, child in children)
+    return b"".join(part for entry in entries for part in _ENTRY.pack(entry))
 
 
-def strings(text: str, tree: MemoryTree) -> tuple[str, ...]:
-    return tuple(string(each, tree) for each in text[1:-1].split())
-
-
-def qids(text: str, tree: MemoryTree) -> tuple[Qid, ...]:
-    return tuple(qid(each, tree) for each in text[1:-1].split())
-
-
-_READERS: dict[object, Callable[[str, MemoryTree], Any]] = {
-    "int": number,
-    "str": string,
-    "Qid": qid,
-    "bytes": octets,
-    "tuple[str, ...]": strings,
-    "tuple[Qid, ...]": qids,
-}
+def value(text: str, field: Field, tree: MemoryTree) -> Any:
+    """What a line writes out for a field."""
+    match field:
+        case Integer():
+            return number(text, tree)
+        case String():
+            return string(text, tree)
+        case QidField():
+            return qid(text, tree)
+        case Repeated():
+            return tuple(value(each, field.each, tree) for each in text[1:-1].split())
+    return octets(text, tree)
 
 
 def parse(line: str, tree: MemoryTree) -> tuple[int, Message]:
@@ -111,19 +98,14 @@ def parse(line: str, tree: MemoryTree) -> tuple[int, Message]:
     name, _, rest = line.partition(" ")
     values = dict(_FIELD.findall(rest))
     assert not _FIELD.sub("", rest).strip(), f"not understood: {line}"
-    message: type[Message] = getattr(messages, name, None) or getattr(linux, name)
+    dialect = DIALECTS[tree.dialect]
+    make, layout = next((make, layout) for known, make, layout in dialect.by_number.values() if known == name)
     tag = values.pop("tag", None)
-    parsed = message(
-        **{
-            each.name: _READERS[each.type](values.pop(each.name), tree)
-            for each in fields(message)  # type: ignore[arg-type]
-            if each.name in MESSAGES[tree.dialect][message][1].names
-        }
-    )
+    message = make(**{name: value(values.pop(name), field, tree) for name, field in layout.fields.items()})
     assert not values, f"{name} has no {values}"
     if tag is None:
-        return NOTAG if message in (Tversion, Rversion) else 0, parsed
-    return number(tag, tree), parsed
+        return NOTAG if isinstance(message, Tversion | Rversion) else 0, message
+    return number(tag, tree), message
 
 
 @dataclass

@@ -139,7 +139,7 @@ class Connection:
 
     def _deadline(self) -> float | None:
         """When the peer must have said more, in monotonic seconds; None where it may take its time."""
-        message, attached = self._session.unfinished, self._session.fid_count > 0
+        message, attached = self._session.partial_message, self._session.fid_count > 0
         if attached and message is None:
             self._attach_by = None
             return None

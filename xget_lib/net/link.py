@@ -227,7 +227,7 @@ class Link:
 
     def _await(self) -> None:
         """Wait for bytes: in the midst of data for a good many, or the rest of it, and not for every packet."""
-        enough = max(1, min(self._requests.lacking, _WORTH_WAKING))
+        enough = max(1, min(self._requests.missing, _WORTH_WAKING))
         if enough != self._enough:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, enough)
             self._enough = enough

@@ -17,7 +17,8 @@ import gevent
 
 from xget_lib.errors import XGetError
 from xget_lib.net.waiting import WRITE, Watched
-from xget_lib.ninep.session import Content, Reply, Session
+from xget_lib.ninep.file import Content
+from xget_lib.ninep.session import Reply, Session
 from xget_lib.serve.store import OpenExtent, close_extents
 
 _BATCH = 64 * 1024

@@ -30,8 +30,9 @@ from xget_lib.net.admission import Admission
 from xget_lib.net.connection import Connection
 from xget_lib.net.listen import prepare
 from xget_lib.net.waiting import in_thread
-from xget_lib.ninep.limits import ALL_PLACES, Budget, Shared
-from xget_lib.ninep.session import File, Session
+from xget_lib.ninep.file import File
+from xget_lib.ninep.limits import MAX_WALKED, Budget, Shared
+from xget_lib.ninep.session import Session
 from xget_lib.process import rlimit
 from xget_lib.process.single_server import answer, succeed
 from xget_lib.report.log import LOGGER
@@ -80,7 +81,7 @@ class Child:
         self._last_read = time.monotonic()
         self._connections: set[Connection] = set()
         self._admission = Admission(rlimit.part())
-        self._shared = Shared(Budget(ALL_PLACES), Budget(rlimit.part()), Budget(rlimit.part()))
+        self._shared = Shared(Budget(MAX_WALKED), Budget(rlimit.part()), Budget(rlimit.part()))
         self._refusals, self._endings, self.remarks = RateLimitedLog(1), RateLimitedLog(), RateLimitedLog()
         self._changed = Event()
         self._pace = Pace(TUNING.have_chunks, TUNING.have_least, TUNING.have_most)

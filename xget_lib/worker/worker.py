@@ -30,8 +30,9 @@ from xget_lib.manifest.decoding import read
 from xget_lib.net.connection import Connection
 from xget_lib.net.listen import prepare
 from xget_lib.net.waiting import in_thread, wait_readable, wait_writable
-from xget_lib.ninep.limits import ALL_PLACES, Budget, Shared
-from xget_lib.ninep.session import File, Session
+from xget_lib.ninep.file import File
+from xget_lib.ninep.limits import MAX_WALKED, Budget, Shared
+from xget_lib.ninep.session import Session
 from xget_lib.process import rlimit
 from xget_lib.process.channel import Channel
 from xget_lib.process.memfd import read_all
@@ -78,7 +79,7 @@ class Worker:
         self._channel = channel
         self._desks: dict[int, Desk] = {}
         self._sent = 0
-        self._shared = Shared(Budget(ALL_PLACES), Budget(rlimit.part()), Budget(rlimit.part()))
+        self._shared = Shared(Budget(MAX_WALKED), Budget(rlimit.part()), Budget(rlimit.part()))
         self._endings = RateLimitedLog()
         self._noticing = DirectoryWatcher(self.tell)
 
