@@ -218,7 +218,7 @@ def test_a_peer_that_vanishes_leaves_nothing_behind(server: Server, peer: Peer, 
 
 
 def test_a_peer_that_makes_no_room_is_given_up(server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outgoing, "_PATIENCE", 0.05)
+    monkeypatch.setattr(outgoing, "_SEND_TIMEOUT", 0.05)
     server.add(Sent(server.tree, 50, "large", size=1 << 20))
     peer.attach()
     open_file(peer, "large")
@@ -227,14 +227,14 @@ def test_a_peer_that_makes_no_room_is_given_up(server: Server, peer: Peer, monke
 
 
 def test_a_peer_that_says_nothing_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_GREETING", 0.05)
+    monkeypatch.setattr(connection, "_FID_TIMEOUT", 0.05)
     silent = Peer(server.port)
     assert server.wait_ended() == "no progress in time"
     silent.close()
 
 
 def test_a_peer_that_never_says_a_whole_message_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_GREETING", 0.05)
+    monkeypatch.setattr(connection, "_FID_TIMEOUT", 0.05)
     slow = Peer(server.port)
     for byte in bytes.fromhex("13000000 64 ffff"):
         slow.sock.sendall(bytes([byte]))
@@ -246,7 +246,7 @@ def test_a_peer_that_never_says_a_whole_message_is_given_up(server: Server, monk
 def test_a_peer_that_agrees_on_a_version_and_does_not_attach_is_given_up(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_GREETING", 0.05)
+    monkeypatch.setattr(connection, "_FID_TIMEOUT", 0.05)
     hesitant = Peer(server.port)
     hesitant.say(Tversion(8192, "9P2000"))
     hesitant.hear()
@@ -256,7 +256,7 @@ def test_a_peer_that_agrees_on_a_version_and_does_not_attach_is_given_up(
 
 def test_a_peer_that_does_everything_but_attach_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """However much it says meanwhile."""
-    monkeypatch.setattr(connection, "_GREETING", 0.1)
+    monkeypatch.setattr(connection, "_FID_TIMEOUT", 0.1)
     talkative = Peer(server.port)
     with contextlib.suppress(OSError, EOFError):
         while True:
@@ -270,7 +270,7 @@ def test_a_peer_that_does_everything_but_attach_is_given_up(server: Server, monk
 def test_a_peer_that_has_given_everything_back_is_given_up(
     server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_GREETING", 0.05)
+    monkeypatch.setattr(connection, "_FID_TIMEOUT", 0.05)
     peer.attach()
     gevent.sleep(0.1)
     peer.say(Tclunk(0))
@@ -281,7 +281,7 @@ def test_a_peer_that_has_given_everything_back_is_given_up(
 def test_a_peer_that_never_ends_a_message_is_given_up(
     server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_MESSAGE", 0.1)
+    monkeypatch.setattr(connection, "_MESSAGE_TIMEOUT", 0.1)
     peer.attach()
     gevent.sleep(0.15)
     with contextlib.suppress(OSError):
@@ -294,7 +294,7 @@ def test_a_peer_that_never_ends_a_message_is_given_up(
 def test_messages_may_come_in_parts_for_as_long_as_each_comes_to_its_end(
     server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_MESSAGE", 0.2)
+    monkeypatch.setattr(connection, "_MESSAGE_TIMEOUT", 0.2)
     peer.attach()
     frame = encode(1, Tstat(0), NINEP2000)
     peer.sock.sendall(frame[:5])
@@ -331,7 +331,7 @@ def test_no_more_files_are_open_to_be_sent_than_the_process_has_room_for(
 def test_a_peer_that_has_said_something_may_be_silent(
     server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_GREETING", 0.05)
+    monkeypatch.setattr(connection, "_FID_TIMEOUT", 0.05)
     peer.attach()
     gevent.sleep(0.1)
     peer.say(Tclunk(0))
@@ -341,7 +341,7 @@ def test_a_peer_that_has_said_something_may_be_silent(
 def test_a_peer_that_sends_on_and_on_and_reads_nothing_takes_bounded_memory(
     server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_AHEAD", 100_000)
+    monkeypatch.setattr(connection, "_MAX_UNANSWERED", 100_000)
     server.add(Sent(server.tree, 50, "large", size=1 << 20))
     peer.attach()
     open_file(peer, "large")
@@ -411,7 +411,7 @@ def test_a_fast_reader_does_not_keep_others_waiting(server: Server, size: int, a
     other.kill()
     peer.close()
     assert sum(seen.values()) == asked
-    assert max(seen.values()) <= (outgoing._SHARE + outgoing._BATCH) // (size + outgoing._REPLY) + 1, seen
+    assert max(seen.values()) <= (outgoing._YIELD_AFTER + outgoing._BATCH) // (size + outgoing._REPLY_COST) + 1, seen
 
 
 def test_content_in_memory_goes_out_with_other_replies_and_is_counted(server: Server, peer: Peer) -> None:

@@ -10,7 +10,7 @@ import gevent
 import pytest
 
 from test.support.network import quiet_hub
-from xget_lib.net.waiting import READ, WRITE, Watched, wait_readable, wait_writable
+from xget_lib.net.waiting import READ, WRITE, Watcher, wait_readable, wait_writable
 
 
 @pytest.fixture(autouse=True)
@@ -39,11 +39,11 @@ def fill(sock: socket.socket) -> None:
 def test_each_direction_is_waited_for_by_itself(ends: tuple[socket.socket, socket.socket]) -> None:
     one, other = ends
     fill(one)
-    watched = Watched(one.fileno())
+    watcher = Watcher(one.fileno())
     done: list[int] = []
 
     def wait(direction: int) -> None:
-        watched.wait(direction, None)
+        watcher.wait(direction, None)
         done.append(direction)
 
     waiting = [gevent.spawn(wait, direction) for direction in (READ, WRITE)]
@@ -56,36 +56,36 @@ def test_each_direction_is_waited_for_by_itself(ends: tuple[socket.socket, socke
         pass
     waiting[1].join()
     assert done == [READ, WRITE]
-    watched.close()
+    watcher.close()
 
 
 def test_too_long_is_a_timeout_and_harms_no_later_wait(ends: tuple[socket.socket, socket.socket]) -> None:
     one, other = ends
-    watched = Watched(one.fileno())
+    watcher = Watcher(one.fileno())
     for seconds in (0.0, 0.01):
         with pytest.raises(TimeoutError, match="no progress in time"):
-            watched.wait(READ, seconds)
+            watcher.wait(READ, seconds)
     other.send(b"x")
-    watched.wait(READ, 10)
-    watched.wait(WRITE, 10)
-    watched.close()
+    watcher.wait(READ, 10)
+    watcher.wait(WRITE, 10)
+    watcher.close()
 
 
-def test_a_number_that_is_used_again_is_watched_anew(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_a_number_that_is_used_again_is_watcher_anew(ends: tuple[socket.socket, socket.socket]) -> None:
     one, _ = ends
-    watched = Watched(one.fileno())
-    watched.wait(WRITE, 10)
-    watched.close()
+    watcher = Watcher(one.fileno())
+    watcher.wait(WRITE, 10)
+    watcher.close()
     number = one.detach()
     again, far = socket.socketpair()
     os.dup2(again.fileno(), number)
     again.close()
-    watched = Watched(number)
+    watcher = Watcher(number)
     with pytest.raises(TimeoutError):
-        watched.wait(READ, 0.01)
+        watcher.wait(READ, 0.01)
     far.send(b"x")
-    watched.wait(READ, 10)
-    watched.close()
+    watcher.wait(READ, 10)
+    watcher.close()
     os.close(number)
     far.close()
 

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from test.support.conversation import drain, frame_of, replay
-from test.support.memory_tree import Log, MemoryFile, MemoryHandle, MemoryTree
+from test.support.conversation import attached, drain, frame_of, replay, say
+from test.support.memory_tree import MemoryFile, MemoryTree
 from test.support.strategies import requests
 from xget_lib.errors import ProtocolViolation
 from xget_lib.ninep.dialect import DIALECTS, NINEP2000, decode, encode
 from xget_lib.ninep.messages import (
     DEFAULT_MSIZE,
-    Message,
     Rclunk,
     Rerror,
-    Rread,
     Rversion,
-    Rwalk,
     Tattach,
     Tclunk,
     Tflush,
@@ -35,7 +31,7 @@ from xget_lib.ninep.messages import (
     Twrite,
 )
 from xget_lib.ninep.session import Session
-from xget_lib.ninep.wire import NOFID, NOTAG
+from xget_lib.ninep.wire import NOFID
 
 TRACES = Path(__file__).parent.parent / "traces"
 
@@ -44,19 +40,6 @@ TRACES = Path(__file__).parent.parent / "traces"
 @pytest.mark.parametrize("at_once", [1, 5, 1 << 20])
 def test_a_conversation_goes_as_written_however_it_is_cut(trace: Path, at_once: int) -> None:
     replay(trace, at_once=at_once)
-
-
-def say(session: Session, *said: TMessage) -> list[Message]:
-    """Sends messages together, with tags from 0 on; all replies."""
-    for tag, message in enumerate(said):
-        session.receive(encode(NOTAG if isinstance(message, Tversion) else tag, message, NINEP2000))
-    return [decode(frame_of(reply), NINEP2000)[1] for reply in drain(session)]
-
-
-def attached(tree: MemoryTree, **limits: Any) -> Session:
-    session = Session(tree.attach, **limits)
-    say(session, Tversion(8192, "9P2000"), Tattach(0, NOFID, "glenda", ""))
-    return session
 
 
 def test_the_msize_offered_by_default_carries_a_mebibyte() -> None:
@@ -88,14 +71,6 @@ def test_what_is_not_taken_has_not_been_done() -> None:
     assert session.fid_count == 2
 
 
-def test_more_fids_than_allowed_are_refused() -> None:
-    session = attached(MemoryTree(), max_fids=3)
-    replies = say(session, Twalk(0, 1, ()), Twalk(0, 2, ()), Twalk(0, 3, ()), Tattach(4, NOFID, "", ""))
-    assert replies == [Rwalk(()), Rwalk(()), Rerror("Too many open files"), Rerror("Too many open files")]
-    assert say(session, Twalk(0, 2, ())) == [Rerror("fid already in use")]
-    assert say(session, Tclunk(2), Twalk(0, 3, ()))[1] == Rwalk(())
-
-
 def test_a_name_that_9p_cannot_carry_spoils_one_reply() -> None:
     tree = MemoryTree()
     tree.root = MemoryFile(tree, 1, "\udcff", children=())
@@ -121,58 +96,6 @@ def test_any_text_becomes_an_ename(text: str, ename: str) -> None:
     tree = MemoryTree()
     tree.root = Complaining(tree, 1, "/", children=())
     assert say(attached(tree), Twalk(0, 1, ("hello",))) == [Rerror(ename)]
-
-
-def test_a_bug_of_the_tree_is_not_hidden_from_us() -> None:
-    class Buggy(MemoryHandle):
-        def read(self, offset: int, count: int) -> bytes:
-            raise ZeroDivisionError
-
-    class Verbose(MemoryHandle):
-        def read(self, offset: int, count: int) -> bytes:
-            return bytes(count + 1)
-
-    tree = MemoryTree()
-    for handle, error in ((Buggy, ZeroDivisionError), (Verbose, AssertionError)):
-
-        class File(MemoryFile):
-            opened_as: type[MemoryHandle] = handle
-
-            def open(self, mode: int) -> MemoryHandle:
-                return self.opened_as(self)
-
-        tree.root = File(tree, 1, "/")
-        session = attached(tree)
-        with pytest.raises(error):
-            say(session, Topen(0, 0), Tread(0, 0, 10))
-
-
-def test_close_clunks_every_fid_even_when_one_has_a_bug() -> None:
-    class Buggy(MemoryHandle):
-        def clunk(self) -> None:
-            super().clunk()
-            raise ZeroDivisionError
-
-    class Trap(MemoryFile):
-        def open(self, mode: int) -> MemoryHandle:
-            return self._opened(Buggy(self))
-
-    tree = MemoryTree()
-    tree.root = MemoryFile(tree, 1, "/", children=(Trap(tree, 2, "trap"), Log(tree, 3, "log")))
-    session = attached(tree)
-    for fid, name in enumerate(["log", "trap", "log", "trap"], start=1):
-        say(session, Twalk(0, fid, (name,)), Topen(fid, 0))
-    with pytest.raises(ZeroDivisionError):
-        session.close()
-    assert [handle.clunks for handle in tree.handles] == [1, 1, 1, 1]
-    assert session.fid_count == 0
-
-
-def test_what_is_written_reaches_the_file() -> None:
-    tree = MemoryTree()
-    session = attached(tree)
-    say(session, Twalk(0, 1, ("log",)), Topen(1, 1), Twrite(1, 0, b"one"), Twrite(1, 3, b"two"))
-    assert tree.log == [b"one", b"two"]
 
 
 # At random. Few fids, tags and names, so that requests meet.
@@ -265,14 +188,6 @@ def test_no_bytes_behind_a_header_do_worse_either(body: bytes, number: int) -> N
     session.receive((7 + len(body)).to_bytes(4, "little") + bytes([number]) + b"\1\0" + body)
     for reply in drain(session):
         frame_of(reply)
-
-
-def test_a_read_is_asked_for_no_more_than_fits_a_reply() -> None:
-    session = attached(MemoryTree())
-    say(session, Twalk(0, 1, ("image",)), Topen(1, 0))
-    (reply,) = say(session, Tread(1, 0, 2**32 - 1))
-    assert isinstance(reply, Rread)
-    assert len(reply.data) == 8192 - 11
 
 
 NEVER_SENT = {"Rauth", "Rcreate", "Rremove"}

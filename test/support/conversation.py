@@ -30,10 +30,10 @@ from test.support.memory_tree import MemoryFile, MemoryTree
 from xget_lib.errors import ProtocolViolation
 from xget_lib.ninep import messages, wire
 from xget_lib.ninep.dialect import DIALECTS, NINEP2000, NINEP2000_U, decode, encode
-from xget_lib.ninep.messages import Message, Rread, Rversion, Tversion, rread_header
+from xget_lib.ninep.messages import Message, Rread, Rversion, Tattach, TMessage, Tversion, rread_header
 from xget_lib.ninep.session import Reply, Session
 from xget_lib.ninep.stat import DONT_TOUCH, PLAIN_STAT, UNIX_STAT, DirectoryEntry
-from xget_lib.ninep.wire import NOTAG, QTDIR, Field, Integer, Layout, Qid, QidField, Repeated, String
+from xget_lib.ninep.wire import NOFID, NOTAG, QTDIR, Field, Integer, Layout, Qid, QidField, Repeated, String
 
 _STAT_FORMATS = {NINEP2000: PLAIN_STAT, NINEP2000_U: UNIX_STAT}
 _ENTRY = Layout.of(DirectoryEntry, unix=True, linux=True)
@@ -146,6 +146,20 @@ def frame_of(reply: Reply) -> bytes:
     assert isinstance(data, bytes) and len(data) == reply.content.length
     assert reply.header == rread_header(reply.tag, len(data))
     return encode(reply.tag, Rread(data), NINEP2000)
+
+
+def say(session: Session, *said: TMessage) -> list[Message]:
+    """Send 9P2000 messages together, with tags from 0 on. Returns all replies."""
+    for tag, message in enumerate(said):
+        session.receive(encode(NOTAG if isinstance(message, Tversion) else tag, message, NINEP2000))
+    return [decode(frame_of(reply), NINEP2000)[1] for reply in drain(session)]
+
+
+def attached(tree: MemoryTree, **limits: Any) -> Session:
+    """A session in which fid 0 is the root of the tree."""
+    session = Session(tree.attach, **limits)
+    say(session, Tversion(8192, "9P2000"), Tattach(0, NOFID, "glenda", ""))
+    return session
 
 
 def replay(path: Path, *, at_once: int) -> None:

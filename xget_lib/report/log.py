@@ -13,9 +13,11 @@ import os
 import sys
 from typing import Any
 
+from xget_lib.config import TRACE
 from xget_lib.errors import Failed
 
 LOGGER = logging.getLogger("xget")
+logging.addLevelName(TRACE, "TRACE")
 
 _SYSLOG_SOCKET = "/dev/log"
 _FORMAT = "%(asctime)s xget[%(process)d] %(levelname)s: %(message)s"
@@ -59,7 +61,9 @@ def check(path: str | None) -> None:
 
 
 def level(*, debug: int, verbose: bool, quiet: bool) -> int:
-    """What is logged: with debug everything, quiet warnings and up, else what an administrator wants to know."""
+    """The level for `start`: TRACE with -D 2, DEBUG with -D 1 or -v, WARNING with -q, otherwise INFO."""
+    if debug > 1:
+        return TRACE
     return logging.DEBUG if debug or verbose else logging.WARNING if quiet else logging.INFO
 
 
