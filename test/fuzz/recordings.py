@@ -41,7 +41,7 @@ def requests_of_trace(path: Path) -> list[TMessage]:
     tree = MemoryTree()
     said = []
     for step in steps(path.read_text()):
-        for line in step.said:
+        for line in step.sent:
             if line.startswith("T"):
                 message = parse(line, tree)[1]
                 assert isinstance(message, TMessage)

@@ -1,4 +1,4 @@
-"""Waiting for descriptors: until they are ready, or too late."""
+"""Waiting for descriptors, until they are ready or the time is over."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def fill(sock: socket.socket) -> None:
         pass
 
 
-def test_each_direction_is_waited_for_by_itself(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_the_two_directions_are_waited_for_independently(ends: tuple[socket.socket, socket.socket]) -> None:
     one, other = ends
     fill(one)
     watcher = Watcher(one.fileno())
@@ -59,7 +59,7 @@ def test_each_direction_is_waited_for_by_itself(ends: tuple[socket.socket, socke
     watcher.close()
 
 
-def test_too_long_is_a_timeout_and_harms_no_later_wait(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_a_timeout_does_not_affect_later_waits(ends: tuple[socket.socket, socket.socket]) -> None:
     one, other = ends
     watcher = Watcher(one.fileno())
     for seconds in (0.0, 0.01):
@@ -71,7 +71,7 @@ def test_too_long_is_a_timeout_and_harms_no_later_wait(ends: tuple[socket.socket
     watcher.close()
 
 
-def test_a_number_that_is_used_again_is_watcher_anew(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_a_descriptor_number_that_is_reused_is_watched_anew(ends: tuple[socket.socket, socket.socket]) -> None:
     one, _ = ends
     watcher = Watcher(one.fileno())
     watcher.wait(WRITE, 10)
@@ -90,7 +90,7 @@ def test_a_number_that_is_used_again_is_watcher_anew(ends: tuple[socket.socket, 
     far.close()
 
 
-def test_a_channel_waits_without_stopping_others(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_a_channel_waits_without_blocking_other_greenlets(ends: tuple[socket.socket, socket.socket]) -> None:
     one, other = ends
     wait_writable(one)
     gevent.spawn(other.send, b"x")

@@ -55,13 +55,13 @@ RECORDED: list[tuple[str, int, Message]] = [
 
 
 @pytest.mark.parametrize(("recorded", "tag", "message"), RECORDED, ids=lambda value: type(value).__name__)
-def test_messages_are_those_of_the_c_program(recorded: str, tag: int, message: Message) -> None:
+def test_messages_are_encoded_as_by_the_c_program(recorded: str, tag: int, message: Message) -> None:
     assert decode(bytes.fromhex(recorded), NINEP2000) == (tag, message)
     assert encode(tag, message, NINEP2000) == bytes.fromhex(recorded)
 
 
 @given(U16, spoken)
-def test_every_message_comes_back_as_it_was(tag: int, said: tuple[str, Message]) -> None:
+def test_every_message_is_the_same_after_encoding_and_decoding(tag: int, said: tuple[str, Message]) -> None:
     dialect, message = said
     frame = encode(tag, message, dialect)
     assert decode(frame, dialect) == decode(memoryview(frame), dialect) == (tag, message)
@@ -69,7 +69,7 @@ def test_every_message_comes_back_as_it_was(tag: int, said: tuple[str, Message])
 
 
 @given(U16, spoken, st.data())
-def test_no_message_is_a_part_of_another(tag: int, said: tuple[str, Message], data: st.DataObject) -> None:
+def test_a_truncated_message_is_a_violation(tag: int, said: tuple[str, Message], data: st.DataObject) -> None:
     dialect, message = said
     frame = encode(tag, message, dialect)
     cut = frame[: data.draw(st.integers(0, len(frame) - 1))]
@@ -81,7 +81,9 @@ def test_no_message_is_a_part_of_another(tag: int, said: tuple[str, Message], da
 
 
 @given(spoken, st.data())
-def test_a_damaged_message_is_another_or_a_violation(said: tuple[str, Message], data: st.DataObject) -> None:
+def test_a_damaged_message_is_decoded_consistently_or_a_violation(
+    said: tuple[str, Message], data: st.DataObject
+) -> None:
     dialect, message = said
     frame = bytearray(encode(1, message, dialect))
     frame[data.draw(st.integers(4, len(frame) - 1))] = data.draw(st.integers(0, 255))
@@ -93,7 +95,7 @@ def test_a_damaged_message_is_another_or_a_violation(said: tuple[str, Message], 
 
 
 @given(st.sampled_from(list(DIALECTS)), st.integers(0, 130), st.binary(max_size=60))
-def test_any_bytes_are_a_message_or_a_violation(dialect: str, number: int, body: bytes) -> None:
+def test_any_bytes_are_decoded_consistently_or_a_violation(dialect: str, number: int, body: bytes) -> None:
     frame = (7 + len(body)).to_bytes(4, "little") + bytes([number]) + b"\1\0" + body
     try:
         tag, message = decode(frame, dialect)
@@ -131,7 +133,7 @@ def test_the_types_of_a_dialect_are_those_of_requests_and_their_replies() -> Non
         ("", None),
     ],
 )
-def test_a_version_is_answered_with_the_best_that_we_speak(offered: str, dialect: str | None) -> None:
+def test_a_version_is_answered_with_the_best_dialect(offered: str, dialect: str | None) -> None:
     assert negotiate(offered, 65536) == dialect
 
 

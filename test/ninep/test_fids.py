@@ -20,7 +20,7 @@ def test_a_walk_remembers_the_way_back_and_stays_at_the_root() -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "a/b"])
-def test_a_name_that_is_none_is_not_walked_to(name: str) -> None:
+def test_the_tree_is_not_asked_for_an_illegal_name(name: str) -> None:
     with pytest.raises(NinepError, match="illegal path element"):
         WalkedFile(MemoryTree().root, None).step(name)
 
@@ -33,7 +33,7 @@ def test_more_fids_than_allowed_are_refused() -> None:
     assert say(session, Tclunk(2), Twalk(0, 3, ()))[1] == Rwalk(())
 
 
-def test_a_bug_of_the_tree_is_not_hidden_from_us() -> None:
+def test_an_unexpected_exception_of_a_tree_is_not_hidden() -> None:
     class Buggy(MemoryHandle):
         def read(self, offset: int, count: int) -> bytes:
             raise ZeroDivisionError
@@ -85,7 +85,7 @@ def test_what_is_written_reaches_the_file() -> None:
     assert tree.log == [b"one", b"two"]
 
 
-def test_a_read_is_asked_for_no_more_than_fits_a_reply() -> None:
+def test_a_tree_is_asked_for_no_more_than_fits_one_reply() -> None:
     session = attached(MemoryTree())
     say(session, Twalk(0, 1, ("image",)), Topen(1, 0))
     (reply,) = say(session, Tread(1, 0, 2**32 - 1))

@@ -38,13 +38,13 @@ def test_a_change_is_refused_and_so_is_a_lock(fids: Fids, number: int) -> None:
     assert refused.value.errno == expected
 
 
-def test_what_is_refused_needs_a_fid_all_the_same(fids: Fids) -> None:
+def test_a_refused_request_needs_a_valid_fid_all_the_same(fids: Fids) -> None:
     with pytest.raises(NinepError) as refused:
         fids.carry_out(Refused(72, 9, b""))
     assert refused.value.errno == errno.EBADF
 
 
-def test_a_directory_is_read_on_from_any_cookie(fids: Fids) -> None:
+def test_reading_a_directory_continues_after_any_cookie(fids: Fids) -> None:
     fids.carry_out(Twalk(0, 1, ("many",)))
     fids.carry_out(Tlopen(1, os.O_RDONLY))
     for cookie in (0, 17, 39, 40):

@@ -38,7 +38,7 @@ TRACES = Path(__file__).parent.parent / "traces"
 
 @pytest.mark.parametrize("trace", sorted(TRACES.glob("*.txt")), ids=lambda trace: trace.stem)
 @pytest.mark.parametrize("at_once", [1, 5, 1 << 20])
-def test_a_conversation_goes_as_written_however_it_is_cut(trace: Path, at_once: int) -> None:
+def test_a_conversation_goes_as_written_however_its_bytes_arrive(trace: Path, at_once: int) -> None:
     replay(trace, at_once=at_once)
 
 
@@ -48,7 +48,7 @@ def test_the_msize_offered_by_default_carries_a_mebibyte() -> None:
     assert DEFAULT_MSIZE - 24 == 1024 * 1024
 
 
-def test_content_is_not_touched() -> None:
+def test_content_is_passed_on_without_its_bytes() -> None:
     tree = MemoryTree()
     session = attached(tree)
     say(session, Twalk(0, 1, ("image",)), Topen(1, 0))
@@ -60,8 +60,8 @@ def test_content_is_not_touched() -> None:
     assert reply.header == bytes.fromhex("3d000000 75 0100 32000000")
 
 
-def test_what_is_not_taken_has_not_been_done() -> None:
-    """The memory that a client can make us take is one reply's."""
+def test_a_request_is_not_carried_out_before_its_reply_is_taken() -> None:
+    """So a client can make the server use the memory of one reply only."""
     tree = MemoryTree()
     session = attached(tree)
     for tag, name in enumerate(["hello", "image"]):
@@ -98,7 +98,7 @@ def test_any_text_becomes_an_ename(text: str, ename: str) -> None:
     assert say(attached(tree), Twalk(0, 1, ("hello",))) == [Rerror(ename)]
 
 
-# At random. Few fids, tags and names, so that requests meet.
+# Random conversations, with few fids, tags and names, so that requests meet.
 
 fids = st.sampled_from([0, 1, 2, 3, NOFID])
 names = st.sampled_from(["hello", "image", "news", "log", "secret", "broken", "many", "deep", "er", "leaf", "..", ""])
@@ -155,7 +155,7 @@ def test_every_request_gets_one_reply_unless_it_is_flushed_or_waits(script: list
                     owed.pop(message.oldtag, None)
                 owed[tag] = message
     except ProtocolViolation as violation:
-        # Only a tag sent twice, or a random Tversion with what we do not speak, may end it.
+        # Only a tag that is in use, or a random Tversion with an unknown version, may end the connection.
         assert "already in use" in str(violation) or "Tversion must be" in str(violation)
     hear(100)
     assert len(owed) == session.waiting
@@ -168,7 +168,7 @@ def test_every_request_gets_one_reply_unless_it_is_flushed_or_waits(script: list
 
 
 @given(st.lists(st.one_of(st.binary(max_size=60), plausible.map(lambda message: encode(1, message, NINEP2000)))))
-def test_no_bytes_do_worse_than_end_the_connection(chunks: list[bytes]) -> None:
+def test_any_bytes_do_no_worse_than_end_the_connection(chunks: list[bytes]) -> None:
     tree = MemoryTree()
     for session in (Session(tree.attach), attached(tree)):
         try:
@@ -183,7 +183,7 @@ def test_no_bytes_do_worse_than_end_the_connection(chunks: list[bytes]) -> None:
 
 
 @given(st.binary(min_size=1, max_size=30), st.integers(100, 127))
-def test_no_bytes_behind_a_header_do_worse_either(body: bytes, number: int) -> None:
+def test_any_bytes_after_a_header_do_no_worse_either(body: bytes, number: int) -> None:
     session = attached(MemoryTree())
     session.receive((7 + len(body)).to_bytes(4, "little") + bytes([number]) + b"\1\0" + body)
     for reply in drain(session):
@@ -191,7 +191,7 @@ def test_no_bytes_behind_a_header_do_worse_either(body: bytes, number: int) -> N
 
 
 NEVER_SENT = {"Rauth", "Rcreate", "Rremove"}
-"""What would say that something was changed."""
+"""Replies that would report a change."""
 SENT_OF_FILES_ON_DISK = {"Rreadlink", "Rxattrwalk"}
 
 

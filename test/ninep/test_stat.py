@@ -43,18 +43,18 @@ RECORDED = bytes.fromhex(
 )
 
 
-def test_an_entry_is_that_of_the_c_program() -> None:
+def test_an_entry_is_written_as_by_the_c_program() -> None:
     assert Stat.unpack(RECORDED, PLAIN_STAT) == ROOT
     assert ROOT.pack(PLAIN_STAT) == RECORDED
 
 
 @given(stats)
-def test_every_entry_comes_back_as_it_was(stat: Stat) -> None:
+def test_every_entry_is_the_same_after_packing_and_unpacking(stat: Stat) -> None:
     assert Stat.unpack(stat.pack(PLAIN_STAT), PLAIN_STAT) == stat
 
 
 @given(st.binary(max_size=100))
-def test_any_bytes_are_an_entry_or_a_violation(data: bytes) -> None:
+def test_any_bytes_are_unpacked_consistently_or_a_violation(data: bytes) -> None:
     for candidate in (data, len(data).to_bytes(2, "little") + data):
         try:
             stat = Stat.unpack(candidate, PLAIN_STAT)
@@ -80,11 +80,11 @@ def test_dont_touch_is_all_ones_and_no_text() -> None:
 LINK = replace(ROOT, mode=DMSYMLINK | 0o777, name="link", extension="a/b", n_uid=0, n_gid=7, n_muid=0)
 
 
-def test_an_entry_with_numbers_comes_back_as_it_was() -> None:
+def test_an_entry_with_numbers_is_the_same_after_packing_and_unpacking() -> None:
     assert Stat.unpack(LINK.pack(UNIX_STAT), UNIX_STAT) == LINK
 
 
-def test_what_plain_9p_has_no_word_for_is_not_in_its_directories() -> None:
+def test_files_that_plain_9p_cannot_express_are_not_in_its_directories() -> None:
     program = replace(ROOT, mode=DMSETUID | 0o755, name="program")
     unprintable = replace(ROOT, name="\udcff")
     entries = [LINK, program, unprintable]
@@ -102,7 +102,7 @@ plain = stats.map(lambda stat: replace(stat, mode=stat.mode & 0xFF000FFF & ~DMSP
 
 
 @given(st.lists(plain, max_size=20), st.lists(st.integers(300, 2000), min_size=1))
-def test_a_directory_is_its_entries_however_it_is_read(entries: list[Stat], counts: list[int]) -> None:
+def test_a_directory_has_the_same_entries_however_it_is_read(entries: list[Stat], counts: list[int]) -> None:
     directory = DirectoryReader(lambda: entries, PLAIN_STAT)
     found: list[Stat] = []
     offset = 0
@@ -127,7 +127,7 @@ def test_as_many_entries_as_fit_are_read() -> None:
     assert len(directory.read(2 * size, 2 * size - 1)) == size
 
 
-def test_who_fills_a_buffer_hears_that_no_more_fits_in() -> None:
+def test_a_client_that_fills_a_buffer_gets_an_empty_reply_when_no_more_fits() -> None:
     """Linux reads a directory of 9P2000 into a buffer until it is full or nothing comes (fs/9p/vfs_dir.c)."""
     entries = named([f"entry{number}" for number in range(100)])
     directory = DirectoryReader(lambda: entries, PLAIN_STAT)
@@ -155,7 +155,7 @@ def test_entries_are_asked_for_as_they_are_read() -> None:
     assert len(asked) < 10
 
 
-def test_an_error_half_way_is_not_the_end_of_the_directory() -> None:
+def test_an_error_in_the_middle_is_not_the_end_of_the_directory() -> None:
     def children() -> Iterator[Stat]:
         yield from named(["a", "b"])
         raise Failed("disk", "gone")

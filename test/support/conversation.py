@@ -1,20 +1,21 @@
-"""9P conversations in text, and replaying them against a session. test/traces holds them.
+"""9P conversations as text, and replaying them against a session. They are in test/traces.
 
-    # What a paragraph of arrows shows: the requests that arrive together, then all replies to them, in order.
+    # A paragraph of arrows is a step: requests that arrive together, then all replies to them, in order.
     -> Tversion msize=8192 version=9P2000.L
     <- Rversion msize=8192 version=9P2000
 
     -> Twalk tag=1 fid=0 newfid=1 wname=[deep er]
     <- Rwalk tag=1 wqid=[9.7.d 10.7.d]
 
-A tag that is not written is 0, and in Tversion and Rversion NOTAG. A qid is path.version, with `.d` for a directory.
+A tag that is left out is 0, and in Tversion and Rversion NOTAG. A qid is path.version, with `.d` for a directory.
 Bytes are 'text', a file's bytes as image[0:100], directory entries as stats(hello image) or stats(nothing), or in
-9P2000.L those of a whole directory as names(deep). What a dialect does not carry is not written.
+9P2000.L those of a whole directory as names(deep). Fields that the dialect does not have are left out. Of a request
+that is always refused the fields are `fid` and `rest`, the bytes after the fid.
 
     -> hex 0700000000        bytes that are no message
-    <- closed 'why'          the session has had enough
-    ! tell 'text'            the file `news` has news, and waiting reads are asked again
-    ! count fids=2 waiting=1 what the session holds now
+    <- closed 'why'          the connection must end
+    ! tell 'text'            the file `news` changes, and waiting reads are asked again
+    ! count fids=2 waiting=1 how many fids and waiting reads the session has now
 """
 
 from __future__ import annotations
@@ -73,14 +74,14 @@ def octets(text: str, tree: MemoryTree) -> bytes:
 
 
 def linux_entries(directory: MemoryFile) -> bytes:
-    """All that is in a directory, as Rreaddir has it."""
+    """All entries of a directory, as in an Rreaddir."""
     children = enumerate(directory.children or (), start=1)
     entries = (DirectoryEntry(child.qid, number, child.kind, child.name) for number, child in children)
     return b"".join(part for entry in entries for part in _ENTRY.pack(entry))
 
 
 def value(text: str, field: Field, tree: MemoryTree) -> Any:
-    """What a line writes out for a field."""
+    """The value of a field that a line writes as `text`."""
     match field:
         case Integer():
             return number(text, tree)
@@ -94,7 +95,7 @@ def value(text: str, field: Field, tree: MemoryTree) -> Any:
 
 
 def parse(line: str, tree: MemoryTree) -> tuple[int, Message]:
-    """The tag and the message that a line writes out; every field that the tree's dialect carries must be there."""
+    """The tag and the message of a line, which must have every field of the tree's dialect."""
     name, _, rest = line.partition(" ")
     values = dict(_FIELD.findall(rest))
     assert not _FIELD.sub("", rest).strip(), f"not understood: {line}"
@@ -110,10 +111,10 @@ def parse(line: str, tree: MemoryTree) -> tuple[int, Message]:
 
 @dataclass
 class Step:
-    """Some lines of a trace that belong together."""
+    """Lines of a trace that belong together."""
 
     line: int
-    said: list[str]
+    sent: list[str]
     answered: list[str]
 
 
@@ -121,12 +122,12 @@ def steps(text: str) -> Iterator[Step]:
     step = Step(0, [], [])
     for at, line in enumerate([*text.splitlines(), ""], start=1):
         mark, _, rest = line.strip().partition(" ")
-        if step.said and (mark not in ("->", "<-", "!") or (mark != "<-" and step.answered)):
+        if step.sent and (mark not in ("->", "<-", "!") or (mark != "<-" and step.answered)):
             yield step
             step = Step(0, [], [])
         if mark in ("->", "!"):
             step.line = step.line or at
-            step.said.append(rest if mark == "->" else f"! {rest}")
+            step.sent.append(rest if mark == "->" else f"! {rest}")
         elif mark == "<-":
             step.answered.append(rest)
         else:
@@ -139,7 +140,7 @@ def drain(session: Session) -> Iterator[Reply]:
 
 
 def frame_of(reply: Reply) -> bytes:
-    """The reply as it would go over the network; a MemoryTree's Content has its bytes as the source."""
+    """The reply as it is sent over the network; the source of a MemoryTree's Content is its bytes."""
     if reply.content is None:
         return reply.header
     data = reply.content.source
@@ -163,27 +164,27 @@ def attached(tree: MemoryTree, **limits: Any) -> Session:
 
 
 def replay(path: Path, *, at_once: int) -> None:
-    """Holds the conversation in `path`, the requests of a step arriving `at_once` bytes at a time."""
+    """Replay the conversation in `path`; the requests of a step arrive `at_once` bytes at a time."""
     tree = MemoryTree()
     session = Session(tree.attach, max_msize=65536, max_fids=50, max_tags=20)
     for step in steps(path.read_text()):
         tree.dialect = session.dialect
         end: list[str] = []
         try:
-            for chunk in _cut(b"".join(_carry_out(said, tree, session) for said in step.said), at_once):
+            for chunk in _cut(b"".join(_carry_out(line, tree, session) for line in step.sent), at_once):
                 session.receive(chunk)
         except ProtocolViolation as violation:
             end = [f"closed {str(violation)!r}"]
-        heard = [*(decode(frame_of(reply), session.dialect) for reply in drain(session)), *end]
+        replies = [*(decode(frame_of(reply), session.dialect) for reply in drain(session)), *end]
         tree.dialect = session.dialect
         expected = [line if line.startswith("closed ") else parse(line, tree) for line in step.answered]
-        assert heard == expected, f"{path.name}:{step.line}: heard {heard} instead of {expected}"
+        assert replies == expected, f"{path.name}:{step.line}: {replies} instead of {expected}"
     session.close()
     assert [handle.clunks for handle in tree.handles] == [1] * len(tree.handles), path.name
 
 
 def _carry_out(line: str, tree: MemoryTree, session: Session) -> bytes:
-    """The bytes that a line says to send, if it does not say to do something else."""
+    """Do what a line says. Returns the bytes to send."""
     if line.startswith("hex "):
         return bytes.fromhex(line.removeprefix("hex "))
     if line.startswith("! tell "):
