@@ -19,6 +19,9 @@ from typing import Any
 
 from xget_lib.errors import UsageError, printable
 
+TRACE = 5
+"""The level of log lines about single 9P messages, below logging.DEBUG."""
+
 
 @dataclass(frozen=True)
 class Config:

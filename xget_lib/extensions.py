@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 
 from xget_lib import ipc
 from xget_lib.net.server import Client
-from xget_lib.ninep.session import File
+from xget_lib.ninep.file import File
 from xget_lib.serve.served import Served
 
 _PACKAGES = {"classic": "xget_lib.classic"}

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from struct import pack
 
-from xget_lib.ninep.messages import Tattach, TMessage, Topen, Tread, Tversion, Twalk, encode
+from xget_lib.ninep.dialect import encode
+from xget_lib.ninep.messages import Tattach, TMessage, Topen, Tread, Tversion, Twalk
 from xget_lib.ninep.wire import NOFID, NOTAG
 
 from .loopback import HOST, serving, unwind_on_signals

@@ -17,7 +17,7 @@ from xget_lib.classic import checksums
 from xget_lib.classic.checksums import Checksums
 from xget_lib.classic.files import Regular
 from xget_lib.errors import StaleGeneration
-from xget_lib.ninep.session import WAITING
+from xget_lib.ninep.file import WAITING
 from xget_lib.serve.served import Served
 from xget_lib.serve.synthetic import Answered
 

@@ -16,8 +16,8 @@ from xget_lib.classic import tree as module
 from xget_lib.classic.files import LINE_LIMIT, SMALL, Available
 from xget_lib.classic.tree import tree
 from xget_lib.errors import NinepError, NotHeld, StaleGeneration
+from xget_lib.ninep.file import WAITING, Content, File, Handle
 from xget_lib.ninep.messages import ORCLOSE, ORDWR, OREAD, OTRUNC, OWRITE
-from xget_lib.ninep.session import WAITING, Content, File, Handle
 from xget_lib.ninep.stat import DMDIR
 from xget_lib.ninep.wire import QTDIR, QTFILE
 from xget_lib.serve.served import Served

@@ -24,6 +24,7 @@ from test.support.relay import MIB, Relay
 from test.support.trees import mixed_tree, noise, write
 from xget_lib.errors import NinepError
 from xget_lib.ninep import messages
+from xget_lib.ninep.dialect import decode, encode
 
 IMAGE = noise(6 * MIB, 3)
 HALF = 3 * MIB
@@ -198,15 +199,14 @@ def test_what_a_node_does_not_hold_yet_is_waited_for(cluster: Cluster, source: P
     data = at_node.open("image", "data")
     at_node.sock.sendall(
         b"".join(
-            messages.encode(tag, messages.Tread(data, tag * 32768, 32768), at_node.dialect)
-            for tag in range(len(IMAGE) // 32768)
+            encode(tag, messages.Tread(data, tag * 32768, 32768), at_node.dialect) for tag in range(len(IMAGE) // 32768)
         )
     )
     relay.open()
     content: dict[int, bytes] = {}
     while len(content) < len(IMAGE) // 32768:
         size = at_node._take(4)
-        tag, reply = messages.decode(size + at_node._take(int.from_bytes(size, "little") - 4), at_node.dialect)
+        tag, reply = decode(size + at_node._take(int.from_bytes(size, "little") - 4), at_node.dialect)
         assert isinstance(reply, messages.Rread)
         content[tag] = bytes(reply.data)
     assert b"".join(content[tag] for tag in sorted(content)) == IMAGE

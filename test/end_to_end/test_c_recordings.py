@@ -23,20 +23,9 @@ from test.support.cluster import Cluster, Master, eventually
 from test.support.processes import PATIENCE
 from test.support.trees import noise, write
 from xget_lib.ninep import messages
-from xget_lib.ninep.messages import (
-    NINEP2000,
-    Message,
-    Rerror,
-    Rwalk,
-    Topen,
-    Tread,
-    Tstat,
-    Twalk,
-    Twrite,
-    decode,
-    encode,
-)
-from xget_lib.ninep.stat import Stat, unpack_directory
+from xget_lib.ninep.dialect import NINEP2000, decode, encode
+from xget_lib.ninep.messages import Message, Rerror, Rwalk, Topen, Tread, Tstat, Twalk, Twrite
+from xget_lib.ninep.stat import PLAIN_STAT, Stat, unpack_directory
 from xget_lib.ninep.wire import QTDIR
 
 RECORDINGS = Path(__file__).parent.parent / "traces" / "c_xget"
@@ -136,13 +125,13 @@ class Client:
         if isinstance(request, Twalk) and isinstance(ours, Rerror):
             assert record.kind == 107, where
             return
-        assert messages.MESSAGES[NINEP2000][type(ours)][0] == record.kind, where
+        assert ours.number == record.kind, where
         match request:
             case Twalk():
                 self._check_walk(request, ours, record.message())
             case Tstat():
                 assert isinstance(ours, messages.Rstat)
-                self._check_stat(request.fid, Stat.unpack(ours.stat, NINEP2000), record.message())
+                self._check_stat(request.fid, Stat.unpack(ours.stat, PLAIN_STAT), record.message())
             case Tread():
                 assert isinstance(ours, messages.Rread)
                 self._check_read(request, bytes(ours.data), record)
@@ -163,7 +152,7 @@ class Client:
 
     def _check_stat(self, fid: int, ours: Stat, reply: Message) -> None:
         assert isinstance(reply, messages.Rstat)
-        theirs = Stat.unpack(reply.stat, NINEP2000)
+        theirs = Stat.unpack(reply.stat, PLAIN_STAT)
         status = self.path(fid).stat()
         assert (ours.name, ours.mode, ours.length) == (theirs.name, theirs.mode, theirs.length)
         assert ours.mode & 0o777 == status.st_mode & 0o777
@@ -176,7 +165,7 @@ class Client:
         if fid.directory:
             fid.read += len(ours)
             assert bool(ours) == bool(length), "the entries end where there are no more"
-            names = [entry.name for entry in unpack_directory(ours, NINEP2000)]
+            names = [entry.name for entry in unpack_directory(ours, PLAIN_STAT)]
             self.listed.setdefault(fid.names, []).extend(names)
         elif fid.names[-1] == "data":
             assert len(ours) == length

@@ -9,9 +9,9 @@ from test.fuzz.choices import Choices
 from test.fuzz.grounds import WAYS, WRITTEN
 from test.fuzz.speech import Speaker, Surroundings, free_tag, pieces, reply_kinds, spoilt
 from xget_lib.errors import NinepError, ProtocolViolation, XGetError
+from xget_lib.ninep.dialect import DIALECTS, encode, tag_of
 from xget_lib.ninep.messages import (
     IOHDRSZ,
-    MESSAGES,
     Message,
     Rflush,
     Rread,
@@ -24,8 +24,6 @@ from xget_lib.ninep.messages import (
     Tversion,
     Twalk,
     Twrite,
-    encode,
-    tag_of,
 )
 from xget_lib.ninep.requests import Answer, ReadInto, Requests
 from xget_lib.ninep.wire import NOTAG
@@ -65,7 +63,7 @@ class _Case:
         self.log = log
         self._choices = choices
         self._requests = Requests()
-        self._speaker = Speaker(choices, choices.pick(tuple(MESSAGES)), surroundings, [""])
+        self._speaker = Speaker(choices, choices.pick(tuple(DIALECTS)), surroundings, [""])
         self._asked: dict[int, Message] = {}
         self._places: dict[int, bytearray] = {}
         self._gone: set[int] = set()
@@ -104,7 +102,7 @@ class _Case:
             tag, _ = self._requests.submit(message, memoryview(place) if place is not None else None)
         except (XGetError, KeyError) as error:
             # A text that cannot be sent, or a message that the dialect does not know, which is the caller's mistake.
-            assert isinstance(error, NinepError) or type(message) not in MESSAGES[self._requests.dialect]
+            assert isinstance(error, NinepError) or type(message) not in DIALECTS[self._requests.dialect].kinds
             return
         self.messages += 1
         self._asked[tag] = message
@@ -124,7 +122,7 @@ class _Case:
     def _reply(self, tag: int) -> bytes:
         dialect = self._requests.dialect
         request = self._asked.get(tag)
-        kinds = [kind for kind in MESSAGES[dialect] if kind.__name__.startswith("R")]
+        kinds = [kind for kind in DIALECTS[dialect].kinds if kind.__name__.startswith("R")]
         if request is not None and not self._choices.chance(0.005):
             kinds = reply_kinds(dialect, request)
         reply = self._speaker.of(self._choices.pick(kinds))

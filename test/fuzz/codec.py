@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from test.fuzz.choices import Choices
 from test.fuzz.grounds import WAYS, WRITTEN
 from test.fuzz.recordings import frames
 from test.fuzz.speech import Speaker, Surroundings, pieces, reframed, spoilt
 from xget_lib.errors import NinepError, ProtocolViolation
+from xget_lib.ninep.dialect import DIALECTS, decode, encode, tag_of
 from xget_lib.ninep.framer import Framer
-from xget_lib.ninep.messages import MESSAGES, MIN_MSIZE, Message, decode, encode, tag_of
-from xget_lib.ninep.stat import Stat, unpack_directory
+from xget_lib.ninep.messages import MIN_MSIZE, Message
+from xget_lib.ninep.stat import PLAIN_STAT, UNIX_STAT, Stat, unpack_directory
 from xget_lib.ninep.wire import HEADER
 
 FRAMES_LIMIT = 60
@@ -27,7 +28,7 @@ class Codec:
         self._surroundings = Surroundings("files", [tuple(way.split("/")) for way in WAYS], WRITTEN)
 
     def run(self, choices: Choices, log: list[str] | None = None) -> int:
-        dialect = choices.pick(tuple(MESSAGES))
+        dialect = choices.pick(tuple(DIALECTS))
         speaker = Speaker(choices, dialect, self._surroundings, [""])
         sent: list[bytes] = []
         for _ in range(1 + choices.below(FRAMES_LIMIT)):
@@ -51,7 +52,7 @@ class Codec:
         if kind < 3:
             return reframed(choices.pick(frames()), choices)
         tag = choices.below(1 << 16)
-        message = speaker.of(choices.pick(tuple(MESSAGES[speaker.dialect])))
+        message = speaker.of(choices.pick(DIALECTS[speaker.dialect].kinds))
         try:
             frame = encode(tag, message, speaker.dialect)
         except NinepError:
@@ -66,17 +67,16 @@ class Codec:
         except ProtocolViolation:
             return
         assert encode(tag, message, dialect) == frame and tag_of(frame) == tag
-        self._read_stats(message, dialect)
+        self._read_stats(message)
 
-    def _read_stats(self, message: Message, dialect: str) -> None:
+    def _read_stats(self, message: Message) -> None:
         for data in (getattr(message, "stat", None), getattr(message, "data", None)):
-            for read in (Stat.unpack, unpack_directory):
-                if isinstance(data, bytes):
-                    try:
-                        read(data, dialect)
-                    except (ProtocolViolation, KeyError) as error:
-                        # A dialect without directory entries of this kind is known before anything is read.
-                        assert isinstance(error, ProtocolViolation) or error.args == (dialect,)
+            if isinstance(data, bytes):
+                for form in (PLAIN_STAT, UNIX_STAT):
+                    with suppress(ProtocolViolation):
+                        Stat.unpack(data, form)
+                    with suppress(ProtocolViolation):
+                        unpack_directory(data, form)
 
     def _cut(self, sent: list[bytes], choices: Choices) -> None:
         """However the bytes come, the frames are those that were sent, up to one that is refused."""

@@ -21,7 +21,8 @@ from test.fuzz.speech import Speaker, free_tag, pieces, reframed
 from xget_lib.classic.child import ChildNamespace
 from xget_lib.errors import NinepError, ProtocolViolation
 from xget_lib.net.listen import listen
-from xget_lib.ninep.messages import IOHDRSZ, MESSAGES, Message, Tattach, Tversion, decode, encode
+from xget_lib.ninep.dialect import DIALECTS, decode, encode
+from xget_lib.ninep.messages import IOHDRSZ, Message, Tattach, Tversion
 from xget_lib.ninep.wire import NOFID, NOTAG
 from xget_lib.node.backend import Child
 
@@ -90,7 +91,7 @@ class _Stranger:
         self._choices = choices
         self._log = log
         surroundings = choices.pick(served.surroundings)
-        self._speaker = Speaker(choices, choices.pick(tuple(MESSAGES)), surroundings, [""])
+        self._speaker = Speaker(choices, choices.pick(tuple(DIALECTS)), surroundings, [""])
         self._asked: dict[int, Message] = {}
         self._heard = b""
         self._sock = gsocket.create_connection(("127.0.0.1", port))
@@ -169,7 +170,7 @@ class _Stranger:
 
     def _decoded(self, frame: bytes) -> tuple[int, Message]:
         """In the dialect that is spoken now; another may have been agreed on, see `conversation`."""
-        for dialect in (self._speaker.dialect, *MESSAGES):
+        for dialect in (self._speaker.dialect, *DIALECTS):
             with suppress(ProtocolViolation):
                 return decode(frame, dialect)
         raise AssertionError(f"no reply in any dialect: {frame.hex()}")

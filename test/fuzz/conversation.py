@@ -11,25 +11,13 @@ import os
 from collections.abc import Callable, Sequence
 
 from test.fuzz.choices import Choices
-from test.fuzz.speech import Speaker, free_tag, is_error, pieces, reframed
+from test.fuzz.speech import Speaker, free_tag, pieces, reframed
 from xget_lib.errors import ProtocolViolation, XGetError
+from xget_lib.ninep.dialect import DIALECTS, decode, encode, negotiate, tag_of
+from xget_lib.ninep.file import Content
 from xget_lib.ninep.limits import Shared
-from xget_lib.ninep.messages import (
-    MESSAGES,
-    MIN_MSIZE,
-    Message,
-    Tattach,
-    Tflush,
-    TMessage,
-    Tread,
-    Tversion,
-    decode,
-    encode,
-    is_reply_to,
-    negotiate,
-    tag_of,
-)
-from xget_lib.ninep.session import MAX_MALFORMED, Content, Reply, Session
+from xget_lib.ninep.messages import MIN_MSIZE, Message, Tattach, Tflush, TMessage, Tread, Tversion, is_reply_to
+from xget_lib.ninep.session import MAX_MALFORMED, Reply, Session
 from xget_lib.ninep.wire import HEADER, NOFID, NOTAG
 from xget_lib.serve.store import OpenExtent
 
@@ -52,7 +40,7 @@ class Owed:
         self.msize = MIN_MSIZE
         self._agreed = False
         self._malformed = 0
-        self._dialect = next(iter(MESSAGES))
+        self._dialect = next(iter(DIALECTS))
 
     def sent(self, frame: bytes) -> bool:
         """Takes note of a frame whose size is right. Whether the session goes on."""
@@ -86,7 +74,7 @@ class Owed:
         self._malformed = 0
         self.requests = {tag: request}
         dialect = negotiate(request.version, request.msize) if request.msize >= MIN_MSIZE else None
-        self._dialect = next(iter(MESSAGES))  # until another is agreed on
+        self._dialect = next(iter(DIALECTS))  # until another is agreed on
         self._agreed = dialect is not None
         if dialect is not None:
             self._dialect, self.msize = dialect, min(request.msize, MAX_MSIZE)
@@ -159,7 +147,7 @@ class Conversation:
         self.session.close()
         assert not self.session.fid_count and not self.session.waiting
         assert self.session.next_reply() is None
-        assert not self._shared.places.used and not self._shared.open_files.used
+        assert not self._shared.walked_files.used and not self._shared.open_files.used
 
     # Out.
 
@@ -205,7 +193,7 @@ class Conversation:
             self.log.append(f"<- {self._words(reply.header)}")
         length = reply.content.length if reply.content is not None else 0
         assert len(reply.header) + length <= self.session.msize
-        assert self.session.fid_count <= min(MAX_FIDS, self._shared.places.used)
+        assert self.session.fid_count <= min(MAX_FIDS, self._shared.walked_files.used)
         assert self._shared.open_files.used <= MAX_OPEN and self.session.waiting <= MAX_WAITING
         assert int.from_bytes(reply.header[:4], "little") == len(reply.header) + length
         assert tag_of(reply.header) == reply.tag
@@ -220,9 +208,9 @@ class Conversation:
                 assert isinstance(request, Tread) and length <= request.count
                 self._speaker.heard_data(request, length)
             elif request is None:
-                assert is_error(type(answer)), answer
+                assert answer is not None and answer.is_error, answer
             else:
-                assert is_reply_to(answer, request, self.session.dialect), f"{answer} answers {request}"
+                assert is_reply_to(answer, request), f"{answer} answers {request}"
                 self._speaker.heard(request, answer)
         if reply.content is not None:
             _take(reply.content)

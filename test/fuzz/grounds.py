@@ -24,7 +24,8 @@ from xget_lib.classic.files import ClassicBackend
 from xget_lib.classic.tree import AVAIL, CHECKSUM, DATA, REDIR
 from xget_lib.errors import StaleGeneration
 from xget_lib.fs.rooted import Root
-from xget_lib.ninep.session import File, Session
+from xget_lib.ninep.file import File
+from xget_lib.ninep.session import Session
 from xget_lib.serve import swarm
 from xget_lib.serve.attach import CLASSIC, FILES, SWARM, Attach, attach
 from xget_lib.serve.files import Files

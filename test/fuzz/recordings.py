@@ -9,7 +9,8 @@ from pathlib import Path
 from test.support.conversation import parse, steps
 from test.support.memory_tree import MemoryTree
 from xget_lib.errors import ProtocolViolation
-from xget_lib.ninep.messages import NINEP2000, TMessage, Tversion, decode, negotiate
+from xget_lib.ninep.dialect import NINEP2000, decode, negotiate
+from xget_lib.ninep.messages import TMessage, Tversion
 
 TRACES = Path(__file__).parent.parent / "traces"
 
@@ -40,7 +41,7 @@ def requests_of_trace(path: Path) -> list[TMessage]:
     tree = MemoryTree()
     said = []
     for step in steps(path.read_text()):
-        for line in step.said:
+        for line in step.sent:
             if line.startswith("T"):
                 message = parse(line, tree)[1]
                 assert isinstance(message, TMessage)

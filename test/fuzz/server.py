@@ -14,7 +14,7 @@ from test.fuzz.choices import Choices
 from test.fuzz.conversation import Conversation
 from test.fuzz.grounds import Grounds, grounds
 from test.fuzz.speech import Speaker
-from xget_lib.ninep.messages import MESSAGES
+from xget_lib.ninep.dialect import DIALECTS
 from xget_lib.ninep.session import Session
 from xget_lib.serve.attach import Attach
 
@@ -66,7 +66,7 @@ class Server:
     def _come(self, choices: Choices, log: list[str] | None) -> tuple[Guest, Conversation]:
         surroundings = choices.pick(self._grounds.surroundings)
         anames = [each.aname for each in self._grounds.surroundings]
-        speaker = Speaker(choices, choices.pick(tuple(MESSAGES)), surroundings, anames)
+        speaker = Speaker(choices, choices.pick(tuple(DIALECTS)), surroundings, anames)
         guest = self._guest(choices)
         conversation = Conversation(choices, speaker, guest.attach)
         conversation.log = log

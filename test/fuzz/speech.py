@@ -8,10 +8,9 @@ too, without anything being added here.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -19,9 +18,11 @@ from typing import Any
 from test.fuzz.choices import Choices
 from test.fuzz.recordings import recordings
 from xget_lib.ninep import messages
-from xget_lib.ninep.messages import IOHDRSZ, MESSAGES, MIN_MSIZE, Message, RMessage, TMessage
-from xget_lib.ninep.stat import DONT_TOUCH
-from xget_lib.ninep.wire import HEADER, MAXWELEM, NOFID, NOTAG, Qid
+from xget_lib.ninep.dialect import DIALECTS
+from xget_lib.ninep.linux import REFUSED, Refused
+from xget_lib.ninep.messages import IOHDRSZ, MIN_MSIZE, Message, RMessage, TMessage
+from xget_lib.ninep.stat import DONT_TOUCH, PLAIN_STAT
+from xget_lib.ninep.wire import HEADER, MAXWELEM, NOFID, NOTAG, Field, Integer, Qid, QidField, Repeated, String
 
 WEIGHTS = {
     "Twalk": 36,
@@ -66,24 +67,17 @@ class Surroundings:
     """What may be written there."""
 
 
-def _shape(dialect: str, kind: type[Message]) -> tuple[tuple[str, object, int], ...]:
-    """The fields of a message in a dialect: name, type, and bits of an integer."""
-    layout = MESSAGES[dialect][kind][1]
-    found = []
-    for field in fields(kind):  # type: ignore[arg-type]
-        if field.name in layout.names:
-            size = re.search(rf"\b{field.name}\[(\d+)\]", layout.synopsis)
-            found.append((field.name, field.type, 8 * int(size[1]) if size else 0))
-    return tuple(found)
-
-
-SHAPES = {dialect: {kind: _shape(dialect, kind) for kind in known} for dialect, known in MESSAGES.items()}
+SHAPES = {
+    name: {kind: tuple(layout.fields.items()) for kind, layout in dialect.layouts.items()}
+    for name, dialect in DIALECTS.items()
+}
+"""The fields of each message in a dialect, and how they travel."""
 
 
 @cache
 def requests_of(dialect: str) -> tuple[type[Message], ...]:
     """The requests of a dialect, each as often as it is to be said."""
-    kinds = [kind for kind in MESSAGES[dialect] if issubclass(kind, TMessage)]
+    kinds = [kind for kind in DIALECTS[dialect].kinds if issubclass(kind, TMessage)]
     return tuple(kind for kind in kinds for _ in range(WEIGHTS.get(kind.__name__, 3)))
 
 
@@ -114,13 +108,15 @@ class Speaker:
             self._plan()
         while self._planned:
             message = self._planned.popleft()
-            if type(message) in MESSAGES[self.dialect]:
+            if type(message) in DIALECTS[self.dialect].kinds:
                 return self._altered(message) if self._choices.chance(0.05) else message
         return self.of(self._choices.pick(requests_of(self.dialect)))
 
     def of(self, kind: type[Message]) -> Message:
         """Some message of a kind."""
-        values = {name: self._value(kind, name, sort, bits) for name, sort, bits in SHAPES[self.dialect][kind]}
+        values = {name: self._value(kind, name, field) for name, field in SHAPES[self.dialect][kind]}
+        if kind is Refused:
+            values["number"] = self._choices.pick(tuple(REFUSED))
         return kind(**values)
 
     def heard_data(self, request: Message, length: int) -> None:
@@ -131,7 +127,7 @@ class Speaker:
     def heard(self, request: Message, reply: Message) -> None:
         """What the reply to a request means for fids."""
         name = type(request).__name__
-        if is_error(type(reply)) and self._choices.chance(0.7):
+        if reply.is_error and self._choices.chance(0.7):
             self._planned.clear()  # what was to follow makes no sense now
         if name in FREEING:
             self._forget(request.fid)  # type: ignore[attr-defined]
@@ -181,8 +177,8 @@ class Speaker:
         choices = self._choices
         fid = choices.pick(tuple(fid for fid in FIDS if fid not in self._live) or FIDS)
         self._planned.append(messages.Twalk(0, fid, choices.pick(self._surroundings.paths)))
-        opening = [kind for kind in MESSAGES[self.dialect] if kind.__name__ in OPENING]
-        using = [kind for kind in MESSAGES[self.dialect] if kind.__name__ in USING]
+        opening = [kind for kind in DIALECTS[self.dialect].kinds if kind.__name__ in OPENING]
+        using = [kind for kind in DIALECTS[self.dialect].kinds if kind.__name__ in USING]
         for kind in [choices.pick(opening), *(choices.pick(using) for _ in range(1 + choices.below(4)))]:
             self._planned.append(_with(self.of(kind), fid=fid))
         if choices.chance(0.7):
@@ -193,8 +189,8 @@ class Speaker:
         known = SHAPES[self.dialect][type(message)]
         if not known:
             return message
-        name, sort, bits = self._choices.pick(known)
-        return _with(message, **{name: self._value(type(message), name, sort, bits)})
+        name, field = self._choices.pick(known)
+        return _with(message, **{name: self._value(type(message), name, field)})
 
     def _forget(self, fid: int) -> None:
         self._live.pop(fid, None)
@@ -202,13 +198,20 @@ class Speaker:
 
     # Fields.
 
-    def _value(self, kind: type[Message], name: str, sort: object, bits: int) -> Any:
+    def _value(self, kind: type[Message], name: str, field: Field) -> Any:
         special = _BY_NAME.get(name)
         if special is not None and issubclass(kind, TMessage) and not self._choices.chance(0.02):
             return special(self, kind)
-        if sort == "int":
-            return self._whole(bits)
-        return _BY_TYPE[sort](self)
+        match field:
+            case Integer():
+                return self._whole(8 * field.size)
+            case String():
+                return self._text()
+            case QidField():
+                return self._qid()
+            case Repeated():
+                return self._texts() if isinstance(field.each, String) else self._qids()
+        return self._octets()
 
     def _whole(self, bits: int) -> int:
         choices = self._choices
@@ -260,7 +263,7 @@ class Speaker:
         return written
 
     def _stat(self, kind: type[Message]) -> bytes:
-        known = DONT_TOUCH.pack(messages.NINEP2000)
+        known = DONT_TOUCH.pack(PLAIN_STAT)
         return known if self._choices.chance(0.5) else spoilt(known, self._choices)
 
     def _text(self) -> str:
@@ -279,7 +282,7 @@ class Speaker:
         return tuple(self._qid() for _ in range(self._choices.below(MAXWELEM + 1)))
 
     def _version(self, kind: type[Message]) -> str:
-        return self._choices.pick((*MESSAGES, *MESSAGES, *VERSIONS))
+        return self._choices.pick((*DIALECTS, *DIALECTS, *VERSIONS))
 
 
 _BY_NAME: dict[str, Callable[[Speaker, type[Message]], Any]] = {
@@ -300,33 +303,20 @@ _BY_NAME: dict[str, Callable[[Speaker, type[Message]], Any]] = {
     "mode": lambda speaker, kind: speaker._choices.pick(MODES),
     "flags": lambda speaker, kind: speaker._choices.pick(FLAGS),
 }
-_BY_TYPE: dict[object, Callable[[Speaker], Any]] = {
-    "str": Speaker._text,
-    "bytes": Speaker._octets,
-    "Qid": Speaker._qid,
-    "tuple[str, ...]": Speaker._texts,
-    "tuple[Qid, ...]": Speaker._qids,
-}
 
 
 def _with(message: Message, **changed: Any) -> Message:
     """The same message with some other values."""
-    values = {field.name: getattr(message, field.name) for field in fields(message)}  # type: ignore[arg-type]
-    return type(message)(**values | changed)
+    return type(message)(**vars(message) | changed)
 
 
 def reply_kinds(dialect: str, request: Message) -> list[type[Message]]:
     """What may answer a request: its own reply, and errors."""
-    number = MESSAGES[dialect][type(request)][0]
     return [
         kind
-        for kind, (own, _) in MESSAGES[dialect].items()
-        if issubclass(kind, RMessage) and (own == number + 1 or is_error(kind))
+        for kind in DIALECTS[dialect].kinds
+        if issubclass(kind, RMessage) and (kind.number == request.number + 1 or kind.is_error)
     ]
-
-
-def is_error(kind: type[Message]) -> bool:
-    return kind.__name__ in ("Rerror", "Rlerror")
 
 
 # Bytes.

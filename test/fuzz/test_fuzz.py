@@ -21,9 +21,10 @@ from test.fuzz.conversation import SECRET
 from test.fuzz.recordings import recordings
 from test.fuzz.speech import SHAPES, requests_of
 from test.fuzz.targets import PARTS, Stuck, Target, play, target
+from xget_lib.ninep.dialect import DIALECTS
 from xget_lib.ninep.fids import Fids
 from xget_lib.ninep.framer import Framer
-from xget_lib.ninep.messages import MESSAGES, Tclunk, TMessage, Tread, Tversion
+from xget_lib.ninep.messages import Tclunk, TMessage, Tread, Tversion
 from xget_lib.ninep.requests import Requests
 from xget_lib.ninep.session import Session
 from xget_lib.serve.files import Files
@@ -58,9 +59,9 @@ def test_no_decisions_lead_to_what_must_not_be(prepared: Target, data: bytes) ->
 
 def test_every_request_of_every_dialect_is_said() -> None:
     """Also one that was added to a table a moment ago."""
-    for dialect, messages in MESSAGES.items():
-        assert set(requests_of(dialect)) == {kind for kind in messages if issubclass(kind, TMessage)}
-        assert all(set(SHAPES[dialect][kind]) >= set() for kind in messages)
+    for name, dialect in DIALECTS.items():
+        assert set(requests_of(name)) == {kind for kind in dialect.kinds if issubclass(kind, TMessage)}
+        assert set(SHAPES[name]) == set(dialect.kinds)
 
 
 def test_the_conversations_of_the_c_program_are_among_the_seeds() -> None:

@@ -1,4 +1,4 @@
-"""A server's side of a connection, over loopback: every reply whole, whatever the peer does or does not do."""
+"""A server's side of a connection, over loopback: every reply is whole, whatever the peer does."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from test.support.memory_tree import MemoryFile, MemoryHandle
 from test.support.network import Peer, Sent, Server, file_parts, quiet_hub, until
 from xget_lib.errors import NotHeld
 from xget_lib.net import connection, outgoing
+from xget_lib.ninep.dialect import NINEP2000, encode
+from xget_lib.ninep.file import Content
 from xget_lib.ninep.messages import (
-    NINEP2000,
     OWRITE,
     Rclunk,
     Rerror,
@@ -36,9 +37,7 @@ from xget_lib.ninep.messages import (
     Tversion,
     Twalk,
     Twrite,
-    encode,
 )
-from xget_lib.ninep.session import Content
 from xget_lib.serve.store import OpenExtent
 
 SMALL = 4096  # bytes asked for a socket's buffer; the kernel gives a few more
@@ -55,7 +54,7 @@ def server() -> Iterator[Server]:
     server = Server(send_buffer=SMALL)
     yield server
     server.close()
-    # However a connection ends, everything that it had open is closed, once.
+    # However a connection ends, everything that it had open is closed exactly once.
     assert [handle.clunks for handle in server.tree.handles] == [1] * len(server.tree.handles)
 
 
@@ -77,7 +76,7 @@ def pattern(size: int) -> bytes:
     return bytes(at * 7 % 251 for at in range(size))
 
 
-def test_requests_that_come_together_are_answered_in_order(peer: Peer) -> None:
+def test_requests_that_arrive_together_are_answered_in_order(peer: Peer) -> None:
     peer.attach()
     open_file(peer, "hello")
     peer.say(*(Tread(1, offset, 3) for offset in (0, 3, 6, 9)))
@@ -89,7 +88,7 @@ def test_requests_that_come_together_are_answered_in_order(peer: Peer) -> None:
     ]
 
 
-def test_a_request_that_comes_byte_by_byte_is_understood(peer: Peer) -> None:
+def test_a_request_that_arrives_byte_by_byte_is_answered(peer: Peer) -> None:
     for byte in bytes.fromhex("13000000 64 ffff 00200000 0600 395032303030"):
         peer.sock.sendall(bytes([byte]))
         gevent.sleep(0)
@@ -141,7 +140,7 @@ def test_content_that_cannot_be_opened_any_more_is_an_error(server: Server, peer
 def test_a_file_that_becomes_shorter_while_it_is_sent_ends_the_connection(
     server: Server, peer: Peer, tmp_path: Path
 ) -> None:
-    """The length has been said already; anything else than an end would pass for content."""
+    """The length was sent already; anything but the end of the connection would be taken for content."""
     path = tmp_path / "file"
     path.write_bytes(bytes(1 << 20))
     server.add(Sent(server.tree, 50, "shrinking", size=1 << 20, parts=file_parts(path)))
@@ -182,7 +181,7 @@ def test_a_waiting_read_is_answered_when_there_is_news(server: Server, peer: Pee
     assert peer.hear() == (1, Rread(b"news!"))
 
 
-def test_what_was_asked_before_a_half_close_is_answered(server: Server, peer: Peer) -> None:
+def test_requests_before_a_half_close_are_answered(server: Server, peer: Peer) -> None:
     server.add(Sent(server.tree, 50, "large", size=200_000))
     peer.attach()
     open_file(peer, "large")
@@ -193,7 +192,7 @@ def test_what_was_asked_before_a_half_close_is_answered(server: Server, peer: Pe
     assert server.wait_ended() is None
 
 
-def test_a_peer_that_ends_is_no_failure(server: Server, peer: Peer) -> None:
+def test_a_peer_that_closes_the_connection_is_no_failure(server: Server, peer: Peer) -> None:
     peer.attach()
     open_file(peer, "news")
     peer.say(Tread(1, 0, 100), Tread(1, 0, 100))
@@ -203,7 +202,7 @@ def test_a_peer_that_ends_is_no_failure(server: Server, peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("asked", [0, 3])
-def test_a_peer_that_vanishes_leaves_nothing_behind(server: Server, peer: Peer, asked: int, tmp_path: Path) -> None:
+def test_a_reset_connection_leaves_no_open_descriptor(server: Server, peer: Peer, asked: int, tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(1 << 20))
     server.add(Sent(server.tree, 50, "large", size=1 << 20, parts=file_parts(path)))
@@ -218,8 +217,8 @@ def test_a_peer_that_vanishes_leaves_nothing_behind(server: Server, peer: Peer, 
     assert len(os.listdir("/proc/self/fd")) == before - 2  # both ends
 
 
-def test_a_peer_that_makes_no_room_is_given_up(server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outgoing, "_PATIENCE", 0.05)
+def test_a_peer_that_does_not_read_is_disconnected(server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing, "_SEND_TIMEOUT", 0.05)
     server.add(Sent(server.tree, 50, "large", size=1 << 20))
     peer.attach()
     open_file(peer, "large")
@@ -227,15 +226,17 @@ def test_a_peer_that_makes_no_room_is_given_up(server: Server, peer: Peer, monke
     assert server.wait_ended() == "no progress in time"
 
 
-def test_a_peer_that_says_nothing_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_GREETING", 0.05)
+def test_a_silent_peer_is_disconnected(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_FID_TIMEOUT", 0.05)
     silent = Peer(server.port)
     assert server.wait_ended() == "no progress in time"
     silent.close()
 
 
-def test_a_peer_that_never_says_a_whole_message_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_GREETING", 0.05)
+def test_a_peer_that_never_sends_a_whole_message_is_disconnected(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_FID_TIMEOUT", 0.05)
     slow = Peer(server.port)
     for byte in bytes.fromhex("13000000 64 ffff"):
         slow.sock.sendall(bytes([byte]))
@@ -244,10 +245,8 @@ def test_a_peer_that_never_says_a_whole_message_is_given_up(server: Server, monk
     slow.close()
 
 
-def test_a_peer_that_agrees_on_a_version_and_does_not_attach_is_given_up(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "_GREETING", 0.05)
+def test_a_peer_that_does_not_attach_is_disconnected(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_FID_TIMEOUT", 0.05)
     hesitant = Peer(server.port)
     hesitant.say(Tversion(8192, "9P2000"))
     hesitant.hear()
@@ -255,9 +254,11 @@ def test_a_peer_that_agrees_on_a_version_and_does_not_attach_is_given_up(
     hesitant.close()
 
 
-def test_a_peer_that_does_everything_but_attach_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However much it says meanwhile."""
-    monkeypatch.setattr(connection, "_GREETING", 0.1)
+def test_a_peer_that_sends_everything_but_tattach_is_disconnected(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much it sends meanwhile."""
+    monkeypatch.setattr(connection, "_FID_TIMEOUT", 0.1)
     talkative = Peer(server.port)
     with contextlib.suppress(OSError, EOFError):
         while True:
@@ -268,10 +269,10 @@ def test_a_peer_that_does_everything_but_attach_is_given_up(server: Server, monk
     talkative.close()
 
 
-def test_a_peer_that_has_given_everything_back_is_given_up(
+def test_a_peer_that_has_clunked_its_last_fid_is_disconnected(
     server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_GREETING", 0.05)
+    monkeypatch.setattr(connection, "_FID_TIMEOUT", 0.05)
     peer.attach()
     gevent.sleep(0.1)
     peer.say(Tclunk(0))
@@ -279,10 +280,10 @@ def test_a_peer_that_has_given_everything_back_is_given_up(
     assert server.wait_ended() == "no progress in time"
 
 
-def test_a_peer_that_never_ends_a_message_is_given_up(
+def test_a_peer_that_never_completes_a_message_is_disconnected(
     server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_MESSAGE", 0.1)
+    monkeypatch.setattr(connection, "_MESSAGE_TIMEOUT", 0.1)
     peer.attach()
     gevent.sleep(0.15)
     with contextlib.suppress(OSError):
@@ -292,10 +293,10 @@ def test_a_peer_that_never_ends_a_message_is_given_up(
     assert server.wait_ended() == "no progress in time"
 
 
-def test_messages_may_come_in_parts_for_as_long_as_each_comes_to_its_end(
+def test_messages_may_arrive_in_parts_if_each_is_completed_in_time(
     server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_MESSAGE", 0.2)
+    monkeypatch.setattr(connection, "_MESSAGE_TIMEOUT", 0.2)
     peer.attach()
     frame = encode(1, Tstat(0), NINEP2000)
     peer.sock.sendall(frame[:5])
@@ -329,20 +330,18 @@ def test_no_more_files_are_open_to_be_sent_than_the_process_has_room_for(
     assert extents.used == 2
 
 
-def test_a_peer_that_has_said_something_may_be_silent(
-    server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "_GREETING", 0.05)
+def test_a_peer_with_a_fid_may_be_silent(server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_FID_TIMEOUT", 0.05)
     peer.attach()
     gevent.sleep(0.1)
     peer.say(Tclunk(0))
     assert peer.hear() == (0, Rclunk())
 
 
-def test_a_peer_that_sends_on_and_on_and_reads_nothing_takes_bounded_memory(
+def test_a_peer_that_sends_and_does_not_read_takes_bounded_memory(
     server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_AHEAD", 100_000)
+    monkeypatch.setattr(connection, "_MAX_UNANSWERED", 100_000)
     server.add(Sent(server.tree, 50, "large", size=1 << 20))
     peer.attach()
     open_file(peer, "large")
@@ -352,7 +351,7 @@ def test_a_peer_that_sends_on_and_on_and_reads_nothing_takes_bounded_memory(
     sending = gevent.spawn(peer.say, *writes, first_tag=10)
     gevent.sleep(0.05)
     assert not sending.dead, "5 MB have been taken from a peer that reads nothing"
-    # But it is only held up: as soon as it reads, everything is done.
+    # It is only paused: when it reads, everything is carried out.
     peer.hear()
     assert [peer.hear()[0] for _ in writes] == list(range(10, 110))
     assert len(server.tree.log) == 100
@@ -379,7 +378,7 @@ def test_an_error_in_a_tree_ends_its_connection_and_no_other(server: Server, pee
 @pytest.mark.parametrize(("size", "asked"), [(0, 500), (100, 500), (60_000, 50)])
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_a_fast_reader_does_not_keep_others_waiting(server: Server, size: int, asked: int, in_memory: bool) -> None:
-    """A connection that can always send would otherwise never let another one run."""
+    """A connection that can always send must let others run from time to time."""
     turns = 0
     seen: Counter[int] = Counter()
 
@@ -412,7 +411,7 @@ def test_a_fast_reader_does_not_keep_others_waiting(server: Server, size: int, a
     other.kill()
     peer.close()
     assert sum(seen.values()) == asked
-    assert max(seen.values()) <= (outgoing._SHARE + outgoing._BATCH) // (size + outgoing._REPLY) + 1, seen
+    assert max(seen.values()) <= (outgoing._YIELD_AFTER + outgoing._BATCH) // (size + outgoing._REPLY_COST) + 1, seen
 
 
 def test_content_in_memory_goes_out_with_other_replies_and_is_counted(server: Server, peer: Peer) -> None:
@@ -432,8 +431,8 @@ def test_content_in_memory_goes_out_with_other_replies_and_is_counted(server: Se
     assert server.sent == 6
 
 
-def test_answers_do_not_mix_when_finding_one_takes_a_switch(server: Server, peer: Peer) -> None:
-    """A worker may have to wait until a message to its master has gone."""
+def test_replies_do_not_mix_when_making_one_switches_greenlets(server: Server, peer: Peer) -> None:
+    """A worker may have to wait until it could send a message to its master."""
 
     class Handle(MemoryHandle):
         def read(self, offset: int, count: int) -> Content:
@@ -459,7 +458,7 @@ def test_answers_do_not_mix_when_finding_one_takes_a_switch(server: Server, peer
         assert heard == {0: Rread(bytes([100 + offset]) * 30_000), 1: Rread(bytes([offset]) * 30_000)}
 
 
-# Strangers
+# Clients that do not speak 9P
 
 
 @pytest.mark.parametrize(
@@ -491,7 +490,7 @@ def test_replies_to_what_came_before_a_violation_are_sent(server: Server, peer: 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 @given(said=st.lists(st.binary(max_size=100), max_size=5), begun=st.booleans())
-def test_no_bytes_stop_a_server(server: Server, said: list[bytes], begun: bool) -> None:
+def test_any_bytes_leave_the_server_running(server: Server, said: list[bytes], begun: bool) -> None:
     stranger = Peer(server.port)
     try:
         if begun:
@@ -500,7 +499,7 @@ def test_no_bytes_stop_a_server(server: Server, said: list[bytes], begun: bool) 
             stranger.sock.sendall(data)
             gevent.sleep(0)
     except OSError:
-        pass  # it has been put out of the door
+        pass  # the server has closed the connection
     stranger.close()
     guest = Peer(server.port)
     guest.say(Tversion(8192, "9P2000"))

@@ -1,4 +1,4 @@
-"""A client's side of a connection, over loopback: answers to who asked, data where it belongs, and an end for all."""
+"""A client's side of a connection, over loopback: answers to their callbacks, data into its buffers, and the end."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def link(server: Server) -> Iterator[Link]:
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """The port of a server that accepts, in the kernel, and says nothing."""
+    """The port of a server that never answers: the kernel accepts for it."""
     listening = listen("127.0.0.1", 0)
     yield listening.getsockname()[1]
     listening.close()
 
 
 class Answers:
-    """Takes answers in the order in which they come."""
+    """Collects answers in the order in which they arrive."""
 
     def __init__(self) -> None:
         self.heard: list[Message | LinkLost] = []
@@ -103,7 +103,7 @@ def test_data_goes_straight_into_its_buffers(server: Server, link: Link) -> None
     link.close()
 
 
-def test_an_error_is_given_to_who_started_the_request(link: Link) -> None:
+def test_an_error_is_passed_to_the_callback_of_its_request(link: Link) -> None:
     answers = Answers()
     link.start(Tread(77, 0, 10), answers, memoryview(bytearray(10)))
     until(lambda: answers.heard)
@@ -142,7 +142,7 @@ def test_a_request_without_an_answer_in_time_is_flushed(server: Server, link: Li
     assert not link.lost
 
 
-def test_no_time_at_all_is_a_time_too(silent: int) -> None:
+def test_a_timeout_of_zero_is_a_timeout(silent: int) -> None:
     link = Link(socket.create_connection(("127.0.0.1", silent)), "silent")
     with pytest.raises(LinkLost, match="no answer in 0 s"):
         link.call(Tstat(0), 0)
@@ -161,7 +161,7 @@ def test_a_flushed_read_leaves_its_buffer_alone(server: Server, link: Link) -> N
 # The end
 
 
-def test_everyone_who_waits_is_told_of_the_end(server: Server, link: Link) -> None:
+def test_the_end_of_a_link_is_reported_to_all_pending_requests(server: Server, link: Link) -> None:
     news = link.open("news", SECONDS)
     news.read(0, 100, SECONDS)
     answers = Answers()
@@ -177,7 +177,7 @@ def test_everyone_who_waits_is_told_of_the_end(server: Server, link: Link) -> No
         link.start(Tclunk(0), answers)
 
 
-def test_everyone_who_waits_is_told_of_our_own_end(link: Link) -> None:
+def test_closing_a_link_is_reported_to_all_pending_requests(link: Link) -> None:
     news = link.open("news", SECONDS)
     news.read(0, 100, SECONDS)
     waiting = gevent.spawn(_outcome, lambda: news.read(0, 100, SECONDS))
@@ -204,7 +204,7 @@ def _outcome(call: object) -> object:
         (bytes.fromhex("ffffffff 75 0000 f0ffffff"), "a message of"),
     ],
 )
-def test_a_server_that_speaks_no_9p_is_lost(silent: int, data: bytes, why: str) -> None:
+def test_a_server_that_does_not_speak_9p_is_a_lost_link(silent: int, data: bytes, why: str) -> None:
     ours, theirs = gsocket.socketpair()
     link = Link(socket.socket(fileno=ours.detach()), "liar")
     answers = Answers()
@@ -218,8 +218,8 @@ def test_a_server_that_speaks_no_9p_is_lost(silent: int, data: bytes, why: str) 
     theirs.close()
 
 
-def test_a_server_that_takes_no_requests_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PATIENCE", 0.05)
+def test_a_server_that_does_not_read_requests_is_a_lost_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SEND_TIMEOUT", 0.05)
     ours, theirs = gsocket.socketpair()
     link = Link(socket.socket(fileno=ours.detach()), "full")
     answers = Answers()
@@ -229,12 +229,12 @@ def test_a_server_that_takes_no_requests_is_given_up(monkeypatch: pytest.MonkeyP
 
     until(lambda: answers.heard)
     assert str(answers.heard[0]) == "full: no progress in time"
-    # Nobody waits on its descriptor any more: the number belongs to somebody else soon.
+    # No greenlet waits on the descriptor any more: its number will soon be another file.
     until(lambda: link._reader.dead)
     theirs.close()
 
 
-def test_an_error_in_who_asked_ends_the_link(link: Link, printed: io.StringIO) -> None:
+def test_an_exception_in_a_callback_ends_the_link(link: Link, printed: io.StringIO) -> None:
     def wrong(answer: Message | LinkLost) -> None:
         raise ZeroDivisionError
 
@@ -248,8 +248,8 @@ def test_an_error_in_who_asked_ends_the_link(link: Link, printed: io.StringIO) -
 
 
 def test_a_fast_server_does_not_keep_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is always something to read, others are let in from time to time all the same."""
-    monkeypatch.setattr(module, "_TURN", 1)
+    """Other greenlets run from time to time even if there is always something to read."""
+    monkeypatch.setattr(module, "_YIELD_AFTER", 1)
     ours, theirs = gsocket.socketpair()
     link = Link(socket.socket(fileno=ours.detach()), "fast")
     turns = 0
@@ -280,7 +280,7 @@ def test_a_fast_server_does_not_keep_others_waiting(monkeypatch: pytest.MonkeyPa
 # Connecting
 
 
-def test_nobody_there_is_a_lost_link() -> None:
+def test_a_refused_connection_is_a_lost_link() -> None:
     listening = listen("127.0.0.1", 0)
     port = listening.getsockname()[1]
     listening.close()
@@ -296,13 +296,13 @@ def test_a_server_that_does_not_answer_is_a_lost_link(silent: int) -> None:
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64, "." * 300])
-def test_what_cannot_be_a_name_is_a_lost_link(host: str) -> None:
+def test_an_invalid_host_name_is_a_lost_link(host: str) -> None:
     with pytest.raises(LinkLost) as caught:
         Link.connect(host, 20004, "", SECONDS)
-    assert str(caught.value) == f"{host}:20004: not a host's name"
+    assert str(caught.value) == f"{host}:20004: not a host name"
 
 
-def test_a_name_that_is_not_known_says_so_without_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_of_an_unknown_host_has_no_errno(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(address: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -333,6 +333,5 @@ def test_the_smaller_msize_holds() -> None:
     server = Server(max_msize=8192)
     link = Link.connect("127.0.0.1", server.port, "", SECONDS)
     assert link.max_read == 8192 - 24
-    assert link.local_address == "127.0.0.1"
     link.close()
     server.close()

@@ -13,6 +13,7 @@ from test.support.memory_tree import MemoryFile, MemoryTree
 from test.support.network import Peer, Sent, quiet_hub, until
 from xget_lib.net.listen import listen
 from xget_lib.net.server import Client, Server
+from xget_lib.ninep.file import File
 from xget_lib.ninep.messages import (
     Rattach,
     Rerror,
@@ -26,7 +27,6 @@ from xget_lib.ninep.messages import (
     Tversion,
     Twalk,
 )
-from xget_lib.ninep.session import File
 from xget_lib.ninep.wire import NOFID
 
 

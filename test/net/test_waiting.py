@@ -1,4 +1,4 @@
-"""Waiting for descriptors: until they are ready, or too late."""
+"""Waiting for descriptors, until they are ready or the time is over."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import gevent
 import pytest
 
 from test.support.network import quiet_hub
-from xget_lib.net.waiting import READ, WRITE, Watched, wait_readable, wait_writable
+from xget_lib.net.waiting import READ, WRITE, Watcher, wait_readable, wait_writable
 
 
 @pytest.fixture(autouse=True)
@@ -36,14 +36,14 @@ def fill(sock: socket.socket) -> None:
         pass
 
 
-def test_each_direction_is_waited_for_by_itself(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_the_two_directions_are_waited_for_independently(ends: tuple[socket.socket, socket.socket]) -> None:
     one, other = ends
     fill(one)
-    watched = Watched(one.fileno())
+    watcher = Watcher(one.fileno())
     done: list[int] = []
 
     def wait(direction: int) -> None:
-        watched.wait(direction, None)
+        watcher.wait(direction, None)
         done.append(direction)
 
     waiting = [gevent.spawn(wait, direction) for direction in (READ, WRITE)]
@@ -56,41 +56,41 @@ def test_each_direction_is_waited_for_by_itself(ends: tuple[socket.socket, socke
         pass
     waiting[1].join()
     assert done == [READ, WRITE]
-    watched.close()
+    watcher.close()
 
 
-def test_too_long_is_a_timeout_and_harms_no_later_wait(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_a_timeout_does_not_affect_later_waits(ends: tuple[socket.socket, socket.socket]) -> None:
     one, other = ends
-    watched = Watched(one.fileno())
+    watcher = Watcher(one.fileno())
     for seconds in (0.0, 0.01):
         with pytest.raises(TimeoutError, match="no progress in time"):
-            watched.wait(READ, seconds)
+            watcher.wait(READ, seconds)
     other.send(b"x")
-    watched.wait(READ, 10)
-    watched.wait(WRITE, 10)
-    watched.close()
+    watcher.wait(READ, 10)
+    watcher.wait(WRITE, 10)
+    watcher.close()
 
 
-def test_a_number_that_is_used_again_is_watched_anew(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_a_descriptor_number_that_is_reused_is_watched_anew(ends: tuple[socket.socket, socket.socket]) -> None:
     one, _ = ends
-    watched = Watched(one.fileno())
-    watched.wait(WRITE, 10)
-    watched.close()
+    watcher = Watcher(one.fileno())
+    watcher.wait(WRITE, 10)
+    watcher.close()
     number = one.detach()
     again, far = socket.socketpair()
     os.dup2(again.fileno(), number)
     again.close()
-    watched = Watched(number)
+    watcher = Watcher(number)
     with pytest.raises(TimeoutError):
-        watched.wait(READ, 0.01)
+        watcher.wait(READ, 0.01)
     far.send(b"x")
-    watched.wait(READ, 10)
-    watched.close()
+    watcher.wait(READ, 10)
+    watcher.close()
     os.close(number)
     far.close()
 
 
-def test_a_channel_waits_without_stopping_others(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_a_channel_waits_without_blocking_other_greenlets(ends: tuple[socket.socket, socket.socket]) -> None:
     one, other = ends
     wait_writable(one)
     gevent.spawn(other.send, b"x")

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from test.support.strategies import messages
 from xget_lib.errors import ProtocolViolation
+from xget_lib.ninep.dialect import NINEP2000, encode
 from xget_lib.ninep.framer import Framer
-from xget_lib.ninep.messages import NINEP2000, Message, Tclunk, encode
+from xget_lib.ninep.messages import Message, Tclunk
 
 
 def frames(framer: Framer, data: bytes) -> list[bytes]:
@@ -21,7 +22,7 @@ def frames(framer: Framer, data: bytes) -> list[bytes]:
 
 
 @given(st.lists(messages, max_size=6), st.lists(st.integers(1, 40)))
-def test_frames_are_the_same_however_they_are_cut(sent: list[Message], cuts: list[int]) -> None:
+def test_frames_do_not_depend_on_how_the_bytes_arrive(sent: list[Message], cuts: list[int]) -> None:
     expected = [encode(1, message, NINEP2000) for message in sent]
     stream = b"".join(expected)
     framer = Framer(65536)
@@ -41,7 +42,7 @@ def test_two_frames_cut_at_every_place() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 6, 101, 0xFFFFFFFF])
-def test_an_impossible_size_is_noticed_at_once(size: int) -> None:
+def test_an_impossible_size_is_detected_before_the_rest_arrives(size: int) -> None:
     data = size.to_bytes(4, "little")
     with pytest.raises(ProtocolViolation):
         frames(Framer(100), data)
@@ -57,7 +58,7 @@ def test_sizes_from_a_header_to_msize_are_possible() -> None:
         assert frames(Framer(100), frame) == [frame]
 
 
-def test_a_new_msize_counts_from_the_next_frame_on() -> None:
+def test_a_new_msize_applies_from_the_next_frame_on() -> None:
     large = (50).to_bytes(4, "little").ljust(50, b"x")
     framer = Framer(20)
     framer.feed(encode(1, Tclunk(1), NINEP2000) + large)
@@ -66,7 +67,7 @@ def test_a_new_msize_counts_from_the_next_frame_on() -> None:
     assert framer.next_frame() == large
 
 
-def test_a_frame_that_came_whole_is_not_copied() -> None:
+def test_a_frame_that_arrived_whole_is_not_copied() -> None:
     data = bytearray(encode(1, Tclunk(1), NINEP2000))
     framer = Framer(100)
     framer.feed(data)

@@ -1,4 +1,4 @@
-"""What one session may take, and what all sessions of a process may take together."""
+"""Limits of one session, and of all sessions of a process together."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from test.support.conversation import drain, frame_of
 from test.support.memory_tree import MemoryTree
-from xget_lib.ninep.limits import ALL_PLACES, MAX_FIDS, MAX_OPEN, MAX_TAGS, MAX_WAITING, Budget, Shared
+from xget_lib.ninep.dialect import NINEP2000, decode, encode
+from xget_lib.ninep.limits import MAX_FIDS, MAX_OPEN, MAX_TAGS, MAX_WAITING, MAX_WALKED, Budget, Shared
 from xget_lib.ninep.messages import (
-    NINEP2000,
     Message,
     Rclunk,
     Rerror,
@@ -30,8 +30,6 @@ from xget_lib.ninep.messages import (
     Tremove,
     Tversion,
     Twalk,
-    decode,
-    encode,
 )
 from xget_lib.ninep.session import Session
 from xget_lib.ninep.wire import NOFID, NOTAG, Qid
@@ -40,7 +38,7 @@ FULL = Rerror("Too many open files")
 
 
 def say(session: Session, *said: TMessage, first_tag: int = 0) -> list[Message]:
-    """Sends messages together, with tags from `first_tag` on; all replies."""
+    """Send messages together, with tags from `first_tag` on. Returns all replies."""
     for tag, message in enumerate(said, start=first_tag):
         session.receive(encode(NOTAG if isinstance(message, Tversion) else tag, message, NINEP2000))
     return [decode(frame_of(reply), NINEP2000)[1] for reply in drain(session)]
@@ -62,7 +60,7 @@ def open_files(session: Session, first: int, count: int) -> list[Message]:
 
 def test_the_limits_are_far_above_what_clients_need() -> None:
     assert (MAX_FIDS, MAX_TAGS, MAX_OPEN, MAX_WAITING) == (65536, 1024, 4096, 256)
-    assert ALL_PLACES >= 16 * MAX_FIDS
+    assert MAX_WALKED >= 16 * MAX_FIDS
 
 
 def test_more_open_files_than_allowed_are_refused_until_one_is_clunked() -> None:
@@ -76,7 +74,7 @@ def test_more_open_files_than_allowed_are_refused_until_one_is_clunked() -> None
     assert [type(reply) for reply in open_files(session, 7, 1)] == [Ropen]
 
 
-def test_a_file_that_does_not_open_takes_no_place() -> None:
+def test_a_file_that_cannot_be_opened_does_not_count_as_open() -> None:
     shared = Shared(open_files=Budget(1))
     session = attached(shared=shared)
     for fid in range(1, 5):
@@ -85,27 +83,27 @@ def test_a_file_that_does_not_open_takes_no_place() -> None:
     assert [type(reply) for reply in open_files(session, 10, 1)] == [Ropen]
 
 
-def test_sessions_share_what_a_process_has() -> None:
-    shared = Shared(places=Budget(9), open_files=Budget(2))
+def test_sessions_share_the_limits_of_the_process() -> None:
+    shared = Shared(walked_files=Budget(9), open_files=Budget(2))
     one, other = attached(shared=shared), attached(shared=shared)
     open_files(one, 1, 2)
     assert say(other, Twalk(0, 1, ("hello",)), Topen(1, 0))[1] == FULL
     assert isinstance(say(other, Twalk(0, 2, ()))[0], Rwalk)
     assert say(other, Twalk(0, 3, ()), Tattach(4, NOFID, "", "")) == [FULL, FULL]
-    # A fid that only moves needs room for the way.
+    # Moving a fid deeper takes from the limit too.
     assert say(other, Twalk(2, 2, ("hello",))) == [FULL]
     assert isinstance(say(other, Tclunk(1), Twalk(2, 2, ("hello",)))[1], Rwalk)
     assert say(other, Tclunk(2), Twalk(0, 2, ("hello",)))[1] == Rwalk((Qid(0, 7, 2),))
     one.close()
-    assert (shared.places.used, shared.open_files.used) == (3, 0)
+    assert (shared.walked_files.used, shared.open_files.used) == (3, 0)
     assert [type(reply) for reply in open_files(other, 5, 1)] == [Ropen]
     say(other, Tversion(8192, "9P2000"))
-    assert (shared.places.used, shared.open_files.used) == (0, 0)
+    assert (shared.walked_files.used, shared.open_files.used) == (0, 0)
     other.close()
-    assert (shared.places.used, shared.open_files.used) == (0, 0)
+    assert (shared.walked_files.used, shared.open_files.used) == (0, 0)
 
 
-def test_more_reads_that_wait_than_allowed_are_refused_and_the_others_wait_on() -> None:
+def test_more_waiting_reads_than_allowed_are_refused_and_the_others_wait_on() -> None:
     tree = MemoryTree()
     session = attached(tree, max_waiting=3)
     say(session, Twalk(0, 1, ("news",)), Topen(1, 0), Tread(1, 0, 100))
@@ -121,7 +119,7 @@ def test_more_reads_that_wait_than_allowed_are_refused_and_the_others_wait_on() 
     assert say(session) == [Rread(b"news")]
 
 
-def test_walking_to_and_fro_takes_no_memory() -> None:
+def test_walking_back_and_forth_takes_no_memory() -> None:
     session = attached()
     there_and_back = Twalk(0, 0, ("deep", "..") * 8)
     say(session, there_and_back)
@@ -132,8 +130,8 @@ def test_walking_to_and_fro_takes_no_memory() -> None:
 
 
 @pytest.mark.parametrize("names", [("deep",), ("deep", "er"), ("deep", "..", "deep")])
-def test_a_way_of_any_length_takes_the_memory_of_where_it_leads(names: tuple[str, ...]) -> None:
-    """A fid that is moved on and back again: what it stands for counts, not where it has been."""
+def test_a_long_walk_takes_only_the_memory_of_its_end(names: tuple[str, ...]) -> None:
+    """A fid that is moved on and back again counts as what it stands for now."""
     session = attached()
     say(session, Twalk(0, 1, ()))
     tracemalloc.start()
@@ -158,24 +156,24 @@ def test_a_budget_is_taken_whole_or_not_at_all() -> None:
     assert budget.used == 0
 
 
-def test_a_message_that_has_begun_is_known_by_its_number() -> None:
+def test_a_partial_message_is_known_by_its_number() -> None:
     session = attached()
-    assert session.unfinished is None
+    assert session.partial_message is None
     frame = encode(1, Twalk(0, 1, ("hello",)), NINEP2000)
     session.receive(frame[:10])
-    begun = session.unfinished
+    begun = session.partial_message
     assert begun is not None
     session.receive(frame[10:12])
-    assert session.unfinished == begun
+    assert session.partial_message == begun
     next_one = encode(2, Twalk(0, 2, ("hello",)), NINEP2000)
     session.receive(frame[12:] + next_one[:3])
-    assert session.unfinished == begun + 1
+    assert session.partial_message == begun + 1
     session.receive(next_one[3:])
-    assert session.unfinished is None
+    assert session.partial_message is None
 
 
-def test_nothing_is_left_for_the_garbage_collector() -> None:
-    """Which comes late: a file that hangs in a circle with an error's traceback stays open until then."""
+def test_no_reference_cycle_is_left_for_the_garbage_collector() -> None:
+    """It runs late: a file in a cycle with a traceback would stay open until then."""
     session = attached()
     malformed = bytes.fromhex("09000000 74 0500 0000")
     gc.collect()

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from test.support.strategies import stats
 from xget_lib.errors import Failed, NinepError, ProtocolViolation
-from xget_lib.ninep.messages import NINEP2000, NINEP2000_U
 from xget_lib.ninep.stat import (
     DMDIR,
     DMSETUID,
     DMSPECIAL,
     DMSYMLINK,
     DONT_TOUCH,
+    PLAIN_STAT,
+    UNIX_STAT,
     DirectoryReader,
     Stat,
     unpack_directory,
@@ -42,54 +43,54 @@ RECORDED = bytes.fromhex(
 )
 
 
-def test_an_entry_is_that_of_the_c_program() -> None:
-    assert Stat.unpack(RECORDED, NINEP2000) == ROOT
-    assert ROOT.pack(NINEP2000) == RECORDED
+def test_an_entry_is_written_as_by_the_c_program() -> None:
+    assert Stat.unpack(RECORDED, PLAIN_STAT) == ROOT
+    assert ROOT.pack(PLAIN_STAT) == RECORDED
 
 
 @given(stats)
-def test_every_entry_comes_back_as_it_was(stat: Stat) -> None:
-    assert Stat.unpack(stat.pack(NINEP2000), NINEP2000) == stat
+def test_every_entry_is_the_same_after_packing_and_unpacking(stat: Stat) -> None:
+    assert Stat.unpack(stat.pack(PLAIN_STAT), PLAIN_STAT) == stat
 
 
 @given(st.binary(max_size=100))
-def test_any_bytes_are_an_entry_or_a_violation(data: bytes) -> None:
+def test_any_bytes_are_unpacked_consistently_or_a_violation(data: bytes) -> None:
     for candidate in (data, len(data).to_bytes(2, "little") + data):
         try:
-            stat = Stat.unpack(candidate, NINEP2000)
+            stat = Stat.unpack(candidate, PLAIN_STAT)
         except ProtocolViolation:
             continue
-        assert stat.pack(NINEP2000) == candidate
+        assert stat.pack(PLAIN_STAT) == candidate
 
 
 def test_a_time_before_1970_or_after_2106_becomes_the_nearest() -> None:
-    stat = Stat.unpack(replace(ROOT, atime=-1, mtime=2**32).pack(NINEP2000), NINEP2000)
+    stat = Stat.unpack(replace(ROOT, atime=-1, mtime=2**32).pack(PLAIN_STAT), PLAIN_STAT)
     assert (stat.atime, stat.mtime) == (0, 2**32 - 1)
 
 
 def test_an_entry_too_long_for_its_count_is_refused() -> None:
     with pytest.raises(NinepError):
-        replace(ROOT, name="a" * 65535).pack(NINEP2000)
+        replace(ROOT, name="a" * 65535).pack(PLAIN_STAT)
 
 
 def test_dont_touch_is_all_ones_and_no_text() -> None:
-    assert DONT_TOUCH.pack(NINEP2000) == b"\x2f\x00" + b"\xff" * 39 + bytes(8)
+    assert DONT_TOUCH.pack(PLAIN_STAT) == b"\x2f\x00" + b"\xff" * 39 + bytes(8)
 
 
 LINK = replace(ROOT, mode=DMSYMLINK | 0o777, name="link", extension="a/b", n_uid=0, n_gid=7, n_muid=0)
 
 
-def test_an_entry_with_numbers_comes_back_as_it_was() -> None:
-    assert Stat.unpack(LINK.pack(NINEP2000_U), NINEP2000_U) == LINK
+def test_an_entry_with_numbers_is_the_same_after_packing_and_unpacking() -> None:
+    assert Stat.unpack(LINK.pack(UNIX_STAT), UNIX_STAT) == LINK
 
 
-def test_what_plain_9p_has_no_word_for_is_not_in_its_directories() -> None:
+def test_files_that_plain_9p_cannot_express_are_not_in_its_directories() -> None:
     program = replace(ROOT, mode=DMSETUID | 0o755, name="program")
     unprintable = replace(ROOT, name="\udcff")
     entries = [LINK, program, unprintable]
-    plainly = unpack_directory(DirectoryReader(lambda: entries, NINEP2000).read(0, 1000), NINEP2000)
+    plainly = unpack_directory(DirectoryReader(lambda: entries, PLAIN_STAT).read(0, 1000), PLAIN_STAT)
     assert [(stat.name, stat.mode) for stat in plainly] == [("program", 0o755)]
-    with_unix = unpack_directory(DirectoryReader(lambda: entries, NINEP2000_U).read(0, 1000), NINEP2000_U)
+    with_unix = unpack_directory(DirectoryReader(lambda: entries, UNIX_STAT).read(0, 1000), UNIX_STAT)
     assert with_unix == [LINK, program]
 
 
@@ -101,18 +102,18 @@ plain = stats.map(lambda stat: replace(stat, mode=stat.mode & 0xFF000FFF & ~DMSP
 
 
 @given(st.lists(plain, max_size=20), st.lists(st.integers(300, 2000), min_size=1))
-def test_a_directory_is_its_entries_however_it_is_read(entries: list[Stat], counts: list[int]) -> None:
-    directory = DirectoryReader(lambda: entries, NINEP2000)
+def test_a_directory_has_the_same_entries_however_it_is_read(entries: list[Stat], counts: list[int]) -> None:
+    directory = DirectoryReader(lambda: entries, PLAIN_STAT)
     found: list[Stat] = []
     offset = 0
-    longest = max((len(entry.pack(NINEP2000)) for entry in entries), default=0)
+    longest = max((len(entry.pack(PLAIN_STAT)) for entry in entries), default=0)
     for turn in range(len(entries) + 1):
         count = max(counts[turn % len(counts)], longest)
         data = directory.read(offset, count)
         assert len(data) <= count
         if not data:
             break
-        found += unpack_directory(data, NINEP2000)  # whole entries, or this raises
+        found += unpack_directory(data, PLAIN_STAT)  # whole entries, or this raises
         offset += len(data)
     assert found == entries
     assert directory.read(offset, 300) == b""
@@ -120,16 +121,16 @@ def test_a_directory_is_its_entries_however_it_is_read(entries: list[Stat], coun
 
 def test_as_many_entries_as_fit_are_read() -> None:
     entries = named(["a", "b", "c"])
-    size = len(entries[0].pack(NINEP2000))
-    directory = DirectoryReader(lambda: entries, NINEP2000)
+    size = len(entries[0].pack(PLAIN_STAT))
+    directory = DirectoryReader(lambda: entries, PLAIN_STAT)
     assert len(directory.read(0, 2 * size)) == 2 * size
     assert len(directory.read(2 * size, 2 * size - 1)) == size
 
 
-def test_who_fills_a_buffer_hears_that_no_more_fits_in() -> None:
+def test_a_client_that_fills_a_buffer_gets_an_empty_reply_when_no_more_fits() -> None:
     """Linux reads a directory of 9P2000 into a buffer until it is full or nothing comes (fs/9p/vfs_dir.c)."""
     entries = named([f"entry{number}" for number in range(100)])
-    directory = DirectoryReader(lambda: entries, NINEP2000)
+    directory = DirectoryReader(lambda: entries, PLAIN_STAT)
     found: list[Stat] = []
     offset = 0
     while len(found) < len(entries):
@@ -137,7 +138,7 @@ def test_who_fills_a_buffer_hears_that_no_more_fits_in() -> None:
         while data := directory.read(offset + len(buffer), 1000 - len(buffer)):
             buffer += data
         assert buffer, "no bytes at the beginning of a buffer are the end of the directory"
-        found += unpack_directory(buffer, NINEP2000)
+        found += unpack_directory(buffer, PLAIN_STAT)
         offset += len(buffer)
     assert found == entries
 
@@ -150,17 +151,17 @@ def test_entries_are_asked_for_as_they_are_read() -> None:
             asked.append(entry)
             yield entry
 
-    DirectoryReader(children, NINEP2000).read(0, 300)
+    DirectoryReader(children, PLAIN_STAT).read(0, 300)
     assert len(asked) < 10
 
 
-def test_an_error_half_way_is_not_the_end_of_the_directory() -> None:
+def test_an_error_in_the_middle_is_not_the_end_of_the_directory() -> None:
     def children() -> Iterator[Stat]:
         yield from named(["a", "b"])
         raise Failed("disk", "gone")
 
-    size = len(named(["a"])[0].pack(NINEP2000))
-    directory = DirectoryReader(children, NINEP2000)
+    size = len(named(["a"])[0].pack(PLAIN_STAT))
+    directory = DirectoryReader(children, PLAIN_STAT)
     assert directory.read(0, size)
     with pytest.raises(Failed):
         directory.read(size, 3 * size)
@@ -172,4 +173,4 @@ def test_an_error_half_way_is_not_the_end_of_the_directory() -> None:
 @pytest.mark.parametrize("cut", [1, 10, len(RECORDED) - 1])
 def test_half_an_entry_in_a_directory_is_a_violation(cut: int) -> None:
     with pytest.raises(ProtocolViolation):
-        unpack_directory(RECORDED + RECORDED[:cut], NINEP2000)
+        unpack_directory(RECORDED + RECORDED[:cut], PLAIN_STAT)

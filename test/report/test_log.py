@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from xget_lib.config import TRACE
 from xget_lib.errors import Failed
 from xget_lib.report import log
 from xget_lib.report.log import LOGGER, LogStream
@@ -132,15 +133,17 @@ def test_the_background_logs_to_syslog_if_there_is_one(
         (0, False, True, logging.WARNING),
         (0, True, False, logging.DEBUG),
         (1, False, True, logging.DEBUG),
+        (2, False, True, TRACE),
     ],
 )
 def test_the_options_choose_the_level(tmp_path: Path, debug: int, verbose: bool, quiet: bool, level: int) -> None:
     assert log.level(debug=debug, verbose=verbose, quiet=quiet) == level
     to_file(tmp_path / "log", level)
-    for weight in (logging.DEBUG, logging.INFO, logging.WARNING):
+    weights = (TRACE, logging.DEBUG, logging.INFO, logging.WARNING)
+    for weight in weights:
         LOGGER.log(weight, "%d", weight)
     logged = (tmp_path / "log").read_text().splitlines()
-    assert len(logged) == sum(weight >= level for weight in (logging.DEBUG, logging.INFO, logging.WARNING))
+    assert len(logged) == sum(weight >= level for weight in weights)
 
 
 def test_a_log_stream_logs_each_line_as_an_error(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from xget_lib.errors import NinepError, XGetError
 from xget_lib.fs.rooted import Root
+from xget_lib.ninep.dialect import NINEP2000_L, decode, encode
+from xget_lib.ninep.file import Content, File, Handle
 from xget_lib.ninep.limits import MAX_OPEN
 from xget_lib.ninep.linux import (
     Rlerror,
@@ -24,8 +26,6 @@ from xget_lib.ninep.linux import (
     Txattrwalk,
 )
 from xget_lib.ninep.messages import (
-    NINEP2000,
-    NINEP2000_L,
     ORCLOSE,
     ORDWR,
     OREAD,
@@ -41,11 +41,9 @@ from xget_lib.ninep.messages import (
     Tversion,
     Twalk,
     Twrite,
-    decode,
-    encode,
 )
-from xget_lib.ninep.session import Content, File, Handle, Session
-from xget_lib.ninep.stat import DMDEVICE, DMDIR, DMNAMEDPIPE, DMSETGID, DMSETUID, DMSETVTX, DMSYMLINK
+from xget_lib.ninep.session import Session
+from xget_lib.ninep.stat import DMDEVICE, DMDIR, DMNAMEDPIPE, DMSETGID, DMSETUID, DMSETVTX, DMSYMLINK, PLAIN_STAT
 from xget_lib.ninep.wire import NOFID, NOTAG, QTDIR, QTFILE, QTSYMLINK
 from xget_lib.serve import files
 from xget_lib.serve.files import Files
@@ -137,7 +135,7 @@ def test_qids_are_stable_unique_and_change_with_the_file(directory: Path) -> Non
 def test_any_time_can_be_told(directory: Path, second: int) -> None:
     os.utime(directory / "hello", (second, second))
     file = find(directory, "hello")
-    assert file.stat().pack(NINEP2000)
+    assert file.stat().pack(PLAIN_STAT)
     assert file.qid.version
 
 

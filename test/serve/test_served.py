@@ -11,7 +11,7 @@ import pytest
 from test.support.backends import served
 from test.support.downloads import manifest_of
 from xget_lib.errors import NotHeld, StaleGeneration
-from xget_lib.ninep.session import Content
+from xget_lib.ninep.file import Content
 from xget_lib.serve.served import Encoded, Served
 from xget_lib.serve.store import OpenExtent
 

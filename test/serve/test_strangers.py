@@ -24,8 +24,8 @@ from xget_lib.classic import tree
 from xget_lib.errors import ProtocolViolation, XGetError
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.manifest import Manifest
+from xget_lib.ninep.dialect import NINEP2000, decode, encode
 from xget_lib.ninep.messages import (
-    NINEP2000,
     Message,
     Tattach,
     Tclunk,
@@ -37,8 +37,6 @@ from xget_lib.ninep.messages import (
     Tversion,
     Twalk,
     Twrite,
-    decode,
-    encode,
 )
 from xget_lib.ninep.session import Reply, Session
 from xget_lib.ninep.wire import NOFID, NOTAG

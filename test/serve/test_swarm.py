@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from test.support.backends import RecordingBackend, served
 from test.support.downloads import manifest_of
 from xget_lib.errors import NinepError, NotHeld, ProtocolViolation
+from xget_lib.ninep.file import WAITING, Content, Handle
 from xget_lib.ninep.messages import ORDWR, OREAD, OWRITE
-from xget_lib.ninep.session import WAITING, Content, Handle
 from xget_lib.serve import swarm
 from xget_lib.serve.served import FileRange, Served
 from xget_lib.serve.swarm import WANTS_LIMIT, child_tree, master_tree

@@ -7,8 +7,8 @@ import errno
 import pytest
 
 from xget_lib.errors import NinepError
+from xget_lib.ninep.file import WAITING
 from xget_lib.ninep.messages import OEXEC, ORCLOSE, ORDWR, OREAD, OTRUNC, OWRITE
-from xget_lib.ninep.session import WAITING
 from xget_lib.ninep.stat import DMDIR
 from xget_lib.ninep.wire import QTDIR, QTFILE
 from xget_lib.serve.synthetic import OpenFile, Place, Stream, Text, check_mode, root

@@ -28,9 +28,11 @@ from test.support.memory_tree import MemoryFile, MemoryHandle, MemoryTree
 from test.support.processes import PATIENCE
 from xget_lib.errors import NinepError, ProtocolViolation
 from xget_lib.ninep import messages
-from xget_lib.ninep.messages import Rerror, RMessage, TMessage, decode, encode
-from xget_lib.ninep.session import WAITING, Session, Waiting
-from xget_lib.ninep.stat import Stat, unpack_directory
+from xget_lib.ninep.dialect import decode, encode
+from xget_lib.ninep.file import WAITING, Waiting
+from xget_lib.ninep.messages import Rerror, RMessage, TMessage
+from xget_lib.ninep.session import Session
+from xget_lib.ninep.stat import PLAIN_STAT, Stat, unpack_directory
 from xget_lib.ninep.wire import NOFID, NOTAG
 
 MSIZE = 32792
@@ -94,14 +96,14 @@ class Connection:
     def stat(self, *names: str) -> Stat:
         reply = self.call(messages.Tstat(self.walk(*names)))  # a fid that the C client never clunks
         assert isinstance(reply, messages.Rstat)
-        return Stat.unpack(reply.stat, self.dialect)
+        return Stat.unpack(reply.stat, PLAIN_STAT)
 
     def names(self, *names: str) -> list[str]:
         """What is in a directory."""
         fid, listed = self.open(*names), b""
         while part := self.read(fid, len(listed)):
             listed += part
-        return [entry.name for entry in unpack_directory(listed, self.dialect)]
+        return [entry.name for entry in unpack_directory(listed, PLAIN_STAT)]
 
     def close(self) -> None:
         self.sock.close()

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from xget_lib.errors import NinepError, NotHeld
-from xget_lib.ninep.file import DT_DIR, DT_REG, PlainFile, PlainHandle
-from xget_lib.ninep.messages import ACCESS, NINEP2000, OREAD
-from xget_lib.ninep.session import WAITING, Content, Waiting
+from xget_lib.ninep.dialect import NINEP2000
+from xget_lib.ninep.file import DT_DIR, DT_REG, WAITING, Content, File, Handle, Waiting
+from xget_lib.ninep.messages import ACCESS, OREAD
 from xget_lib.ninep.stat import DMDIR, Stat
 from xget_lib.ninep.wire import QTDIR, QTFILE, Qid
 
@@ -71,7 +71,7 @@ class MemoryTree:
 
 
 @dataclass(frozen=True)
-class MemoryFile(PlainFile):
+class MemoryFile(File):
     """A file that can be seen and not opened, or with children, a directory."""
 
     tree: MemoryTree = field(repr=False)
@@ -145,7 +145,7 @@ class Broken(MemoryFile):
         return self._opened(MemoryHandle(self))
 
 
-class MemoryHandle(PlainHandle):
+class MemoryHandle(Handle):
     """Refuses everything, and counts its clunks: there must be one in the end."""
 
     def __init__(self, file: MemoryFile) -> None:

@@ -20,8 +20,10 @@ from gevent import socket as gsocket
 from test.support.memory_tree import MemoryFile, MemoryHandle, MemoryTree
 from xget_lib.net.connection import Connection
 from xget_lib.net.listen import listen, prepare
-from xget_lib.ninep.messages import NINEP2000, Message, Tattach, TMessage, Tversion, decode, encode
-from xget_lib.ninep.session import Content, Session
+from xget_lib.ninep.dialect import NINEP2000, decode, encode
+from xget_lib.ninep.file import Content
+from xget_lib.ninep.messages import Message, Tattach, TMessage, Tversion
+from xget_lib.ninep.session import Session
 from xget_lib.ninep.wire import NOFID, NOTAG
 from xget_lib.serve.store import OpenExtent
 

@@ -9,7 +9,6 @@ from typing import TypeVar
 from test.support.processes import PATIENCE
 from xget_lib.errors import NinepError
 from xget_lib.ninep.messages import (
-    NINEP2000,
     Rattach,
     Rerror,
     RMessage,
@@ -30,7 +29,7 @@ from xget_lib.ninep.messages import (
     Twrite,
 )
 from xget_lib.ninep.requests import Requests
-from xget_lib.ninep.stat import Stat, unpack_directory
+from xget_lib.ninep.stat import PLAIN_STAT, Stat, unpack_directory
 from xget_lib.ninep.wire import NOFID
 
 _R = TypeVar("_R", bound=RMessage)
@@ -101,11 +100,11 @@ class PlainClient:
         return self.call(Twrite(fid, 0, data), Rwrite).count
 
     def stat(self, *names: str) -> Stat:
-        return Stat.unpack(self.call(Tstat(self.walk(*names)), Rstat).stat, NINEP2000)
+        return Stat.unpack(self.call(Tstat(self.walk(*names)), Rstat).stat, PLAIN_STAT)
 
     def names(self, *names: str) -> list[str]:
         """What is in a directory."""
-        return [entry.name for entry in unpack_directory(self.read_all(*names), NINEP2000)]
+        return [entry.name for entry in unpack_directory(self.read_all(*names), PLAIN_STAT)]
 
     def clunk(self, fid: int) -> None:
         self.call(Tclunk(fid), RMessage)

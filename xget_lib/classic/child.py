@@ -11,7 +11,7 @@ from functools import partial
 from xget_lib.classic import backend, tree
 from xget_lib.classic.files import ME, Regular
 from xget_lib.net.server import Client
-from xget_lib.ninep.session import File
+from xget_lib.ninep.file import File
 from xget_lib.serve.synthetic import Answered
 
 

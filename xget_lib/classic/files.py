@@ -11,7 +11,7 @@ from blake3 import blake3
 
 from xget_lib.errors import NinepError, NotHeld, StaleGeneration, printable
 from xget_lib.manifest.entry import Entry
-from xget_lib.ninep.session import WAITING, Content, Waiting
+from xget_lib.ninep.file import WAITING, Content, Waiting
 from xget_lib.serve.served import Served
 from xget_lib.serve.store import OpenedFile, OpenExtent
 from xget_lib.serve.synthetic import Answered, OpenFile, Text

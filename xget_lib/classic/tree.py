@@ -34,8 +34,7 @@ from xget_lib.classic.files import Avail, Checksum, ClassicBackend, Data, Log, R
 from xget_lib.errors import NinepError
 from xget_lib.manifest.entry import Entry
 from xget_lib.manifest.manifest import Manifest
-from xget_lib.ninep.file import PlainFile
-from xget_lib.ninep.session import File, Handle
+from xget_lib.ninep.file import File, Handle
 from xget_lib.ninep.stat import DMDIR, Stat
 from xget_lib.ninep.wire import QTDIR, QTFILE, Qid
 from xget_lib.serve.served import Served
@@ -136,7 +135,7 @@ def _qid(path: bytes, number: int, version: int) -> Qid:
 
 
 @dataclass(frozen=True, slots=True)
-class PlainDirectory(PlainFile):
+class PlainDirectory(File):
     """A directory of the generation."""
 
     tree: Tree
@@ -175,7 +174,7 @@ class PlainDirectory(PlainFile):
 
 
 @dataclass(frozen=True, slots=True)
-class FileDirectory(PlainFile):
+class FileDirectory(File):
     """A regular file, as a directory."""
 
     tree: Tree
@@ -207,7 +206,7 @@ _SHOWN: dict[str, type[PlainDirectory] | type[FileDirectory]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class DataFile(PlainFile):
+class DataFile(File):
     """A file's `data`."""
 
     tree: Tree
@@ -232,7 +231,7 @@ class DataFile(PlainFile):
 
 
 @dataclass(frozen=True, slots=True)
-class Control(PlainFile):
+class Control(File):
     """A control file: of a file, or the root's `log`. Its version is 0: Linux does not cache what changes by itself."""
 
     tree: Tree

@@ -14,7 +14,7 @@ from xget_lib.classic.redirects import DOWNLOADS
 from xget_lib.errors import printable
 from xget_lib.extensions import WorkerHost
 from xget_lib.net.server import Client
-from xget_lib.ninep.session import File
+from xget_lib.ninep.file import File
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.synthetic import Answered
 

@@ -1,8 +1,8 @@
 """A server's side of one connection: bytes from the socket to the session, its replies back (`outgoing`).
 
-Two greenlets. The reader feeds the session as fast as bytes come, so that a Tflush is seen while replies are still
-waiting to be sent. What can be answered without waiting it answers itself, which saves who asks for one thing after the
-other two switches a request; everything else is the writer's.
+Two greenlets share the work. The reader passes bytes to the session as fast as they arrive, so that a Tflush is seen
+while replies are still waiting to be sent. It also answers what can be answered without waiting, which saves two
+switches for each request of a client that sends one at a time. Everything else is sent by the writer.
 """
 
 from __future__ import annotations
@@ -17,52 +17,58 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from xget_lib.errors import ProtocolViolation
+from xget_lib.net.listen import plain_address
 from xget_lib.net.outgoing import Outgoing
-from xget_lib.net.waiting import READ, Watched
+from xget_lib.net.tracing import tracer
+from xget_lib.net.waiting import READ, Watcher
 from xget_lib.ninep.session import Session
 
 _READ_SIZE = 64 * 1024
-_GREETING = 30.0
-"""Seconds that a peer may have no fid: at first, since it is here to attach, and later, since it has no use for the
-connection then. One that has a fid may be silent as long as it likes, as mounted file systems and readers of news are:
-it costs little, and the kernel finds out when its machine is gone."""
-_MESSAGE = 60.0
-"""Seconds in which a message that has begun must come to its end: 17 KB/s for the largest."""
-_AHEAD = 4 * 1024 * 1024
-"""Bytes that are taken from a peer which does not take its replies; 180,000 reads, or the largest four messages."""
+_FID_TIMEOUT = 30.0
+"""Seconds that a peer may have no fid: at first, because it connects in order to attach, and later, because it has no
+use for the connection then. A peer with a fid may be silent as long as it likes, as mounted file systems and readers of
+news are: it costs little, and the kernel detects when its machine is gone."""
+_MESSAGE_TIMEOUT = 60.0
+"""Seconds in which a message must arrive whole, from its first byte: 17 KB/s for the largest."""
+_MAX_UNANSWERED = 4 * 1024 * 1024
+"""Bytes that are read from a peer that does not read its replies: 180,000 Treads, or four messages of the largest
+size."""
 
 
 class Connection:
-    """Serves one socket until either side ends it. Owns the socket."""
+    """Serves one socket until either side ends it. Owns the socket and the session."""
 
     def __init__(self, sock: socket.socket, session: Session, sent: Callable[[int], None]) -> None:
         """`sent(bytes)` is called as content goes out."""
         self._sock = sock
         self._session = session
-        self._watched = Watched(sock.fileno())
-        self._outgoing = Outgoing(sock, self._watched, session, sent)
+        session.trace = tracer(lambda: _address_of_peer(sock))
+        self._watcher = Watcher(sock.fileno())
+        self._outgoing = Outgoing(sock, self._watcher, session, sent)
         self._ready = Event()
-        self._idle = False
-        """Whether the writer waits for something to be ready."""
-        self._one = BoundedSemaphore(1)
-        """Held by who answers: finding an answer may take a message to another process, and so a switch."""
+        """Set when the writer has something to do."""
+        self._writer_waits = False
+        """Whether the writer waits for `_ready`."""
+        self._answering = BoundedSemaphore(1)
+        """Held while replies are made and sent: making one may send a message to another process, and so switch."""
         self._failure: Exception | None = None
-        """What the reader met, for the writer to die of."""
-        self._ahead = 0
-        """Bytes received since there was last nothing left to answer."""
-        self._caught_up = Event()
+        """What failed in the reader while it answered, for the writer to raise."""
+        self._unanswered = 0
+        """Bytes received since the last time when all requests were answered."""
+        self._all_answered = Event()
         self._ending = False
-        self._broken: str | None = None
-        self._attach_by: float | None = None
-        """While the peer has no fid: when it must have one at the latest."""
+        self._write_error: str | None = None
+        self._fid_deadline: float | None = None
+        """While the peer has no fid: when it must have one, in monotonic seconds."""
         self._message: int | None = None
-        """The message that has begun, and when it must have ended at the latest."""
-        self._message_by = 0.0
+        """The number of the message that has arrived in part."""
+        self._message_deadline = 0.0
+        """When that message must be whole."""
 
     def run(self) -> str | None:
-        """Serve to the end. Returns None, or why it was ended where that was not the peer's wish.
+        """Serve to the end. Returns None if the peer closed the connection, otherwise why it was ended.
 
-        What came before the end, or before what was no 9P, is answered.
+        Requests that arrived before the end, or before a protocol violation, are answered.
         """
         writer = gevent.spawn(self._write)
         why: str | None = None
@@ -80,18 +86,18 @@ class Connection:
             writer.kill()
             self._outgoing.close()
             self._session.close()
-            self._watched.close()
+            self._watcher.close()
             self._sock.close()
-        return self._broken or why
+        return self._write_error or why
 
     def retry(self) -> None:
-        """Something has changed: whatever read waits for that may now be answered."""
+        """Ask every waiting read again: what it waits for may have changed."""
         if self._session.waiting:
             self._session.retry()
             self._ready.set()
 
     def _read(self) -> None:
-        """Returns when the peer has no more to say."""
+        """Pass bytes to the session until the peer has sent everything. Raises ProtocolViolation, OSError."""
         while True:
             try:
                 data = self._sock.recv(_READ_SIZE)
@@ -102,22 +108,23 @@ class Connection:
                 return
             self._session.receive(data)
             if not self._answer():
-                self._ahead += len(data)
-                if self._ahead > _AHEAD and self._broken is None:
-                    self._caught_up.clear()
-                    self._caught_up.wait()
+                self._unanswered += len(data)
+                if self._unanswered > _MAX_UNANSWERED and self._write_error is None:
+                    self._all_answered.clear()
+                    self._all_answered.wait()
                     continue
             if len(data) == _READ_SIZE:
-                gevent.sleep(0)  # who always has more to say must let others speak
+                gevent.sleep(0)  # there is probably more: let other connections run
             else:
-                self._wait_for_more()  # that was all there is
+                self._wait_for_more()
 
     def _answer(self) -> bool:
-        """Answer what there is; whether that is done. If not the writer has been told to. Raises OSError."""
-        if self._idle and not self._ready.is_set():
+        """Answer what can be answered without waiting. Returns whether that was everything; if not, the writer does the
+        rest. Raises OSError."""
+        if self._writer_waits and not self._ready.is_set():
             try:
-                with self._one:
-                    if self._outgoing.at_once():
+                with self._answering:
+                    if self._outgoing.send_without_waiting():
                         return True
             except OSError:
                 raise
@@ -127,52 +134,61 @@ class Connection:
         return False
 
     def _wait_for_more(self) -> None:
-        """Raises TimeoutError when the peer does not come to the point."""
+        """Wait until the peer sends more. Raises TimeoutError when a deadline is over."""
         while (deadline := self._deadline()) is not None:
             try:
-                return self._watched.wait(READ, max(0.0, deadline - time.monotonic()))
+                return self._watcher.wait(READ, max(0.0, deadline - time.monotonic()))
             except TimeoutError:
-                # What it had asked for may have been answered in the meantime.
+                # A request that was answered meanwhile may have changed the deadline.
                 if self._deadline() == deadline:
                     raise
-        self._watched.wait(READ, None)
+        self._watcher.wait(READ, None)
 
     def _deadline(self) -> float | None:
-        """When the peer must have said more, in monotonic seconds; None where it may take its time."""
-        message, attached = self._session.unfinished, self._session.fid_count > 0
-        if attached and message is None:
-            self._attach_by = None
+        """When the peer must have sent more, in monotonic seconds; None if there is no limit."""
+        message, has_fid = self._session.partial_message, self._session.fid_count > 0
+        if has_fid and message is None:
+            self._fid_deadline = None
             return None
         now = time.monotonic()
-        if attached:
-            self._attach_by = None
-        elif self._attach_by is None:
-            self._attach_by = now + _GREETING
+        if has_fid:
+            self._fid_deadline = None
+        elif self._fid_deadline is None:
+            self._fid_deadline = now + _FID_TIMEOUT
         if message != self._message:
-            self._message, self._message_by = message, now + _MESSAGE
-        deadlines = [self._attach_by, self._message_by if message is not None else None]
+            self._message, self._message_deadline = message, now + _MESSAGE_TIMEOUT
+        deadlines = [self._fid_deadline, self._message_deadline if message is not None else None]
         return min(deadline for deadline in deadlines if deadline is not None)
 
     def _write(self) -> None:
-        """Send replies as they come. Where that fails the reader meets the end of the connection."""
+        """Send replies whenever there are some. If that fails, the shutdown in the end lets the reader end too."""
         try:
             while not self._ending or self._ready.is_set():
-                self._idle = True
+                self._writer_waits = True
                 self._ready.wait()
-                self._idle = False
+                self._writer_waits = False
                 self._ready.clear()
                 if self._failure is not None:
                     raise self._failure
-                with self._one:
-                    self._outgoing.all()
-                self._ahead = 0
-                self._caught_up.set()
+                with self._answering:
+                    self._outgoing.send_all()
+                self._unanswered = 0
+                self._all_answered.set()
         except OSError as error:
-            self._broken = None if self._ending else str(error)
+            self._write_error = None if self._ending else str(error)
         except Exception:
-            self._broken = "an error in this server"
+            self._write_error = "an error in this server"
             raise
         finally:
-            self._caught_up.set()
+            self._all_answered.set()
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
+
+
+def _address_of_peer(sock: socket.socket) -> str:
+    """Host and port; "?" if the peer is gone already."""
+    try:
+        host, port, *_ = sock.getpeername()
+    except OSError:
+        return "?"
+    return f"{plain_address(host)}:{port}"

@@ -1,7 +1,7 @@
-"""The way out of a connection: the replies of a session into the socket.
+"""The sending half of a connection: the replies of a session go into the socket.
 
-Small things travel together: replies are gathered until there is enough for a call of the kernel. Content that is in
-files is sent by the kernel, from the page cache to the socket; Python sees only its length.
+Small replies are gathered into one send. Content that is in files is sent by the kernel, from the page cache to the
+socket (sendfile); Python sees only its length.
 """
 
 from __future__ import annotations
@@ -16,60 +16,60 @@ from typing import Protocol
 import gevent
 
 from xget_lib.errors import XGetError
-from xget_lib.net.waiting import WRITE, Watched
-from xget_lib.ninep.session import Content, Reply, Session
+from xget_lib.net.waiting import WRITE, Watcher
+from xget_lib.ninep.file import Content
+from xget_lib.ninep.session import Reply, Session
+from xget_lib.ninep.trace import SENT, frame_line
 from xget_lib.serve.store import OpenExtent, close_extents
 
 _BATCH = 64 * 1024
-"""Bytes with which it is time to send."""
-_SHARE = 256 * 1024
-"""Bytes after which others get their turn: a peer that always makes room must not keep them waiting."""
-_REPLY = 2 * 1024
-"""Bytes that could be sent in the time that one reply takes to be found, whatever is in it."""
-_PATIENCE = 60.0
-"""Seconds that a peer may take to make room for more bytes."""
+"""Bytes that are gathered at most before they are sent."""
+_YIELD_AFTER = 256 * 1024
+"""Bytes sent after which other connections run: a peer that reads fast must not keep them waiting."""
+_REPLY_COST = 2 * 1024
+"""Bytes that could be sent in the time that it takes to make one reply, whatever is in it."""
+_SEND_TIMEOUT = 60.0
+"""Seconds in which a peer must make room for more bytes."""
 
 Part = bytes | OpenExtent
 
 
 class Source(Protocol):
-    """What stands behind a `Content`, if not its bytes: files that are opened when the reply is about to be sent."""
+    """The source of a `Content` that is not bytes: files that are opened when the reply is about to be sent."""
 
     def open(self) -> Sequence[Part]:
-        """The parts of the content in order; the caller closes the extents. Raises XGetError or OSError."""
+        """Return the parts of the content in order; the caller closes the extents. Raises XGetError or OSError."""
 
 
 class Outgoing:
-    """Sends the replies of one session. What the socket raises comes through, as OSError."""
+    """Sends the replies of one session. Owned by its Connection. Errors of the socket are raised as OSError."""
 
-    def __init__(self, sock: socket.socket, watched: Watched, session: Session, sent: Callable[[int], None]) -> None:
+    def __init__(self, sock: socket.socket, watcher: Watcher, session: Session, sent: Callable[[int], None]) -> None:
         """`sent(bytes)` is called as content goes out."""
-        self.greeted = False
-        """Whether there was ever a reply."""
         self._sock = sock
-        self._watched = watched
+        self._watcher = watcher
         self._session = session
         self._sent = sent
         self._unsent: bytes | memoryview = b""
         self._parts: list[Part] = []
-        """Content that comes after what is unsent."""
-        self._share = 0
-        """Bytes, in what they cost, since others had their turn."""
+        """Content to send after `_unsent`."""
+        self._since_yield = 0
+        """Bytes, or their cost in time, since other connections could run."""
 
-    def at_once(self) -> bool:
-        """Send a batch of replies as far as that goes without waiting; whether these were all there are.
+    def send_without_waiting(self) -> bool:
+        """Send a batch of replies as far as the socket takes them. Returns whether these were all there are.
 
-        Where not, `all` sends the rest, and must be called before this is again.
+        If not, send_all() must be called before this is called again.
         """
         whole = self._gather()
         if self._unsent:
             with contextlib.suppress(BlockingIOError):
                 sent = self._sock.send(self._unsent, self._flags())
                 self._unsent = memoryview(self._unsent)[sent:] if sent < len(self._unsent) else b""
-        return whole and not self._unsent and self._share < _SHARE
+        return whole and not self._unsent and self._since_yield < _YIELD_AFTER
 
-    def all(self) -> None:
-        """Send all there is to say, as the peer makes room for it. Raises TimeoutError when it makes none."""
+    def send_all(self) -> None:
+        """Send all replies, waiting for the peer to make room. Raises TimeoutError if it makes none in time."""
         whole = False
         while not whole:
             if not self._unsent and not self._parts:
@@ -77,8 +77,8 @@ class Outgoing:
             self._send(self._unsent, self._flags())
             self._unsent = b""
             self._send_parts()
-            if self._share >= _SHARE:
-                self._share = 0
+            if self._since_yield >= _YIELD_AFTER:
+                self._since_yield = 0
                 gevent.sleep(0)
 
     def close(self) -> None:
@@ -89,7 +89,8 @@ class Outgoing:
     # Out of the session.
 
     def _gather(self) -> bool:
-        """Take replies until they are a batch, or content is to be sent after them; whether there are no more now."""
+        """Take replies until they fill a batch, or until content must be sent after them. Returns whether there are no
+        more replies now."""
         batch: list[bytes] = []
         size = 0
         whole = False
@@ -99,23 +100,23 @@ class Outgoing:
                 whole = True
                 break
             header, content = reply.header, reply.content
-            if content is not None:
-                if isinstance(content.source, bytes):
-                    batch.append(header)
-                    header = content.source
-                    size += content.length
-                    self._sent(content.length)
-                else:
-                    header = self._open(reply, content)
+            if content is not None and not isinstance(content.source, bytes):
+                header = self._open(reply, content)
             batch.append(header)
-            size += _REPLY
-        self.greeted = self.greeted or bool(batch)
-        self._share += size
+            if self._session.trace is not None:
+                self._session.trace(frame_line(SENT, header, self._session.dialect))
+            if content is not None and isinstance(content.source, bytes):
+                batch.append(content.source)
+                size += content.length
+                self._sent(content.length)
+            size += _REPLY_COST
+        self._since_yield += size
         self._unsent = b"".join(batch)
         return whole
 
     def _open(self, reply: Reply, content: Content) -> bytes:
-        """Have the content sent next. The header that goes before it, or the refusal where it cannot be opened."""
+        """Open the content, to be sent next. Returns the header to send before it, or the error reply if it cannot be
+        opened."""
         source: Source = content.source  # type: ignore[assignment]  # ninep does not look into it
         try:
             parts = list(source.open())
@@ -129,7 +130,7 @@ class Outgoing:
         return reply.header
 
     def _close(self, parts: list[Part]) -> None:
-        """Close what is open of content, and say that it is."""
+        """Close the open files of content, and give back what they took of the shared limit."""
         close_extents(parts)
         self._session.shared.extents.give_back(sum(isinstance(part, OpenExtent) for part in parts))
 
@@ -143,7 +144,7 @@ class Outgoing:
             try:
                 sent = self._sock.send(data, flags)
             except BlockingIOError:
-                self._watched.wait(WRITE, _PATIENCE)
+                self._watcher.wait(WRITE, _SEND_TIMEOUT)
             else:
                 data = memoryview(data)[sent:]
 
@@ -162,7 +163,7 @@ class Outgoing:
 
     @contextlib.contextmanager
     def _corked(self) -> Iterator[None]:
-        """Many small files leave in full packets."""
+        """Send many small files in full packets."""
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
         try:
             yield
@@ -175,14 +176,14 @@ class Outgoing:
             try:
                 count = os.sendfile(self._sock.fileno(), extent.fd, offset, end - offset)
             except BlockingIOError:
-                self._watched.wait(WRITE, _PATIENCE)
+                self._watcher.wait(WRITE, _SEND_TIMEOUT)
                 continue
             if not count:
-                # The header has promised more than there is: nothing honest can follow.
+                # The header that was sent announced more bytes than there are: the connection cannot go on.
                 raise ConnectionAbortedError("a file became shorter while it was sent")
             offset += count
             self._count(count)
 
     def _count(self, sent: int) -> None:
-        self._share += sent
+        self._since_yield += sent
         self._sent(sent)

@@ -18,8 +18,9 @@ from xget_lib.net.accept import connections
 from xget_lib.net.admission import Admission
 from xget_lib.net.connection import Connection
 from xget_lib.net.listen import prepare
-from xget_lib.ninep.limits import ALL_PLACES, Budget, Shared
-from xget_lib.ninep.session import File, Session
+from xget_lib.ninep.file import File
+from xget_lib.ninep.limits import MAX_WALKED, Budget, Shared
+from xget_lib.ninep.session import Session
 from xget_lib.process import rlimit
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.serve.attach import attach
@@ -58,7 +59,7 @@ class Server:
         self.last_sent = time.monotonic()
         self._namespaces = namespaces
         self._log_level = log_level
-        self._shared = Shared(Budget(ALL_PLACES), Budget(rlimit.part()), Budget(rlimit.part()))
+        self._shared = Shared(Budget(MAX_WALKED), Budget(rlimit.part()), Budget(rlimit.part()))
         self._ends = RateLimitedLog()
         self._accepting: gevent.Greenlet[..., None] | None = None
 

@@ -1,4 +1,4 @@
-"""Waiting for a descriptor without blocking the loop, always with a limit that belongs to somebody."""
+"""Waiting for a descriptor without blocking the event loop, with a time limit that the caller chooses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ READ = 1
 WRITE = 2
 
 
-class Watched:
-    """The two directions of one descriptor. One greenlet may wait in each."""
+class Watcher:
+    """Waits for one descriptor, in both directions. One greenlet may wait in each. Owned by who owns the descriptor."""
 
     def __init__(self, descriptor: int) -> None:
         loop = get_hub().loop
@@ -30,7 +30,7 @@ class Watched:
             get_hub().wait(self._watchers[direction])
 
     def close(self) -> None:
-        """To be called before the descriptor is closed: the kernel gives its number to somebody else."""
+        """Must be called before the descriptor is closed: the kernel gives its number to another file."""
         for watcher in self._watchers.values():
             watcher.stop()
             watcher.close()
@@ -41,9 +41,10 @@ R = TypeVar("R")
 
 
 def in_thread(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-    """What a function returns, or raises, that blocks and so runs in a thread, while the loop goes on.
+    """Run a function that blocks in a thread, while the event loop goes on. Returns what it returns, raises what it
+    raises.
 
-    gevent's thread pool would print what is raised there, also what is expected and handled here.
+    Exceptions are passed on by hand because gevent's thread pool would print each of them, also expected ones.
     """
 
     def run() -> tuple[R | None, BaseException | None]:
@@ -59,7 +60,7 @@ def in_thread(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -
 
 
 def wait_readable(sock: socket.socket) -> None:
-    """For `process.channel`: a channel's end is another process of this server, which its owner watches."""
+    """For `process.channel`. There is no time limit: the other end is a process of this server, which is watched."""
     gsocket.wait_read(sock.fileno())
 
 

@@ -1,11 +1,14 @@
-"""9P, the Plan 9 File Protocol, with no input and output of its own: bytes in, messages and bytes out.
+"""9P, the Plan 9 File Protocol, without I/O: bytes in, messages and bytes out.
 
-wire      integers, strings and qids; a message's layout, as the manual's section 5 writes it
-messages  the T-messages and R-messages, one table a dialect
-framer    a stream of bytes -> whole messages
-stat      directory entries, and reading a directory
-file      what a server asks of a tree of files
-fids      what a request does with the files that fids stand for
-session   a server's side of a connection: tags, flush, waiting reads
-requests  a client's side of a connection: tags, replies, data straight to where it belongs
+wire        fields of messages: integers, strings and qids as bytes
+messages    the messages of 9P2000 and 9P2000.u, each stated once; `linux` those that 9P2000.L adds
+dialect     the table of dialects: their messages, what carries out their requests, their error replies
+framer      a stream of bytes -> whole messages
+trace       a message as one line of the log
+stat        directory entries, and reading a directory; `attributes` what 9P2000.L has instead
+file        what a session asks of a tree of files
+fids        what a request does with the files that fids stand for; `plain_fids` and `linux_fids` by dialect
+session     a server's side of a connection: tags, flush, waiting reads
+limits      what a session, and all sessions of a process, may take
+requests    a client's side of a connection: tags, replies, data straight to its place
 """

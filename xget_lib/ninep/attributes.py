@@ -1,7 +1,7 @@
-"""What a file looks like to Linux: the facts of stat(2) and statfs(2), for the dialect that carries them.
+"""The facts of stat(2) and statfs(2) about a file, for 9P2000.L, which carries them.
 
-9P2000 and 9P2000.u have a directory entry (`stat`) instead. Of a file that gives only that, as files of 9P's own kind
-do, `of_stat` makes the rest up: numbers for its owners it has none.
+9P2000 and 9P2000.u have a directory entry (`stat`) instead. `of_stat` derives the attributes of a file that has only
+that, such as a control file; owners without a number become 0.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from xget_lib.ninep.stat import DMDIR, NO_ID, Stat
 
 _NANOSECONDS = 1_000_000_000
 BLOCK = 4096
-"""Bytes: what a program had better read at once, where nothing else is known."""
+"""Bytes: what a program should read at once, where nothing else is known."""
 _SECTOR = 512
 
 
@@ -37,7 +37,7 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSystem:
-    """Where a file is. Sizes in blocks of `bsize` bytes."""
+    """The file system that a file is on. Sizes in blocks of `bsize` bytes."""
 
     bsize: int = BLOCK
     blocks: int = 0
@@ -50,7 +50,7 @@ class FileSystem:
 
 
 def of_stat(stat: Stat) -> Attributes:
-    """Those of a file, or directory, of which there is only a directory entry."""
+    """The attributes of a file of which there is only a directory entry."""
     kind = unix.S_IFDIR if stat.mode & DMDIR else unix.S_IFREG
     return Attributes(
         mode=kind | stat.mode & 0o777,

@@ -1,7 +1,7 @@
-"""How much sessions may take: each for itself (`session`), and all of a process together.
+"""Limits on what sessions may take: each by itself (`session`), and all sessions of a process together.
 
-Whoever asks for more is refused with an error and goes on with what he has. The numbers are far above what a client
-needs and far below what a process has: they are for a client with a bug, or one that means harm.
+A request beyond a limit is refused with an error, and the session goes on. The numbers are far above what a client
+needs and far below what a process has: they stop clients that have a bug or mean harm.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from dataclasses import dataclass, field
 MAX_FIDS = 65536
 """Of one session. Linux keeps a fid for every name that it caches (`cache=loose`), and this is a large cache."""
 MAX_TAGS = 1024
-"""Requests of one session without a reply. Linux has 64 at most on their way by default, our own clients fewer."""
+"""Requests of one session without a reply. Linux has 64 in flight at most by default, our own clients fewer."""
 MAX_OPEN = 4096
 """Open files of one session: as many as some programs of one machine have open, and each may be a descriptor here."""
 MAX_WAITING = 256
-"""Reads of one session that wait. All are asked again when anything changes; our own clients have 5, the C program's
-3, a mounted file system one for each process that waits, and who reads ahead at a node that is half done some more."""
-ALL_PLACES = 2_000_000
-"""On the ways to all fids of one process, from the roots on: 0.8 KB each, so 1.6 GB if no two fids share any. Linux
-walks from a directory's fid to what is in it, and so its fids share nearly all."""
+"""Reads of one session that wait. All are asked again when anything changes. Our own clients have 5, the C program's 3,
+a mounted file system one for each process that waits, plus its read-ahead on a node that is still downloading."""
+MAX_WALKED = 2_000_000
+"""Files on the ways from the roots to all fids of one process: 0.8 KB each, so 1.6 GB if no two fids share any. Linux
+walks from a directory's fid to what is in it, so its fids share nearly all."""
 
 
 class Budget:
-    """How many of something there may be in this process, whoever has them."""
+    """How many of something there may be in this process, in all sessions together."""
 
     def __init__(self, limit: int = sys.maxsize) -> None:
         self.limit = limit
@@ -35,7 +35,7 @@ class Budget:
         return self.used >= self.limit
 
     def take(self, count: int = 1) -> bool:
-        """Whether there were so many left; they are taken then."""
+        """Take so many and return True, or take none and return False if there are not so many left."""
         if self.used + count > self.limit:
             return False
         self.used += count
@@ -47,11 +47,11 @@ class Budget:
 
 @dataclass(frozen=True)
 class Shared:
-    """What all sessions of a process share; by default as much as anybody wants."""
+    """The budgets that all sessions of a process share; by default without limits."""
 
-    places: Budget = field(default_factory=Budget)
-    """What fids stand for, and all that is on the way there."""
+    walked_files: Budget = field(default_factory=Budget)
+    """The files that fids stand for, and all on the way there."""
     open_files: Budget = field(default_factory=Budget)
     """Open fids: at most one descriptor each."""
     extents: Budget = field(default_factory=Budget)
-    """Descriptors of files that are just being sent."""
+    """Descriptors of files that are being sent."""

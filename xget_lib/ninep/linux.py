@@ -1,20 +1,17 @@
-"""The messages of 9P2000.L: Linux's own calls, as they travel.
+"""The messages that 9P2000.L has beside, or instead of, those of 9P2000: Linux's own calls.
 
-The types are those of the kernel's include/net/9p/9p.h, layouts and meanings those of diod's protocol description
-(protocol.md in its sources). Of 9P2000 remain the messages that mean the same here; Topen, Tcreate, Tstat, Twstat and
-Rerror have others in their place. Strings are names of Linux: any bytes but NUL.
+The types are those of the kernel's include/net/9p/9p.h, fields and meanings those of diod's protocol description
+(protocol.md in its sources). Strings are names of Linux: any bytes but NUL.
+
+This module does not import annotations from __future__: `Layout.of` reads them as objects.
 """
 
-from __future__ import annotations
+import errno
 
-from dataclasses import dataclass
-from functools import partial
+from xget_lib.ninep.messages import RMessage, TMessage
+from xget_lib.ninep.wire import data4, qid13, tail, text, u32, u64
 
-from xget_lib.ninep import messages
-from xget_lib.ninep.messages import MESSAGES, NINEP2000_U, RMessage, Table, TMessage
-from xget_lib.ninep.wire import Layout, Qid
-
-# What Tlopen asks for: the flags of open(2) in the kernel's generic numbers, whatever the machine's own are.
+# Flags of Tlopen: those of open(2) in the kernel's generic numbers, whatever the machine's own are.
 P9_ACCESS = 0o3
 P9_TRUNC = 0o1000
 P9_DIRECTORY = 0o200000
@@ -23,357 +20,123 @@ GETATTR_BASIC = 0x7FF  # what stat(2) knows: all but time of birth, generation a
 V9FS_MAGIC = 0x01021997  # the type of file system in Rstatfs: linux/magic.h
 
 
-@dataclass(slots=True)
-class Rlerror(RMessage):
+class Rlerror(RMessage, number=7):
     is_error = True
 
-    ecode: int
+    ecode: u32
 
 
-@dataclass(slots=True)
-class Tstatfs(TMessage):
-    fid: int
+class Tstatfs(TMessage, number=8):
+    fid: u32
 
 
-@dataclass(slots=True)
-class Rstatfs(RMessage):
-    type: int
-    bsize: int
-    blocks: int
-    bfree: int
-    bavail: int
-    files: int
-    ffree: int
-    fsid: int
-    namelen: int
+class Rstatfs(RMessage, number=9):
+    type: u32
+    bsize: u32
+    blocks: u64
+    bfree: u64
+    bavail: u64
+    files: u64
+    ffree: u64
+    fsid: u64
+    namelen: u32
 
 
-@dataclass(slots=True)
-class Tlopen(TMessage):
-    fid: int
-    flags: int
+class Tlopen(TMessage, number=12):
+    fid: u32
+    flags: u32
 
 
-@dataclass(slots=True)
-class Rlopen(RMessage):
-    qid: Qid
-    iounit: int
+class Rlopen(RMessage, number=13):
+    qid: qid13
+    iounit: u32
 
 
-@dataclass(slots=True)
-class Tlcreate(TMessage):
-    fid: int
-    name: str
-    flags: int
-    mode: int
-    gid: int
+class Treadlink(TMessage, number=22):
+    fid: u32
 
 
-@dataclass(slots=True)
-class Rlcreate(RMessage):
-    qid: Qid
-    iounit: int
+class Rreadlink(RMessage, number=23):
+    target: text
 
 
-@dataclass(slots=True)
-class Tsymlink(TMessage):
-    dfid: int
-    name: str
-    symtgt: str
-    gid: int
+class Tgetattr(TMessage, number=24):
+    fid: u32
+    request_mask: u64
 
 
-@dataclass(slots=True)
-class Rsymlink(RMessage):
-    qid: Qid
+class Rgetattr(RMessage, number=25):
+    valid: u64
+    qid: qid13
+    mode: u32
+    uid: u32
+    gid: u32
+    nlink: u64
+    rdev: u64
+    size: u64
+    blksize: u64
+    blocks: u64
+    atime_sec: u64
+    atime_nsec: u64
+    mtime_sec: u64
+    mtime_nsec: u64
+    ctime_sec: u64
+    ctime_nsec: u64
+    btime_sec: u64
+    btime_nsec: u64
+    gen: u64
+    data_version: u64
 
 
-@dataclass(slots=True)
-class Tmknod(TMessage):
-    dfid: int
-    name: str
-    mode: int
-    major: int
-    minor: int
-    gid: int
+class Txattrwalk(TMessage, number=30):
+    fid: u32
+    newfid: u32
+    name: text
 
 
-@dataclass(slots=True)
-class Rmknod(RMessage):
-    qid: Qid
+class Rxattrwalk(RMessage, number=31):
+    size: u64
 
 
-@dataclass(slots=True)
-class Trename(TMessage):
-    fid: int
-    dfid: int
-    name: str
+class Treaddir(TMessage, number=40):
+    fid: u32
+    offset: u64
+    count: u32
 
 
-@dataclass(slots=True)
-class Rrename(RMessage):
+class Rreaddir(RMessage, number=41):
+    data: data4
+
+
+class Tfsync(TMessage, number=50):
+    fid: u32
+    datasync: u32 = 0
+
+
+class Rfsync(RMessage, number=51):
     pass
 
 
-@dataclass(slots=True)
-class Treadlink(TMessage):
-    fid: int
+class Refused(TMessage):
+    """A request that this server refuses whatever it says: one of REFUSED, which all begin with a fid."""
+
+    number: int
+    fid: u32
+    rest: tail
 
 
-@dataclass(slots=True)
-class Rreadlink(RMessage):
-    target: str
-
-
-@dataclass(slots=True)
-class Tgetattr(TMessage):
-    fid: int
-    request_mask: int
-
-
-@dataclass(slots=True)
-class Rgetattr(RMessage):
-    valid: int
-    qid: Qid
-    mode: int
-    uid: int
-    gid: int
-    nlink: int
-    rdev: int
-    size: int
-    blksize: int
-    blocks: int
-    atime_sec: int
-    atime_nsec: int
-    mtime_sec: int
-    mtime_nsec: int
-    ctime_sec: int
-    ctime_nsec: int
-    btime_sec: int
-    btime_nsec: int
-    gen: int
-    data_version: int
-
-
-@dataclass(slots=True)
-class Tsetattr(TMessage):
-    fid: int
-    valid: int
-    mode: int
-    uid: int
-    gid: int
-    size: int
-    atime_sec: int
-    atime_nsec: int
-    mtime_sec: int
-    mtime_nsec: int
-
-
-@dataclass(slots=True)
-class Rsetattr(RMessage):
-    pass
-
-
-@dataclass(slots=True)
-class Txattrwalk(TMessage):
-    fid: int
-    newfid: int
-    name: str
-
-
-@dataclass(slots=True)
-class Rxattrwalk(RMessage):
-    size: int
-
-
-@dataclass(slots=True)
-class Txattrcreate(TMessage):
-    fid: int
-    name: str
-    attr_size: int
-    flags: int
-
-
-@dataclass(slots=True)
-class Rxattrcreate(RMessage):
-    pass
-
-
-@dataclass(slots=True)
-class Treaddir(TMessage):
-    fid: int
-    offset: int
-    count: int
-
-
-@dataclass(slots=True)
-class Rreaddir(RMessage):
-    data: bytes
-
-
-@dataclass(slots=True)
-class Tfsync(TMessage):
-    fid: int
-    datasync: int = 0
-
-
-@dataclass(slots=True)
-class Rfsync(RMessage):
-    pass
-
-
-@dataclass(slots=True)
-class Tlock(TMessage):
-    fid: int
-    type: int
-    flags: int
-    start: int
-    length: int
-    proc_id: int
-    client_id: str
-
-
-@dataclass(slots=True)
-class Rlock(RMessage):
-    status: int
-
-
-@dataclass(slots=True)
-class Tgetlock(TMessage):
-    fid: int
-    type: int
-    start: int
-    length: int
-    proc_id: int
-    client_id: str
-
-
-@dataclass(slots=True)
-class Rgetlock(RMessage):
-    type: int
-    start: int
-    length: int
-    proc_id: int
-    client_id: str
-
-
-@dataclass(slots=True)
-class Tlink(TMessage):
-    dfid: int
-    fid: int
-    name: str
-
-
-@dataclass(slots=True)
-class Rlink(RMessage):
-    pass
-
-
-@dataclass(slots=True)
-class Tmkdir(TMessage):
-    dfid: int
-    name: str
-    mode: int
-    gid: int
-
-
-@dataclass(slots=True)
-class Rmkdir(RMessage):
-    qid: Qid
-
-
-@dataclass(slots=True)
-class Trenameat(TMessage):
-    olddirfid: int
-    oldname: str
-    newdirfid: int
-    newname: str
-
-
-@dataclass(slots=True)
-class Rrenameat(RMessage):
-    pass
-
-
-@dataclass(slots=True)
-class Tunlinkat(TMessage):
-    dirfd: int
-    name: str
-    flags: int
-
-
-@dataclass(slots=True)
-class Runlinkat(RMessage):
-    pass
-
-
-_layout = partial(Layout, linux=True)
-
-_REPLACED = (
-    *(messages.Rerror, messages.Topen, messages.Ropen, messages.Tcreate, messages.Rcreate),
-    *(messages.Tstat, messages.Rstat, messages.Twstat, messages.Rwstat),
-)
-
-TABLE: Table = {
-    **{
-        message: (number, _layout(layout.synopsis))
-        for message, (number, layout) in MESSAGES[NINEP2000_U].items()
-        if message not in _REPLACED
-    },
-    Rlerror: (7, _layout("ecode[4]")),
-    Tstatfs: (8, _layout("fid[4]")),
-    Rstatfs: (
-        9,
-        _layout(
-            "type[4] bsize[4] blocks[8] bfree[8] bavail[8] files[8] ffree[8] fsid[8] namelen[4]",
-        ),
-    ),
-    Tlopen: (12, _layout("fid[4] flags[4]")),
-    Rlopen: (13, _layout("qid[13] iounit[4]")),
-    Tlcreate: (14, _layout("fid[4] name[s] flags[4] mode[4] gid[4]")),
-    Rlcreate: (15, _layout("qid[13] iounit[4]")),
-    Tsymlink: (16, _layout("dfid[4] name[s] symtgt[s] gid[4]")),
-    Rsymlink: (17, _layout("qid[13]")),
-    Tmknod: (18, _layout("dfid[4] name[s] mode[4] major[4] minor[4] gid[4]")),
-    Rmknod: (19, _layout("qid[13]")),
-    Trename: (20, _layout("fid[4] dfid[4] name[s]")),
-    Rrename: (21, _layout("")),
-    Treadlink: (22, _layout("fid[4]")),
-    Rreadlink: (23, _layout("target[s]")),
-    Tgetattr: (24, _layout("fid[4] request_mask[8]")),
-    Rgetattr: (
-        25,
-        _layout(
-            "valid[8] qid[13] mode[4] uid[4] gid[4] nlink[8] rdev[8] size[8] blksize[8] blocks[8]"
-            " atime_sec[8] atime_nsec[8] mtime_sec[8] mtime_nsec[8] ctime_sec[8] ctime_nsec[8]"
-            " btime_sec[8] btime_nsec[8] gen[8] data_version[8]",
-        ),
-    ),
-    Tsetattr: (
-        26,
-        _layout(
-            "fid[4] valid[4] mode[4] uid[4] gid[4] size[8] atime_sec[8] atime_nsec[8] mtime_sec[8] mtime_nsec[8]",
-        ),
-    ),
-    Rsetattr: (27, _layout("")),
-    Txattrwalk: (30, _layout("fid[4] newfid[4] name[s]")),
-    Rxattrwalk: (31, _layout("size[8]")),
-    Txattrcreate: (32, _layout("fid[4] name[s] attr_size[8] flags[4]")),
-    Rxattrcreate: (33, _layout("")),
-    Treaddir: (40, _layout("fid[4] offset[8] count[4]")),
-    Rreaddir: (41, _layout("count[4] data[count]")),
-    Tfsync: (50, _layout("fid[4] datasync[4]")),
-    Rfsync: (51, _layout("")),
-    Tlock: (52, _layout("fid[4] type[1] flags[4] start[8] length[8] proc_id[4] client_id[s]")),
-    Rlock: (53, _layout("status[1]")),
-    Tgetlock: (54, _layout("fid[4] type[1] start[8] length[8] proc_id[4] client_id[s]")),
-    Rgetlock: (55, _layout("type[1] start[8] length[8] proc_id[4] client_id[s]")),
-    Tlink: (70, _layout("dfid[4] fid[4] name[s]")),
-    Rlink: (71, _layout("")),
-    Tmkdir: (72, _layout("dfid[4] name[s] mode[4] gid[4]")),
-    Rmkdir: (73, _layout("qid[13]")),
-    Trenameat: (74, _layout("olddirfid[4] oldname[s] newdirfid[4] newname[s]")),
-    Rrenameat: (75, _layout("")),
-    Tunlinkat: (76, _layout("dirfd[4] name[s] flags[4]")),
-    Runlinkat: (77, _layout("")),
+REFUSED = {
+    14: ("Tlcreate", errno.EROFS),
+    16: ("Tsymlink", errno.EROFS),
+    18: ("Tmknod", errno.EROFS),
+    20: ("Trename", errno.EROFS),
+    26: ("Tsetattr", errno.EROFS),
+    32: ("Txattrcreate", errno.EROFS),
+    52: ("Tlock", errno.ENOLCK),
+    54: ("Tgetlock", errno.ENOLCK),
+    70: ("Tlink", errno.EROFS),
+    72: ("Tmkdir", errno.EROFS),
+    74: ("Trenameat", errno.EROFS),
+    76: ("Tunlinkat", errno.EROFS),
 }
+"""By type: the name of a request that is refused, and the error that answers it."""

@@ -1,36 +1,24 @@
-"""The messages of 9P: a T-message asks, the R-message with the same tag answers.
+"""The messages of 9P2000 and 9P2000.u: a T-message is a request, the R-message with the same tag is its reply.
 
-A message is a dataclass in the words of the manual's section 5, without size, type and tag, which belong to the
-way it travels. `MESSAGES` says, for each dialect, which messages there are, their type and their layout: the manual's
-table, and the only place where these facts stand. A field that only some dialects have comes last in its dataclass and
-with a default.
+Each message is stated once: its type, and its fields in the order in which they travel (`wire` says how). The header,
+size[4] type[1] tag[2], is not part of it. Names, types and order are those of the manual, section 5: intro(5) and the
+pages around it. `Unix[...]` marks what 9P2000.u adds: a number beside each user name, an errno beside each error text
+(http://ericvh.github.io/9p-rfc/rfc9p2000.u.html).
 
-    9P2000      intro(5) and the pages around it, as Plan 9 has them
-    9P2000.u    the same with numbers beside names, errno beside texts: http://ericvh.github.io/9p-rfc/rfc9p2000.u.html
-    9P2000.L    Linux's own calls, in `linux`, which is only loaded when somebody speaks it
+The messages of 9P2000.L alone are in `linux`; `dialect` says which dialect has which messages.
+
+This module does not import annotations from __future__: `Layout.of` reads them as objects.
 """
 
-from __future__ import annotations
-
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
-from functools import cache
+from dataclasses import dataclass
 from struct import Struct
-from typing import ClassVar
+from typing import dataclass_transform
 
-from xget_lib.errors import ProtocolViolation
-from xget_lib.ninep.wire import HEADER, Buffer, Layout, Qid
-
-NINEP2000 = "9P2000"
-NINEP2000_U = "9P2000.u"
-NINEP2000_L = "9P2000.L"
-UNKNOWN = "unknown"  # the version with which a server answers one that it does not understand
+from xget_lib.ninep.wire import Unix, data2, data4, qid13, qids, text, texts, u8, u16, u32, u64
 
 MIN_MSIZE = 4096  # less would not carry every reply that must fit whole, such as a walk's or a directory entry
 IOHDRSZ = 24  # room for the header of a Twrite or Rread: what a client subtracts from msize when iounit is 0
 DEFAULT_MSIZE = 1024 * 1024 + IOHDRSZ
-C_CLIENT_MSIZE = 32 * 1024 + IOHDRSZ  # what the C xget of XCPU 1.2 offers
 NONUNAME = 0xFFFFFFFF  # no number: the name says who it is
 
 # Modes of Topen and Tcreate: open(5).
@@ -40,324 +28,190 @@ ORDWR = 2
 OEXEC = 3
 ACCESS = 3  # mask of these four
 OTRUNC = 0x10
-OCEXEC = 0x20
 ORCLOSE = 0x40
 
 
+@dataclass_transform()
 class Message:
-    __slots__ = ()
+    """Base of all messages. `class Tread(TMessage, number=116)` becomes a dataclass that travels as type 116."""
+
+    number: int
+    """type[1]; odd for a reply."""
     is_error = False
     """Whether it says that a request was refused."""
+
+    def __init_subclass__(cls, number: int | None = None) -> None:
+        if number is not None:
+            cls.number = number
+        # Without a docstring, and with methods of their own, the classes would take four times as long to make, and
+        # every start of a client makes all of them.
+        cls.__doc__ = cls.__doc__ or cls.__name__
+        dataclass(cls, eq=False, repr=False, match_args=False)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
 
 class TMessage(Message):
     """A request."""
 
-    __slots__ = ()
-
 
 class RMessage(Message):
     """A reply."""
 
-    __slots__ = ()
+
+class Tversion(TMessage, number=100):
+    msize: u32
+    version: text
 
 
-@dataclass(slots=True)
-class Tversion(TMessage):
-    msize: int
-    version: str
+class Rversion(RMessage, number=101):
+    msize: u32
+    version: text
 
 
-@dataclass(slots=True)
-class Rversion(RMessage):
-    msize: int
-    version: str
+class Tauth(TMessage, number=102):
+    afid: u32
+    uname: text
+    aname: text
+    n_uname: Unix[u32] = NONUNAME
 
 
-@dataclass(slots=True)
-class Tauth(TMessage):
-    afid: int
-    uname: str
-    aname: str
-    n_uname: int = NONUNAME
+class Rauth(RMessage, number=103):
+    aqid: qid13
 
 
-@dataclass(slots=True)
-class Rauth(RMessage):
-    aqid: Qid
+class Tattach(TMessage, number=104):
+    fid: u32
+    afid: u32
+    uname: text
+    aname: text
+    n_uname: Unix[u32] = NONUNAME
 
 
-@dataclass(slots=True)
-class Tattach(TMessage):
-    fid: int
-    afid: int
-    uname: str
-    aname: str
-    n_uname: int = NONUNAME
+class Rattach(RMessage, number=105):
+    qid: qid13
 
 
-@dataclass(slots=True)
-class Rattach(RMessage):
-    qid: Qid
+# 106 would be Terror, which is illegal: nobody asks for an error.
 
 
-@dataclass(slots=True)
-class Rerror(RMessage):
+class Rerror(RMessage, number=107):
     is_error = True
 
-    ename: str
-    errno: int = 0
+    ename: text
+    errno: Unix[u32] = 0
 
 
-@dataclass(slots=True)
-class Tflush(TMessage):
-    oldtag: int
+class Tflush(TMessage, number=108):
+    oldtag: u16
 
 
-@dataclass(slots=True)
-class Rflush(RMessage):
+class Rflush(RMessage, number=109):
     pass
 
 
-@dataclass(slots=True)
-class Twalk(TMessage):
-    fid: int
-    newfid: int
-    wname: tuple[str, ...]
+class Twalk(TMessage, number=110):
+    fid: u32
+    newfid: u32
+    wname: texts
 
 
-@dataclass(slots=True)
-class Rwalk(RMessage):
-    wqid: tuple[Qid, ...]
+class Rwalk(RMessage, number=111):
+    wqid: qids
 
 
-@dataclass(slots=True)
-class Topen(TMessage):
-    fid: int
-    mode: int
+class Topen(TMessage, number=112):
+    fid: u32
+    mode: u8
 
 
-@dataclass(slots=True)
-class Ropen(RMessage):
-    qid: Qid
-    iounit: int
+class Ropen(RMessage, number=113):
+    qid: qid13
+    iounit: u32
 
 
-@dataclass(slots=True)
-class Tcreate(TMessage):
-    fid: int
-    name: str
-    perm: int
-    mode: int
-    extension: str = ""
+class Tcreate(TMessage, number=114):
+    fid: u32
+    name: text
+    perm: u32
+    mode: u8
+    extension: Unix[text] = ""
 
 
-@dataclass(slots=True)
-class Rcreate(RMessage):
-    qid: Qid
-    iounit: int
+class Rcreate(RMessage, number=115):
+    qid: qid13
+    iounit: u32
 
 
-@dataclass(slots=True)
-class Tread(TMessage):
-    fid: int
-    offset: int
-    count: int
+class Tread(TMessage, number=116):
+    fid: u32
+    offset: u64
+    count: u32
 
 
-@dataclass(slots=True)
-class Rread(RMessage):
-    data: bytes
+class Rread(RMessage, number=117):
+    data: data4
 
 
-@dataclass(slots=True)
-class Twrite(TMessage):
-    fid: int
-    offset: int
-    data: bytes
+class Twrite(TMessage, number=118):
+    fid: u32
+    offset: u64
+    data: data4
 
 
-@dataclass(slots=True)
-class Rwrite(RMessage):
-    count: int
+class Rwrite(RMessage, number=119):
+    count: u32
 
 
-@dataclass(slots=True)
-class Tclunk(TMessage):
-    fid: int
+class Tclunk(TMessage, number=120):
+    fid: u32
 
 
-@dataclass(slots=True)
-class Rclunk(RMessage):
+class Rclunk(RMessage, number=121):
     pass
 
 
-@dataclass(slots=True)
-class Tremove(TMessage):
-    fid: int
+class Tremove(TMessage, number=122):
+    fid: u32
 
 
-@dataclass(slots=True)
-class Rremove(RMessage):
+class Rremove(RMessage, number=123):
     pass
 
 
-@dataclass(slots=True)
-class Tstat(TMessage):
-    fid: int
+class Tstat(TMessage, number=124):
+    fid: u32
 
 
-@dataclass(slots=True)
-class Rstat(RMessage):
-    stat: bytes  # Stat.unpack reads it
+class Rstat(RMessage, number=125):
+    stat: data2  # Stat.unpack reads it
 
 
-@dataclass(slots=True)
-class Twstat(TMessage):
-    fid: int
-    stat: bytes
+class Twstat(TMessage, number=126):
+    fid: u32
+    stat: data2
 
 
-@dataclass(slots=True)
-class Rwstat(RMessage):
+class Rwstat(RMessage, number=127):
     pass
 
 
-Table = Mapping[type[Message], tuple[int, Layout]]
-"""Of one dialect: each of its messages, with its type and its layout."""
-
-# intro(5). 106 would be Terror, which is illegal: nobody asks for an error.
-_PLAIN: Table = {
-    Tversion: (100, Layout("msize[4] version[s]")),
-    Rversion: (101, Layout("msize[4] version[s]")),
-    Tauth: (102, Layout("afid[4] uname[s] aname[s]")),
-    Rauth: (103, Layout("aqid[13]")),
-    Tattach: (104, Layout("fid[4] afid[4] uname[s] aname[s]")),
-    Rattach: (105, Layout("qid[13]")),
-    Rerror: (107, Layout("ename[s]")),
-    Tflush: (108, Layout("oldtag[2]")),
-    Rflush: (109, Layout("")),
-    Twalk: (110, Layout("fid[4] newfid[4] nwname[2] nwname*(wname[s])")),
-    Rwalk: (111, Layout("nwqid[2] nwqid*(wqid[13])")),
-    Topen: (112, Layout("fid[4] mode[1]")),
-    Ropen: (113, Layout("qid[13] iounit[4]")),
-    Tcreate: (114, Layout("fid[4] name[s] perm[4] mode[1]")),
-    Rcreate: (115, Layout("qid[13] iounit[4]")),
-    Tread: (116, Layout("fid[4] offset[8] count[4]")),
-    Rread: (117, Layout("count[4] data[count]")),
-    Twrite: (118, Layout("fid[4] offset[8] count[4] data[count]")),
-    Rwrite: (119, Layout("count[4]")),
-    Tclunk: (120, Layout("fid[4]")),
-    Rclunk: (121, Layout("")),
-    Tremove: (122, Layout("fid[4]")),
-    Rremove: (123, Layout("")),
-    Tstat: (124, Layout("fid[4]")),
-    Rstat: (125, Layout("stat[n]")),
-    Twstat: (126, Layout("fid[4] stat[n]")),
-    Rwstat: (127, Layout("")),
-}
-
-# What differs in 9P2000.u: users have numbers too, errors an errno, and what is created may be a link or a device.
-_UNIX: Table = {
-    **_PLAIN,
-    Tauth: (102, Layout("afid[4] uname[s] aname[s] n_uname[4]")),
-    Tattach: (104, Layout("fid[4] afid[4] uname[s] aname[s] n_uname[4]")),
-    Rerror: (107, Layout("ename[s] errno[4]")),
-    Tcreate: (114, Layout("fid[4] name[s] perm[4] mode[1] extension[s]")),
-}
-
-
-class _Tables(Mapping[str, Table]):
-    """The table of each dialect. That of Linux, which most servers are never asked for, is made when it is."""
-
-    _made: ClassVar = {NINEP2000: _PLAIN, NINEP2000_U: _UNIX}
-    _all = (NINEP2000, NINEP2000_U, NINEP2000_L)
-
-    def __getitem__(self, dialect: str) -> Table:
-        if dialect == NINEP2000_L and dialect not in self._made:
-            from xget_lib.ninep import linux
-
-            self._made[dialect] = linux.TABLE
-        return self._made[dialect]
-
-    def __contains__(self, dialect: object) -> bool:
-        return dialect in self._all
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all)
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-
-MESSAGES: Mapping[str, Table] = _Tables()
-
-RREAD = MESSAGES[NINEP2000][Rread][0]
 _RREAD_HEADER = Struct("<IBHI")  # size[4] Rread tag[2] count[4]
 RREAD_HEADER_SIZE = _RREAD_HEADER.size
 
 
-@cache
-def _by_type(dialect: str) -> dict[int, tuple[type[Message], Layout]]:
-    for message, (_, layout) in MESSAGES[dialect].items():
-        # decode() fills the fields by position, so the table and the dataclass must agree.
-        names = tuple(field.name for field in fields(message))  # type: ignore[arg-type]
-        assert layout.names == names[: len(layout.names)], message
-    return {number: (message, layout) for message, (number, layout) in MESSAGES[dialect].items()}
-
-
-def decode(frame: Buffer, dialect: str) -> tuple[int, Message]:
-    """The tag and the message of one whole frame. Raises ProtocolViolation, which says what is wrong with it."""
-    if len(frame) < HEADER.size:
-        raise ProtocolViolation(f"{len(frame)} bytes are no message")
-    size, number, tag = HEADER.unpack_from(frame)
-    if size != len(frame):
-        raise ProtocolViolation(f"a message of {size} bytes in a frame of {len(frame)}")
-    try:
-        message, layout = _by_type(dialect)[number]
-    except KeyError:
-        raise ProtocolViolation(f"message type {number} is not of {dialect}") from None
-    try:
-        return tag, message(*layout.unpack(frame, HEADER.size))
-    except ProtocolViolation as violation:
-        raise ProtocolViolation(f"malformed {message.__name__}: {violation}") from None
-
-
-def tag_of(frame: Buffer) -> int:
-    """The tag of a frame that has a whole header, also where the rest of it is malformed."""
-    _, _, tag = HEADER.unpack_from(frame)
-    return int(tag)
-
-
-def encode(tag: int, message: Message, dialect: str) -> bytes:
-    """The whole frame. Raises NinepError for what the dialect cannot carry, such as a string that is not UTF-8."""
-    number, layout = MESSAGES[dialect][type(message)]
-    parts = layout.pack(message)
-    return b"".join([HEADER.pack(HEADER.size + sum(map(len, parts)), number, tag), *parts])
-
-
 def rread_header(tag: int, count: int) -> bytes:
-    """What goes before the `count` bytes of an Rread whose data travels by itself. The same in every dialect."""
-    return _RREAD_HEADER.pack(_RREAD_HEADER.size + count, RREAD, tag, count)
+    """The bytes before the `count` bytes of an Rread whose data is sent by itself. The same in every dialect."""
+    return _RREAD_HEADER.pack(_RREAD_HEADER.size + count, Rread.number, tag, count)
 
 
-def is_reply_to(reply: Message, request: TMessage, dialect: str) -> bool:
-    """Whether `reply` may answer `request`: its type is one greater, or Rerror, which Tflush never gets: flush(5)."""
-    numbers = MESSAGES[dialect]
+def is_reply_to(reply: Message, request: TMessage) -> bool:
+    """Whether `reply` may answer `request`: its type is one greater, or it is an error, which Tflush never gets:
+    flush(5)."""
     if reply.is_error:
         return not isinstance(request, Tflush)
-    return numbers[type(reply)][0] == numbers[type(request)][0] + 1
-
-
-def negotiate(version: str, msize: int) -> str | None:
-    """The dialect with which to answer `version`, None where it is none that we could ever agree on: version(5).
-
-    What follows a period names a variant, and a server may answer with the plain protocol, or an earlier one. That is
-    what C clients have always been answered, though they offer 9P2000.u: by `msize` one knows them.
-    """
-    if (version, msize) == (NINEP2000_U, C_CLIENT_MSIZE):
-        return NINEP2000
-    if version in MESSAGES:
-        return version
-    number = re.fullmatch(r"9P([0-9]{4,9})", version.partition(".")[0], re.ASCII)
-    return NINEP2000 if number and int(number[1]) >= 2000 else None
+    return reply.number == request.number + 1

@@ -1,28 +1,26 @@
-"""A client's side of one connection: requests out, replies matched to them by their tags, data put where it belongs.
+"""A client's side of one connection, without I/O: requests out, replies matched to them by tag, data into its place.
 
-Bytes come in without being copied about: the connection receives straight into what `buffer` gives, and says how much
-with `received`. That is a small buffer of our own, except in the midst of an Rread: then it is the place that the
-request named (`into`), for as long as the data of that one reply lasts. What of the data came along with the header in
-the small buffer is copied once, and the rest never.
+Received bytes are not copied: the connection receives straight into what `buffer` gives, and reports how much with
+`received`. That is a small buffer of our own, except in the midst of an Rread: then it is the place that the request
+named (`into`), for as long as the data of that one reply lasts. Only the data that arrived together with the header, in
+the small buffer, is copied once.
 
-A server is a stranger: every size is compared with what was asked for before anything is done by it, and whatever does
-not fit is a ProtocolViolation, after which nothing here may be used any more.
+A server is not trusted: every size is compared with what was asked for before it is used, and a reply that does not fit
+is a ProtocolViolation, after which nothing here may be used any more.
 """
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from xget_lib.errors import NinepError, ProtocolViolation
+from xget_lib.ninep.dialect import DIALECTS, NINEP2000, UNKNOWN, decode, encode
 from xget_lib.ninep.messages import (
     DEFAULT_MSIZE,
-    MESSAGES,
     MIN_MSIZE,
-    NINEP2000,
-    RREAD,
     RREAD_HEADER_SIZE,
-    UNKNOWN,
     Message,
     RMessage,
     Rread,
@@ -35,26 +33,24 @@ from xget_lib.ninep.messages import (
     Tversion,
     Twalk,
     Twrite,
-    decode,
-    encode,
     is_reply_to,
 )
+from xget_lib.ninep.trace import RECEIVED, SENT, message_line, rread_line
 from xget_lib.ninep.wire import HEADER, NOTAG
 
 # Holds any reply but an Rread: the longest are an Rstat and an Rerror, 65535 bytes behind their count.
 _BUFFER_SIZE = HEADER.size + 2 + 0xFFFF
 
 
-@dataclass(frozen=True, slots=True)
 class ReadInto(RMessage):
-    """The Rread of a Tread that was submitted with `into`: `count` bytes of data are there now."""
+    """Stands for the Rread of a Tread that was submitted with `into`, where `count` bytes of data are now."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A transaction that is complete. `reply` is of the type that answers `request`, ReadInto, or an Rerror."""
+    """A request and its reply, which is of the type that answers `request`, a ReadInto, or an Rerror."""
 
     tag: int
     request: TMessage
@@ -67,26 +63,29 @@ class _Pending:
 
     request: TMessage
     into: memoryview | None
-    flushed: bool = False  # a Tflush is on its way: the tag stays in use until the Rflush, with a reply or without
+    flushed: bool = False  # a Tflush was sent: the tag stays in use until the Rflush, with a reply or without
     answered: bool = False
 
 
 @dataclass(slots=True)
 class _Data:
-    """An Rread whose data is coming in."""
+    """An Rread whose data is arriving."""
 
     tag: int
-    count: int
-    at: int  # how much of it has come
-    sink: memoryview | None  # None: not wanted any more
+    count: int  # bytes in all
+    at: int  # bytes that have arrived
+    sink: memoryview | None  # None: the read was flushed
 
 
 class Requests:
-    """`msize` is what the Tversion is to offer, and after the Rversion, what both sides keep to."""
+    """Owned by one connection. `msize`, in bytes, is what the Tversion must offer, and after the Rversion what both
+    sides keep to."""
 
     def __init__(self, msize: int = DEFAULT_MSIZE) -> None:
         self.msize = msize
         self.dialect = NINEP2000
+        self.trace: Callable[[str], None] | None = None
+        """Called with a line for each message, if somebody wants to see them."""
         self._pending: dict[int, _Pending] = {}
         self._next_tag = 0
         self._own = memoryview(bytearray(_BUFFER_SIZE))
@@ -95,19 +94,19 @@ class Requests:
 
     @property
     def pending(self) -> int:
-        """Requests in flight: tags that are in use."""
+        """How many requests are in flight: tags that are in use."""
         return len(self._pending)
 
     @property
-    def lacking(self) -> int:
-        """Bytes of data that are still to come of the reply that is just coming in; 0 when it is not an Rread."""
+    def missing(self) -> int:
+        """Bytes of data that are missing of the reply that is arriving; 0 when it is not an Rread."""
         return 0 if self._data is None else self._data.count - self._data.at
 
     def submit(self, message: TMessage, into: memoryview | None = None) -> tuple[int, bytes]:
-        """The tag and the bytes with which to send `message`. Raises NinepError for what cannot be sent.
+        """The tag and the bytes to send for `message`. Raises NinepError for a message that cannot be sent.
 
-        For a Tread, `into` is where its data is to go, at least `count` bytes; leave it alone until the answer is there
-        or, after flush(), the Rflush. A Tversion must be alone.
+        For a Tread, `into` is the place for its data, at least `count` bytes; the caller does not use it until the
+        answer arrives or, after flush(), the Rflush. A Tversion must be alone.
         """
         assert not isinstance(message, Tversion) or (not self._pending and message.msize == self.msize)
         assert into is None or (isinstance(message, Tread) and len(into) >= message.count)
@@ -116,14 +115,16 @@ class Requests:
         if len(frame) > self.msize:
             raise NinepError(errno.EMSGSIZE)
         self._pending[tag] = _Pending(message, into)
+        if self.trace is not None:
+            self.trace(message_line(SENT, tag, message, self.dialect))
         return tag, frame
 
     def flush(self, tag: int) -> bytes:
-        """The bytes of a Tflush for a request that is in flight. Its Rflush is an Answer, whose request has `oldtag`.
-        Raises KeyError where the answer has been given out already.
+        """The bytes of a Tflush for a request in flight. Its Rflush is an Answer, whose request has `oldtag`. Raises
+        KeyError if the request was answered already.
 
-        Data of a read that still comes before the Rflush is thrown away. Any other reply that does is an Answer as if
-        nothing had been flushed, for it may tell of a change that has happened, such as a new fid: flush(5).
+        Data of a read that arrives before the Rflush is thrown away. Any other reply before it is an Answer as if
+        nothing had been flushed, for it may report a change that has happened, such as a new fid: flush(5).
         """
         pending = self._pending[tag]
         assert not pending.flushed and not isinstance(pending.request, Tflush)
@@ -134,7 +135,7 @@ class Requests:
         return frame
 
     def buffer(self) -> memoryview:
-        """Where the next bytes from the network are to go; never empty, valid for one received()."""
+        """The place for the next bytes from the network; never empty, valid for one received()."""
         if self._data is None:
             return self._own[self._filled :]
         if self._data.sink is None:
@@ -142,7 +143,8 @@ class Requests:
         return self._data.sink[self._data.at : self._data.count]
 
     def received(self, count: int) -> list[Answer]:
-        """Says that `count` bytes were put into buffer(). The answers that they completed. Raises ProtocolViolation."""
+        """Take the `count` bytes that were put into buffer(), and return the answers that they completed. Raises
+        ProtocolViolation."""
         answers: list[Answer] = []
         if self._data is not None:
             self._data.at += count
@@ -155,12 +157,13 @@ class Requests:
             if end == at:
                 break
             at = end
-        self._own[: self._filled - at] = self._own[at : self._filled]  # the beginning of the next one
+        self._own[: self._filled - at] = self._own[at : self._filled]  # the start of the next reply
         self._filled -= at
         return answers
 
     def _take_reply(self, at: int, answers: list[Answer]) -> int:
-        """Takes the reply that begins at `at` in our buffer. Where it ends; `at` if more of it must come first."""
+        """Take the reply that starts at `at` in our buffer. Return where it ends; `at` if more of it must arrive
+        first."""
         there = self._filled - at
         if there < HEADER.size:
             return at
@@ -169,9 +172,9 @@ class Requests:
             raise ProtocolViolation(f"a message of {size} bytes, {HEADER.size} to {self.msize} are possible")
         pending = self._pending.get(tag)
         if pending is None or pending.answered:
-            raise ProtocolViolation(f"a reply to tag {tag}, which asked for none")
+            raise ProtocolViolation(f"a reply to tag {tag}, which is not in use")
         end: int = at + size
-        if number == RREAD:
+        if number == Rread.number:
             if there < RREAD_HEADER_SIZE:
                 return at
             end = min(end, self._filled)
@@ -188,7 +191,7 @@ class Requests:
     # Replies with data.
 
     def _begin_data(self, tag: int, pending: _Pending, frame: memoryview, size: int, answers: list[Answer]) -> None:
-        """Takes an Rread of `size` bytes, as much of which as is there is `frame`."""
+        """Take an Rread of `size` bytes; `frame` is what has arrived of it."""
         count = int.from_bytes(frame[HEADER.size : RREAD_HEADER_SIZE], "little")
         if size != RREAD_HEADER_SIZE + count:
             raise ProtocolViolation(f"an Rread of {size} bytes says that {count} are data")
@@ -214,8 +217,8 @@ class Requests:
     # All replies.
 
     def _check(self, reply: Message, request: TMessage) -> RMessage:
-        """The reply, if it can be one to `request`."""
-        if not isinstance(reply, RMessage) or not is_reply_to(reply, request, self.dialect):
+        """Return the reply. Raises ProtocolViolation if it cannot be one to `request`."""
+        if not isinstance(reply, RMessage) or not is_reply_to(reply, request):
             raise ProtocolViolation(f"{type(reply).__name__} answers {type(request).__name__}")
         match request, reply:
             case Tversion(), Rversion():
@@ -229,7 +232,7 @@ class Requests:
     def _agree(self, reply: Rversion) -> None:
         if reply.version == UNKNOWN:
             return
-        if reply.version not in MESSAGES:
+        if reply.version not in DIALECTS:
             raise ProtocolViolation(f"the server wants to speak {reply.version!a}")
         if not MIN_MSIZE <= reply.msize <= self.msize:
             raise ProtocolViolation(f"msize {reply.msize} answers {self.msize}")
@@ -237,6 +240,8 @@ class Requests:
 
     def _settle(self, tag: int, reply: RMessage, answers: list[Answer]) -> None:
         pending = self._pending[tag]
+        if self.trace is not None:
+            self.trace(self._reply_line(tag, reply))
         if pending.flushed:
             pending.answered = True
         else:
@@ -246,8 +251,13 @@ class Requests:
         if not (pending.flushed and isinstance(pending.request, Tread)):
             answers.append(Answer(tag, pending.request, reply))
 
+    def _reply_line(self, tag: int, reply: RMessage) -> str:
+        if isinstance(reply, ReadInto):
+            return rread_line(RECEIVED, tag, reply.count)
+        return message_line(RECEIVED, tag, reply, self.dialect)
+
     def _new_tag(self) -> int:
-        """A tag that is not in use. They go round, so that a reply that comes twice is noticed."""
+        """A tag that is not in use. Tags are used in turn, so that a second reply to one request is detected."""
         if len(self._pending) >= NOTAG:
             raise NinepError(errno.EAGAIN)
         while self._next_tag in self._pending:

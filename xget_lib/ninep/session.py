@@ -1,13 +1,13 @@
-"""A server's side of one connection: bytes from the network in by `receive`, replies out of `next_reply`.
+"""A server's side of one connection, without I/O: bytes from the network into `receive`, replies out of `next_reply`.
 
-A request is carried out when its reply is asked for, not when it arrives. Three things follow. However many requests a
+A request is carried out when its reply is taken, not when it arrives. Three things follow. However many requests a
 client sends ahead, only one reply at a time takes memory. A request that Tflush finds still queued has not happened,
-which is just what its client is to believe: flush(5). And requests take effect in the order in which they were sent.
+which is what its client will assume: flush(5). And requests take effect in the order in which they were sent.
 
-A read may have to wait: for bytes that this server does not hold yet, for news. Then its handle answers WAITING, the
-requests behind it go on, and `retry` has it asked again.
+A read may have to wait, for bytes that this server does not hold yet or for news. Then its handle answers WAITING, the
+requests after it go on, and `retry` asks again.
 
-Tags are the business of this file, fids that of `fids`, and files that of a tree (`file`).
+This module handles tags, `fids` the fids, and a tree (`file`) the files.
 """
 
 from __future__ import annotations
@@ -16,20 +16,18 @@ import errno
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from xget_lib.errors import NinepError, ProtocolViolation, XGetError
-from xget_lib.ninep.fids import BAD_USE_OF_FID, Fids, PlainFids
-from xget_lib.ninep.file import WAITING, Content, File, Handle, Waiting
+from xget_lib.ninep.dialect import DIALECTS, NINEP2000, UNKNOWN, decode, encode, negotiate, tag_of
+from xget_lib.ninep.fids import BAD_USE_OF_FID, Answer, Fids
+from xget_lib.ninep.file import WAITING, Content, File
 from xget_lib.ninep.framer import Framer
 from xget_lib.ninep.limits import MAX_FIDS, MAX_OPEN, MAX_TAGS, MAX_WAITING, Shared
 from xget_lib.ninep.messages import (
     DEFAULT_MSIZE,
     MIN_MSIZE,
-    NINEP2000,
-    NINEP2000_L,
-    UNKNOWN,
     Message,
-    Rerror,
     Rflush,
     RMessage,
     Rversion,
@@ -39,17 +37,12 @@ from xget_lib.ninep.messages import (
     Tread,
     Tremove,
     Tversion,
-    decode,
-    encode,
-    negotiate,
     rread_header,
-    tag_of,
 )
+from xget_lib.ninep.trace import RECEIVED, frame_line
 from xget_lib.ninep.wire import NOTAG, Buffer
 
-__all__ = ["WAITING", "Content", "File", "Handle", "Reply", "Session", "Waiting"]
-
-MAX_MALFORMED = 16  # malformed requests in a row that are answered; who sends one more does not speak 9P
+MAX_MALFORMED = 16  # malformed requests in a row that are answered; a client that sends more does not speak 9P
 ENAME_MAX = 1024  # bytes of an error's text, which is only advisory and may be cut: intro(5)
 
 
@@ -63,9 +56,12 @@ class Reply:
 
 
 class Session:
-    """`attach` gives the root that a dialect, uname and aname are to see. At most `max_msize` bytes a message,
-    `max_fids` fids, `max_open` of them open, `max_tags` requests without a reply, and `max_waiting` reads that wait;
-    more of these are answered with Rerror, and so is what would be more than all sessions of a process `shared`."""
+    """Owned by one connection, which calls close() in the end.
+
+    `attach(dialect, uname, aname)` gives the root of a tree. A message has at most `max_msize` bytes. The session has
+    at most `max_fids` fids, `max_open` of them open, `max_tags` requests without a reply, and `max_waiting` reads that
+    wait; a request beyond these, or beyond what all sessions of the process `shared`, is refused.
+    """
 
     def __init__(
         self,
@@ -79,6 +75,8 @@ class Session:
     ) -> None:
         self.dialect = NINEP2000
         self.msize = max_msize
+        self.trace: Callable[[str], None] | None = None
+        """Called with a line for each message, if somebody wants to see them."""
         self._attach = attach
         self._max_msize = max_msize
         self._max_fids = max_fids
@@ -87,10 +85,10 @@ class Session:
         self._max_waiting = max_waiting
         self.shared = shared or Shared()
         self._framer = Framer(MIN_MSIZE)  # enough for a Tversion
-        self._messages = 0  # that have come
+        self._received = 0  # messages
         self._malformed = 0  # requests in a row
         self._fids: Fids | None = None  # None until a version is agreed on
-        # By tag, first come first: requests to be carried out, and replies that are known already.
+        # By tag, in order of arrival: requests to be carried out, and replies that are known already.
         self._queue: OrderedDict[int, Message | XGetError] = OrderedDict()
         self._waiting: dict[int, Tread] = {}
 
@@ -99,26 +97,28 @@ class Session:
         return len(self._fids or ())
 
     @property
-    def unfinished(self) -> int | None:
-        """The number of the message that has come in part, None where the last one came whole."""
-        return self._messages if self._framer.holds else None
+    def partial_message(self) -> int | None:
+        """The number of the message that has arrived in part; None if the last one arrived whole."""
+        return self._received if self._framer.has_partial else None
 
     @property
     def waiting(self) -> int:
-        """How many reads wait. One that retry() has asked again counts once next_reply() has found it still waiting."""
+        """How many reads wait. One that retry() asks again counts once next_reply() has found it still waiting."""
         return len(self._waiting)
 
     def receive(self, data: Buffer) -> None:
-        """Takes bytes off the network. Raises ProtocolViolation when the connection must end; the replies to what came
+        """Take bytes from the network. Raises ProtocolViolation when the connection must end; the replies to what came
         before may still be taken and sent. Take all replies before receiving more: that bounds the queue."""
         self._framer.feed(data)
         while (frame := self._framer.next_frame()) is not None:
-            self._messages += 1
+            self._received += 1
+            if self.trace is not None:
+                self.trace(frame_line(RECEIVED, frame, self.dialect))
             self._accept(tag_of(frame), self._decode(frame))
 
     def next_reply(self) -> Reply | None:
-        """Carries out requests until one has a reply; None when there is no more to say now. A reply taken is to be
-        sent: it cannot be flushed any more."""
+        """Carry out requests until one has a reply, and return it; None when nothing can be answered now. The caller
+        must send the reply: it cannot be flushed any more."""
         while self._queue:
             tag, message = self._queue.popitem(last=False)
             reply = self._reply(tag, message)
@@ -127,14 +127,14 @@ class Session:
         return None
 
     def retry(self) -> None:
-        """Has every waiting read asked again by the next_reply() that follow, before all requests that came later."""
+        """Queue every waiting read again, before all requests that came later."""
         for tag in reversed(self._waiting):
             self._queue[tag] = self._waiting[tag]
             self._queue.move_to_end(tag, last=False)
         self._waiting.clear()
 
     def close(self) -> None:
-        """Clunks every fid and forgets all requests."""
+        """Clunk every fid and forget all requests."""
         self._queue.clear()
         self._waiting.clear()
         if self._fids is not None:
@@ -143,8 +143,8 @@ class Session:
     # In: frames become queued requests.
 
     def _decode(self, frame: Buffer) -> TMessage | ProtocolViolation:
-        """The request in `frame`. One that is malformed spoils nothing behind it and becomes the error that answers
-        it. Raises ProtocolViolation before a version is agreed on, and for too many in a row."""
+        """The request in `frame`, or the error that answers a malformed one, which does not affect those after it.
+        Raises ProtocolViolation before a version is agreed on, and for too many malformed ones in a row."""
         try:
             tag, request = decode(frame, self.dialect)
             if not isinstance(request, TMessage):
@@ -167,7 +167,7 @@ class Session:
             self._queue[tag] = self._version(request)
             return
         if tag in self._queue or tag in self._waiting:
-            # Of two requests with one tag no reply can say which it answers, and so no Rerror either.
+            # No reply, and so no error reply either, could say which of two requests with one tag it answers.
             raise ProtocolViolation(f"tag {tag} is already in use")
         if isinstance(request, Tflush):
             self._flush(request.oldtag)
@@ -178,7 +178,7 @@ class Session:
             self._queue[tag] = request
 
     def _version(self, request: Tversion) -> RMessage | NinepError:
-        """Ends the session before, whose requests get no replies any more, and begins another: version(5)."""
+        """End the session before, whose requests get no replies any more, and start another: version(5)."""
         self.close()
         self._fids = None
         self.dialect = NINEP2000  # until another is agreed on
@@ -188,12 +188,13 @@ class Session:
         dialect = negotiate(request.version, request.msize)
         if dialect is None:
             return Rversion(msize, UNKNOWN)
-        self._fids = _fids_of(dialect)(self._attach, dialect, msize, self._max_fids, self._max_open, self.shared)
+        attach = partial(self._attach, dialect)
+        self._fids = DIALECTS[dialect].fids(attach, msize, self._max_fids, self._max_open, self.shared)
         self.dialect, self.msize, self._framer.msize = dialect, msize, msize
         return Rversion(msize, dialect)
 
     def _flush(self, oldtag: int) -> None:
-        """Forgets a request that has no reply yet; but a client that flushes its flush waits for both Rflush."""
+        """Forget a request that has no reply yet; but a client that flushes a flush waits for both Rflush."""
         self._waiting.pop(oldtag, None)
         if not isinstance(self._queue.get(oldtag), Rflush | Rversion):
             self._queue.pop(oldtag, None)
@@ -203,7 +204,7 @@ class Session:
     def _reply(self, tag: int, message: Message | XGetError) -> Reply | None:
         """The reply to what was queued under `tag`; None for a read that waits."""
         if isinstance(message, XGetError):
-            # Not raised: it would hold this frame and its callers', a file in one of them, until garbage is collected.
+            # Not raised: its traceback would keep a file in some stack frame open until garbage is collected.
             return self.refusal(tag, message)
         try:
             answer = self._carry_out(message) if isinstance(message, TMessage) else message
@@ -219,14 +220,14 @@ class Session:
         self._waiting[tag] = message
         return None
 
-    def _carry_out(self, request: TMessage) -> RMessage | Content | Waiting:
+    def _carry_out(self, request: TMessage) -> Answer:
         assert self._fids is not None
         if isinstance(request, Tclunk | Tremove):
             self._abandon_reads(request.fid)
         return self._fids.carry_out(request)
 
     def _abandon_reads(self, fid: int) -> None:
-        """Answers the reads that wait for a file which nobody will have open any more."""
+        """Refuse the reads that wait on a fid which is about to be freed."""
         for tag in [tag for tag, read in self._waiting.items() if read.fid == fid]:
             del self._waiting[tag]
             self._queue[tag] = NinepError(*BAD_USE_OF_FID)
@@ -238,21 +239,8 @@ class Session:
         return frame
 
     def refusal(self, tag: int, error: XGetError | OSError) -> Reply:
-        """The reply that says so in this dialect, whatever characters and however many its text has."""
-        number = error.errno or errno.EIO
-        if self.dialect == NINEP2000_L:
-            from xget_lib.ninep.linux import Rlerror
-
-            return Reply(tag, self._encode(tag, Rlerror(number)), None)
+        """The error reply of this dialect. The error's text may be of any length and contain any characters."""
         text = (error.strerror if isinstance(error, OSError) else None) or str(error)
         ename = text.replace("\0", "\\0").encode(errors="backslashreplace")[:ENAME_MAX].decode(errors="ignore")
-        return Reply(tag, self._encode(tag, Rerror(ename, number)), None)
-
-
-def _fids_of(dialect: str) -> type[Fids]:
-    """What carries out requests in a dialect."""
-    if dialect != NINEP2000_L:
-        return PlainFids
-    from xget_lib.ninep.linux_fids import LinuxFids
-
-    return LinuxFids
+        refused = DIALECTS[self.dialect].error(ename, error.errno or errno.EIO)
+        return Reply(tag, self._encode(tag, refused), None)

@@ -1,25 +1,21 @@
 """Directory entries: what Tstat answers, and what a directory consists of when it is read.
 
-A directory is read like a file, and its bytes are its entries one after another. A read gives whole entries only, and
-the next one must go on where it ended; so reading needs no more memory than one entry, however large the directory.
-"""
+9P2000 and 9P2000.u write a `Stat`, in two ways: `StatFormat`. 9P2000.L has `DirectoryEntry`. A directory is read like a
+file, and its bytes are its entries one after another. A read gives whole entries only, and the next one must start
+where it ended; so reading needs no more memory than one entry, however large the directory.
 
-from __future__ import annotations
+This module does not import annotations from __future__: `Layout.of` reads them as objects.
+"""
 
 import errno
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from xget_lib.errors import NinepError, ProtocolViolation
-from xget_lib.ninep.messages import NINEP2000, NINEP2000_U
-from xget_lib.ninep.wire import Buffer, Layout, Qid
+from xget_lib.ninep.wire import Buffer, Layout, Qid, Unix, qid13, text, u8, u16, u32, u64
 
 # Mode, above the permission bits: stat(5).
 DMDIR = 0x80000000
-DMAPPEND = 0x40000000
-DMEXCL = 0x20000000
-DMAUTH = 0x08000000
-DMTMP = 0x04000000
 # These in 9P2000.u alone.
 DMSYMLINK = 0x02000000
 DMDEVICE = 0x00800000
@@ -29,20 +25,15 @@ DMSETUID = 0x00080000
 DMSETGID = 0x00040000
 DMSETVTX = 0x00010000
 DMSPECIAL = DMSYMLINK | DMDEVICE | DMNAMEDPIPE | DMSOCKET
-"""Neither a file nor a directory: plain 9P2000 has no word for them."""
+"""Neither a file nor a directory: plain 9P2000 cannot express them."""
 _DM_UNIX = DMSPECIAL | DMSETUID | DMSETGID | DMSETVTX
 
 NO_ID = 0xFFFFFFFF  # an owner without a number
 
 DIRECTORY_READ = 64 * 1024
-"""Bytes of a directory in one reply, at most: each entry costs a look at the disk, and others are waiting meanwhile."""
+"""Bytes of a directory in one reply, at most: each entry costs an lstat(2), and other clients wait meanwhile."""
 
-_PLAIN = "type[2] dev[4] qid[13] mode[4] atime[4] mtime[4] length[8] name[s] uid[s] gid[s] muid[s]"
-_LAYOUTS = {  # without size[2], which counts the bytes that follow it
-    NINEP2000: Layout(_PLAIN),
-    NINEP2000_U: Layout(_PLAIN + " extension[s] n_uid[4] n_gid[4] n_muid[4]"),
-}
-_SIZE = 2
+_SIZE = 2  # bytes of size[2], which counts the bytes that follow it and is no field
 _LAST_SECOND = 0xFFFFFFFF
 
 
@@ -50,49 +41,73 @@ _LAST_SECOND = 0xFFFFFFFF
 class Stat:
     """A file's directory entry. Times are seconds since the epoch; `length` is bytes, 0 for a directory.
 
-    `extension` is what a symbolic link leads to, or which device it is: `b 8 1`, `c 1 3`.
+    `extension` is the target of a symbolic link, or which device it is: `b 8 1`, `c 1 3`.
     """
 
-    type: int = 0  # for kernel use, as dev
-    dev: int = 0
-    qid: Qid
-    mode: int
-    atime: int
-    mtime: int
-    length: int
-    name: str
-    uid: str
-    gid: str
-    muid: str
-    extension: str = ""
-    n_uid: int = NO_ID
-    n_gid: int = NO_ID
-    n_muid: int = NO_ID
+    type: u16 = 0  # for kernel use, as dev
+    dev: u32 = 0
+    qid: qid13
+    mode: u32
+    atime: u32
+    mtime: u32
+    length: u64
+    name: text
+    uid: text
+    gid: text
+    muid: text
+    extension: Unix[text] = ""
+    n_uid: Unix[u32] = NO_ID
+    n_gid: Unix[u32] = NO_ID
+    n_muid: Unix[u32] = NO_ID
 
-    def pack(self, dialect: str) -> bytes:
+    def pack(self, form: "StatFormat") -> bytes:
         """The entry with its size in front. A time that 32 bits do not hold becomes the nearest that they do.
 
         Raises NinepError for names that are not UTF-8, or too long.
         """
         atime, mtime = (min(max(time, 0), _LAST_SECOND) for time in (self.atime, self.mtime))
         entry = self if (atime, mtime) == (self.atime, self.mtime) else replace(self, atime=atime, mtime=mtime)
-        body = b"".join(_LAYOUTS[dialect].pack(entry))
+        body = b"".join(form.layout.pack(entry))
         if len(body) > 0xFFFF - _SIZE:  # it travels as stat[n], and n counts the size too
             raise NinepError(errno.EMSGSIZE)
         return len(body).to_bytes(_SIZE, "little") + body
 
-    def seen_in(self, dialect: str) -> Stat:
-        """The entry as a file's is shown: without the bits of its mode for which plain 9P2000 has no word."""
-        return replace(self, mode=self.mode & ~_DM_UNIX) if dialect == NINEP2000 and self.mode & _DM_UNIX else self
-
-    @classmethod
-    def unpack(cls, data: Buffer, dialect: str) -> Stat:
+    @staticmethod
+    def unpack(data: Buffer, form: "StatFormat") -> "Stat":
         """The entry that takes all of `data`. Raises ProtocolViolation."""
         if len(data) < _SIZE or _size(data, 0) != len(data):
             raise ProtocolViolation(f"malformed stat: it gives another size than its {len(data)} bytes")
-        layout = _LAYOUTS[dialect]
-        return cls(**dict(zip(layout.names, layout.unpack(data, _SIZE), strict=True)))
+        return Stat(**dict(zip(form.layout.names, form.layout.unpack(data, _SIZE), strict=True)))
 
+
+@dataclass(frozen=True, slots=True)
+class DirectoryEntry:
+    """A name in a directory as Rreaddir of 9P2000.L has it: `cookie` is where reading can continue after it (called
+    offset there), `type` is that of readdir(3): DT_REG and so on."""
+
+    qid: qid13
+    cookie: u64
+    type: u8
+    name: text
+
+
+class StatFormat:
+    """How 9P2000, or with `unix` 9P2000.u, writes directory entries."""
+
+    def __init__(self, *, unix: bool) -> None:
+        self.layout = Layout.of(Stat, unix=unix)
+        self.hidden_kinds = 0 if unix else DMSPECIAL
+        """Mode bits of files that it cannot express, and which therefore do not exist for its clients."""
+        self._hidden_bits = 0 if unix else _DM_UNIX
+
+    def pack_shown(self, stat: Stat) -> bytes:
+        """The entry as a client sees it: without the mode bits that this format cannot express. Raises NinepError."""
+        hidden = stat.mode & self._hidden_bits
+        return (replace(stat, mode=stat.mode & ~hidden) if hidden else stat).pack(self)
+
+
+PLAIN_STAT = StatFormat(unix=False)
+UNIX_STAT = StatFormat(unix=True)
 
 # A wstat of nothing but "don't touch" values: a request to bring the file to stable storage, stat(5).
 DONT_TOUCH = Stat(
@@ -115,13 +130,13 @@ def _size(data: Buffer, at: int) -> int:
     return _SIZE + int.from_bytes(data[at : at + _SIZE], "little")
 
 
-def unpack_directory(data: Buffer, dialect: str) -> list[Stat]:
+def unpack_directory(data: Buffer, form: StatFormat) -> list[Stat]:
     """The entries that a read of a directory gave. Raises ProtocolViolation."""
     stats = []
     at = 0
     while at < len(data):
         end = at + _size(data, at)
-        stats.append(Stat.unpack(data[at:end], dialect))
+        stats.append(Stat.unpack(data[at:end], form))
         at = end
     return stats
 
@@ -129,20 +144,20 @@ def unpack_directory(data: Buffer, dialect: str) -> list[Stat]:
 class DirectoryReader:
     """One opened directory: answers its reads from `children`, which gives the entries from the first one on."""
 
-    def __init__(self, children: Callable[[], Iterable[Stat]], dialect: str) -> None:
+    def __init__(self, children: Callable[[], Iterable[Stat]], form: StatFormat) -> None:
         self._children = children
-        self._dialect = dialect
+        self._form = form
         self._entries: Iterator[bytes] = iter(())
         self._next = b""  # an entry for which the last read had no room
         self._end: int | None = None  # where the last read ended; None: only offset 0 is right
-        self._room = 0  # bytes of the last read's count that it left
+        self._room = 0  # bytes of the last read's count that it left unused
 
     def read(self, offset: int, count: int) -> bytes:
         """Whole entries, at most `count` bytes; none at the end. Offset 0 starts over, any other must be where the
         last read ended: read(5). Raises NinepError, and whatever `children` raises; only offset 0 is right after that.
 
-        Who asks for just the room that the last read has left is filling a buffer, as Linux does (p9_client_read), and
-        is told by no bytes that nothing more fits in.
+        A read of exactly the room that the last one left is filling a buffer, as Linux does (p9_client_read): no bytes
+        tell it that no further entry fits.
         """
         if offset == 0:
             self._entries, self._next = self._packed(), b""
@@ -165,12 +180,12 @@ class DirectoryReader:
         return b"".join(entries)
 
     def _packed(self) -> Iterator[bytes]:
-        """The entries that this dialect has words for: names that are text, files that it knows the kind of."""
+        """The entries that this format can express: names that are text, kinds of files that it has."""
         for stat in self._children():
-            if self._dialect == NINEP2000 and stat.mode & DMSPECIAL:
+            if stat.mode & self._form.hidden_kinds:
                 continue
             try:
-                yield stat.seen_in(self._dialect).pack(self._dialect)
+                yield self._form.pack_shown(stat)
             except NinepError as error:
                 if error.errno != errno.EILSEQ:
                     raise

@@ -1,31 +1,31 @@
-"""The bytes of 9P: integers, strings and qids, and whole layouts of them.
+"""The bytes of 9P: integers, strings, qids, and messages as sequences of them.
 
-Section 5 of the Plan 9 manual gives every message as one line, such as
+A field's type annotation says both what Python holds and how it travels: `fid: u32` is an int for the type checker and
+four little-endian bytes for `Layout`, which reads the annotations of a class once and then packs and unpacks its
+fields. In the notation of the manual, section 5 (intro(5)):
 
-    fid[4] newfid[4] nwname[2] nwname*(wname[s])
+    u8, u16, u32, u64   name[1], name[2], name[4], name[8]
+    text                name[s]: the length in 2 bytes, then UTF-8 without NUL
+    data2               name[n]: the length in 2 bytes, then bytes
+    data4               count[4] name[count]
+    qid13               name[13]: type[1] version[4] path[8]
+    texts, qids         nname[2] nname*(name[s]), nname[2] nname*(name[13]); at most MAXWELEM
+    tail                all bytes up to the end of the message
 
-and so does this package: `Layout` compiles that line, so that what a message looks like stands in one place, in the
-manual's own notation. The number in brackets is a field's size in bytes (little-endian, unsigned), and
-
-    name[s]                    a string: its length in 2 bytes, then UTF-8 without NUL
-    name[n]                    a datum: its length in 2 bytes, then bytes
-    qid[13]                    type[1] version[4] path[8]
-    count[4] data[count]       bytes, as many as `count` says; the count is no field of its own
-    nwname[2] nwname*(wname[s])  at most MAXWELEM strings (or qids), likewise
-
-What is read comes from a stranger: no length is believed before it is compared with the bytes that are there, and
-whatever is wrong is a ProtocolViolation. What is written comes from us; only a string that 9P cannot carry (a file's
-name may be any bytes) is an error of its own, a NinepError, because it spoils one reply and not the connection.
+Input comes from untrusted peers: each length is compared with the bytes that are there before it is used, and anything
+malformed raises ProtocolViolation. Output comes from us; only a value that 9P cannot carry (a file name may be any
+bytes) raises NinepError, because that spoils one reply and not the connection.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import errno
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from struct import Struct
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 
 from xget_lib.errors import NinepError, ProtocolViolation
 
@@ -37,10 +37,6 @@ MAXWELEM = 16  # names in one Twalk, qids in one Rwalk: walk(5)
 
 # The type of a qid: the high 8 bits of a stat's mode, intro(5).
 QTDIR = 0x80
-QTAPPEND = 0x40
-QTEXCL = 0x20
-QTAUTH = 0x08
-QTTMP = 0x04
 QTSYMLINK = 0x02  # not in plain 9P2000
 QTFILE = 0x00
 
@@ -60,14 +56,14 @@ class Field(Protocol):
     """How one field is read and written."""
 
     def get(self, data: Buffer, at: int) -> tuple[Any, int]:
-        """The value that begins at `at`, and where the next field begins. Raises ProtocolViolation."""
+        """Return the value that starts at `at`, and where it ends. Raises ProtocolViolation."""
 
     def put(self, value: Any, parts: list[bytes]) -> None:
-        """Appends the bytes of `value` to `parts`. Raises NinepError for what 9P cannot carry."""
+        """Append the bytes of `value` to `parts`. Raises NinepError for a value that 9P cannot carry."""
 
 
 def _end(data: Buffer, at: int, length: int) -> int:
-    """Where `length` bytes from `at` end, if they are all there."""
+    """Return where `length` bytes from `at` end. Raises ProtocolViolation if they are not all there."""
     end = at + length
     if end > len(data):
         raise ProtocolViolation(f"too short: {length} bytes announced, {max(len(data) - at, 0)} there")
@@ -78,11 +74,12 @@ class Integer:
     """An unsigned integer of 1, 2, 4 or 8 bytes."""
 
     def __init__(self, size: int) -> None:
+        self.size = size
         self.code = {1: "B", 2: "H", 4: "I", 8: "Q"}[size]
         self._struct = Struct("<" + self.code)
 
     def get(self, data: Buffer, at: int) -> tuple[int, int]:
-        end = _end(data, at, self._struct.size)
+        end = _end(data, at, self.size)
         return self._struct.unpack_from(data, at)[0], end
 
     def put(self, value: int, parts: list[bytes]) -> None:
@@ -101,7 +98,7 @@ class QidField:
 
 
 class Datum:
-    """Bytes behind their count, which takes 2 or 4 bytes."""
+    """Bytes after their count, which takes 2 or 4 bytes."""
 
     def __init__(self, size: int) -> None:
         self._count = Integer(size)
@@ -114,13 +111,23 @@ class Datum:
 
     def put(self, value: bytes, parts: list[bytes]) -> None:
         if len(value) > self._limit:
-            raise NinepError(errno.EMSGSIZE, f"{len(value)} bytes where 9P has room for {self._limit}")
+            raise NinepError(errno.EMSGSIZE, f"{len(value)} bytes, 9P has room for {self._limit}")
         self._count.put(len(value), parts)
         parts.append(value)
 
 
+class Tail:
+    """All bytes up to the end of the message."""
+
+    def get(self, data: Buffer, at: int) -> tuple[bytes, int]:
+        return bytes(data[at:]), len(data)
+
+    def put(self, value: bytes, parts: list[bytes]) -> None:
+        parts.append(value)
+
+
 class String:
-    """Text; or a Linux file name, which may be any bytes, as Python has it: `os.fsdecode` made it from these."""
+    """A text; or with `errors` "surrogateescape" a Linux file name, which may be any bytes, as os.fsdecode gives it."""
 
     _datum = Datum(2)
 
@@ -148,12 +155,12 @@ class String:
 
 
 class Repeated:
-    """At most MAXWELEM fields of one kind behind their count[2]."""
+    """At most MAXWELEM fields of one kind after their count[2]."""
 
     _count = Integer(2)
 
     def __init__(self, each: Field) -> None:
-        self._each = each
+        self.each = each
 
     def get(self, data: Buffer, at: int) -> tuple[tuple[Any, ...], int]:
         count, at = self._count.get(data, at)
@@ -161,7 +168,7 @@ class Repeated:
             raise ProtocolViolation(f"{count} elements in a walk, {MAXWELEM} are allowed")
         values = []
         for _ in range(count):
-            value, at = self._each.get(data, at)
+            value, at = self.each.get(data, at)
             values.append(value)
         return tuple(values), at
 
@@ -170,64 +177,65 @@ class Repeated:
             raise NinepError(errno.E2BIG, f"{len(value)} elements in a walk, {MAXWELEM} are allowed")
         self._count.put(len(value), parts)
         for each in value:
-            self._each.put(each, parts)
+            self.each.put(each, parts)
 
 
-_SYNOPSIS = re.compile(
-    r"""(?P<count>\w+)\[(?P<size>[24])\]\ (?P<data>\w+)\[(?P=count)\]
-      | (?P<number>\w+)\[2\]\ (?P=number)\*\((?P<element>\w+)\[(?P<kind>s|13)\]\)
-      | (?P<name>\w+)\[(?P<sort>[1248sn]|13)\]""",
-    re.VERBOSE,
-)
-_FIELDS: dict[str, Field] = {
-    **{str(size): Integer(size) for size in (1, 2, 4, 8)},
-    "13": QidField(),
-    "s": String(),
-    "n": Datum(2),
-}
-_LINUX_FIELDS: dict[str, Field] = {**_FIELDS, "s": String("surrogateescape")}
+TEXT, NAME = String(), String("surrogateescape")
+_TEXTS, _NAMES = Repeated(TEXT), Repeated(NAME)
+_AS_LINUX_NAMES: dict[Field, Field] = {TEXT: NAME, _TEXTS: _NAMES}
+_UNIX_ONLY = "not in plain 9P2000"
 
+T = TypeVar("T")
 
-def _parse(synopsis: str, kinds: dict[str, Field]) -> list[tuple[str, Field]]:
-    fields: list[tuple[str, Field]] = []
-    at = 0
-    while at < len(synopsis):
-        match = _SYNOPSIS.match(synopsis, at)
-        if match is None:
-            raise ValueError(f"not in the notation of the manual: {synopsis[at:]}")
-        if match["data"]:
-            fields.append((match["data"], Datum(int(match["size"]))))
-        elif match["element"]:
-            fields.append((match["element"], Repeated(kinds[match["kind"]])))
-        else:
-            fields.append((match["name"], kinds[match["sort"]]))
-        at = match.end() + 1
-    return fields
+u8 = Annotated[int, Integer(1)]
+u16 = Annotated[int, Integer(2)]
+u32 = Annotated[int, Integer(4)]
+u64 = Annotated[int, Integer(8)]
+text = Annotated[str, TEXT]
+texts = Annotated[tuple[str, ...], _TEXTS]
+data2 = Annotated[bytes, Datum(2)]
+data4 = Annotated[bytes, Datum(4)]
+qid13 = Annotated[Qid, QidField()]
+qids = Annotated[tuple[Qid, ...], Repeated(QidField())]
+tail = Annotated[bytes, Tail()]
+Unix = Annotated[T, _UNIX_ONLY]
+"""A field that only 9P2000.u and 9P2000.L have: `n_uname: Unix[u32]`. It must be the last and have a default."""
 
 
 class Layout:
-    """The fields behind one another, compiled from the manual's line. `names` are those of the values, in order.
+    """The fields of one class, packed and unpacked in their order.
 
-    With `linux`, strings are file names of Linux, so any bytes but NUL.
+    The module of the class must not import annotations from __future__: they are read here as objects. A field that is
+    not annotated with one of the types above does not travel.
     """
 
-    def __init__(self, synopsis: str, *, linux: bool = False) -> None:
-        self.synopsis = synopsis
-        fields = _parse(synopsis, _LINUX_FIELDS if linux else _FIELDS)
-        self.names = tuple(name for name, _ in fields)
-        self._fields = tuple(field for _, field in fields)
-        # Integers alone are one struct: Tread comes once for every piece of data served.
-        codes = [field.code for field in self._fields if isinstance(field, Integer)]
+    def __init__(self, fields: Mapping[str, Field]) -> None:
+        self.fields = fields
+        self.names = tuple(fields)
+        # Integers alone are one struct: there is one Tread for each piece of data served.
+        codes = [field.code for field in fields.values() if isinstance(field, Integer)]
         self._struct = Struct("<" + "".join(codes)) if len(codes) == len(fields) else None
+        self._values = attrgetter(*fields) if len(fields) > 1 else None
+
+    @staticmethod
+    def of(kind: type, *, unix: bool, linux: bool = False) -> Layout:
+        """The layout of a dataclass, in plain 9P2000 or with the fields of `unix`. With `linux`, strings are Linux file
+        names, so any bytes but NUL."""
+        fields: dict[str, Field] = {}
+        for each in dataclasses.fields(kind):
+            how, *marks = getattr(each.type, "__metadata__", (None,))
+            if how is not None and (unix or _UNIX_ONLY not in marks):
+                fields[each.name] = _AS_LINUX_NAMES.get(how, how) if linux else how
+        return Layout(fields)
 
     def unpack(self, data: Buffer, at: int = 0) -> Sequence[Any]:
-        """The values from `at` to the very end of `data`. Raises ProtocolViolation, also for bytes left over."""
+        """Return the values from `at` to the end of `data`. Raises ProtocolViolation, also for bytes left over."""
         if self._struct is not None:
             if len(data) - at != self._struct.size:
                 raise ProtocolViolation(f"{len(data) - at} bytes where {self._struct.size} belong")
             return self._struct.unpack_from(data, at)
         values = []
-        for field in self._fields:
+        for field in self.fields.values():
             value, at = field.get(data, at)
             values.append(value)
         if at != len(data):
@@ -235,8 +243,10 @@ class Layout:
         return values
 
     def pack(self, source: object) -> list[bytes]:
-        """The bytes of `source`'s attributes of these names, in parts, to be joined. Raises NinepError."""
+        """Return the bytes of the fields of `source`, in parts to be joined. Raises NinepError."""
+        if self._struct is not None and self._values is not None:
+            return [self._struct.pack(*self._values(source))]
         parts: list[bytes] = []
-        for name, field in zip(self.names, self._fields, strict=True):
+        for name, field in self.fields.items():
             field.put(getattr(source, name), parts)
         return parts

@@ -26,7 +26,7 @@ from xget_lib.errors import NinepError, printable
 from xget_lib.extensions import extensions
 from xget_lib.net.server import Client, Server
 from xget_lib.net.waiting import in_thread
-from xget_lib.ninep.session import File
+from xget_lib.ninep.file import File
 from xget_lib.process.single_server import answer, succeed
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog

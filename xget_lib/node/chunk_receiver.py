@@ -218,7 +218,7 @@ class ChunkReceiver:
             now = time.monotonic()
             for supplier in list(self.suppliers.values()):
                 asked = min((fetch.begun for fetch in supplier.fetches), default=now)
-                if now - max(asked, supplier.link.heard) > _SILENT:
+                if now - max(asked, supplier.link.last_received) > _SILENT:
                     LOGGER.warning("%s sends nothing", supplier.name)
                     self.part(supplier)
             self._on_room(None)

@@ -10,9 +10,11 @@ import os
 import sys
 from typing import Any
 
+from xget_lib.config import TRACE
 from xget_lib.errors import Failed
 
 LOGGER = logging.getLogger("xget")
+logging.addLevelName(TRACE, "TRACE")
 
 _SYSLOG_SOCKET = "/dev/log"
 _FORMAT = "%(asctime)s xget[%(process)d] %(levelname)s: %(message)s"
@@ -60,7 +62,9 @@ def check(path: str | None) -> None:
 
 
 def level(*, debug: int, verbose: bool, quiet: bool) -> int:
-    """The level for `start`: DEBUG with -D or -v, WARNING with -q, otherwise INFO."""
+    """The level for `start`: TRACE with -D 2, DEBUG with -D 1 or -v, WARNING with -q, otherwise INFO."""
+    if debug > 1:
+        return TRACE
     return logging.DEBUG if debug or verbose else logging.WARNING if quiet else logging.INFO
 
 

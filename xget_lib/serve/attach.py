@@ -9,8 +9,8 @@ import errno
 from collections.abc import Callable, Mapping
 
 from xget_lib.errors import NinepError
-from xget_lib.ninep.messages import NINEP2000_L
-from xget_lib.ninep.session import File
+from xget_lib.ninep.dialect import NINEP2000_L
+from xget_lib.ninep.file import File
 
 CLASSIC, FILES, SWARM = "classic", "files", "swarm"
 Attach = Callable[[str, str, str], File]

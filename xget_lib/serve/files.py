@@ -22,8 +22,7 @@ from xget_lib.fs.rooted import Root
 from xget_lib.manifest.entry import joined
 from xget_lib.manifest.selection import STAGING
 from xget_lib.ninep.attributes import Attributes, FileSystem
-from xget_lib.ninep.file import DirectoryEntry
-from xget_lib.ninep.session import Content, File, Handle
+from xget_lib.ninep.file import Content, File, Handle
 from xget_lib.ninep.stat import (
     DMDEVICE,
     DMDIR,
@@ -33,6 +32,7 @@ from xget_lib.ninep.stat import (
     DMSETVTX,
     DMSOCKET,
     DMSYMLINK,
+    DirectoryEntry,
     Stat,
 )
 from xget_lib.ninep.wire import QTDIR, QTFILE, QTSYMLINK, Qid
@@ -246,7 +246,7 @@ class OpenDirectory(OpenFile):
             qid = Qid(kind, 1, _number(each.inode, self._directory.status.st_dev))
             if each.name == b".." and not self._directory.path:
                 qid = self._directory.qid  # nothing is above the root
-            yield DirectoryEntry(os.fsdecode(each.name), qid, each.cookie, each.type)
+            yield DirectoryEntry(qid, each.cookie, each.type, os.fsdecode(each.name))
 
     def _listed(self, cookie: int) -> Iterator[Listed]:
         return listed(self._descriptor, cookie)

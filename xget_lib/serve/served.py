@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from io import FileIO
 
 from xget_lib.errors import StaleGeneration
-from xget_lib.ninep.session import Content
+from xget_lib.ninep.file import Content
 from xget_lib.serve.store import OpenExtent, Store
 
 

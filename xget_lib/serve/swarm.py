@@ -23,7 +23,7 @@ from itertools import count
 from typing import Protocol
 
 from xget_lib.errors import NinepError, NotHeld, printable
-from xget_lib.ninep.session import WAITING, Content, Waiting
+from xget_lib.ninep.file import WAITING, Content, Waiting
 from xget_lib.serve.served import Encoded, Served
 from xget_lib.serve.synthetic import Answered, OpenFile, Place, Stream, Text, root
 from xget_lib.swarm.messages import LINE_LIMIT, Report

@@ -14,15 +14,14 @@ from dataclasses import dataclass
 
 from xget_lib.errors import NinepError, XGetError
 from xget_lib.ninep import messages
-from xget_lib.ninep.file import PlainFile, PlainHandle
-from xget_lib.ninep.session import WAITING, Content, File, Handle, Waiting
+from xget_lib.ninep.file import WAITING, Content, File, Handle, Waiting
 from xget_lib.ninep.stat import DMDIR, Stat
 from xget_lib.ninep.wire import QTDIR, QTFILE, Qid
 
 OWNER = "xget"
 
 
-class OpenFile(PlainHandle):
+class OpenFile(Handle):
     """A handle that can do nothing; kinds of open files override what they can."""
 
     def read(self, offset: int, count: int) -> bytes | Content | Waiting:
@@ -116,7 +115,7 @@ class Directory(OpenFile):
 
 
 @dataclass(frozen=True)
-class Place(PlainFile):
+class Place(File):
     """A file or, with `files`, a directory of a synthetic tree."""
 
     name: str

@@ -29,7 +29,7 @@ from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.net.server import Client, Server
 from xget_lib.net.waiting import in_thread, wait_readable, wait_writable
-from xget_lib.ninep.session import File
+from xget_lib.ninep.file import File
 from xget_lib.process.channel import Channel
 from xget_lib.process.memfd import read_all
 from xget_lib.report.log import LOGGER, catch_greenlets
