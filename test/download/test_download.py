@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from test.support.downloads import Served, download, fetch, lacking, manifest_of, survey
-from xget_lib.download import install, verify
-from xget_lib.download.inventory import write_all
+from test.support.downloads import Served, fetch, finish, inspect, manifest_of, missing, present, run_download
+from xget_lib.download import verify
+from xget_lib.download.directories import SYNC_EACH
+from xget_lib.download.write import write_all
 from xget_lib.errors import DestinationRefused, PieceMismatch
 from xget_lib.fs import writeback
 from xget_lib.fs.rooted import Root
@@ -86,23 +87,22 @@ def only_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_download_is_the_same_tree(served: Served, dest: Path) -> None:
-    assert download(served, dest) == served.layout.size
+    assert run_download(served, dest) == served.layout.size
     assert same(served, dest)
     assert not (dest / ".xget").exists()
     assert (dest / "b").stat().st_ino == (dest / "a/z").stat().st_ino
 
 
 def test_a_second_run_reads_and_changes_nothing(served: Served, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    download(served, dest)
+    run_download(served, dest)
     before = {path: path.lstat().st_ctime_ns for path in dest.rglob("*")}
     only_metadata(monkeypatch)
-    with served.partial(dest) as partial:
-        survey(partial)
-        assert lacking(partial, served.layout) == []
-        assert (partial.reused, partial.unchanged) == (served.layout.size, len(partial.files))
-        partial.finish_files(partial.take_whole())
-        partial.finish()
-        assert partial.notes == []
+    with served.download(dest) as download:
+        inspect(download)
+        assert missing(download, served.layout) == []
+        assert (download.reused, download.unchanged) == (served.layout.size, len(download.files))
+        finish(download)
+        assert download.notes == []
     assert {path: path.lstat().st_ctime_ns for path in dest.rglob("*")} == before
     assert same(served, dest)
 
@@ -110,22 +110,22 @@ def test_a_second_run_reads_and_changes_nothing(served: Served, dest: Path, monk
 def test_one_file_of_many_leaves_the_rest_of_the_destination_alone(served: Served, dest: Path) -> None:
     dest.mkdir(mode=0o755)
     (dest / "other").write_bytes(b"mine")
-    download(served, dest, b"a/large", b"a/deep/er")
+    run_download(served, dest, b"a/large", b"a/deep/er")
     assert sorted(os.listdir(dest)) == ["er", "large", "other"]
     assert (dest / "large").read_bytes() == (served.directory / "a/large").read_bytes()
     assert dest.stat().st_mode & 0o777 == 0o755
 
 
 def test_a_further_name_alone_takes_the_content(served: Served, dest: Path) -> None:
-    assert download(served, dest, b"b") == 5 * PIECE + 1
+    assert run_download(served, dest, b"b") == 5 * PIECE + 1
     assert (dest / "b").read_bytes() == (served.directory / "b").read_bytes()
 
 
 def test_a_link_that_is_missing_is_made_without_fetching(served: Served, dest: Path) -> None:
-    download(served, dest)
+    run_download(served, dest)
     (dest / "b").unlink()
     (dest / "b").write_bytes(b"something else")
-    assert download(served, dest) == 0
+    assert run_download(served, dest) == 0
     assert same(served, dest)
 
 
@@ -135,10 +135,10 @@ def test_two_files_that_were_one_become_two(tmp_path: Path, dest: Path) -> None:
         (tmp_path / "served" / name).write_bytes(b"the same")
         os.utime(tmp_path / "served" / name, ns=(0, SECOND))
     served = Served(tmp_path / "served")
-    download(served, dest)
+    run_download(served, dest)
     (dest / "second").unlink()
     os.link(dest / "first", dest / "second")
-    assert download(served, dest) == 0
+    assert run_download(served, dest) == 0
     assert (dest / "first").stat().st_ino != (dest / "second").stat().st_ino
     assert same(served, dest)
 
@@ -146,89 +146,90 @@ def test_two_files_that_were_one_become_two(tmp_path: Path, dest: Path) -> None:
 def test_attributes_that_differ_are_corrected_in_place(
     served: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    download(served, dest)
+    run_download(served, dest)
     inode = (dest / "small").stat().st_ino
     (dest / "small").chmod(0o600)
     (dest / "a").chmod(0o700)
     os.utime(dest / "a/link", ns=(0, 1), follow_symlinks=False)
     only_metadata(monkeypatch)
-    assert download(served, dest) == 0
+    assert run_download(served, dest) == 0
     assert same(served, dest)
     assert (dest / "small").stat().st_ino == inode
 
 
 def test_a_touched_file_is_read_and_stays(served: Served, dest: Path) -> None:
-    download(served, dest)
+    run_download(served, dest)
     inode = (dest / "a/large").stat().st_ino
     os.utime(dest / "a/large", ns=(0, 1))
-    assert download(served, dest) == 0
+    assert run_download(served, dest) == 0
     assert same(served, dest)
     assert (dest / "a/large").stat().st_ino == inode
 
 
 def test_without_trust_in_times_a_damaged_file_is_found(served: Served, dest: Path) -> None:
-    download(served, dest)
+    run_download(served, dest)
     status = (dest / "small").stat()
     (dest / "small").write_bytes(b"?" * 100)
     os.utime(dest / "small", ns=(0, status.st_mtime_ns))
     (dest / "small").chmod(0o4751)
     file = served.file_named(b"small")
-    with served.partial(dest) as partial:
-        assert partial.survey_file(file) == list(served.layout.file_pieces(file))
-    with served.partial(dest) as partial:
-        assert partial.survey_file(file, trust_times=False) == []
+    with served.download(dest) as download:
+        inspect(download)
+        assert missing(download, served.layout) == []
+    with served.download(dest) as download:
+        inspect(download, trust_times=False)
+        assert missing(download, served.layout) == list(served.layout.file_pieces(file))
 
 
 # Pieces as they arrive.
 
 
 def test_wrong_content_is_refused_before_it_touches_the_disk(one_large: Served, dest: Path) -> None:
-    with one_large.partial(dest) as partial:
-        survey(partial)
+    with one_large.download(dest) as download:
+        inspect(download)
         right = one_large.piece(1)
         for wrong in (bytes(PIECE), right[:-1], right + b"x", one_large.piece(2), b""):
             with pytest.raises(PieceMismatch, match="large at byte 65536: wrong content from liar"):
-                partial.write(1, wrong, "liar")
+                download.write_piece(1, wrong, "liar")
         assert os.listdir(dest / ".xget/parts") == []
-        partial.write(1, right, "peer")
-        assert list(partial.right()) == [1]
+        download.write_piece(1, right, "peer")
+        assert present(download, one_large.layout) == [1]
 
 
 def test_a_file_is_whole_with_its_last_piece_and_given_out_once(one_large: Served, dest: Path) -> None:
-    with one_large.partial(dest) as partial:
-        survey(partial)
+    with one_large.download(dest) as download:
+        inspect(download)
         large, small = one_large.file_named(b"large"), one_large.file_named(b"small")
-        assert [partial.write(number, one_large.piece(number), "") for number in (3, 0, 2)] == [False] * 3
+        assert [download.write_piece(number, one_large.piece(number), "") for number in (3, 0, 2)] == [False] * 3
         with pytest.raises(ValueError):
-            partial.finish_files([large])
-        assert partial.take_whole() == []
-        assert partial.write(1, one_large.piece(1), "")
-        assert not partial.write(1, one_large.piece(1), "")
-        assert partial.write(4, one_large.piece(4), "")
-        assert partial.take_whole() == [large, small]
-        assert partial.take_whole() == []
+            download.install_files([large])
+        assert download.take_complete() == []
+        assert download.write_piece(1, one_large.piece(1), "")
+        assert not download.write_piece(1, one_large.piece(1), "")
+        assert download.write_piece(4, one_large.piece(4), "")
+        assert download.take_complete() == [large, small]
+        assert download.take_complete() == []
 
 
 def test_chunks_are_whole_when_all_their_pieces_are(served: Served, dest: Path) -> None:
-    with served.partial(dest, b"a") as partial:  # of chunks with pieces of other files, none becomes whole
-        survey(partial)
-        fetch(partial, served)
-        asked = {piece for file in partial.files for piece in served.layout.file_pieces(file)}
+    with served.download(dest, b"a") as download:  # of chunks with pieces of other files, none becomes whole
+        inspect(download)
+        fetch(download, served)
+        asked = {piece for file in download.files for piece in served.layout.file_pieces(file)}
         chunks = range(served.layout.chunk_count)
         whole = [chunk for chunk in chunks if set(served.layout.chunk_pieces(chunk)) <= asked]
         assert whole
-        assert [chunk for chunk in chunks if partial.chunk_whole(chunk)] == whole
+        assert [chunk for chunk in chunks if download.chunk_complete(chunk)] == whole
         assert len(whole) < len(chunks)
 
 
 def test_a_run_of_pieces_is_written_without_those_not_asked_for(served: Served, dest: Path) -> None:
-    with served.partial(dest, b"small", b"a/large") as partial:
-        survey(partial)
+    with served.download(dest, b"small", b"a/large") as download:
+        inspect(download)
         run = range(served.layout.piece_count)
         data = b"".join(map(served.piece, run))
-        partial.write_run(run, memoryview(data), "peer")
-        partial.finish_files(partial.take_whole())
-        partial.finish()
+        download.write_run(run, memoryview(data), "peer")
+        finish(download)
     assert sorted(os.listdir(dest)) == ["large", "small"]
     assert (dest / "large").read_bytes() == (served.directory / "a/large").read_bytes()
 
@@ -243,39 +244,38 @@ def test_a_piece_that_arrives_twice_at_once_is_written_once(
         assert go_on.wait(30)
         write_all(fd, data, offset)
 
-    monkeypatch.setattr("xget_lib.download.inventory.write_all", slow)
-    with one_large.partial(dest) as partial:
-        survey(partial)
-        first = threading.Thread(target=partial.write, args=(4, one_large.piece(4), "slow"))
+    monkeypatch.setattr("xget_lib.download.write.write_all", slow)
+    with one_large.download(dest) as download:
+        inspect(download)
+        first = threading.Thread(target=download.write_piece, args=(4, one_large.piece(4), "slow"))
         first.start()
         assert inside.wait(30)
-        assert not partial.write(4, one_large.piece(4), "fast")  # returns at once, and writes nothing
-        assert partial.take_whole() == []
-        assert 4 not in partial.right()
+        assert not download.write_piece(4, one_large.piece(4), "fast")  # returns at once, and writes nothing
+        assert download.take_complete() == []
+        assert 4 in missing(download, one_large.layout)
         go_on.set()
         first.join()
-        assert len(partial.take_whole()) == 1
+        assert len(download.take_complete()) == 1
 
 
 def test_many_threads_may_write(served: Served, dest: Path) -> None:
-    with served.partial(dest) as partial:
-        survey(partial)
+    with served.download(dest) as download:
+        inspect(download)
         numbers = [*range(served.layout.piece_count)] * 2
-        threads = [threading.Thread(target=fetch, args=(partial, served, numbers[i::6])) for i in range(6)]
+        threads = [threading.Thread(target=fetch, args=(download, served, numbers[i::6])) for i in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert partial.right().full
-        partial.finish_files(partial.take_whole())
-        partial.finish()
+        assert missing(download, served.layout) == []
+        finish(download)
     assert same(served, dest)
 
 
 def test_short_writes_are_continued(one_large: Served, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: real(fd, data[:1000], offset))
-    download(one_large, dest)
+    run_download(one_large, dest)
     assert same(one_large, dest)
 
 
@@ -305,7 +305,7 @@ def test_a_file_is_on_disk_before_it_has_its_name(
     one_large: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     happened = trace(monkeypatch)
-    download(one_large, dest)
+    run_download(one_large, dest)
     renamed = [line.split()[1] for line in happened if line.startswith("rename")]
     assert len(renamed) == 2
     for name in renamed:
@@ -315,7 +315,7 @@ def test_a_file_is_on_disk_before_it_has_its_name(
 
 def test_names_are_on_disk_before_it_is_said(served: Served, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     happened = trace(monkeypatch)
-    download(served, dest)
+    run_download(served, dest)
     last_name = max(number for number, line in enumerate(happened) if line.startswith("rename"))
     for directory in ("/a", "/a/deep", "/a/deep/er", ""):
         assert f"fsync {dest}{directory}" in happened[last_name:]
@@ -325,32 +325,32 @@ def test_names_are_on_disk_before_it_is_said(served: Served, dest: Path, monkeyp
 def test_corrected_attributes_and_an_interrupted_runs_names_are_synced_too(
     one_large: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    download(one_large, dest)
+    run_download(one_large, dest)
     (dest / "small").chmod(0o600)
     with monkeypatch.context() as tracing:
         happened = trace(tracing)
-        download(one_large, dest)
+        run_download(one_large, dest)
         assert "syncfs" in happened
     with monkeypatch.context() as tracing:
         happened = trace(tracing)
-        download(one_large, dest)
+        run_download(one_large, dest)
         assert "syncfs" not in happened
-    with one_large.partial(dest) as partial:
-        survey(partial)
-        partial.finish_files(partial.take_whole())
+    with one_large.download(dest) as download:
+        inspect(download)
+        download.install_files(download.take_complete())
     with monkeypatch.context() as tracing:
         happened = trace(tracing)
-        download(one_large, dest)
+        run_download(one_large, dest)
         assert "syncfs" in happened
 
 
 def test_many_files_are_synced_at_once(tmp_path: Path, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "served").mkdir()
-    for number in range(install.SYNC_EACH + 1):
+    for number in range(SYNC_EACH + 1):
         (tmp_path / "served" / str(number)).write_bytes(b"%d" % number)
     happened = trace(monkeypatch)
-    download(Served(tmp_path / "served"), dest)
-    assert [line.split()[0] for line in happened] == ["syncfs", *["rename"] * (install.SYNC_EACH + 1), "fsync"]
+    run_download(Served(tmp_path / "served"), dest)
+    assert [line.split()[0] for line in happened] == ["syncfs", *["rename"] * (SYNC_EACH + 1), "fsync"]
 
 
 # While it downloads, it serves.
@@ -364,22 +364,22 @@ def test_what_is_verified_is_served_from_part_and_from_place(one_large: Served, 
         close_extents([extent])
         return data
 
-    with one_large.partial(dest) as partial:
-        survey(partial)
+    with one_large.download(dest) as download:
+        inspect(download)
         held = Bitmap(one_large.layout.chunk_count)
-        store = Store(Root(bytes(dest)), one_large.manifest, held, stamps=partial.stamps, locate=partial.path_of)
-        partial.write(0, one_large.piece(0), "")
-        assert partial.chunk_whole(0)
+        store = Store(Root(bytes(dest)), one_large.manifest, held, stamps=download.stamps, locate=download.path_of)
+        download.write_piece(0, one_large.piece(0), "")
+        assert download.chunk_complete(0)
         store.hold(0)
         assert first_piece(store) == one_large.piece(0)
-        fetch(partial, one_large)
-        before = partial.path_of(0)
-        file, _ = whole = partial.take_whole()
-        partial.finish_files(whole)
-        assert before != partial.path_of(file) == b"large"
+        fetch(download, one_large)
+        before = download.path_of(0)
+        file, _ = whole = download.take_complete()
+        download.install_files(whole)
+        assert before != download.path_of(file) == b"large"
         assert first_piece(store) == one_large.piece(0)
         assert store.is_stamped(file, os.stat(dest / "large"))
-        partial.finish()
+        download.finish()
         assert first_piece(store) == one_large.piece(0)
 
 
@@ -391,7 +391,7 @@ def test_while_a_file_is_moved_nobody_is_told_a_place_where_it_is_not(
     real = os.rename
 
     def ask() -> threading.Thread:
-        thread = threading.Thread(target=lambda: told.append((dest / os.fsdecode(partial.path_of(0))).exists()))
+        thread = threading.Thread(target=lambda: told.append((dest / os.fsdecode(download.path_of(0))).exists()))
         thread.start()
         thread.join(0.1)  # ends at once, with the wrong answer, if it does not wait
         return thread
@@ -402,11 +402,11 @@ def test_while_a_file_is_moved_nobody_is_told_a_place_where_it_is_not(
         threads.append(ask())
 
     threads: list[threading.Thread] = []
-    with one_large.partial(dest) as partial:
-        survey(partial)
-        fetch(partial, one_large)
+    with one_large.download(dest) as download:
+        inspect(download)
+        fetch(download, one_large)
         monkeypatch.setattr(os, "rename", rename)
-        partial.finish_files([0])
+        download.install_files([0])
         for thread in threads:
             thread.join(30)
     assert told == [True, True]
@@ -417,8 +417,8 @@ def test_while_a_file_is_moved_nobody_is_told_a_place_where_it_is_not(
 
 def refused(served: Served, dest: Path, why: str, *sources: bytes) -> None:
     """Refused before anything is fetched."""
-    with pytest.raises(DestinationRefused, match=why), served.partial(dest, *sources) as partial:
-        survey(partial)
+    with pytest.raises(DestinationRefused, match=why), served.download(dest, *sources) as download:
+        inspect(download)
 
 
 def test_a_destination_without_a_parent_is_refused(served: Served, dest: Path) -> None:
@@ -432,13 +432,12 @@ def test_a_destination_that_is_a_file_is_refused(served: Served, dest: Path) -> 
 
 
 def test_a_second_run_at_the_same_time_is_refused(served: Served, dest: Path) -> None:
-    with served.partial(dest) as partial:
+    with served.download(dest) as download:
         refused(served, dest, "another xget is writing here")
-        survey(partial)
-        fetch(partial, served)
-        partial.finish_files(partial.take_whole())
-        partial.finish()
-        download(served, dest)
+        inspect(download)
+        fetch(download, served)
+        finish(download)
+        run_download(served, dest)
 
 
 def test_a_directory_where_a_file_must_be_is_refused_and_kept(served: Served, dest: Path) -> None:
@@ -448,13 +447,13 @@ def test_a_directory_where_a_file_must_be_is_refused_and_kept(served: Served, de
 
 
 def test_a_directory_where_a_link_must_be_is_refused_and_kept(served: Served, dest: Path) -> None:
-    download(served, dest)
+    run_download(served, dest)
     for name in ("a/link", "b"):
         (dest / name).unlink()
         (dest / name).mkdir()
         refused(served, dest, f"{name}: a directory is where a file must be")
         (dest / name).rmdir()
-        download(served, dest)
+        run_download(served, dest)
     assert same(served, dest)
 
 
@@ -470,7 +469,7 @@ def test_anything_else_under_a_files_name_is_replaced(served: Served, dest: Path
     (dest / "outside").write_bytes(b"outside")
     (dest / "small").symlink_to("outside")
     os.mkfifo(dest / ".hidden")
-    download(served, dest)
+    run_download(served, dest)
     assert (dest / "outside").read_bytes() == b"outside"
     (dest / "outside").unlink()
     os.utime(dest, ns=(0, 77 * SECOND))
@@ -492,16 +491,16 @@ def test_no_write_follows_a_link_out_of_the_destination(served: Served, dest: Pa
 def test_what_lies_in_the_place_of_a_part_is_not_written_to(one_large: Served, dest: Path, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_bytes(b"precious")
-    with one_large.partial(dest) as partial:
-        part = dest / os.fsdecode(partial.path_of(0))
+    with one_large.download(dest) as download:
+        part = dest / os.fsdecode(download.path_of(0))
     part.parent.mkdir(parents=True)
     (dest / ".xget").chmod(0o700)
     part.symlink_to(precious)
-    download(one_large, dest)
+    run_download(one_large, dest)
     part.parent.mkdir(parents=True)
     (dest / "large").unlink()
     os.link(precious, part)
-    download(one_large, dest)
+    run_download(one_large, dest)
     assert precious.read_bytes() == b"precious"
     os.utime(dest, ns=(0, one_large.manifest.entries[0].mtime_ns))
     assert same(one_large, dest)
@@ -520,20 +519,20 @@ def test_a_full_disk_is_said_before_the_download(
 
         return statvfs
 
-    with one_large.partial(dest) as partial:
-        survey(partial)
+    with one_large.download(dest) as download:
+        inspect(download)
         monkeypatch.setattr(Root, "statvfs", with_room_for(1000))
         with pytest.raises(DestinationRefused, match="needs 2 files, has room for 0"):
-            partial.check_room()
+            download.check_free_space()
         monkeypatch.setattr(Root, "statvfs", with_room_for(64))
         with pytest.raises(DestinationRefused, match="disk full: needs 260 KiB, has 256 KiB free"):
-            partial.check_room()
-        fetch(partial, one_large, [0, 4])
+            download.check_free_space()
+        fetch(download, one_large, [0, 4])
         monkeypatch.setattr(Root, "statvfs", with_room_for(47))
         with pytest.raises(DestinationRefused, match="disk full: needs 192 KiB, has 188 KiB free"):
-            partial.check_room()
+            download.check_free_space()
         monkeypatch.setattr(Root, "statvfs", lambda root: real(root))
-        partial.check_room()
+        download.check_free_space()
 
 
 @pytest.mark.parametrize(("number", "why"), [(errno.ENOSPC, "disk full"), (errno.EIO, "Input/output error")])
@@ -543,40 +542,40 @@ def test_a_write_that_fails_is_refused_and_can_be_tried_again(
     def fail(*_: object) -> int:
         raise OSError(number, os.strerror(number))
 
-    with one_large.partial(dest) as partial:
-        survey(partial)
+    with one_large.download(dest) as download:
+        inspect(download)
         with monkeypatch.context() as broken:
             broken.setattr(os, "pwrite", fail)
             with pytest.raises(DestinationRefused, match=f"large: {why}"):
-                partial.write(0, one_large.piece(0), "")
-        assert 0 not in partial.right()
-        partial.write(0, one_large.piece(0), "")
-        assert 0 in partial.right()
+                download.write_piece(0, one_large.piece(0), "")
+        assert 0 in missing(download, one_large.layout)
+        download.write_piece(0, one_large.piece(0), "")
+        assert 0 in present(download, one_large.layout)
 
 
 def test_a_run_that_did_nothing_leaves_no_workplace(one_large: Served, dest: Path) -> None:
-    with one_large.partial(dest) as partial:
-        survey(partial)
+    with one_large.download(dest) as download:
+        inspect(download)
     assert os.listdir(dest) == []
-    with one_large.partial(dest) as partial:
-        survey(partial)
-        partial.write(0, one_large.piece(0), "")
+    with one_large.download(dest) as download:
+        inspect(download)
+        download.write_piece(0, one_large.piece(0), "")
     assert os.listdir(dest) == [".xget"]
 
 
 def test_finishing_before_every_file_is_in_place_is_a_bug(one_large: Served, dest: Path) -> None:
-    with one_large.partial(dest) as partial:
-        survey(partial)
-        fetch(partial, one_large)
+    with one_large.download(dest) as download:
+        inspect(download)
+        fetch(download, one_large)
         with pytest.raises(ValueError):
-            partial.finish()
+            download.finish()
 
 
 def test_a_run_leaves_no_descriptor_open(served: Served, dest: Path) -> None:
     before = os.listdir("/proc/self/fd")
-    with served.partial(dest) as partial:
-        survey(partial)
-        fetch(partial, served)
-    download(served, dest)
+    with served.download(dest) as download:
+        inspect(download)
+        fetch(download, served)
+    run_download(served, dest)
     refused(served, dest / "small", "Not a directory")
     assert os.listdir("/proc/self/fd") == before

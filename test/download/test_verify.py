@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from test.support.downloads import Served, download, fetch, lacking, manifest_of, survey
+from test.support.downloads import Served, fetch, inspect, manifest_of, missing, present, run_download
 from test.support.manifests import layout as layout_of
 from xget_lib.download.verify import checked_pieces
 
@@ -39,15 +39,16 @@ def dest(tmp_path: Path) -> Path:
 
 def interrupted(served: Served, dest: Path, numbers: list[int]) -> Path:
     """A run that ends when these pieces are written. Returns where the part of file `large` is."""
-    with served.partial(dest) as partial:
-        survey(partial)
-        fetch(partial, served, numbers)
-        return dest / os.fsdecode(partial.path_of(served.file_named(b"large")))
+    with served.download(dest) as download:
+        inspect(download)
+        fetch(download, served, numbers)
+        return dest / os.fsdecode(download.path_of(served.file_named(b"large")))
 
 
 def surveyed(served: Served, dest: Path) -> list[int]:
-    with served.partial(dest) as partial:
-        return survey(partial)
+    with served.download(dest) as download:
+        inspect(download)
+        return present(download, served.layout)
 
 
 def large(served: Served, *numbers: int) -> list[int]:
@@ -60,7 +61,7 @@ def test_the_next_run_finds_the_pieces_that_were_written(served: Served, dest: P
     written = large(served, 0, 3, 6)
     interrupted(served, dest, written)
     assert surveyed(served, dest) == written
-    assert download(served, dest) == served.layout.size - 2 * PIECE - 7
+    assert run_download(served, dest) == served.layout.size - 2 * PIECE - 7
     assert manifest_of(dest).generation == served.manifest.generation
 
 
@@ -87,7 +88,7 @@ def test_a_part_without_permissions_can_be_continued(served: Served, dest: Path)
 
 def test_parts_of_what_is_no_longer_wanted_are_gone_at_the_end(served: Served, dest: Path) -> None:
     interrupted(served, dest, large(served, 0))
-    download(served, dest, b"a")
+    run_download(served, dest, b"a")
     assert os.listdir(dest) == ["a"]
 
 
@@ -99,28 +100,29 @@ def test_a_new_generation_keeps_the_right_pieces_of_part_and_old_file(served: Se
     content[5 * PIECE] ^= 1
     put(served.directory / "large", bytes(content), 2000)
     changed = Served(served.directory)
-    with changed.partial(dest) as partial:
-        assert survey(partial) == large(changed, 0, 4)
-        assert partial.reused == 2 * PIECE
-    assert download(changed, dest) == changed.layout.size - 2 * PIECE
+    with changed.download(dest) as download:
+        inspect(download)
+        assert present(download, changed.layout) == large(changed, 0, 4)
+        assert download.reused == 2 * PIECE
+    assert run_download(changed, dest) == changed.layout.size - 2 * PIECE
     assert manifest_of(dest).generation == changed.manifest.generation
 
 
 def test_a_file_that_grew_keeps_its_beginning(served: Served, dest: Path) -> None:
-    download(served, dest)
+    run_download(served, dest)
     content = (served.directory / "large").read_bytes()
     put(served.directory / "large", content + b"more", 2000)
-    assert download(Served(served.directory), dest) == 7 + 4  # the last, odd piece
+    assert run_download(Served(served.directory), dest) == 7 + 4  # the last, odd piece
     put(served.directory / "large", content[: 3 * PIECE], 3000)
-    assert download(Served(served.directory), dest) == 0
+    assert run_download(Served(served.directory), dest) == 0
     assert (dest / "large").read_bytes() == content[: 3 * PIECE]
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(served: Served, dest: Path) -> None:
     put(dest / "large", b"old")
-    with served.partial(dest) as partial:
-        survey(partial)
-        fetch(partial, served, large(served, *range(6)))
+    with served.download(dest) as download:
+        inspect(download)
+        fetch(download, served, large(served, *range(6)))
         assert (dest / "large").read_bytes() == b"old"
 
 
@@ -128,7 +130,7 @@ def test_a_link_takes_the_place_of_a_half_fetched_file(served: Served, dest: Pat
     interrupted(served, dest, large(served, 0))
     (served.directory / "large").unlink()
     (served.directory / "large").symlink_to("a/small")
-    download(Served(served.directory), dest)
+    run_download(Served(served.directory), dest)
     assert os.readlink(dest / "large") == "a/small"
     (served.directory / "large").unlink()
     put(served.directory / "large", os.urandom(2 * PIECE))
@@ -136,7 +138,7 @@ def test_a_link_takes_the_place_of_a_half_fetched_file(served: Served, dest: Pat
     interrupted(again, dest, large(again, 0))
     (served.directory / "large").unlink()
     os.link(served.directory / "a/small", served.directory / "large")
-    download(Served(served.directory), dest)
+    run_download(Served(served.directory), dest)
     assert (dest / "large").stat().st_ino == (dest / "a/small").stat().st_ino
 
 
@@ -162,7 +164,7 @@ class TestZeros:
         return Served(tmp_path / "served")
 
     def test_pieces_of_zeros_are_not_fetched_and_are_no_holes(self, served: Served, dest: Path) -> None:
-        assert download(served, dest) == PIECE + 3
+        assert run_download(served, dest) == PIECE + 3
         assert manifest_of(dest).generation == served.manifest.generation
         for name in ("large", "only"):
             assert (dest / name).stat().st_blocks >= (served.directory / name).stat().st_blocks
@@ -179,7 +181,7 @@ class TestZeros:
             file.seek(2 * PIECE)
             file.write(b"data")
         assert large(served, 2)[0] not in surveyed(served, dest)
-        assert download(served, dest) == 2 * PIECE + 3
+        assert run_download(served, dest) == 2 * PIECE + 3
         assert manifest_of(dest).generation == served.manifest.generation
 
     def test_a_hole_in_an_old_file_says_nothing_of_the_part(self, served: Served, dest: Path) -> None:
@@ -193,7 +195,7 @@ class TestZeros:
 
     def test_an_old_file_of_data_gets_its_holes(self, served: Served, dest: Path) -> None:
         put(dest / "large", os.urandom(9 * PIECE))
-        assert download(served, dest) == PIECE + 3
+        assert run_download(served, dest) == PIECE + 3
         assert manifest_of(dest).generation == served.manifest.generation
 
 
@@ -246,7 +248,7 @@ def test_killed_at_any_moment_every_name_is_old_or_new_and_the_next_run_goes_on(
     old, new = Served(first), Served(second)
 
     def whole_run() -> None:
-        download(new, dest)
+        run_download(new, dest)
 
     allowed: dict[str, set[bytes | None]] = {
         "large": {(first / "large").read_bytes(), (second / "large").read_bytes()},
@@ -257,18 +259,18 @@ def test_killed_at_any_moment_every_name_is_old_or_new_and_the_next_run_goes_on(
     change = 0
     while True:
         dest.mkdir()
-        download(old, dest)
+        run_download(old, dest)
         killed = killed_before(change, whole_run)
         for name, contents in allowed.items():
             there = (dest / name).read_bytes() if (dest / name).exists() else None
             assert there in contents, (change, name)
         assert os.readlink(dest / "link") in ("old", "new")
         if killed:
-            with new.partial(dest) as partial:
-                survey(partial)
-                left = sum(new.layout.piece(number).length for number in lacking(partial, new.layout))
+            with new.download(dest) as download:
+                inspect(download)
+                left = sum(new.layout.piece(number).length for number in missing(download, new.layout))
                 assert left <= PIECE + 1 + len(b"new"), change  # never again what the old generation had right
-            download(new, dest)
+            run_download(new, dest)
         assert manifest_of(dest).generation == new.manifest.generation, change
         assert not (dest / ".xget").exists()
         shutil.rmtree(dest)
@@ -282,10 +284,10 @@ def test_a_killed_run_never_loses_a_piece_that_it_marked(served: Served, dest: P
     numbers = range(served.layout.piece_count)
 
     def run_that_dies() -> None:
-        partial = served.partial(dest)
-        partial.open()
-        survey(partial)
-        fetch(partial, served, numbers)
+        download = served.download(dest)
+        download.open()
+        inspect(download)
+        fetch(download, served, numbers)
         os.kill(os.getpid(), signal.SIGKILL)
 
     assert killed_before(1000, run_that_dies)

@@ -41,7 +41,7 @@ class Served:
         with open(os.path.join(bytes(self.directory), self.manifest.path_of(piece.file)), "rb") as file:
             return b"".join(os.pread(file.fileno(), length, at) for at, length in self.layout.parts(piece))
 
-    def partial(self, dest: Path, *sources: bytes, **options: bool) -> Download:
+    def download(self, dest: Path, *sources: bytes, **options: bool) -> Download:
         return Download(bytes(dest), self.manifest, select(self.manifest, sources or (b".",)), **options)
 
     def file_named(self, path: bytes) -> int:
@@ -63,32 +63,43 @@ class InMemory(Served):
         return self._pieces[number]
 
 
-def survey(partial: Download) -> list[int]:
-    """Surveys every selected file. Returns the pieces that are right."""
-    return [number for file in partial.files for number in partial.survey_file(file)]
+def inspect(download: Download, *, trust_times: bool = True) -> None:
+    """Inspects every selected file."""
+    download.inspect_files(download.files, lambda file: trust_times)
 
 
-def lacking(partial: Download, layout: Layout) -> list[int]:
+def missing(download: Download, layout: Layout) -> list[int]:
     """The pieces that are still to be fetched."""
-    return [number for chunk in range(layout.chunk_count) for run in partial.lacking(chunk) for number in run]
+    return [number for chunk in range(layout.chunk_count) for run in download.missing(chunk) for number in run]
 
 
-def fetch(partial: Download, served: Served, numbers: Iterable[int] | None = None) -> int:
-    """Writes pieces (all that are lacking) as if they had come from a peer. Returns how many bytes these were."""
+def present(download: Download, layout: Layout) -> list[int]:
+    """The pieces of the selected files that need not be fetched any more."""
+    selected = {number for file in download.files for number in layout.file_pieces(file)}
+    return sorted(selected.difference(missing(download, layout)))
+
+
+def fetch(download: Download, served: Served, numbers: Iterable[int] | None = None) -> int:
+    """Writes pieces (all that are missing) as if they had come from a peer. Returns how many bytes these were."""
     fetched = 0
-    for number in lacking(partial, served.layout) if numbers is None else numbers:
+    for number in missing(download, served.layout) if numbers is None else numbers:
         data = served.piece(number)
-        partial.write(number, data, "peer")
+        download.write_piece(number, data, "peer")
         fetched += len(data)
     return fetched
 
 
-def download(served: Served, dest: Path, *sources: bytes, **options: bool) -> int:
-    """A whole run, from begin to end. Returns how many bytes were fetched."""
-    with served.partial(dest, *sources, **options) as partial:
-        survey(partial)
-        partial.check_room()
-        fetched = fetch(partial, served)
-        partial.finish_files(partial.take_whole())
-        partial.finish()
+def finish(download: Download) -> None:
+    """Installs the files that are complete, then the rest."""
+    download.install_files(download.take_complete())
+    download.finish()
+
+
+def run_download(served: Served, dest: Path, *sources: bytes, **options: bool) -> int:
+    """A whole run, from beginning to end. Returns how many bytes were fetched."""
+    with served.download(dest, *sources, **options) as download:
+        inspect(download)
+        download.check_free_space()
+        fetched = fetch(download, served)
+        finish(download)
         return fetched

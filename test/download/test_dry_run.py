@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from test.support.downloads import Served, download
+from test.support.downloads import Served, inspect, run_download
 from test.support.trees import MOMENT, differences, noise, small_tree, write
-from xget_lib.download.plan import DryRun, Step
+from xget_lib.download.dry_run import DryRun
 from xget_lib.errors import DestinationRefused
 from xget_lib.manifest.selection import select
 
@@ -33,36 +33,39 @@ def served(tmp_path: Path) -> Served:
 @pytest.fixture
 def dest(tmp_path: Path, served: Served) -> Path:
     """A copy, complete."""
-    download(served, tmp_path / "dest")
+    run_download(served, tmp_path / "dest")
     return tmp_path / "dest"
 
 
-def rehearse(served: Served, dest: Path, *sources: bytes, **options: bool) -> list[Step]:
-    """The steps; fails if anything changed by asking for them."""
-    before = looks(dest)
-    rehearsal = DryRun(bytes(dest), served.manifest, select(served.manifest, sources or (b".",)), **options)
-    steps = list(rehearsal)
-    assert looks(dest) == before
-    return steps
+Steps = list[tuple[str, bytes, int]]
+"""(action, path, bytes to fetch) of each."""
 
 
-def looks(dest: Path) -> list[tuple[Path, int, int, int]]:
+def dry_run(served: Served, dest: Path, *sources: bytes, **options: bool) -> Steps:
+    """The steps of a dry run; fails if it changed anything."""
+    before = statuses(dest)
+    steps = list(DryRun(bytes(dest), served.manifest, select(served.manifest, sources or (b".",)), **options))
+    assert statuses(dest) == before
+    return [(step.action, step.path, step.size) for step in steps]
+
+
+def statuses(dest: Path) -> list[tuple[Path, int, int, int]]:
     """Of all that is there."""
     paths = sorted(dest.rglob("*")) + [dest] * dest.exists()
     return [(path, status.st_ino, status.st_ctime_ns, status.st_size) for path in paths for status in [path.lstat()]]
 
 
 def test_nothing_is_there(served: Served, tmp_path: Path) -> None:
-    steps = rehearse(served, tmp_path / "new", delete=True)
-    assert {step.path for step in steps if step.action == "make"} == {b"a", b"a/b", b"a/link", b"a/fifo"}
-    assert [step for step in steps if step.action == "link"] == [("link", b"a/large too", 0)]
-    assert sum(step.size for step in steps) == served.layout.size == download(served, tmp_path / "new")
-    assert not rehearse(served, tmp_path / "new", delete=True)
+    steps = dry_run(served, tmp_path / "new", delete=True)
+    assert {path for action, path, _ in steps if action == "make"} == {b"a", b"a/b", b"a/link", b"a/fifo"}
+    assert [step for step in steps if step[0] == "link"] == [("link", b"a/large too", 0)]
+    assert sum(size for _, _, size in steps) == served.layout.size == run_download(served, tmp_path / "new")
+    assert not dry_run(served, tmp_path / "new", delete=True)
 
 
 def test_all_is_in_place(served: Served, dest: Path) -> None:
     for options in ({}, {"delete": True}, {"checksum": True}):
-        assert rehearse(served, dest, **options) == []
+        assert dry_run(served, dest, **options) == []
 
 
 def _damage(path: Path) -> None:
@@ -93,7 +96,6 @@ def _grow(path: Path) -> None:
         file.write(b"more")
 
 
-Steps = list[tuple[str, bytes, int]]
 CHANGES: dict[str, tuple[Callable[[Path], object], Steps]] = {
     "a file gone": (lambda d: (d / "a/other").unlink(), [("fetch", b"a/other", 6), ("correct", b"a", 0)]),
     "a file longer": (lambda d: _grow(d / "large"), [("fetch", b"large", 0), ("link", b"a/large too", 0)]),
@@ -131,17 +133,17 @@ CHANGES: dict[str, tuple[Callable[[Path], object], Steps]] = {
 def test_it_says_what_is_then_done(served: Served, dest: Path, change: str) -> None:
     make, expected = CHANGES[change]
     make(dest)
-    steps = rehearse(served, dest, delete=True)
+    steps = dry_run(served, dest, delete=True)
     assert sorted(steps) == sorted(expected)
-    assert sum(step.size for step in steps) == download(served, dest, delete=True)
+    assert sum(size for _, _, size in steps) == run_download(served, dest, delete=True)
     assert differences(served.directory, dest) == []
-    assert rehearse(served, dest, delete=True) == []
+    assert dry_run(served, dest, delete=True) == []
 
 
 def test_damage_of_the_same_size_and_time_needs_checksum(served: Served, dest: Path) -> None:
     _damage(dest / "large")
-    assert rehearse(served, dest) == []
-    assert rehearse(served, dest, checksum=True) == [
+    assert dry_run(served, dest) == []
+    assert dry_run(served, dest, checksum=True) == [
         ("fetch", b"large", PIECE),
         ("link", b"a/large too", 0),
     ]
@@ -150,20 +152,19 @@ def test_damage_of_the_same_size_and_time_needs_checksum(served: Served, dest: P
 def test_what_an_interrupted_run_left_counts(served: Served, dest: Path) -> None:
     (dest / "large").unlink()
     (dest / "a/large too").unlink()
-    with served.partial(dest) as partial:
-        for file in partial.files:
-            partial.survey_file(file)
+    with served.download(dest) as download:
+        inspect(download)
         file = served.file_named(b"large")
         first = served.layout.file_pieces(file).start
-        partial.write(first + 1, served.piece(first + 1), "peer")
-    assert ("fetch", b"large", 4 * PIECE + 7) in rehearse(served, dest)
+        download.write_piece(first + 1, served.piece(first + 1), "peer")
+    assert ("fetch", b"large", 4 * PIECE + 7) in dry_run(served, dest)
 
 
 def test_only_what_was_asked_for(served: Served, tmp_path: Path) -> None:
     dest = tmp_path / "other"
     dest.mkdir()
     (dest / "mine").write_bytes(b"")
-    assert rehearse(served, dest, b"a/b", b"top", delete=True) == [
+    assert dry_run(served, dest, b"a/b", b"top", delete=True) == [
         ("make", b"b", 0),
         ("fetch", b"top", 11),
         ("fetch", b"b/file1", 200_000),
@@ -174,11 +175,11 @@ def test_only_what_was_asked_for(served: Served, tmp_path: Path) -> None:
 def test_what_would_end_the_run_ends_this_too(served: Served, dest: Path, tmp_path: Path) -> None:
     _replace_by_directory(dest / "top")
     with pytest.raises(DestinationRefused, match="top: a directory is where a file must be"):
-        rehearse(served, dest)
+        dry_run(served, dest)
     _replace_by_file(dest / "a")
     with pytest.raises(DestinationRefused, match="a: not a directory, where one must be"):
-        rehearse(served, dest)
+        dry_run(served, dest)
     with pytest.raises(DestinationRefused, match="its parent directory does not exist"):
-        rehearse(served, tmp_path / "no" / "where")
+        dry_run(served, tmp_path / "no" / "where")
     with pytest.raises(DestinationRefused, match="top: Not a directory"):
-        rehearse(served, served.directory / "top")
+        dry_run(served, served.directory / "top")
