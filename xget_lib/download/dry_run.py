@@ -83,13 +83,13 @@ class DryRun:
                 step = planner.metadata_step(0, b"", root.lstat(b""))
             yield step._replace(path=b".")
         yield from planner.directories()
+        yield from planner.specials()
         files = self._selection.files
         for first in range(0, len(files), _FILES_AT_ONCE):
             plan = planner.files(files[first : first + _FILES_AT_ONCE], lambda file: not self._checksum)
             for decision in sorted([*map(self._fetch_all, plan.new), *plan.others], key=lambda each: each.file):
                 yield decision.step
                 yield from decision.links
-        yield from planner.specials()
         yield from planner.surplus()
 
     def _fetch_all(self, file: int) -> FileDecision:

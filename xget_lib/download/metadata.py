@@ -6,7 +6,7 @@
     permission bits          unless permissions are not wanted (-s); then new things get what the umask leaves of them
     set-user-ID, set-group-ID  only on a file that has the owner or group they were meant for: a copy of somebody's
                              set-user-ID program must not become root's
-    extended attributes      as the table _XATTR_RULES says
+    extended attributes      as the table in xattr_rules.py says
     modification time        always
 
 An access list counts as permissions. Where it cannot be set, the mode gives nobody more than the list did.
@@ -22,24 +22,17 @@ import os
 import pwd
 import stat
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from xget_lib.download import xattr_rules
+from xget_lib.download.local_ids import LocalIds
 from xget_lib.fs import xattrs
 from xget_lib.fs.inode import Place
 from xget_lib.manifest import acl
 from xget_lib.manifest.entry import DIRECTORY, LINK, Entry, Look, Xattrs
 from xget_lib.manifest.manifest import Manifest
-
-# Prefix of the name; whether only root can set it; whether it counts as permissions. The first that fits decides.
-_XATTR_RULES = (
-    (xattrs.USER, False, False),
-    (acl.ACCESS, False, True),
-    (acl.DEFAULT, False, True),
-    (xattrs.CAPABILITY, True, True),
-    (b"", True, False),  # trusted, and the rest of security
-)
 
 _FORBIDDEN = (errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)  # EINVAL: an id outside the user namespace
 _TOO_LARGE = (errno.ENOSPC, errno.EDQUOT, errno.E2BIG, errno.ERANGE)  # for the extended attributes of one inode
@@ -85,8 +78,8 @@ class Metadata:
         self._owners = owners
         self._is_root = os.geteuid() == 0
         self._umask = umask_of_process()
-        self._users = _LocalIds(manifest.users, lambda name: pwd.getpwnam(name).pw_uid)
-        self._groups = _LocalIds(manifest.groups, lambda name: grp.getgrnam(name).gr_gid)
+        self._users = LocalIds(manifest.users, lambda name: pwd.getpwnam(name).pw_uid)
+        self._groups = LocalIds(manifest.groups, lambda name: grp.getgrnam(name).gr_gid)
         self._targets: dict[Look, _Target] = {}
         self._unsupported: set[bytes] = set()  # namespaces, and access lists, that the file system does not take
         self._refused: set[tuple[Look, bytes]] = set()  # (look, attribute) that could not be set
@@ -209,10 +202,10 @@ class Metadata:
 
     def _sets_xattr(self, name: bytes) -> bool:
         """Whether this process sets an attribute of this name where the manifest has it, and removes it elsewhere."""
-        if _kind_of_xattr(name) in self._unsupported:
+        if xattr_rules.kind_of(name) in self._unsupported:
             return False
-        needs_root, is_permission = _xattr_rule(name)
-        return (self._is_root or not needs_root) and (self._permissions or not is_permission)
+        allowed = self._is_root or not xattr_rules.needs_root(name)
+        return allowed and (self._permissions or not xattr_rules.is_permission(name))
 
     def _xattrs_of(self, look: Look) -> Xattrs:
         found = []
@@ -223,7 +216,7 @@ class Metadata:
                 if name in acl.ACLS:
                     value = acl.translated(value, self._users.__getitem__, self._groups.__getitem__)
                 found.append((name, value))
-            elif not self._is_root and _xattr_rule(name)[0]:
+            elif not self._is_root and xattr_rules.needs_root(name):
                 self.note("xattrs of root", "capabilities and other attributes that only root can set are left out")
         return tuple(found)
 
@@ -259,11 +252,11 @@ class Metadata:
             if error.errno not in _XATTR_FORBIDDEN:
                 raise
             if error.errno == errno.EOPNOTSUPP:
-                self._unsupported.add(_kind_of_xattr(name))
+                self._unsupported.add(xattr_rules.kind_of(name))
             self._refused.add((look, name))
             self._targets.clear()  # they no longer hold what was refused
             is_list = name in acl.ACLS
-            what = "access lists" if is_list else f"extended attributes ({os.fsdecode(_kind_of_xattr(name))})"
+            what = "access lists" if is_list else f"extended attributes ({os.fsdecode(xattr_rules.kind_of(name))})"
             self.note(what, f"some {what} could not be set here: {error.strerror}")
 
     def _attempt(self, what: str, change: Callable[[], None]) -> bool:
@@ -276,34 +269,6 @@ class Metadata:
             self.note(what, f"some {what} could not be set here: {error.strerror}")
             return False
         return True
-
-
-def _xattr_rule(name: bytes) -> tuple[bool, bool]:
-    return next(
-        (needs_root, is_permission) for prefix, needs_root, is_permission in _XATTR_RULES if name.startswith(prefix)
-    )
-
-
-def _kind_of_xattr(name: bytes) -> bytes:
-    """What a file system supports or not: an access list, or a whole namespace."""
-    return name if name in acl.ACLS else name.partition(b".")[0]
-
-
-class _LocalIds(dict[int, int]):
-    """User or group number in the manifest -> number here. A name is looked up once."""
-
-    def __init__(self, names: Mapping[int, str], look_up: Callable[[str], int]) -> None:
-        super().__init__()
-        self._names = names
-        self._look_up = look_up
-
-    def __missing__(self, number: int) -> int:
-        here = number
-        if number in self._names:
-            with suppress(KeyError):
-                here = self._look_up(self._names[number])
-        self[number] = here
-        return here
 
 
 def umask_of_process() -> int:
