@@ -6,13 +6,19 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import pytest
+
 from xget_lib.download.download import Download
+from xget_lib.errors import DestinationRefused
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.layout import Layout
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import select
 from xget_lib.snapshot.hash import assemble, hash_pieces, readable
 from xget_lib.snapshot.scan import scan
+
+PIECE = 65536  # bytes of a piece of a small file
+SECOND = 1_000_000_000  # in ns
 
 
 def manifest_of(directory: Path, unreadable: Mapping[bytes, str] | None = None) -> Manifest:
@@ -26,6 +32,32 @@ def manifest_of(directory: Path, unreadable: Mapping[bytes, str] | None = None) 
     with Root(found.base) as root:
         digests, really = hash_pieces(root, found, 0, found.layout.piece_count)
     return assemble(*readable(found, digests, really | refused))
+
+
+def one_of_everything(directory: Path) -> Path:
+    """A tree with one of everything that is preserved."""
+    (directory / "empty directory").mkdir(parents=True)
+    (directory / "a/deep/er").mkdir(parents=True)
+    for name, size in (
+        ("small", 100),
+        (".hidden", 5),
+        ("empty", 0),
+        ("a/large", 5 * PIECE + 1),
+        ("a/deep/even", 2 * PIECE),
+        (os.fsdecode(b"a/deep/er/\xff\n name"), 1000),
+    ):
+        (directory / name).write_bytes(os.urandom(size))
+    (directory / "a/link").symlink_to("../small")
+    (directory / "a/dangling").symlink_to("/nowhere")
+    os.link(directory / "a/large", directory / "b")
+    os.link(directory / "a/large", directory / "a/z")
+    (directory / "small").chmod(0o4751)
+    (directory / ".hidden").chmod(0o400)
+    (directory / "a/deep").chmod(0o2750)
+    for number, path in enumerate(sorted(directory.rglob("*"))):
+        os.utime(path, ns=(0, SECOND * number * 1000 + 123_456_789), follow_symlinks=False)
+    os.utime(directory, ns=(0, 77 * SECOND))
+    return directory
 
 
 class Served:
@@ -103,3 +135,14 @@ def run_download(served: Served, dest: Path, *sources: bytes, **options: bool) -
         fetched = fetch(download, served)
         finish(download)
         return fetched
+
+
+def is_same(served: Served, dest: Path) -> bool:
+    """Whether the destination is what was served: it would itself be served as the same generation."""
+    return manifest_of(dest).generation == served.manifest.generation
+
+
+def refuse(served: Served, dest: Path, why: str, *sources: bytes) -> None:
+    """Fails unless a run is refused before anything is fetched."""
+    with pytest.raises(DestinationRefused, match=why), served.download(dest, *sources) as download:
+        inspect(download)
