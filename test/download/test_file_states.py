@@ -13,8 +13,11 @@ from test.support.downloads import (
     fetch,
     inspect,
 )
+from xget_lib.download.file_states import FileStates
+from xget_lib.download.staging import part_path
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
+from xget_lib.manifest.selection import select
 from xget_lib.serve.store import OpenExtent, Store, close_extents
 
 PIECE = 65536
@@ -74,3 +77,21 @@ def test_while_a_file_is_moved_nobody_is_told_a_place_where_it_is_not(
         for thread in threads:
             thread.join(30)
     assert told == [True, True]
+
+
+def test_a_file_that_could_not_be_renamed_is_in_its_part_still(one_large: Served) -> None:
+    states = FileStates(select(one_large.manifest, [b"."]), 2)
+    states.set_ready([0, 1])
+    with pytest.raises(OSError, match="no room"), states.moving([0, 1]):
+        states.set_in_place(0)
+        raise OSError("no room")
+    assert (states.is_in_place(0), states.is_in_place(1), states.is_ready(1)) == (True, False, False)
+    assert (states.path_of(0), states.path_of(1)) == (b"large", part_path(b"small"))
+
+
+def test_complete_files_are_given_out_once(one_large: Served) -> None:
+    states = FileStates(select(one_large.manifest, [b"."]), 2)
+    states.add_complete([1])
+    states.add_complete([0])
+    assert states.take_complete() == [1, 0]
+    assert states.take_complete() == []
