@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from test.support.downloads import Served, download, fetch, survey
+from test.support.downloads import Served, fetch, finish, inspect, run_download
 from test.support.trees import differences, small_tree
 from xget_lib.download.delete import Remover, Surplus
 from xget_lib.download.download import Download
@@ -26,17 +26,16 @@ def served(tmp_path: Path) -> Served:
 @pytest.fixture
 def dest(tmp_path: Path, served: Served) -> Path:
     """A copy, complete."""
-    download(served, tmp_path / "dest")
+    run_download(served, tmp_path / "dest")
     return tmp_path / "dest"
 
 
 def delete(served: Served, dest: Path, *sources: bytes) -> Download:
-    with served.partial(dest, *sources, delete=True) as partial:
-        survey(partial)
-        fetch(partial, served)
-        partial.finish_files(partial.take_whole())
-        partial.finish()
-    return partial
+    with served.download(dest, *sources, delete=True) as download:
+        inspect(download)
+        fetch(download, served)
+        finish(download)
+    return download
 
 
 def test_what_the_master_does_not_have_goes_and_the_rest_is_as_it_was(served: Served, dest: Path) -> None:
@@ -46,14 +45,14 @@ def test_what_the_master_does_not_have_goes_and_the_rest_is_as_it_was(served: Se
     (dest / "a/b/file3").write_bytes(b"x")
     (dest / "dangling").symlink_to("nowhere")
     os.mkfifo(dest / "fifo")
-    partial = delete(served, dest)
-    assert partial.removed == 6
+    download = delete(served, dest)
+    assert download.removed == 6
     assert differences(served.directory, dest) == []
 
 
 def test_nothing_goes_without_the_option(served: Served, dest: Path) -> None:
     (dest / "extra").write_bytes(b"x")
-    download(served, dest)
+    run_download(served, dest)
     assert (dest / "extra").exists()
 
 
@@ -105,7 +104,7 @@ def test_directories_where_links_must_be_go(tmp_path: Path) -> None:
 def test_what_the_master_could_not_read_stays(tmp_path: Path) -> None:
     source = small_tree(tmp_path / "served")
     dest = tmp_path / "dest"
-    download(Served(source), dest)
+    run_download(Served(source), dest)
     assert delete(Served(source, unreadable={b"a/b/file1": "Input/output error"}), dest).removed == 0
     assert (dest / "a/b/file1").exists()
 

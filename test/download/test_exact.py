@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from test.support.downloads import Served, download, manifest_of
+from test.support.downloads import Served, manifest_of, run_download
 from test.support.oddities import odd_tree, rsync_says
 from test.support.somebody import as_nobody
 
@@ -15,10 +15,10 @@ def test_without_root_all_is_exact_that_somebody_can_make(open_to_all: Path) -> 
         served = Served(source)
         dest = open_to_all / "dest"
         zeros = 3 * 65536  # whole pieces of them are known by their digest, and not fetched
-        assert download(served, dest) == served.layout.size - zeros
+        assert run_download(served, dest) == served.layout.size - zeros
         for _ in range(2):
             assert rsync_says(source, dest) == []
             assert manifest_of(dest).generation == served.manifest.generation
-            assert download(served, dest) == 0
+            assert run_download(served, dest) == 0
 
     as_nobody(make_and_copy)

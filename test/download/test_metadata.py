@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from test.support.downloads import InMemory, Served, download, fetch, manifest_of, survey
+from test.support.downloads import InMemory, Served, fetch, finish, inspect, manifest_of, present, run_download
 from test.support.manifests import manifest
 from test.support.somebody import NOBODY, as_nobody
 from xget_lib.download.download import Download
-from xget_lib.download.metadata import Attributes, umask_of_process
+from xget_lib.download.metadata import Metadata, umask_of_process
 from xget_lib.fs.inode import OpenInode
 from xget_lib.manifest.entry import Entry, EntryMetadata
 from xget_lib.manifest.selection import select
 
 SECOND = 1_000_000_000
 
-as_root = pytest.mark.root
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can set owners, or become somebody else")
 
 
 @pytest.fixture
@@ -48,18 +48,17 @@ def owner_of(path: Path) -> tuple[int, int]:
     return path.lstat().st_uid, path.lstat().st_gid
 
 
-def run(partial: Download, served: Served) -> list[str]:
-    with partial:
-        survey(partial)
-        fetch(partial, served)
-        partial.finish_files(partial.take_whole())
-        partial.finish()
-        return partial.notes
+def run(download: Download, served: Served) -> list[str]:
+    with download:
+        inspect(download)
+        fetch(download, served)
+        finish(download)
+        return download.notes
 
 
 @as_root
 def test_root_keeps_owners_and_set_id_bits(served: Served, tmp_path: Path) -> None:
-    assert run(served.partial(tmp_path / "dest"), served) == []
+    assert run(served.download(tmp_path / "dest"), served) == []
     assert owner_of(tmp_path / "dest/plain") == (1, 2)
     assert owner_of(tmp_path / "dest/link") == (1, 2)
     assert mode_of(tmp_path / "dest/private/set-uid") == 0o6755
@@ -69,17 +68,17 @@ def test_root_keeps_owners_and_set_id_bits(served: Served, tmp_path: Path) -> No
 
 @as_root
 def test_a_wrong_owner_is_corrected_and_set_id_bits_survive_it(served: Served, tmp_path: Path) -> None:
-    download(served, tmp_path / "dest")
+    run_download(served, tmp_path / "dest")
     os.chown(tmp_path / "dest/private/set-uid", 0, 0)
     (tmp_path / "dest/private/set-uid").chmod(0o6755)  # which the next chown clears again
-    assert download(served, tmp_path / "dest") == 0
+    assert run_download(served, tmp_path / "dest") == 0
     assert owner_of(tmp_path / "dest/private/set-uid") == (1, 2)
     assert mode_of(tmp_path / "dest/private/set-uid") == 0o6755
 
 
 @as_root
 def test_without_owners_somebody_elses_set_id_program_does_not_become_ours(served: Served, tmp_path: Path) -> None:
-    notes = run(served.partial(tmp_path / "dest", owners=False), served)
+    notes = run(served.download(tmp_path / "dest", owners=False), served)
     assert owner_of(tmp_path / "dest/private/set-uid") == (0, 0)
     assert mode_of(tmp_path / "dest/private/set-uid") == 0o755
     assert len(notes) == 1
@@ -89,12 +88,12 @@ def test_without_owners_somebody_elses_set_id_program_does_not_become_ours(serve
 def test_without_permissions_the_umask_decides(served: Served, tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
-        run(served.partial(tmp_path / "dest", permissions=False), served)
+        run(served.download(tmp_path / "dest", permissions=False), served)
         assert mode_of(tmp_path / "dest/plain") == 0o640
         assert mode_of(tmp_path / "dest/private/set-uid") == 0o750
         assert mode_of(tmp_path / "dest/private") == 0o700
         (tmp_path / "dest/plain").chmod(0o777)  # the user's own choice, which a second run leaves alone
-        assert download(served, tmp_path / "dest", permissions=False) == 0
+        assert run_download(served, tmp_path / "dest", permissions=False) == 0
         assert mode_of(tmp_path / "dest/plain") == 0o777
     finally:
         os.umask(before)
@@ -108,10 +107,10 @@ def test_somebody_else_gets_all_but_owners_and_is_told_once(served: Served, open
         notes = run(Download(bytes(dest), served.manifest, select(served.manifest, [b"."])), memory)
         assert [note for note in notes if "only root" in note] == ["owners and groups are not set: only root can"]
         assert len(notes) == 2  # and the set-id bits
-        with Download(bytes(dest), served.manifest, select(served.manifest, [b"."])) as partial:
-            assert len(survey(partial)) == served.layout.piece_count
-            partial.finish_files(partial.take_whole())
-            partial.finish()
+        with Download(bytes(dest), served.manifest, select(served.manifest, [b"."])) as download:
+            inspect(download)
+            assert len(present(download, served.layout)) == served.layout.piece_count
+            finish(download)
 
     memory = InMemory(served)
     as_nobody(first_and_second_run)
@@ -128,16 +127,16 @@ def test_an_interrupted_run_of_somebody_else_can_be_continued(served: Served, op
     memory = InMemory(served)
 
     def interrupted_and_second_run() -> None:
-        partial = Download(bytes(dest), served.manifest, select(served.manifest, [b"."]))
-        with partial:
-            survey(partial)
-            fetch(partial, memory)
-            for file in partial.files:
-                (dest / os.fsdecode(partial.path_of(file))).chmod(0)
-        with Download(bytes(dest), served.manifest, select(served.manifest, [b"."])) as partial:
-            assert len(survey(partial)) == served.layout.piece_count
-            partial.finish_files(partial.take_whole())
-            partial.finish()
+        download = Download(bytes(dest), served.manifest, select(served.manifest, [b"."]))
+        with download:
+            inspect(download)
+            fetch(download, memory)
+            for file in download.files:
+                (dest / os.fsdecode(download.path_of(file))).chmod(0)
+        with Download(bytes(dest), served.manifest, select(served.manifest, [b"."])) as download:
+            inspect(download)
+            assert len(present(download, served.layout)) == served.layout.piece_count
+            finish(download)
 
     as_nobody(interrupted_and_second_run)
     assert mode_of(dest / "unreadable") == 0o111
@@ -168,7 +167,7 @@ def test_the_workplace_of_somebody_else_is_refused(served: Served, tmp_path: Pat
     (tmp_path / "dest/.xget/parts").mkdir(parents=True)
     os.chown(tmp_path / "dest/.xget", NOBODY, NOBODY)
     with pytest.raises(Exception, match="belongs to another user"):
-        download(served, tmp_path / "dest")
+        run_download(served, tmp_path / "dest")
 
 
 # The rules, without a download.
@@ -181,8 +180,8 @@ def entry(mode: int = 0o644, uid: int = 4242, gid: int = 4243) -> Entry:
 def test_an_owner_is_found_by_name_where_the_name_exists_and_else_by_number() -> None:
     name = pwd.getpwuid(os.geteuid()).pw_name
     whole = manifest(entry(), users={4242: name}, groups={4243: "no such group"})
-    attributes = Attributes(whole, permissions=True, owners=True)
-    assert attributes.owner(entry().metadata) == (os.geteuid(), 4243)
+    metadata = Metadata(whole, permissions=True, owners=True)
+    assert metadata.owner(entry().metadata) == (os.geteuid(), 4243)
 
 
 def test_what_is_forbidden_is_noted_once_and_anything_else_is_raised(tmp_path: Path) -> None:
@@ -195,17 +194,17 @@ def test_what_is_forbidden_is_noted_once_and_anything_else_is_raised(tmp_path: P
     path = tmp_path / "file"
     path.write_bytes(b"")
     mine = entry(0o600, os.geteuid(), os.getegid())
-    attributes = Attributes(manifest(mine), permissions=True, owners=True)
+    metadata = Metadata(manifest(mine), permissions=True, owners=True)
     with open(path) as file:
         place = Forbidding(file.fileno())
         path.chmod(0o640)
-        attributes.put(place, path.stat(), mine, new=True)
-        attributes.put(place, path.stat(), mine, new=True)
-        assert attributes.notes == ["some permissions could not be set here: Operation not permitted"]
+        metadata.apply(place, path.stat(), mine, new=True)
+        metadata.apply(place, path.stat(), mine, new=True)
+        assert metadata.notes == ["some permissions could not be set here: Operation not permitted"]
         assert path.stat().st_mtime_ns == 7 * SECOND
         Forbidding.number = 5  # EIO
         with pytest.raises(OSError, match="Input/output"):
-            attributes.put(place, path.stat(), mine, new=True)
+            metadata.apply(place, path.stat(), mine, new=True)
 
 
 def test_the_umask_is_read_and_not_changed() -> None:

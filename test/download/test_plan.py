@@ -1,184 +1,237 @@
-"""`--dry-run`: it says what a run then does, and changes nothing."""
+"""One plan: a dry run says exactly what a run then does, whatever the destination looks like."""
 
 from __future__ import annotations
 
 import os
+import random
 import shutil
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from test.support.downloads import Served, download
-from test.support.trees import MOMENT, differences, noise, small_tree, write
-from xget_lib.download.plan import DryRun, Step
+from test.support.downloads import Served, fetch, finish, inspect, missing
+from test.support.trees import MOMENT, differences, noise, write
+from xget_lib.download.dry_run import DryRun
+from xget_lib.download.plan import UNCHANGED, FilePlan, Planner, Step
 from xget_lib.errors import DestinationRefused
 from xget_lib.manifest.selection import select
 
 PIECE = 65536
+NAMES = ("one", "two", "three", "four", "five", "six")
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Served:
-    source = small_tree(tmp_path / "served")
-    write(source / "large", noise(5 * PIECE + 7, 3))
-    os.link(source / "large", source / "a/large too")
-    (source / "a/link").symlink_to("../top")
-    os.mkfifo(source / "a/fifo")
-    for path in (source / "a/b", source / "a", source):
-        os.utime(path, ns=(MOMENT, MOMENT))
-    return Served(source)
+def random_tree(root: Path, source: random.Random) -> None:
+    """Two levels of directories, with files of no, one and several pieces in them."""
+    for directory in (root, root / "a", root / "a/b", root / "c"):
+        directory.mkdir()
+        for name in source.sample(NAMES, 4):
+            size = source.choice((0, 10, 500, PIECE, 3 * PIECE + 5))
+            write(directory / name, noise(size, source.randrange(3)), mtime=MOMENT + source.randrange(3))
+    (root / "zeros").write_bytes(bytes(3 * PIECE))
+    for _ in range(10):
+        change(root, source)
 
 
-@pytest.fixture
-def dest(tmp_path: Path, served: Served) -> Path:
-    """A copy, complete."""
-    download(served, tmp_path / "dest")
-    return tmp_path / "dest"
+def change(root: Path, source: random.Random) -> None:
+    """Does something to one path below `root`."""
+    paths = sorted(path for path in root.rglob("*") if ".xget" not in path.parts)
+    path = source.choice(paths)
+    if path.is_symlink() or not (path.is_file() or path.is_dir()):
+        source.choice((_retarget, _remove, _replace_by_directory))(path, source)
+    elif path.is_dir():
+        source.choice((_touch, _chmod, _add, _add, _add, _remove, _replace_by_file))(path, source)
+    else:
+        source.choice(FILE_CHANGES)(path, source)
 
 
-def rehearse(served: Served, dest: Path, *sources: bytes, **options: bool) -> list[Step]:
-    """The steps; fails if anything changed by asking for them."""
-    before = looks(dest)
-    rehearsal = DryRun(bytes(dest), served.manifest, select(served.manifest, sources or (b".",)), **options)
-    steps = list(rehearsal)
-    assert looks(dest) == before
-    return steps
+def _touch(path: Path, source: random.Random) -> None:
+    os.utime(path, ns=(MOMENT, MOMENT + source.randrange(100, 103)))
 
 
-def looks(dest: Path) -> list[tuple[Path, int, int, int]]:
-    """Of all that is there."""
-    paths = sorted(dest.rglob("*")) + [dest] * dest.exists()
-    return [(path, status.st_ino, status.st_ctime_ns, status.st_size) for path in paths for status in [path.lstat()]]
+def _chmod(path: Path, source: random.Random) -> None:
+    path.chmod(source.choice((0o700, 0o755, 0o1777) if path.is_dir() else (0o600, 0o644, 0o755)))
 
 
-def test_nothing_is_there(served: Served, tmp_path: Path) -> None:
-    steps = rehearse(served, tmp_path / "new", delete=True)
-    assert {step.path for step in steps if step.action == "make"} == {b"a", b"a/b", b"a/link", b"a/fifo"}
-    assert [step for step in steps if step.action == "link"] == [("link", b"a/large too", 0)]
-    assert sum(step.size for step in steps) == served.layout.size == download(served, tmp_path / "new")
-    assert not rehearse(served, tmp_path / "new", delete=True)
+def _attribute(path: Path, source: random.Random) -> None:
+    os.setxattr(path, "user.x", b"%d" % source.randrange(2))
 
 
-def test_all_is_in_place(served: Served, dest: Path) -> None:
-    for options in ({}, {"delete": True}, {"checksum": True}):
-        assert rehearse(served, dest, **options) == []
+def _append(path: Path, source: random.Random) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
 
 
-def _damage(path: Path) -> None:
+def _damage(path: Path, source: random.Random) -> None:
+    """Changes the first byte; half the time neither size nor time shows it."""
     status = path.stat()
-    with open(path, "r+b") as file:
-        file.seek(2 * PIECE)
-        file.write(b"other")
-    os.utime(path, ns=(MOMENT, status.st_mtime_ns))
+    with path.open("r+b") as file:
+        file.write(b"!")
+    if source.random() < 0.5:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def _replace_by_directory(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
+def _make_sparse(path: Path, source: random.Random) -> None:
+    with path.open("r+b") as file:
+        file.truncate(0)
+        file.truncate(4 * PIECE)
+        file.seek(source.choice((0, PIECE, 2 * PIECE)))
+        file.write(noise(PIECE, 1))
 
 
-def _replace_by_file(path: Path) -> None:
-    shutil.rmtree(path)
-    path.write_bytes(b"")
+def _add(path: Path, source: random.Random) -> None:
+    new = path / f"new {source.randrange(3)}"
+    if not os.path.lexists(new):
+        source.choice((Path.mkdir, os.mkfifo, lambda each: write(each, b"new"), lambda each: each.symlink_to("x")))(new)
 
 
-def _point_elsewhere(path: Path) -> None:
+def _link(path: Path, source: random.Random) -> None:
+    new = path.with_name(f"link {source.randrange(2)}")
+    if path != new and not new.is_dir():
+        new.unlink(missing_ok=True)
+        os.link(path, new)
+
+
+def _remove(path: Path, source: random.Random) -> None:
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _retarget(path: Path, source: random.Random) -> None:
     path.unlink()
     path.symlink_to("elsewhere")
 
 
-def _grow(path: Path) -> None:
-    with open(path, "ab") as file:
-        file.write(b"more")
+def _replace_by_directory(path: Path, source: random.Random) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / "in the way").write_bytes(b"x")
 
 
-Steps = list[tuple[str, bytes, int]]
-CHANGES: dict[str, tuple[Callable[[Path], object], Steps]] = {
-    "a file gone": (lambda d: (d / "a/other").unlink(), [("fetch", b"a/other", 6), ("correct", b"a", 0)]),
-    "a file longer": (lambda d: _grow(d / "large"), [("fetch", b"large", 0), ("link", b"a/large too", 0)]),
-    "a file touched": (lambda d: os.utime(d / "top"), [("correct", b"top", 0)]),
-    "a file's mode": (lambda d: (d / "top").chmod(0o600), [("correct", b"top", 0)]),
-    "one of two names": (lambda d: (d / "large").unlink(), [("link", b"large", 0), ("correct", b".", 0)]),
-    "the first of two": (lambda d: (d / "a/large too").unlink(), [("link", b"a/large too", 0), ("correct", b"a", 0)]),
-    "a link elsewhere": (
-        lambda d: _point_elsewhere(d / "a/link"),
-        [("make", b"a/link", 0), ("correct", b"a", 0)],
-    ),
-    "something more": (lambda d: (d / "extra").mkdir(), [("remove", b"extra", 0), ("correct", b".", 0)]),
-    "a directory in the way": (
-        lambda d: _replace_by_directory(d / "top"),
-        [("remove", b"top", 0), ("fetch", b"top", 11), ("correct", b".", 0)],
-    ),
-    "a directory for a link": (
-        lambda d: _replace_by_directory(d / "a/link"),
-        [("remove", b"a/link", 0), ("make", b"a/link", 0), ("correct", b"a", 0)],
-    ),
-    "a file for a directory": (
-        lambda d: _replace_by_file(d / "a/b"),
-        [
-            ("remove", b"a/b", 0),
-            ("make", b"a/b", 0),
-            ("fetch", b"a/b/file1", 200_000),
-            ("fetch", b"a/b/file2", 4),
-            ("correct", b"a", 0),
-        ],
-    ),
-}
+def _replace_by_file(path: Path, source: random.Random) -> None:
+    shutil.rmtree(path)
+    path.write_bytes(b"in the way")
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_it_says_what_is_then_done(served: Served, dest: Path, change: str) -> None:
-    make, expected = CHANGES[change]
-    make(dest)
-    steps = rehearse(served, dest, delete=True)
-    assert sorted(steps) == sorted(expected)
-    assert sum(step.size for step in steps) == download(served, dest, delete=True)
-    assert differences(served.directory, dest) == []
-    assert rehearse(served, dest, delete=True) == []
+FILE_CHANGES: tuple[Callable[[Path, random.Random], None], ...] = (
+    *(_touch, _chmod, _attribute, _append, _damage, _make_sparse, _link, _link, _remove, _retarget),
+    _replace_by_directory,
+)
 
 
-def test_damage_of_the_same_size_and_time_needs_checksum(served: Served, dest: Path) -> None:
-    _damage(dest / "large")
-    assert rehearse(served, dest) == []
-    assert rehearse(served, dest, checksum=True) == [
-        ("fetch", b"large", PIECE),
-        ("link", b"a/large too", 0),
-    ]
+def planned(steps: Sequence[Step]) -> list[tuple[str, bytes, int]]:
+    """As a dry run gives them: without what is unchanged, and what is cleared away has a step of its own."""
+    removed = [("remove", step.path, 0) for step in steps if step.clears]
+    return sorted(removed + [(step.action, step.path, step.size) for step in steps if step.action != UNCHANGED])
 
 
-def test_what_an_interrupted_run_left_counts(served: Served, dest: Path) -> None:
-    (dest / "large").unlink()
-    (dest / "a/large too").unlink()
-    with served.partial(dest) as partial:
-        for file in partial.files:
-            partial.survey_file(file)
-        file = served.file_named(b"large")
-        first = served.layout.file_pieces(file).start
-        partial.write(first + 1, served.piece(first + 1), "peer")
-    assert ("fetch", b"large", 4 * PIECE + 7) in rehearse(served, dest)
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
+    """Collects the steps that a run is given by its planner."""
+    steps: list[Step] = []
+
+    def recording(name: str) -> None:
+        original = getattr(Planner, name)
+
+        def iterate(self: Planner) -> Iterator[Step]:
+            for step in original(self):
+                steps.append(step)
+                yield step
+
+        monkeypatch.setattr(Planner, name, iterate)
+
+    for name in ("directories", "specials", "surplus"):
+        recording(name)
+    files = Planner.files
+
+    def record_files(self: Planner, numbers: Sequence[int], trusts_times: Callable[[int], bool]) -> FilePlan:
+        plan = files(self, numbers, trusts_times)
+        for file in plan.new:
+            path = self._selection.file_dest_path(file)
+            steps.append(Step("fetch", path, self._manifest.layout.file_range(file)[1]))
+        for decision in plan.others:
+            steps.extend((decision.step, *decision.links))
+        return plan
+
+    monkeypatch.setattr(Planner, "files", record_files)
+    return steps
 
 
-def test_only_what_was_asked_for(served: Served, tmp_path: Path) -> None:
-    dest = tmp_path / "other"
-    dest.mkdir()
-    (dest / "mine").write_bytes(b"")
-    assert rehearse(served, dest, b"a/b", b"top", delete=True) == [
-        ("make", b"b", 0),
-        ("fetch", b"top", 11),
-        ("fetch", b"b/file1", 200_000),
-        ("fetch", b"b/file2", 4),
-    ]
+def inodes(dest: Path) -> dict[bytes, tuple[int, int]]:
+    """(inode number, time of its last change in ns) of all that is in the destination, by path."""
+    statuses = {path: path.lstat() for path in dest.rglob("*") if ".xget" not in path.parts}
+    return {bytes(path.relative_to(dest)): (each.st_ino, each.st_ctime_ns) for path, each in statuses.items()}
 
 
-def test_what_would_end_the_run_ends_this_too(served: Served, dest: Path, tmp_path: Path) -> None:
-    _replace_by_directory(dest / "top")
-    with pytest.raises(DestinationRefused, match="top: a directory is where a file must be"):
-        rehearse(served, dest)
-    _replace_by_file(dest / "a")
-    with pytest.raises(DestinationRefused, match="a: not a directory, where one must be"):
-        rehearse(served, dest)
-    with pytest.raises(DestinationRefused, match="its parent directory does not exist"):
-        rehearse(served, tmp_path / "no" / "where")
-    with pytest.raises(DestinationRefused, match="top: Not a directory"):
-        rehearse(served, served.directory / "top")
+@pytest.mark.parametrize("seed", range(40))
+def test_a_dry_run_and_a_run_have_the_same_steps(tmp_path: Path, seed: int, executed: list[Step]) -> None:
+    source = random.Random(seed)
+    random_tree(tmp_path / "served", source)
+    dest = tmp_path / "dest"
+    if seed % 5:
+        shutil.copytree(tmp_path / "served", dest, symlinks=True, ignore=_fifos)
+        for _ in range(source.randrange(8)):
+            change(dest, source)
+    served = Served(tmp_path / "served")
+    options = {"delete": source.random() < 0.8}
+    checksum = source.random() < 0.5
+    if source.random() < 0.3:
+        _interrupted_run(served, dest, source, options)
+
+    before = inodes(dest)
+    selection = select(served.manifest, [b"."])
+    try:
+        steps = list(DryRun(bytes(dest), served.manifest, selection, checksum=checksum, **options))
+    except DestinationRefused as refused:
+        with pytest.raises(DestinationRefused) as raised, served.download(dest, **options) as download:
+            inspect(download, trust_times=not checksum)
+        assert str(raised.value) == str(refused)
+        return
+    assert inodes(dest) == before
+    said = sorted((step.action, step.path, step.size) for step in steps if step.path != b".")
+
+    executed.clear()
+    with served.download(dest, **options) as download:
+        inspect(download, trust_times=not checksum)
+        assert len(missing(download, served.layout)) >= sum(1 for step in steps if step.size)
+        fetched = fetch(download, served)
+        finish(download)
+    assert planned(executed) == said
+    assert fetched == sum(step.size for step in steps)
+    _check_what_changed(before, inodes(dest), steps)
+    if options["delete"] and checksum:
+        assert differences(served.directory, dest) == []
+    assert not list(DryRun(bytes(dest), served.manifest, selection, **options))
+
+
+def _fifos(directory: str, names: list[str]) -> list[str]:
+    return [name for name in names if stat.S_ISFIFO(os.lstat(os.path.join(directory, name)).st_mode)]
+
+
+def _interrupted_run(served: Served, dest: Path, source: random.Random, options: dict[str, bool]) -> None:
+    """A run that ends, as the disk is full or so, when it has written some pieces."""
+    try:
+        with served.download(dest, **options) as download:
+            inspect(download)
+            to_fetch = missing(download, served.layout)
+            fetch(download, served, source.sample(to_fetch, len(to_fetch) // 2))
+    except DestinationRefused:
+        pass
+
+
+def _check_what_changed(
+    before: dict[bytes, tuple[int, int]], after: dict[bytes, tuple[int, int]], steps: list[Step]
+) -> None:
+    """The disk has changed as the steps say, and nowhere else."""
+    by_action: dict[str, set[bytes]] = {}
+    for step in steps:
+        by_action.setdefault(step.action, set()).add(step.path)
+    made = by_action.get("fetch", set()) | by_action.get("make", set()) | by_action.get("link", set())
+    new = {path for path, (inode, _) in after.items() if path not in before or before[path][0] != inode}
+    assert new <= made
+    assert made <= after.keys()
+    gone = before.keys() - after.keys()
+    removed = by_action.get("remove", set())
+    assert all(any(path == each or path.startswith(each + b"/") for each in removed) for path in gone)
+    corrected = by_action.get("correct", set()) - {b"."}
+    assert all(after[path] != before[path] for path in corrected)

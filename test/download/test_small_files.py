@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from test.support.downloads import Served, download, lacking
+from test.support.downloads import Served, finish, inspect, missing, run_download
 from test.support.trees import MOMENT, differences, write
 from xget_lib.download.download import Download
+from xget_lib.download.write import PieceWriter
 from xget_lib.errors import DestinationRefused, PieceMismatch
 from xget_lib.fs import syscalls
 from xget_lib.fs.stamp import STAMP_WORDS, stamp_of
@@ -43,36 +44,23 @@ def dest(tmp_path: Path) -> Path:
     return tmp_path / "dest"
 
 
-def everywhere(file: int) -> bool:
-    return True
-
-
-def survey(partial: Download, trusts: Callable[[int], bool] = everywhere) -> None:
-    partial.survey_files(partial.files, trusts)
-
-
 def content(served: Served) -> memoryview:
     return memoryview(b"".join(served.piece(number) for number in range(served.layout.piece_count)))
 
 
-def fetch(partial: Download, served: Served) -> None:
+def fetch(download: Download, served: Served) -> None:
     """All of the content, as one run of pieces."""
-    partial.write_run(range(served.layout.piece_count), content(served), "peer")
-
-
-def finish(partial: Download) -> None:
-    partial.finish_files(partial.take_whole())
-    partial.finish()
+    download.write_run(range(served.layout.piece_count), content(served), "peer")
 
 
 def get(served: Served, dest: Path, **options: bool) -> int:
     """A run in which only what is lacking is written; how many pieces that are."""
-    with served.partial(dest, **options) as partial:
-        survey(partial)
-        missing = len(lacking(partial, served.layout))
-        fetch(partial, served)
-        finish(partial)
-    return missing
+    with served.download(dest, **options) as download:
+        inspect(download)
+        to_fetch = len(missing(download, served.layout))
+        fetch(download, served)
+        finish(download)
+    return to_fetch
 
 
 def test_a_download_is_the_same_tree(served: Served, dest: Path) -> None:
@@ -83,13 +71,13 @@ def test_a_download_is_the_same_tree(served: Served, dest: Path) -> None:
 
 def test_small_files_are_not_written_one_by_one(served: Served, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alone: list[bytes] = []
-    write_one = Download.write
+    write_one = PieceWriter.write
 
-    def spy(self: Download, number: int, data: memoryview | bytes, source: str) -> bool:
+    def spy(self: PieceWriter, number: int, data: memoryview | bytes, source: str) -> bool:
         alone.append(served.manifest.path_of(served.layout.file_of_piece(number)))
         return write_one(self, number, data, source)
 
-    monkeypatch.setattr(Download, "write", spy)
+    monkeypatch.setattr(PieceWriter, "write", spy)
     get(served, dest)
     assert set(alone) == {b"d0/large", b"d0/001", b"d2 again"} - ({b"d2 again"} if b"d0/001" in alone else {b"d0/001"})
 
@@ -97,15 +85,15 @@ def test_small_files_are_not_written_one_by_one(served: Served, dest: Path, monk
 def test_a_second_run_looks_and_does_nothing(served: Served, dest: Path) -> None:
     get(served, dest)
     before = {path: path.lstat() for path in dest.rglob("*") if path.is_file()}
-    with served.partial(dest) as partial:
-        survey(partial)
-        assert partial.unchanged == len(partial.files)
-        assert partial.reused == served.layout.size
-        assert partial.believed == set(partial.files)
-        finish(partial)
-        for file in partial.files:
-            status = before[dest / os.fsdecode(partial.path_of(file))]
-            assert tuple(partial.stamps[file * STAMP_WORDS : (file + 1) * STAMP_WORDS]) == stamp_of(status)
+    with served.download(dest) as download:
+        inspect(download)
+        assert download.unchanged == len(download.files)
+        assert download.reused == served.layout.size
+        assert download.unverified == set(download.files)
+        finish(download)
+        for file in download.files:
+            status = before[dest / os.fsdecode(download.path_of(file))]
+            assert tuple(download.stamps[file * STAMP_WORDS : (file + 1) * STAMP_WORDS]) == stamp_of(status)
     assert {path: path.lstat() for path in before} == before  # the time of a change of inode among it
 
 
@@ -139,80 +127,80 @@ def test_files_of_which_times_are_not_trusted_are_read(served: Served, dest: Pat
     path = dest / "d0/010"
     path.write_bytes(bytes(path.stat().st_size))
     os.utime(path, ns=(MOMENT, MOMENT + 10))
-    with served.partial(dest) as partial:
-        survey(partial)
-        assert lacking(partial, served.layout) == []
-    with served.partial(dest) as partial:
-        survey(partial, lambda file: file != bad)
-        assert lacking(partial, served.layout) == list(served.layout.file_pieces(bad))
-        assert bad not in partial.believed
+    with served.download(dest) as download:
+        inspect(download)
+        assert missing(download, served.layout) == []
+    with served.download(dest) as download:
+        download.inspect_files(download.files, lambda file: file != bad)
+        assert missing(download, served.layout) == list(served.layout.file_pieces(bad))
+        assert bad not in download.unverified
 
 
 def test_a_run_cut_short_is_gone_on_with(served: Served, dest: Path) -> None:
-    with served.partial(dest) as partial:
-        survey(partial)
-        fetch(partial, served)
-    with served.partial(dest) as partial:
-        survey(partial)
-        assert lacking(partial, served.layout) == []
-        finish(partial)
+    with served.download(dest) as download:
+        inspect(download)
+        fetch(download, served)
+    with served.download(dest) as download:
+        inspect(download)
+        assert missing(download, served.layout) == []
+        finish(download)
     assert differences(served.directory, dest) == []
 
 
 def test_wrong_content_is_refused_before_it_is_written(served: Served, dest: Path) -> None:
     wrong = bytearray(content(served))
     wrong[-1] ^= 1
-    with served.partial(dest) as partial:
-        survey(partial)
+    with served.download(dest) as download:
+        inspect(download)
         with pytest.raises(PieceMismatch, match="wrong content from peer"):
-            partial.write_run(range(served.layout.piece_count), memoryview(wrong), "peer")
-        fetch(partial, served)
-        finish(partial)
+            download.write_run(range(served.layout.piece_count), memoryview(wrong), "peer")
+        fetch(download, served)
+        finish(download)
     assert differences(served.directory, dest) == []
 
 
 def test_a_directory_in_the_place_of_a_file(served: Served, dest: Path) -> None:
     (dest / "d0/010/full").mkdir(parents=True)
-    with served.partial(dest) as partial, pytest.raises(DestinationRefused, match="d0/010: a directory is where"):
-        survey(partial)
+    with served.download(dest) as download, pytest.raises(DestinationRefused, match="d0/010: a directory is where"):
+        inspect(download)
     get(served, dest, delete=True)
     assert differences(served.directory, dest) == []
 
 
 def test_a_directory_that_comes_during_the_download_is_kept(served: Served, dest: Path) -> None:
-    with served.partial(dest) as partial:
-        survey(partial)
-        fetch(partial, served)
+    with served.download(dest) as download:
+        inspect(download)
+        fetch(download, served)
         (dest / "d0/010").mkdir()
         with pytest.raises(DestinationRefused, match="d0/010: a directory is where"):
-            partial.finish_files(partial.take_whole())
+            download.install_files(download.take_complete())
         assert (dest / "d0/009").is_file()
-        assert partial.path_of(served.file_named(b"d0/010")).startswith(b".xget/parts/")
+        assert download.path_of(served.file_named(b"d0/010")).startswith(b".xget/parts/")
 
 
 def test_many_threads_may_write_the_same(served: Served, dest: Path) -> None:
-    with served.partial(dest) as partial:
-        survey(partial)
-        threads = [threading.Thread(target=fetch, args=(partial, served)) for _ in range(4)]
+    with served.download(dest) as download:
+        inspect(download)
+        threads = [threading.Thread(target=fetch, args=(download, served)) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        finish(partial)
+        finish(download)
     assert differences(served.directory, dest) == []
 
 
 def test_a_full_disk_is_said_and_can_be_tried_again(
     served: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with served.partial(dest) as partial:
-        survey(partial)
+    with served.download(dest) as download:
+        inspect(download)
         with monkeypatch.context() as patch:
             patch.setattr(os, "write", _full)
             with pytest.raises(DestinationRefused, match="disk full"):
-                fetch(partial, served)
-        fetch(partial, served)
-        finish(partial)
+                fetch(download, served)
+        fetch(download, served)
+        finish(download)
     assert differences(served.directory, dest) == []
 
 
@@ -239,17 +227,17 @@ def test_they_are_on_disk_before_they_have_their_names(
 
         return noting
 
-    with served.partial(dest) as partial:
-        survey(partial)
-        fetch(partial, served)
+    with served.download(dest) as download:
+        inspect(download)
+        fetch(download, served)
         monkeypatch.setattr(syscalls, "sync_filesystem", noted("sync", syscalls.sync_filesystem))
         monkeypatch.setattr(os, "rename", noted("rename", os.rename))
-        partial.finish_files(partial.take_whole())
+        download.install_files(download.take_complete())
     assert order[0] == "sync"
     assert order.count("rename") == len(served.manifest.entries.files) + 1  # and one for a second name
 
 
 def test_the_same_as_one_by_one(served: Served, dest: Path, tmp_path: Path) -> None:
     get(served, dest)
-    download(served, tmp_path / "other")
+    run_download(served, tmp_path / "other")
     assert differences(tmp_path / "other", dest) == []

@@ -1,19 +1,18 @@
+"""The staging directory: one run at a time, what is left in it, and the descriptors of its parts."""
+
 from __future__ import annotations
 
+import errno
 import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from test.support.downloads import Served, fetch, manifest_of, survey
-from test.support.manifests import layout as layout_of
-from xget_lib.download.free_space import Room, amount
-from xget_lib.download.pieces import Ledger
 from xget_lib.download.staging import DESCRIPTORS_KEPT, Parts, Staging, part_path
 from xget_lib.errors import DestinationRefused
+from xget_lib.fs import syscalls
 from xget_lib.fs.rooted import Root
 
 
@@ -69,15 +68,15 @@ def test_a_lock_that_is_being_removed_is_not_taken(root: Root, monkeypatch: pyte
     second.close()
 
 
-def test_only_its_owner_can_look_into_the_workplace(root: Root, tmp_path: Path) -> None:
+def test_only_its_owner_can_look_into_it(root: Root, tmp_path: Path) -> None:
     (tmp_path / ".xget").mkdir(mode=0o777)
-    workplace = Staging(root)
-    workplace.open()
+    staging = Staging(root)
+    staging.open()
     assert (tmp_path / ".xget").stat().st_mode & 0o777 == 0o700
-    workplace.close()
+    staging.close()
 
 
-def test_parts_are_named_for_where_they_land() -> None:
+def test_parts_are_named_for_their_final_paths() -> None:
     assert part_path(b"a/b") == part_path(b"a/b") != part_path(b"a/c")
     assert len(os.path.basename(part_path(b"x" * 60_000))) == 32
 
@@ -131,84 +130,14 @@ def test_threads_share_one_descriptor(parts: Parts) -> None:
     assert descriptors() == before + 1
 
 
-# The ledger.
+# Writing back.
 
 
-def test_a_piece_is_claimed_once_until_it_is_released() -> None:
-    ledger = Ledger(layout_of([(b"a", 200_000), (b"b", 1), (b"c", 0)]))
-    assert ledger.claim(0)
-    assert not ledger.claim(0)
-    ledger.release(0)
-    assert ledger.claim(0)
-    assert not ledger.mark(0, [0])
-    assert not ledger.claim(0)
-    assert (0 in ledger, 1 in ledger) == (True, False)
-
-
-def test_files_and_chunks_become_whole_with_their_last_piece() -> None:
-    layout = layout_of([(b"a", 200_000), (b"b", 1), (b"c", 0)])
-    ledger = Ledger(layout)
-    assert not ledger.mark(0, [3, 0, 1])
-    assert ledger.lacks(0) == 1
-    assert ledger.mark(0, [2])
-    assert not ledger.mark(0, [2])  # said once
-    assert ledger.mark(1, [4])
-    assert not ledger.mark(2, [])
-    assert all(ledger.chunk_whole(chunk) for chunk in range(layout.chunk_count))
-    assert ledger.right().full
-
-
-# Room.
-
-
-def test_room_is_counted_in_blocks_and_files(tmp_path: Path) -> None:
-    room = Room(4096)
-    for size in (1, 4096, 4097, 0):
-        room.add(size)
-    assert (room.bytes, room.files) == (4 * 4096, 4)
-    room.check(bytes(tmp_path), os.statvfs(tmp_path))
-    room.add(1 << 60)
-    with pytest.raises(DestinationRefused, match=r"disk full: needs 1.049e\+06 TiB"):
-        room.check(bytes(tmp_path), os.statvfs(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("size", "text"), [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (5 << 30, "5 GiB"), (3 << 40, "3 TiB")]
-)
-def test_amounts_are_for_people(size: int, text: str) -> None:
-    assert amount(size) == text
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount")
-    (tmp_path / "tiny").mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path / "tiny")]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("may not mount here")
-    yield tmp_path / "tiny"
-    subprocess.run(["umount", str(tmp_path / "tiny")], check=True)
-
-
-def test_a_disk_that_fills_up_refuses_and_keeps_what_was_written(tiny: Path, tmp_path: Path) -> None:
-    (tmp_path / "served").mkdir()
-    (tmp_path / "served/large").write_bytes(os.urandom(2 << 20))
-    served = Served(tmp_path / "served")
-    with served.partial(tiny / "dest") as partial:
-        survey(partial)
-        with pytest.raises(DestinationRefused, match="disk full: needs 2 MiB, has 1"):
-            partial.check_room()
-        with pytest.raises(DestinationRefused, match="large: disk full"):
-            fetch(partial, served)
-        written = partial.right()
-        assert 10 < written.count <= 16
-    subprocess.run(["mount", "-o", "remount,size=4m", str(tiny)], check=True)
-    with served.partial(tiny / "dest") as partial:
-        assert survey(partial) == list(written)
-        partial.check_room()
-        fetch(partial, served)
-        partial.finish_files(partial.take_whole())
-        partial.finish()
-    assert manifest_of(tiny / "dest").generation == served.manifest.generation
+def test_syncing_what_is_not_open_fails(tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    syscalls.sync_filesystem(fd)
+    syscalls.start_writeback(fd, 0, 1)  # promises nothing
+    os.close(fd)
+    with pytest.raises(OSError) as caught:
+        syscalls.sync_filesystem(fd)
+    assert caught.value.errno == errno.EBADF

@@ -6,7 +6,10 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import pytest
+
 from xget_lib.download.download import Download
+from xget_lib.errors import DestinationRefused
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.layout import Layout
 from xget_lib.manifest.manifest import Manifest
@@ -14,6 +17,9 @@ from xget_lib.manifest.selection import select
 from xget_lib.snapshot.assemble import assemble, without_unreadable
 from xget_lib.snapshot.hash import hash_pieces
 from xget_lib.snapshot.scan import scan
+
+PIECE = 65536  # bytes of a piece of a small file
+SECOND = 1_000_000_000  # in ns
 
 
 def manifest_of(directory: Path, unreadable: Mapping[bytes, str] | None = None) -> Manifest:
@@ -29,6 +35,32 @@ def manifest_of(directory: Path, unreadable: Mapping[bytes, str] | None = None) 
     return assemble(*without_unreadable(found, hashed.digests, hashed.unreadable | refused))
 
 
+def one_of_everything(directory: Path) -> Path:
+    """A tree with one of everything that is preserved."""
+    (directory / "empty directory").mkdir(parents=True)
+    (directory / "a/deep/er").mkdir(parents=True)
+    for name, size in (
+        ("small", 100),
+        (".hidden", 5),
+        ("empty", 0),
+        ("a/large", 5 * PIECE + 1),
+        ("a/deep/even", 2 * PIECE),
+        (os.fsdecode(b"a/deep/er/\xff\n name"), 1000),
+    ):
+        (directory / name).write_bytes(os.urandom(size))
+    (directory / "a/link").symlink_to("../small")
+    (directory / "a/dangling").symlink_to("/nowhere")
+    os.link(directory / "a/large", directory / "b")
+    os.link(directory / "a/large", directory / "a/z")
+    (directory / "small").chmod(0o4751)
+    (directory / ".hidden").chmod(0o400)
+    (directory / "a/deep").chmod(0o2750)
+    for number, path in enumerate(sorted(directory.rglob("*"))):
+        os.utime(path, ns=(0, SECOND * number * 1000 + 123_456_789), follow_symlinks=False)
+    os.utime(directory, ns=(0, 77 * SECOND))
+    return directory
+
+
 class Served:
     """A directory as a master serves it."""
 
@@ -42,7 +74,7 @@ class Served:
         with open(os.path.join(bytes(self.directory), self.manifest.path_of(piece.file)), "rb") as file:
             return b"".join(os.pread(file.fileno(), length, at) for at, length in self.layout.parts(piece))
 
-    def partial(self, dest: Path, *sources: bytes, **options: bool) -> Download:
+    def download(self, dest: Path, *sources: bytes, **options: bool) -> Download:
         return Download(bytes(dest), self.manifest, select(self.manifest, sources or (b".",)), **options)
 
     def file_named(self, path: bytes) -> int:
@@ -64,32 +96,54 @@ class InMemory(Served):
         return self._pieces[number]
 
 
-def survey(partial: Download) -> list[int]:
-    """Surveys every selected file. Returns the pieces that are right."""
-    return [number for file in partial.files for number in partial.survey_file(file)]
+def inspect(download: Download, *, trust_times: bool = True) -> None:
+    """Inspects every selected file."""
+    download.inspect_files(download.files, lambda file: trust_times)
 
 
-def lacking(partial: Download, layout: Layout) -> list[int]:
+def missing(download: Download, layout: Layout) -> list[int]:
     """The pieces that are still to be fetched."""
-    return [number for chunk in range(layout.chunk_count) for run in partial.lacking(chunk) for number in run]
+    return [number for chunk in range(layout.chunk_count) for run in download.missing(chunk) for number in run]
 
 
-def fetch(partial: Download, served: Served, numbers: Iterable[int] | None = None) -> int:
-    """Writes pieces (all that are lacking) as if they had come from a peer. Returns how many bytes these were."""
+def present(download: Download, layout: Layout) -> list[int]:
+    """The pieces of the selected files that need not be fetched any more."""
+    selected = {number for file in download.files for number in layout.file_pieces(file)}
+    return sorted(selected.difference(missing(download, layout)))
+
+
+def fetch(download: Download, served: Served, numbers: Iterable[int] | None = None) -> int:
+    """Writes pieces (all that are missing) as if they had come from a peer. Returns how many bytes these were."""
     fetched = 0
-    for number in lacking(partial, served.layout) if numbers is None else numbers:
+    for number in missing(download, served.layout) if numbers is None else numbers:
         data = served.piece(number)
-        partial.write(number, data, "peer")
+        download.write_piece(number, data, "peer")
         fetched += len(data)
     return fetched
 
 
-def download(served: Served, dest: Path, *sources: bytes, **options: bool) -> int:
-    """A whole run, from begin to end. Returns how many bytes were fetched."""
-    with served.partial(dest, *sources, **options) as partial:
-        survey(partial)
-        partial.check_room()
-        fetched = fetch(partial, served)
-        partial.finish_files(partial.take_whole())
-        partial.finish()
+def finish(download: Download) -> None:
+    """Installs the files that are complete, then the rest."""
+    download.install_files(download.take_complete())
+    download.finish()
+
+
+def run_download(served: Served, dest: Path, *sources: bytes, **options: bool) -> int:
+    """A whole run, from beginning to end. Returns how many bytes were fetched."""
+    with served.download(dest, *sources, **options) as download:
+        inspect(download)
+        download.check_free_space()
+        fetched = fetch(download, served)
+        finish(download)
         return fetched
+
+
+def is_same(served: Served, dest: Path) -> bool:
+    """Whether the destination is what was served: it would itself be served as the same generation."""
+    return manifest_of(dest).generation == served.manifest.generation
+
+
+def refuse(served: Served, dest: Path, why: str, *sources: bytes) -> None:
+    """Fails unless a run is refused before anything is fetched."""
+    with pytest.raises(DestinationRefused, match=why), served.download(dest, *sources) as download:
+        inspect(download)

@@ -1,7 +1,6 @@
-"""Whether a file system has room for what is still to be written: better said before the download than in its midst.
+"""Whether a file system has space for what is still to be written: said before the download, not in the middle of it.
 
-It is a forecast. Others write too, and what is replaced frees its room only then; a write that fails says the same
-in the end.
+It is a forecast: others write too, and the space of a replaced file becomes free. A write that fails says the same.
 """
 
 from __future__ import annotations
@@ -10,15 +9,15 @@ import os
 
 from xget_lib.errors import DestinationRefused
 
-BLOCK = 4096  # bytes; what a small file takes at least. Larger "fragments" of network file systems are not real
+_BLOCK = 4096  # bytes; what a small file takes at least. Network file systems claim larger blocks than they use
 
 
-class Room:
+class SpaceNeeded:
     """Adds up what is to be written."""
 
     def __init__(self, block: int) -> None:
-        """`block`: bytes that the file system hands out at once (f_frsize)."""
-        self._block = max(1, min(block, BLOCK))
+        """`block`: bytes, the unit in which the file system gives out space (f_frsize)."""
+        self._block = max(1, min(block, _BLOCK))
         self.bytes = 0
         self.files = 0
 

@@ -1,7 +1,6 @@
-"""Putting things under their final names. A name is there wholly old or wholly new, whenever the machine stops.
+"""Puts files, links and devices under their final names: made in the staging directory, synced, then renamed.
 
-Directories are the exception that it takes: they are made first, writable for us, and look as they should only at
-the end. Everything else is made in the workplace and renamed.
+So whenever the machine stops, a name has all of its old or all of its new content.
 """
 
 from __future__ import annotations
@@ -9,278 +8,208 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from threading import Lock
+from collections.abc import Callable, Sequence
 
-from xget_lib.download.delete import Remover
-from xget_lib.download.metadata import Attributes
-from xget_lib.download.staging import part_path
-from xget_lib.errors import DestinationRefused, PathRefused
-from xget_lib.fs import syscalls
+from xget_lib.download.directories import SYNC_EACH, Directories
+from xget_lib.download.file_states import FileStates
+from xget_lib.download.metadata import Metadata
+from xget_lib.download.plan import CORRECT, FILE_TYPES, LINK_TO, MAKE, FileDecision, Step
+from xget_lib.download.refusal import refusing
+from xget_lib.download.small_files import SmallFiles
+from xget_lib.download.staging import Parts, part_path
 from xget_lib.fs.inode import NamedInode, OpenInode
 from xget_lib.fs.rooted import Root
-from xget_lib.manifest.entry import BLOCK, CHARACTER, FIFO, LINK, Entry
+from xget_lib.manifest.entry import FIFO, LINK, Entry
+from xget_lib.manifest.manifest import Manifest
+from xget_lib.manifest.selection import Selection
 
-SYNC_EACH = 32  # files or directories up to which each is synced; more are done at once with the whole file system
-
-_NO_LINK = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)  # a file system without hard links, or a file with too many
-_TYPES = {LINK: stat.S_IFLNK, FIFO: stat.S_IFIFO, CHARACTER: stat.S_IFCHR, BLOCK: stat.S_IFBLK}
-_AWAY = "(move it away, or use --delete)"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-@contextmanager
-def refusing(root: Root, landing: bytes) -> Iterator[None]:
-    """What the operating system refuses here becomes DestinationRefused, with the path and why."""
-    try:
-        yield
-    except PathRefused as error:
-        raise DestinationRefused(os.path.join(root.path, landing), "leads outside the destination") from error
-    except OSError as error:
-        why = error.strerror or str(error)
-        if error.errno in _FULL:
-            why = f"disk full ({why}; what was fetched is kept for the next run)"
-        elif error.errno == errno.EISDIR:
-            why = f"a directory is where a file must be {_AWAY}"
-        raise DestinationRefused(os.path.join(root.path, landing), why) from error
-
-
-@contextmanager
-def opening(dest: bytes) -> Iterator[None]:
-    """As refusing, for what is refused before the destination is open."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DestinationRefused(dest, "its parent directory does not exist (make it first)") from error
-    except OSError as error:
-        raise DestinationRefused(dest, error.strerror or str(error)) from error
-
-
-def no_directory() -> NotADirectoryError:
-    """The error where something else has to be a directory."""
-    return NotADirectoryError(errno.ENOTDIR, f"not a directory, where one must be {_AWAY}")
+_NO_HARD_LINK = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)  # no hard links here, or a file with too many
 
 
 class Installer:
-    """Puts files, links, devices and directories in place below `root`. Any thread may use it, each for things of its
-    own.
+    """Carries out the steps for everything that is no directory. Owned by a download. Any thread may use it, each for
+    entries of its own. Raises DestinationRefused."""
 
-    OSError is raised as it comes; see `refusing`.
-    """
-
-    def __init__(self, root: Root, attributes: Attributes, *, delete: bool = False) -> None:
-        """`delete`: what is in the way is removed."""
+    def __init__(
+        self,
+        root: Root,
+        manifest: Manifest,
+        selection: Selection,
+        metadata: Metadata,
+        directories: Directories,
+        states: FileStates,
+        parts: Parts,
+        small_files: SmallFiles,
+    ) -> None:
         self._root = root
-        self._attributes = attributes
-        self.remover = Remover(root, self._touch) if delete else None
-        self._lock = Lock()
-        self._touched: set[bytes] = set()  # directories whose names changed and are not synced
-        self._opened_up: dict[bytes, int] = {}  # directories that were given more permissions, and what they had
-        self._sync_all = False
-        self._filesystem = root.open(b"", os.O_RDONLY | os.O_DIRECTORY)
+        self._manifest = manifest
+        self._entries = manifest.entries
+        self._selection = selection
+        self._metadata = metadata
+        self._directories = directories
+        self._states = states
+        self._parts = parts
+        self._small_files = small_files
 
-    def close(self) -> None:
-        os.close(self._filesystem)
+    # Regular files.
 
-    def sync_filesystem(self) -> None:
-        syscalls.sync_filesystem(self._filesystem)
+    def install_files(self, files: Sequence[int]) -> None:
+        """Puts files whose parts are complete in place, with all their names. Many at once are much cheaper.
 
-    def look(self, landing: bytes) -> os.stat_result | None:
-        """What is at a final name; None for nothing that stays. A directory raises IsADirectoryError where it is not
-        to be removed."""
-        try:
-            status = self._root.lstat(landing)
-        except FileNotFoundError:
-            return None
-        if stat.S_ISDIR(status.st_mode):
-            if self.remover is not None:
-                return None
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        return status
-
-    def rename(self, path: bytes, landing: bytes) -> None:
-        """Gives what was made in the workplace its final name."""
-        try:
-            self._root.rename(path, landing)
-        except IsADirectoryError:
-            if self.remover is None:
-                raise
-            self.remover.make_way(landing)
-            self._root.rename(path, landing)
-        self._touch(landing)
-
-    def settle(self, landing: bytes, entry: Entry) -> os.stat_result:
-        """Corrects the attributes of a file whose content is right, and returns what it looks like then."""
-        status = self._root.lstat(landing)
-        if self._attributes.settled(entry, status, NamedInode(self._root, landing)):
-            return status
-        self._attributes.put(NamedInode(self._root, landing), status, entry, new=False)
-        self.sync_all()
-        return self._root.lstat(landing)
-
-    def hard_link(self, first: bytes, landing: bytes, entry: Entry) -> None:
-        """Makes `landing` another name of what is at `first`, which `entry` is; where that cannot be, a copy of it."""
-        there = self.look(landing)
-        status = self._root.lstat(first)
-        if there is not None and os.path.samestat(there, status):
-            return
-        new = part_path(landing)
-        try:
-            self._make(new, lambda: self._root.link(first, new))
-        except OSError as error:
-            if error.errno not in _NO_LINK:
-                raise
-            self._attributes.note("links", f"some hard links are copies here: {error.strerror}")
-            if not stat.S_ISREG(status.st_mode):
-                self.place(landing, entry)
-                return
-            if there is not None and (there.st_size, there.st_mtime_ns) == (entry.size, entry.mtime_ns):
-                return
-            self._copy(first, new, entry)
-        self.rename(new, landing)
-
-    def _copy(self, file: bytes, new: bytes, entry: Entry) -> None:
-        source = self._root.open(file, os.O_RDONLY)
-        try:
-            target = self._root.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            try:
-                while os.sendfile(target, source, None, 1 << 30):
-                    pass
-                self._attributes.put(OpenInode(target), os.fstat(target), entry, new=True)
-                os.fsync(target)
-            finally:
-                os.close(target)
-        finally:
-            os.close(source)
-
-    def place(self, landing: bytes, entry: Entry) -> bool:
-        """Puts a symbolic link, FIFO or device there. Returns whether it is: a device is not where we may not make one.
-
-        What is there as it should be stays, and gets its attributes.
+        The content is on disk before a file gets its name; the names are on disk after `Directories.finish`.
         """
-        there = self.look(landing)
-        if there is not None and is_like(self._root, landing, there, entry):
-            place = NamedInode(self._root, landing)
-            if not self._attributes.settled(entry, there, place):
-                self._attributes.put(place, there, entry, new=False)
-            return True
-        new = part_path(landing)
+        ready = [file for file in files if self._states.is_ready(file)]
+        unready = [file for file in files if not self._states.is_ready(file)]
+        at_once = bool(ready) or len(unready) > SYNC_EACH
+        for file in unready:
+            with refusing(self._root.path, self._selection.file_dest_path(file)):
+                self._make_ready(file, sync=not at_once)
+        if at_once:
+            with refusing(self._root.path):
+                self._directories.sync_filesystem()
+        self._rename_by_directory(ready)
+        for file in files:
+            if not self._states.is_in_place(file):
+                self._rename_file(file)
+
+    def correct_file(self, decision: FileDecision) -> None:
+        """Carries out what was decided of a file that has the right content at its final name."""
+        path, entry = decision.step.path, self._entries[decision.step.entry]
+        with refusing(self._root.path, path):
+            self._correct(path, entry)
+        for link in decision.links:
+            self.link(link)
+        with refusing(self._root.path, path):
+            self._states.stamp(decision.file, self._root.lstat(path))
+
+    def _make_ready(self, file: int, *, sync: bool) -> None:
+        """Gives a part its metadata, the last that it lacks."""
+        with self._parts.opened(file) as fd:
+            self._metadata.apply(OpenInode(fd), os.fstat(fd), self._manifest.file(file), new=True)
+            if sync:
+                os.fsync(fd)
+        self._parts.close(file)
+
+    def _rename_by_directory(self, files: Sequence[int]) -> None:
+        """Renames files with one name each, except those in whose place there is a directory."""
+        groups, _ = self._selection.siblings(files)
+        for siblings in groups:
+            with refusing(self._root.path, siblings.directory), self._states.moving(siblings.files):
+                for file in self._small_files.rename(siblings):
+                    self._states.set_in_place(file)
+            self._directories.names_changed(siblings.directory)
+
+    def _rename_file(self, file: int) -> None:
+        path = self._selection.file_dest_path(file)
+        with refusing(self._root.path, path):
+            with self._states.moving((file,)):
+                self._rename(part_path(path), path)
+                self._states.set_in_place(file)
+            for link in self._selection.other_dest_paths(file):
+                self.link(Step(LINK_TO, link, origin=path, entry=self._entries.files[file]))
+            self._states.stamp(file, self._root.lstat(path))
+
+    def _correct(self, path: bytes, entry: Entry) -> None:
+        status = self._root.lstat(path)
+        place = NamedInode(self._root, path)
+        if not self._metadata.matches(entry, status, place):
+            self._metadata.apply(place, status, entry, new=False)
+            self._directories.sync_everything()
+
+    # Symbolic links, FIFOs and devices.
+
+    def special(self, step: Step) -> bool:
+        """Makes or corrects a symbolic link, FIFO or device. Returns whether it is there: a device is not, where this
+        process may not make one."""
+        entry = self._entries[step.entry]
+        with refusing(self._root.path, step.path):
+            if step.action == CORRECT:
+                self._metadata.apply(NamedInode(self._root, step.path), self._root.lstat(step.path), entry, new=False)
+            elif step.action == MAKE:
+                return self._make_special(step.path, entry)
+        return True
+
+    def _make_special(self, path: bytes, entry: Entry) -> bool:
+        new = part_path(path)
         try:
-            self._make(new, lambda: self._make_special(new, entry))
+            self._make(new, lambda: self._mknod(new, entry))
         except PermissionError as error:
             if entry.kind == LINK:
                 raise
-            self._attributes.note("devices", f"devices are not made here: {error.strerror} (only root can)")
+            self._metadata.note("devices", f"devices are not made here: {error.strerror} (only root can)")
             return False
-        self._attributes.put(NamedInode(self._root, new), self._root.lstat(new), entry, new=True)
-        self.rename(new, landing)
+        self._metadata.apply(NamedInode(self._root, new), self._root.lstat(new), entry, new=True)
+        self._rename(new, path)
         return True
 
-    def _make_special(self, path: bytes, entry: Entry) -> None:
+    def _mknod(self, path: bytes, entry: Entry) -> None:
         if entry.kind == LINK:
             self._root.symlink(entry.target, path)
         else:
             device = 0 if entry.kind == FIFO else os.makedev(*entry.device)
-            self._root.mknod(path, _TYPES[entry.kind] | 0o600, device)
+            self._root.mknod(path, FILE_TYPES[entry.kind] | 0o600, device)
+
+    # Hard links.
+
+    def link(self, step: Step) -> None:
+        """Makes the path of a step another name of its origin; where that cannot be, a copy."""
+        with refusing(self._root.path, step.path):
+            self._link(step.origin, step.path, self._entries[step.entry])
+
+    def _link(self, origin: bytes, path: bytes, entry: Entry) -> None:
+        status, there = self._root.lstat(origin), self._status(path)
+        if there is not None and os.path.samestat(there, status):
+            return  # rename(2) would leave both names
+        new = part_path(path)
+        try:
+            self._make(new, lambda: self._root.link(origin, new))
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINK:
+                raise
+            self._metadata.note("links", f"some hard links are copies here: {error.strerror}")
+            if not stat.S_ISREG(status.st_mode):
+                self._make_special(path, entry)
+                return
+            if there is not None and (there.st_size, there.st_mtime_ns) == (entry.size, entry.mtime_ns):
+                return  # the copy of an earlier run
+            self._copy(origin, new, entry)
+        self._rename(new, path)
+
+    def _status(self, path: bytes) -> os.stat_result | None:
+        try:
+            return self._root.lstat(path)
+        except FileNotFoundError:
+            return None
+
+    def _copy(self, origin: bytes, new: bytes, entry: Entry) -> None:
+        with (
+            self._root.opened(origin, os.O_RDONLY) as source,
+            self._root.opened(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as target,
+        ):
+            while os.sendfile(target, source, None, 1 << 30):
+                pass
+            self._metadata.apply(OpenInode(target), os.fstat(target), entry, new=True)
+            os.fsync(target)
+
+    # Names.
 
     def _make(self, path: bytes, make: Callable[[], None]) -> None:
-        """Makes something new in the workplace, in place of what an earlier run may have left there."""
+        """Makes something in the staging directory, in place of what an earlier run may have left there."""
         try:
             make()
         except FileExistsError:
             self._root.unlink(path)
             make()
 
-    def make_directory(self, landing: bytes, entry: Entry) -> None:
-        """Makes a directory, or what is there writable for us. Raises NotADirectoryError where something else is that
-        is not to be removed."""
+    def _rename(self, new: bytes, path: bytes) -> None:
+        """Gives what was made in the staging directory its final name; removes a directory that is in its place where
+        that is wanted."""
+        remover = self._directories.remover
         try:
-            self._root.mkdir(landing, self._attributes.first_mode(entry))
-            self._touch(landing)
-        except FileExistsError:
-            mode = self._root.lstat(landing).st_mode
-            if stat.S_ISDIR(mode):
-                self.open_up(landing, mode)
-                return
-            if self.remover is None:
-                raise no_directory() from None
-            self.remover.make_way(landing)
-            self._root.mkdir(landing, self._attributes.first_mode(entry))
-
-    def open_up(self, landing: bytes, mode: int) -> None:
-        """Lets us write in a directory that its owner, who we are, may not write in."""
-        if mode & 0o700 != 0o700 and os.geteuid() != 0:
-            NamedInode(self._root, landing).chmod(stat.S_IMODE(mode) | 0o700)
-            self._opened_up[landing] = stat.S_IMODE(mode)
-
-    def settle_directories(self, directories: Sequence[tuple[bytes, Entry]]) -> None:
-        """Gives directories in which nothing changes any more their attributes, each after all that are in it.
-
-        `directories` are in manifest order. Returns when all names that were given below them are on disk. Raises
-        DestinationRefused.
-        """
-        at_once = self._sync_all or len(self._touched) > SYNC_EACH
-        for landing, entry in reversed(directories):
-            with refusing(self._root, landing):
-                self._settle_directory(landing, entry, sync=not at_once)
-        if at_once:
-            with refusing(self._root, b""):
-                self.sync_filesystem()
-
-    def _settle_directory(self, landing: bytes, entry: Entry, *, sync: bool) -> None:
-        fd = self._root.open(landing, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            if landing in self._opened_up:
-                os.fchmod(fd, self._opened_up[landing])
-            status = os.fstat(fd)
-            settled = self._attributes.settled(entry, status, OpenInode(fd))
-            if not settled:
-                self._attributes.put(OpenInode(fd), status, entry, new=False)
-            # Here, as its owner may not be able to open it any more.
-            if sync and (not settled or landing in self._touched):
-                sync_directory(fd)
-        finally:
-            os.close(fd)
-
-    def settle_root(self, entry: Entry | None) -> None:
-        """The last step, after the workplace is gone: the destination itself, with attributes if it was asked for."""
-        fd = self._root.open(b"", os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            if entry is not None:
-                if b"" in self._opened_up:
-                    os.fchmod(fd, self._opened_up[b""])
-                self._attributes.put(OpenInode(fd), os.fstat(fd), entry, new=False)
-            sync_directory(fd)
-        finally:
-            os.close(fd)
-
-    def sync_all(self) -> None:
-        """What needs syncing at the end is not only what is known here: it will be the whole file system."""
-        self._sync_all = True
-
-    def _touch(self, landing: bytes) -> None:
-        self.touch(landing.rpartition(b"/")[0])
-
-    def touch(self, directory: bytes) -> None:
-        """Names in a directory changed."""
-        with self._lock:
-            self._touched.add(directory)
-
-
-def is_like(root: Root, landing: bytes, there: os.stat_result, entry: Entry) -> bool:
-    """Whether something is the symbolic link, FIFO or device that is wanted, whatever its attributes."""
-    if stat.S_IFMT(there.st_mode) != _TYPES[entry.kind]:
-        return False
-    if entry.kind == LINK:
-        return root.readlink(landing) == entry.target
-    return entry.kind == FIFO or there.st_rdev == os.makedev(*entry.device)
-
-
-def sync_directory(fd: int) -> None:
-    """Returns when the names in an open directory are on disk, on a file system that can be asked for that."""
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-            raise
+            self._root.rename(new, path)
+        except IsADirectoryError:
+            if remover is None:
+                raise
+            remover.make_way(path)
+            self._root.rename(new, path)
+        self._directories.name_changed(path)

@@ -1,7 +1,7 @@
-"""Which pieces are right, which are just being written, and what became whole by that. No disk, any thread.
+"""Which pieces are present (on disk and right), which are being written, and what that completes. Does no I/O.
 
-A piece is written once: whoever claims it first. The other end of a race (near the end of a download two peers are
-asked for the same chunk) must not touch the file any more, as it may be in place by then.
+A piece is written by the thread that claims it first. Near the end of a download two peers are asked for the same
+chunk; the second to answer must not touch the file any more, as it may be in place by then.
 """
 
 from __future__ import annotations
@@ -14,69 +14,59 @@ from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.layout import Layout
 
 
-class Ledger:
-    """The state of every piece of a content, and so of its files and chunks.
+class Pieces:
+    """The state of every piece of a content, and so of its files and chunks. Any thread may use it.
 
-    Pieces that nobody asked for simply never become right, so their chunks never become whole.
+    Pieces that nobody asked for never become present, so their chunks never become complete.
     """
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._lock = Lock()
-        self._right = Bitmap(layout.piece_count)
+        self._present = Bitmap(layout.piece_count)
         self._claimed: set[int] = set()
-        self._file_lacks = array("Q", (len(layout.file_pieces(file)) for file in range(layout.file_count)))
-        self._chunk_lacks = array("Q", (len(layout.chunk_pieces(chunk)) for chunk in range(layout.chunk_count)))
+        self._missing_of_file = array("Q", (len(layout.file_pieces(file)) for file in range(layout.file_count)))
+        self._missing_of_chunk = array("Q", (len(layout.chunk_pieces(chunk)) for chunk in range(layout.chunk_count)))
 
     def __contains__(self, number: int) -> bool:
-        """Whether a piece is right."""
-        return number in self._right
+        """Whether a piece is present."""
+        return number in self._present
 
-    def right(self) -> Bitmap:
-        """A copy of the bitmap of right pieces."""
+    def claim(self, numbers: Iterable[int]) -> set[int]:
+        """Takes the right to write pieces. Returns those that were neither present nor claimed."""
         with self._lock:
-            return self._right.copy()
-
-    def claim(self, number: int) -> bool:
-        """Takes the right to write a piece. False where it is right already, or someone else is writing it."""
-        return bool(self.claim_all((number,)))
-
-    def claim_all(self, numbers: Iterable[int]) -> list[int]:
-        """Claims pieces; those of them that were free."""
-        with self._lock:
-            free = [number for number in numbers if number not in self._right and number not in self._claimed]
-            self._claimed.update(free)
+            free = {number for number in numbers if number not in self._present and number not in self._claimed}
+            self._claimed |= free
             return free
 
-    def release(self, number: int) -> None:
-        """Gives a claim back: the piece could not be written."""
+    def release(self, numbers: Iterable[int]) -> None:
+        """Gives claims back: the pieces could not be written."""
         with self._lock:
-            self._claimed.discard(number)
+            self._claimed.difference_update(numbers)
 
-    def mark(self, file: int, numbers: Iterable[int]) -> bool:
-        """These pieces of a file are on disk and verified. Returns whether the file became whole by that."""
+    def add(self, file: int, numbers: Iterable[int]) -> bool:
+        """These pieces of a file are present now. Returns whether that completed the file."""
         with self._lock:
-            before = self._file_lacks[file]
-            self._mark(file, numbers)
-            return before > 0 and self._file_lacks[file] == 0
+            before = self._missing_of_file[file]
+            self._add(file, numbers)
+            return before > 0 and self._missing_of_file[file] == 0
 
-    def mark_files(self, files: Iterable[int]) -> None:
-        """All of these files is on disk and verified."""
+    def add_files(self, files: Iterable[int]) -> None:
+        """All pieces of these files are present now."""
         with self._lock:
             for file in files:
-                self._mark(file, self._layout.file_pieces(file))
+                self._add(file, self._layout.file_pieces(file))
 
-    def _mark(self, file: int, numbers: Iterable[int]) -> None:
+    def _add(self, file: int, numbers: Iterable[int]) -> None:
         for number in numbers:
             self._claimed.discard(number)
-            if self._right.add(number):
-                self._file_lacks[file] -= 1
-                self._chunk_lacks[self._layout.chunk_of_piece(number)] -= 1
+            if self._present.add(number):
+                self._missing_of_file[file] -= 1
+                self._missing_of_chunk[self._layout.chunk_of_piece(number)] -= 1
 
-    def lacks(self, file: int) -> int:
-        """How many pieces of a file are not right yet."""
-        return self._file_lacks[file]
+    def missing(self, file: int) -> int:
+        """How many pieces of a file are not present."""
+        return self._missing_of_file[file]
 
-    def chunk_whole(self, chunk: int) -> bool:
-        """Whether all pieces of a chunk are right."""
-        return self._chunk_lacks[chunk] == 0
+    def chunk_complete(self, chunk: int) -> bool:
+        return self._missing_of_chunk[chunk] == 0

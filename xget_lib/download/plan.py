@@ -1,171 +1,276 @@
-"""`--dry-run`: what a download would do to a destination, step by step. It only reads."""
+"""Decides what a download does to a destination, as data. A run carries the steps out; a dry run prints them.
+
+Deciding only reads, with one exception: pieces that a run can reuse are copied into the part as they are found
+(`reuse`), so that no file is read twice.
+"""
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from threading import Lock
 from typing import NamedTuple
 
 from xget_lib.download.delete import Surplus
-from xget_lib.download.download import OTHERS
-from xget_lib.download.install import is_like, no_directory, opening, refusing
-from xget_lib.download.inventory import Inventory
-from xget_lib.download.metadata import Attributes
-from xget_lib.download.staging import PARTS
+from xget_lib.download.metadata import Metadata
+from xget_lib.download.refusal import is_a_directory, not_a_directory, refusing
+from xget_lib.download.reuse import Reuse
+from xget_lib.download.small_files import Inspected, SmallFiles
 from xget_lib.fs.inode import NamedInode
 from xget_lib.fs.rooted import Root
-from xget_lib.manifest.entry import DIRECTORY, Entry
+from xget_lib.manifest.entry import BLOCK, CHARACTER, DIRECTORY, FIFO, LINK, Entry
+from xget_lib.manifest.layout import SMALLEST_GRANULE
 from xget_lib.manifest.manifest import Manifest
-from xget_lib.manifest.selection import Selection
+from xget_lib.manifest.selection import Selection, Siblings
 
-FETCH, MAKE, LINK, CORRECT, REMOVE = ACTIONS = ("fetch", "make", "link", "correct", "remove")
+UNCHANGED = "unchanged"
+FETCH, MAKE, LINK_TO, CORRECT, REMOVE = ACTIONS = ("fetch", "make", "link", "correct", "remove")
+
+SPECIAL = LINK + CHARACTER + BLOCK + FIFO
+"""The kinds of entries that are neither regular file nor directory."""
+FILE_TYPES = {LINK: stat.S_IFLNK, FIFO: stat.S_IFIFO, CHARACTER: stat.S_IFCHR, BLOCK: stat.S_IFBLK}
 
 
 class Step(NamedTuple):
-    """One thing that would be done.
+    """What to do at one path.
 
-    fetch       a file: `size` bytes of it would come over the network, the rest is here
+    unchanged   nothing
+    fetch       a file: `size` bytes of it come over the network, the rest is here
     make        a directory, symbolic link, FIFO or device
-    link        another name of a file
-    correct     owner, permissions, attributes or time of what is there
+    link        another name of what is at `origin`
+    correct     owner, permissions, extended attributes or time of what is there
     remove      what the master does not have, with all below it
     """
 
     action: str
     path: bytes
     size: int = 0
+    entry: int = 0
+    """Its number in the manifest."""
+    origin: bytes = b""
+    clears: bool = False
+    """Whether a directory is there (or, for a directory, something else), which is removed first."""
 
 
-class DryRun:
-    """Iterating gives the steps. What would end the run raises DestinationRefused."""
+class FileDecision(NamedTuple):
+    """What to do about one regular file."""
+
+    file: int
+    step: Step
+    """For its first name: unchanged, correct, link or fetch. Its content is fetched, or it is right as it is."""
+    links: list[Step]
+    """For its further names; those that are right already are left out."""
+    pieces: Sequence[int] = ()
+    """Of a file to fetch: the pieces that need not be fetched."""
+    status: os.stat_result | None = None
+    """Of an unchanged file."""
+    unverified: bool = False
+    """Whether its content was accepted by size and time alone."""
+
+
+class FilePlan(NamedTuple):
+    """What to do about some regular files: nothing, fetch all of it, or more than that. File numbers."""
+
+    unchanged: list[int]
+    new: list[int]
+    others: list[FileDecision]
+
+
+class _There(NamedTuple):
+    """What is under a name: None for nothing, or for a directory that is to be cleared away."""
+
+    status: os.stat_result | None
+    clears: bool
+
+
+class Planner:
+    """Compares the destination `dest` with a manifest. Any thread may call `files`, each for files of its own.
+
+    What would end the run raises DestinationRefused.
+    """
 
     def __init__(
         self,
         dest: bytes,
+        root: Root | None,
         manifest: Manifest,
         selection: Selection,
+        metadata: Metadata,
+        reuse: Reuse,
+        small_files: SmallFiles | None,
         *,
-        permissions: bool = True,
-        owners: bool = True,
-        delete: bool = False,
-        checksum: bool = False,
+        delete: bool,
     ) -> None:
+        """`root` and `small_files` are of `dest`; None where it does not exist yet."""
         self._dest = dest
+        self._root = root
         self._manifest = manifest
+        self._entries = manifest.entries
         self._selection = selection
-        self._attributes = Attributes(manifest, permissions=permissions, owners=owners)
+        self._metadata = metadata
+        self._reuse = reuse
+        self._small_files = small_files
         self._delete = delete
-        self._checksum = checksum
+        self._lock = Lock()
+        self._kept_inodes: dict[tuple[int, int], int] = {}  # (device, inode) with several names -> its file
 
-    def __iter__(self) -> Iterator[Step]:
-        root = self._open_root()
-        if root is None:
-            yield from self._from_nothing()
-            return
-        with root:
-            yield from self._directories(root)
-            yield from self._files(root)
-            yield from self._others(root)
-            if self._delete:
-                with refusing(root, b""):
-                    yield from (Step(REMOVE, path) for path in Surplus(root, self._manifest, self._selection))
+    def directories(self) -> Iterator[Step]:
+        """For each directory below the destination; one is decided when those before it are carried out."""
+        for number in self._selection.of_kind(DIRECTORY):
+            path = self._selection.dest_path(number)
+            if path:
+                with refusing(self._dest, path):
+                    step = self._directory(number, path)
+                yield step
 
-    def _open_root(self) -> Root | None:
-        """The destination; None where it is to be made."""
-        with opening(self._dest):
+    def _directory(self, number: int, path: bytes) -> Step:
+        status = self._status(path)
+        if status is None or not stat.S_ISDIR(status.st_mode):
+            if status is not None and not self._delete:
+                raise not_a_directory()
+            return Step(MAKE, path, entry=number, clears=status is not None)
+        return self.metadata_step(number, path, status)
+
+    def specials(self) -> Iterator[Step]:
+        """For each symbolic link, FIFO and device, and its further names."""
+        for number in self._selection.of_kind(SPECIAL):
+            first = self._entries.first_name(number)
+            path = self._selection.dest_path(number)
+            with refusing(self._dest, path):
+                there = self._there(path)
+                if there.status is not None and self._is_same_special(path, there.status, self._entries[first]):
+                    step = self.metadata_step(first, path, there.status)
+                    same: os.stat_result | None = there.status
+                else:
+                    step, same = Step(MAKE, path, entry=first, clears=there.clears), None
+            yield step
+            further = self._selection.link_groups.get(first, [number])[1:]
+            yield from self._links(path, first, list(map(self._selection.dest_path, further)), same)
+
+    def files(self, files: Sequence[int], trusts_times: Callable[[int], bool]) -> FilePlan:
+        """For selected files (rising). A file of which `trusts_times` is unchanged when its size and time are right;
+        any other is read."""
+        plan = FilePlan([], [], [])
+        groups, single = self._selection.siblings(files)
+        for siblings in groups:
+            with refusing(self._dest, siblings.directory):
+                found = self._inspect(siblings, trusts_times)
+            plan.unchanged.extend(found.unchanged)
+            single.extend(found.others)
+            for file in found.absent:
+                (plan.new if self._is_new(file) else single).append(file)
+        plan.others.extend(self._file(file, trusts_times=trusts_times(file)) for file in single)
+        return plan
+
+    def surplus(self) -> Iterator[Step]:
+        """For each path that the master does not have, where these are to be removed."""
+        if self._delete and self._root is not None:
+            with refusing(self._dest):
+                yield from (Step(REMOVE, path) for path in Surplus(self._root, self._manifest, self._selection))
+
+    # Regular files.
+
+    def _inspect(self, siblings: Siblings, trusts_times: Callable[[int], bool]) -> Inspected:
+        if self._small_files is not None:
             try:
-                return Root(self._dest)
-            except FileNotFoundError:
-                os.stat(os.path.dirname(self._dest))
-                return None
+                return self._small_files.inspect(siblings, trusts_times)
+            except (FileNotFoundError, NotADirectoryError):
+                pass  # their directory is still to be made
+        return Inspected([], list(siblings.files), [])
 
-    def _from_nothing(self) -> Iterator[Step]:
-        for landing, _ in self._selection.entries_of(DIRECTORY):
-            if landing:
-                yield Step(MAKE, landing)
-        for file, landing in self._selection.file_dest_paths:
-            yield Step(FETCH, landing, self._manifest.layout.file_range(file)[1])
-            yield from (Step(LINK, link) for link in self._selection.other_dest_paths(file))
-        for landing, _ in self._selection.entries_of(OTHERS):
-            yield Step(MAKE, landing)
+    def _is_new(self, file: int) -> bool:
+        """Whether all of a file that is not there has to be fetched, without a look at anything else."""
+        _, size = self._manifest.layout.file_range(file)
+        return 0 < size < SMALLEST_GRANULE and not self._reuse.has_leftovers
 
-    def _directories(self, root: Root) -> Iterator[Step]:
-        for landing, entry in self._selection.entries_of(DIRECTORY):
-            with refusing(root, landing):
-                status = _look(root, landing)
-                if status is not None and not stat.S_ISDIR(status.st_mode):
-                    if not self._delete:
-                        raise no_directory()
-                    yield Step(REMOVE, landing)
-                    status = None
-                if status is None:
-                    yield Step(MAKE, landing)
+    def _file(self, file: int, *, trusts_times: bool) -> FileDecision:
+        entry = self._entries.files[file]
+        path, links = self._selection.file_dest_path(file), self._selection.other_dest_paths(file)
+        names: dict[bytes, _There] = {}
+        for name in (path, *links):
+            with refusing(self._dest, name):
+                names[name] = self._there(name)
+        for name, there in names.items():
+            with refusing(self._dest, name):
+                trusted = trusts_times and self._has_time(entry, there.status)
+                if there.status is None or not self._keeps(file, name, there.status, trusted=trusted):
+                    continue
+                if name == path:
+                    step = self.metadata_step(entry, path, there.status)
                 else:
-                    yield from self._corrected(root, landing, entry, status)
+                    step = Step(LINK_TO, path, entry=entry, origin=name, clears=names[path].clears)
+                    links.remove(name)
+            further = list(self._links(path, entry, links, there.status, names))
+            return FileDecision(file, step, further, status=there.status, unverified=trusted)
+        with refusing(self._dest, path):
+            pieces = self._reuse.pieces(file, path, names[path].status)
+        size = self._manifest.layout.file_range(file)[1]
+        size -= sum(self._manifest.layout.piece(number).length for number in pieces)
+        step = Step(FETCH, path, size, entry, clears=names[path].clears)
+        return FileDecision(file, step, list(self._links(path, entry, links, None, names)), pieces)
 
-    def _files(self, root: Root) -> Iterator[Step]:
-        with refusing(root, b""):
-            survey = Inventory(root, self._manifest, _leftovers(root))
-        for file, landing in self._selection.file_dest_paths:
-            entry = self._manifest.file(file)
-            with refusing(root, landing):
-                old = yield from self._out_of_the_way(root, landing)
-                links = self._selection.other_dest_paths(file)
-                names = {landing: old} | {link: _look(root, link) for link in links}
-                found = next((name for name, there in names.items() if self._stays(survey, file, name, there)), None)
-                if found is None:
-                    yield Step(FETCH, landing, survey.lacking(file, landing, old))
-                elif found == landing:
-                    assert old is not None
-                    yield from self._corrected(root, landing, entry, old)
-                else:
-                    yield Step(LINK, landing)
-                yield from (Step(LINK, link) for link in links if found is None or not _same(names[link], names[found]))
+    def _has_time(self, entry: int, status: os.stat_result | None) -> bool:
+        return status is not None and status.st_mtime_ns == self._entries.mtimes[entry]
 
-    def _stays(self, survey: Inventory, file: int, name: bytes, there: os.stat_result | None) -> bool:
-        return survey.stays(file, name, there, trust_times=not self._checksum) is not None
+    def _keeps(self, file: int, name: bytes, status: os.stat_result, *, trusted: bool) -> bool:
+        """Whether what is under one of its names has the content of a file, and is no other file's only copy.
 
-    def _others(self, root: Root) -> Iterator[Step]:
-        for number in self._selection.of_kind(OTHERS):
-            landing = self._selection.dest_path(number)
-            entry = self._manifest.entries[self._manifest.entries.first_name(number)]
-            with refusing(root, landing):
-                there = yield from self._out_of_the_way(root, landing)
-                if there is None or not is_like(root, landing, there, entry):
-                    yield Step(MAKE, landing)
-                else:
-                    yield from self._corrected(root, landing, entry, there)
+        Two files of the manifest that someone made one by a hard link must become two again.
+        """
+        if not stat.S_ISREG(status.st_mode) or status.st_size != self._entries.sizes[file]:
+            return False
+        if status.st_nlink > 1:
+            with self._lock:
+                if self._kept_inodes.setdefault((status.st_dev, status.st_ino), file) != file:
+                    return False
+        return trusted or self._reuse.is_whole(file, name, status)
 
-    def _out_of_the_way(self, root: Root, landing: bytes) -> Generator[Step, None, os.stat_result | None]:
-        """What is there; a directory has to go first."""
-        there = _look(root, landing)
-        if there is None or not stat.S_ISDIR(there.st_mode):
-            return there
+    def _links(
+        self,
+        path: bytes,
+        entry: int,
+        links: Sequence[bytes],
+        status: os.stat_result | None,
+        names: dict[bytes, _There] | None = None,
+    ) -> Iterator[Step]:
+        """For further names of what is at `path`; `status` is what they have when they are right already."""
+        for link in links:
+            with refusing(self._dest, link):
+                there = names[link] if names is not None else self._there(link)
+            if status is None or there.status is None or not os.path.samestat(status, there.status):
+                yield Step(LINK_TO, link, entry=entry, origin=path, clears=there.clears)
+
+    # Any entry.
+
+    def metadata_step(self, entry: int, path: bytes, status: os.stat_result) -> Step:
+        """For what is right at `path` but for its metadata, maybe."""
+        assert self._root is not None
+        matches = self._metadata.matches(self._entries[entry], status, NamedInode(self._root, path))
+        return Step(UNCHANGED if matches else CORRECT, path, entry=entry)
+
+    def _there(self, path: bytes) -> _There:
+        """What is at a path where no directory must be. Raises IsADirectoryError for one that must not be removed."""
+        status = self._status(path)
+        if status is None or not stat.S_ISDIR(status.st_mode):
+            return _There(status, False)
         if not self._delete:
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        yield Step(REMOVE, landing)
-        return None
+            raise is_a_directory()
+        return _There(None, True)
 
-    def _corrected(self, root: Root, landing: bytes, entry: Entry, status: os.stat_result) -> Iterator[Step]:
-        if not self._attributes.settled(entry, status, NamedInode(root, landing)):
-            yield Step(CORRECT, landing or b".")
+    def _status(self, path: bytes) -> os.stat_result | None:
+        if self._root is None:
+            return None
+        try:
+            return self._root.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):  # also where something else is in the place of its directory
+            return None
 
-
-def _look(root: Root, landing: bytes) -> os.stat_result | None:
-    try:
-        return root.lstat(landing)
-    except (FileNotFoundError, NotADirectoryError):  # also where a file is in the way of its directory
-        return None
-
-
-def _leftovers(root: Root) -> frozenset[bytes]:
-    try:
-        return frozenset(root.names(PARTS))
-    except (FileNotFoundError, NotADirectoryError):
-        return frozenset()
-
-
-def _same(one: os.stat_result | None, other: os.stat_result | None) -> bool:
-    return one is not None and other is not None and os.path.samestat(one, other)
+    def _is_same_special(self, path: bytes, status: os.stat_result, entry: Entry) -> bool:
+        """Whether what is there is the symbolic link, FIFO or device of an entry, whatever its metadata."""
+        assert self._root is not None
+        if stat.S_IFMT(status.st_mode) != FILE_TYPES[entry.kind]:
+            return False
+        if entry.kind == LINK:
+            return self._root.readlink(path) == entry.target
+        return entry.kind == FIFO or status.st_rdev == os.makedev(*entry.device)

@@ -1,10 +1,10 @@
-"""The directory `.xget` in a destination, where files are put together while a download lasts.
+"""The staging directory `.xget` in a destination, where files are put together while a download lasts.
 
     lock        flock'ed by the run that writes here; there is only one
-    parts/      one file for each that is not whole, as long as the whole, with holes where pieces are missing
+    parts/      a part for each file that is not complete: as long as the file, with holes where pieces are missing
 
-A part is named for where its file will land and not for a generation: so when the content changes, what is right
-of a half-fetched file stays useful. Nothing in here is believed: the next run hashes what it finds.
+A part is named for the final path of its file and not for a generation: when the content changes, the right pieces
+of a half-fetched file stay useful. The next run trusts nothing in here; it hashes what it finds.
 """
 
 from __future__ import annotations
@@ -30,41 +30,47 @@ DESCRIPTORS_KEPT = 128
 
 
 class Staging:
-    """`.xget` below `root`, ours from `open` until `remove` or `close`."""
+    """`.xget` below `root`, locked by this run from `open` until `remove` or `close`. Raises OSError where not said."""
 
     def __init__(self, root: Root) -> None:
         self._root = root
         self._lock = -1
         self.path = os.path.join(root.path, STAGING)
         self.resumed = False  # whether an earlier run left it
-        self.worth_keeping = False  # whether another run should see that there was one, also if it has no parts
-        self.leftovers: frozenset[bytes] = frozenset()  # the parts that it left
+        self.worth_keeping = False  # whether the next run must see that there was one, also if it has no parts
+        self.leftovers: frozenset[bytes] = frozenset()  # the names of the parts that an earlier run left
 
     def open(self) -> None:
-        """Makes it, locks it and looks at what is there. Raises DestinationRefused where that cannot be."""
+        """Makes it, locks it, finds the parts of an earlier run. Raises DestinationRefused for one that is not ours."""
         while self._lock < 0:
             try:
                 self._root.mkdir(STAGING, 0o700)
             except FileExistsError:
                 self.resumed = self.worth_keeping = True
-            with suppress(FileNotFoundError):  # the run that had it removed it while we looked: make it anew
+            with suppress(FileNotFoundError):  # the run that had it has just removed it: make it anew
                 self._lock = self._locked()
         with suppress(FileExistsError):
             self._root.mkdir(PARTS, 0o700)
         for path in (STAGING, PARTS):
-            with suppress(OSError):  # it has none, as a rule; what is made in there would inherit from it
+            with suppress(OSError):  # most have none; files made in here would inherit it
                 NamedInode(self._root, path).removexattr(acl.DEFAULT)
-        self.leftovers = frozenset(name for name in self._root.names(PARTS) if self._usable(PARTS + b"/" + name))
+        self.leftovers = leftover_parts(self._root)
+        for name in self._root.names(PARTS):
+            part = PARTS + b"/" + name
+            if name not in self.leftovers:
+                self._root.unlink(part)
+            elif self._root.lstat(part).st_mode & 0o600 != 0o600:  # it had its final permissions
+                NamedInode(self._root, part).chmod(0o600)
 
     def _locked(self) -> int:
-        """A descriptor of the lock, held. Raises FileNotFoundError where it is no longer that of this directory."""
+        """Takes the lock and returns its descriptor. Raises FileNotFoundError where it was removed meanwhile."""
         try:
             here = self._root.open(STAGING, os.O_RDONLY | os.O_DIRECTORY)
         except NotADirectoryError as error:
             raise DestinationRefused(self.path, "not a directory (XGet needs this name)") from error
         try:
             if os.fstat(here).st_uid != os.geteuid():
-                # Who owns it could have put links in it that lead our writes elsewhere.
+                # Its owner could have put links in it that lead our writes elsewhere.
                 raise DestinationRefused(self.path, "belongs to another user (remove it)")
             os.fchmod(here, 0o700)
             lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=here)
@@ -82,18 +88,8 @@ class Staging:
         finally:
             os.close(here)
 
-    def _usable(self, path: bytes) -> bool:
-        """Whether a part that was left can be written on; removes it otherwise."""
-        status = self._root.lstat(path)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-            self._root.unlink(path)
-            return False
-        if status.st_mode & 0o600 != 0o600:  # it had been given its final permissions
-            NamedInode(self._root, path).chmod(0o600)
-        return True
-
     def remove(self) -> None:
-        """Removes the parts and the directory, and lets another run in. What is not XGet's own stays."""
+        """Removes the parts and the directory, and unlocks it. What is not XGet's own stays."""
         for name in self._root.names(PARTS):
             self._root.unlink(PARTS + b"/" + name)
         with suppress(OSError):  # not empty: NFS keeps the name of a file that is open somewhere
@@ -105,7 +101,7 @@ class Staging:
         self.close()
 
     def close(self) -> None:
-        """Lets another run in. The parts stay for it; where there is nothing for it, neither does the directory."""
+        """Unlocks it. The parts stay for the next run; where there is nothing for it, the directory is removed."""
         if self._lock >= 0:
             if not self.worth_keeping:
                 with suppress(OSError):  # it has parts, or cannot be removed: it stays
@@ -116,14 +112,25 @@ class Staging:
             self._lock = -1
 
 
-def part_path(landing: bytes) -> bytes:
-    """Where, relative to the destination, the part of the file that will land at `landing` is."""
-    return PARTS + b"/" + part_name(landing)
+def part_path(dest_path: bytes) -> bytes:
+    """The part, relative to the destination, of the file whose final path is `dest_path`."""
+    return PARTS + b"/" + part_name(dest_path)
 
 
-def part_name(landing: bytes) -> bytes:
-    """Its name among the parts."""
-    return blake3(landing).hexdigest(length=16).encode()
+def part_name(dest_path: bytes) -> bytes:
+    """The name of that part in its directory."""
+    return blake3(dest_path).hexdigest(length=16).encode()
+
+
+def leftover_parts(root: Root) -> frozenset[bytes]:
+    """The names of the parts below `root` that an earlier run left and that can be written on. Changes nothing."""
+    try:
+        names = root.names(PARTS)
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+    statuses = ((name, root.lstat(PARTS + b"/" + name)) for name in names)
+    # A link, or a further name of some other file, is not XGet's own.
+    return frozenset(name for name, status in statuses if stat.S_ISREG(status.st_mode) and status.st_nlink == 1)
 
 
 class Parts:

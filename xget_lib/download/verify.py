@@ -1,8 +1,7 @@
-"""What an earlier run, or an earlier generation, left behind that is still right: read it back and hash it.
+"""Reads pieces of a file back and compares them with the digests in the manifest.
 
-Nothing is believed but content: a piece counts when its bytes, as they were just read, have the digest that the
-manifest promises. Holes are not read. A whole piece of zeros has one digest per length, so where the manifest has
-that digest, a hole is right as it is and never crosses the network.
+Holes are not read. A whole piece of zeros has one digest for each length, so where the manifest has that digest, a hole
+is right as it is.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from blake3 import blake3
 from xget_lib.fs.sparse import next_data, read_ranges
 from xget_lib.manifest.layout import SMALLEST_GRANULE, Layout, Piece
 
-Digest = Callable[[int], bytes]  # piece number -> what the manifest promises
+Digest = Callable[[int], bytes]  # piece number -> digest in the manifest
 
 
 @lru_cache(maxsize=16)  # piece sizes are the powers of two from 64 KiB to 1 MiB
@@ -25,26 +24,26 @@ def _digest_of_zeros(length: int) -> bytes:
 
 
 def is_zeros(piece: Piece, digest: Digest) -> bool:
-    """Whether the manifest says that this piece is all zeros. Not looked into for odd lengths: a file's last piece."""
+    """Whether the manifest says that a piece is all zeros. False for odd lengths (a file's last piece)."""
     if piece.length < SMALLEST_GRANULE or piece.length & (piece.length - 1):
         return False
     return digest(piece.number) == _digest_of_zeros(piece.length)
 
 
 def checked_pieces(
-    fd: int, layout: Layout, numbers: Iterable[int], digest: Digest
+    fd: int, layout: Layout, numbers: Iterable[int], digest: Digest, size: int | None = None
 ) -> Iterator[tuple[Piece, memoryview | None]]:
-    """The pieces of one file, by rising numbers, each with its bytes in `fd` where these are right, else with None.
+    """Yields pieces of one file (`numbers` rise), each with its bytes in `fd` where these are right, else with None.
 
-    The bytes are good until the next piece is asked for; those of a hole are left out (an empty view). Raises
-    OSError.
+    The bytes are good until the next piece is asked for; those of a hole are left out (an empty view). `size`: the
+    length in bytes that the file is about to get, where it does not have it yet. Raises OSError.
     """
     buffer = memoryview(b"")
-    size = os.fstat(fd).st_size
+    size = max(size or 0, os.fstat(fd).st_size)
     data = 0  # from the piece before: no data is known between its end and this offset
     for piece in map(layout.piece, numbers):
-        parts = layout.parts(piece)
-        end = sum(parts[-1])
+        ranges = layout.parts(piece)
+        end = sum(ranges[-1])
         if data < end:
             data = next_data(fd, piece.file_offset)
         if data >= end:
@@ -53,5 +52,5 @@ def checked_pieces(
         if len(buffer) < piece.length:
             buffer = memoryview(bytearray(piece.length))
         view = buffer[: piece.length]
-        right = read_ranges(fd, view, parts) and blake3(view).digest() == digest(piece.number)
+        right = read_ranges(fd, view, ranges) and blake3(view).digest() == digest(piece.number)
         yield piece, view if right else None

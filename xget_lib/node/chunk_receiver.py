@@ -130,7 +130,7 @@ class ChunkReceiver:
 
     def fetch(self, supplier: Supplier, chunk: int, buffer: memoryview) -> Fetch:
         """Ask a server for what is lacking of a chunk. The picker counts it as on its way already."""
-        fetch = Fetch(supplier, chunk, self._partial.lacking(chunk), buffer, self._ended)
+        fetch = Fetch(supplier, chunk, self._partial.missing(chunk), buffer, self._ended)
         try:
             fetch.start(self.layout)
         except LinkLost as error:
@@ -171,11 +171,11 @@ class ChunkReceiver:
             return
         finally:
             self.buffers.give_back(fetch.buffer)
-        if self._partial.lacking(fetch.chunk):
+        if self._partial.missing(fetch.chunk):
             # Another fetch of the same chunk is just writing a part of it, and will see to the rest.
             self.picker.failed(fetch.chunk, supplier.key)
             return
-        if self._partial.chunk_whole(fetch.chunk):
+        if self._partial.chunk_complete(fetch.chunk):
             self._on_held(fetch.chunk)
         self._stop_others(fetch)
         if not self.picker.lacking and not self._outcome.ready():

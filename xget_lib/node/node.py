@@ -20,7 +20,8 @@ from gevent.pool import Pool as GreenletPool
 
 from xget_lib.config import Config
 from xget_lib.download.download import Download
-from xget_lib.download.plan import ACTIONS, DryRun
+from xget_lib.download.dry_run import DryRun
+from xget_lib.download.plan import ACTIONS
 from xget_lib.errors import Incomplete, MalformedManifest, printable
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
@@ -252,7 +253,7 @@ class Node:
             nonlocal alone
             with permits:
                 begun = time.monotonic()
-                in_thread(partial.survey_files, numbers, trusts_times)
+                in_thread(partial.inspect_files, numbers, trusts_times)
                 if alone and time.monotonic() - begun > _SURVEY_WAITS * len(numbers):
                     alone = False
                     for _ in range(_THREADS - 1):
@@ -260,8 +261,8 @@ class Node:
 
         for _ in GreenletPool(_THREADS).imap_unordered(survey_in_thread, slices):
             pass
-        partial.check_room()
-        partial.believed -= verified
+        partial.check_free_space()
+        partial.unverified -= verified
 
     def carry_over(self) -> None:
         """Serve what is in place, and the same in the newest generation, as a part of that. Raises XGetError."""
@@ -315,7 +316,7 @@ class Node:
         store = holding.store
         lacking = Bitmap(store.layout.chunk_count)
         for chunk in range(store.layout.chunk_count):
-            if not partial.chunk_whole(chunk) and partial.lacking(chunk):
+            if not partial.chunk_complete(chunk) and partial.missing(chunk):
                 lacking.add(chunk)
 
         transfer = Transfer(
@@ -352,9 +353,9 @@ class Node:
             self._put_in_place(partial, store)
 
     def _put_in_place(self, partial: Download, store: Store) -> None:
-        files = partial.take_whole()
+        files = partial.take_complete()
         if files:
-            in_thread(partial.finish_files, files)
+            in_thread(partial.install_files, files)
 
     def _watch_news(self, transfer: Transfer) -> None:
         self.newer.wait()

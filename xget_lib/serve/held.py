@@ -33,7 +33,7 @@ class HeldContent:
         self._partial = partial
         self._on_change = on_change
         self._replaced = False
-        self._files = sorted(partial.believed)
+        self._files = sorted(partial.unverified)
         self._believed = Unverified(manifest.layout, self._files)
         held = Bitmap(manifest.layout.chunk_count)
         self.store = Store(Root(dest), manifest, held, stamps=partial.stamps, locate=partial.path_of)
@@ -99,7 +99,7 @@ class HeldContent:
 
     def _may_hold(self, chunk: int) -> bool:
         # Of the last chunk of what was asked for only a part may ever be there.
-        return self._partial.chunk_whole(chunk) and not self._believed.doubtful(chunk)
+        return self._partial.chunk_complete(chunk) and not self._believed.doubtful(chunk)
 
     def _hold(self, chunk: int) -> None:
         self.store.hold(chunk)

@@ -1,0 +1,158 @@
+"""A destination that refuses: what is said, and that nothing is lost or written elsewhere."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from test.support.downloads import (
+    Served,
+    fetch,
+    finish,
+    inspect,
+    is_same,
+    missing,
+    present,
+    refuse,
+    run_download,
+)
+from xget_lib.errors import DestinationRefused
+from xget_lib.fs.rooted import Root
+
+SECOND = 1_000_000_000  # in ns
+
+
+def test_a_destination_without_a_parent_is_refused(served: Served, dest: Path) -> None:
+    refuse(served, dest / "below", "parent directory does not exist")
+    assert not dest.exists()
+
+
+def test_a_destination_that_is_a_file_is_refused(served: Served, dest: Path) -> None:
+    dest.write_bytes(b"")
+    refuse(served, dest, "Not a directory")
+
+
+def test_a_second_run_at_the_same_time_is_refused(served: Served, dest: Path) -> None:
+    with served.download(dest) as download:
+        refuse(served, dest, "another xget is writing here")
+        inspect(download)
+        fetch(download, served)
+        finish(download)
+        run_download(served, dest)
+
+
+def test_a_directory_where_a_file_must_be_is_refused_and_kept(served: Served, dest: Path) -> None:
+    (dest / "small/mine").mkdir(parents=True)
+    refuse(served, dest, "small: a directory is where a file must be")
+    assert (dest / "small/mine").is_dir()
+
+
+def test_a_directory_where_a_link_must_be_is_refused_and_kept(served: Served, dest: Path) -> None:
+    run_download(served, dest)
+    for name in ("a/link", "b"):
+        (dest / name).unlink()
+        (dest / name).mkdir()
+        refuse(served, dest, f"{name}: a directory is where a file must be")
+        (dest / name).rmdir()
+        run_download(served, dest)
+    assert is_same(served, dest)
+
+
+def test_a_file_where_a_directory_must_be_is_refused_and_kept(served: Served, dest: Path) -> None:
+    dest.mkdir()
+    (dest / "a").write_bytes(b"mine")
+    refuse(served, dest, "a: not a directory, where one must be")
+    assert (dest / "a").read_bytes() == b"mine"
+
+
+def test_anything_else_under_a_files_name_is_replaced(served: Served, dest: Path) -> None:
+    dest.mkdir()
+    (dest / "outside").write_bytes(b"outside")
+    (dest / "small").symlink_to("outside")
+    os.mkfifo(dest / ".hidden")
+    run_download(served, dest)
+    assert (dest / "outside").read_bytes() == b"outside"
+    (dest / "outside").unlink()
+    os.utime(dest, ns=(0, 77 * SECOND))
+    assert is_same(served, dest)
+
+
+def test_no_write_follows_a_link_out_of_the_destination(served: Served, dest: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    dest.mkdir()
+    (dest / "a").symlink_to(outside)
+    refuse(served, dest, "not a directory, where one must be")
+    (dest / "a").unlink()
+    (dest / ".xget").symlink_to(outside)
+    refuse(served, dest, "not a directory")
+    assert os.listdir(outside) == []
+
+
+def test_what_lies_in_the_place_of_a_part_is_not_written_to(one_large: Served, dest: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    with one_large.download(dest) as download:
+        part = dest / os.fsdecode(download.path_of(0))
+    part.parent.mkdir(parents=True)
+    (dest / ".xget").chmod(0o700)
+    part.symlink_to(precious)
+    run_download(one_large, dest)
+    part.parent.mkdir(parents=True)
+    (dest / "large").unlink()
+    os.link(precious, part)
+    run_download(one_large, dest)
+    assert precious.read_bytes() == b"precious"
+    os.utime(dest, ns=(0, one_large.manifest.entries[0].mtime_ns))
+    assert is_same(one_large, dest)
+
+
+def test_a_full_disk_is_said_before_the_download(
+    one_large: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Root.statvfs
+
+    def with_room_for(blocks: int) -> Callable[[Root], os.statvfs_result]:
+        def statvfs(root: Root) -> os.statvfs_result:
+            fields = list(real(root))
+            fields[1], fields[4], fields[5], fields[7] = 4096, blocks, 100, 0  # f_frsize, f_bavail, f_files, f_favail
+            return os.statvfs_result(fields)
+
+        return statvfs
+
+    with one_large.download(dest) as download:
+        inspect(download)
+        monkeypatch.setattr(Root, "statvfs", with_room_for(1000))
+        with pytest.raises(DestinationRefused, match="needs 2 files, has room for 0"):
+            download.check_free_space()
+        monkeypatch.setattr(Root, "statvfs", with_room_for(64))
+        with pytest.raises(DestinationRefused, match="disk full: needs 260 KiB, has 256 KiB free"):
+            download.check_free_space()
+        fetch(download, one_large, [0, 4])
+        monkeypatch.setattr(Root, "statvfs", with_room_for(47))
+        with pytest.raises(DestinationRefused, match="disk full: needs 192 KiB, has 188 KiB free"):
+            download.check_free_space()
+        monkeypatch.setattr(Root, "statvfs", lambda root: real(root))
+        download.check_free_space()
+
+
+@pytest.mark.parametrize(("number", "why"), [(errno.ENOSPC, "disk full"), (errno.EIO, "Input/output error")])
+def test_a_write_that_fails_is_refused_and_can_be_tried_again(
+    one_large: Served, dest: Path, monkeypatch: pytest.MonkeyPatch, number: int, why: str
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with one_large.download(dest) as download:
+        inspect(download)
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "pwrite", fail)
+            with pytest.raises(DestinationRefused, match=f"large: {why}"):
+                download.write_piece(0, one_large.piece(0), "")
+        assert 0 in missing(download, one_large.layout)
+        download.write_piece(0, one_large.piece(0), "")
+        assert 0 in present(download, one_large.layout)

@@ -1,0 +1,119 @@
+"""Pieces as they arrive: verified, written once, and what they complete."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from test.support.downloads import (
+    Served,
+    fetch,
+    finish,
+    inspect,
+    is_same,
+    missing,
+    present,
+    run_download,
+)
+from xget_lib.download.write import write_all
+from xget_lib.errors import PieceMismatch
+
+PIECE = 65536
+
+
+def test_wrong_content_is_refused_before_it_touches_the_disk(one_large: Served, dest: Path) -> None:
+    with one_large.download(dest) as download:
+        inspect(download)
+        right = one_large.piece(1)
+        for wrong in (bytes(PIECE), right[:-1], right + b"x", one_large.piece(2), b""):
+            with pytest.raises(PieceMismatch, match="large at byte 65536: wrong content from liar"):
+                download.write_piece(1, wrong, "liar")
+        assert os.listdir(dest / ".xget/parts") == []
+        download.write_piece(1, right, "peer")
+        assert present(download, one_large.layout) == [1]
+
+
+def test_a_file_is_whole_with_its_last_piece_and_given_out_once(one_large: Served, dest: Path) -> None:
+    with one_large.download(dest) as download:
+        inspect(download)
+        large, small = one_large.file_named(b"large"), one_large.file_named(b"small")
+        assert [download.write_piece(number, one_large.piece(number), "") for number in (3, 0, 2)] == [False] * 3
+        with pytest.raises(ValueError):
+            download.install_files([large])
+        assert download.take_complete() == []
+        assert download.write_piece(1, one_large.piece(1), "")
+        assert not download.write_piece(1, one_large.piece(1), "")
+        assert download.write_piece(4, one_large.piece(4), "")
+        assert download.take_complete() == [large, small]
+        assert download.take_complete() == []
+
+
+def test_chunks_are_whole_when_all_their_pieces_are(served: Served, dest: Path) -> None:
+    with served.download(dest, b"a") as download:  # of chunks with pieces of other files, none becomes whole
+        inspect(download)
+        fetch(download, served)
+        asked = {piece for file in download.files for piece in served.layout.file_pieces(file)}
+        chunks = range(served.layout.chunk_count)
+        whole = [chunk for chunk in chunks if set(served.layout.chunk_pieces(chunk)) <= asked]
+        assert whole
+        assert [chunk for chunk in chunks if download.chunk_complete(chunk)] == whole
+        assert len(whole) < len(chunks)
+
+
+def test_a_run_of_pieces_is_written_without_those_not_asked_for(served: Served, dest: Path) -> None:
+    with served.download(dest, b"small", b"a/large") as download:
+        inspect(download)
+        run = range(served.layout.piece_count)
+        data = b"".join(map(served.piece, run))
+        download.write_run(run, memoryview(data), "peer")
+        finish(download)
+    assert sorted(os.listdir(dest)) == ["large", "small"]
+    assert (dest / "large").read_bytes() == (served.directory / "a/large").read_bytes()
+
+
+def test_a_piece_that_arrives_twice_at_once_is_written_once(
+    one_large: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow(fd: int, data: memoryview, offset: int) -> None:
+        inside.set()
+        assert go_on.wait(30)
+        write_all(fd, data, offset)
+
+    monkeypatch.setattr("xget_lib.download.write.write_all", slow)
+    with one_large.download(dest) as download:
+        inspect(download)
+        first = threading.Thread(target=download.write_piece, args=(4, one_large.piece(4), "slow"))
+        first.start()
+        assert inside.wait(30)
+        assert not download.write_piece(4, one_large.piece(4), "fast")  # returns at once, and writes nothing
+        assert download.take_complete() == []
+        assert 4 in missing(download, one_large.layout)
+        go_on.set()
+        first.join()
+        assert len(download.take_complete()) == 1
+
+
+def test_many_threads_may_write(served: Served, dest: Path) -> None:
+    with served.download(dest) as download:
+        inspect(download)
+        numbers = [*range(served.layout.piece_count)] * 2
+        threads = [threading.Thread(target=fetch, args=(download, served, numbers[i::6])) for i in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert missing(download, served.layout) == []
+        finish(download)
+    assert is_same(served, dest)
+
+
+def test_short_writes_are_continued(one_large: Served, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: real(fd, data[:1000], offset))
+    run_download(one_large, dest)
+    assert is_same(one_large, dest)

@@ -1,0 +1,126 @@
+"""Directories of the destination: made first and writable for us, given their metadata last, synced.
+
+Changing the names in a directory changes its time. So a directory gets its metadata only when nothing in it changes
+any more, and the deepest directories get theirs first.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from threading import Lock
+
+from xget_lib.download.delete import Remover
+from xget_lib.download.metadata import Metadata
+from xget_lib.download.plan import CORRECT, MAKE, Step
+from xget_lib.download.refusal import refusing
+from xget_lib.fs import syscalls
+from xget_lib.fs.inode import NamedInode, OpenInode
+from xget_lib.fs.rooted import Root
+from xget_lib.manifest.entry import DIRECTORY
+from xget_lib.manifest.manifest import Manifest
+from xget_lib.manifest.selection import Selection
+
+SYNC_EACH = 32  # files or directories up to which each is synced; for more the whole file system is synced at once
+
+
+class Directories:
+    """Carries out the steps for directories, and knows what has to be synced. Owned by a download.
+
+    Any thread may call `names_changed`; the rest is for one thread. Raises DestinationRefused.
+    """
+
+    def __init__(self, root: Root, manifest: Manifest, selection: Selection, metadata: Metadata, *, delete: bool):
+        self.remover = Remover(root, self.name_changed) if delete else None
+        self._root = root
+        self._entries = manifest.entries
+        self._selection = selection
+        self._metadata = metadata
+        self._lock = Lock()
+        self._incorrect: set[bytes] = set()  # directories without the right metadata
+        self._changed: set[bytes] = set()  # directories whose names changed, which is not synced
+        self._opened_up: dict[bytes, int] = {}  # directories that we gave more permissions -> their mode before
+        self._sync_all = False
+        self._filesystem = root.open(b"", os.O_RDONLY | os.O_DIRECTORY)
+
+    def close(self) -> None:
+        os.close(self._filesystem)
+
+    def prepare(self, step: Step) -> None:
+        """Carries out a step for a directory, except for its metadata: it is there and we can work in it."""
+        with refusing(self._root.path, step.path):
+            if step.action == MAKE:
+                if step.clears and self.remover is not None:
+                    self.remover.make_way(step.path)
+                self._root.mkdir(step.path, self._metadata.new_directory_mode(self._entries[step.entry]))
+                self.name_changed(step.path)
+            else:
+                self.open_up(step.path)
+        if step.action in (MAKE, CORRECT):
+            self._incorrect.add(step.path)
+
+    def open_up(self, path: bytes) -> None:
+        """Lets us work in a directory that its owner, who we are, may not write in."""
+        if os.geteuid() == 0:
+            return
+        mode = stat.S_IMODE(self._root.lstat(path).st_mode)
+        if mode & 0o700 != 0o700:
+            NamedInode(self._root, path).chmod(mode | 0o700)
+            self._opened_up[path] = mode
+
+    def name_changed(self, path: bytes) -> None:
+        """Something at `path` was made, replaced or removed."""
+        self.names_changed(path.rpartition(b"/")[0])
+
+    def names_changed(self, directory: bytes) -> None:
+        with self._lock:
+            self._changed.add(directory)
+
+    def sync_everything(self) -> None:
+        """Not only the changes that are known here have to be on disk at the end."""
+        self._sync_all = True
+
+    def sync_filesystem(self) -> None:
+        """Returns when everything in the file system of the destination is on disk. Raises OSError."""
+        syscalls.sync_filesystem(self._filesystem)
+
+    def finish(self) -> None:
+        """Gives all directories below the destination their metadata. All names below them are on disk then."""
+        at_once = self._sync_all or len(self._changed) > SYNC_EACH
+        unfinished = self._incorrect | self._changed | self._opened_up.keys()
+        for number in reversed(list(self._selection.of_kind(DIRECTORY))):
+            path = self._selection.dest_path(number)
+            if path and path in unfinished:
+                with refusing(self._root.path, path):
+                    self._finish(path, number, sync=not at_once)
+        if at_once:
+            with refusing(self._root.path):
+                self.sync_filesystem()
+
+    def finish_root(self) -> None:
+        """The last of all: the destination itself, with metadata where the served directory was asked for."""
+        with refusing(self._root.path), self._root.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as fd:
+            if self._selection.whole:
+                self._set_metadata(fd, b"", 0)
+            _sync_directory(fd)
+
+    def _finish(self, path: bytes, number: int, *, sync: bool) -> None:
+        with self._root.opened(path, os.O_RDONLY | os.O_DIRECTORY) as fd:
+            self._set_metadata(fd, path, number)
+            if sync:  # through this descriptor, as its owner may not be able to open the directory any more
+                _sync_directory(fd)
+
+    def _set_metadata(self, fd: int, path: bytes, number: int) -> None:
+        if path in self._opened_up:
+            os.fchmod(fd, self._opened_up[path])
+        self._metadata.apply(OpenInode(fd), os.fstat(fd), self._entries[number], new=False)
+
+
+def _sync_directory(fd: int) -> None:
+    """Returns when the names in a directory are on disk, on a file system that can be asked for that."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
