@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from xget_lib.swarm.moving_average import MovingAverage
 from xget_lib.swarm.picker import bits
 
 _PATIENCE = 2.0
@@ -74,7 +75,7 @@ class Offers:
         self._asking: deque[_Key] = deque()
         self._asking_more: deque[_Key] = deque()
         """Of nodes that have a chunk on their way."""
-        self._usual = 1.0
+        self._usual = MovingAverage(1.0)
         self._on_way: dict[_Key, float] = {}
         """Slots that a chunk is on its way to, since when."""
         self._arrived = 0
@@ -176,9 +177,9 @@ class Offers:
         return any(key in self._on_way for key in node.slots)
 
     def _measure(self, node: _Node, took: float, now: float) -> None:
-        if took > _SLOW * self._usual and self.given > 8 and self._others_take(node, now):
+        if took > _SLOW * self._usual.value and self.given > 8 and self._others_take(node, now):
             node.rests = now + _REST * took
-        self._usual += (took - self._usual) / 8
+        self._usual.add(took)
         self._arrived += 1
 
     def _others_take(self, node: _Node, now: float) -> bool:
@@ -189,7 +190,7 @@ class Offers:
         fresh = takes & self._fresh
         if fresh:
             return (fresh & -fresh).bit_length() - 1
-        overdue = now - _PATIENCE * self._usual
+        overdue = now - _PATIENCE * self._usual.value
         ready = [
             c for c, _ in zip(bits(takes), range(_LOOKED_AT), strict=False) if self._last.get(c, overdue) <= overdue
         ]
@@ -205,7 +206,7 @@ class Offers:
         self.given += 1
 
     def _room(self, now: float) -> int:
-        moving = sum(now - since <= _STUCK * self._usual for since in self._on_way.values())
+        moving = sum(now - since <= _STUCK * self._usual.value for since in self._on_way.values())
         return min(self._limit, _FIRST + self._arrived) - moving
 
     def _node(self, node: int) -> _Node:
