@@ -16,9 +16,7 @@ A node chooses the chunk to fetch from a peer when that grants a slot (`picker`)
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -42,31 +40,21 @@ from xget_lib.swarm.actions import (
     SendReport,
     SendWants,
 )
-from xget_lib.swarm.backoff import Backoff
-from xget_lib.swarm.first_tier import patience
 from xget_lib.swarm.known_peers import KnownPeers
 from xget_lib.swarm.messages import Address
+from xget_lib.swarm.offer_slots import OfferSlots
 from xget_lib.swarm.pace import Pace
+from xget_lib.swarm.peer_slots import PeerSlots
 from xget_lib.swarm.picker import Picker
+from xget_lib.swarm.report_pace import ReportPace
 from xget_lib.swarm.tuning import Tuning
 from xget_lib.swarm.upload_slots import UploadSlots
-from xget_lib.swarm.want_report import WantReport
 
 if TYPE_CHECKING:
     from random import Random
 
 _LOOK_EVERY = 0.25
 """Seconds between two looks at what changes by time alone."""
-
-
-@dataclass(slots=True)
-class _Peer:
-    """A connected peer, and the slot that this node has there."""
-
-    requested: bool = False
-    """A slot is requested and not granted yet."""
-    chunk: int | None = None
-    """The chunk that is being read in a granted slot."""
 
 
 class Downloader:
@@ -90,32 +78,18 @@ class Downloader:
         self._wrong_from_master: dict[int, int] = {}
         """How often each chunk was wrong."""
 
-        # Peers.
+        # Where chunks come from.
         self._known = KnownPeers(source)
-        self._peers: dict[Address, _Peer] = {}
-        self._requested = 0
-        """The number of slots that are requested and not granted yet."""
-
-        # The master.
+        self._peers = PeerSlots()
+        self._master = OfferSlots(source, tuning.takes_pause)
         self._direct = False
         """Whether this node takes from the master at once."""
-        self._master_connected = False
-        self._master_slots: dict[int, int | None] = {}
-        """The chunk that is being read in each slot; None while the slot waits for an offer."""
-        self._postponed: deque[tuple[int, int]] = deque()
-        """Slots and offered chunks that wait for a buffer."""
-        self._patience = 0.0
-        self._master_backoff = Backoff(source)
-        self._master_retry = -inf
-        self._wants = WantReport(0, 0)
-        self._next_wants = inf
 
-        # The readers.
+        # The readers, and the master as one of them.
         self._upload_slots: UploadSlots[int] = UploadSlots(tuning.uploads)
         self._pace = Pace(tuning.have_chunks, tuning.have_least, tuning.have_most)
+        self._reports = ReportPace(tuning.report_pause, now)
         self._served = b""
-        self._reported = now
-        self._next_report = inf
 
     @property
     def lacking(self) -> int:
@@ -125,7 +99,7 @@ class Downloader:
     @property
     def sources(self) -> int:
         """The number of servers that chunks can come from now."""
-        return len(self._peers) + bool(self._master_slots)
+        return len(self._peers) + bool(self._master)
 
     # The beginning and the end of a download.
 
@@ -137,7 +111,7 @@ class Downloader:
         self._last_arrival = now
         self._wrong_from_master.clear()
         self._known.begin(generation)
-        self._patience = patience(self._random)
+        self._master.be_patient()
         if not lacking:
             self._finish(now)
         else:
@@ -151,9 +125,7 @@ class Downloader:
         """The download is finished or given up; every connection to a peer and every slot is closed by now."""
         self._picker = Picker(0, self._random)
         self._peers.clear()
-        self._requested = 0
-        self._master_slots.clear()
-        self._postponed.clear()
+        self._master.close()
 
     # Peers.
 
@@ -173,7 +145,7 @@ class Downloader:
 
     def peer_connected(self, peer: Address) -> list[Action]:
         if self._picker.lacking:
-            self._peers[peer] = _Peer()
+            self._peers.connected(peer)
         return self._decided()
 
     def peer_has(self, peer: Address, chunks: int, now: float) -> list[Action]:
@@ -194,15 +166,12 @@ class Downloader:
 
     def slot_granted(self, peer: Address, now: float) -> list[Action]:
         """A peer grants the slot that was requested: the chunk is chosen only now."""
-        state = self._peers.get(peer)
-        if state is not None and state.requested:
-            state.requested = False
-            self._requested -= 1
+        if self._peers.granted(peer):
             chunk = self._picker.pick(peer, now) if self._may_fetch() else None
             if chunk is None:
                 self._actions.append(PassSlot(peer))
             else:
-                state.chunk = chunk
+                self._peers.read(peer, chunk)
                 self._fetch(peer, chunk)
         return self._decided()
 
@@ -210,16 +179,14 @@ class Downloader:
 
     def master_connected(self, now: float) -> list[Action]:
         """The connection for small messages is there."""
-        self._master_connected = True
-        self._patience = patience(self._random)
-        self._master_backoff.reset()
-        self._master_retry = -inf
+        self._master.connected()
+        self._master.be_patient()
         self._open_master(now)
         return self._decided()
 
     def master_lost(self, now: float) -> list[Action]:
         """The connection for small messages is lost, with all slots and what was being read from the master."""
-        self._master_connected = False
+        self._master.lost()
         self._drop_master()
         self._use_buffers(now)
         return self._decided()
@@ -227,22 +194,20 @@ class Downloader:
     def master_slots_lost(self, now: float) -> list[Action]:
         """The slots could not be opened, or are closed, with what was being read; the master is still there."""
         self._drop_master()
-        self._master_retry = now + self._master_backoff.next()
+        self._master.failed(now)
         self._use_buffers(now)
         return self._decided()
 
     def master_slot_opened(self, slot: int, now: float) -> list[Action]:
-        if slot in self._master_slots:
-            self._report_wants(now)
+        if slot in self._master:
+            self._report_wants(now, opened=True)
             self._actions.append(AskMasterSlot(slot))
         return self._decided()
 
     def chunk_offered(self, slot: int, chunk: int, now: float) -> list[Action]:
         """The master offers a chunk of this generation on a slot."""
-        if slot in self._master_slots:
-            for further in range(len(self._master_slots), self._tuning.slots):
-                self._master_slots[further] = None
-                self._actions.append(OpenMasterSlot(further))
+        if slot in self._master:
+            self._actions += [OpenMasterSlot(other) for other in self._master.open_others(self._tuning.slots)]
             self._take_offer(slot, chunk, now)
         return self._decided()
 
@@ -316,17 +281,18 @@ class Downloader:
     def serves(self, generation: bytes, held: int, now: float) -> list[Action]:
         """This node serves so many chunks of a generation from now on. The master hears at once of another generation
         than before, but not that a node that holds nothing knows its first one."""
-        if generation != self._served and (held or self._served):
-            self._reported = -inf
+        urgent = generation != self._served and bool(held or self._served)
         self._served = generation
         self._pace.restart()
-        self._changed(now)
+        self._reports.changed(now, urgent=urgent)
+        self._tell_readers(now)
         return self._decided()
 
     def held_changed(self, now: float) -> list[Action]:
         """This node holds more chunks than before, or less."""
         self._pace.changed(now)
-        self._changed(now)
+        self._reports.changed(now)
+        self._tell_readers(now)
         return self._decided()
 
     # Time.
@@ -335,14 +301,12 @@ class Downloader:
         """Time has passed. To be called at `next_tick`; earlier or later does no harm."""
         self.next_tick = inf
         self._grant_upload_slots(now)
-        self._announce(now)
-        self._report(now)
+        self._tell_readers(now)
         if self._picker.lacking:
             if now >= self._next_look:
                 self._next_look = now + _LOOK_EVERY
                 self._open_master(now)
-                if now >= self._next_wants:
-                    self._report_wants(now)
+                self._report_wants(now)
                 self._use_buffers(now)
             self._wake_by(self._next_look)
         return self._decided()
@@ -358,79 +322,63 @@ class Downloader:
 
     def _finish(self, now: float) -> None:
         self._actions.append(Finished())
-        self._next_report = now
-        self._report(now)
+        self._reports.changed(now, urgent=True)
+        self._tell_readers(now)
 
     def _connect(self) -> None:
         if self._picker.lacking:
             self._actions += [Connect(peer, 0.0) for peer in self._known.to_connect()]
 
     def _drop_peer(self, peer: Address) -> None:
-        state = self._peers.pop(peer, None)
-        if state is not None:
-            self._requested -= state.requested
-            self._free_buffers += state.chunk is not None
+        if peer in self._peers:
+            self._free_buffers += self._peers.gone(peer) is not None
             self._picker.peer_gone(peer)
 
     def _drop_master(self) -> None:
-        for chunk in self._master_slots.values():
-            if chunk is not None:
-                self._free_buffers += 1
-                self._picker.failed(chunk, MASTER)
-        self._master_slots.clear()
-        self._postponed.clear()
+        for chunk in self._master.close():
+            self._free_buffers += 1
+            self._picker.failed(chunk, MASTER)
 
     def _open_master(self, now: float) -> None:
-        """Open the first slot at the master, if it is time for that. The others follow when the master offers a chunk:
-        of ten thousand nodes it offers chunks to some hundred."""
-        if not (self._master_connected and self._picker.lacking) or self._master_slots or now < self._master_retry:
-            return
-        if self._direct or now >= self._last_arrival + self._patience:
-            self._patience = 0.0
-            self._wants = WantReport(self._chunk_count, self._picker.lacking)
-            self._next_wants = inf
-            self._master_slots[0] = None
-            self._actions.append(OpenMasterSlot(0))
+        if self._picker.lacking and self._master.may_open(self._direct, self._last_arrival, now):
+            slot = self._master.open_first(self._chunk_count, self._picker.lacking)
+            self._actions.append(OpenMasterSlot(slot))
 
-    def _report_wants(self, now: float) -> None:
-        if self._master_slots:
-            self._next_wants = now + self._tuning.takes_pause
-            wanted = self._picker.unavailable
-            if self._wants.must_report(wanted):
-                self._actions.append(SendWants(wanted))
+    def _report_wants(self, now: float, *, opened: bool = False) -> None:
+        wanted = self._picker.unavailable
+        if self._master.must_report(wanted, now, opened=opened):
+            self._actions.append(SendWants(wanted))
 
     def _take_offer(self, slot: int, chunk: int, now: float) -> None:
         if not self._free_buffers:
-            self._postponed.append((slot, chunk))
+            self._master.postponed.append((slot, chunk))
         elif self._picker.take(chunk, MASTER, now):
-            self._master_slots[slot] = chunk
+            self._master.read(slot, chunk)
             self._fetch(MASTER, chunk)
         else:
-            self._wants.took(chunk)
-            self._actions.append(AskMasterSlot(slot))
+            self._ask_master(slot, chunk)
+
+    def _ask_master(self, slot: int, former: int) -> None:
+        self._master.took(former)
+        self._actions.append(AskMasterSlot(slot))
 
     def _fetch(self, source: Address, chunk: int) -> None:
         self._free_buffers -= 1
         self._actions.append(Fetch(source, chunk))
 
     def _is_reading(self, source: Address, chunk: int) -> bool:
-        if source == MASTER:
-            return chunk in self._master_slots.values()
-        return source in self._peers and self._peers[source].chunk == chunk
+        return self._master.is_reading(chunk) if source == MASTER else self._peers.is_reading(source, chunk)
 
     def _end_slot(self, source: Address, chunk: int, now: float) -> None:
         """A slot was used: ask for the next chunk there, or pass the slot."""
         if source == MASTER:
-            for slot, read in self._master_slots.items():
-                if read == chunk:
-                    self._master_slots[slot] = None
-                    self._wants.took(chunk)
-                    self._actions.append(AskMasterSlot(slot))
-            return
-        state = self._peers.get(source)
-        if state is not None and state.chunk == chunk:
-            state.chunk = None
-            if not self._request_slot(source, now):
+            slot = self._master.ended(chunk)
+            if slot is not None:
+                self._ask_master(slot, chunk)
+        elif self._peers.is_reading(source, chunk):
+            self._peers.ended(source)
+            self._request_slot(source, now)
+            if self._peers.is_free(source):
                 self._actions.append(PassSlot(source))
 
     def _may_fetch(self) -> bool:
@@ -438,23 +386,18 @@ class Downloader:
 
     def _may_request(self) -> bool:
         room = self._tuning.flights - self._picker.fetching
-        return self._requested < self._tuning.asks * room and self._free_buffers > 0
+        return self._peers.requested < self._tuning.asks * room and self._free_buffers > 0
 
-    def _request_slot(self, peer: Address, now: float) -> bool:
-        """Request a slot of a peer where none is in use and one would be used; whether one is requested."""
-        state = self._peers[peer]
-        if state.requested or state.chunk is not None:
-            return state.requested
-        if self._may_request() and self._picker.wants(peer, now):
-            state.requested = True
-            self._requested += 1
+    def _request_slot(self, peer: Address, now: float) -> None:
+        """Request a slot of a peer, if it would be used."""
+        if self._peers.is_free(peer) and self._may_request() and self._picker.wants(peer, now):
+            self._peers.request(peer)
             self._actions.append(RequestSlot(peer))
-        return state.requested
 
     def _use_buffers(self, now: float) -> None:
         """Chunks can be fetched again, maybe: take what the master offered, request slots of peers."""
-        while self._postponed and self._free_buffers:
-            self._take_offer(*self._postponed.popleft(), now)
+        while self._master.postponed and self._free_buffers:
+            self._take_offer(*self._master.postponed.popleft(), now)
         if self._picker.lacking and self._may_request():
             for peer in self._random.sample(list(self._peers), len(self._peers)):
                 if not self._may_request():
@@ -466,19 +409,12 @@ class Downloader:
         if self._upload_slots.waiting:
             self._wake_by(now + _LOOK_EVERY)
 
-    def _changed(self, now: float) -> None:
-        self._announce(now)
-        self._next_report = min(self._next_report, max(now, self._reported + self._tuning.report_pause))
-        self._report(now)
-
-    def _announce(self, now: float) -> None:
+    def _tell_readers(self, now: float) -> None:
+        """Announce to the readers of `have`, and report to the master, what has changed, where it is time for that."""
         if now >= self._pace.due:
             self._pace.announced(now)
             self._actions.append(Announce())
-        self._wake_by(self._pace.due)
-
-    def _report(self, now: float) -> None:
-        if now >= self._next_report:
-            self._reported, self._next_report = now, inf
+        if now >= self._reports.due:
+            self._reports.reported(now)
             self._actions.append(SendReport())
-        self._wake_by(self._next_report)
+        self._wake_by(min(self._pace.due, self._reports.due))
