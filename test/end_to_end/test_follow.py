@@ -195,7 +195,7 @@ def test_another_worker_watches_when_the_one_that_did_dies(cluster: Cluster, sou
     before = master.workers()
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    follower.logged("the master is back")
+    follower.logged("connected to the master again")
 
     def noticed() -> bool:
         with contextlib.suppress(OSError, NinepError):
@@ -282,7 +282,7 @@ def test_a_follower_outlives_its_master_and_follows_the_next(cluster: Cluster, s
     follower = follow(cluster, master, master, cluster.base / "dest")
     master.signal(signal.SIGTERM)
     assert master.ended().status == 0
-    follower.logged("the master is lost")
+    follower.logged("connection to the master lost")
     write(source / "top", b"changed while nobody served it\n", mtime=MOMENT + 1)
     again = cluster.master(source, port=port)
     become_same(source, follower.dest)

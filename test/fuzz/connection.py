@@ -25,6 +25,8 @@ from xget_lib.ninep.dialect import DIALECTS, decode, encode
 from xget_lib.ninep.messages import IOHDRSZ, Message, Tattach, Tversion
 from xget_lib.ninep.wire import NOFID, NOTAG
 from xget_lib.node.backend import Child
+from xget_lib.node.master_link import MasterLink
+from xget_lib.node.transfer import Transfer
 
 MESSAGES_LIMIT = 200
 PATIENCE = 30.0  # seconds after which a case is stuck
@@ -41,7 +43,9 @@ class Connections:
         self._printed = io.StringIO()
         get_hub().exception_stream = self._printed
         self._listening = listen("127.0.0.1", 0)
-        self.child = Child(self._listening, b"/", 0)
+        self._transfer = transfer = Transfer(MasterLink("127.0.0.1", 1, serving_port=None), retries=0)
+        self.child = Child(self._listening, b"/", 0, transfer)
+        transfer.readers = self.child
         classic = self.child._extensions["classic"]
         assert isinstance(classic, ChildNamespace)
         self._classic = classic
@@ -51,6 +55,7 @@ class Connections:
         generation = self._grounds.generation(choices)
         if generation is not None:
             self.child.serve(generation, self._grounds.files)
+            self.child.announce()
         strangers = [_Stranger(self.child.port, choices, self._grounds, log) for _ in range(1 + choices.below(3))]
         with gevent.Timeout(PATIENCE, AssertionError("stuck")):
             limit = 1 + choices.below(MESSAGES_LIMIT)
@@ -60,7 +65,7 @@ class Connections:
                 choices.pick(strangers).go_on()
                 if choices.chance(0.1):
                     self._grounds.change(choices)
-                    self.child.changed()
+                    self.child.announce()
             for one in strangers:
                 one.part()
             self._still_serves()
@@ -68,8 +73,8 @@ class Connections:
             while self.child.clients or self._classic.checksums._asked:
                 gevent.sleep(0.001)
         assert not self._printed.getvalue(), self._printed.getvalue()
-        slots = self.child._upload_slots
-        assert not self.child._requests and not slots._begun and not slots._queue
+        slots = self._transfer._downloader._upload_slots
+        assert not self.child._requests and not slots._granted and not slots._queue
         return sum(one.messages for one in strangers)
 
     def _still_serves(self) -> None:

@@ -1,4 +1,4 @@
-"""Who takes from the master at once: a few; the others ask their peers, and not for ever."""
+"""A few nodes take from the master at once; the others ask their peers, and not for ever."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_node_that_leaves_makes_room_for_another() -> None:
     assert not tier.admit(5)
 
 
-def test_all_peers_are_asked_in_each_round_and_at_last_the_master() -> None:
+def test_all_peers_are_asked_in_each_round_and_the_master_last() -> None:
     sources = Sources({"a", "b", "c"}, 1000, Random(1), now=10.0)
     rounds = [{sources.next(10.0 + second / 10) for _ in range(3)} for second in range(3)]
     assert rounds == [{"a", "b", "c"}] * 3
@@ -33,11 +33,11 @@ def test_a_large_manifest_is_waited_for_longer() -> None:
     assert Sources({"a"}, 60_000_000, Random(1), now=10.0).next(35.0) == "a"
 
 
-def test_who_has_no_peers_asks_the_master() -> None:
+def test_a_node_without_peers_asks_the_master() -> None:
     assert Sources((), 1000, Random(1), now=10.0).next(10.0) is None
 
 
-def test_not_everybody_loses_patience_at_once() -> None:
+def test_nodes_do_not_all_turn_to_the_master_at_once() -> None:
     source = Random(1)
     waits = [patience(source) for _ in range(100)]
     assert 0 < min(waits) < 1.2 * min(waits) < 0.8 * max(waits)

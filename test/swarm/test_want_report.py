@@ -1,4 +1,4 @@
-"""When the master hears what a node finds nowhere."""
+"""When a node reports to the master what it wants from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ALL = (1 << 100) - 1
 
 
 @pytest.mark.parametrize(
-    ("unavailable", "told", "tells"),
+    ("wanted", "reported", "reports"),
     [
         (ALL, ALL, False),
         (ALL >> 50, ALL, False),  # fresh ones are left
@@ -20,33 +20,33 @@ ALL = (1 << 100) - 1
         (0b1, 0b11, True),
         (0, 0b1, True),
         (0, 0, False),
-        (0b100, 0b11, True),  # missed again: a peer has gone
+        (0b100, 0b11, True),  # wanted again: a peer is gone
         (ALL, 0, True),
     ],
 )
-def test_the_master_hears_what_it_can_learn_from(unavailable: int, told: int, tells: bool) -> None:
-    missed = WantReport(100, ALL)
-    assert told == ALL or missed.tells(told)
-    assert missed.tells(unavailable) is tells
+def test_a_node_reports_what_the_master_can_learn_from(wanted: int, reported: int, reports: bool) -> None:
+    report = WantReport(100, ALL)
+    assert reported == ALL or report.must_report(reported)
+    assert report.must_report(wanted) is reports
 
 
-def test_the_master_hears_at_once_of_a_node_that_has_something() -> None:
-    missed = WantReport(100, ALL >> 1)
-    assert missed.tells(ALL >> 1)
-    assert not missed.tells(ALL >> 1)
+def test_a_node_that_has_something_reports_at_once() -> None:
+    report = WantReport(100, ALL >> 1)
+    assert report.must_report(ALL >> 1)
+    assert not report.must_report(ALL >> 1)
 
 
-def test_what_the_master_takes_for_arrived_and_is_not_is_told() -> None:
-    missed = WantReport(100, ALL)
-    missed.asked(3)
-    assert not missed.tells(ALL & ~0b1000)
-    assert missed.tells(ALL)
+def test_a_chunk_that_the_master_takes_for_arrived_and_is_not_is_reported() -> None:
+    report = WantReport(100, ALL)
+    report.took(3)
+    assert not report.must_report(ALL & ~0b1000)
+    assert report.must_report(ALL)
 
 
-def test_a_master_that_offers_what_is_not_missed_has_not_heard_of_that() -> None:
-    missed = WantReport(100, ALL >> 1)
-    assert missed.tells(ALL >> 1)
-    missed.asked(99)
-    assert missed.tells(ALL >> 1)
-    missed.asked(98)
-    assert not missed.tells(ALL >> 2)
+def test_a_master_that_offers_what_is_not_wanted_is_told_again() -> None:
+    report = WantReport(100, ALL >> 1)
+    assert report.must_report(ALL >> 1)
+    report.took(99)
+    assert report.must_report(ALL >> 1)
+    report.took(98)
+    assert not report.must_report(ALL >> 2)

@@ -107,7 +107,7 @@ class Metadata:
         return self._target(wanted).owner
 
     def expected(self, wanted: EntryMetadata) -> Expected | None:
-        """For regular files with this wanted; None where that depends on the owner that the file has."""
+        """For regular files with this metadata; None where that depends on the owner that the file has."""
         target = self._target(wanted)
         owner = target.owner if self._owners and self._is_root else None
         if owner is None and target.mode & _SET_ID:

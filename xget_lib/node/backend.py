@@ -1,7 +1,8 @@
 """The server of a node: the same namespaces as the master's, for what this node holds, from its first piece on.
 
 It runs in the client's own process while that downloads, and goes on when the client is done. It offers nothing by
-itself: a node is asked for what its `have` shows, by the peers that have an upload slot here (`swarm.upload_slots`).
+itself: a node is asked for what its `have` shows, by the peers that have an upload slot here. Who gets a slot, and when
+readers of `have` are told of changes, is decided by the node's `Downloader` (`node.transfer`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from xget_lib.extensions import extensions
 from xget_lib.net.server import Client, Server
 from xget_lib.net.waiting import in_thread
 from xget_lib.ninep.file import File
+from xget_lib.node.transfer import Transfer
 from xget_lib.process.single_server import answer, succeed
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
@@ -37,18 +39,14 @@ from xget_lib.serve.served import Encoded, Served
 from xget_lib.serve.swarm import SLOTS_LIMIT
 from xget_lib.serve.synthetic import Answered, Stream
 from xget_lib.swarm.messages import News, Report
-from xget_lib.swarm.pace import Pace
-from xget_lib.swarm.tuning import TUNING
-from xget_lib.swarm.upload_slots import UploadSlots
-
-_TICK = 1.0
-"""Seconds after which upload slots are looked at when nothing happens: one may be held for too long."""
 
 
 class Child:
     """Serves what a node holds, and ends when nobody needs it any more. One in each node."""
 
-    def __init__(self, listening: socket.socket, dest: bytes, debug: int, *, follows: bool = False) -> None:
+    def __init__(
+        self, listening: socket.socket, dest: bytes, debug: int, transfer: Transfer, *, follows: bool = False
+    ) -> None:
         """`follows` is for the status."""
         self.debug_level = debug
         self.follows = follows
@@ -58,8 +56,7 @@ class Child:
         self.served: Served | None = None
         self.news: News | None = None
         """The last news from the master, for clients that read `peers` here."""
-        self.on_introduced: Callable[[tuple[str, int], bytes], None] = lambda peer, generation: None
-        """Called with the address and the generation of a peer that says that it serves."""
+        self.transfer = transfer
         self.have_round = 0
         """As `serve.swarm.ChildBackend`."""
         self._dest = dest
@@ -67,29 +64,28 @@ class Child:
         self._listening = listening
         self._started = time.monotonic()
         self._remarks = RateLimitedLog()
-        self._held_changed = Event()
-        self._pace = Pace(TUNING.have_chunks, TUNING.have_least, TUNING.have_most)
-        self._upload_slots: UploadSlots[int] = UploadSlots(TUNING.uploads)
         self._requests: dict[int, tuple[Stream, Client]] = {}
         """By slot: those that have no upload slot yet."""
-        self._requests_changed = Event()
         self._stopped = Event()
         self._extensions = {aname: extension.child_side(self) for aname, extension in extensions().items()}
         connects = {aname: extension.connect for aname, extension in self._extensions.items()}
         self._server = Server({**connects, SWARM: self._connect, FILES: lambda _: self._files_root}, DEBUG)
         self._server.accept(listening)
-        gevent.spawn(self._announce_held)
-        gevent.spawn(self._grant_slots)
 
     def serve(self, served: Served, files: Files) -> None:
         """Serve this from now on."""
         self.served, self._files = served, files
-        self._held_changed.set()
 
-    def changed(self) -> None:
-        """More (or less) is held than before."""
-        self._pace.came(time.monotonic())
-        self._held_changed.set()
+    def announce(self) -> None:
+        """Answer the readers of `have`: it has changed."""
+        self.have_round += 1
+        self._server.retry()
+
+    def grant_upload_slot(self, slot: int) -> None:
+        """Answer the reader that requested this slot."""
+        answers, client = self._requests.pop(slot)
+        answers.put(b"take\n")
+        client.retry()
 
     # Its life.
 
@@ -161,15 +157,13 @@ class Child:
 
     def request_slot(self, slot: int, answers: Stream, client: Client) -> None:
         """Put a line into the stream when this slot may take a chunk."""
-        self._upload_slots.ask(slot, time.monotonic())
         self._requests[slot] = answers, client
-        self._requests_changed.set()
+        self.transfer.upload_slot_requested(slot)
 
     def release_slot(self, slot: int) -> None:
         """The slot takes nothing now."""
-        self._upload_slots.end(slot)
         self._requests.pop(slot, None)
-        self._requests_changed.set()
+        self.transfer.upload_slot_ended(slot)
 
     def _connect(self, client: Client) -> Callable[[], File]:
         return partial(swarm.child_tree, ChildBackend(self, client))
@@ -179,24 +173,6 @@ class Child:
         if self._files is None:
             raise NinepError(errno.EAGAIN)
         return self._files.tree()
-
-    def _announce_held(self) -> None:
-        """Answer readers of `have`, several chunks at a time."""
-        while True:
-            self._held_changed.wait()
-            self._held_changed.clear()
-            self.have_round += 1
-            self._server.retry()
-            gevent.sleep(self._pace.pause)
-
-    def _grant_slots(self) -> None:
-        while True:
-            self._requests_changed.wait(_TICK if self._requests else None)
-            self._requests_changed.clear()
-            for slot in self._upload_slots.grant(time.monotonic()):
-                answers, client = self._requests.pop(slot)
-                answers.put(b"take\n")
-                client.retry()
 
 
 class ChildBackend:
@@ -230,7 +206,7 @@ class ChildBackend:
 
     def register(self, report: Report) -> None:
         """Only the master registers nodes. But a peer that downloads from here will have something to give as well."""
-        self._child.on_introduced((self._client.address, report.port), report.generation)
+        self._child.transfer.peer_introduced((self._client.address, report.port), report.generation)
 
     def request_slot(self, slot: int, answers: Stream) -> None:
         if slot not in self._slots and len(self._slots) >= SLOTS_LIMIT:

@@ -1,6 +1,6 @@
-"""Getting the manifest of the generation that the master names: of a peer that has it, or of the master itself.
+"""Reading the manifest of the generation that the master names, from a peer or from the master itself.
 
-In a large swarm, that is: the master tells most nodes to ask their peers (`swarm.first_tier`).
+In a large swarm the master tells most nodes to ask their peers for it (`swarm.first_tier`).
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from blake3 import blake3
 from xget_lib.errors import LinkLost, NinepError
 from xget_lib.net.link import Link
 from xget_lib.net.waiting import in_thread
-from xget_lib.node.master_link import ANSWER, insist
+from xget_lib.node.master_link import ANSWER, retry_for
 from xget_lib.report.log import LOGGER
 from xget_lib.swarm.first_tier import PAUSE, Sources
-from xget_lib.swarm.messages import News
+from xget_lib.swarm.messages import Address, News
 
 _PEER_ANSWERS = 5.0
-"""Seconds within which a peer answers: there are others."""
+"""Seconds within which a peer must answer: there are other peers."""
 
 
-def obtain(news: News, master: tuple[str, int], seconds: float) -> tuple[bytes, bool]:
-    """The manifest, and whether it is that of the generation: of the master it may be another one by now.
+def fetch_manifest(news: News, master: Address, seconds: float) -> tuple[bytes, bool]:
+    """The encoded manifest, and whether it is that of the generation: the master may send that of a newer one.
 
     The master is tried for so many seconds. Raises LinkLost, NinepError.
     """
@@ -38,12 +38,12 @@ def obtain(news: News, master: tuple[str, int], seconds: float) -> tuple[bytes, 
             if _is_of(encoded, news.generation):
                 return encoded, True
         gevent.sleep(PAUSE)
-    # The master may lose a worker, or be started again, meanwhile.
-    encoded = insist(seconds, lambda left: _read(master, news.manifest_size, left, ANSWER), LinkLost)
+    # The master may lose a worker, or be restarted, meanwhile.
+    encoded = retry_for(seconds, lambda left: _read(master, news.manifest_size, left, ANSWER), LinkLost)
     return encoded, _is_of(encoded, news.generation)
 
 
-def _read(server: tuple[str, int], size: int, seconds: float, answer: float) -> bytes:
+def _read(server: Address, size: int, seconds: float, answer: float) -> bytes:
     encoded = bytearray()
     link = Link.connect(*server, "swarm", seconds)
     try:

@@ -1,8 +1,8 @@
-"""The background half of `xget.py -n`, from beginning to end.
+"""The background half of `xget.py -n`: downloads, then serves as the child server.
 
-It tells the foreground half what happens (`events`) and outlives it as the child server. The foreground is gone when
-the channel ends; before the work is done that means that nobody wants it any more. Until then it belongs to the
-terminal's session, so that ^Z and job control work; then it leaves it.
+It sends events to the foreground half (`client`) and outlives it. When the channel between them ends before the
+download is done, the foreground half was killed, and the download stops. Until it is done the process belongs to the
+terminal's session, so that ^Z and job control work; then it leaves the session.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
 from xget_lib.net.waiting import wait_readable, wait_writable
 from xget_lib.node.follow import Follower
 from xget_lib.node.node import Node
-from xget_lib.node.rebase import carry
+from xget_lib.node.rebase import rebase
 from xget_lib.process import daemon, rlimit
 from xget_lib.process.channel import Channel
 from xget_lib.process.daemon import Pidfile
@@ -31,41 +31,41 @@ from xget_lib.report.events import NOTHING
 from xget_lib.report.log import LOGGER, catch_greenlets
 
 _STALLS_APART = 60.0
-"""Seconds between two lines in the log that say that nothing comes."""
+"""Seconds between two log lines about a stall."""
 
 
 def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel) -> int:
-    """The background half, from beginning to end; the exit status of its process.
+    """Run the background half. Returns the exit status of its process.
 
-    Nothing of the caller is open any more but `channel` and stderr, which is given up when the download is done.
+    Of the caller's descriptors only `channel` and stderr are still open; stderr is given up when the download is done.
     """
     channel.wait_readable = wait_readable
     channel.wait_writable = wait_writable
     catch_greenlets()
     rlimit.raise_limit()
-    teller = EventSender(channel)
+    sender = EventSender(channel)
     begun = time.monotonic()
     done: dict[str, Any] = {**NOTHING, "notes": []}
     status: int = Exit.OK
     node: Node | None = None
     serves_on = False
     try:
-        node = Node(config, sources, dest, teller.tell)
+        node = Node(config, sources, dest, sender.tell)
         downloading = gevent.spawn(node.download)
         _attend_signals(node, downloading)
-        obeying = gevent.spawn(_obey, channel, downloading)
+        foreground = gevent.spawn(_obey_foreground, channel, downloading)
         done |= downloading.get()
-        obeying.kill()
+        foreground.kill()
         serves_on = bool(config.linger)
         if node.incomplete is not None:
             raise node.incomplete
     except XGetError as error:
         status = error.exit_status
-        teller.tell("error", message=str(error))
+        sender.tell("error", message=str(error))
     except Exception as error:
         LOGGER.exception("a bug")
         status = Exit.FAILED
-        teller.tell("error", message=f"a bug: {type(error).__name__}: {error} (more in the log)")
+        sender.tell("error", message=f"a bug: {type(error).__name__}: {error} (more in the log)")
     if node is not None:
         done |= node.fetched()
     child = node.child if node is not None and serves_on else None
@@ -79,24 +79,24 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
                     done["notes"].append(str(error))
         live_on()
         daemon.detach()
-        teller.tell(**done | {"exit": int(status), "seconds": round(time.monotonic() - begun, 3)})
-        teller.close()
+        sender.tell(**done | {"exit": int(status), "seconds": round(time.monotonic() - begun, 3)})
+        sender.close()
         if node is not None and child is not None:
             if config.follow:
                 following = Follower(node)
                 child.linger(config.linger)
                 status = following.end()
             else:
-                carrying = gevent.spawn(carry, node)
+                rebasing = gevent.spawn(rebase, node)
                 child.linger(config.linger)
-                carrying.kill()
+                rebasing.kill()
         if node is not None:
             node.child.drain()
     return status
 
 
-def _obey(channel: Channel, downloading: gevent.Greenlet[..., Any]) -> None:
-    """The foreground half says stop, or is gone."""
+def _obey_foreground(channel: Channel, downloading: gevent.Greenlet[..., Any]) -> None:
+    """Interrupt the download when the foreground half says so, or is gone."""
     received = channel.receive()
     number = received[0][1] if received is not None else signal.SIGTERM
     downloading.kill(Interrupted(number), block=False)
@@ -117,7 +117,7 @@ def _attend_signals(node: Node, downloading: gevent.Greenlet[..., Any]) -> None:
 
 
 class EventSender:
-    """Sends events to the foreground half, as long as there is one. Then what is said in words goes into the log."""
+    """Sends events to the foreground half, as long as there is one. Later those with a message go to the log."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel: Channel | None = channel
@@ -130,11 +130,11 @@ class EventSender:
         try:
             self._channel.send(["event", {"event": event, **facts}])
         except LinkLost:
-            # Its end is acted on where it is read from.
-            LOGGER.debug("nobody listens to %s", event)
+            # `_obey_foreground` acts on the end of the channel.
+            LOGGER.debug("event %s not sent: the foreground process is gone", event)
 
     def close(self) -> None:
-        """The foreground half has heard all that it waits for."""
+        """The last event is sent."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None

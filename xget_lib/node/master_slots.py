@@ -1,94 +1,149 @@
-"""Taking what the master offers: a few slots, each an open `offer`, and one connection for the content.
+"""The slots of a node at its master: an open `offer` file each, and one connection for the content.
 
-That connection and all slots but one are made when the master offers something for the first time: of ten thousand
-nodes it gives chunks to some hundred.
+The content has a connection of its own, made when the first chunk is offered; the slots are on the connection for small
+messages.
 """
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
 import gevent
 
 from xget_lib.errors import LinkLost, NinepError
 from xget_lib.net.link import Link, Remote
+from xget_lib.ninep import messages
 from xget_lib.ninep.messages import ORDWR
-from xget_lib.node.chunk_receiver import MASTER, ChunkReceiver
-from xget_lib.node.fetch import Supplier
 from xget_lib.node.master_link import ANSWER
+from xget_lib.node.source import Source
 from xget_lib.report.log import LOGGER
-from xget_lib.swarm.tuning import TUNING
-from xget_lib.swarm.want_report import WantReport
+from xget_lib.swarm.actions import MASTER
+from xget_lib.swarm.messages import Address
+
+Failure = LinkLost | NinepError
 
 
 class MasterSlots:
-    """Those of one node at one master, for as long as its connection for small messages lasts."""
+    """From the opening of the first slot to `close`. `on_failed` is called once, with what made the slots useless; not
+    after `close`."""
 
-    def __init__(self, control: Link, master: tuple[str, int], intake: ChunkReceiver) -> None:
+    def __init__(self, control: Link, master: Address, on_failed: Callable[[MasterSlots, Failure], None]) -> None:
         self._control = control
         self._master = master
-        self._intake = intake
-        self._supplier: Supplier | None = None
-        self._offers: list[Remote] = []
-        self._holding: list[gevent.Greenlet[..., None]] = []
-        self._missed = WantReport(intake.layout.chunk_count, intake.picker.lacking)
+        self._on_failed = on_failed
+        self._closed = False
+        self._offers: dict[int, Remote] = {}
+        self._asking: dict[int, int] = {}
+        """The tag of the read that waits for an offer, by slot."""
+        self.content: Source | None = None
+        self._connecting = False
+        self._waiting: dict[int, Callable[[Source], None]] = {}
+        """By chunk: what to do when the connection for content is there."""
 
-    def run(self) -> None:
-        """Take chunks until a connection ends. Raises LinkLost, or NinepError where nothing is offered."""
+    def open(self, slot: int, on_opened: Callable[[], None]) -> None:
+        """Open a slot."""
+        gevent.spawn(self._open, slot, on_opened)
+
+    def ask(self, slot: int, on_offer: Callable[[bytes], None]) -> None:
+        """Ask for the next chunk on an open slot; `on_offer` gets the line that the master answers."""
+
+        def answered(reply: messages.Message | LinkLost) -> None:
+            self._asking.pop(slot, None)
+            if isinstance(reply, messages.Rread):
+                on_offer(bytes(reply.data))
+            else:
+                self._failed(reply)
+
+        self._start(messages.Tread(self._offers[slot].fid, 0, 32), answered, slot)
+
+    def send_wants(self, bitmap: bytes) -> None:
+        """Tell the master which chunks this node wants from it."""
+
+        def answered(reply: messages.Message | LinkLost) -> None:
+            if not isinstance(reply, messages.Rwrite):
+                self._failed(reply)
+
+        self._start(messages.Twrite(next(iter(self._offers.values())).fid, 0, bitmap), answered)
+
+    def use_content(self, chunk: int, use: Callable[[Source], None]) -> None:
+        """Call `use` with the connection for content, as soon as it is there."""
+        if self.content is not None:
+            use(self.content)
+            return
+        self._waiting[chunk] = use
+        if not self._connecting:
+            self._connecting = True
+            gevent.spawn(self._connect)
+
+    def cancel(self, chunk: int) -> None:
+        """Do not wait for the connection for this chunk any more."""
+        self._waiting.pop(chunk, None)
+
+    def fail(self, error: Failure) -> None:
+        """The connection for content is of no use any more."""
+        if not self._closed:
+            self._closed = True
+            self._on_failed(self, error)
+
+    def close(self) -> None:
+        """Give everything back."""
+        self._closed = True
+        for tag in self._asking.values():
+            self._control.flush(tag)
+        for offer in self._offers.values():
+            if not self._control.lost:
+                self._control.start(messages.Tclunk(offer.fid), lambda reply: None)
+        self._offers.clear()
+        if self.content is not None:
+            gevent.spawn(self.content.link.close)
+
+    def _open(self, slot: int, on_opened: Callable[[], None]) -> None:
         try:
-            self._open()
-            while True:
-                self._tell_takes()
-                if gevent.joinall(self._holding, timeout=TUNING.takes_pause, count=1):
-                    return
-        finally:
-            gevent.killall(self._holding)
-            if self._supplier is not None:
-                self._intake.part(self._supplier)
-            for offer in self._offers:
-                if not self._control.lost:
-                    offer.close(ANSWER)
+            offer = self._control.open("offer", ANSWER, ORDWR)
+        except (LinkLost, NinepError) as error:
+            self.fail(error)
+            return
+        if self._closed:
+            offer.close(ANSWER)
+        else:
+            self._offers[slot] = offer
+            on_opened()
 
-    def _open(self) -> None:
-        offer = self._control.open("offer", ANSWER, ORDWR)
-        self._offers.append(offer)
-        self._holding.append(gevent.spawn(self._hold, offer))
-
-    def _hold(self, offer: Remote) -> None:
-        """Take the chunks that the master offers to one slot, until a connection ends."""
+    def _connect(self) -> None:
         try:
-            while True:
-                chunk = int(offer.read(0, 32, None))
-                supplier = self._supplier or self._begin()
-                # The buffer first: a chunk that is taken must be on its way, whatever happens while one waits.
-                buffer = self._intake.buffers.take(wait=True)
-                assert buffer is not None
-                if self._intake.picker.take(chunk, MASTER, time.monotonic()):
-                    self._intake.fetch(supplier, chunk, buffer).ended.wait()
-                else:
-                    self._intake.buffers.give_back(buffer)
-                if supplier.link.lost:
-                    return
-                self._missed.asked(chunk)
-        except (LinkLost, NinepError, ValueError) as error:
-            LOGGER.debug("slot at the master: %s", error)
-
-    def _begin(self) -> Supplier:
-        """The first chunk is offered: connect for the content, and hold the other slots."""
-        link = Link.connect(*self._master, "swarm", ANSWER)
-        try:
-            supplier = Supplier(MASTER, link, link.open("data", ANSWER))
-        except BaseException:
+            link = Link.connect(*self._master, "swarm", ANSWER)
+            try:
+                content = Source(MASTER, link, link.open("data", ANSWER))
+            except BaseException:
+                link.close()
+                raise
+        except (LinkLost, NinepError) as error:
+            self.fail(error)
+            return
+        if self._closed:
             link.close()
-            raise
-        self._supplier = self._intake.suppliers[MASTER] = supplier
-        for _ in range(TUNING.slots - 1):
-            self._open()
-        return supplier
+            return
+        self.content = content
+        waiting, self._waiting = self._waiting, {}
+        for use in waiting.values():
+            use(content)
 
-    def _tell_takes(self) -> None:
-        """Tell the master what is to be had nowhere else, where it must hear of that."""
-        unavailable = self._intake.picker.unavailable
-        if self._missed.tells(unavailable):
-            bitmap = unavailable.to_bytes((self._intake.layout.chunk_count + 7) // 8, "little")
-            self._offers[0].write(0, bitmap, ANSWER)
+    def _start(
+        self,
+        message: messages.TMessage,
+        on_answer: Callable[[messages.Message | LinkLost], None],
+        slot: int | None = None,
+    ) -> None:
+        try:
+            tag = self._control.start(message, on_answer)
+        except LinkLost as error:
+            LOGGER.debug("%s", error)  # whoever reads the news on the same connection reports it
+        else:
+            if slot is not None:
+                self._asking[slot] = tag
+
+    def _failed(self, reply: messages.Message | LinkLost) -> None:
+        if isinstance(reply, LinkLost):
+            self.fail(reply)
+        else:
+            self.fail(NinepError(0, reply.ename if isinstance(reply, messages.Rerror) else "an unexpected reply"))

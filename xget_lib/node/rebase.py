@@ -1,7 +1,7 @@
-"""A child that does not follow, when its master has a new generation: it serves what is the same in that.
+"""A child server that does not follow, when its master has a new generation: it serves what is the same in that.
 
-Its files stay as they are, and most of them are in the new generation too. Who comes now, or comes anew, gets these
-from here as from any node. It costs the child the new manifest, and a look at its files.
+Its files stay as they are, and most of them are in the new generation too. A node that downloads the new generation
+gets these from here as from any peer. The child pays for that with the new manifest and a look at its files.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from xget_lib.node.node import Node
 from xget_lib.report.log import LOGGER
 
 _APART = 2.0
-"""Seconds within which the children of one master ask it for the manifest: those that download come first."""
+"""Seconds within which the children of one master ask it for the manifest; nodes that download ask at once."""
 
 
-def carry(node: Node) -> None:
-    """Carry over what there is of each new generation, for ever."""
+def rebase(node: Node) -> None:
+    """Serve what is the same in each new generation, for ever."""
     while True:
         node.newer.wait()
         gevent.sleep(random.uniform(0, _APART))

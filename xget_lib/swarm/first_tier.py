@@ -1,9 +1,9 @@
-"""Which nodes take from the master at once, and what the others do meanwhile.
+"""Which nodes take from the master at once, and where the other nodes look first.
 
-Every node that asks the master for the manifest and for chunks costs it some thought and its link some bytes. Ten
-thousand that all do so at once would keep it from giving out what nobody has yet. The first few dozen are enough to
-spread all of it; the others are told to ask their peers, from whom they get both as soon, and turn to the master only
-when nothing comes.
+Every node that asks the master for the manifest and for chunks costs it processor time and link time. Ten thousand
+nodes that do so at once would keep the master from giving out what nobody has yet. The first few dozen are enough to
+spread everything. The master tells the other nodes to ask their peers, where they get both as soon, and they turn to
+the master only when nothing arrives.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from random import Random
 
 PAUSE = 0.02
-"""Seconds before the next peer is asked for the manifest, where one does not have it yet."""
+"""Seconds before a node asks the next peer for the manifest."""
 _PATIENCE = 2.0
-_PACE = 2e6
-"""Bytes a second at which a manifest comes from the master at least, which has some dozen of them to send at once."""
+_MANIFEST_RATE = 2e6
+"""Bytes a second at which the master sends a manifest at least, to some dozen nodes at once."""
 
 K = TypeVar("K")
 
 
 def patience(source: Random) -> float:
-    """Seconds without anything coming after which a node that was told to ask its peers asks the master; not the same
-    for all, so that they do not come at once."""
+    """Seconds without an arriving chunk after which a node that was told to ask its peers turns to the master. Each
+    node draws its own, so that they do not all come at once."""
     return _PATIENCE * source.uniform(1, 2)
 
 
@@ -49,18 +49,18 @@ class FirstTier:
 
 
 class Sources(Generic[K]):
-    """At a node: whom it asks for the manifest, one after the other. Whoever knows the generation's digest can take the
-    manifest from anybody. Peers are the caller's keys; times are monotonic seconds."""
+    """At a node: where it asks for the manifest, one source after the other. It checks the manifest against the
+    generation's digest, so any peer will do. Keys name peers; times are monotonic seconds."""
 
     def __init__(self, peers: Collection[K], size: int, source: Random, now: float) -> None:
-        """`peers` are none for a node that takes from the master; `size` is that of the manifest, in bytes."""
+        """`peers` is empty for a node that takes from the master at once; `size` is that of the manifest in bytes."""
         self._peers = list(peers)
         self._random = source
-        self._until = now + patience(source) + size / _PACE
+        self._until = now + patience(source) + size / _MANIFEST_RATE
         self._round: list[K] = []
 
     def next(self, now: float) -> K | None:
-        """A peer, or None: the master."""
+        """The next peer to ask, or None: ask the master."""
         if not self._peers or now >= self._until:
             return None
         if not self._round:

@@ -1,4 +1,4 @@
-"""What nodes, peers and the master tell each other in the file `peers`: lines of JSON.
+"""The lines of JSON that nodes and the master write to each other's file `peers`.
 
 A line comes from a stranger, so each field is checked when it is decoded.
 """
@@ -11,20 +11,24 @@ from dataclasses import dataclass
 from xget_lib.errors import ProtocolViolation
 
 LINE_LIMIT = 1024
-"""Bytes of a line that a node writes."""
+"""Bytes of a line that a node writes, at most."""
 GENERATION_SIZE = 32
 _HUGE = (1 << 63) - 1
+
+Address = tuple[str, int]
+"""Where a node serves: IP address and port."""
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """A line of `peers`: what is served here, and who else serves it."""
+    """A line that a server sends to the readers of its `peers`: what it serves, and who else serves that."""
 
     generation: bytes
     manifest_size: int
-    peers: tuple[tuple[str, int], ...]
+    """Bytes."""
+    peers: tuple[Address, ...]
     direct: bool = True
-    """Whether the reader is to take from the master at once, or from its peers (`swarm.first_tier`)."""
+    """Whether the reader takes from the master at once, or asks its peers first (`swarm.first_tier`)."""
 
     def encode(self) -> bytes:
         fields = {"generation": self.generation.hex(), "manifest": self.manifest_size, "peers": self.peers}
@@ -42,13 +46,15 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a node writes to `peers`: where it serves, what (b"" while it knows no generation), and how much of it."""
+    """A line that a node writes to `peers`: where it serves, which generation, and how much of it."""
 
     port: int
     generation: bytes
+    """b"" while the node knows of none."""
     held: int
+    """Chunks that it holds."""
     follows: bool = False
-    """Whether it stays and wants each new generation as soon as there is one."""
+    """Whether it downloads each new generation as soon as there is one (`--follow`)."""
 
     def encode(self) -> bytes:
         fields = {"port": self.port, "generation": self.generation.hex(), "held": self.held}
@@ -65,7 +71,7 @@ class Report:
 
 
 class _Fields:
-    """A stranger's JSON object; whatever in it is not what it should be raises ProtocolViolation."""
+    """A stranger's JSON object. A field of the wrong type or out of range raises ProtocolViolation."""
 
     def __init__(self, line: bytes) -> None:
         try:
@@ -96,22 +102,22 @@ class _Fields:
             raise ProtocolViolation(f"peers: a generation of {len(generation)} bytes")
         return generation
 
-    def peers(self) -> tuple[tuple[str, int], ...]:
+    def peers(self) -> tuple[Address, ...]:
         peers = self._fields.get("peers")
         if not isinstance(peers, list):
-            raise ProtocolViolation("peers: no list of peers")
+            raise ProtocolViolation("peers: peers is not a list")
         return tuple(_peer(each) for each in peers)
 
 
-def _peer(value: object) -> tuple[str, int]:
+def _peer(value: object) -> Address:
     match value:
         case [str(address), port] if address:
             return address, _whole("port", port, 1, 65535)
-    raise ProtocolViolation("peers: not a peer's address and port")
+    raise ProtocolViolation("peers: a peer is not an address and a port")
 
 
 def _whole(name: str, value: object, least: int, most: int) -> int:
-    # JSON's true is an int to Python, and its 1e999 a float that int() refuses in yet another way.
+    # Python takes JSON's true for an int, and its 1e999 for a float that int() cannot convert.
     if type(value) is not int or not least <= value <= most:
         raise ProtocolViolation(f"peers: {name} is not a number from {least} to {most}")
     return value

@@ -19,6 +19,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
 
+from xget_lib.swarm.moving_average import MovingAverage
 from xget_lib.swarm.picker import bits
 
 _PATIENCE = 2.0
@@ -80,8 +81,8 @@ class Offers:
         """Slots that ask, of nodes that had nothing on its way when they asked."""
         self._second_queue: deque[_Key] = deque()
         """Slots that ask, of nodes that have a chunk on its way."""
-        self._usual = 1.0
-        """Moving average of the seconds that a chunk takes."""
+        self._usual = MovingAverage(1.0)
+        """Of the seconds that a chunk takes."""
         self._on_way: dict[_Key, float] = {}
         """The slots that a chunk is on its way to, and since when."""
         self._arrived = 0
@@ -186,9 +187,9 @@ class Offers:
         return granted
 
     def _measure(self, node: _Node, seconds: float, now: float) -> None:
-        if seconds > _SLOW * self._usual and self.given > 8 and self._others_want(node, now):
+        if seconds > _SLOW * self._usual.value and self.given > 8 and self._others_want(node, now):
             node.rests_until = now + _REST * seconds
-        self._usual += (seconds - self._usual) / 8
+        self._usual.add(seconds)
         self._arrived += 1
 
     def _others_want(self, node: _Node, now: float) -> bool:
@@ -199,7 +200,7 @@ class Offers:
         fresh = wants & self._fresh
         if fresh:
             return (fresh & -fresh).bit_length() - 1
-        overdue = now - _PATIENCE * self._usual
+        overdue = now - _PATIENCE * self._usual.value
         candidates = islice(bits(wants), _CANDIDATES)
         ready = (chunk for chunk in candidates if self._last_grant.get(chunk, overdue) <= overdue)
         return min(ready, key=lambda chunk: self._grants.get(chunk, 0), default=None)
@@ -215,7 +216,7 @@ class Offers:
 
     def _room(self, now: float) -> int:
         """How many chunks may be granted now."""
-        moving = sum(now - since <= _STUCK * self._usual for since in self._on_way.values())
+        moving = sum(now - since <= _STUCK * self._usual.value for since in self._on_way.values())
         return min(self._limit, _FIRST + self._arrived) - moving
 
     def _node(self, node: int) -> _Node:

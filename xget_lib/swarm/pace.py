@@ -1,32 +1,55 @@
-"""How long a node gathers its news: about as long as a few chunks take to come.
+"""When a node tells the readers of its `have` that it holds more: about as often as a few chunks arrive.
 
-Each chunk that is told of by itself costs a message to every neighbour, and a message costs far more processor than
-its bytes. News that are a few chunks old cost the swarm next to nothing (0.8 % in the simulator for three), and none at
-all where nodes would be too busy talking.
+A message for each chunk to each neighbour costs far more processor time than its bytes are worth. A `have` that is a
+few chunks old costs the swarm next to nothing (0.8 % in the simulator for three chunks).
 """
 
 from __future__ import annotations
 
+from math import inf
+
+from xget_lib.swarm.moving_average import MovingAverage
+
 
 class Pace:
-    """The usual time between two chunks, and what follows from it. Times are monotonic seconds."""
+    """The pauses between two announcements. Times are monotonic seconds."""
 
     def __init__(self, chunks: float, least: float, most: float) -> None:
-        """Gather for the time that so many chunks take, within bounds in seconds."""
+        """A pause is the time in which so many chunks arrive, but at least `least` and at most `most` seconds."""
         self._chunks = chunks
         self._least = least
         self._most = most
-        self._usual = 0.0
-        self._last: float | None = None
+        self._usual = MovingAverage(0.0)
+        """Seconds between two changes."""
+        self._changed: float | None = None
+        self._free = -inf
+        """When the pause after the last announcement ends."""
+        self._pending = False
 
-    def came(self, now: float) -> None:
-        """A chunk is complete."""
-        if self._last is not None:
-            # A long pause says little of how fast chunks come when they come.
-            self._usual += (min(now - self._last, self._most) - self._usual) / 8
-        self._last = now
+    def changed(self, now: float) -> None:
+        """The node holds more, or less, than before."""
+        if self._changed is not None:
+            # A long break does not tell how fast chunks arrive when they do.
+            self._usual.add(min(now - self._changed, self._most))
+        self._changed = now
+        self._pending = True
+
+    def restart(self) -> None:
+        """The node serves another generation: all that it holds is new, and the time that this took means nothing."""
+        self._changed = None
+        self._pending = True
+
+    @property
+    def due(self) -> float:
+        """When the next announcement is to be made; infinite where nothing has changed since the last one."""
+        return self._free if self._pending else inf
+
+    def announced(self, now: float) -> None:
+        """An announcement is made."""
+        self._pending = False
+        self._free = now + self.pause
 
     @property
     def pause(self) -> float:
-        """Seconds between two answers to the readers of `have`."""
-        return min(self._most, max(self._least, self._chunks * self._usual))
+        """Seconds between two announcements."""
+        return min(self._most, max(self._least, self._chunks * self._usual.value))

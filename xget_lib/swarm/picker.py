@@ -1,12 +1,11 @@
-"""Which chunk a client asks a peer for: the rarest that the peer has, that is lacking, and that nobody else brings.
+"""Which chunk a node fetches from a peer: the rarest one that the peer has, the node lacks, and nobody else sends.
 
-Sets of chunks are integers, bit i for chunk i: a set operation over 100,000 chunks is one pass over 12 KB, and picking
-touches no chunk but the one it picks. Chunks are sorted by how many peers have them (`_levels`), so "the rarest" is
-the first level that has something in common with what is possible.
+Sets of chunks are integers, bit i for chunk i: a set operation over 100,000 chunks is one pass over 12 KB, and a pick
+looks at no chunk but the one it picks. Chunks are sorted by the number of peers that have them (`_levels`), so the
+rarest is in the first level that has a chunk in common with what is possible.
 
-Near the end, when a peer has nothing left to give that isn't on its way from elsewhere, it is asked for the chunk that
-has been on its way for longest, if that takes much longer than is usual: one slow peer must not hold up the last chunk.
-Whoever brings it second is told to stop (`done` says who).
+Near the end, when all that a peer could send is already being fetched from others, the node fetches the chunk that
+takes longest from this peer as well, if it takes much longer than usual: one slow peer must not hold up the last chunk.
 """
 
 from __future__ import annotations
@@ -15,34 +14,40 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from xget_lib.swarm.moving_average import MovingAverage
+
 if TYPE_CHECKING:
     from random import Random
 
 _PATIENCE = 2.0
-"""How many times as long as usual a chunk may be on its way before a second peer is asked."""
+"""A chunk is late, and fetched from a second source, after so many times the usual duration."""
+SOURCES = 2
+"""Sources that a chunk is fetched from at once, at most."""
 
 _SLOW = 3.0
-"""A peer is slow when a chunk from it took so many times as long as usual."""
-_REST = 8.0
-"""So many times as long as that it is then asked only for what nobody else has."""
+"""A peer is slow when a chunk from it took so many times the usual duration."""
+_SPARED = 8.0
+"""So many times as long as that chunk took, a slow peer is asked only for what nobody else has."""
 
 
 def bits(number: int) -> Iterator[int]:
-    """The positions of the one bits, ascending."""
+    """The positions of the one bits, rising."""
     while number:
         lowest = number & -number
         yield lowest.bit_length() - 1
         number ^= lowest
 
 
-@dataclass
-class _Flight:
-    begun: float
+@dataclass(slots=True)
+class _Fetched:
+    """A chunk that is being fetched."""
+
+    since: float
     sources: list[Hashable] = field(default_factory=list)
 
 
 class Picker:
-    """What a client lacks, who has it, and what is on its way. Sources (peers) are the caller's keys."""
+    """What a node lacks, which peer has it, and what is being fetched. Owned by a `Downloader`, for one generation."""
 
     def __init__(self, lacking: int, source: Random) -> None:
         self._lacking = lacking
@@ -50,138 +55,134 @@ class Picker:
         self._has: dict[Hashable, int] = {}
         self._counts: dict[int, int] = {}
         self._levels: list[int] = [lacking]
-        self._flights: dict[int, _Flight] = {}
-        self._flying = 0
-        self._usual = 1.0
-        self._rests: dict[Hashable, float] = {}
-        """Until when a slow peer is spared."""
+        self._fetched: dict[int, _Fetched] = {}
+        self._fetching = 0
+        """The keys of `_fetched`, as bits."""
+        self._usual = MovingAverage(1.0)
+        """Seconds from the request of a chunk until it is written."""
+        self._slow_until: dict[Hashable, float] = {}
 
     @property
     def lacking(self) -> int:
-        """The chunks that are still to come, as bits; what is on its way included."""
+        """The chunks that are not written yet, as bits; those that are being fetched included."""
         return self._lacking
 
     @property
     def unavailable(self) -> int:
-        """The lacking chunks that no peer has and that are not on their way, as bits."""
-        return self._levels[0] & self._lacking & ~self._flying
+        """The lacking chunks that no peer has and that are not being fetched, as bits."""
+        return self._levels[0] & self._lacking & ~self._fetching
+
+    @property
+    def fetching(self) -> int:
+        """The number of chunks that are being fetched."""
+        return len(self._fetched)
 
     def peer_has(self, peer: Hashable, chunks: int) -> None:
-        """A peer's news: all chunks that it holds, as bits. Replaces what it said before."""
-        former = self._has.get(peer, 0)
+        """A peer says which chunks it holds, as bits. Replaces what it said before."""
+        before = self._has.get(peer, 0)
         self._has[peer] = chunks
-        for chunk in bits(chunks & ~former):
+        for chunk in bits(chunks & ~before):
             self._move(chunk, +1)
-        for chunk in bits(former & ~chunks):
+        for chunk in bits(before & ~chunks):
             self._move(chunk, -1)
 
     def peer_lost(self, peer: Hashable, chunk: int) -> None:
-        """A peer does not have a chunk after all."""
+        """A peer does not hold a chunk after all."""
         if peer in self._has:
             self.peer_has(peer, self._has[peer] & ~(1 << chunk))
 
-    def peer_gone(self, peer: Hashable) -> list[int]:
-        """A peer is not to be asked any more; the chunks that were on their way from it."""
+    def peer_gone(self, peer: Hashable) -> None:
+        """A peer is lost, and with it what was being fetched from it."""
         self.peer_has(peer, 0)
-        self._has.pop(peer)
-        self._rests.pop(peer, None)
-        lost = [chunk for chunk, flight in self._flights.items() if peer in flight.sources]
-        for chunk in lost:
+        del self._has[peer]
+        self._slow_until.pop(peer, None)
+        for chunk in [chunk for chunk, fetched in self._fetched.items() if peer in fetched.sources]:
             self.failed(chunk, peer)
-        return lost
 
-    def interesting(self, peer: Hashable) -> bool:
-        """Whether a peer has anything that is lacking."""
-        return bool(self._has.get(peer, 0) & self._lacking)
-
-    @property
-    def flights(self) -> int:
-        """How many chunks are on their way."""
-        return len(self._flights)
-
-    def rests(self, peer: Hashable, now: float) -> bool:
+    def is_slow(self, peer: Hashable, now: float) -> bool:
         """Whether a peer was slow, not long ago."""
-        return self._rests.get(peer, now) > now
+        return self._slow_until.get(peer, now) > now
 
     def wants(self, peer: Hashable, now: float) -> bool:
-        """Whether `pick` would find something for a peer."""
+        """Whether `pick` would find a chunk for a peer."""
         possible = self._possible(peer, now)
-        return bool(possible & ~self._flying) or (bool(possible) and self._latest(peer, possible, now) is not None)
+        return bool(possible & ~self._fetching) or (bool(possible) and self._late(peer, possible, now) is not None)
 
     def pick(self, peer: Hashable, now: float) -> int | None:
-        """The chunk to ask a peer for now (it counts as on its way from then), or None."""
+        """The chunk to fetch from a peer, or None. It counts as being fetched from now on."""
         possible = self._possible(peer, now)
-        open_ones = possible & ~self._flying
+        free = possible & ~self._fetching
         for level in self._levels:
-            common = open_ones & level
+            common = free & level
             if common:
                 chunk = self._any(common)
                 break
         else:
-            late = self._latest(peer, possible, now)
+            late = self._late(peer, possible, now)
             if late is None:
                 return None
             chunk = late
-        self._fly(chunk, peer, now)
+        self._begin(chunk, peer, now)
         return chunk
 
     def take(self, chunk: int, source: Hashable, now: float) -> bool:
-        """A source offers a chunk: whether to take it (it counts as on its way from then)."""
-        if not self._lacking >> chunk & 1 or self._flying >> chunk & 1:
+        """A source offers a chunk: whether to fetch it. It counts as being fetched from now on."""
+        if not self._lacking >> chunk & 1 or self._fetching >> chunk & 1:
             return False
-        self._fly(chunk, source, now)
+        self._begin(chunk, source, now)
         return True
 
     def done(self, chunk: int, now: float) -> list[Hashable]:
-        """A chunk has arrived and is verified. Returns the sources that were to bring it, to be told to stop."""
+        """A chunk is verified and written. Returns all sources that it was being fetched from."""
         self._lacking &= ~(1 << chunk)
-        self._flying &= ~(1 << chunk)
-        flight = self._flights.pop(chunk, None)
-        if flight is None:
+        self._fetching &= ~(1 << chunk)
+        fetched = self._fetched.pop(chunk, None)
+        if fetched is None:
             return []
-        took = now - flight.begun
-        if took > _SLOW * self._usual:
-            self._rests[flight.sources[0]] = now + _REST * took
-        self._usual += (took - self._usual) / 8
-        return flight.sources
+        took = now - fetched.since
+        if took > _SLOW * self._usual.value:
+            self._slow_until[fetched.sources[0]] = now + _SPARED * took
+        self._usual.add(took)
+        return fetched.sources
 
     def failed(self, chunk: int, source: Hashable) -> None:
-        """A source will not bring a chunk after all."""
-        flight = self._flights.get(chunk)
-        if flight is None or source not in flight.sources:
+        """A chunk does not arrive from a source, or is wrong."""
+        fetched = self._fetched.get(chunk)
+        if fetched is None or source not in fetched.sources:
             return
-        flight.sources.remove(source)
-        if not flight.sources:
-            del self._flights[chunk]
-            self._flying &= ~(1 << chunk)
+        fetched.sources.remove(source)
+        if not fetched.sources:
+            del self._fetched[chunk]
+            self._fetching &= ~(1 << chunk)
 
     def _possible(self, peer: Hashable, now: float) -> int:
-        """What a peer may be asked for: of a slow one what no other has, other slow ones left aside."""
+        """What may be fetched from a peer: from a slow one only what no other peer has, other slow ones left aside."""
         possible = self._has.get(peer, 0) & self._lacking
-        if possible and self.rests(peer, now):
+        if possible and self.is_slow(peer, now):
             for other, has in self._has.items():
-                if not self.rests(other, now):
+                if not self.is_slow(other, now):
                     possible &= ~has
         return possible
 
-    def _latest(self, peer: Hashable, possible: int, now: float) -> int | None:
-        """The chunk that is on its way for longest, if too long, and from one other source only."""
+    def _late(self, peer: Hashable, possible: int, now: float) -> int | None:
+        """The chunk that has been fetched for longest, if that is too long and it may have one more source."""
+        limit = now - _PATIENCE * self._usual.value
         late = [
-            (flight.begun, chunk)
-            for chunk, flight in self._flights.items()
+            (fetched.since, chunk)
+            for chunk, fetched in self._fetched.items()
             if possible >> chunk & 1
-            and len(flight.sources) < 2
-            and peer not in flight.sources
-            and now - flight.begun > _PATIENCE * self._usual
+            and fetched.since < limit
+            and len(fetched.sources) < SOURCES
+            and peer not in fetched.sources
         ]
         return min(late)[1] if late else None
 
-    def _fly(self, chunk: int, source: Hashable, now: float) -> None:
-        self._flights.setdefault(chunk, _Flight(now)).sources.append(source)
-        self._flying |= 1 << chunk
+    def _begin(self, chunk: int, source: Hashable, now: float) -> None:
+        self._fetched.setdefault(chunk, _Fetched(now)).sources.append(source)
+        self._fetching |= 1 << chunk
 
     def _any(self, chunks: int) -> int:
-        """One of some chunks, at random enough that nodes with the same news choose differently."""
+        """One of some chunks, random enough that nodes with the same knowledge choose differently."""
         above = self._random.randrange(chunks.bit_length())
         rest = chunks >> above
         chosen = rest & -rest
@@ -189,7 +190,7 @@ class Picker:
 
     def _move(self, chunk: int, step: int) -> None:
         if not self._lacking >> chunk & 1:
-            # It is here: how rare it is elsewhere doesn't matter any more.
+            # The node has it: how rare it is elsewhere does not matter any more.
             return
         before = self._counts.get(chunk, 0)
         after = self._counts[chunk] = before + step

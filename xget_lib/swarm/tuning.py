@@ -50,3 +50,10 @@ class Tuning:
 
 
 TUNING = Tuning()
+
+_BUFFER_BYTES = 32 * 1024 * 1024
+
+
+def buffer_count(chunk_size: int) -> int:
+    """The number of buffers of one chunk each that a download has. They limit its memory."""
+    return max(4, min(64, _BUFFER_BYTES // chunk_size))

@@ -1,12 +1,12 @@
-"""Whose turn it is: a node sends to few at once, and those choose what they take when their turn comes.
+"""Which readers a node uploads to: a few at a time, and each chooses its chunk only when its slot is granted.
 
-A client that wants something of a peer asks it for a turn, and is told when it has one; only then does it choose a
-chunk, from what it lacks at that moment. So no request waits behind others' at a busy peer while an idle one has the
-same chunk, idle links find each other, and a chunk sent to few at once is whole there, and on its way further, sooner
-than one sent to all. In the simulator this is what matters most (swarm of 32: 1.07 instead of 1.28).
+A node that wants a chunk of a peer requests an upload slot, as a BitTorrent client waits to be unchoked. When the slot
+is granted it chooses the chunk, from what it lacks at that moment. So no request waits behind others at a busy
+peer while an idle peer has the same chunk, and a chunk that is sent to few nodes at once is complete there sooner
+and can be passed on. In the simulator this matters most of all (32 nodes: 1.07 instead of 1.28).
 
-A turn lasts until its holder asks for the next one or passes. One that lasts far longer than usual (a slow link, a
-client that has stopped) keeps its holder's right to go on, but somebody else has a turn besides it.
+A slot lasts until its holder requests the next one or passes. A slot that lasts much longer than usual (a slow link, a
+client that stopped) stays valid, but is not counted any more, so that another reader gets one besides it.
 """
 
 from __future__ import annotations
@@ -14,48 +14,63 @@ from __future__ import annotations
 from collections import deque
 from typing import Generic, TypeVar
 
+from xget_lib.swarm.moving_average import MovingAverage
+
 _PATIENCE = 8.0
-"""How many times as long as usual a turn may last before another is given besides it."""
+"""A slot is not counted any more after so many times the usual duration."""
 _FIRST_USUAL = 1.0
 
 K = TypeVar("K")
 
 
 class UploadSlots(Generic[K]):
-    """The turns of one sender. Keys are the caller's, one for each connection; times are monotonic seconds."""
+    """The upload slots of one node. Keys name the readers, one for each connection; times are monotonic seconds."""
 
     def __init__(self, limit: int) -> None:
-        """At most so many turns at once."""
+        """`limit` is the number of slots in use at once."""
         self._limit = limit
-        self._begun: dict[K, float] = {}
+        self._granted: dict[K, float] = {}
+        """When each slot that is in use was granted."""
         self._queue: deque[K] = deque()
-        self._asking: set[K] = set()
-        self._usual = _FIRST_USUAL
+        self._queued: set[K] = set()
+        self._usual = MovingAverage(_FIRST_USUAL)
+        """Seconds from a grant to the next request."""
 
-    def ask(self, key: K, now: float) -> None:
-        """Queue for a turn; the one before it is over, and was used."""
-        begun = self._begun.pop(key, None)
-        if begun is not None:
-            self._usual += (now - begun - self._usual) / 8
-        if key not in self._asking:
-            self._asking.add(key)
+    @property
+    def waiting(self) -> bool:
+        """Whether a reader waits for a slot."""
+        return bool(self._queue)
+
+    def request(self, key: K, now: float) -> None:
+        """A reader requests a slot. The slot that it had, if any, was used and is over."""
+        granted = self._granted.pop(key, None)
+        if granted is not None:
+            self._usual.add(now - granted)
+        if key not in self._queued:
+            self._queued.add(key)
             self._queue.append(key)
 
     def end(self, key: K) -> None:
-        """It wants no turn: passes the one it has, leaves the queue, or is gone."""
-        self._begun.pop(key, None)
-        if key in self._asking:
-            self._asking.remove(key)
+        """A reader passes its slot, takes its request back, or is gone."""
+        self._granted.pop(key, None)
+        if key in self._queued:
+            self._queued.remove(key)
             self._queue.remove(key)
 
     def grant(self, now: float) -> list[K]:
-        """Who has a turn from now on. To be called after anything happened, and now and then when nothing does."""
-        granted = []
-        busy = sum(now - begun <= _PATIENCE * self._usual for begun in self._begun.values())
+        """The readers that are granted a slot now.
+
+        To be called after every event, and now and then when nothing happens, since slots expire by time alone.
+        """
+        granted: list[K] = []
+        if not self._queue:
+            return granted
+        limit = _PATIENCE * self._usual.value
+        busy = sum(now - since <= limit for since in self._granted.values())
         while self._queue and busy < self._limit:
             key = self._queue.popleft()
-            self._asking.remove(key)
-            self._begun[key] = now
+            self._queued.remove(key)
+            self._granted[key] = now
             granted.append(key)
             busy += 1
         return granted

@@ -1,44 +1,43 @@
-"""What the master believes that a node finds nowhere, and when it must hear better.
+"""When a node tells the master which chunks it wants from it: those that it lacks and none of its peers has.
 
-The master gives out by it (`offers`): at first that a node lacks everything, then what the node says, less what it has
-given it meanwhile. As long as a node misses much the master has fresh chunks to give, which nobody has, and nothing can
-be learnt. Later it hears of what is missed again, and of the rest whenever half of it has been found.
+The master offers chunks by this (`offers`). It assumes at first that a node wants everything, then what the node said
+last, less what it has given the node since. While a node wants much, the master has fresh chunks that nobody has, and
+can learn nothing from a report. Later a node reports chunks that it wants again, and otherwise each time that
+half of the wanted chunks have been found.
 
 Sets of chunks are integers, bit i for chunk i.
 """
 
 from __future__ import annotations
 
-_TOLD_BELOW = 4
-"""The master hears of what is missed when that is no more than one chunk in so many."""
+_REPORT_BELOW = 4
+"""A node reports a smaller number only when it is no more than one chunk in so many."""
 
 
 class WantReport:
-    """What one master believes of one node. The node keeps it, and so knows where that is wrong."""
+    """What the master assumes that this node wants. The node keeps it, one for each time that it opens slots there."""
 
     def __init__(self, chunk_count: int, lacking: int) -> None:
-        """Of a node that has said nothing yet, and lacks these."""
+        """`lacking` are the chunks that the node lacks; the master has no report yet."""
         everything = (1 << chunk_count) - 1
-        self._few = chunk_count // _TOLD_BELOW
-        self._believed = everything
+        self._few = chunk_count // _REPORT_BELOW
+        self._assumed = everything
         self._wrong = lacking != everything
 
-    def asked(self, former: int) -> None:
-        """A slot asks again, so the master takes the chunk that it offered before for arrived.
+    def took(self, chunk: int) -> None:
+        """The node asks for the next chunk after this one, so the master assumes that it has this one.
 
-        Did it offer what it has been told is not missed, then that has not reached it.
+        A master that offered a chunk that was not reported as wanted has not received that report.
         """
-        self._wrong = self._wrong or not self._believed >> former & 1
-        self._believed &= ~(1 << former)
+        self._wrong = self._wrong or not self._assumed >> chunk & 1
+        self._assumed &= ~(1 << chunk)
 
-    def tells(self, unavailable: int) -> bool:
-        """Whether the master must hear that these are found nowhere. It is believed to have heard it then."""
-        if not (self._wrong or unavailable & ~self._believed or self._has_shrunk(unavailable)):
+    def must_report(self, wanted: int) -> bool:
+        """Whether the node must report now that it wants these. It is taken as reported then."""
+        if not (self._wrong or wanted & ~self._assumed or self._has_shrunk(wanted)):
             return False
-        self._believed, self._wrong = unavailable, False
+        self._assumed, self._wrong = wanted, False
         return True
 
-    def _has_shrunk(self, unavailable: int) -> bool:
-        return unavailable != self._believed and unavailable.bit_count() <= min(
-            self._few, self._believed.bit_count() // 2
-        )
+    def _has_shrunk(self, wanted: int) -> bool:
+        return wanted != self._assumed and wanted.bit_count() <= min(self._few, self._assumed.bit_count() // 2)

@@ -1,0 +1,361 @@
+"""Conversations with a `Downloader`: what happens, and what it decides."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from xget_lib.errors import NoGoodSource, PieceMismatch
+from xget_lib.swarm.actions import (
+    MASTER,
+    Action,
+    Announce,
+    AskMasterSlot,
+    Cancel,
+    Connect,
+    Disconnect,
+    Failed,
+    Fetch,
+    Finished,
+    GrantUploadSlot,
+    OpenMasterSlot,
+    PassSlot,
+    RequestSlot,
+    SendRemark,
+    SendReport,
+    SendWants,
+)
+from xget_lib.swarm.downloader import Downloader
+from xget_lib.swarm.tuning import Tuning
+
+GENERATION = b"g" * 32
+A, B, C = ("10.0.0.1", 1), ("10.0.0.2", 1), ("10.0.0.3", 1)
+WRONG = PieceMismatch(b"file", 0, "10.0.0.1:1")
+
+
+def downloader(
+    lacking: int = 0b1111, *, chunks: int = 4, buffers: int = 8, retries: int = 1, tuning: Tuning | None = None
+) -> Downloader:
+    """A downloader at time 0 that has begun, and knows neither peers nor master."""
+    made = Downloader(tuning or Tuning(), Random(1), 0.0, retries=retries)
+    made.begin(GENERATION, chunks, lacking, buffers, 0.0)
+    return made
+
+
+def with_peers(*peers: tuple[str, int], lacking: int = 0b1111, buffers: int = 8) -> Downloader:
+    """These peers are connected, and hold nothing."""
+    made = downloader(lacking, buffers=buffers)
+    made.master_named(peers, False, 0.0)
+    for peer in peers:
+        made.peer_connected(peer)
+    return made
+
+
+def with_master(lacking: int = 0b1111, *, buffers: int = 8, retries: int = 1) -> Downloader:
+    """The first slot at the master is open and asks."""
+    made = downloader(lacking, buffers=buffers, retries=retries)
+    made.master_named([], True, 0.0)
+    assert made.master_connected(0.0) == [OpenMasterSlot(0)]
+    assert AskMasterSlot(0) in made.master_slot_opened(0, 0.0)
+    return made
+
+
+def fetched(actions: list[Action]) -> int:
+    """The one chunk that is fetched now."""
+    (chunk,) = (action.chunk for action in actions if isinstance(action, Fetch))
+    return chunk
+
+
+# Peers.
+
+
+def test_a_chunk_comes_from_a_peer_in_a_slot_that_it_grants() -> None:
+    tested = downloader(0b1)
+    assert tested.master_named([A], False, 0.0) == [Connect(A, 0.0)]
+    assert tested.peer_connected(A) == []
+    assert tested.peer_has(A, 0b1, 1.0) == [RequestSlot(A)]
+    assert tested.slot_granted(A, 2.0) == [Fetch(A, 0)]
+    assert tested.chunk_arrived(A, 0, 3.0) == [PassSlot(A)]
+    assert tested.chunk_written(A, 0, 4.0) == [Finished(), SendReport()]
+
+
+def test_a_used_slot_is_followed_by_the_request_for_the_next_while_the_peer_has_more() -> None:
+    tested = with_peers(A)
+    tested.peer_has(A, 0b1111, 0.0)
+    chunk = fetched(tested.slot_granted(A, 0.0))
+    assert tested.chunk_arrived(A, chunk, 1.0) == [RequestSlot(A)]
+
+
+def test_a_granted_slot_is_passed_when_the_chunk_has_come_from_elsewhere() -> None:
+    tested = with_peers(A, B, lacking=0b1)
+    tested.peer_has(A, 0b1, 0.0)
+    tested.peer_has(B, 0b1, 0.0)
+    tested.slot_granted(A, 0.0)
+    assert tested.slot_granted(B, 0.1) == [PassSlot(B)]
+
+
+def test_a_peer_that_gets_something_new_is_asked_for_a_slot() -> None:
+    tested = with_peers(A)
+    assert tested.peer_has(A, 0, 0.0) == []
+    assert tested.peer_has(A, 0b10, 1.0) == [RequestSlot(A)]
+    assert tested.peer_has(A, 0b11, 2.0) == []
+
+
+def test_few_peers_are_asked_at_once() -> None:
+    tuning = Tuning(flights=1, asks=2)
+    tested = downloader(tuning=tuning)
+    tested.master_named([A, B, C], False, 0.0)
+    requests = []
+    for peer in (A, B, C):
+        tested.peer_connected(peer)
+        requests += tested.peer_has(peer, 0b1111, 0.0)
+    assert requests == [RequestSlot(A), RequestSlot(B)]
+
+
+def test_what_a_lost_peer_was_sending_is_fetched_from_another_and_the_peer_is_connected_again() -> None:
+    tested = with_peers(A, B, lacking=0b1)
+    tested.peer_has(A, 0b1, 0.0)
+    tested.slot_granted(A, 0.0)
+    tested.peer_has(B, 0b1, 0.0)
+    again, request = tested.peer_gone(A, 1.0)
+    assert isinstance(again, Connect) and again.peer == A and again.pause >= 1.0
+    assert request == RequestSlot(B)
+    assert tested.slot_granted(B, 1.0) == [Fetch(B, 0)]
+
+
+def test_a_slot_that_a_lost_peer_never_granted_is_requested_of_another() -> None:
+    tested = downloader(0b1, tuning=Tuning(flights=1, asks=1))
+    tested.master_named([A, B], False, 0.0)
+    for peer in (A, B):
+        tested.peer_connected(peer)
+    assert tested.peer_has(A, 0b1, 0.0) == [RequestSlot(A)]
+    assert tested.peer_has(B, 0b1, 0.0) == []
+    assert RequestSlot(B) in tested.peer_gone(A, 1.0)
+
+
+def test_a_peer_that_refuses_a_chunk_is_not_asked_for_it_again() -> None:
+    tested = with_peers(A, lacking=0b1)
+    tested.peer_has(A, 0b1, 0.0)
+    tested.slot_granted(A, 0.0)
+    assert tested.chunk_failed(A, 0, 1.0) == [PassSlot(A)]
+    assert RequestSlot(A) not in tested.tick(2.0)
+    assert tested.peer_has(A, 0b1, 3.0) == [RequestSlot(A)]
+
+
+def test_a_peer_that_lies_is_disconnected_and_reported_and_never_used_again() -> None:
+    tested = with_peers(A, B, lacking=0b1)
+    tested.peer_has(A, 0b1, 0.0)
+    tested.slot_granted(A, 0.0)
+    tested.peer_has(B, 0b1, 0.0)
+    tested.chunk_arrived(A, 0, 1.0)
+    actions = tested.chunk_wrong(A, 0, WRONG, 1.0)
+    assert actions == [SendRemark(f"wrong content: {WRONG}"), Disconnect(A), RequestSlot(B)]
+    assert tested.peer_gone(A, 1.0) == []
+    assert tested.master_named([A, B], False, 2.0) == []
+    assert tested.peer_introduced(A, GENERATION) == []
+    tested.slot_granted(B, 2.0)
+    assert Finished() in tested.chunk_written(B, 0, 3.0)
+
+
+def test_a_late_chunk_is_fetched_from_a_second_peer_and_the_first_is_told_to_stop() -> None:
+    tested = with_peers(A, B, C, lacking=0b1)
+    for peer in (A, B, C):
+        tested.peer_has(peer, 0b1, 0.0)
+    assert tested.slot_granted(A, 0.0) == [Fetch(A, 0)]
+    assert tested.slot_granted(B, 0.0) == [PassSlot(B)]
+    tested.slot_granted(C, 0.0)
+    later = tested.tick(100.0)
+    assert set(later) == {RequestSlot(B), RequestSlot(C)}
+    assert tested.slot_granted(B, 100.0) == [Fetch(B, 0)]
+    assert tested.slot_granted(C, 101.0) == [PassSlot(C)], "a third source for one chunk"
+    assert tested.chunk_arrived(B, 0, 102.0) == [PassSlot(B)]
+    assert tested.chunk_written(B, 0, 103.0) == [Cancel(A, 0), PassSlot(A), Finished(), SendReport()]
+
+
+def test_peers_that_introduce_themselves_before_the_download_are_connected_to_when_it_begins() -> None:
+    tested = Downloader(Tuning(), Random(1), 0.0)
+    assert tested.peer_introduced(A, GENERATION) == []
+    assert tested.peer_introduced(B, b"o" * 32) == []
+    assert tested.master_named([C], False, 0.0) == []
+    assert tested.begin(GENERATION, 4, 0b1111, 8, 0.0) == [Connect(C, 0.0), Connect(A, 0.0)]
+
+
+def test_a_node_that_lacks_nothing_is_finished_at_once_and_connects_to_nobody() -> None:
+    tested = Downloader(Tuning(), Random(1), 0.0)
+    assert tested.begin(GENERATION, 4, 0, 8, 0.0) == [Finished(), SendReport()]
+    assert tested.master_named([A], True, 0.0) == []
+    assert tested.master_connected(0.0) == []
+
+
+def test_a_second_generation_begins_without_the_state_of_the_first() -> None:
+    tested = with_peers(A)
+    tested.peer_has(A, 0b1111, 0.0)
+    tested.end()
+    assert tested.sources == 0
+    assert tested.slot_granted(A, 0.0) == []
+    assert tested.begin(b"n" * 32, 2, 0b11, 8, 1.0) == [Connect(A, 0.0)]
+
+
+# Buffers.
+
+
+def test_no_chunk_is_fetched_without_a_buffer() -> None:
+    tested = with_peers(A, B, buffers=1)
+    tested.peer_has(A, 0b1111, 0.0)
+    tested.peer_has(B, 0b1111, 0.0)
+    chunk = fetched(tested.slot_granted(A, 0.0))
+    assert tested.slot_granted(B, 0.0) == [PassSlot(B)]
+    assert tested.chunk_arrived(A, chunk, 1.0) == [PassSlot(A)], "the chunk is not written yet"
+    assert RequestSlot(A) in tested.chunk_written(A, chunk, 2.0)
+
+
+def test_an_offer_waits_for_a_buffer() -> None:
+    tested = with_master(buffers=1)
+    assert fetched(tested.chunk_offered(0, 0, 0.0)) == 0
+    tested.master_slot_opened(1, 0.0)
+    assert tested.chunk_offered(1, 1, 0.0) == []
+    tested.chunk_arrived(MASTER, 0, 1.0)
+    assert Fetch(MASTER, 1) in tested.chunk_written(MASTER, 0, 2.0)
+
+
+# The master.
+
+
+def test_the_other_slots_are_opened_when_the_master_offers_the_first_chunk() -> None:
+    tested = with_master()
+    assert tested.chunk_offered(0, 2, 0.0) == [OpenMasterSlot(1), Fetch(MASTER, 2)]
+    assert tested.chunk_arrived(MASTER, 2, 1.0) == [AskMasterSlot(0)]
+
+
+def test_an_offered_chunk_that_is_here_is_not_fetched() -> None:
+    tested = with_master(0b1110)
+    assert tested.chunk_offered(0, 0, 0.0) == [OpenMasterSlot(1), AskMasterSlot(0)]
+
+
+def test_a_node_that_is_told_to_ask_its_peers_turns_to_the_master_when_nothing_arrives() -> None:
+    tested = downloader()
+    assert tested.master_named([A], False, 0.0) == [Connect(A, 0.0)]
+    assert tested.master_connected(0.0) == []
+    assert tested.tick(1.0) == []
+    assert tested.tick(10.0) == [OpenMasterSlot(0)]
+
+
+def test_as_long_as_chunks_arrive_it_does_not_turn_to_the_master() -> None:
+    tested = with_peers(A)
+    tested.master_connected(0.0)
+    tested.peer_has(A, 0b1111, 0.0)
+    for second in (1.5, 3.0, 4.5):
+        chunk = fetched(tested.slot_granted(A, second))
+        assert tested.chunk_arrived(A, chunk, second) == [RequestSlot(A)]
+        assert OpenMasterSlot(0) not in tested.chunk_written(A, chunk, second)
+        assert OpenMasterSlot(0) not in tested.tick(second + 1.0)
+
+
+def test_a_node_that_holds_a_part_reports_what_it_wants_before_it_asks() -> None:
+    tested = downloader(0b1010)
+    tested.master_named([], True, 0.0)
+    tested.master_connected(0.0)
+    assert tested.master_slot_opened(0, 0.0) == [SendWants(0b1010), AskMasterSlot(0)]
+
+
+def test_what_a_lost_peer_had_is_reported_as_wanted() -> None:
+    tested = with_peers(A, lacking=0b1000)
+    tested.master_connected(0.0)
+    tested.peer_has(A, 0b1000, 0.0)
+    assert tested.master_named([A], True, 0.0) == [OpenMasterSlot(0)]
+    assert tested.master_slot_opened(0, 0.0) == [SendWants(0), AskMasterSlot(0)]
+    tested.peer_gone(A, 1.0)
+    assert SendWants(0b1000) in tested.tick(2.0)
+
+
+def test_when_the_master_is_lost_peers_go_on_and_its_chunks_are_fetched_from_them() -> None:
+    tested = with_master(0b1)
+    tested.chunk_offered(0, 0, 0.0)
+    tested.master_named([A], True, 0.0)
+    tested.peer_connected(A)
+    assert tested.peer_has(A, 0b1, 0.0) == []
+    assert tested.master_lost(1.0) == [RequestSlot(A)]
+    assert tested.tick(5.0) == []
+    assert tested.master_connected(6.0) == [OpenMasterSlot(0)]
+    assert tested.slot_granted(A, 6.0) == [Fetch(A, 0)]
+
+
+def test_slots_that_are_lost_are_opened_again_after_a_pause() -> None:
+    tested = with_master()
+    assert tested.master_slots_lost(1.0) == []
+    assert tested.tick(1.001) == []
+    assert tested.tick(2.0) == [OpenMasterSlot(0)]
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_wrong_chunk_of_the_master_is_taken_again_so_many_times(retries: int) -> None:
+    tested = with_master(0b1, retries=retries)
+    for attempt in range(retries + 1):
+        tested.chunk_offered(0, 0, attempt)
+        tested.chunk_arrived(MASTER, 0, attempt)
+        actions = tested.chunk_wrong(MASTER, 0, WRONG, attempt)
+        failures = [action.error for action in actions if isinstance(action, Failed)]
+        assert bool(failures) == (attempt == retries)
+    assert isinstance(failures[0], NoGoodSource)
+
+
+def test_a_chunk_whose_other_part_is_just_being_written_is_left_to_the_other_source() -> None:
+    tested = with_peers(A, B, lacking=0b1)
+    tested.peer_has(A, 0b1, 0.0)
+    tested.peer_has(B, 0b1, 0.0)
+    tested.slot_granted(A, 0.0)
+    tested.slot_granted(B, 0.0)
+    tested.tick(100.0)
+    assert tested.slot_granted(B, 100.0) == [Fetch(B, 0)]
+    for source in (A, B):
+        tested.chunk_arrived(source, 0, 101.0)
+    assert Finished() not in tested.chunk_incomplete(A, 0, 102.0)
+    assert Finished() in tested.chunk_written(B, 0, 103.0)
+
+
+# Readers.
+
+
+def test_upload_slots_are_granted_up_to_the_limit_whether_a_download_is_on_or_not() -> None:
+    tested = Downloader(Tuning(uploads=2), Random(1), 0.0)
+    assert tested.upload_slot_requested(1, 0.0) == [GrantUploadSlot(1)]
+    assert tested.upload_slot_requested(2, 0.0) == [GrantUploadSlot(2)]
+    assert tested.upload_slot_requested(3, 0.0) == []
+    assert tested.upload_slot_ended(1, 0.1) == [GrantUploadSlot(3)]
+
+
+def test_a_reader_that_is_stuck_does_not_keep_the_others_waiting() -> None:
+    tested = Downloader(Tuning(uploads=1), Random(1), 0.0)
+    tested.upload_slot_requested(1, 0.0)
+    tested.upload_slot_requested(2, 0.0)
+    assert tested.next_tick < 1.0
+    assert tested.tick(1.0) == []
+    assert tested.tick(100.0) == [GrantUploadSlot(2)]
+
+
+def test_changes_are_announced_at_once_and_then_after_a_pause() -> None:
+    tested = Downloader(Tuning(have_least=0.03), Random(1), 0.0)
+    assert tested.held_changed(1.0) == [Announce()]
+    assert tested.held_changed(1.001) == []
+    assert tested.next_tick == pytest.approx(1.03)
+    assert tested.tick(1.031) == [Announce()]
+    assert tested.tick(2.0) == []
+
+
+def test_the_master_hears_now_and_then_how_much_a_node_holds() -> None:
+    tested = Downloader(Tuning(report_pause=10.0), Random(1), 0.0)
+    assert tested.serves(GENERATION, 0, 0.0) == [Announce()]
+    assert SendReport() not in tested.held_changed(5.0)
+    assert tested.next_tick <= 10.0
+    assert SendReport() in tested.tick(10.0)
+    assert SendReport() not in tested.held_changed(15.0)
+    assert SendReport() in tested.tick(20.0)
+    assert SendReport() in tested.held_changed(40.0)
+
+
+def test_the_master_hears_at_once_of_another_generation() -> None:
+    tested = Downloader(Tuning(report_pause=10.0), Random(1), 0.0)
+    assert SendReport() in tested.serves(GENERATION, 7, 0.0)
+    assert SendReport() not in tested.serves(GENERATION, 8, 0.1)
+    assert SendReport() in tested.serves(b"n" * 32, 0, 0.2)

@@ -1,0 +1,63 @@
+"""When a node opens slots at its master, and what it tells it."""
+
+from __future__ import annotations
+
+from random import Random
+
+from xget_lib.swarm.offer_slots import OfferSlots
+
+
+def connected() -> OfferSlots:
+    slots = OfferSlots(Random(1), 0.5)
+    slots.be_patient()
+    slots.connected()
+    return slots
+
+
+def test_no_slot_is_opened_without_a_connection() -> None:
+    slots = connected()
+    assert slots.may_open(True, 0.0, 0.0)
+    slots.lost()
+    assert not slots.may_open(True, 0.0, 0.0)
+
+
+def test_a_node_that_is_not_direct_waits_for_its_peers_first() -> None:
+    slots = connected()
+    assert not slots.may_open(False, 10.0, 11.0)
+    assert slots.may_open(False, 10.0, 15.0)
+
+
+def test_slots_that_failed_are_opened_again_after_a_pause_and_without_new_patience() -> None:
+    slots = connected()
+    slots.open_first(4, 0b1111)
+    slots.close()
+    slots.failed(10.0)
+    assert not slots.may_open(False, 10.0, 10.0)
+    assert slots.may_open(False, 10.0, 10.2)
+
+
+def test_closed_slots_say_what_was_being_read() -> None:
+    slots = connected()
+    assert slots.open_first(4, 0b1111) == 0
+    assert list(slots.open_others(3)) == [1, 2]
+    slots.read(1, 3)
+    assert slots.is_reading(3) and not slots.is_reading(2)
+    assert slots.close() == [3]
+    assert len(slots) == 0
+
+
+def test_a_chunk_that_has_arrived_frees_its_slot() -> None:
+    slots = connected()
+    slots.open_first(4, 0b1111)
+    slots.read(0, 2)
+    assert slots.ended(2) == 0
+    assert slots.ended(2) is None
+
+
+def test_wants_are_reported_with_pauses_but_before_a_new_slot_asks() -> None:
+    slots = connected()
+    assert not slots.must_report(0b1000, 0.0), "there is no slot"
+    slots.open_first(4, 0b1000)
+    assert slots.must_report(0b1000, 0.0)
+    assert not slots.must_report(0, 0.1)
+    assert slots.must_report(0, 0.1, opened=True)

@@ -1,0 +1,282 @@
+"""One generation, from its manifest to all files in place."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+import gevent
+from gevent import get_hub
+from gevent.event import Event
+from gevent.lock import Semaphore
+from gevent.pool import Pool as GreenletPool
+
+from xget_lib.config import Config
+from xget_lib.download.download import Download
+from xget_lib.download.dry_run import DryRun
+from xget_lib.download.plan import ACTIONS
+from xget_lib.errors import Incomplete, printable
+from xget_lib.fs.rooted import Root
+from xget_lib.manifest.bitmap import Bitmap
+from xget_lib.manifest.manifest import Manifest
+from xget_lib.manifest.selection import Selection
+from xget_lib.net.waiting import in_thread
+from xget_lib.node.backend import Child
+from xget_lib.node.master_link import MasterLink
+from xget_lib.node.transfer import Transfer, TransferStats
+from xget_lib.serve.files import Files
+from xget_lib.serve.held import HeldContent
+from xget_lib.serve.served import Served
+from xget_lib.serve.store import Store
+
+THREADS = min(4, max(2, os.cpu_count() or 1))
+"""More threads than processors only take the interpreter from each other."""
+_SLICE = 2000
+"""Files that one call into a thread looks at."""
+_SLOW_LOOK = 30e-6
+"""Seconds a file above which a look at it waits for a disk, or hashes: then several threads do it."""
+_PROGRESS_EVERY = 0.5
+STALLED = 10.0
+"""Seconds without progress after which people are told."""
+_FINISH_EVERY = 0.5
+
+
+class Tell(Protocol):
+    """Where a node reports what happens: an event and its facts."""
+
+    def __call__(self, event: str, **facts: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What all generations of one node have in common."""
+
+    config: Config
+    dest: bytes
+    tell: Tell
+    master: MasterLink
+    transfer: Transfer
+    child: Child
+
+    @property
+    def options(self) -> dict[str, bool]:
+        """How a download, or a dry run, treats the destination."""
+        config = self.config
+        return {"permissions": not config.no_permissions, "owners": not config.no_owners, "delete": config.delete}
+
+    def serve(self, store: Store, selection: Selection, on_stale: Callable[[bytes], None]) -> None:
+        """Serve what is in a store from now on, and tell the master. `on_stale` gets the path of a changed file."""
+        manifest = store.manifest
+        assert self.child.manifest is not None
+        self.child.serve(
+            Served(manifest.generation, self.child.manifest, store, on_stale, selection.visible()),
+            Files(Root(self.dest), selection.has_dest_path, manifest.users, manifest.groups),
+        )
+        self.transfer.serves(manifest.generation, store.held.count)
+
+
+class Generation:
+    """The download of one generation into the destination: `run` once. It is served from the middle of `run` on."""
+
+    def __init__(self, environment: Environment, manifest: Manifest, selection: Selection) -> None:
+        self.manifest = manifest
+        self._environment = environment
+        self._selection = selection
+        self._held: HeldContent | None = None
+        self._reports = True
+        self._confirming: gevent.Greenlet[[], None] | None = None
+
+    def run(self, former: Generation | None, served: Generation | None, stats: TransferStats) -> dict[str, Any]:
+        """Download everything. Returns what `done` says of it. Raises XGetError, NewGeneration.
+
+        `former` is in place, `served` is what others are given until now; either may be None.
+        """
+        environment, selection = self._environment, self._selection
+        environment.tell(
+            "start",
+            generation=self.manifest.generation.hex(),
+            files=len(selection.files),
+            bytes=selection.size,
+            message=f"{len(selection.files)} files, {selection.size} bytes to have",
+        )
+        download = Download(environment.dest, self.manifest, selection, **environment.options)
+        with download:
+            try:
+                self._take_inventory(download, former)
+                held = HeldContent(environment.dest, self.manifest, download, self._held_changed)
+                if served is not None:
+                    served.replace()
+                self._held = held
+                environment.serve(held.store, selection, held.changed)
+                self._fetch(download, held, stats)
+                in_thread(download.finish)
+            finally:
+                # What threads still write to must not be closed before they are done.
+                get_hub().threadpool.join()
+        self._confirming = gevent.spawn(lambda: held.confirm(in_thread))
+        return {
+            "generation": self.manifest.generation.hex(),
+            "files": len(selection.files),
+            "bytes": selection.size,
+            "reused": download.reused,
+            "removed": download.removed,
+            "notes": [*download.notes, *_skipped(selection)],
+        }
+
+    @property
+    def is_served(self) -> bool:
+        return self._held is not None
+
+    @property
+    def held(self) -> HeldContent:
+        """What is on disk and verified, once it is served."""
+        assert self._held is not None
+        return self._held
+
+    def replace(self) -> None:
+        """Another generation is served instead, and will change the files of this one."""
+        self.stop_reporting()
+        self.held.replaced()
+
+    def stop_reporting(self) -> None:
+        """What this node holds of this generation is of no interest any more."""
+        self._reports = False
+
+    def wait_until_confirmed(self) -> None:
+        """Return when all content that was accepted by size and time has been read."""
+        if self._confirming is not None:
+            self._confirming.join()
+
+    def stop_confirming(self) -> None:
+        """What has not been read yet is as uncertain in the next generation."""
+        if self._confirming is not None:
+            self._confirming.kill()
+
+    def _held_changed(self, held: HeldContent) -> None:
+        if self._reports:
+            self._environment.transfer.held_changed(self.manifest.generation, held.store.held.count)
+
+    def _take_inventory(self, download: Download, former: Generation | None) -> None:
+        """Find out what is right already, in threads."""
+        files = list(self._selection.files)
+        slices = [files[first : first + _SLICE] for first in range(0, len(files), _SLICE)]
+        known = (
+            in_thread(former.held.known, self.manifest, self._selection.file_dest_paths) if former is not None else None
+        )
+        verified = in_thread(known.verified, files) if known is not None else set()
+
+        def trusts_times(file: int) -> bool:
+            if self._environment.config.checksum:
+                return file in verified
+            return known is None or file not in known.changed
+
+        # Where all is in memory, a second thread only takes the interpreter from the first one.
+        permits = Semaphore(1)
+        alone = True
+
+        def look(numbers: list[int]) -> None:
+            nonlocal alone
+            with permits:
+                begun = time.monotonic()
+                in_thread(download.inspect_files, numbers, trusts_times)
+                if alone and time.monotonic() - begun > _SLOW_LOOK * len(numbers):
+                    alone = False
+                    for _ in range(THREADS - 1):
+                        permits.release()
+
+        for _ in GreenletPool(THREADS).imap_unordered(look, slices):
+            pass
+        download.check_free_space()
+        download.unverified -= verified
+
+    def _fetch(self, download: Download, held: HeldContent, stats: TransferStats) -> None:
+        """Get what is lacking, and put each file in place when it is whole."""
+        layout, transfer = self.manifest.layout, self._environment.transfer
+        lacking = Bitmap(layout.chunk_count)
+        for chunk in range(layout.chunk_count):
+            if not download.chunk_complete(chunk) and download.missing(chunk):
+                lacking.add(chunk)
+        fetched = Event()
+        finisher = gevent.spawn(self._install_files, download, fetched)
+        finisher.link_exception(lambda failed: transfer.fail(failed.exception or AssertionError()))
+        progress = gevent.spawn(self._tell_progress, download, stats)
+        try:
+            transfer.run(download, self.manifest, lacking, stats=stats, on_held=held.came)
+        finally:
+            progress.kill()
+            fetched.set()
+            finisher.join()
+        _put_in_place(download)
+
+    def _install_files(self, download: Download, fetched: Event) -> None:
+        """Put files in place as they become whole: waiting for the disk overlaps with waiting for the network."""
+        while not fetched.wait(_FINISH_EVERY):
+            _put_in_place(download)
+
+    def _tell_progress(self, download: Download, stats: TransferStats) -> None:
+        """Tell how far it is, and when nothing arrives. Gives up where the master is lost for too long as well."""
+        environment = self._environment
+        last, since = stats.fetched, time.monotonic()
+        while True:
+            gevent.sleep(_PROGRESS_EVERY)
+            now = time.monotonic()
+            if stats.fetched != last:
+                last, since = stats.fetched, now
+            sources = environment.transfer.sources
+            environment.tell("progress", bytes=download.reused + last, fetched=last, peers=sources)
+            silence = now - since
+            if silence < STALLED:
+                continue
+            connected = environment.master.link is not None
+            where = "" if connected else ", no connection to the master"
+            environment.tell("stall", message=f"nothing has come for {silence:.0f} s, {sources} servers known{where}")
+            if not connected and silence > environment.config.timeout:
+                environment.transfer.fail(environment.master.unreachable(silence))
+
+
+def dry_run(environment: Environment, manifest: Manifest, selection: Selection) -> dict[str, Any]:
+    """Tell what a download would do. Returns what `done` says of it."""
+    steps = iter(
+        DryRun(environment.dest, manifest, selection, checksum=environment.config.checksum, **environment.options)
+    )
+    would = dict.fromkeys(ACTIONS, 0)
+    size = 0
+    while told := in_thread(list, islice(steps, _SLICE)):
+        for step in told:
+            would[step.action] += 1
+            size += step.size
+            environment.tell("step", action=step.action, path=printable(step.path), bytes=step.size)
+    return {
+        "generation": manifest.generation.hex(),
+        "files": len(selection.files),
+        "bytes": selection.size,
+        "would": {**would, "bytes": size},
+    }
+
+
+def incomplete(selection: Selection) -> Incomplete | None:
+    """What the master could not read of a selection, as an error."""
+    lacking = [each for each in selection.omitted if not each.expected]
+    return Incomplete(lacking[0].path, lacking[0].why, len(lacking) - 1) if lacking else None
+
+
+def _put_in_place(download: Download) -> None:
+    files = download.take_complete()
+    if files:
+        in_thread(download.install_files, files)
+
+
+def _skipped(selection: Selection) -> list[str]:
+    """What is not meant to be copied: a line for each kind."""
+    kinds: dict[str, list[bytes]] = {}
+    for each in selection.omitted:
+        if each.expected:
+            kinds.setdefault(each.why, []).append(each.path)
+    return [
+        f"{printable(paths[0])}{f' and {len(paths) - 1} others' if len(paths) > 1 else ''} skipped: {why}"
+        for why, paths in kinds.items()
+    ]

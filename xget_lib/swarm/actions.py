@@ -1,0 +1,139 @@
+"""What a `Downloader` decides, as data.
+
+`node/transfer.py` carries it out with 9P requests, the simulator in virtual time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xget_lib.errors import XGetError
+from xget_lib.swarm.messages import Address
+
+MASTER: Address = ("", 0)
+"""The master as a source of chunks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """After `pause` seconds connect to a peer, introduce this node to it and read its `have`. Then `peer_connected` and
+    `peer_has` follow, in the end `peer_gone`."""
+
+    peer: Address
+    pause: float
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """Close the connection to a peer, with all that is being fetched from it. No event follows."""
+
+    peer: Address
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSlot:
+    """Request an upload slot of a peer: `slot_granted` follows. The slot that this node had there was used."""
+
+    peer: Address
+
+
+@dataclass(frozen=True, slots=True)
+class PassSlot:
+    """Give the upload slot of a peer back."""
+
+    peer: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Read a chunk from a source, into one buffer.
+
+    `chunk_arrived` or `chunk_failed` follows; after `chunk_arrived` verify and write it: then `chunk_written`,
+    `chunk_incomplete` or `chunk_wrong` follows. Each of these but `chunk_arrived` gives the buffer back."""
+
+    source: Address
+    chunk: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Stop a fetch whose chunk has not arrived, and give its buffer back. No event follows."""
+
+    source: Address
+    chunk: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenMasterSlot:
+    """Open one more slot at the master and ask for a chunk: `chunk_offered` follows."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskMasterSlot:
+    """Ask for the next chunk on a slot at the master: `chunk_offered` follows. The former one has arrived."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendWants:
+    """Tell the master which chunks this node lacks and finds at none of its peers: bit i for chunk i."""
+
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendRemark:
+    """Write a line to the master's log."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendReport:
+    """Report to the master how much of the generation this node holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Tell the readers of `have` that what this node holds has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class GrantUploadSlot:
+    """Tell a reader that it may take a chunk of this node now."""
+
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Every chunk that was lacking is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The download cannot be completed."""
+
+    error: XGetError
+
+
+Action = (
+    Connect
+    | Disconnect
+    | RequestSlot
+    | PassSlot
+    | Fetch
+    | Cancel
+    | OpenMasterSlot
+    | AskMasterSlot
+    | SendWants
+    | SendRemark
+    | SendReport
+    | Announce
+    | GrantUploadSlot
+    | Finished
+    | Failed
+)

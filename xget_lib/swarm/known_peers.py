@@ -1,0 +1,86 @@
+"""Which peers a node connects to: those that the master names and those that introduced themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from xget_lib.swarm.backoff import Backoff
+from xget_lib.swarm.messages import Address
+
+if TYPE_CHECKING:
+    from random import Random
+
+INTRODUCED = 64
+"""Peers that introduced themselves and are remembered, at most. Peers that the master names are never too many."""
+_TRIES = 5
+"""Connections after which a peer that introduced itself is forgotten."""
+_PAUSE = 1.0
+"""Seconds before a peer is connected to again, at least."""
+
+
+class KnownPeers:
+    """Owned by a `Downloader`. A peer has one connection at a time, being made or in use."""
+
+    def __init__(self, source: Random) -> None:
+        self._random = source
+        self._generation = b""
+        self._named: frozenset[Address] = frozenset()
+        self._introduced: dict[Address, bytes] = {}
+        """The generation that each of them serves; the longest known first."""
+        self._bad: set[Address] = set()
+        """Peers that sent wrong content of this generation."""
+        self._connections: dict[Address, Backoff] = {}
+        self._tries: dict[Address, int] = {}
+
+    def begin(self, generation: bytes) -> None:
+        """Another generation is downloaded from now on. There are no connections."""
+        self._generation = generation
+        self._bad.clear()
+        self._connections.clear()
+        self._tries.clear()
+
+    def name(self, peers: Iterable[Address]) -> None:
+        """The master names the peers of this node. Replaces those that it named before."""
+        self._named = frozenset(peers)
+
+    def introduce(self, peer: Address, generation: bytes) -> None:
+        """A peer says that it serves a generation. Where there are too many, older ones of other generations go."""
+        self._introduced.pop(peer, None)
+        if len(self._introduced) >= INTRODUCED:
+            useless = (other for other, served in self._introduced.items() if served != self._generation)
+            oldest = next(useless, None)
+            if oldest is None:
+                return
+            del self._introduced[oldest]
+        self._introduced[peer] = generation
+
+    def distrust(self, peer: Address) -> None:
+        """A peer sent wrong content: it is not connected to again for this generation."""
+        self._bad.add(peer)
+        self._connections.pop(peer, None)
+
+    def to_connect(self) -> list[Address]:
+        """The peers that are to be connected to now. They count as being connected to."""
+        introduced = (peer for peer, served in self._introduced.items() if served == self._generation)
+        new = [peer for peer in dict.fromkeys([*sorted(self._named), *introduced]) if self._is_free(peer)]
+        for peer in new:
+            self._connections[peer] = Backoff(self._random)
+            self._tries[peer] = 0
+        return new
+
+    def lost(self, peer: Address) -> float | None:
+        """A connection failed or ended. Returns the seconds after which to connect again; None: not at all."""
+        backoff = self._connections.get(peer)
+        if backoff is None:
+            return None
+        self._tries[peer] += 1
+        if self._tries[peer] >= _TRIES:
+            self._introduced.pop(peer, None)
+        if peer in self._named or self._introduced.get(peer) == self._generation:
+            return _PAUSE + backoff.next()
+        del self._connections[peer]
+        return None
+
+    def _is_free(self, peer: Address) -> bool:
+        return peer not in self._connections and peer not in self._bad

@@ -1,0 +1,114 @@
+"""The slots in which the master offers chunks to a node."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from math import inf
+from typing import TYPE_CHECKING
+
+from xget_lib.swarm.backoff import Backoff
+from xget_lib.swarm.first_tier import patience
+from xget_lib.swarm.want_report import WantReport
+
+if TYPE_CHECKING:
+    from random import Random
+
+
+class OfferSlots:
+    """Owned by a `Downloader`. Slots are numbered from 0; times are monotonic seconds."""
+
+    def __init__(self, source: Random, report_pause: float) -> None:
+        """Wants are reported at most every `report_pause` seconds."""
+        self._random = source
+        self._report_pause = report_pause
+        self._chunks: dict[int, int | None] = {}
+        """By slot: the chunk that is being read; None while the slot waits for an offer."""
+        self._connected = False
+        self._patience = 0.0
+        self._backoff = Backoff(source)
+        self._retry = -inf
+        """The slots are not opened again before that."""
+        self._wants = WantReport(0, 0)
+        self._next_report = inf
+        self.postponed: deque[tuple[int, int]] = deque()
+        """Slots with offered chunks that wait for a buffer."""
+
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def __contains__(self, slot: int) -> bool:
+        return slot in self._chunks
+
+    def connected(self) -> None:
+        """The master is connected: slots may be opened."""
+        self._connected = True
+        self._backoff.reset()
+        self._retry = -inf
+
+    def lost(self) -> None:
+        """The master is not connected any more."""
+        self._connected = False
+
+    def failed(self, now: float) -> None:
+        """The slots were lost: they are not opened again before a pause has passed."""
+        self._retry = now + self._backoff.next()
+
+    def be_patient(self) -> None:
+        """A node that is not direct gives its peers some time before it opens slots."""
+        self._patience = patience(self._random)
+
+    def may_open(self, direct: bool, last_arrival: float, now: float) -> bool:
+        """Whether to open the first slot now. Others are opened when the master offers the first chunk: of ten thousand
+        nodes it offers chunks to some hundred."""
+        if not self._connected or self._chunks or now < self._retry:
+            return False
+        return direct or now >= last_arrival + self._patience
+
+    def open_first(self, chunk_count: int, lacking: int) -> int:
+        """Open the first slot. Returns its number."""
+        self._patience = 0.0
+        self._wants = WantReport(chunk_count, lacking)
+        self._next_report = -inf
+        self._chunks[0] = None
+        return 0
+
+    def open_others(self, limit: int) -> Iterable[int]:
+        """Open slots up to the limit. Returns their numbers."""
+        others = range(len(self._chunks), limit)
+        self._chunks.update(dict.fromkeys(others))
+        return others
+
+    def close(self) -> list[int]:
+        """All slots are closed. Returns the chunks that were being read."""
+        read = [chunk for chunk in self._chunks.values() if chunk is not None]
+        self._chunks.clear()
+        self.postponed.clear()
+        return read
+
+    def read(self, slot: int, chunk: int) -> None:
+        """An offered chunk is being read from the master."""
+        self._chunks[slot] = chunk
+
+    def is_reading(self, chunk: int) -> bool:
+        return chunk in self._chunks.values()
+
+    def ended(self, chunk: int) -> int | None:
+        """A chunk is not being read any more. Returns the slot that is free now."""
+        for slot, read in self._chunks.items():
+            if read == chunk:
+                self._chunks[slot] = None
+                return slot
+        return None
+
+    def took(self, chunk: int) -> None:
+        """The next chunk is asked for after this one, so the master takes this one for arrived."""
+        self._wants.took(chunk)
+
+    def must_report(self, wanted: int, now: float, *, opened: bool = False) -> bool:
+        """Whether to report now that these chunks are wanted from the master. A slot that was just `opened` does not
+        ask before that."""
+        if not self._chunks or (now < self._next_report and not opened):
+            return False
+        self._next_report = now + self._report_pause
+        return self._wants.must_report(wanted)
