@@ -1,4 +1,4 @@
-"""The benchmark's command line: which cases, against whom, how often."""
+"""The command line of the benchmark: which cases, which tools, how often."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _EXAMPLES = """
 examples:
   scripts/bench/run --nodes 16,32                          one file of 128 MiB over links of 25 Mbit/s
   scripts/bench/run --nodes 16 --tree 5000                 5,000 files of 4 to 64 KiB
-  scripts/bench/run --nodes 16 --every 1 --slow --kill     the plain case, and each of these besides it
-  scripts/bench/run --nodes 4,8,16 --against all           other tools too, as far as they are installed
+  scripts/bench/run --nodes 16 --every 1 --slow --kill     the plain case, then each of these conditions
+  scripts/bench/run --nodes 4,8,16 --against all           also all other tools that are installed
   scripts/bench/run picture bench-results/*.json --to docs/benchmark.svg
 """
 
@@ -42,29 +42,41 @@ def _tools(text: str) -> list[str]:
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/bench/run",
-        description="How long XGet takes to bring one payload to N nodes, in units of one curl over one idle link.",
+        description="Measures the time to copy one payload to N nodes. The unit: one curl over one idle link.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--nodes", type=_numbers, default=[16], metavar="N,...", help="receivers; the head comes on top (16)")
-    add("--rate", type=float, default=25.0, metavar="MBIT", help="Mbit/s of every link, both ways (25)")
-    add("--size", type=float, default=128.0, metavar="MIB", help="one file of so many MiB (128)")
-    add("--tree", type=int, default=0, metavar="FILES", help="instead of one file: so many of 4 to 64 KiB")
+    add("--nodes", type=_numbers, default=[16], metavar="N,...", help="number of receiving nodes (16)")
+    add("--rate", type=float, default=25.0, metavar="MBIT", help="rate of every link in Mbit/s, in each direction (25)")
+    add("--size", type=float, default=128.0, metavar="MIB", help="size of the file in MiB (128)")
+    add("--tree", type=int, default=0, metavar="FILES", help="copy this many files of 4 to 64 KiB instead of one file")
     add("--every", type=float, default=0.0, metavar="S", help="also: nodes start S seconds apart")
     add("--slow", action="store_true", help="also: one node's link has a tenth of the rate")
     add("--kill", action="store_true", help="also: the processes of a quarter of the nodes are killed halfway")
-    add("--cut", action="store_true", help="also: a quarter of the nodes fall silent halfway, as without power")
+    add(
+        "--cut",
+        action="store_true",
+        help="also: the links of a quarter of the nodes are cut halfway, as in a power failure",
+    )
     add(
         "--no-plain",
         action="store_true",
-        help="leave out the case without any of these (then --kill is after half a unit)",
+        help="omit the case without any of these conditions (then --kill kills after half a unit)",
     )
-    add("--against", type=_tools, default=[], metavar="TOOL,...", help=f"{','.join(OTHERS)}, or all")
-    add("--only", action="store_true", help="measure those of --against and not XGet")
-    add("--repeat", type=int, default=1, metavar="K", help="measure all K times; medians are shown (1)")
-    add("--limit", type=float, default=0.0, metavar="S", help="give a case up after so long (10 units a node and 60 s)")
-    add("--minutes", type=float, default=120.0, metavar="M", help="begin no case any more after so long (120)")
+    add(
+        "--against",
+        type=_tools,
+        default=[],
+        metavar="TOOL,...",
+        help=f"measure other tools too: {','.join(OTHERS)}, or all",
+    )
+    add("--only", action="store_true", help="measure only the tools of --against, not XGet")
+    add("--repeat", type=int, default=1, metavar="K", help="measure each case K times and print medians (1)")
+    add(
+        "--limit", type=float, default=0.0, metavar="S", help="stop a case after this time (10 units per node and 60 s)"
+    )
+    add("--minutes", type=float, default=120.0, metavar="M", help="start no further case after this time (120)")
     return parser
 
 
@@ -82,7 +94,7 @@ def _conditions(given: argparse.Namespace) -> Iterator[tuple[float, bool, Loss]]
 
 
 def _cases(given: argparse.Namespace, tools: list[str], unit: float) -> Iterator[Case]:
-    """What was asked for, without what a tool cannot do."""
+    """The requested cases, without those that a tool does not support."""
     for nodes in given.nodes:
         for every, slow, loss in _conditions(given):
             for tool in tools:
@@ -94,11 +106,11 @@ def _cases(given: argparse.Namespace, tools: list[str], unit: float) -> Iterator
 
 
 def _installed(tools: list[str]) -> list[str]:
-    """Those that can be run; of others it is said how to get them."""
+    """The tools that are installed. For each of the others, prints how to install it."""
     found = []
     for name in tools:
         if package := TOOLS[name].missing():
-            print(f"{name} is left out: it is not installed (apt-get install {package})", file=sys.stderr)
+            print(f"{name} is omitted: not installed (apt-get install {package})", file=sys.stderr)
         else:
             found.append(name)
     return found
@@ -112,7 +124,7 @@ def _measure(case: Case, what: str) -> Result:
 
 
 def _unit(run: report.Run, given: argparse.Namespace) -> bool:
-    """Measure what is 1.0: one curl, of a tree's bytes as one file. Whether there is a unit now."""
+    """Measure the unit: one curl, of a file as large as the payload. Returns whether there is a unit now."""
     size = expected_size(int(given.size * 2**20), given.tree)
     ideal = size * 8 / (given.rate * 1e6)
     run.units.append(_measure(Case(Nginx.name, 1, int(given.rate * 1e6), size, limit=60 + 4 * ideal), "unit"))
@@ -121,14 +133,15 @@ def _unit(run: report.Run, given: argparse.Namespace) -> bool:
 
 
 def _halfway(case: Case, run: report.Run) -> Case:
-    """The same case with its loss at half the time that the tool takes without it, where that is known."""
+    """The same case, with the loss at half the time that the tool needs without it, if that is known."""
     plain = [result.total for result in run.plain(case) if result.total]
     return replace(case, loss_after=plain[-1] / 2) if case.loss and plain else case
 
 
 def _bench(given: argparse.Namespace, words: list[str]) -> int:
     if why := isolation.obstacle() or (
-        TOOLS[Nginx.name].missing() and "it needs nginx and curl for its unit (apt-get install nginx-light curl)"
+        TOOLS[Nginx.name].missing()
+        and "nginx and curl are required to measure the unit (apt-get install nginx-light curl)"
     ):
         print(f"scripts/bench/run: cannot measure here: {why}", file=sys.stderr)
         return 2
@@ -137,12 +150,14 @@ def _bench(given: argparse.Namespace, words: list[str]) -> int:
     run = report.Run.begin(words)
     for number in range(given.repeat):
         if not _unit(run, given):
-            print("there is no unit to measure by; see above", file=sys.stderr)
+            print("the unit could not be measured, see above", file=sys.stderr)
             return 1
         assert run.unit is not None
         for case in _cases(given, tools, run.unit):
             if time.monotonic() - began > given.minutes * 60:
-                print(f"left out, as {given.minutes:g} minutes are over: {case.tool}, N={case.nodes} {case.condition}")
+                print(
+                    f"omitted because {given.minutes:g} minutes are over: {case.tool}, N={case.nodes} {case.condition}"
+                )
                 continue
             run.results.append(_measure(_halfway(case, run), f"{number + 1} of {given.repeat}"))
             run.store()
@@ -151,11 +166,13 @@ def _bench(given: argparse.Namespace, words: list[str]) -> int:
 
 
 def _picture(words: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="scripts/bench/run picture", description="Draw time against N.")
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench/run picture", description="Draws the time against the number of nodes."
+    )
     parser.add_argument("results", nargs="+", type=Path, help="files in bench-results")
     parser.add_argument("--to", type=Path, default=Path("benchmark.svg"), help="a .svg or .png file (benchmark.svg)")
     given = parser.parse_args(words)
-    from scripts.bench import picture  # its packages are installed for this alone
+    from scripts.bench import picture  # its packages are needed only here
 
     try:
         picture.draw([report.Run.load(path) for path in given.results], given.to)
@@ -171,7 +188,7 @@ def _ended(number: int, frame: FrameType | None) -> None:
 
 
 def main(words: list[str]) -> int:
-    # An exception, so that what is running is ended on the way out.
+    # As an exception, so that all running processes are ended.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _ended)
     try:

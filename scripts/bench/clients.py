@@ -94,7 +94,7 @@ def measure(port: int, size: int, repeat: int) -> dict[tuple[str, int], float]:
     """MiB/s by client and requests on their way, the best of `repeat`."""
     runs = [(name, depth) for name, (_, depths) in CLIENTS.items() for depth in depths]
     if not shutil.which("diodcat", path=_PATH):
-        print("diodcat is left out: it is not installed (apt-get install diod)", file=sys.stderr)
+        print("diodcat is omitted: not installed (apt-get install diod)", file=sys.stderr)
         runs.remove(("diodcat", 1))
     best = dict.fromkeys(runs, 0.0)
     for _, (name, depth) in itertools.product(range(repeat), runs):
@@ -105,9 +105,11 @@ def measure(port: int, size: int, repeat: int) -> dict[tuple[str, int], float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Throughput of `files` through different clients, in MiB/s.")
+    parser = argparse.ArgumentParser(
+        description="Measures the throughput of `files` with different 9P clients, in MiB/s."
+    )
     parser.add_argument("--size", type=int, default=1024, metavar="MIB", help="size of the file (1024)")
-    parser.add_argument("--repeat", type=int, default=3, metavar="K", help="the best of so many (3)")
+    parser.add_argument("--repeat", type=int, default=3, metavar="K", help="measure this often and print the best (3)")
     given = parser.parse_args()
     unwind_on_signals()
     with tempfile.TemporaryDirectory(prefix="xget-clients-") as directory:

@@ -31,14 +31,14 @@ _ISOLATED = (
 
 
 def obstacle() -> str:
-    """Why nothing can be measured here, and what to do about it; empty where it can."""
+    """Why this machine cannot run the benchmark, and what to do about it; empty if it can."""
     if sys.platform != "linux":
-        return "it needs Linux: network namespaces"
+        return "Linux is required (network namespaces)"
     if os.geteuid() != 0:
-        return "it needs root: it makes network namespaces and shapes their links (sudo scripts/bench/run ...)"
+        return "root is required, to create network namespaces and shape their links (sudo scripts/bench/run ...)"
     missing = sorted({package for program, package in _PROGRAMS.items() if not shutil.which(program, path=_PATH)})
     if missing:
-        return f"it needs a package (apt-get install {' '.join(missing)})"
+        return f"packages are missing (apt-get install {' '.join(missing)})"
     attempt = subprocess.run(
         [*_ISOLATED, "sh", "-c", "ip link add probe type veth && tc qdisc add dev probe root handle 1: htb"],
         stdin=subprocess.DEVNULL,
@@ -49,8 +49,8 @@ def obstacle() -> str:
         check=False,
     )
     if attempt.returncode:
-        said = attempt.stdout.strip().splitlines() or ["no reason given"]
-        return f"this machine allows no namespaces with shaped links: {said[-1]}"
+        said = attempt.stdout.strip().splitlines() or ["no message"]
+        return f"cannot create namespaces with shaped links: {said[-1]}"
     return ""
 
 

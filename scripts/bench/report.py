@@ -21,12 +21,12 @@ DIRECTORY = CHECKOUT / "bench-results"
 _HEADINGS = ("tool", "N", "condition", "all", "median", "slowest", "copies", "cpu", "memory", "busy", "")
 _LEFT = ("tool", "condition", "")
 _LEGEND = """\
-all      from the first start until the last node has everything, in units; nodes that were killed or cut off left out
-median   a node's time from its own start; slowest likewise: both without a slowed node too
-copies   bytes that left the head's link, by bytes of content: one copy with its headers is 1.05
-cpu      seconds of processor: master/workers/all clients/the kernel's network stack on its own (for everybody)
-memory   MiB of one process at peak: head/client
-busy     all processors, whoever used them; in brackets the share of half seconds in which nothing was idle"""
+all      from the first start until the last node has everything, in units, without killed or cut off nodes
+median   time of a node from its own start, without killed, cut off or slowed nodes; slowest likewise
+copies   bytes sent over the head's link, divided by bytes of content; one copy with headers is 1.05
+cpu      processor seconds: master/workers/all clients/network stack of the kernel (of the whole machine)
+memory   peak MiB of one process: head/client
+busy     load of all processors; in brackets the share of half seconds in which none was idle"""
 
 
 def this_machine() -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Run:
 
     @property
     def unit(self) -> float | None:
-        """Seconds that are 1.0 in this run: the median of its curls. None where none succeeded."""
+        """The unit in seconds: the median of the curls. None if none succeeded."""
         taken = [result.total for result in self.units if result.total is not None and not result.failures]
         return statistics.median(taken) if taken else None
 
@@ -95,7 +95,7 @@ class Run:
 
 
 def why_invalid(result: Result) -> str:
-    """What forbids to quote a result; empty for a valid one."""
+    """Why a result must not be quoted; empty if it is valid."""
     if result.failures:
         more = f" (and {len(result.failures) - 1} more)" if len(result.failures) > 1 else ""
         return f"FAILED: {result.failures[0]}{more}"
@@ -103,7 +103,7 @@ def why_invalid(result: Result) -> str:
 
 
 def table(run: Run) -> str:
-    """The run for people. The multiple of a case that ran more than once is that of its median run."""
+    """The run as a table. Of a case that ran more than once, the median run is shown."""
     if run.unit is None:
         return f"no unit: {why_invalid(run.units[-1]) if run.units else 'not measured'}"
     medians = _medians(run.results)
@@ -120,9 +120,9 @@ def table(run: Run) -> str:
     if any(not one.valid and not one.failures for one in (*medians, *run.units)):
         wrong.append(
             f"INVALID: processors more than {BUSY_LIMIT:.0%} busy, they may have been the limit"
-            " (a lower --rate, fewer --nodes, or nobody else on the machine)"
+            " (use a lower --rate or fewer --nodes, or stop other programs)"
         )
-        wrong += ["this holds for the unit too"] if not all(unit.valid for unit in run.units) else []
+        wrong += ["this applies to the unit, too"] if not all(unit.valid for unit in run.units) else []
     unit = f"1.0 = {run.unit:.2f} s, one curl of the same content over one idle link (median of {len(run.units)})"
     return "\n".join([*lines, "", unit, *_comparisons(run, medians), *wrong, "", _LEGEND])
 
@@ -181,7 +181,9 @@ def curves(runs: Sequence[Run]) -> Curves:
     found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     payloads = {(result.case.rate, result.case.size, result.case.files) for run in runs for result in run.results}
     if len(payloads) != 1:
-        raise ValueError("these runs have different rates or payloads, or none: they do not belong in one picture")
+        raise ValueError(
+            "these runs have different rates or payloads, or no results: they cannot be shown in one picture"
+        )
     for run in runs:
         for result in run.results:
             if result.valid and result.total and run.unit and not result.case.condition:

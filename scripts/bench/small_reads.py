@@ -1,11 +1,9 @@
-"""How many small reads a second one worker answers, and what one costs it: `python -m scripts.bench.small_reads`.
+"""Measures how many small reads per second one worker answers: `python -m scripts.bench.small_reads`.
 
-A master with one worker serves one file over loopback, and one connection asks for it from begin to end, again and
-again. The client is no 9P client: it sends frames that were made before, keeps so many of them in flight, and counts
-bytes that come back. So it costs a fraction of what the worker costs; the column `of client` shows that. What the
-worker's processor time per read is does not depend on what else the machine has to do, and is the figure to compare.
-
-What comes back is compared with the file, here and there; a run ends after `--seconds`.
+A master with one worker serves one file over loopback. One connection reads it from beginning to end, repeatedly. To
+save processor time, the client is not a full 9P client: it sends prepared frames, keeps a fixed number of them in
+flight, and counts the bytes of the replies; the column `of client` shows its share. Compare the processor time of the
+worker per read: it does not depend on other load of the machine. Every hundredth reply is compared with the file.
 """
 
 from __future__ import annotations
@@ -52,10 +50,12 @@ class Result:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.small_reads", description=__doc__.split("\n")[0])
-    parser.add_argument("--sizes", default="4096,32768", metavar="BYTES,...", help="of one read (4096,32768)")
+    parser.add_argument("--sizes", default="4096,32768", metavar="BYTES,...", help="sizes of a read (4096,32768)")
     parser.add_argument("--flights", default="1,3,32", metavar="N,...", help="reads in flight (1,3,32)")
-    parser.add_argument("--trees", default=",".join(_WAYS), metavar="NAME,...", help=f"of {', '.join(_WAYS)} (all)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of one run (3)")
+    parser.add_argument(
+        "--trees", default=",".join(_WAYS), metavar="NAME,...", help=f"trees to read: {', '.join(_WAYS)} (all)"
+    )
+    parser.add_argument("--seconds", type=float, default=3.0, help="duration of one run (3)")
     arguments = parser.parse_args()
     unwind_on_signals()
     with tempfile.TemporaryDirectory(prefix="xget-small-reads-") as directory:

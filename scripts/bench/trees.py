@@ -1,14 +1,14 @@
-"""What a tree of half a million small files costs, beside others: `python -m scripts.bench.trees`, as root.
+"""Compares XGet, rsync and tar for half a million small files: `python -m scripts.bench.trees`, as root.
 
-    first transfer     by one client of a master over loopback, by rsync from its daemon, by tar through a socket; in
-                       turns. xget has its files on disk when it ends, the others do not, so all are followed by a sync
-    nothing to do      the same client once more, against `find -ls` of its destination; in turns
-    a master's start   until it names its generation, without and with kept digests, against `find -ls` of the tree
-    memory             the largest resident sets that processes had
+    first transfer     one client of a master over loopback, rsync from its daemon, tar through a socket, alternating.
+                       XGet syncs its files to disk, the others do not, so a sync is measured after each of them
+    nothing to do      the same client again, compared with `find -ls` of its destination, alternating
+    start of a master  until it logs its generation, without and with a digest cache, compared with `find -ls`
+    memory             peak resident size of the processes
 
-Caches are warm: everything was read before. Medians are shown; all figures are stored in bench-results/trees. Nothing
-is measured in less than the whole: copies are counted, and one that lacks something ends the run. Needs rsync, and
-15 GB below --directory for the 500,000 files; with --tree it takes a tree that is there, and only reads it.
+The page cache is warm. Medians are printed; all figures are stored in bench-results/trees. Each copy is counted, and an
+incomplete one ends the run. It needs rsync, and 15 GB below --directory for 500,000 files. With --tree it uses an
+existing tree, which it only reads.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LOOKS = 3
 _PER_DIRECTORY = 100
 _SMALLEST, _LARGEST = 1 << 10, 16 << 10
 _SETTLED = 2.5
-"""Seconds after which a file is old enough for kept digests of it to be believed."""
+"""Seconds after which a file is old enough for its digests to be cached."""
 _AIM_MEMORY = 1024
 """Bytes a file."""
 
@@ -73,11 +73,17 @@ class Measured:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.trees", description=__doc__.split("\n")[0])
-    parser.add_argument("--files", type=int, default=500_000, metavar="N", help="of 1 to 16 KiB, to be made (500000)")
-    parser.add_argument("--tree", type=Path, metavar="DIR", help="instead: a tree that is there, which is only read")
-    parser.add_argument("--repeat", type=int, default=2, metavar="K", help="transfers of each kind (2)")
-    parser.add_argument("--directory", type=Path, metavar="DIR", help="where there is room (that of temporary files)")
-    parser.add_argument("--results", type=Path, default=_RESULTS, metavar="DIR", help="(bench-results/trees)")
+    parser.add_argument(
+        "--files", type=int, default=500_000, metavar="N", help="create this many files of 1 to 16 KiB (500000)"
+    )
+    parser.add_argument("--tree", type=Path, metavar="DIR", help="use an existing tree instead, and only read it")
+    parser.add_argument("--repeat", type=int, default=2, metavar="K", help="number of transfers of each kind (2)")
+    parser.add_argument(
+        "--directory", type=Path, metavar="DIR", help="directory with enough space (that of temporary files)"
+    )
+    parser.add_argument(
+        "--results", type=Path, default=_RESULTS, metavar="DIR", help="where to store the results (bench-results/trees)"
+    )
     given = parser.parse_args()
     for program, package in _PROGRAMS.items():
         if not shutil.which(program):
@@ -106,7 +112,7 @@ def _measure(tree: Path, work: Path, repeat: int) -> Measured:
     _find(tree)
     measured.took("find -ls of the tree", _find(tree))
     with serving(tree, work) as master:
-        measured.took("master, nothing kept", master.ready)
+        measured.took("master, no cache", master.ready)
         _remember_master(measured, master)
         _transfers(measured, tree, work, master, repeat)
         _find(dest)
@@ -119,8 +125,8 @@ def _measure(tree: Path, work: Path, repeat: int) -> Measured:
         measured.took("find -ls of the tree", _find(tree))
         with serving(tree, work) as master:
             if master.hashed:
-                raise SystemExit(f"digests were not kept: {master.hashed} pieces were hashed again")
-            measured.took("master, kept digests", master.ready)
+                raise SystemExit(f"the digest cache was not used: {master.hashed} pieces were hashed again")
+            measured.took("master, digest cache", master.ready)
     return measured
 
 
@@ -199,7 +205,7 @@ def _make_tree(root: Path, files: int) -> Path:
 
 
 def _ratios(measured: Measured) -> dict[str, float]:
-    """What the issue asks for; `x: sync` means with the sync behind both."""
+    """The ratios that have an aim. `x: sync` includes the sync after both."""
     own, own_synced = measured.median("xget"), measured.median("xget") + measured.median("xget: sync")
     ratios = {}
     for tool in ("rsync", "tar"):
@@ -212,10 +218,10 @@ def _ratios(measured: Measured) -> dict[str, float]:
 
 _CHECKS = {
     ("client, nothing to do", "find -ls of the copy"): 3.0,
-    ("master, kept digests", "find -ls of the tree"): 2.0,
-    ("master, nothing kept", "find -ls of the tree"): None,
+    ("master, digest cache", "find -ls of the tree"): 2.0,
+    ("master, no cache", "find -ls of the tree"): None,
 }
-"""Pairs of what is compared, and how many times as long the first may take."""
+"""What is compared, and how many times as long the first may take."""
 
 
 def _table(measured: Measured) -> str:

@@ -1,15 +1,14 @@
-"""What an update costs: `python -m scripts.bench.updates`, in an environment of the tests.
+"""Measures what an update transfers: `python -m scripts.bench.updates`.
 
-    package    one package of 10 MB changed in a tree of 2 GB
-    added      then one file more, the first of its directory
-    removed    then one file less, there
-    grown      then one file that got longer, there
-    large      1 MiB overwritten in the middle of a file of 4 GiB, across the boundaries of pieces
+    package    a package of 10 MB changes in a tree of 2 GB
+    added      then a file is added, as the first of its directory
+    removed    then this file is removed
+    grown      then a file there grows
+    large      1 MiB is overwritten in the middle of a file of 4 GiB, across the boundaries of pieces
 
-A destination that is as the directory was before (copied with cp, not downloaded) is updated by one client over
-loopback, through a relay that counts all bytes both ways: content, manifest and all else that the protocol needs.
-`content` is what the client says that it fetched, `of wire` what the relay saw. Afterwards both trees are compared.
-The exit status is 1 where more was moved than is the aim. Needs some 13 GB below --directory.
+The destination is a copy of the state before (made with cp). One client updates it over loopback, through a relay that
+counts all bytes in both directions. `content` is what the client fetched, `wire` what the relay counted. Afterwards
+both trees are compared. The exit status is 1 if more was transferred than the aim. It needs 13 GB below --directory.
 """
 
 from __future__ import annotations
@@ -71,12 +70,19 @@ _HEADING = f"{'case':8} {'changed':>11} {'content':>11} {'of it':>6} {'wire':>11
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.updates", description=__doc__.split("\n")[0])
-    parser.add_argument("--cases", default="tree,large", metavar="NAME,...", help="tree: the first four (tree,large)")
-    parser.add_argument("--tree", type=float, default=2.0, metavar="GB", help="of the tree (2)")
-    parser.add_argument("--files", type=int, default=40_000, metavar="N", help="in the tree (40000)")
-    parser.add_argument("--package", type=float, default=10.0, metavar="MB", help="of the package (10)")
-    parser.add_argument("--size", type=float, default=4.0, metavar="GIB", help="of the large file (4)")
-    parser.add_argument("--directory", type=Path, metavar="DIR", help="where there is room (that of temporary files)")
+    parser.add_argument(
+        "--cases",
+        default="tree,large",
+        metavar="NAME,...",
+        help="tree (the first four cases), large, or both (tree,large)",
+    )
+    parser.add_argument("--tree", type=float, default=2.0, metavar="GB", help="size of the tree (2)")
+    parser.add_argument("--files", type=int, default=40_000, metavar="N", help="number of files in the tree (40000)")
+    parser.add_argument("--package", type=float, default=10.0, metavar="MB", help="size of the package (10)")
+    parser.add_argument("--size", type=float, default=4.0, metavar="GIB", help="size of the large file (4)")
+    parser.add_argument(
+        "--directory", type=Path, metavar="DIR", help="directory with enough space (that of temporary files)"
+    )
     given = parser.parse_args()
     unwind_on_signals()
     cases = {"tree": _tree, "large": _large}

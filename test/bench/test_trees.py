@@ -30,7 +30,7 @@ def test_a_small_run_measures_everything_and_stores_it(tmp_path: Path) -> None:
     assert result["files"] == 250
     assert 250 * 1024 <= result["size"] <= 250 * 16 * 1024
     transfers = {"xget", "rsync", "tar"}
-    checks = {"client, nothing to do", "master, kept digests", "master, nothing kept"}
+    checks = {"client, nothing to do", "master, digest cache", "master, no cache"}
     against = {"find -ls of the tree", "find -ls of the copy"}
     assert result["seconds"].keys() == transfers | {f"{tool}: sync" for tool in transfers} | checks | against
     assert all(seconds > 0 for several in result["seconds"].values() for seconds in several)
