@@ -1,6 +1,6 @@
-"""XGet: a directory from one node of a cluster onto thousands, at the speed of one link.
+"""XGet: copies a directory from one node of a cluster to thousands, at the speed of one link.
 
-ARCHITECTURE.md says which package does what; `xget_lib.cli` is where a run begins.
+ARCHITECTURE.md describes the packages. A run begins in `xget_lib.cli`.
 """
 
 __version__ = "2.0.0"

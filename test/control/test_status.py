@@ -1,0 +1,106 @@
+"""`xget.py status`: which servers it asks, what it prints, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from xget_lib import config
+from xget_lib.config import Config
+from xget_lib.control import status
+from xget_lib.errors import Exit, LinkLost, MasterUnreachable, ProtocolViolation
+
+MASTER = {"role": "master", "path": "/srv", "pid": 7}
+CHILD = {"role": "child", "path": "/dest", "pid": 8}
+
+
+class Servers:
+    """Stands for `Link`: the servers by port, and what was asked."""
+
+    def __init__(self) -> None:
+        self.texts: dict[int, bytes] = {}
+        self.asked: list[tuple[str, int, str, float]] = []
+        self.max_read = 16
+        self.closed = 0
+
+    def connect(self, host: str, port: int, aname: str, seconds: float) -> Servers:
+        self.asked.append((host, port, aname, seconds))
+        if port not in self.texts:
+            raise LinkLost(f"{host}:{port}", "Connection refused")
+        self._text = self.texts[port]
+        return self
+
+    def open(self, name: str, seconds: float) -> Servers:
+        assert name == "status"
+        return self
+
+    def read(self, offset: int, count: int, seconds: float) -> bytes:
+        return self._text[offset : offset + count]
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch) -> Servers:
+    servers = Servers()
+    monkeypatch.setattr(status, "Link", servers)
+    monkeypatch.setattr(status, "local_ports", lambda: iter([4001, 20004]))
+    return servers
+
+
+def configured(**given: Any) -> Config:
+    defaults = {"port": 20004, "workers": 2, "max-direct": 6, "retries": 3, "timeout": 60, "linger": 300, "debug": 0}
+    flags = [name for name, convert in config._CONVERT.items() if convert is config._flag]
+    return config.build({**defaults, **dict.fromkeys(flags, False)}, {}, given)
+
+
+def test_the_master_and_the_children_on_this_node_are_printed(
+    servers: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    servers.texts = {20004: json.dumps(MASTER).encode(), 4001: json.dumps(CHILD).encode()}
+    assert status.run(configured()) == Exit.OK
+    printed = capsys.readouterr().out
+    assert printed.index("master of /srv, process 7") < printed.index("child of /dest, process 8")
+    assert [asked[:3] for asked in servers.asked] == [("localhost", 20004, "swarm"), ("localhost", 4001, "swarm")]
+    assert servers.closed == 2
+
+
+def test_with_a_host_only_that_server_is_asked(servers: Servers, capsys: pytest.CaptureFixture[str]) -> None:
+    servers.texts = {7: json.dumps(CHILD).encode()}
+    assert status.run(configured(host="head", port=7, timeout=2)) == Exit.OK
+    assert servers.asked == [("head", 7, "swarm", 2.0)]
+
+
+def test_json_is_one_object_per_server(servers: Servers, capsys: pytest.CaptureFixture[str]) -> None:
+    servers.texts = {20004: json.dumps(MASTER).encode(), 4001: json.dumps(CHILD).encode()}
+    assert status.run(configured(json=True)) == Exit.OK
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [MASTER, CHILD]
+
+
+def test_a_server_that_does_not_answer_is_skipped(servers: Servers, capsys: pytest.CaptureFixture[str]) -> None:
+    servers.texts = {4001: json.dumps(CHILD).encode()}
+    assert status.run(configured()) == Exit.OK
+    assert capsys.readouterr().out.startswith("child of /dest")
+
+
+@pytest.mark.parametrize("text", [None, b"", b"{", b"[1]", b"\xff"])
+def test_it_is_an_error_if_no_server_gives_a_status(servers: Servers, text: bytes | None) -> None:
+    servers.texts = {} if text is None else {20004: text}
+    with pytest.raises(MasterUnreachable):
+        status.run(configured(host="head"))
+
+
+def test_a_status_that_is_too_long_is_refused(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "_MAX_SIZE", 100)
+    servers.texts = {20004: b"x" * 200}
+    with pytest.raises(MasterUnreachable, match="too long"):
+        status.run(configured(host="head"))
+
+
+def test_an_object_that_is_no_status_is_a_protocol_violation(servers: Servers) -> None:
+    servers.texts = {20004: b'{"seconds": "x"}'}
+    with pytest.raises(ProtocolViolation):
+        status.run(configured(host="head"))
