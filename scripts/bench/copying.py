@@ -1,4 +1,4 @@
-"""A whole tree into an empty directory over loopback: by xget, by rsync from its daemon, and by tar through a socket.
+"""Copies a tree into an empty directory over loopback: with xget, rsync from its daemon, and tar through a socket.
 
 Each function copies a tree once and returns how many seconds that took, from the start of what receives until it has
 ended. Each is told what an administrator who knows it would tell it. All that was started has ended when they return.
@@ -57,7 +57,7 @@ def by_rsync(tree: Path, dest: Path, work: Path) -> float:
 
 @contextmanager
 def _rsync_daemon(tree: Path, work: Path) -> Iterator[int]:
-    """Serves the tree on a port: without ssh, which would cost processor time."""
+    """An rsync daemon for the tree, without ssh, which would cost processor time."""
     port = free_port()
     settings = work / "rsyncd.conf"
     identity = "uid = root\ngid = root\n" if os.geteuid() == 0 else ""
@@ -70,7 +70,7 @@ def _rsync_daemon(tree: Path, work: Path) -> Iterator[int]:
         deadline = time.monotonic() + PATIENCE
         while not _listens(port):
             if daemon.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"rsync does not serve: {shown(work / 'rsyncd.log')}")
+                raise SystemExit(f"the rsync daemon is not ready: {shown(work / 'rsyncd.log')}")
             time.sleep(_LOOK_EVERY)
         yield port
 
@@ -86,7 +86,7 @@ def _listens(port: int) -> bool:
 
 
 def by_tar(tree: Path, dest: Path) -> float:
-    """One tar writes into a socket, another reads from it: nobody between them."""
+    """One tar writes to a socket, another reads from it."""
     dest.mkdir()
     with socket.create_server((HOST, 0)) as listening:
         outgoing = socket.create_connection(listening.getsockname())

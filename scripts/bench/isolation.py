@@ -1,4 +1,4 @@
-"""A machine for one measurement: namespaces that the kernel takes away with everything in them.
+"""New namespaces for one measurement. The kernel removes them afterwards, with everything in them.
 
 `measure` runs as process 1 of process, network and mount namespaces of its own. When process 1 ends, the kernel kills
 all other processes in there, daemons with sessions of their own too; and with the last of them go the network, the
@@ -23,7 +23,7 @@ _AROUND = 180.0
 """Seconds for everything but the measured part: building the network, making and checking files."""
 _PROGRAMS = {"ip": "iproute2", "tc": "iproute2", **dict.fromkeys(("unshare", "nsenter", "setpriv"), "util-linux")}
 _PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-"""Who became root by `su` has no directory of these in PATH."""
+"""After `su`, PATH does not contain these directories."""
 _ISOLATED = (
     *("setpriv", "--pdeathsig", "KILL", "--"),  # when this program dies
     *("unshare", "--mount", "--net", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc", "--"),
@@ -55,8 +55,8 @@ def obstacle() -> str:
 
 
 def measure(case: Case) -> Result:
-    """Measure one case on a machine of its own. Never takes much longer than the case's own limit, and never raises
-    for what goes wrong in there: that is a result too."""
+    """Measure one case in new namespaces. Takes little longer than the limit of the case. A failure of the tool is a
+    result, not an exception."""
     command = [*_ISOLATED, sys.executable, "-m", "scripts.bench.measure", json.dumps(asdict(case))]
     limit = case.limit + _AROUND
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "PATH": _PATH}
@@ -74,7 +74,7 @@ def measure(case: Case) -> Result:
     except subprocess.TimeoutExpired:
         return failed(case, f"the measurement itself did not end in {limit:.0f} s")
     finally:
-        # Killed, and not asked: unshare waits for its child whatever else it is told, and its end ends all.
+        # SIGKILL: unshare ignores other signals while it waits for its child, and its end kills everything.
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         process.wait()

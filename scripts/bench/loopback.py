@@ -1,11 +1,10 @@
-"""Measuring on one machine, over loopback: a master of this checkout, and commands that all end.
+"""Helps to measure over loopback on one machine: starts a master of this checkout, and runs commands.
 
     unwind_on_signals()
-    with serving(directory, work) as master:                              it has its snapshot when the block begins
-        finished(client(master.port, dest), 600)                      a command from begin to end
+    with serving(directory, work) as master:                              the snapshot is complete when the block begins
+        finished(client(master.port, dest), 600)                      runs a command to its end
 
-What is started here has ended when its block has, with all that it started itself: also when the block is left by an
-exception, such as that of a signal.
+Everything that a block starts has ended when the block ends, also after an exception or a signal.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from .tools import CHECKOUT
 
 HOST = "127.0.0.1"
 PATIENCE = 600.0
-"""Seconds after which what should have ended, or should serve, has failed. Never waited for when all is well."""
+"""Seconds after which a process that has not ended, or is not ready, counts as failed."""
 _TO_END = 60.0
 _LOOK_EVERY = 0.01
 _SNAPSHOT = re.compile(r" INFO: generation [0-9a-f]+: .* (\d+) pieces hashed")
@@ -37,23 +36,23 @@ _SNAPSHOT = re.compile(r" INFO: generation [0-9a-f]+: .* (\d+) pieces hashed")
 
 @dataclass(frozen=True, slots=True)
 class Master:
-    """One that serves."""
+    """A running master."""
 
     pid: int
     port: int
     ready: float
-    """Seconds from its start until its log named the generation."""
+    """Seconds from its start until it logged its generation."""
     hashed: int
-    """How many pieces it had to hash for that."""
+    """Number of pieces that it hashed."""
 
     @property
     def nursery(self) -> int:
-        """The number of this process."""
+        """Its process ID."""
         (nursery,) = children(self.pid)
         return nursery
 
     def workers(self) -> list[int]:
-        """The numbers of these processes."""
+        """Their process IDs."""
         return children(self.nursery)
 
 
@@ -63,13 +62,13 @@ def xget(*words: object) -> list[str]:
 
 
 def client(port: int, dest: Path, *options: str) -> list[str]:
-    """The command that downloads all of a master's into a directory, and leaves nobody behind."""
+    """The command that downloads everything into a directory and leaves no child server."""
     return xget(*options, "-n", HOST, "-p", port, "--linger", 0, ".", dest)
 
 
 @contextmanager
 def serving(served: Path, work: Path, *options: object, limit: float = PATIENCE) -> Iterator[Master]:
-    """A master with its log and its kept digests below `work`. Raises SystemExit where it is not ready in time."""
+    """A master with its log and digest cache below `work`. Raises SystemExit if it is not ready in time."""
     port = free_port()
     log = work / f"master-{port}.log"
     words = ("--bind", HOST, "-p", port, "--cache", work / "cache", "--log", log, *options, served)
@@ -78,7 +77,7 @@ def serving(served: Path, work: Path, *options: object, limit: float = PATIENCE)
         said = ""
         while not (snapshot := _SNAPSHOT.search(said)):
             if process.poll() is not None or time.monotonic() > begun + limit:
-                raise SystemExit(f"the master does not serve:\n{said}")
+                raise SystemExit(f"the master is not ready:\n{said}")
             time.sleep(_LOOK_EVERY)
             said = log.read_text(errors="replace") if log.exists() else ""
         yield Master(process.pid, port, time.monotonic() - begun, int(snapshot[1]))
@@ -87,9 +86,9 @@ def serving(served: Path, work: Path, *options: object, limit: float = PATIENCE)
 
 
 def finished(command: Sequence[str], limit: float, **options: Any) -> str:
-    """A command from begin to end, and what it wrote to stdout, if `options`, those of Popen, say nothing else.
+    """Run a command to its end; return its stdout. `options` are those of Popen.
 
-    Raises SystemExit where it fails, or has not ended in `limit` seconds.
+    Raises SystemExit if it fails or has not ended after `limit` seconds.
     """
     with running(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}) as process:
         try:
@@ -103,7 +102,7 @@ def finished(command: Sequence[str], limit: float, **options: Any) -> str:
 
 @contextmanager
 def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """A command in a process group of its own, all of which is killed if it has not ended when the block has."""
+    """A command in its own process group, which is killed at the end of the block."""
     with subprocess.Popen(
         command, process_group=0, text=True, errors="replace", **{"stdin": subprocess.DEVNULL, **options}
     ) as process:
@@ -115,18 +114,18 @@ def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
 
 
 def free_port() -> int:
-    """A port that nobody uses, and most likely nobody will before we do."""
+    """A port that is free now, and most likely still when it is used."""
     with socket.create_server((HOST, 0)) as listening:
         return int(listening.getsockname()[1])
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started and that have not been waited for."""
+    """The child processes of a process, zombies included."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def unwind_on_signals() -> None:
-    """From now on the first SIGINT, SIGTERM or SIGHUP raises SystemExit; those behind it do not disturb the end."""
+    """Let the first SIGINT, SIGTERM or SIGHUP raise SystemExit, and ignore later ones until the end."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def unwind(number: int, frame: FrameType | None) -> None:

@@ -1,7 +1,7 @@
-"""One case on the machine that `isolation` made for it: from the start of the nodes until all have everything.
+"""Measures one case, from the start of the nodes until all have everything.
 
-Run as process 1 of namespaces of its own: `python -m scripts.bench.measure CASE`, where CASE is a `Case` as JSON; what
-it prints last is the `Result`. When it ends, the kernel ends all that it started and forgets the network and files.
+`isolation` runs it as process 1 of new namespaces: `python -m scripts.bench.measure CASE`, with a `Case` as JSON. Its
+last output is the `Result`. When it ends, the kernel kills all its processes and removes the network and the files.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from .tools import PORT, Stage, Tool
 
 _WORK = Path("/run/bench")
 _SAMPLE = 0.5
-"""Seconds between two looks at processes and processors."""
+"""Seconds between two samples of processes and processors."""
 _TURN = 0.02
-"""Seconds by which the end of a node that goes on is noticed late, at most."""
+"""Seconds of delay, at most, with which the end of a node is noticed."""
 _READY = 60.0
-"""Seconds that a head has to prepare itself."""
+"""Seconds after which a head that is not ready has failed."""
 _LISTENING = "0A"
 
 
 class Measurement:
-    """The course of one case."""
+    """The measurement of one case."""
 
     def __init__(self, case: Case, tool: Tool) -> None:
         self.case = case
@@ -92,7 +92,7 @@ class Measurement:
             self._head.add(self.processes.start((*inside(HEAD), *command), self.stage.log(HEAD)))
 
     def _until_ready(self) -> None:
-        """Wait until the head listens and has nothing to do any more: a snapshot or a check of files is not timed."""
+        """Wait until the head listens and is idle: the time for a snapshot or a check of files is not measured."""
         limit = time.monotonic() + _READY
         spent = -1.0
         while time.monotonic() < limit:
@@ -108,7 +108,7 @@ class Measurement:
         raise RuntimeError(f"the head was not ready in {_READY:g} s: {self._last_words(HEAD)}")
 
     def _head_listens(self) -> bool:
-        """Whether somebody listens on PORT in the head's network (proc_net_tcp(5))."""
+        """Whether a process listens on PORT in the head's network namespace (proc_net_tcp(5))."""
         found = ""
         for table in ("tcp", "tcp6"):
             with contextlib.suppress(OSError):
@@ -119,7 +119,7 @@ class Measurement:
     # The nodes.
 
     def _attend(self, first: float) -> None:
-        """Start nodes when they are due, lose some, and note when each is done."""
+        """Start the nodes at their times, kill or cut some, and record when each is done."""
         sampled = first
         lose_at = first + self.case.loss_after if self.case.loss else float("inf")
         unstarted = list(range(self.case.nodes))
@@ -180,7 +180,7 @@ class Measurement:
     # Afterwards.
 
     def _check(self) -> None:
-        """Whoever says that it has everything must have it."""
+        """Compare the files of each node that is done with the payload."""
         landed = {self.stage.destination(node): node for node in self._done}
         for directory, wrong in self.stage.payload.check(list(landed)).items():
             self.failures.append(f"{node_name(landed[directory])} said that it had everything, but {wrong}")
@@ -194,7 +194,7 @@ class Measurement:
 
 
 def _make_room(case: Case) -> None:
-    """Everything is kept in memory, so that no disk is measured; refuse to begin where that cannot be."""
+    """Check that the files fit in memory: no disk is to be measured."""
     needed = (case.nodes + 1) * (expected_size(case.size, case.files) + case.files * 4096) + (64 << 20)
     meminfo = Path("/proc/meminfo").read_text(encoding="ascii")
     available = int(meminfo.partition("MemAvailable:")[2].split()[0]) * 1024

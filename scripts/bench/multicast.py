@@ -1,6 +1,6 @@
-"""Tools that send every byte once, to all: udpcast and UFTP. Whoever comes later has missed it.
+"""Multicast tools, which send every byte once, to all nodes: udpcast and UFTP.
 
-Both are told to send at most as much as the links carry; faster, and they drown in their own losses.
+Both get a limit slightly below the rate of the links. If they send faster, packet losses slow them down.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 from .tools import PORT, Stage, Tool, first_line, quoted, shell
 
 _SHARE = 0.95
-"""Of a link's rate: what is left when every packet has its headers."""
+"""Share of a link's rate that is left for data after the headers of each packet."""
 _BUFFER = ("--rcvbuf", "2M")
-"""What the system gives by default is full when a receiver gets no processor for some hundredths of a second."""
+"""The default buffer overflows if a receiver gets no processor time for some hundredths of a second."""
 
 
 class Udpcast(Tool):
-    """One stream; a tree travels as a tar archive."""
+    """One stream; a tree is sent as a tar archive."""
 
     name = "udpcast"
     package = "udpcast"
@@ -47,7 +47,7 @@ class Udpcast(Tool):
 
 
 class Uftp(Tool):
-    """Files one after another, each acknowledged by all; the session's end tells a node that it has everything."""
+    """Sends file after file; all nodes acknowledge each. At the end of the session a node has everything."""
 
     name = "uftp"
     package = "uftp"

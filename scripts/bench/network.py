@@ -33,7 +33,7 @@ and two processors were its limit; more make slow links bursty. Real hosts send 
 _FRAME = 1514
 
 _CONGESTION_CONTROL = "cubic"
-"""Said by the route: a namespace may not choose as its default what the machine does not allow everybody."""
+"""Set on the route: a namespace cannot set as default what the machine does not allow for everyone."""
 _SETTINGS = {
     # What Linux has had as defaults for years; a machine tuned for something else would not be comparable.
     "net/ipv4/tcp_rmem": "4096 131072 6291456",
@@ -98,10 +98,10 @@ def shaping(device: str, rate: int) -> str:
 
 
 class Network:
-    """The switch and everybody on it. To be made once in an empty network namespace."""
+    """The switch and all nodes. Create it once, in an empty network namespace."""
 
     def __init__(self, nodes: int, rate: int, rates: dict[int, int] | None = None) -> None:
-        """Links of `rate` bit/s; those of single nodes differ as `rates` says."""
+        """Links have `rate` bit/s; `rates` has exceptions by node."""
         Path("/run/netns").mkdir(exist_ok=True)
         _run("ip", "link", "set", "lo", "up")
         # Without a querier, a bridge that snoops forgets after minutes who wants multicast.
@@ -144,7 +144,7 @@ class Network:
         _run(*inside(name), "sh", "-e", given=settings)
 
     def cut(self, name: str) -> None:
-        """Take a node's link away without a word to anybody, as when it loses its power."""
+        """Cut the link of a node silently, as in a power failure."""
         _run("ip", "link", "set", name, "down")
 
     def sent(self, name: str) -> int:
@@ -170,5 +170,5 @@ class Network:
 
 
 def inside(name: str) -> tuple[str, ...]:
-    """What stands before a command that is to run on a node. It becomes that command: the process is the same."""
+    """The prefix of a command that runs on a node. It replaces itself by the command, in the same process."""
     return ("nsenter", f"--net=/run/netns/{name}", "--")

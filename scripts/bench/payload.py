@@ -1,4 +1,4 @@
-"""What is brought to the nodes, and whether it arrived: content from a seed, and digests of it."""
+"""The payload: files with content generated from a seed, and the check that a node has received them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALLEST, LARGEST = 4 << 10, 64 << 10
 
 
 def expected_size(size: int, files: int) -> int:
-    """Bytes of the payload, before it is made."""
+    """Size of the payload in bytes, before it is generated."""
     return sum(length for _, length in _plan(size, files))
 
 
@@ -32,7 +32,7 @@ def _plan(size: int, files: int) -> Iterator[tuple[str, int]]:
 
 
 class Payload:
-    """The files below `root`, made new from a seed: the same for every tool and run."""
+    """The files below `root`, generated from a seed: the same for every tool and run."""
 
     def __init__(self, root: Path, size: int, files: int) -> None:
         self.root = root
@@ -54,7 +54,7 @@ class Payload:
             self.size += length
 
     def check(self, landed: list[Path]) -> dict[Path, str]:
-        """Compare what has landed in each of these directories with the payload; what is wrong, by directory."""
+        """Compare these directories with the payload. Returns the differences by directory."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             found = pool.map(self._check_one, landed)
         return {directory: wrong for directory, wrong in zip(landed, found, strict=True) if wrong}

@@ -1,4 +1,4 @@
-"""Time against the number of nodes, one line a tool, as a picture for the README.
+"""Draws the time against the number of nodes, with one line per tool.
 
 Both axes are logarithmic: what one server does alone grows with N, and would push everything else onto the floor.
 """
@@ -17,17 +17,17 @@ from .report import Curves, Run, curves
 from .roster import TOOLS
 
 _COLOURS = ("#d62728", "#7f7f7f", "#bcbd22", "#1f77b4", "#17becf", "#2ca02c", "#9467bd")
-"""By the order of TOOLS, so that a tool has one colour in all pictures; XGet's stands out."""
+"""In the order of TOOLS, so that a tool has the same colour in all pictures."""
 _MARKERS = "osD^vPX"
 _MULTIPLES = (1, 1.25, 1.5, 2, 3, 4, 6, 8, 16, 32, 64, 128)
 
 
 def draw(runs: Sequence[Run], target: Path) -> None:
-    """Draw to a .svg or .png file. Raises ValueError where there is nothing to draw."""
+    """Draw to a .svg or .png file. Raises ValueError if there is nothing to draw."""
     drawn = curves(runs)
     if not drawn:
         raise ValueError("no valid result without a special condition")
-    mpl.rcParams["svg.hashsalt"] = "xget"  # the same results, the same bytes
+    mpl.rcParams["svg.hashsalt"] = "xget"  # so that the same results give the same bytes
     figure = Figure(figsize=(7.5, 4.8), layout="constrained", facecolor="white")
     axes = figure.subplots()
     for (tool, colour), marker in zip(zip(TOOLS, _COLOURS, strict=True), _MARKERS, strict=True):

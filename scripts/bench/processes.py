@@ -1,4 +1,4 @@
-"""Every process of a measurement: starting, reaping, and what they cost.
+"""All processes of a measurement: starts and reaps them, and samples what they cost.
 
 The benchmark is process 1 of a process namespace of its own. So whatever a tool leaves in the background becomes its
 child, `/proc` shows nobody else's processes, and no processor second escapes: a process is either alive and read in
@@ -22,14 +22,14 @@ _OWN = "benchmark"
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A process that is no more; `status` as shells give it, negative for signals."""
+    """A process that has ended. `status` is negative for signals."""
 
     pid: int
     status: int
 
 
 class Processes:
-    """To be made once, by process 1."""
+    """Create it once, in process 1."""
 
     def __init__(self, kinds: dict[int, str]) -> None:
         """`kinds` tells by network namespace which processes run there. On the head's, `server`, what was started
@@ -63,11 +63,11 @@ class Processes:
         return pid
 
     def wait(self, seconds: float) -> None:
-        """Until a child has ended, for at most so long."""
+        """Wait until a child has ended, or for this many seconds."""
         signal.sigtimedwait({signal.SIGCHLD}, max(0.0, seconds))
 
     def reap(self) -> list[Ended]:
-        """Those that have ended since the last call, orphans among them."""
+        """Processes that have ended since the last call, orphans included."""
         ended: list[Ended] = []
         while True:
             try:
@@ -80,7 +80,7 @@ class Processes:
             ended.append(Ended(pid, os.waitstatus_to_exitcode(status)))
 
     def sample(self) -> dict[str, float]:
-        """Processor seconds by kind since each process began; takes note of new processes and of memory."""
+        """Processor seconds by kind of process. Also registers new processes and peak memory."""
         spent = defaultdict(float, self._reaped)
         for pid in _processes():
             try:
@@ -103,7 +103,7 @@ class Processes:
         return kind
 
     def kill_in(self, namespace: int) -> None:
-        """End at once everything that runs in a network namespace."""
+        """Kill everything in a network namespace."""
         for pid in _processes():
             try:
                 if pid != 1 and os.stat(f"/proc/{pid}/ns/net").st_ino == namespace:
@@ -112,7 +112,7 @@ class Processes:
                 continue
 
     def stopped(self, seconds: float) -> list[Ended]:
-        """End everything and wait until it has, for at most so long."""
+        """Kill everything, and wait until it has ended, or for this many seconds."""
         ended: list[Ended] = []
         for pid in _processes():
             if pid != 1:
@@ -142,7 +142,7 @@ def peak_memory(pid: int) -> int:
 
 
 class Processors:
-    """How busy the whole machine is: everybody's work and the kernel's own, on all processors."""
+    """The load of the whole machine, kernel included, on all processors."""
 
     def __init__(self) -> None:
         self._first = self._last = _times()

@@ -23,7 +23,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Stage:
-    """Where a tool plays: directories, addresses, and what is to be brought."""
+    """The environment of a tool: directories, addresses, and the payload."""
 
     work: Path
     payload: Payload
@@ -38,11 +38,11 @@ class Stage:
         return address(node_name(node))
 
     def destination(self, node: int) -> Path:
-        """An empty directory that the payload's files are to appear in."""
+        """The empty directory for the payload on a node."""
         return self.work / "nodes" / str(node)
 
     def mark(self, node: int) -> Path:
-        """A file that appears when a node has everything, for tools that go on running then."""
+        """A file that a tool which keeps running creates when its node has everything."""
         return self.work / "marks" / str(node)
 
     def log(self, name: str) -> Path:
@@ -50,32 +50,32 @@ class Stage:
 
 
 class Tool(ABC):
-    """One way to bring a payload to many nodes."""
+    """A tool that copies the payload to many nodes."""
 
     name: str
     package: str = ""
-    """What to install where it is missing."""
+    """The Debian package."""
     programs: tuple[str, ...] = ()
     goes_on: bool = False
-    """A node's command keeps running, for others, and says by `Stage.mark` that it has everything."""
+    """The command of a node keeps running for other nodes, and creates `Stage.mark` when it has everything."""
     needs_all: bool = False
-    """Everybody must be there at the start: multicast."""
+    """All nodes must be ready at the start (multicast)."""
     listens: bool = True
-    """The head is ready when it listens on PORT and has nothing to do. Otherwise the latter is enough."""
+    """The head is ready when it listens on PORT and is idle. If False, being idle is enough."""
     head_comes_last: bool = False
-    """The head begins by itself and waits for nobody, so it is started together with the nodes."""
+    """The head starts sending at once, so it is started after the nodes."""
 
     def missing(self) -> str:
-        """The package that lacks, or nothing."""
+        """The package that is not installed, or an empty string."""
         return "" if all(map(shutil.which, self.programs)) else self.package
 
     def version(self) -> str:
-        """One line; empty where the program does not say."""
+        """One line; empty if unknown."""
         return first_line(self.programs[0], "--version") if self.programs else ""
 
     @abstractmethod
     def head(self, stage: Stage) -> list[list[str]]:
-        """Commands that the head runs from before the first node starts."""
+        """The commands of the head."""
 
     @abstractmethod
     def node(self, stage: Stage, node: int) -> list[str]:
@@ -83,13 +83,13 @@ class Tool(ABC):
 
 
 def first_line(*command: str) -> str:
-    """What a program says first when asked for its version."""
+    """The first line of output of a command."""
     said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20, check=False)
     return next((line.strip() for line in said.stdout.splitlines() if line.strip()), "")
 
 
 def shell(*commands: str) -> list[str]:
-    """A command that runs lines of shell, ending at the first that fails."""
+    """A command that runs lines of shell code and stops at the first error."""
     return ["bash", "-ec", "set -o pipefail\n" + "\n".join(commands)]
 
 
@@ -98,7 +98,7 @@ def quoted(*words: object) -> str:
 
 
 class XGet(Tool):
-    """This checkout, with the options that it has by default."""
+    """This checkout, with default options."""
 
     name = "xget"
 
@@ -119,7 +119,7 @@ class XGet(Tool):
 
 
 class Nginx(Tool):
-    """One curl a node. With one node it is the unit of everything else."""
+    """nginx, and one curl per node. With one node, this is the unit."""
 
     name = "nginx"
     package = "nginx-light curl"
@@ -155,7 +155,7 @@ class Nginx(Tool):
 
 
 class Rsync(Tool):
-    """The rsync daemon: no ssh that would cost processor time."""
+    """The rsync daemon, without ssh, which would cost processor time."""
 
     name = "rsync"
     package = "rsync"
