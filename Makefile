@@ -29,7 +29,7 @@ test: $(ENVIRONMENT)
 	$(PYTHON) -m pytest $(T)
 
 unit: $(ENVIRONMENT)
-	$(PYTHON) -m pytest --quiet -m 'not slow'
+	$(PYTHON) -m pytest --quiet -m 'not slow' --hypothesis-profile=quick
 
 all:
 	./scripts/test

@@ -15,6 +15,7 @@ from test.support.leftovers import end_all, marked
 
 # No deadlines: a busy machine must not fail a test.
 settings.register_profile("xget", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=15)  # for `make unit`
 settings.load_profile("xget")
 
 
@@ -22,6 +23,7 @@ HERE = Path(__file__).parent
 MARKERS = {
     "bench": ["slow"],
     "clients": ["slow"],
+    "download/test_exact.py": ["slow"],
     "end_to_end": ["slow"],
     "fuzz": ["slow"],
     "kernel": ["slow", "qemu"],
@@ -33,8 +35,10 @@ MARKERS = {
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        for name in MARKERS.get(item.path.relative_to(HERE).parts[0], ()):
-            item.add_marker(name)
+        path = item.path.relative_to(HERE)
+        for place in (path, *path.parents):
+            for name in MARKERS.get(str(place), ()):
+                item.add_marker(name)
         if os.geteuid() != 0 and item.get_closest_marker("root"):
             item.add_marker(pytest.mark.skip(reason="needs root"))
 

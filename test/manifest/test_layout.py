@@ -152,6 +152,7 @@ def chunks_by_content(files: list[tuple[bytes, int]]) -> set[tuple[tuple[bytes, 
     }
 
 
+@pytest.mark.slow
 def test_one_new_file_moves_one_chunk_or_two_and_not_all_behind_it() -> None:
     rng = random.Random(20004)
     files = [(b"some/file-%05d" % n, rng.choice([100, 3000, 9000, 30000, 200_000])) for n in range(6000)]
