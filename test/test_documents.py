@@ -7,6 +7,7 @@ above it in a block, further to the left. Absolute paths, <placeholders> and pat
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import subprocess
@@ -241,6 +242,38 @@ def test_every_error_class_has_a_row_with_its_exit_status() -> None:
     assert set(listed) == set(classes)
     statuses = {name: str(int(each.exit_status)) for name, each in classes.items()}
     assert listed == {**statuses, "Interrupted": "130, 143"}
+
+
+def as_text(node: ast.expr) -> str:
+    """The text of a message in the source, with … for each part that varies."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+    return re.sub(r"%[-.0-9]*[a-z]", "…", str(node.value)) if isinstance(node, ast.Constant) else "…"
+
+
+def messages(source: str) -> Iterator[str]:
+    """What a module logs at level info and above, and what it notes."""
+    for call in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)):
+        if not isinstance(call.func, ast.Attribute):
+            continue
+        logger = ast.unparse(call.func.value).endswith("LOGGER")
+        if logger and call.func.attr in ("info", "warning", "error", "exception"):
+            yield as_text(call.args[0])
+        elif call.func.attr == "log" and len(call.args) > 1 and not ast.unparse(call.args[0]).endswith("DEBUG"):
+            yield as_text(call.args[1 if logger else 2])
+        elif call.func.attr == "note":
+            yield as_text(call.args[1])
+
+
+def test_every_message_of_the_log_and_every_note_has_a_row() -> None:
+    sources = [path.read_text() for path in (ROOT / "xget_lib").rglob("*.py")]
+    logged = {text for source in sources for text in messages(source) if re.search(r"\w", text)}
+    texts = {as_text(node) for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.expr)}
+    listed = text_of("docs/operations.md").partition("## 7. Log messages")[2]
+    cells = [line.split("|")[-3] for line in listed.splitlines() if line.startswith("|")]
+    described = {text for cell in cells for text in re.findall(r"`([^`]+)`", cell)}
+    assert sorted(logged - described) == [], "these have no row"
+    assert sorted(described - texts) == [], "these do not exist any more"
 
 
 # The Makefile
