@@ -259,7 +259,11 @@ def messages(source: str) -> Iterator[str]:
         logger = ast.unparse(call.func.value).endswith("LOGGER")
         if logger and call.func.attr in ("info", "warning", "error", "exception"):
             yield as_text(call.args[0])
-        elif call.func.attr == "log" and len(call.args) > 1 and not ast.unparse(call.args[0]).endswith("DEBUG"):
+        elif (
+            call.func.attr == "log"
+            and len(call.args) > 1
+            and not ast.unparse(call.args[0]).endswith(("DEBUG", "TRACE"))
+        ):
             yield as_text(call.args[1 if logger else 2])
         elif call.func.attr == "note":
             yield as_text(call.args[1])
