@@ -123,7 +123,7 @@ def test_what_exists_or_is_no_path_is_accepted(text: str, tmp_path: Path) -> Non
 
 # The walks in ARCHITECTURE.md
 
-WALK = re.compile(r"^## (.*) \((\d+) files\)\n\n((?:\d+\. .*\n)+)", re.MULTILINE)
+WALK = re.compile(r"^### (.*) \((\d+) files\)\n\n((?:\d+\. .*\n)+)", re.MULTILINE)
 
 
 def test_the_walks_name_different_files_and_count_them_right() -> None:

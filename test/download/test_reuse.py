@@ -215,6 +215,7 @@ def killed_before(change: int, run: Callable[[], None]) -> bool:
     return status != 0
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_every_name_is_old_or_new_and_the_next_run_goes_on(tmp_path: Path, dest: Path) -> None:
     """A new generation over an old one: changed, new, unchanged, a replaced link, a hard link, directories."""
     first, second = tmp_path / "first", tmp_path / "second"
