@@ -20,12 +20,13 @@ from pathlib import Path
 import pytest
 
 from test.support.cluster import Cluster, Master, eventually
+from test.support.directories import unpack_directory
 from test.support.processes import PATIENCE
 from test.support.trees import noise, write
 from xget_lib.ninep import messages
 from xget_lib.ninep.dialect import NINEP2000, decode, encode
 from xget_lib.ninep.messages import Message, Rerror, Rwalk, Topen, Tread, Tstat, Twalk, Twrite
-from xget_lib.ninep.stat import PLAIN_STAT, Stat, unpack_directory
+from xget_lib.ninep.stat import PLAIN_STAT, Stat
 from xget_lib.ninep.wire import QTDIR
 
 RECORDINGS = Path(__file__).parent.parent / "traces" / "c_xget"

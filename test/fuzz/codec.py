@@ -9,11 +9,12 @@ from test.fuzz.choices import Choices
 from test.fuzz.grounds import WAYS, WRITTEN
 from test.fuzz.recordings import frames
 from test.fuzz.speech import Speaker, Surroundings, pieces, reframed, spoilt
+from test.support.directories import unpack_directory
 from xget_lib.errors import NinepError, ProtocolViolation
 from xget_lib.ninep.dialect import DIALECTS, decode, encode, tag_of
 from xget_lib.ninep.framer import Framer
 from xget_lib.ninep.messages import MIN_MSIZE, Message
-from xget_lib.ninep.stat import PLAIN_STAT, UNIX_STAT, Stat, unpack_directory
+from xget_lib.ninep.stat import PLAIN_STAT, UNIX_STAT, Stat
 from xget_lib.ninep.wire import HEADER
 
 FRAMES_LIMIT = 60

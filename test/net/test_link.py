@@ -324,7 +324,7 @@ def test_a_server_of_another_version_is_a_lost_link(version: str) -> None:
     body = bytes.fromhex("65 ffff 00200000") + len(version).to_bytes(2, "little") + version.encode()
     theirs.sendall((len(body) + 4).to_bytes(4, "little") + body)
     with pytest.raises(LinkLost):
-        link._greet("")
+        link._attach("")
     link.close()
     theirs.close()
 

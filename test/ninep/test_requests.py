@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from test.support.conversation import drain, frame_of
+from test.support.directories import unpack_directory
 from test.support.memory_tree import MemoryTree
 from test.support.strategies import messages, requests
 from xget_lib.errors import NinepError, ProtocolViolation
@@ -39,7 +40,7 @@ from xget_lib.ninep.messages import (
 )
 from xget_lib.ninep.requests import Answer, ReadInto, Requests
 from xget_lib.ninep.session import Session
-from xget_lib.ninep.stat import PLAIN_STAT, unpack_directory
+from xget_lib.ninep.stat import PLAIN_STAT
 from xget_lib.ninep.wire import NOFID, NOTAG, Qid
 
 
@@ -74,7 +75,7 @@ def test_the_msize_is_what_the_server_says() -> None:
     client.submit(Tversion(DEFAULT_MSIZE, "9P2000"))
     (answer,) = put(client, reply(NOTAG, Rversion(8192, "9P2000")))
     assert answer == Answer(NOTAG, Tversion(DEFAULT_MSIZE, "9P2000"), Rversion(8192, "9P2000"))
-    assert (client.msize, client.dialect, client.pending) == (8192, "9P2000", 0)
+    assert (client.msize, client.dialect, len(client._pending)) == (8192, "9P2000", 0)
 
 
 @pytest.mark.parametrize("answer", [Rversion(0, "unknown"), Rerror("msize too small")])
@@ -95,10 +96,10 @@ def test_a_version_that_was_not_offered_is_a_violation(answer: Rversion) -> None
 
 def test_answers_are_matched_to_requests_in_any_order(client: Requests) -> None:
     tags = [client.submit(Tclunk(fid))[0] for fid in range(3)]
-    assert client.pending == 3
+    assert len(client._pending) == 3
     answers = put(client, b"".join(reply(tag, Rclunk()) for tag in reversed(tags)))
     assert answers == [Answer(tag, Tclunk(fid), Rclunk()) for fid, tag in reversed(list(enumerate(tags)))]
-    assert client.pending == 0
+    assert len(client._pending) == 0
 
 
 def test_tags_are_used_in_turn(client: Requests) -> None:
@@ -179,13 +180,13 @@ def test_a_flushed_read_is_not_answered_and_its_tag_not_used_again_before_the_rf
     tag, _ = client.submit(Tread(1, 0, 10))
     flush_tag, flush = decode(client.flush(tag), NINEP2000)
     assert flush == Tflush(tag)
-    assert client.pending == 2
+    assert len(client._pending) == 2
     for _ in range(NOTAG):
         other, _ = client.submit(Tclunk(1))
         assert other != tag
         put(client, reply(other, Rclunk()))
     assert put(client, reply(flush_tag, Rflush())) == [Answer(flush_tag, Tflush(tag), Rflush())]
-    assert client.pending == 0
+    assert len(client._pending) == 0
 
 
 def test_data_that_comes_before_the_rflush_is_thrown_away(client: Requests) -> None:
@@ -218,7 +219,7 @@ def test_a_change_that_was_flushed_too_late_is_reported(client: Requests) -> Non
     walked = Rwalk((Qid(0, 0, 1),))
     answers = put(client, reply(tag, walked) + reply(flush_tag, Rflush()))
     assert [answer.reply for answer in answers] == [walked, Rflush()]
-    assert client.pending == 0
+    assert len(client._pending) == 0
 
 
 @pytest.mark.parametrize("late", [Rread(b"x"), Rerror("late")])
@@ -302,7 +303,7 @@ def test_a_message_longer_than_msize_is_not_sent(client: Requests) -> None:
     with pytest.raises(NinepError):
         client.submit(Twrite(1, 0, bytes(8192 - 23 + 1)))
     client.submit(Twrite(1, 0, bytes(8192 - 23)))
-    assert client.pending == 1
+    assert len(client._pending) == 1
 
 
 def test_there_are_no_more_requests_than_tags(client: Requests) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from test.support.directories import unpack_directory
 from test.support.strategies import stats
 from xget_lib.errors import Failed, NinepError, ProtocolViolation
 from xget_lib.ninep.stat import (
@@ -21,7 +22,6 @@ from xget_lib.ninep.stat import (
     UNIX_STAT,
     DirectoryReader,
     Stat,
-    unpack_directory,
 )
 from xget_lib.ninep.wire import QTDIR, Qid
 

@@ -24,6 +24,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 
+from test.support.directories import unpack_directory
 from test.support.memory_tree import MemoryFile, MemoryHandle, MemoryTree
 from test.support.processes import PATIENCE
 from xget_lib.errors import NinepError, ProtocolViolation
@@ -32,7 +33,7 @@ from xget_lib.ninep.dialect import decode, encode
 from xget_lib.ninep.file import WAITING, Waiting
 from xget_lib.ninep.messages import Rerror, RMessage, TMessage
 from xget_lib.ninep.session import Session
-from xget_lib.ninep.stat import PLAIN_STAT, Stat, unpack_directory
+from xget_lib.ninep.stat import PLAIN_STAT, Stat
 from xget_lib.ninep.wire import NOFID, NOTAG
 
 MSIZE = 32792

@@ -6,6 +6,7 @@ import socket
 from types import TracebackType
 from typing import TypeVar
 
+from test.support.directories import unpack_directory
 from test.support.processes import PATIENCE
 from xget_lib.errors import NinepError
 from xget_lib.ninep.messages import (
@@ -29,7 +30,7 @@ from xget_lib.ninep.messages import (
     Twrite,
 )
 from xget_lib.ninep.requests import Requests
-from xget_lib.ninep.stat import PLAIN_STAT, Stat, unpack_directory
+from xget_lib.ninep.stat import PLAIN_STAT, Stat
 from xget_lib.ninep.wire import NOFID
 
 _R = TypeVar("_R", bound=RMessage)

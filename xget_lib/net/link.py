@@ -71,7 +71,7 @@ class Link:
         self._watcher = Watcher(sock.fileno())
         self._requests = Requests(MAX_READ + IOHDRSZ)
         self._requests.trace = tracer(lambda: name)
-        self._waiting: dict[int, OnAnswer] = {}
+        self._callbacks: dict[int, OnAnswer] = {}
         self._next_fid = 1
         self._low_water = 1
         """SO_RCVLOWAT of the socket."""
@@ -89,7 +89,7 @@ class Link:
             with gevent.Timeout(seconds, TimeoutError("no answer")):
                 link = Link(_connected(host, port), name)
                 try:
-                    link._greet(aname)
+                    link._attach(aname)
                 except BaseException:
                     link.close()
                     raise
@@ -97,7 +97,7 @@ class Link:
         except OSError as error:
             raise LinkLost(name, error.strerror or str(error)) from None
 
-    def _greet(self, aname: str) -> None:
+    def _attach(self, aname: str) -> None:
         version = self._ask(messages.Tversion(self._requests.msize, "9P2000"))
         attached = self._ask(messages.Tattach(0, NOFID, "", aname))
         agreed = self._in_time(version, None)
@@ -161,14 +161,14 @@ class Link:
         """Send a request and return its tag without waiting. Raises LinkLost if the connection has ended already."""
         if self._lost is not None:
             raise self._lost
-        tag, wire = self._requests.submit(message, into)
-        self._waiting[tag] = on_answer
-        self._send(wire)
+        tag, frame = self._requests.submit(message, into)
+        self._callbacks[tag] = on_answer
+        self._send(frame)
         return tag
 
     def flush(self, tag: int) -> None:
         """Forget a request: its answer, should it still arrive, is dropped, and its buffer left alone."""
-        if self._waiting.pop(tag, None) is not None and self._lost is None:
+        if self._callbacks.pop(tag, None) is not None and self._lost is None:
             self._send(self._requests.flush(tag))
 
     def close(self) -> None:
@@ -184,8 +184,8 @@ class Link:
                 greenlet.kill()
         self._watcher.close()
         self._sock.close()
-        waiting, self._waiting = self._waiting, {}
-        for on_answer in waiting.values():
+        callbacks, self._callbacks = self._callbacks, {}
+        for on_answer in callbacks.values():
             on_answer(why)
 
     def _read(self) -> None:
@@ -203,7 +203,7 @@ class Link:
                 if not count:
                     raise LinkLost(self.name, "connection closed by the server")
                 for answer in self._requests.received(count):
-                    on_answer = self._waiting.pop(answer.tag, None)
+                    on_answer = self._callbacks.pop(answer.tag, None)
                     if on_answer is not None:
                         on_answer(answer.reply)
                 since_yield += count
@@ -230,18 +230,18 @@ class Link:
             self._low_water = low_water
         self._watcher.wait(READ, None)
 
-    def _send(self, wire: bytes) -> None:
+    def _send(self, frame: bytes) -> None:
         """Send in the next turn of the event loop: requests until then go in one packet and wake the server once."""
         if not self._outgoing and self._writer is None:
             gevent.get_hub().loop.run_callback(self._begin_sending)
-        self._outgoing += wire
+        self._outgoing += frame
 
     def _begin_sending(self) -> None:
         """Send as much as possible without waiting, the rest in a greenlet."""
-        if self._lost is None and self._push():
-            self._writer = gevent.spawn(self._drain)
+        if self._lost is None and self._send_some():
+            self._writer = gevent.spawn(self._send_rest)
 
-    def _push(self) -> bool:
+    def _send_some(self) -> bool:
         """Send as much as the socket takes. Returns whether something is left to send."""
         try:
             while self._outgoing:
@@ -253,9 +253,9 @@ class Link:
             self._outgoing.clear()
         return False
 
-    def _drain(self) -> None:
+    def _send_rest(self) -> None:
         try:
-            while self._push():
+            while self._send_some():
                 self._watcher.wait(WRITE, _SEND_TIMEOUT)
         except TimeoutError as error:
             self._end(LinkLost(self.name, str(error)))

@@ -93,11 +93,6 @@ class Requests:
         self._data: _Data | None = None
 
     @property
-    def pending(self) -> int:
-        """How many requests are in flight: tags that are in use."""
-        return len(self._pending)
-
-    @property
     def missing(self) -> int:
         """Bytes of data that are missing of the reply that is arriving; 0 when it is not an Rread."""
         return 0 if self._data is None else self._data.count - self._data.at

@@ -75,7 +75,7 @@ class Stat:
     @staticmethod
     def unpack(data: Buffer, form: "StatFormat") -> "Stat":
         """The entry that takes all of `data`. Raises ProtocolViolation."""
-        if len(data) < _SIZE or _size(data, 0) != len(data):
+        if len(data) < _SIZE or _SIZE + int.from_bytes(data[:_SIZE], "little") != len(data):
             raise ProtocolViolation(f"malformed stat: it gives another size than its {len(data)} bytes")
         return Stat(**dict(zip(form.layout.names, form.layout.unpack(data, _SIZE), strict=True)))
 
@@ -123,22 +123,6 @@ DONT_TOUCH = Stat(
     gid="",
     muid="",
 )
-
-
-def _size(data: Buffer, at: int) -> int:
-    """Bytes of the entry that begins at `at`, its size field included."""
-    return _SIZE + int.from_bytes(data[at : at + _SIZE], "little")
-
-
-def unpack_directory(data: Buffer, form: StatFormat) -> list[Stat]:
-    """The entries that a read of a directory gave. Raises ProtocolViolation."""
-    stats = []
-    at = 0
-    while at < len(data):
-        end = at + _size(data, at)
-        stats.append(Stat.unpack(data[at:end], form))
-        at = end
-    return stats
 
 
 class DirectoryReader:
