@@ -1,4 +1,4 @@
-"""`--delete` below units: what goes, what stays, and that nothing outside is touched."""
+"""`--delete`: what is removed, what stays, and that nothing outside is touched."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def delete(served: Served, dest: Path, *sources: bytes) -> Download:
     return download
 
 
-def test_what_the_master_does_not_have_goes_and_the_rest_is_as_it_was(served: Served, dest: Path) -> None:
+def test_what_the_master_does_not_have_is_removed_and_the_rest_is_as_it_was(served: Served, dest: Path) -> None:
     (dest / "a/extra/deeper").mkdir(parents=True)
     (dest / "a/extra/deeper/file").write_bytes(b"x")
     (dest / "a/extra/deeper").chmod(0)
@@ -50,7 +50,7 @@ def test_what_the_master_does_not_have_goes_and_the_rest_is_as_it_was(served: Se
     assert differences(served.directory, dest) == []
 
 
-def test_nothing_goes_without_the_option(served: Served, dest: Path) -> None:
+def test_nothing_is_removed_without_the_option(served: Served, dest: Path) -> None:
     (dest / "extra").write_bytes(b"x")
     run_download(served, dest)
     assert (dest / "extra").exists()
@@ -78,7 +78,7 @@ def test_only_directories_that_were_asked_for_are_cleaned(served: Served, tmp_pa
     assert delete(served, dest, b"top").removed == 0
 
 
-def test_what_is_in_the_way_goes(served: Served, dest: Path) -> None:
+def test_what_is_in_the_way_is_removed(served: Served, dest: Path) -> None:
     for path, target in ((dest / "top", dest / "a/b/file1"), (dest / "a/other", dest / "a/b/file2")):
         path.unlink()
         (path / "full").mkdir(parents=True)
@@ -89,7 +89,7 @@ def test_what_is_in_the_way_goes(served: Served, dest: Path) -> None:
     assert differences(served.directory, dest) == []
 
 
-def test_directories_where_links_must_be_go(tmp_path: Path) -> None:
+def test_directories_in_the_place_of_links_are_removed(tmp_path: Path) -> None:
     source = small_tree(tmp_path / "served")
     (source / "link").symlink_to("a")
     os.link(source / "top", source / "a/top again")
@@ -118,7 +118,7 @@ def test_what_the_master_skips_stays(tmp_path: Path, dest: Path) -> None:
             assert list(Surplus(root, manifest, select(manifest, [b"."]))) == []
 
 
-def test_the_remover_lists_what_refuses_and_goes_on(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_removed_is_listed_and_stops_nothing(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Root(bytes(dest)) as root:
         unlink = root.unlink
 

@@ -1,4 +1,4 @@
-"""`--dry-run`: it says what a run then does, and changes nothing."""
+"""`--dry-run`: it prints what a run would do, and changes nothing."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], Steps]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_it_says_what_is_then_done(served: Served, dest: Path, change: str) -> None:
+def test_the_steps_are_what_a_run_then_does(served: Served, dest: Path, change: str) -> None:
     make, expected = CHANGES[change]
     make(dest)
     steps = dry_run(served, dest, delete=True)
@@ -149,7 +149,7 @@ def test_damage_of_the_same_size_and_time_needs_checksum(served: Served, dest: P
     ]
 
 
-def test_what_an_interrupted_run_left_counts(served: Served, dest: Path) -> None:
+def test_pieces_of_an_interrupted_run_count(served: Served, dest: Path) -> None:
     (dest / "large").unlink()
     (dest / "a/large too").unlink()
     with served.download(dest) as download:
@@ -172,7 +172,7 @@ def test_only_what_was_asked_for(served: Served, tmp_path: Path) -> None:
     ]
 
 
-def test_what_would_end_the_run_ends_this_too(served: Served, dest: Path, tmp_path: Path) -> None:
+def test_what_would_be_refused_in_a_run_is_refused(served: Served, dest: Path, tmp_path: Path) -> None:
     _replace_by_directory(dest / "top")
     with pytest.raises(DestinationRefused, match="top: a directory is where a file must be"):
         dry_run(served, dest)

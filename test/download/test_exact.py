@@ -1,4 +1,4 @@
-"""Exact copies without a network: by somebody who is not root, and where a file system or a machine cannot all."""
+"""Exact copies without a network, by a user who is not root."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from test.support.oddities import odd_tree, rsync_says
 from test.support.somebody import as_nobody
 
 
-def test_without_root_all_is_exact_that_somebody_can_make(open_to_all: Path) -> None:
+def test_a_copy_made_without_root_is_exact(open_to_all: Path) -> None:
     def make_and_copy() -> None:
         source = odd_tree(open_to_all / "served")
         served = Served(source)
         dest = open_to_all / "dest"
-        zeros = 3 * 65536  # whole pieces of them are known by their digest, and not fetched
+        zeros = 3 * 65536  # pieces of zeros are known by their digest, and not fetched
         assert run_download(served, dest) == served.layout.size - zeros
         for _ in range(2):
             assert rsync_says(source, dest) == []

@@ -41,8 +41,8 @@ def test_what_is_verified_is_served_from_part_and_from_place(one_large: Served, 
         assert first_piece(store) == one_large.piece(0)
         fetch(download, one_large)
         before = download.path_of(0)
-        file, _ = whole = download.take_complete()
-        download.install_files(whole)
+        file, _ = complete = download.take_complete()
+        download.install_files(complete)
         assert before != download.path_of(file) == b"large"
         assert first_piece(store) == one_large.piece(0)
         assert store.is_stamped(file, os.stat(dest / "large"))
@@ -50,10 +50,10 @@ def test_what_is_verified_is_served_from_part_and_from_place(one_large: Served, 
         assert first_piece(store) == one_large.piece(0)
 
 
-def test_while_a_file_is_moved_nobody_is_told_a_place_where_it_is_not(
+def test_while_a_file_is_renamed_its_path_is_not_given(
     one_large: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who asks just before, or just after the part is gone, waits for the rename to be over, or finds the part."""
+    """A thread that asks just before or just after the rename waits until it is over, or still finds the part."""
     told: list[bool] = []
     real = os.rename
 

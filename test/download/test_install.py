@@ -36,7 +36,7 @@ def trace(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return happened
 
 
-def test_a_file_is_on_disk_before_it_has_its_name(
+def test_a_file_is_synced_before_it_gets_its_name(
     one_large: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     happened = trace(monkeypatch)
@@ -48,7 +48,7 @@ def test_a_file_is_on_disk_before_it_has_its_name(
     assert happened[-1] == f"fsync {dest}"
 
 
-def test_names_are_on_disk_before_it_is_said(served: Served, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_synced_before_the_run_ends(served: Served, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     happened = trace(monkeypatch)
     run_download(served, dest)
     last_name = max(number for number, line in enumerate(happened) if line.startswith("rename"))
@@ -57,7 +57,7 @@ def test_names_are_on_disk_before_it_is_said(served: Served, dest: Path, monkeyp
     assert "syncfs" not in happened
 
 
-def test_corrected_attributes_and_an_interrupted_runs_names_are_synced_too(
+def test_corrected_metadata_and_names_of_an_interrupted_run_are_synced_too(
     one_large: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_download(one_large, dest)

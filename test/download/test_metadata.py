@@ -1,4 +1,4 @@
-"""Owner, permissions and times of what is put in place: as root, as somebody else, and when they are not wanted."""
+"""Metadata of what is installed: as root, as another user, and when it is not wanted."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_a_directory_that_somebody_else_may_not_write_in_is_opened_up_for_the_ru
 
 
 @as_root
-def test_the_workplace_of_somebody_else_is_refused(served: Served, tmp_path: Path) -> None:
+def test_the_staging_directory_of_another_user_is_refused(served: Served, tmp_path: Path) -> None:
     (tmp_path / "dest/.xget/parts").mkdir(parents=True)
     os.chown(tmp_path / "dest/.xget", NOBODY, NOBODY)
     with pytest.raises(Exception, match="belongs to another user"):
@@ -179,8 +179,8 @@ def entry(mode: int = 0o644, uid: int = 4242, gid: int = 4243) -> Entry:
 
 def test_an_owner_is_found_by_name_where_the_name_exists_and_else_by_number() -> None:
     name = pwd.getpwuid(os.geteuid()).pw_name
-    whole = manifest(entry(), users={4242: name}, groups={4243: "no such group"})
-    metadata = Metadata(whole, permissions=True, owners=True)
+    one_file = manifest(entry(), users={4242: name}, groups={4243: "no such group"})
+    metadata = Metadata(one_file, permissions=True, owners=True)
     assert metadata.owner(entry().metadata) == (os.geteuid(), 4243)
 
 

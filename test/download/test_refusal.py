@@ -1,4 +1,4 @@
-"""A destination that refuses: what is said, and that nothing is lost or written elsewhere."""
+"""A destination that is refused: the message, and that nothing is lost or written elsewhere."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_what_lies_in_the_place_of_a_part_is_not_written_to(one_large: Served, d
     assert is_same(one_large, dest)
 
 
-def test_a_full_disk_is_said_before_the_download(
+def test_a_full_disk_is_reported_before_the_download(
     one_large: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Root.statvfs

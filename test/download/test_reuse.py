@@ -1,4 +1,4 @@
-"""What a run finds that an earlier one left, after any end that one may have had."""
+"""What a run reuses of an earlier one, however that ended, and of old files."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_part_without_permissions_can_be_continued(served: Served, dest: Path)
     assert part.stat().st_mode & 0o777 == 0o600
 
 
-def test_parts_of_what_is_no_longer_wanted_are_gone_at_the_end(served: Served, dest: Path) -> None:
+def test_parts_of_files_that_are_no_longer_wanted_are_removed_at_the_end(served: Served, dest: Path) -> None:
     interrupted(served, dest, large(served, 0))
     run_download(served, dest, b"a")
     assert os.listdir(dest) == ["a"]
@@ -115,7 +115,7 @@ def test_a_file_that_grew_keeps_its_beginning(served: Served, dest: Path) -> Non
     assert (dest / "large").read_bytes() == content[: 3 * PIECE]
 
 
-def test_the_old_file_stays_until_the_new_one_is_whole(served: Served, dest: Path) -> None:
+def test_the_old_file_stays_until_the_new_one_is_complete(served: Served, dest: Path) -> None:
     put(dest / "large", b"old")
     with served.download(dest) as download:
         inspect(download)
@@ -182,7 +182,7 @@ class TestZeros:
         assert manifest_of(dest).generation == served.manifest.generation
 
 
-# Every system call by which a run changes the disk. The run is killed before the first, before the second, ...
+# Every system call by which a run changes the disk. A test kills the run before the first, the second, ...
 CHANGES = ["open", "mkdir", "rmdir", "rename", "unlink", "link", "symlink", "pwrite", "ftruncate", "fsync"]
 CHANGES += ["chmod", "fchmod", "chown", "fchown", "utime"]
 

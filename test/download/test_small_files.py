@@ -1,4 +1,4 @@
-"""Many small files at once: written, put in place and found again just as one by one."""
+"""Small files in bulk: written, installed and inspected with the same result as one by one."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_small_files_are_not_written_one_by_one(served: Served, dest: Path, monk
     assert set(alone) == {b"d0/large", b"d0/001", b"d2 again"} - ({b"d2 again"} if b"d0/001" in alone else {b"d0/001"})
 
 
-def test_a_second_run_looks_and_does_nothing(served: Served, dest: Path) -> None:
+def test_a_second_run_inspects_and_does_nothing(served: Served, dest: Path) -> None:
     get(served, dest)
     before = {path: path.lstat() for path in dest.rglob("*") if path.is_file()}
     with served.download(dest) as download:
@@ -136,7 +136,7 @@ def test_files_of_which_times_are_not_trusted_are_read(served: Served, dest: Pat
         assert bad not in download.unverified
 
 
-def test_a_run_cut_short_is_gone_on_with(served: Served, dest: Path) -> None:
+def test_an_interrupted_run_is_continued(served: Served, dest: Path) -> None:
     with served.download(dest) as download:
         inspect(download)
         fetch(download, served)
@@ -167,7 +167,7 @@ def test_a_directory_in_the_place_of_a_file(served: Served, dest: Path) -> None:
     assert differences(served.directory, dest) == []
 
 
-def test_a_directory_that_comes_during_the_download_is_kept(served: Served, dest: Path) -> None:
+def test_a_directory_made_during_the_download_is_kept(served: Served, dest: Path) -> None:
     with served.download(dest) as download:
         inspect(download)
         fetch(download, served)
@@ -190,7 +190,7 @@ def test_many_threads_may_write_the_same(served: Served, dest: Path) -> None:
     assert differences(served.directory, dest) == []
 
 
-def test_a_full_disk_is_said_and_can_be_tried_again(
+def test_a_write_on_a_full_disk_is_refused_and_can_be_tried_again(
     served: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with served.download(dest) as download:
@@ -215,7 +215,7 @@ def test_short_writes_are_continued(served: Served, dest: Path, monkeypatch: pyt
     assert differences(served.directory, dest) == []
 
 
-def test_they_are_on_disk_before_they_have_their_names(
+def test_their_content_is_on_disk_before_they_have_their_names(
     served: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []

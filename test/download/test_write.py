@@ -36,7 +36,7 @@ def test_wrong_content_is_refused_before_it_touches_the_disk(one_large: Served, 
         assert present(download, one_large.layout) == [1]
 
 
-def test_a_file_is_whole_with_its_last_piece_and_given_out_once(one_large: Served, dest: Path) -> None:
+def test_a_file_is_complete_with_its_last_piece_and_given_out_once(one_large: Served, dest: Path) -> None:
     with one_large.download(dest) as download:
         inspect(download)
         large, small = one_large.file_named(b"large"), one_large.file_named(b"small")
@@ -51,16 +51,16 @@ def test_a_file_is_whole_with_its_last_piece_and_given_out_once(one_large: Serve
         assert download.take_complete() == []
 
 
-def test_chunks_are_whole_when_all_their_pieces_are(served: Served, dest: Path) -> None:
-    with served.download(dest, b"a") as download:  # of chunks with pieces of other files, none becomes whole
+def test_a_chunk_is_complete_when_all_its_pieces_are_present(served: Served, dest: Path) -> None:
+    with served.download(dest, b"a") as download:  # a chunk with pieces of other files never becomes complete
         inspect(download)
         fetch(download, served)
         asked = {piece for file in download.files for piece in served.layout.file_pieces(file)}
         chunks = range(served.layout.chunk_count)
-        whole = [chunk for chunk in chunks if set(served.layout.chunk_pieces(chunk)) <= asked]
-        assert whole
-        assert [chunk for chunk in chunks if download.chunk_complete(chunk)] == whole
-        assert len(whole) < len(chunks)
+        complete = [chunk for chunk in chunks if set(served.layout.chunk_pieces(chunk)) <= asked]
+        assert complete
+        assert [chunk for chunk in chunks if download.chunk_complete(chunk)] == complete
+        assert len(complete) < len(chunks)
 
 
 def test_a_run_of_pieces_is_written_without_those_not_asked_for(served: Served, dest: Path) -> None:

@@ -83,7 +83,7 @@ class Download:
             root = self._root = self._open_root()
             self._resources.callback(root.close)
             with refusing(self.dest):
-                self._open_parts(root)
+                self._open_staging(root)
             for step in self._planner.directories():
                 self._directories.prepare(step)
             # Decided now: better refused before everything is fetched.
@@ -98,7 +98,7 @@ class Download:
                 os.mkdir(self.dest, 0o700 if self._selection.whole and self._permissions else 0o777)
             return Root(self.dest)
 
-    def _open_parts(self, root: Root) -> None:
+    def _open_staging(self, root: Root) -> None:
         """Opens the staging directory, and makes everything that works in `root`."""
         manifest, selection, metadata = self._manifest, self._selection, self._metadata
         directories = self._directories = Directories(root, manifest, selection, metadata, delete=self._delete)

@@ -35,7 +35,7 @@ FILE_TYPES = {LINK: stat.S_IFLNK, FIFO: stat.S_IFIFO, CHARACTER: stat.S_IFCHR, B
 class Step(NamedTuple):
     """What to do at one path.
 
-    unchanged   nothing
+    unchanged   nothing; a dry run does not print it
     fetch       a file: `size` bytes of it come over the network, the rest is here
     make        a directory, symbolic link, FIFO or device
     link        another name of what is at `origin`
@@ -77,8 +77,8 @@ class FilePlan(NamedTuple):
     others: list[FileDecision]
 
 
-class _There(NamedTuple):
-    """What is under a name: None for nothing, or for a directory that is to be cleared away."""
+class _Found(NamedTuple):
+    """What is at a path: None for nothing, and for a directory, which is to be cleared away."""
 
     status: os.stat_result | None
     clears: bool
@@ -135,18 +135,17 @@ class Planner:
     def specials(self) -> Iterator[Step]:
         """For each symbolic link, FIFO and device, and its further names."""
         for number in self._selection.of_kind(SPECIAL):
-            first = self._entries.first_name(number)
-            path = self._selection.dest_path(number)
+            entry = self._entries.first_name(number)
+            path, *links = map(self._selection.dest_path, self._selection.link_groups.get(entry, (number,)))
+            found = self._find((path, *links))
+            status = found[path].status
             with refusing(self._dest, path):
-                there = self._there(path)
-                if there.status is not None and self._is_same_special(path, there.status, self._entries[first]):
-                    step = self.metadata_step(first, path, there.status)
-                    same: os.stat_result | None = there.status
+                if status is not None and self._is_same_special(path, status, self._entries[entry]):
+                    step = self.metadata_step(entry, path, status)
                 else:
-                    step, same = Step(MAKE, path, entry=first, clears=there.clears), None
+                    step, status = Step(MAKE, path, entry=entry, clears=found[path].clears), None
             yield step
-            further = self._selection.link_groups.get(first, [number])[1:]
-            yield from self._links(path, first, list(map(self._selection.dest_path, further)), same)
+            yield from self._links(entry, path, links, found, status)
 
     def files(self, files: Sequence[int], trusts_times: Callable[[int], bool]) -> FilePlan:
         """For selected files (rising). A file of which `trusts_times` is unchanged when its size and time are right;
@@ -180,35 +179,32 @@ class Planner:
         return Inspected([], list(siblings.files), [])
 
     def _is_new(self, file: int) -> bool:
-        """Whether all of a file that is not there has to be fetched, without a look at anything else."""
+        """Whether an absent file has no pieces to reuse: it is not empty, too small for pieces of zeros, and nothing of
+        an earlier run is left."""
         _, size = self._manifest.layout.file_range(file)
         return 0 < size < SMALLEST_GRANULE and not self._reuse.has_leftovers
 
     def _file(self, file: int, *, trusts_times: bool) -> FileDecision:
         entry = self._entries.files[file]
         path, links = self._selection.file_dest_path(file), self._selection.other_dest_paths(file)
-        names: dict[bytes, _There] = {}
-        for name in (path, *links):
+        found = self._find((path, *links))
+        for name, (status, _) in found.items():
+            trusted = trusts_times and self._has_time(entry, status)
             with refusing(self._dest, name):
-                names[name] = self._there(name)
-        for name, there in names.items():
-            with refusing(self._dest, name):
-                trusted = trusts_times and self._has_time(entry, there.status)
-                if there.status is None or not self._keeps(file, name, there.status, trusted=trusted):
+                if status is None or not self._keeps(file, name, status, trusted=trusted):
                     continue
                 if name == path:
-                    step = self.metadata_step(entry, path, there.status)
+                    step = self.metadata_step(entry, path, status)
                 else:
-                    step = Step(LINK_TO, path, entry=entry, origin=name, clears=names[path].clears)
-                    links.remove(name)
-            further = list(self._links(path, entry, links, there.status, names))
-            return FileDecision(file, step, further, status=there.status, unverified=trusted)
+                    step = Step(LINK_TO, path, entry=entry, origin=name, clears=found[path].clears)
+            further = self._links(entry, path, links, found, status)
+            return FileDecision(file, step, list(further), status=status, unverified=trusted)
         with refusing(self._dest, path):
-            pieces = self._reuse.pieces(file, path, names[path].status)
-        size = self._manifest.layout.file_range(file)[1]
+            pieces = self._reuse.pieces(file, path, found[path].status)
+        _, size = self._manifest.layout.file_range(file)
         size -= sum(self._manifest.layout.piece(number).length for number in pieces)
-        step = Step(FETCH, path, size, entry, clears=names[path].clears)
-        return FileDecision(file, step, list(self._links(path, entry, links, None, names)), pieces)
+        step = Step(FETCH, path, size, entry, clears=found[path].clears)
+        return FileDecision(file, step, list(self._links(entry, path, links, found, None)), pieces)
 
     def _has_time(self, entry: int, status: os.stat_result | None) -> bool:
         return status is not None and status.st_mtime_ns == self._entries.mtimes[entry]
@@ -226,37 +222,34 @@ class Planner:
                     return False
         return trusted or self._reuse.is_whole(file, name, status)
 
+    # Any entry.
+
     def _links(
-        self,
-        path: bytes,
-        entry: int,
-        links: Sequence[bytes],
-        status: os.stat_result | None,
-        names: dict[bytes, _There] | None = None,
+        self, entry: int, path: bytes, links: Sequence[bytes], found: dict[bytes, _Found], status: os.stat_result | None
     ) -> Iterator[Step]:
-        """For further names of what is at `path`; `status` is what they have when they are right already."""
+        """For further names of what is, or will be, at `path`. A name of what has this `status` is right already."""
         for link in links:
-            with refusing(self._dest, link):
-                there = names[link] if names is not None else self._there(link)
+            there = found[link]
             if status is None or there.status is None or not os.path.samestat(status, there.status):
                 yield Step(LINK_TO, link, entry=entry, origin=path, clears=there.clears)
 
-    # Any entry.
-
     def metadata_step(self, entry: int, path: bytes, status: os.stat_result) -> Step:
-        """For what is right at `path` but for its metadata, maybe."""
+        """For something that is at `path` as it should be, except perhaps for its metadata."""
         assert self._root is not None
         matches = self._metadata.matches(self._entries[entry], status, NamedInode(self._root, path))
         return Step(UNCHANGED if matches else CORRECT, path, entry=entry)
 
-    def _there(self, path: bytes) -> _There:
-        """What is at a path where no directory must be. Raises IsADirectoryError for one that must not be removed."""
-        status = self._status(path)
-        if status is None or not stat.S_ISDIR(status.st_mode):
-            return _There(status, False)
-        if not self._delete:
-            raise is_a_directory()
-        return _There(None, True)
+    def _find(self, paths: Sequence[bytes]) -> dict[bytes, _Found]:
+        """What is at paths where no directory must be. Raises DestinationRefused for one that must not be removed."""
+        found = {}
+        for path in paths:
+            with refusing(self._dest, path):
+                status = self._status(path)
+                is_directory = status is not None and stat.S_ISDIR(status.st_mode)
+                if is_directory and not self._delete:
+                    raise is_a_directory()
+            found[path] = _Found(None if is_directory else status, is_directory)
+        return found
 
     def _status(self, path: bytes) -> os.stat_result | None:
         if self._root is None:
