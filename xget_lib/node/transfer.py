@@ -322,7 +322,7 @@ class Transfer:
         if 0 <= chunk < self._content.layout.chunk_count:
             self._act(self._downloader.chunk_offered(slot, chunk, time.monotonic()))
         else:
-            slots.fail(NinepError(0, "the master offers a chunk that does not exist"))
+            slots.fail(LinkLost(f"{self._master.host}:{self._master.port}", "an offer that is not a chunk's number"))
 
     def _slots_failed(self, slots: MasterSlots, error: Failure) -> None:
         if self._content is None or slots is not self._slots:

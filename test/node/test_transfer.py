@@ -1,0 +1,231 @@
+"""A transfer between real servers in one process: from a peer, from a master, and from those that are no good."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from logging import DEBUG
+from pathlib import Path
+
+import gevent
+import pytest
+from gevent.event import AsyncResult
+
+from test.support import downloads
+from test.support.backends import RecordingBackend, served
+from test.support.network import quiet_hub, until
+from test.support.trees import noise, write
+from xget_lib.download.download import Download
+from xget_lib.errors import NoGoodSource, XGetError
+from xget_lib.fs.rooted import Root
+from xget_lib.manifest.bitmap import Bitmap
+from xget_lib.net.listen import listen
+from xget_lib.net.server import Client, Server
+from xget_lib.ninep.session import File
+from xget_lib.node.backend import Child
+from xget_lib.node.master_link import Change, MasterLink
+from xget_lib.node.transfer import NewGeneration, Transfer, TransferStats
+from xget_lib.serve.attach import SWARM
+from xget_lib.serve.files import Files
+from xget_lib.serve.swarm import master_tree
+from xget_lib.swarm.messages import Address, News
+
+SIZE = 300_000
+
+
+class Peer:
+    """A child server that holds everything under a directory, as far as it knows."""
+
+    def __init__(self, directory: Path, manifest: downloads.Served) -> None:
+        transfer = Transfer(MasterLink("127.0.0.1", 1, serving_port=None), retries=0)
+        listening = listen("127.0.0.1", 0)
+        self.child = Child(listening, bytes(directory), 0, transfer)
+        transfer.readers = self.child
+        generation = served(directory, manifest.manifest)
+        self.child.manifest = generation.manifest
+        root = Root(bytes(directory))
+        self.child.serve(generation, Files(root, {}.get, manifest.manifest.users, manifest.manifest.groups))  # type: ignore[arg-type]
+        self.address: Address = ("127.0.0.1", self.child.port)
+
+
+class Master:
+    """A server of the master's namespace whose offers the test makes: `backend.requests` are the slots that ask."""
+
+    def __init__(self, directory: Path, manifest: downloads.Served) -> None:
+        self.backend = RecordingBackend(served(directory, manifest.manifest))
+        self.clients: list[Client] = []
+        self._server = Server({SWARM: self._connect}, DEBUG)
+        listening = listen("127.0.0.1", 0)
+        self.port: int = listening.getsockname()[1]
+        self._server.accept(listening)
+
+    def _connect(self, client: Client) -> Callable[[], File]:
+        self.clients.append(client)
+        return partial(master_tree, self.backend)
+
+    def offer(self, line: bytes) -> None:
+        """Answer the slot that asks, when there is one."""
+        until(lambda: bool(self.backend.requests))
+        _, stream = self.backend.requests.popitem()
+        stream.put(line)
+        for client in self.clients:
+            client.retry()
+
+
+class Node:
+    """What downloads: `run` in a greenlet of its own."""
+
+    def __init__(self, source: downloads.Served, dest: Path, port: int = 1, retries: int = 0) -> None:
+        self.link = MasterLink("127.0.0.1", port, serving_port=None)
+        self.transfer = Transfer(self.link, retries)
+        self.stats = TransferStats()
+        self.held: list[int] = []
+        self._source = source
+        self.download: Download = source.partial(dest)
+
+    def start(self) -> AsyncResult[None]:
+        ended: AsyncResult[None] = AsyncResult()
+        gevent.spawn(self._run, ended)
+        return ended
+
+    def attend_master(self) -> None:
+        self.link.begin(10)
+        gevent.spawn(self._attend)
+
+    def name(self, *peers: Address, direct: bool = False, generation: bytes | None = None) -> None:
+        named = generation or self._source.manifest.generation
+        self.transfer.master_named(News(named, 1, peers, direct))
+
+    def _attend(self) -> None:
+        for event in self.link.events():
+            if event is Change.CONNECTED:
+                self.transfer.master_connected()
+
+    def _run(self, ended: AsyncResult[None]) -> None:
+        try:
+            self._download_all()
+        except (XGetError, NewGeneration) as error:
+            ended.set_exception(error)
+        else:
+            ended.set(None)
+
+    def _download_all(self) -> None:
+        layout = self._source.layout
+        lacking = Bitmap.filled(layout.chunk_count)
+        with self.download:
+            downloads.survey(self.download)
+            self.transfer.run(self.download, self._source.manifest, lacking, stats=self.stats, on_held=self.held.append)
+            self.download.finish_files(self.download.take_whole())
+            self.download.finish()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> downloads.Served:
+    (tmp_path / "served").mkdir()
+    write(tmp_path / "served" / "large", noise(SIZE, 1))
+    return downloads.Served(tmp_path / "served")
+
+
+@pytest.fixture
+def liar(tmp_path: Path, source: downloads.Served) -> Iterator[Peer]:
+    """It believes that it holds the file."""
+    status = os.stat(tmp_path / "served" / "large")
+    (tmp_path / "lies").mkdir()
+    write(tmp_path / "lies" / "large", noise(SIZE, 2))
+    os.utime(tmp_path / "lies" / "large", ns=(status.st_atime_ns, status.st_mtime_ns))
+    yield Peer(tmp_path / "lies", source)
+
+
+@pytest.fixture(autouse=True)
+def bounded() -> Iterator[None]:
+    with quiet_hub():
+        yield
+
+
+def content(dest: Path) -> bytes:
+    return (dest / "large").read_bytes()
+
+
+def test_everything_comes_from_a_peer_in_its_upload_slots(tmp_path: Path, source: downloads.Served) -> None:
+    peer = Peer(tmp_path / "served", source)
+    node = Node(source, tmp_path / "dest")
+    node.name(peer.address)
+    node.start().get()
+    assert content(tmp_path / "dest") == noise(SIZE, 1)
+    assert (node.stats.fetched, node.stats.from_master, node.stats.peers) == (SIZE, 0, {peer.address})
+    assert sorted(node.held) == list(range(source.layout.chunk_count))
+
+
+def test_what_a_liar_sent_is_fetched_from_another_peer(tmp_path: Path, source: downloads.Served, liar: Peer) -> None:
+    node = Node(source, tmp_path / "dest")
+    node.name(liar.address)
+    running = node.start()
+    until(lambda: liar.address in node.stats.peers and not node.transfer.sources)
+    node.name(liar.address, Peer(tmp_path / "served", source).address)
+    running.get()
+    assert content(tmp_path / "dest") == noise(SIZE, 1)
+    assert node.stats.fetched == SIZE
+
+
+def test_chunks_that_the_master_offers_are_fetched_from_it(tmp_path: Path, source: downloads.Served) -> None:
+    master = Master(tmp_path / "served", source)
+    node = Node(source, tmp_path / "dest", master.port)
+    node.attend_master()
+    node.name(direct=True)
+    running = node.start()
+    for chunk in range(source.layout.chunk_count):
+        master.offer(b"%d\n" % chunk)
+    running.get()
+    assert content(tmp_path / "dest") == noise(SIZE, 1)
+    assert node.stats.from_master == SIZE
+
+
+@pytest.mark.parametrize("line", [b"-1\n", b"999999999999999999999999\n", b"chunk\n"])
+def test_an_offer_of_a_chunk_that_does_not_exist_costs_the_slots_and_nothing_else(
+    tmp_path: Path, source: downloads.Served, line: bytes
+) -> None:
+    master = Master(tmp_path / "served", source)
+    node = Node(source, tmp_path / "dest", master.port)
+    node.attend_master()
+    node.name(direct=True)
+    running = node.start()
+    master.offer(line)
+    until(lambda: "release slot" in master.backend.said)
+    for chunk in range(source.layout.chunk_count):
+        master.offer(b"%d\n" % chunk)
+    running.get()
+    assert content(tmp_path / "dest") == noise(SIZE, 1)
+
+
+def test_a_master_whose_content_is_wrong_is_given_up_after_the_retries(
+    tmp_path: Path, source: downloads.Served, liar: Peer
+) -> None:
+    master = Master(tmp_path / "lies", source)
+    node = Node(source, tmp_path / "dest", master.port, retries=1)
+    node.attend_master()
+    node.name(direct=True)
+    running = node.start()
+    while not running.ready():
+        if master.backend.requests:
+            master.offer(b"0\n")
+        gevent.sleep(0.001)
+    with pytest.raises(NoGoodSource):
+        running.get()
+    assert node.stats.fetched == 0
+
+
+def test_a_newer_generation_ends_the_transfer(tmp_path: Path, source: downloads.Served) -> None:
+    node = Node(source, tmp_path / "dest")
+    running = node.start()
+    gevent.sleep(0)
+    node.name(generation=b"n" * 32)
+    with pytest.raises(NewGeneration):
+        running.get()
+
+
+def test_a_generation_that_is_not_the_newest_is_not_begun(tmp_path: Path, source: downloads.Served) -> None:
+    node = Node(source, tmp_path / "dest")
+    node.name(generation=b"n" * 32)
+    with pytest.raises(NewGeneration):
+        node.start().get()
