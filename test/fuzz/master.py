@@ -1,11 +1,10 @@
-"""A master without processes: the desks of a real worker, whose messages go straight to a real exchange and back.
+"""A master without processes: the desks of a real worker, whose messages go straight to a real tracker and back.
 
 Nothing here waits: what the master does now and then, it does when `happen` says so.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
@@ -16,7 +15,7 @@ from test.fuzz.choices import Choices
 from test.fuzz.grounds import Grounds
 from xget_lib import ipc
 from xget_lib.classic.files import Regular
-from xget_lib.master.tracker_io import Offered, TrackerIO
+from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.ninep.session import Session
 from xget_lib.process.channel import MAX_PACKET
 from xget_lib.serve.attach import Attach, attach
@@ -35,13 +34,13 @@ def carried(message: ipc.Message) -> ipc.Message:
 
 
 class Master:
-    """The worker and the exchange."""
+    """The worker and the tracker."""
 
     def __init__(self, grounds: Grounds) -> None:
         self.grounds = grounds
         self.worker = Worker(self, 0)  # type: ignore[arg-type]  # we are the channel that it sends through
         self.worker.checksums = self  # type: ignore[assignment]  # and compute no checksum
-        self.exchange = TrackerIO(3, self._tell)
+        self.tracker = TrackerIO(3, self._tell)
         self.guests: dict[int, WorkersGuest] = {}
         self._numbers = count(1)
 
@@ -53,7 +52,7 @@ class Master:
         served = self.worker.served = self.grounds.generation(choices)
         if served is not None:
             chunks = served.store.layout.chunk_count
-            self.exchange.distribute(Offered(served.generation, served.manifest.size, chunks))
+            self.tracker.published(served.generation, served.manifest.size, chunks)
 
     def ask(self, file: Regular, answer: Answered, retry: Callable[[], None]) -> None:
         """For a checksum, which reading the file would take time."""
@@ -65,7 +64,7 @@ class Master:
         if isinstance(message, ipc.StatusWanted):
             self.guests[message.connection].desk.tell_status(b"{}\n")
         elif not isinstance(message, ipc.Stale):
-            self.exchange.handle(message)
+            self.tracker.handle(message)
 
     def _tell(self, connection: int, message: ipc.Message) -> None:
         guest = self.guests.get(connection)
@@ -86,7 +85,7 @@ class WorkersGuest:
         self._choices = choices
         self._session: Session | None = None
         master.guests[number] = self
-        master.exchange.arrived(number, choices.pick(ADDRESSES))
+        master.tracker.connected(number, choices.pick(ADDRESSES))
 
     @property
     def attach(self) -> Attach:
@@ -103,19 +102,20 @@ class WorkersGuest:
     def happen(self) -> None:
         if self._choices.chance(0.1):
             self._master.change(self._choices)
-        self._master.exchange.tell_untold()
-        self._master.exchange.grant(time.monotonic())
+        self._master.tracker.tick()
         self._master.grounds.change(self._choices)
         self.retry()
 
     def end(self) -> None:
-        exchange = self._master.exchange
-        exchange.ended(self._number)
+        tracker = self._master.tracker
+        tracker.ended(self._number)
+        tracker.tick()
         del self._master.guests[self._number]
         assert not self.desk._news and not self.desk._slots and not self.desk.downloading
-        assert self._number not in exchange._watchers and exchange.registry.get(self._number) is None
-        assert self._number not in exchange.offers._nodes and self._number not in exchange._neighbours
+        known = tracker.tracker
+        assert self._number not in known._clients and self._number not in known._offers._nodes
+        assert self._number not in known._graph and self._number not in known._complete
         if not self._master.guests:
-            assert not exchange.offers._slots and not exchange.offers._nodes and not exchange.offers.busy
-            assert not exchange._addresses and not len(exchange.registry)
-            assert not exchange.redirecting.clients() and not exchange.redirecting._since
+            assert not known._offers._slots and not known._offers._nodes and not known._offers.busy
+            assert not known._clients and not known._followers and not known._complete
+            assert not tracker.classic.clients() and not tracker.classic._since

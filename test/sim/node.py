@@ -6,8 +6,8 @@ from collections.abc import Hashable
 from random import Random
 
 from test.sim.clock import Clock
-from test.sim.head import GENERATION, GREETED, OPENED, RWRITE, TREAD, TWRITE, Master
 from test.sim.links import Connection, Network, Port, Request
+from test.sim.master import GENERATION, GREETED, OPENED, RWRITE, TREAD, TWRITE, Master
 from xget_lib.swarm import first_tier
 from xget_lib.swarm.first_tier import Sources
 from xget_lib.swarm.messages import Report

@@ -8,8 +8,8 @@ from random import Random
 from statistics import median
 
 from test.sim.clock import Clock
-from test.sim.head import Master
 from test.sim.links import Network, Port
+from test.sim.master import Master
 from test.sim.node import Node
 from xget_lib.manifest.layout import granule, piece_size
 from xget_lib.swarm.tuning import Tuning

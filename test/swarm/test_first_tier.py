@@ -7,19 +7,19 @@ from random import Random
 from xget_lib.swarm.first_tier import FirstTier, Sources, patience
 
 
-def test_the_first_few_are_direct_and_stay_so() -> None:
-    direct = FirstTier(2)
-    assert [direct.includes(key) for key in (5, 6, 7, 5, 7)] == [True, True, False, True, False]
+def test_the_first_few_are_admitted_and_stay_members() -> None:
+    tier = FirstTier(2)
+    assert [tier.admit(key) for key in (5, 6, 7, 5, 7)] == [True, True, False, True, False]
 
 
-def test_who_leaves_makes_room_for_another() -> None:
-    direct = FirstTier(1)
-    assert direct.includes(5)
-    direct.leave(6)  # never was one
-    assert not direct.includes(6)
-    direct.leave(5)
-    assert direct.includes(6)
-    assert not direct.includes(5)
+def test_a_node_that_leaves_makes_room_for_another() -> None:
+    tier = FirstTier(1)
+    assert tier.admit(5)
+    tier.leave(6)  # never was a member
+    assert not tier.admit(6)
+    tier.leave(5)
+    assert tier.admit(6)
+    assert not tier.admit(5)
 
 
 def test_all_peers_are_asked_in_each_round_and_at_last_the_master() -> None:

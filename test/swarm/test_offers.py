@@ -75,24 +75,24 @@ def test_what_a_lost_node_alone_had_is_given_again() -> None:
     assert chunks_of(offers.grant(2.0)) == [0, 1]
 
 
-def one_finished() -> Offers:
+def one_complete() -> Offers:
     """Node 1 was given the only chunk, and serves it since 0.1."""
     offers = Offers(1, 2)
     offers.ask(1, 0, 0.0)
     assert chunks_of(offers.grant(0.0)) == [0]
     offers.ask(1, 0, 0.1)
-    offers.finished(1)
+    offers.complete(1)
     return offers
 
 
-def test_what_a_finished_node_had_is_not_lost_with_it() -> None:
-    offers = one_finished()
+def test_what_a_complete_node_had_is_not_lost_with_it() -> None:
+    offers = one_complete()
     offers.leave(1)
     assert offers.fresh == 0
 
 
-def test_what_a_finished_node_took_with_it_is_given_again_at_once() -> None:
-    offers = one_finished()
+def test_what_a_complete_node_took_with_it_is_given_again_at_once() -> None:
+    offers = one_complete()
     offers.ask(2, 0, 0.2)
     assert offers.grant(0.2) == []
     offers.leave(1)
@@ -108,13 +108,13 @@ def test_a_chunk_is_given_a_second_time_only_when_it_is_overdue() -> None:
     assert offers.grant(100.0) == [(2, 0, 0)]
 
 
-def test_a_node_is_given_nothing_that_it_does_not_take() -> None:
+def test_a_node_is_given_nothing_that_it_does_not_want() -> None:
     offers = Offers(3, 3)
-    offers.takes(1, 0b100)
+    offers.wants(1, 0b100)
     offers.ask(1, 0, 0.0)
     offers.ask(1, 1, 0.0)
     assert offers.grant(0.0) == [(1, 0, 2)]
-    offers.takes(1, 0b001)
+    offers.wants(1, 0b001)
     assert offers.grant(0.0) == [(1, 1, 0)]
 
 
@@ -133,7 +133,7 @@ def test_a_node_that_was_slow_is_given_nothing_for_a_while() -> None:
     assert [node for node, _, _ in offers.grant(now + 1000.0)] == [2]
 
 
-def test_a_node_that_was_slow_is_given_more_where_nobody_else_takes_any() -> None:
+def test_a_node_that_was_slow_is_given_more_where_no_other_node_wants_any() -> None:
     offers = Offers(100, 2)
     now = 0.0
     for took in (*[1.0] * 10, 30.0, 1.0):
@@ -141,7 +141,7 @@ def test_a_node_that_was_slow_is_given_more_where_nobody_else_takes_any() -> Non
         assert [node for node, _, _ in offers.grant(now)] == [1]
         now += took
     offers.ask(2, 0, now)
-    offers.takes(2, 0)
+    offers.wants(2, 0)
     offers.grant(now)
     offers.ask(1, 0, now + 30.0)
     assert [node for node, _, _ in offers.grant(now + 30.0)] == [1]
@@ -154,7 +154,7 @@ class Offering(RuleBasedStateMachine):
         super().__init__()
         self.offers = Offers(CHUNKS, 3)
         self.fresh = set(range(CHUNKS))
-        self.takes_of: dict[int, set[int]] = {}
+        self.wanted_by: dict[int, set[int]] = {}
         self.slots: dict[tuple[int, int], int | None] = {}
         self.given: dict[int, set[int]] = {}
         self.arrived = 0
@@ -165,14 +165,14 @@ class Offering(RuleBasedStateMachine):
         self.arrived += arrived is not None
         self.offers.ask(node, slot, 0.0)
         self.slots[node, slot] = None
-        takes = self.takes_of.setdefault(node, set(range(CHUNKS)))
+        wanted = self.wanted_by.setdefault(node, set(range(CHUNKS)))
         if arrived is not None:
-            takes.discard(arrived)
+            wanted.discard(arrived)
 
     @rule(node=st.integers(0, 3), chunks=st.integers(0, (1 << CHUNKS) - 1))
-    def takes(self, node: int, chunks: int) -> None:
-        self.offers.takes(node, chunks)
-        self.takes_of[node] = set(bits(chunks))
+    def wants(self, node: int, chunks: int) -> None:
+        self.offers.wants(node, chunks)
+        self.wanted_by[node] = set(bits(chunks))
 
     @rule(node=st.integers(0, 3), slot=st.integers(0, 1))
     def close(self, node: int, slot: int) -> None:
@@ -187,21 +187,21 @@ class Offering(RuleBasedStateMachine):
         for key in [key for key in self.slots if key[0] == node]:
             del self.slots[key]
         self.fresh |= self.given.pop(node, set())
-        self.takes_of.pop(node, None)
+        self.wanted_by.pop(node, None)
 
     @rule()
     def grant(self) -> None:
         asking = {key for key, chunk in self.slots.items() if chunk is None}
         for node, slot, chunk in self.offers.grant(0.0):
             assert (node, slot) in asking
-            assert chunk in self.takes_of[node]
+            assert chunk in self.wanted_by[node]
             assert chunk in self.fresh
             asking.remove((node, slot))
             self.fresh.remove(chunk)
             self.slots[node, slot] = chunk
             self.given.setdefault(node, set()).add(chunk)
         if self.offers.busy < min(3, 2 + self.arrived):
-            assert not any(self.takes_of[node] & self.fresh for node, _ in asking), "something could be given"
+            assert not any(self.wanted_by[node] & self.fresh for node, _ in asking), "something could be given"
 
     @invariant()
     def says_what_is_so(self) -> None:

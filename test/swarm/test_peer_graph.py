@@ -1,4 +1,4 @@
-"""The graph: ties hold both ways, nobody is crowded, and it stays in one piece."""
+"""The graph: edges hold both ways, no node is crowded, and it stays in one piece."""
 
 from __future__ import annotations
 
@@ -14,98 +14,98 @@ DEGREE = 4
 
 
 def graph(count: int, degree: int = DEGREE) -> PeerGraph:
-    neighbours = PeerGraph(degree, Random(1), lambda asker, peer: True)
+    peers = PeerGraph(degree, Random(1), lambda asker, peer: True)
     for key in range(count):
-        neighbours.join(key)
-    return neighbours
+        peers.join(key)
+    return peers
 
 
-def reached(neighbours: PeerGraph, start: int) -> set[int]:
+def reached(peers: PeerGraph, start: int) -> set[int]:
     found, left = {start}, [start]
     while left:
-        new = neighbours.of(left.pop()) - found
+        new = peers.neighbours(left.pop()) - found
         found |= new
         left += new
     return found
 
 
 def test_few_nodes_all_know_each_other() -> None:
-    neighbours = graph(DEGREE + 1)
-    assert all(neighbours.of(key) == set(range(DEGREE + 1)) - {key} for key in range(DEGREE + 1))
+    peers = graph(DEGREE + 1)
+    assert all(peers.neighbours(key) == set(range(DEGREE + 1)) - {key} for key in range(DEGREE + 1))
 
 
 def test_many_nodes_are_in_one_piece_and_stay_so_when_a_third_leaves() -> None:
-    neighbours = graph(600, 10)
-    assert len(reached(neighbours, 0)) == 600
+    peers = graph(600, 10)
+    assert len(reached(peers, 0)) == 600
     for key in range(1, 600, 3):
-        neighbours.leave(key)
-    assert len(reached(neighbours, 0)) == 400
+        peers.leave(key)
+    assert len(reached(peers, 0)) == 400
 
 
-def test_a_node_that_lost_most_of_its_ties_gets_new_ones() -> None:
-    neighbours = graph(60)
-    for peer in sorted(neighbours.of(0)):
-        neighbours.leave(peer)
-    assert len(neighbours.of(0)) >= DEGREE // 2
+def test_a_node_that_lost_most_of_its_neighbours_gets_new_ones() -> None:
+    peers = graph(60)
+    for peer in sorted(peers.neighbours(0)):
+        peers.leave(peer)
+    assert len(peers.neighbours(0)) >= DEGREE // 2
 
 
-def test_each_tie_was_sought_for_one_of_its_ends() -> None:
-    neighbours = graph(200)
-    neighbours.leave(7)
+def test_each_edge_was_chosen_for_one_of_its_ends() -> None:
+    peers = graph(200)
+    peers.leave(7)
     for key in set(range(200)) - {7}:
-        sought = neighbours.sought(key)
-        assert {peer for peer in neighbours.of(key) if key in neighbours.sought(peer)} == neighbours.of(key) - sought
-        assert len(sought) <= 2 * DEGREE
+        chosen = peers.chosen(key)
+        assert {peer for peer in peers.neighbours(key) if key in peers.chosen(peer)} == peers.neighbours(key) - chosen
+        assert len(chosen) <= 2 * DEGREE
 
 
-def test_only_who_can_be_reached_is_a_neighbour() -> None:
-    neighbours = PeerGraph(DEGREE, Random(1), lambda asker, peer: peer % 2 == 0)
+def test_only_a_reachable_node_is_a_neighbour() -> None:
+    peers = PeerGraph(DEGREE, Random(1), lambda asker, peer: peer % 2 == 0)
     for key in range(20):
-        neighbours.join(key)
-    assert all(peer % 2 == 0 for key in range(20) for peer in neighbours.of(key))
-    assert any(neighbours.of(key) for key in range(1, 20, 2))
+        peers.join(key)
+    assert all(peer % 2 == 0 for key in range(20) for peer in peers.neighbours(key))
+    assert any(peers.neighbours(key) for key in range(1, 20, 2))
 
 
 def test_joining_twice_changes_nothing() -> None:
-    neighbours = graph(8)
-    before = [neighbours.of(key) for key in range(8)]
-    assert neighbours.join(3) == set()
-    assert [neighbours.of(key) for key in range(8)] == before
+    peers = graph(8)
+    before = [peers.neighbours(key) for key in range(8)]
+    assert peers.join(3) == set()
+    assert [peers.neighbours(key) for key in range(8)] == before
 
 
-class Coming(RuleBasedStateMachine):
-    """Nodes come and go."""
+class Joining(RuleBasedStateMachine):
+    """Nodes join and leave."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.neighbours = PeerGraph(DEGREE, Random(0), lambda asker, peer: True)
+        self.graph = PeerGraph(DEGREE, Random(0), lambda asker, peer: True)
         self.there: set[int] = set()
         self.known: dict[int, frozenset[int]] = {}
 
     @rule(key=st.integers(0, 30))
-    def come(self, key: int) -> None:
-        self.tell(self.neighbours.join(key))
+    def join(self, key: int) -> None:
+        self.note(self.graph.join(key))
         self.there.add(key)
 
     @rule(key=st.integers(0, 30))
-    def go(self, key: int) -> None:
+    def leave(self, key: int) -> None:
         self.there.discard(key)
-        self.tell(self.neighbours.leave(key))
+        self.note(self.graph.leave(key))
 
-    def tell(self, changed: set[int]) -> None:
+    def note(self, changed: set[int]) -> None:
         for key in changed:
-            self.known[key] = self.neighbours.of(key)
+            self.known[key] = self.graph.neighbours(key)
 
     @invariant()
-    def ties_hold_both_ways_and_whoever_is_concerned_was_told(self) -> None:
+    def edges_hold_both_ways_and_each_change_is_reported(self) -> None:
         for key in self.there:
-            ties = self.neighbours.of(key)
-            assert key not in ties
-            assert ties <= self.there
-            assert len(ties) <= 3 * DEGREE
-            assert all(key in self.neighbours.of(peer) for peer in ties)
-            assert self.known[key] == ties
+            neighbours = self.graph.neighbours(key)
+            assert key not in neighbours
+            assert neighbours <= self.there
+            assert len(neighbours) <= 3 * DEGREE
+            assert all(key in self.graph.neighbours(peer) for peer in neighbours)
+            assert self.known[key] == neighbours
 
 
-Coming.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
-TestComing = Coming.TestCase
+Joining.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+TestJoining = Joining.TestCase

@@ -16,7 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
+
+from xget_lib.swarm.random_set import RandomSet
 
 if TYPE_CHECKING:
     from random import Random
@@ -72,8 +74,8 @@ class Redirects:
         self._reachable = reachable
         self._servers: dict[Key, _Server] = {}
         self._by_address: dict[tuple[bytes | None, Address], Key] = {}
-        self._by_file: dict[bytes, _Crowd[Key]] = {}
-        self._nodes: _Crowd[Key] = _Crowd()
+        self._by_file: dict[bytes, RandomSet[Key]] = {}
+        self._nodes: RandomSet[Key] = RandomSet()
         self._serving: dict[int, dict[bytes, Key]] = {}
         self._downloads: dict[int, dict[bytes, _Download]] = {}
         self._direct: dict[int, int] = {}
@@ -131,7 +133,7 @@ class Redirects:
                 self.withdraw(server.key)
             server = self._servers[key] = _Server(key, file, address)
             self._by_address[file, address] = key
-            self._by_file.setdefault(file, _Crowd()).add(key)
+            self._by_file.setdefault(file, RandomSet()).add(key)
             self._serving.setdefault(client, {})[file] = key
         server.source, server.depth = (above.key, above.depth + 1) if above else (None, 1)
 
@@ -238,31 +240,3 @@ def _crowding(readers: int) -> int:
 def _rank(server: _Server) -> tuple[int, int, int]:
     """The lower the better."""
     return _crowding(server.readers), server.depth, server.readers
-
-
-T = TypeVar("T")
-
-
-class _Crowd(Generic[T]):
-    """A set from which some can be picked at random, in a time that does not depend on how many there are."""
-
-    def __init__(self) -> None:
-        self._members: list[T] = []
-        self._position: dict[T, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._members)
-
-    def add(self, member: T) -> None:
-        self._position[member] = len(self._members)
-        self._members.append(member)
-
-    def remove(self, member: T) -> None:
-        last = self._members.pop()
-        position = self._position.pop(member)
-        if last != member:
-            self._members[position] = last
-            self._position[last] = position
-
-    def sample(self, count: int, source: Random) -> list[T]:
-        return source.sample(self._members, min(count, len(self._members)))

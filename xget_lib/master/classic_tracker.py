@@ -15,7 +15,7 @@ from xget_lib import ipc
 from xget_lib.classic.files import ME
 from xget_lib.classic.redirects import Redirects
 from xget_lib.report.log import LOGGER
-from xget_lib.swarm.registry import can_reach
+from xget_lib.swarm.addresses import can_reach
 
 
 class ClassicTracker:

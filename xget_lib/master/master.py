@@ -25,7 +25,7 @@ from xget_lib.master.change_monitor import ChangeMonitor
 from xget_lib.master.digest_saver import DigestCacheSaver, place
 from xget_lib.master.rescan import RescanSchedule
 from xget_lib.master.snapshotter import Snapshot, survey
-from xget_lib.master.tracker_io import Offered, TrackerIO
+from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.workers import Pool, Worker
 from xget_lib.net.accept import connections
 from xget_lib.net.admission import Admission
@@ -68,7 +68,7 @@ class Master:
             on_closed=self._ended,
         )
         self._vigil = ChangeMonitor(self._pool, self._looks, root, one_file_system=config.one_file_system)
-        self._exchange = TrackerIO(config.max_direct, self._pool.tell)
+        self._tracker = TrackerIO(config.max_direct, self._pool.tell)
         self._kept = place(config.cache, root)
         self._keeping = DigestCacheSaver(self._pool, self._kept)
 
@@ -123,7 +123,7 @@ class Master:
             with sock:
                 number = self._pool.adopt(sock, host, port)
             self._hosts[number] = host
-            self._exchange.arrived(number, host)
+            self._tracker.connected(number, host)
 
     def _refuse(self, host: str, why: str) -> None:
         self._refusals.log(WARNING if host else ERROR, host, "%s%s", f"{host}: " if host else "", why)
@@ -133,8 +133,8 @@ class Master:
         host = self._hosts.pop(connection, None)
         if host is not None:
             self._admission.left(host)
-            self._exchange.ended(connection)
-            self._vigil.attend(bool(self._exchange.followers))
+            self._tracker.ended(connection)
+            self._vigil.attend(self._tracker.tracker.followed)
 
     def _welcome(self, worker: Worker) -> None:
         if self._snapshot is not None:
@@ -155,8 +155,8 @@ class Master:
         else:
             if isinstance(message, ipc.Watch):
                 self._looks.for_arrival()
-            self._exchange.handle(message)
-            self._vigil.attend(bool(self._exchange.followers))
+            self._tracker.handle(message)
+            self._vigil.attend(self._tracker.tracker.followed)
 
     # The snapshot.
 
@@ -204,7 +204,7 @@ class Master:
         for worker in self._pool.workers:
             self._serve(worker, snapshot)
         if new:
-            self._exchange.distribute(Offered(snapshot.generation, snapshot.manifest_size, snapshot.chunks))
+            self._tracker.published(snapshot.generation, snapshot.manifest_size, snapshot.chunks)
 
     def _serve(self, worker: Worker, snapshot: Snapshot) -> None:
         order = ipc.Serve(snapshot.base, snapshot.location)
@@ -238,12 +238,12 @@ class Master:
             "chunks": snapshot.chunks if snapshot else None,
             "sent": self._pool.sent,
             "notices": self._vigil.notices,
-            "offered": self._exchange.offers.given,
+            "offered": self._tracker.tracker.given,
             "workers": [
                 {"pid": worker.pid, "connections": len(worker.connections), "sent": worker.sent}
                 for worker in self._pool.workers
             ],
-            "children": self._exchange.nodes(),
-            "c_clients": self._exchange.redirecting.clients(),
+            "children": self._tracker.nodes(),
+            "c_clients": self._tracker.classic.clients(),
         }
         return json.dumps(status).encode() + b"\n"

@@ -30,22 +30,22 @@ def patience(source: Random) -> float:
 
 
 class FirstTier:
-    """At the master: the nodes that take from it at once. Keys are the caller's."""
+    """The nodes that take from the master at once, by the caller's keys. Owned by the master's Tracker."""
 
-    def __init__(self, most: int) -> None:
-        """Not more than so many."""
-        self._most = most
-        self._keys: set[int] = set()
+    def __init__(self, size: int) -> None:
+        """At most `size` nodes."""
+        self._size = size
+        self._members: set[int] = set()
 
-    def includes(self, key: int) -> bool:
-        """Whether a node is, or becomes, one of them."""
-        if len(self._keys) < self._most:
-            self._keys.add(key)
-        return key in self._keys
+    def admit(self, node: int) -> bool:
+        """Make a node a member if there is room. Returns whether it is one."""
+        if len(self._members) < self._size:
+            self._members.add(node)
+        return node in self._members
 
-    def leave(self, key: int) -> None:
-        """A node is gone, or has everything."""
-        self._keys.discard(key)
+    def leave(self, node: int) -> None:
+        """A node has ended, or holds everything: another may take its place."""
+        self._members.discard(node)
 
 
 class Sources(Generic[K]):

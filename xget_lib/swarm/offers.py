@@ -1,38 +1,38 @@
-"""Which chunk the master gives out next, and to whom: each chunk as few times as possible.
+"""Which chunk the master offers next, and to which node: each chunk as few times as possible.
 
-The master's link is the one thing that everybody shares, so it carries what no node has yet. Clients do not choose
-at the master; they hold out *slots* (an open `offer` file each) and are told a chunk to take. A slot that asks again
-says that its former chunk has arrived. Nodes say what they take: what they lack and none of their peers has. Nobody
-knows better than this class which chunk has been given to nobody; and when all have been given out once, the nodes
-have them all between them. Then a chunk is given again only to a node that still finds it nowhere, and not while the
-last hand-out may still be under way.
+The master's link is the one thing that all nodes share, so it carries what no node has yet. Nodes do not choose chunks
+at the master. A node opens `offer` files, its *slots*; a slot asks, and is granted a chunk to take. When the slot asks
+again, the chunk before has arrived. A node also says what it wants: the chunks that it lacks and that none of its peers
+has. When every chunk was granted once, the nodes hold all of them between them. Then a chunk is granted again only to a
+node that still wants it, and not while an earlier grant of it may still be under way.
 
-Only so many slots are busy at once (`limit`): a link shared by few chunks completes each of them sooner, and nodes
-can pass a chunk on only when it is complete. So a second one goes to a node only where no other asks for its first: the
-more receivers, the less they are in the way of what the master sends.
+At most `limit` chunks are on their way at once: a link that few chunks share completes each of them sooner, and a node
+can pass on only what is complete. A node gets a second chunk only when no other node waits for its first: the more
+nodes receive, the less what the master sends has to share their links.
 
-Sets of chunks are integers, bit i for chunk i.
+Sets of chunks are integers: bit i stands for chunk i.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 
 from xget_lib.swarm.picker import bits
 
 _PATIENCE = 2.0
-"""How many times as long as usual a hand-out may take before the same chunk is given to somebody else."""
+"""A chunk is granted again when its last grant has taken so many times as long as usual."""
 _SLOW = 2.0
-"""A node is slow when a hand-out to it took so many times as long as usual."""
+"""A node is slow when its chunk took so many times as long as usual."""
 _REST = 8.0
-"""So many times as long as that it is then given nothing: what a slow node is given, everybody waits for."""
+"""A slow node gets no grant for so many times as long as its chunk took: all others wait for what it is granted."""
 _FIRST = 2
-"""Chunks on their way before any has arrived: all wait for the first, and nothing shares the receivers' links yet."""
+"""Chunks on their way before any has arrived: all nodes wait for the first, and nothing shares their links yet."""
 _STUCK = 8.0
-"""A hand-out that takes so many times as long as usual does not count against the limit: its node may have stopped."""
-_LOOKED_AT = 64
-"""Chunks that are considered for a second hand-out to a node at a time."""
+"""A chunk that takes so many times as long as usual does not count against the limit: its node may have stopped."""
+_CANDIDATES = 64
+"""Chunks that are considered for a second grant to a node at a time."""
 
 _Key = tuple[int, int]
 """A slot: node, number."""
@@ -42,44 +42,51 @@ _Key = tuple[int, int]
 class _Slot:
     chunk: int | None = None
     """On its way to this slot."""
-    given: float = 0.0
+    granted: float = 0.0
+    """When."""
     asking: bool = False
     queued: bool = False
 
 
 @dataclass
 class _Node:
-    takes: int
-    """What it lacks and finds nowhere, as it says."""
-    alone: int = 0
-    """What was given to it, and maybe to nobody else."""
-    whole: bool = False
+    wants: int
+    """What it lacks and finds at no peer, as it says."""
+    granted: int = 0
+    """All chunks that were granted to it; other nodes may not have them."""
+    complete: bool = False
     """Whether it has everything, and serves it."""
     slots: set[_Key] = field(default_factory=set)
-    rests: float = 0.0
-    """Until when it is given nothing."""
+    rests_until: float = 0.0
 
 
 class Offers:
-    """The hand-out of one generation's chunks. Times are monotonic seconds; slots are numbered within their node."""
+    """The grants of one generation's chunks, owned by the master's Tracker.
+
+    Times are monotonic seconds. Nodes are the caller's keys; slots are numbered within their node.
+    """
 
     def __init__(self, chunk_count: int, limit: int) -> None:
         self._limit = limit
         self._all = (1 << chunk_count) - 1
         self._fresh = self._all
-        self._times: dict[int, int] = {}
-        self._last: dict[int, float] = {}
+        self._grants: dict[int, int] = {}
+        """By chunk: how many times it was granted."""
+        self._last_grant: dict[int, float] = {}
+        """By chunk: when it was granted last."""
         self._slots: dict[_Key, _Slot] = {}
         self._nodes: dict[int, _Node] = {}
-        self._asking: deque[_Key] = deque()
-        self._asking_more: deque[_Key] = deque()
-        """Of nodes that have a chunk on their way."""
+        self._first_queue: deque[_Key] = deque()
+        """Slots that ask, of nodes that had nothing on its way when they asked."""
+        self._second_queue: deque[_Key] = deque()
+        """Slots that ask, of nodes that have a chunk on its way."""
         self._usual = 1.0
+        """Moving average of the seconds that a chunk takes."""
         self._on_way: dict[_Key, float] = {}
-        """Slots that a chunk is on its way to, since when."""
+        """The slots that a chunk is on its way to, and since when."""
         self._arrived = 0
         self.given = 0
-        """Hand-outs so far."""
+        """Grants so far."""
 
     @property
     def busy(self) -> int:
@@ -88,30 +95,36 @@ class Offers:
 
     @property
     def fresh(self) -> int:
-        """How many chunks have not been given to anybody."""
+        """How many chunks no node was granted, or only nodes that ended."""
         return self._fresh.bit_count()
 
-    def takes(self, node: int, chunks: int) -> None:
-        """A node says what it lacks and none of its peers has. Before it says anything, that is everything."""
+    @property
+    def asked(self) -> bool:
+        """Whether a slot waits for a grant."""
+        return bool(self._first_queue or self._second_queue)
+
+    def wants(self, node: int, chunks: int) -> None:
+        """A node says what it lacks and finds at no peer. Until it says so, it wants everything."""
         state = self._node(node)
-        state.takes = chunks & self._all
+        state.wants = chunks & self._all
         for key in state.slots:
             self._queue(key)
 
     def ask(self, node: int, slot: int, now: float) -> None:
-        """A slot is free; what was on its way there has arrived."""
-        state = self._slots.setdefault((node, slot), _Slot())
-        self._node(node).slots.add((node, slot))
+        """A slot is free; the chunk that was on its way there has arrived."""
+        key = (node, slot)
+        state, owner = self._slots.setdefault(key, _Slot()), self._node(node)
+        owner.slots.add(key)
         if state.chunk is not None:
-            self._measure(self._node(node), now - state.given, now)
-            self._node(node).takes &= ~(1 << state.chunk)
+            self._measure(owner, now - state.granted, now)
+            owner.wants &= ~(1 << state.chunk)
             state.chunk = None
-            del self._on_way[node, slot]
+            del self._on_way[key]
         state.asking = True
-        self._queue((node, slot))
+        self._queue(key)
 
     def close(self, node: int, slot: int) -> None:
-        """The slot is gone; what was on its way there is given to somebody else."""
+        """A slot is gone; the chunk that was on its way there is granted to another."""
         state = self._slots.pop((node, slot), None)
         if state is None:
             return
@@ -120,91 +133,88 @@ class Offers:
             self._fresh |= 1 << state.chunk
             del self._on_way[node, slot]
 
+    def complete(self, node: int) -> None:
+        """A node has everything and serves it: other nodes have got from it what it was granted."""
+        if node in self._nodes:
+            self._nodes[node].complete = True
+
     def leave(self, node: int) -> None:
-        """A node is gone before it had everything: what was given to it may be lost, so it is given out again."""
+        """A node has ended. If it was not complete, what it was granted may be lost and is granted again."""
         state = self._nodes.get(node)
         if state is None:
             return
         for key in list(state.slots):
             self.close(*key)
-        if state.whole:
-            # It passes them on no more, so nothing is to be waited for.
-            for chunk in bits(state.alone):
-                self._last.pop(chunk, None)
+        if state.complete:
+            # It does not pass these on any more, so nobody need wait for that.
+            for chunk in bits(state.granted):
+                self._last_grant.pop(chunk, None)
         else:
-            self._fresh |= state.alone
+            self._fresh |= state.granted
         del self._nodes[node]
 
-    def finished(self, node: int) -> None:
-        """A node has everything and serves it: what was given to it is not lost when it leaves."""
-        if node in self._nodes:
-            self._nodes[node].whole = True
-
     def grant(self, now: float) -> list[tuple[int, int, int]]:
-        """Give chunks to asking slots, as far as the limit allows: (node, slot, chunk) in the order given.
+        """Grant chunks to asking slots, as far as the limit allows: (node, slot, chunk) in the order granted.
 
-        To be called after anything happened, and now and then when nothing does: patience ends by itself.
+        To be called after every event, and now and then without one: a node's rest and a grant's patience end by time.
         """
         granted: list[tuple[int, int, int]] = []
         room = self._room(now)
-        for queue in (self._asking, self._asking_more):
+        for queue in (self._first_queue, self._second_queue):
             for _ in range(len(queue)):
                 if len(granted) >= room:
                     return granted
                 key = queue.popleft()
-                state = self._slots.get(key)
-                if state is None:
+                slot = self._slots.get(key)
+                if slot is None:
                     continue
                 node = self._nodes[key[0]]
-                if queue is self._asking and state.asking and self._has_one_on_way(node):
-                    self._asking_more.append(key)
+                if queue is self._first_queue and slot.asking and any(each in self._on_way for each in node.slots):
+                    self._second_queue.append(key)
                     continue
-                state.queued = False
-                if not state.asking:
+                slot.queued = False
+                if not slot.asking:
                     continue
-                chunk = self._choose(node.takes, now) if node.rests <= now else None
+                chunk = self._choose(node.wants, now) if node.rests_until <= now else None
                 if chunk is not None:
                     granted.append((*key, chunk))
                     self._on_way[key] = now
-                    self._give(node, state, chunk, now)
-                elif node.takes:
+                    self._record(node, slot, chunk, now)
+                elif node.wants:
                     self._queue(key)
-                # A slot whose node takes nothing is queued again when it does.
+                # A slot whose node wants nothing is queued again when it does.
         return granted
 
-    def _has_one_on_way(self, node: _Node) -> bool:
-        return any(key in self._on_way for key in node.slots)
-
-    def _measure(self, node: _Node, took: float, now: float) -> None:
-        if took > _SLOW * self._usual and self.given > 8 and self._others_take(node, now):
-            node.rests = now + _REST * took
-        self._usual += (took - self._usual) / 8
+    def _measure(self, node: _Node, seconds: float, now: float) -> None:
+        if seconds > _SLOW * self._usual and self.given > 8 and self._others_want(node, now):
+            node.rests_until = now + _REST * seconds
+        self._usual += (seconds - self._usual) / 8
         self._arrived += 1
 
-    def _others_take(self, node: _Node, now: float) -> bool:
-        """Whether there is somebody to give to instead."""
-        return any(other.takes and other.rests <= now for other in self._nodes.values() if other is not node)
+    def _others_want(self, node: _Node, now: float) -> bool:
+        """Whether there is another node to grant chunks to meanwhile."""
+        return any(other.wants and other.rests_until <= now for other in self._nodes.values() if other is not node)
 
-    def _choose(self, takes: int, now: float) -> int | None:
-        fresh = takes & self._fresh
+    def _choose(self, wants: int, now: float) -> int | None:
+        fresh = wants & self._fresh
         if fresh:
             return (fresh & -fresh).bit_length() - 1
         overdue = now - _PATIENCE * self._usual
-        ready = [
-            c for c, _ in zip(bits(takes), range(_LOOKED_AT), strict=False) if self._last.get(c, overdue) <= overdue
-        ]
-        return min(ready, key=lambda c: self._times.get(c, 0), default=None)
+        candidates = islice(bits(wants), _CANDIDATES)
+        ready = (chunk for chunk in candidates if self._last_grant.get(chunk, overdue) <= overdue)
+        return min(ready, key=lambda chunk: self._grants.get(chunk, 0), default=None)
 
-    def _give(self, node: _Node, slot: _Slot, chunk: int, now: float) -> None:
+    def _record(self, node: _Node, slot: _Slot, chunk: int, now: float) -> None:
         bit = 1 << chunk
         self._fresh &= ~bit
-        self._times[chunk] = self._times.get(chunk, 0) + 1
-        self._last[chunk] = now
-        node.alone |= bit
-        slot.chunk, slot.given, slot.asking = chunk, now, False
+        self._grants[chunk] = self._grants.get(chunk, 0) + 1
+        self._last_grant[chunk] = now
+        node.granted |= bit
+        slot.chunk, slot.granted, slot.asking = chunk, now, False
         self.given += 1
 
     def _room(self, now: float) -> int:
+        """How many chunks may be granted now."""
         moving = sum(now - since <= _STUCK * self._usual for since in self._on_way.values())
         return min(self._limit, _FIRST + self._arrived) - moving
 
@@ -214,7 +224,7 @@ class Offers:
         return self._nodes[node]
 
     def _queue(self, key: _Key) -> None:
-        state = self._slots[key]
-        if state.asking and not state.queued:
-            state.queued = True
-            self._asking.append(key)
+        slot = self._slots[key]
+        if slot.asking and not slot.queued:
+            slot.queued = True
+            self._first_queue.append(key)

@@ -1,9 +1,9 @@
-"""Which peers a client is given: a random graph in which every node knows some others, both ways.
+"""Which peers the master gives to a node: a random graph that connects each node with some others.
 
-A node that joins is tied to `degree` others (more in a large swarm), picked at random among those that are not
-crowded, so that news travels in few steps and no node has to serve more than its share; a tie holds for both, and
-nodes that lose many ties get new ones. A random graph of that degree stays in one piece even when a third of its
-nodes vanish.
+A node that joins is connected with `degree` others (twice as many in a large swarm), picked at random among those that
+are not crowded. So news needs few steps to reach everybody, and no node has to serve more than its share. An edge holds
+both ways, and a node that loses many edges gets new ones. A random graph of that degree stays in one piece even when a
+third of its nodes vanish.
 """
 
 from __future__ import annotations
@@ -11,95 +11,94 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from xget_lib.swarm.random_set import RandomSet
+
 if TYPE_CHECKING:
     from random import Random
 
 
 MANY = 64
-"""In a swarm of more nodes each is tied to twice as many, so that a chunk is everywhere in as few steps."""
+"""In a swarm of more nodes each is connected with twice as many, so that a chunk is everywhere in as few steps."""
 
 
 class PeerGraph:
-    """The graph. Keys are the caller's; `reachable(asker, peer)` says whether a peer is any use to an asker."""
+    """The graph of one generation, owned by the master's Tracker. Nodes are the caller's keys.
+
+    `reachable(asker, peer)` says whether `asker` can connect to `peer`.
+    """
 
     def __init__(self, degree: int, source: Random, reachable: Callable[[int, int], bool]) -> None:
-        self._few = degree
+        self._small_swarm_degree = degree
         self._random = source
         self._reachable = reachable
-        self._ties: dict[int, set[int]] = {}
-        self._sought: dict[int, set[int]] = {}
-        """Those ties that were made because the node lacked some."""
-        self._keys: list[int] = []
-        self._position: dict[int, int] = {}
+        self._nodes: RandomSet[int] = RandomSet()
+        self._neighbours: dict[int, set[int]] = {}
+        self._chosen: dict[int, set[int]] = {}
+        """By node: the neighbours that were picked for it; the others joined later and picked it."""
 
     @property
     def _degree(self) -> int:
-        return self._few if len(self._keys) <= MANY else self._few * 2
+        return self._small_swarm_degree if len(self._nodes) <= MANY else self._small_swarm_degree * 2
 
-    def __contains__(self, key: int) -> bool:
-        return key in self._ties
+    def __contains__(self, node: int) -> bool:
+        return node in self._nodes
 
-    def of(self, key: int) -> frozenset[int]:
-        """The neighbours that a node can reach."""
-        return frozenset(peer for peer in self._ties.get(key, ()) if self._reachable(key, peer))
+    def neighbours(self, node: int) -> frozenset[int]:
+        """The neighbours that a node can connect to."""
+        return frozenset(peer for peer in self._neighbours.get(node, ()) if self._reachable(node, peer))
 
-    def sought(self, key: int) -> frozenset[int]:
-        """Those of them that were picked for this node. It was picked for the others, and is known to them."""
-        return frozenset(peer for peer in self._sought.get(key, ()) if self._reachable(key, peer))
+    def chosen(self, node: int) -> frozenset[int]:
+        """Those neighbours that were picked for this node. The others introduce themselves to it."""
+        return frozenset(peer for peer in self._chosen.get(node, ()) if self._reachable(node, peer))
 
-    def join(self, key: int) -> set[int]:
-        """Add a node. Returns the keys whose neighbours changed, itself included."""
-        if key in self._ties:
+    def join(self, node: int) -> set[int]:
+        """Add a node. Returns the nodes whose neighbours changed, itself included; none if it is in the graph."""
+        if node in self._nodes:
             return set()
-        self._ties[key], self._sought[key] = set(), set()
-        self._position[key] = len(self._keys)
-        self._keys.append(key)
-        return self._tie(key) | {key}
+        self._nodes.add(node)
+        self._neighbours[node], self._chosen[node] = set(), set()
+        return self._connect(node) | {node}
 
-    def leave(self, key: int) -> set[int]:
-        """Remove a node. Returns the keys whose neighbours changed."""
-        former = self._ties.pop(key, None)
-        if former is None:
+    def leave(self, node: int) -> set[int]:
+        """Remove a node. Returns the nodes whose neighbours changed; none if it is not in the graph."""
+        if node not in self._nodes:
             return set()
-        last = self._keys.pop()
-        position = self._position.pop(key)
-        if last != key:
-            self._keys[position] = last
-            self._position[last] = position
-        del self._sought[key]
+        self._nodes.remove(node)
+        del self._chosen[node]
+        former = self._neighbours.pop(node)
         changed = set(former)
         for peer in former:
-            self._ties[peer].discard(key)
-            self._sought[peer].discard(key)
+            self._neighbours[peer].discard(node)
+            self._chosen[peer].discard(node)
         for peer in former:
-            if len(self._ties[peer]) < self._degree // 2:
-                changed |= self._tie(peer)
+            if len(self._neighbours[peer]) < self._degree // 2:
+                changed |= self._connect(peer)
         return changed
 
-    def _tie(self, key: int) -> set[int]:
-        """Tie a node to others until it has `degree` of them, or nobody is left; the keys that got a tie.
+    def _connect(self, node: int) -> set[int]:
+        """Add edges until a node has `degree` neighbours or no candidate is left. Returns the nodes at these edges.
 
-        Where too few have room the crowded get some more: the last to come must not form a circle of their own.
+        Where too few nodes have room, crowded ones are taken: else the last nodes that join might know only each other.
         """
-        ties = self._ties[key]
+        neighbours = self._neighbours[node]
         changed: set[int] = set()
         for crowded in (2 * self._degree, 3 * self._degree):
-            for peer in self._strangers():
-                if len(ties) >= self._degree:
+            for peer in self._candidates():
+                if len(neighbours) >= self._degree:
                     return changed
-                if peer == key or peer in ties or len(self._ties[peer]) >= crowded:
+                if peer == node or peer in neighbours or len(self._neighbours[peer]) >= crowded:
                     continue
-                if self._reachable(key, peer) or self._reachable(peer, key):
-                    ties.add(peer)
-                    self._sought[key].add(peer)
-                    self._ties[peer].add(key)
-                    changed |= {peer, key}
+                if self._reachable(node, peer) or self._reachable(peer, node):
+                    neighbours.add(peer)
+                    self._chosen[node].add(peer)
+                    self._neighbours[peer].add(node)
+                    changed |= {peer, node}
         return changed
 
-    def _strangers(self) -> Iterator[int]:
-        """Candidates in random order: all while they are few, some that suffice, and some twice, when they are many."""
-        if len(self._keys) <= MANY:
-            yield from self._random.sample(self._keys, len(self._keys))
+    def _candidates(self) -> Iterator[int]:
+        """Nodes in random order: all of a small swarm; of a large one as many as suffice, some of them twice."""
+        if len(self._nodes) <= MANY:
+            yield from self._nodes.sample(MANY, self._random)
         else:
             for _ in range(8 * self._degree):
-                yield self._keys[int(self._random.random() * len(self._keys))]
+                yield self._nodes.choose(self._random)

@@ -1,22 +1,10 @@
-"""Who is registered, and whom one can reach by address."""
+"""Which node can reach which, by their addresses."""
 
 from __future__ import annotations
 
 import pytest
 
-from xget_lib.swarm.registry import Node, Registry, can_reach
-
-
-def test_a_node_is_replaced_and_removed_by_its_key() -> None:
-    registry = Registry()
-    first, second = Node(1, "10.0.0.1", 1, b"", 0, 0.0), Node(1, "10.0.0.1", 1, b"", 5, 0.0)
-    assert registry.put(first) is None
-    assert registry.put(second) is first
-    assert list(registry) == [second]
-    assert registry.remove(1) is second
-    assert registry.remove(1) is None
-    assert registry.get(1) is None
-    assert len(registry) == 0
+from xget_lib.swarm.addresses import can_reach
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,226 @@
+"""What the master decides about its nodes: who hears what and when, who takes from it, who is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import pytest
+
+from xget_lib.swarm.messages import News, Report
+from xget_lib.swarm.tracker import (
+    Action,
+    Grant,
+    NodeComplete,
+    NodeIncomplete,
+    NodeJoined,
+    NodeLeft,
+    SendNews,
+    Tracker,
+)
+from xget_lib.swarm.tuning import TUNING
+
+OLD, NEW = bytes(32), bytes([1]) * 32
+CHUNKS = 10
+
+
+class Master:
+    """A tracker and its clock."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.tracker = Tracker(6, TUNING, Random(1))
+
+    def publish(self, generation: bytes) -> None:
+        self.tracker.published(generation, 100, CHUNKS, self.now)
+
+    def join(self, connection: int, generation: bytes = b"", *, held: int = 0, follows: bool = False) -> None:
+        self.tracker.connected(connection, f"10.0.{connection // 200}.{connection % 200 + 1}")
+        self.report(connection, generation, held=held, follows=follows)
+        self.tracker.peers_opened(connection, self.now)
+
+    def report(self, connection: int, generation: bytes, *, held: int = 0, follows: bool = False) -> None:
+        self.tracker.registered(connection, Report(1000 + connection, generation, held, follows), self.now)
+
+    def tick(self, seconds: float = TUNING.news_pause) -> list[Action]:
+        """What is decided so much later."""
+        self.now += seconds
+        return self.tracker.tick(self.now)
+
+    def news(self, seconds: float = TUNING.news_pause) -> dict[int, News]:
+        """The news that is sent in one round, by connection."""
+        return {sent.connection: sent.news for sent in self.tick(seconds) if isinstance(sent, SendNews)}
+
+
+@pytest.fixture
+def master() -> Master:
+    made = Master()
+    made.publish(OLD)
+    return made
+
+
+def events(actions: Sequence[Action]) -> list[Action]:
+    """Without the news."""
+    return [action for action in actions if not isinstance(action, SendNews)]
+
+
+def test_a_node_that_joins_hears_at_once_of_its_peers_and_they_hear_later(master: Master) -> None:
+    for connection in range(3):
+        master.join(connection)
+    news = master.news()
+    assert [len(news[connection].peers) for connection in range(3)] == [0, 1, 2]
+    master.join(3)
+    assert set(master.news()) == {3}
+    later = master.news(TUNING.news_later)
+    assert {connection: len(told.peers) for connection, told in later.items()} == {0: 3, 1: 3, 2: 3}
+
+
+def test_news_names_the_generation_and_where_each_peer_serves(master: Master) -> None:
+    master.join(1)
+    master.join(2)
+    assert master.news()[2] == News(OLD, 100, (("10.0.0.2", 1001),), direct=True)
+
+
+def test_nobody_hears_anything_before_something_is_published() -> None:
+    master = Master()
+    master.join(1)
+    assert master.news() == {}
+    master.publish(OLD)
+    assert set(master.news()) == {1}
+
+
+def test_a_client_that_does_not_read_peers_gets_no_news(master: Master) -> None:
+    master.tracker.connected(1, "10.0.0.1")
+    master.report(1, b"")
+    assert master.news() == {}
+
+
+def test_a_few_take_from_the_master_until_they_have_everything(master: Master) -> None:
+    for connection in range(TUNING.takers + 5):
+        master.join(connection)
+    news = master.news()
+    assert sum(told.direct for told in news.values()) == TUNING.takers
+    master.report(next(connection for connection, told in news.items() if told.direct), OLD, held=CHUNKS)
+    master.join(1000)
+    assert master.news()[1000].direct
+
+
+def test_a_node_that_joins_complete_takes_no_place_in_the_first_tier(master: Master) -> None:
+    for connection in range(TUNING.takers):
+        master.join(connection, OLD, held=CHUNKS)
+    assert all(told.direct for told in master.news().values())
+    master.join(1000)
+    assert master.news()[1000].direct
+
+
+def test_nodes_that_stay_with_an_old_generation_keep_nobody_from_the_master(master: Master) -> None:
+    for connection in range(TUNING.takers):
+        master.join(connection, OLD, held=CHUNKS)
+    master.publish(NEW)
+    master.join(1000)
+    master.join(1001)
+    news = master.news()
+    assert news[1000].direct
+    assert news[1001].direct
+    assert len(news[1001].peers) == 1
+
+
+def test_followers_are_told_of_each_other_with_the_new_generation(master: Master) -> None:
+    for connection in range(4):
+        master.join(connection, OLD, held=CHUNKS, follows=True)
+    master.publish(NEW)
+    master.report(2, OLD, held=CHUNKS, follows=True)  # sent before it heard of the new one
+    news = master.news()
+    assert sum(len(told.peers) for told in news.values()) == 6, "each edge is told to one of its ends"
+    master.report(2, NEW, held=3, follows=True)
+    master.join(5)
+    assert set(master.news()) == {5}
+
+
+def test_a_master_is_followed_as_long_as_a_follower_is_there(master: Master) -> None:
+    master.join(1, OLD)
+    assert not master.tracker.followed
+    master.join(2, OLD, follows=True)
+    assert master.tracker.followed
+    master.tracker.ended(2, master.now)
+    assert not master.tracker.followed
+
+
+def test_a_node_joins_becomes_complete_and_leaves_once_each(master: Master) -> None:
+    master.join(1)
+    assert events(master.tick(0.25)) == [NodeJoined("10.0.0.2", 1001)]
+    master.now += 4
+    for _ in range(2):
+        master.report(1, OLD, held=CHUNKS)
+    assert events(master.tick()) == [NodeComplete(1, "10.0.0.2", 1001, 4.25)]
+    master.tracker.unregistered(1, master.now)
+    master.tracker.ended(1, master.now)
+    assert events(master.tick()) == [NodeLeft("10.0.0.2", 1001), NodeIncomplete(1)]
+    assert master.tracker.address(1) == ""
+
+
+def test_another_generation_makes_complete_nodes_incomplete_and_its_own_come_back(master: Master) -> None:
+    master.join(1, OLD, held=CHUNKS)
+    master.tick()
+    master.publish(NEW)
+    assert events(master.tick()) == [NodeIncomplete(1)]
+    master.report(1, OLD, held=CHUNKS, follows=True)
+    assert events(master.tick()) == [], "all chunks of another generation are not everything"
+    master.publish(OLD)
+    assert events(master.tick()) == [NodeComplete(1, "10.0.0.2", 1001, 0.0)]
+
+
+def test_slots_are_granted_chunks_in_one_decision_for_all_that_asked(master: Master) -> None:
+    for connection in (1, 2):
+        master.tracker.connected(connection, "10.0.0.1")
+        master.tracker.slot_asked(connection, 0, master.now)
+    assert master.tick() == [Grant(1, 0, 0), Grant(2, 0, 1)]
+    assert master.tracker.given == 2
+    master.tracker.slot_closed(1, 0)
+    master.tracker.wants(2, 0b1)
+    master.tracker.slot_asked(2, 0, master.now)
+    assert master.tick() == [Grant(2, 0, 0)]
+
+
+def test_what_a_node_was_granted_is_granted_to_another_when_it_ends(master: Master) -> None:
+    for connection in (1, 2):
+        master.tracker.connected(connection, "10.0.0.1")
+    master.tracker.slot_asked(1, 0, master.now)
+    assert master.tick() == [Grant(1, 0, 0)]
+    master.tracker.ended(1, master.now)
+    master.tracker.slot_asked(2, 0, master.now)
+    assert master.tick() == [Grant(2, 0, 0)]
+
+
+def test_what_is_said_of_a_connection_that_has_ended_is_ignored(master: Master) -> None:
+    master.tracker.ended(1, master.now)
+    master.report(1, OLD)
+    master.tracker.peers_opened(1, master.now)
+    master.tracker.slot_asked(1, 0, master.now)
+    master.tracker.wants(1, 0b11)
+    master.tracker.slot_closed(1, 0)
+    master.tracker.unregistered(1, master.now)
+    assert master.tick() == []
+    assert master.tracker.wait(master.now) is None
+
+
+def test_it_asks_for_a_tick_when_news_is_due_and_while_a_slot_waits(master: Master) -> None:
+    assert master.tracker.wait(master.now) is None
+    master.join(1)
+    assert master.tracker.wait(master.now) == 0.0
+    master.tick()
+    master.join(2)
+    assert master.tracker.wait(master.now) == pytest.approx(TUNING.news_pause)
+    master.tick()
+    assert master.tracker.wait(master.now) == pytest.approx(TUNING.news_later - TUNING.news_pause)
+    for slot in range(3):
+        master.tracker.slot_asked(1, slot, master.now)
+    master.tick(0.0)
+    assert 0 < (master.tracker.wait(master.now) or 0) < 1, "the slot that got nothing may get what is overdue then"
+
+
+def test_the_nodes_that_serve_are_listed_with_their_last_report(master: Master) -> None:
+    master.join(1)
+    master.tracker.connected(2, "10.0.0.9")
+    master.report(1, OLD, held=3)
+    assert master.tracker.nodes() == [("10.0.0.2", Report(1001, OLD, 3), 1000.0)]
