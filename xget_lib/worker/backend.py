@@ -68,7 +68,7 @@ class Desk:
 
     def watch(self, news: Stream) -> None:
         self._news.append(news)
-        self._worker.tell(ipc.Watch(self.number))
+        self._worker.tell(ipc.PeersOpened(self.number))
 
     def register(self, report: Report) -> None:
         self._worker.tell(ipc.Register(self.number, *astuple(report)))
@@ -86,7 +86,7 @@ class Desk:
         self._worker.tell(ipc.Ask(self.number, slot))
 
     def takes(self, chunks: bytes) -> None:
-        self._worker.tell(ipc.Takes(self.number, chunks))
+        self._worker.tell(ipc.Wants(self.number, chunks))
 
     def close_slot(self, slot: int) -> None:
         if self._slots.pop(slot, None) is not None:
@@ -100,7 +100,7 @@ class Desk:
         self._worker.hides(path)
 
     def remark(self, line: str) -> None:
-        self._worker.tell(ipc.Remark(self.number, line))
+        self._worker.tell(ipc.LogLine(self.number, line))
 
     # What C clients want.
 

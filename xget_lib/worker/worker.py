@@ -113,9 +113,9 @@ class Worker:
     def _pass_on(self, message: ipc.Message) -> None:
         if isinstance(message, ipc.Ping):
             self.tell(ipc.Pong(len(self._desks), self._sent))
-        elif isinstance(message, ipc.Notice):
+        elif isinstance(message, ipc.WatchDirectory):
             self._noticing.begin(message)
-        elif isinstance(message, ipc.StopNoticing):
+        elif isinstance(message, ipc.StopWatching):
             self._noticing.end()
         elif isinstance(message, ipc.News | ipc.Grant | ipc.Redirected):
             # A connection may have ended while the message was on its way.
