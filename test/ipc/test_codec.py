@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import msgpack
@@ -11,6 +12,7 @@ from xget_lib import ipc
 from xget_lib.errors import ProtocolViolation
 from xget_lib.ipc.codec import LAYOUTS
 from xget_lib.ipc.jobs import Hashed, HashPieces, Scanned
+from xget_lib.process.channel import pair
 
 MESSAGES = [
     ipc.Ping(),
@@ -64,6 +66,36 @@ def test_a_message_arrives_as_it_was_sent(message: ipc.Message) -> None:
 def test_what_is_no_message_or_has_a_field_of_another_type_is_a_violation(packed: Any) -> None:
     with pytest.raises(ProtocolViolation):
         ipc.unpack(carried(packed))
+
+
+def test_a_message_comes_with_its_descriptors_and_those_of_the_message_inside() -> None:
+    one, other = pair()
+    with one, other, open("/dev/null", "rb") as null:
+        right: list[tuple[ipc.Message, int]] = [
+            (ipc.Ping(), 0),
+            (ipc.Serve(b"/srv", b""), 2),
+            (ipc.Job(1, HashPieces(0, 1)), 1),
+        ]
+        for message, count in right:
+            one.send(ipc.pack(message), [null.fileno()] * count)
+            received = ipc.receive(other)
+            assert received is not None
+            assert (received[0], len(received[1])) == (message, count)
+            for descriptor in received[1]:
+                os.close(descriptor)
+        before = len(os.listdir("/proc/self/fd"))
+        wrong: list[tuple[ipc.Message, int]] = [
+            (ipc.Ping(), 1),
+            (ipc.Adopt(1, "::1", 1), 0),
+            (ipc.Job(1, HashPieces(0, 1)), 2),
+        ]
+        for message, count in wrong:
+            one.send(ipc.pack(message), [null.fileno()] * count)
+            with pytest.raises(ProtocolViolation, match="descriptors"):
+                ipc.receive(other)
+        assert len(os.listdir("/proc/self/fd")) == before
+        one.close()
+        assert ipc.receive(other) is None
 
 
 def test_a_package_can_have_messages_of_its_own() -> None:

@@ -146,7 +146,7 @@ def test_a_new_worker_knows_what_it_serves_before_it_gets_a_connection() -> None
         assert [type(pool.receive(new)) for _ in range(2)] == [ipc.Serve, ipc.Adopt]
 
 
-@pytest.mark.parametrize("packet", [("Ask", 1, "one"), ("Nonsense",)])
+@pytest.mark.parametrize("packet", [("Ask", 1, "one"), ("Nonsense",), ("Done", 1, ("Scanned", 1, 2, b""))])
 def test_a_worker_that_breaks_the_protocol_is_killed(packet: tuple[Any, ...]) -> None:
     pool = Pool(1)
     (worker,) = pool.workers
@@ -192,6 +192,7 @@ def test_a_result_of_another_kind_is_a_violation_and_its_descriptors_are_closed(
     (pid,) = (worker.pid for worker in pool.workers)
     working = pool.work()
     pool.receive(pid)
+    gevent.sleep(0)
     before = len(os.listdir("/proc/self/fd"))
     with open("/dev/null", "rb") as null:
         pool.send(pid, ipc.Done(1, Scanned(1, 2, b"")), null.fileno())

@@ -6,10 +6,10 @@ are not in messages but in memfds that go along. `ipc.jobs` has the jobs of a sn
 
 from __future__ import annotations
 
-from xget_lib.ipc.codec import Message, message, pack, unpack
+from xget_lib.ipc.codec import Message, message, pack, receive, unpack
 from xget_lib.ipc.jobs import Request, Result
 
-__all__ = ["Message", "message", "pack", "unpack"]
+__all__ = ["Message", "message", "pack", "receive", "unpack"]
 
 
 # Master to worker.
@@ -19,6 +19,8 @@ __all__ = ["Message", "message", "pack", "unpack"]
 class Adopt(Message):
     """Serve this connection. Descriptor: the socket."""
 
+    DESCRIPTORS = 1
+
     connection: int
     address: str
     port: int
@@ -27,6 +29,8 @@ class Adopt(Message):
 @message
 class Serve(Message):
     """Serve this snapshot from now on. Descriptors: the manifest, the stamps of its files."""
+
+    DESCRIPTORS = 2
 
     base: bytes
     location: bytes
@@ -74,6 +78,8 @@ class Grant(Message):
 @message
 class Status(Message):
     """The answer to StatusWanted. Descriptor: its text, which is long when many nodes serve."""
+
+    DESCRIPTORS = 1
 
     connection: int
 

@@ -1,23 +1,27 @@
 """Messages between processes as the channel carries them: [name, fields...], where a field may be a message itself.
 
-A class decorated with `message` is a frozen dataclass, and its annotations are what `unpack` checks on arrival: int,
-bool, str, bytes, tuples of these, and other messages. So a message is stated once. A package that has messages of its
-own declares them in the same way.
+A class decorated with `message` is a frozen dataclass. Its annotations are what is checked on arrival: int, bool, str,
+bytes, tuples of these, and other messages; and how many descriptors come with it. So a message is stated once. A
+package that has messages of its own declares them in the same way.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
 
 from xget_lib.errors import ProtocolViolation
+from xget_lib.process.channel import Channel
 
 
 class Message:
     """Base of all messages."""
 
     __slots__ = ()
+    DESCRIPTORS: ClassVar[int] = 0
+    """How many descriptors travel with it, besides those of messages inside it."""
 
 
 _SCALARS = (int, bool, str, bytes)
@@ -72,6 +76,35 @@ def unpack(packed: Sequence[Any]) -> Message:
     if len(values) != len(layout.types):
         raise ProtocolViolation(f"a {packed[0]} message with {len(values)} fields")
     return layout.kind(*map(_read, layout.types, values))
+
+
+def receive(channel: Channel) -> tuple[Message, list[int]] | None:
+    """Wait for a message. Returns it and its descriptors, which the caller now owns; None at the end of the channel.
+
+    Raises ProtocolViolation for what is no message, or comes with too many or too few descriptors; it closes these.
+    """
+    received = channel.receive()
+    if received is None:
+        return None
+    packed, descriptors = received
+    try:
+        message = unpack(packed)
+        expected = _descriptors(message)
+        if len(descriptors) != expected:
+            raise ProtocolViolation(f"a {packed[0]} message with {len(descriptors)} descriptors instead of {expected}")
+    except ProtocolViolation:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise
+    return message, descriptors
+
+
+def _descriptors(message: Message) -> int:
+    layout = LAYOUTS[type(message).__name__]
+    if layout.is_flat:
+        return message.DESCRIPTORS
+    fields = (getattr(message, name) for name in layout.names)
+    return message.DESCRIPTORS + sum(_descriptors(field) for field in fields if isinstance(field, Message))
 
 
 def _read(expected: Any, value: Any) -> Any:

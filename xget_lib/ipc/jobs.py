@@ -35,6 +35,8 @@ class ScanTree(Request):
 class Scanned(Result):
     """Descriptor: the scan."""
 
+    DESCRIPTORS = 1
+
     pieces: int
     size: int
     """Bytes of content."""
@@ -53,20 +55,28 @@ class LoadDigestCache(Request):
 class DigestCacheMade(Result):
     """Descriptor: an encoded `snapshot.digest_cache.DigestCache`."""
 
+    DESCRIPTORS = 1
+
 
 @message
 class FindUnknown(Request):
     """Find the pieces whose digests are not in the cache. Descriptors: the scan, the digest cache. Result: Unknown."""
+
+    DESCRIPTORS = 2
 
 
 @message
 class Unknown(Result):
     """Descriptors: all digests, those that are unknown left blank; the runs of pieces to hash (first, end, ...)."""
 
+    DESCRIPTORS = 2
+
 
 @message
 class HashPieces(Request):
     """Hash the pieces from `first` to before `end`. Descriptor: the scan. Result: Hashed."""
+
+    DESCRIPTORS = 1
 
     first: int
     end: int
@@ -88,6 +98,8 @@ class Hashed(Result):
 class MakeDigestCache(Request):
     """Make a digest cache. Descriptors: the scan, the digests. Result: DigestCacheMade."""
 
+    DESCRIPTORS = 2
+
     begun: int
     """When the snapshot began, in nanoseconds since the epoch."""
     without: tuple[int, ...]
@@ -98,6 +110,8 @@ class MakeDigestCache(Request):
 class AssembleManifest(Request):
     """Make the manifest. Descriptors: the scan, the digests. Result: Assembled."""
 
+    DESCRIPTORS = 2
+
     unreadable: tuple[tuple[int, str], ...]
     """Number of each file that cannot be read, and why."""
 
@@ -105,6 +119,8 @@ class AssembleManifest(Request):
 @message
 class Assembled(Result):
     """Descriptors: the encoded manifest, the stamps of its files."""
+
+    DESCRIPTORS = 2
 
     generation: bytes
     entries: int
@@ -123,6 +139,8 @@ class Assembled(Result):
 @message
 class SaveDigestCache(Request):
     """Write a digest cache to this file. Descriptor: the digest cache. Result: Saved."""
+
+    DESCRIPTORS = 1
 
     path: bytes
 

@@ -245,40 +245,37 @@ class WorkerPool:
         """Act on a worker's messages until its channel ends, as it does when the process ends."""
         try:
             for number in count(1):
-                received = worker.channel.receive()
+                received = ipc.receive(worker.channel)
                 if received is None:
                     break
                 if number % _YIELD_AFTER == 0:
                     gevent.sleep(0)
-                packed, descriptors = received
                 worker.heard = time.monotonic()
-                self._receive(worker, packed, descriptors)
+                self._receive(worker, *received)
         except (ProtocolViolation, OSError) as error:
             LOGGER.error("worker %d: protocol error; killing it: %s", worker.pid, error)
             self._kill(worker)
         self._remove(worker)
 
-    def _receive(self, worker: Worker, packed: Sequence[object], descriptors: list[int]) -> None:
-        """Raises ProtocolViolation."""
-        try:
-            message = ipc.unpack(packed)
-            if isinstance(message, ipc.Done | ipc.JobFailed):
-                worker.jobs.discard(message.number)
-                job = self._jobs.pop(message.number, None)
-                if job is not None:
-                    job.answer.set((message, descriptors))
-                    descriptors = []
-            elif isinstance(message, ipc.Pong):
-                worker.sent = message.sent
-                self._ponged.set()
-            elif isinstance(message, ipc.Closed):
-                worker.connections.discard(message.connection)
-                self._serving.pop(message.connection, None)
-                self._events.put(events.ConnectionEnded(message.connection))
+    def _receive(self, worker: Worker, message: ipc.Message, descriptors: list[int]) -> None:
+        if isinstance(message, ipc.Done | ipc.JobFailed):
+            worker.jobs.discard(message.number)
+            job = self._jobs.pop(message.number, None)
+            if job is None:
+                _close_all(descriptors)
             else:
-                self._events.put(events.Received(worker, message))
-        finally:
+                job.answer.set((message, descriptors))
+        elif isinstance(message, ipc.Pong):
+            worker.sent = message.sent
+            self._ponged.set()
+        elif isinstance(message, ipc.Closed):
+            worker.connections.discard(message.connection)
+            self._serving.pop(message.connection, None)
+            self._events.put(events.ConnectionEnded(message.connection))
+        else:
+            # No other message from a worker has descriptors: one for workers is ignored by the master.
             _close_all(descriptors)
+            self._events.put(events.Received(worker, message))
 
     def _remove(self, worker: Worker) -> None:
         """A worker is gone: its connections have ended, and its jobs are given to others."""
