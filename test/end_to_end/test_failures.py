@@ -87,7 +87,7 @@ def test_a_worker_that_hangs_is_replaced_and_its_clients_finish(cluster: Cluster
         assert client.ended(60).status == 0
     assert differences(source, cluster.base / "dest") == []
     assert ended_by_itself(hung)
-    assert f"worker {hung} has said nothing" in master.log.read_text()
+    assert f"worker {hung} has sent nothing" in master.log.read_text()
 
 
 def test_a_child_that_is_killed_while_it_gives_does_not_stop_who_takes(cluster: Cluster, source: Path) -> None:

@@ -106,10 +106,10 @@ def test_what_is_broken_is_said_in_one_line_and_hashed_anew(cluster: Cluster, so
     assert pieces_hashed(second) == whole
     said = [line for line in second.log.read_text().splitlines() if "kept" in line]
     assert len(said) == 1
-    assert said[0].endswith(f"WARNING: kept digests are not used: {kept}: damaged")
+    assert said[0].endswith(f"WARNING: ignoring the digest cache: {kept}: damaged")
 
 
 def test_a_cache_that_cannot_be_written_stops_nothing(cluster: Cluster, source: Path) -> None:
     master = cluster.master(source, "--cache", "/proc/nowhere")
-    assert "No such file or directory" in master.logged("digests are not kept in /proc/nowhere")
+    assert "No such file or directory" in master.logged("cannot save digests: /proc/nowhere")
     assert cluster.get(master, cluster.base / "dest").status == 0

@@ -1,4 +1,4 @@
-"""When a master looks, and how a worker comes to watch for it. Time is what the tests say."""
+"""When a master scans again, and how a worker comes to watch for it. Time is what the tests say."""
 
 from __future__ import annotations
 
@@ -12,12 +12,8 @@ import pytest
 from test.support.processes import PATIENCE
 from xget_lib import ipc
 from xget_lib.master import rescan
-from xget_lib.master.change_monitor import ChangeMonitor
-from xget_lib.master.rescan import RescanInterval, RescanSchedule
-from xget_lib.master.workers import Pool, Worker
-from xget_lib.snapshot.watch import EVERYTHING, Changes
-
-A_FILE = Changes(directories=frozenset([b"a"]))
+from xget_lib.master.rescan import ChangeMonitor, RescanInterval, RescanSchedule
+from xget_lib.master.workers import Worker, WorkerPool
 
 
 class Clock:
@@ -35,104 +31,102 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def due(planned: RescanSchedule) -> Changes | None:
-    """What is to be looked at now, if anything is. Nothing is waited for: the clock stands."""
-    waiting = gevent.spawn(planned.next)
+def is_due(schedule: RescanSchedule) -> bool:
+    """Whether a scan is due now, and begins then. Nothing is waited for: the clock stands."""
+    waiting = gevent.spawn(schedule.wait)
     gevent.sleep(0)
-    if not waiting.ready():
-        waiting.kill()
-        return None
-    found = waiting.get()
-    assert found is not None
-    return found
+    if waiting.ready():
+        return True
+    waiting.kill()
+    return False
 
 
-def looked(clock: Clock, seconds: float = 0.1) -> RescanSchedule:
-    planned = RescanSchedule()
-    planned.done(seconds)
-    return planned
+def scanned(clock: Clock, seconds: float = 0.1) -> RescanSchedule:
+    """A schedule whose last scan has just ended, after so many seconds."""
+    schedule = RescanSchedule()
+    schedule.done(seconds)
+    return schedule
 
 
 @pytest.mark.parametrize(
-    ("reason", "pause"),
-    [(RescanSchedule.at_once, 0), (RescanSchedule.for_stale, 1), (RescanSchedule.for_arrival, 10)],
-    ids=["at once", "stale", "arrival"],
+    ("reason", "delay"),
+    [
+        (RescanSchedule.request, 0),
+        (RescanSchedule.file_changed, 1),
+        (RescanSchedule.directory_changed, 0.1),
+        (RescanSchedule.node_joined, 10),
+    ],
 )
-def test_each_reason_has_its_patience(clock: Clock, reason: Callable[[RescanSchedule], None], pause: float) -> None:
-    planned = looked(clock)
-    reason(planned)
-    clock.now += pause - 0.01
-    assert due(planned) == (None if pause else EVERYTHING)
+def test_each_reason_has_its_delay(clock: Clock, reason: Callable[[RescanSchedule], None], delay: float) -> None:
+    schedule = scanned(clock)
+    reason(schedule)
+    clock.now += delay - 0.01
+    assert is_due(schedule) == (not delay)
     clock.now += 0.02
-    assert due(planned) == (EVERYTHING if pause else None)
+    assert is_due(schedule) == bool(delay)
     clock.now += 1000
-    assert due(planned) is None, "one look is enough"
+    assert not is_due(schedule), "one scan is enough"
 
 
-def test_an_earlier_reason_comes_first_and_does_for_the_later(clock: Clock) -> None:
-    planned = looked(clock)
-    planned.for_arrival()
-    planned.for_stale()
+def test_the_earliest_reason_counts_and_one_scan_is_enough_for_all(clock: Clock) -> None:
+    schedule = scanned(clock)
+    schedule.node_joined()
+    schedule.file_changed()
     clock.now += 1
-    assert due(planned) == EVERYTHING
-    planned.done(0.1)
+    assert is_due(schedule)
+    schedule.done(0.1)
     clock.now += 1000
-    assert due(planned) is None
+    assert not is_due(schedule)
 
 
-def test_looks_that_take_long_are_rarer(clock: Clock) -> None:
-    planned = looked(clock, seconds=4)
-    planned.for_arrival()
+def test_scans_that_take_long_are_rarer(clock: Clock) -> None:
+    schedule = scanned(clock, seconds=4)
+    schedule.node_joined()
     clock.now += 199
-    assert due(planned) is None
+    assert not is_due(schedule)
     clock.now += 2
-    assert due(planned) == EVERYTHING
+    assert is_due(schedule)
 
 
-def test_what_changed_is_looked_at_soon_and_nothing_else(clock: Clock) -> None:
-    planned = looked(clock, seconds=0.5)
-    planned.for_arrival()
-    planned.for_changes(A_FILE)
+def test_scans_because_of_changes_leave_as_much_time_as_they_take(clock: Clock) -> None:
+    schedule = scanned(clock, seconds=0.5)
+    schedule.directory_changed()
     clock.now += 0.4
-    assert due(planned) is None, "looking leaves as much time as it takes"
-    planned.for_changes(Changes(trees=frozenset([b"b"])))
+    assert not is_due(schedule)
     clock.now += 0.2
-    assert due(planned) == Changes(frozenset([b"a"]), frozenset([b"b"]))
-    planned.done(0.5)
-    clock.now += 25
-    assert due(planned) == EVERYTHING, "who arrived has not been served by that"
+    assert is_due(schedule)
 
 
-@pytest.mark.parametrize(("rhythm", "pause"), [(RescanInterval.SELDOM, 60), (RescanInterval.OFTEN, 2)])
-def test_a_rhythm_comes_again_and_again(clock: Clock, rhythm: RescanInterval, pause: float) -> None:
-    planned = looked(clock)
-    planned.rhythm = rhythm
+@pytest.mark.parametrize(("interval", "seconds"), [(RescanInterval.SELDOM, 60), (RescanInterval.OFTEN, 2)])
+def test_an_interval_causes_scans_again_and_again(clock: Clock, interval: RescanInterval, seconds: float) -> None:
+    schedule = scanned(clock)
+    schedule.interval = interval
     for _ in range(3):
-        clock.now += pause - 0.01
-        assert due(planned) is None
+        clock.now += seconds - 0.01
+        assert not is_due(schedule)
         clock.now += 0.02
-        assert due(planned) == EVERYTHING
-        planned.done(0.1)
-    planned.rhythm = RescanInterval.NEVER
+        assert is_due(schedule)
+        schedule.done(0.1)
+    schedule.interval = RescanInterval.NEVER
     clock.now += 1000
-    assert due(planned) is None
+    assert not is_due(schedule)
 
 
-def test_who_waits_is_woken_by_a_new_reason_and_by_time() -> None:
-    planned = RescanSchedule()
-    planned.done(0.0)
-    waiting = gevent.spawn(planned.next)
+def test_a_waiting_scan_is_woken_by_a_new_reason_and_by_time() -> None:
+    schedule = RescanSchedule()
+    schedule.done(0.0)
+    waiting = gevent.spawn(schedule.wait)
     gevent.sleep(0)
-    planned.for_changes(A_FILE)
-    assert waiting.get(timeout=PATIENCE) == A_FILE
-    planned.done(0.01)
-    planned.for_stale()
-    assert gevent.spawn(planned.next).get(timeout=PATIENCE) == EVERYTHING
+    schedule.directory_changed()
+    waiting.get(timeout=PATIENCE)
+    schedule.done(0.01)
+    schedule.file_changed()
+    gevent.spawn(schedule.wait).get(timeout=PATIENCE)
 
 
 @dataclass
 class FakePool:
-    """As much of a pool as a vigil uses."""
+    """As much of a pool as a monitor uses."""
 
     workers: list[Any] = field(default_factory=list)
     sent: list[tuple[Any, ipc.Message]] = field(default_factory=list)
@@ -148,94 +142,93 @@ class FakeWorker:
 
 
 class Watched:
-    """A vigil over nothing. `one` and `other` are its workers."""
+    """A monitor of nothing. `one` and `other` are its workers."""
 
     def __init__(self) -> None:
         self.one, self.other = (cast(Worker, FakeWorker(range(count))) for count in (1, 2))
         self.pool = FakePool([self.other, self.one])
-        self.looks = RescanSchedule()
-        self.looks.done(0.0)
-        self.vigil = ChangeMonitor(cast(Pool, self.pool), self.looks, b"/srv", one_file_system=True)
+        self.schedule = RescanSchedule()
+        self.schedule.done(0.0)
+        self.monitor = ChangeMonitor(cast(WorkerPool, self.pool), self.schedule, b"/srv", one_file_system=True)
 
     def sent(self) -> list[tuple[Any, ipc.Message]]:
         sent, self.pool.sent = self.pool.sent, []
         return sent
 
 
-NOTICE = ipc.Notice(b"/srv", True)
-BEGUN = ipc.Changed((), (), True)
-CANNOT = ipc.CannotNotice("too many")
+ORDER = ipc.WatchDirectory(b"/srv", True)
 
 
-def test_nobody_watches_before_somebody_follows_and_after() -> None:
+def test_a_worker_watches_while_a_node_follows() -> None:
     watched = Watched()
-    watched.vigil.attend(False)
-    watched.vigil.check()
-    watched.vigil.again(asked=True)
+    watched.monitor.set_followed(False)
+    watched.monitor.worker_started()
+    watched.monitor.retry(asked=True)
     assert watched.sent() == []
-    watched.vigil.attend(True)
-    watched.vigil.attend(True)
-    assert watched.sent() == [(watched.one, NOTICE)]
-    assert (watched.looks.rhythm, watched.vigil.notices) == (RescanInterval.NEVER, False)
-    watched.vigil.handle(watched.one, BEGUN)
-    assert (watched.looks.rhythm, watched.vigil.notices) == (RescanInterval.SELDOM, True)
-    watched.vigil.attend(False)
-    assert watched.sent() == [(watched.one, ipc.StopNoticing())]
-    assert watched.looks.rhythm is RescanInterval.NEVER
+    watched.monitor.set_followed(True)
+    watched.monitor.set_followed(True)
+    assert watched.sent() == [(watched.one, ORDER)]
+    assert (watched.schedule.interval, watched.monitor.watching) == (RescanInterval.NEVER, False)
+    watched.monitor.changed(watched.one)
+    assert (watched.schedule.interval, watched.monitor.watching) == (RescanInterval.SELDOM, True)
+    watched.monitor.set_followed(False)
+    assert watched.sent() == [(watched.one, ipc.StopWatching())]
+    assert watched.schedule.interval is RescanInterval.NEVER
 
 
-def test_what_is_noticed_is_looked_at() -> None:
+def test_a_change_causes_a_scan_if_the_worker_that_watches_reports_it(clock: Clock) -> None:
     watched = Watched()
-    watched.vigil.attend(True)
-    watched.vigil.handle(watched.other, ipc.Changed((b"x",), (), False))  # it watches no more
-    watched.vigil.handle(watched.one, ipc.Changed((b"a",), (b"b",), False))
-    assert watched.looks.next() == Changes(frozenset([b"a"]), frozenset([b"b"]))
+    watched.monitor.set_followed(True)
+    watched.monitor.changed(watched.other)  # it watches no longer
+    assert not is_due(watched.schedule)
+    watched.monitor.changed(watched.one)
+    assert is_due(watched.schedule)
 
 
-def test_another_watches_when_one_is_gone() -> None:
+def test_another_worker_watches_when_one_has_died() -> None:
     watched = Watched()
-    watched.vigil.attend(True)
-    watched.vigil.handle(watched.one, BEGUN)
+    watched.monitor.set_followed(True)
+    watched.monitor.changed(watched.one)
     watched.sent()
-    watched.vigil.check()
+    watched.monitor.worker_started()
     assert watched.sent() == []
     watched.pool.workers.remove(watched.one)
-    watched.vigil.check()
-    assert watched.sent() == [(watched.other, NOTICE)]
-    assert not watched.vigil.notices
+    watched.monitor.worker_started()
+    assert watched.sent() == [(watched.other, ORDER)]
+    assert not watched.monitor.watching
 
 
-def test_followers_may_end_with_the_worker_that_watches() -> None:
+def test_the_last_follower_may_leave_with_the_worker_that_watches() -> None:
     watched = Watched()
-    watched.vigil.attend(True)
+    watched.monitor.set_followed(True)
     watched.pool.workers.remove(watched.one)
     watched.sent()
-    watched.vigil.attend(False)
+    watched.monitor.set_followed(False)
     assert watched.sent() == []
-    watched.vigil.attend(True)
-    assert watched.sent() == [(watched.other, NOTICE)]
+    watched.monitor.set_followed(True)
+    assert watched.sent() == [(watched.other, ORDER)]
 
 
-def test_the_first_worker_that_comes_watches() -> None:
+def test_if_there_is_no_worker_the_first_that_starts_watches() -> None:
     watched = Watched()
     watched.pool.workers = []
-    watched.vigil.attend(True)
+    watched.monitor.set_followed(True)
     assert watched.sent() == []
     watched.pool.workers = [watched.one]
-    watched.vigil.check()
-    assert watched.sent() == [(watched.one, NOTICE)]
+    watched.monitor.worker_started()
+    assert watched.sent() == [(watched.one, ORDER)]
 
 
 def test_what_cannot_be_watched_is_tried_again_when_somebody_asks(caplog: pytest.LogCaptureFixture) -> None:
     watched = Watched()
-    watched.vigil.attend(True)
-    watched.vigil.handle(watched.one, CANNOT)
-    assert watched.looks.rhythm is RescanInterval.OFTEN
+    watched.monitor.set_followed(True)
+    watched.monitor.failed(watched.one, "too many")
+    assert watched.schedule.interval is RescanInterval.OFTEN
     watched.sent()
-    watched.vigil.check()
-    watched.vigil.again(asked=False)
+    watched.monitor.worker_started()
+    watched.monitor.retry(asked=False)
     assert watched.sent() == [], "not at every change"
-    watched.vigil.again(asked=True)
-    assert watched.sent() == [(watched.one, NOTICE)]
-    watched.vigil.handle(watched.one, BEGUN)
-    assert watched.vigil.notices
+    watched.monitor.retry(asked=True)
+    assert watched.sent() == [(watched.one, ORDER)]
+    watched.monitor.changed(watched.one)
+    assert watched.monitor.watching

@@ -24,7 +24,7 @@ class Master:
     def join(self, connection: int, held: int = 0) -> None:
         self.tracker.connected(connection, f"10.0.0.{connection}")
         self.tracker.handle(ipc.Register(connection, 1000 + connection, GENERATION, held, False))
-        self.tracker.handle(ipc.Watch(connection))
+        self.tracker.handle(ipc.PeersOpened(connection))
 
     def wait_for(self, count: int) -> list[tuple[int, ipc.Message]]:
         """So many messages, as they come without anybody calling `tick`."""
@@ -47,7 +47,7 @@ def test_news_goes_out_by_itself_when_a_node_joins() -> None:
 def test_a_slot_that_asks_is_granted_what_its_node_wants() -> None:
     master = Master()
     master.tracker.connected(1, "10.0.0.1")
-    master.tracker.handle(ipc.Takes(1, b"\x00\x02"))
+    master.tracker.handle(ipc.Wants(1, b"\x00\x02"))
     master.tracker.handle(ipc.Ask(1, 7))
     assert master.wait_for(1) == [(1, ipc.Grant(1, 7, 9))]
 
@@ -74,7 +74,9 @@ def test_c_clients_are_sent_to_a_node_while_it_holds_everything() -> None:
 def test_the_status_lists_the_nodes() -> None:
     master = Master()
     master.join(1, held=3)
-    (node,) = master.tracker.nodes()
+    status = master.tracker.status()
+    (node,) = status.pop("children")
     del node["seconds"]
     expected = {"address": "10.0.0.1", "port": 1001, "held": 3, "generation": GENERATION.hex(), "follows": False}
     assert node == expected
+    assert status == {"offered": 0, "c_clients": []}

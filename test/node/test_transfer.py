@@ -22,7 +22,7 @@ from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.net.listen import listen
 from xget_lib.net.server import Client, Server
-from xget_lib.ninep.session import File
+from xget_lib.ninep.file import File
 from xget_lib.node.backend import Child
 from xget_lib.node.master_link import Change, MasterLink
 from xget_lib.node.transfer import NewGeneration, Transfer, TransferStats
@@ -82,7 +82,7 @@ class Node:
         self.stats = TransferStats()
         self.held: list[int] = []
         self._source = source
-        self.download: Download = source.partial(dest)
+        self.download: Download = source.download(dest)
 
     def start(self) -> AsyncResult[None]:
         ended: AsyncResult[None] = AsyncResult()
@@ -114,9 +114,9 @@ class Node:
         layout = self._source.layout
         lacking = Bitmap.filled(layout.chunk_count)
         with self.download:
-            downloads.survey(self.download)
+            downloads.inspect(self.download)
             self.transfer.run(self.download, self._source.manifest, lacking, stats=self.stats, on_held=self.held.append)
-            self.download.finish_files(self.download.take_whole())
+            self.download.install_files(self.download.take_complete())
             self.download.finish()
 
 

@@ -12,7 +12,7 @@ from xget_lib.process.daemon import Daemon, daemonize, detach
 
 
 def background(daemon: Daemon) -> NoReturn:
-    """Becomes a daemon, then writes down what it is to the file descriptor of the second argument, and stays."""
+    """Becomes a daemon, then writes what it is to the FIFO that the second argument names, and stays."""
     before = os.getpid()
     detach()
     daemon.ready()
@@ -24,18 +24,10 @@ def background(daemon: Daemon) -> NoReturn:
         "umask": os.umask(0),
         "standard": [os.readlink(f"/proc/self/fd/{fd}") for fd in range(3)],
     }
-    out = int(sys.argv[2])
-    os.write(out, json.dumps(facts).encode() + b"\n")
-    os.close(out)
+    with open(sys.argv[2], "w") as fifo:
+        print(json.dumps(facts), file=fifo)
     while True:
         signal.pause()
-
-
-def logged(daemon: Daemon) -> None:
-    detach(errors=int(sys.argv[2]))
-    print("for nobody")
-    print("for the log", file=sys.stderr, flush=True)
-    daemon.ready()
 
 
 def refused(daemon: Daemon) -> None:
@@ -46,10 +38,6 @@ def refused(daemon: Daemon) -> None:
 
 def long_refused(daemon: Daemon) -> None:
     daemon.failed(6, "x" * 100_000)
-
-
-def done(daemon: Daemon) -> None:
-    daemon.done()
 
 
 def slow_end(daemon: Daemon) -> None:
@@ -83,8 +71,7 @@ def signalled(daemon: Daemon) -> None:
 
 
 def main() -> None:
-    kept = [int(fd) for fd in sys.argv[2:]]
-    globals()[sys.argv[1]](daemonize(keep=kept))
+    globals()[sys.argv[1]](daemonize())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A master without a network, for test_nursery.py: does what it reads on stdin, says what it hears as JSON lines.
 
-    spawn NUMBER | kill PID SIGNAL | detach | hear PID | close
+    spawn NUMBER | kill PID SIGNAL | hear PID | close
 
 NUMBER chooses what the worker does, by the names below. `hear` waits for the next message of a worker.
 """
@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from xget_lib.process.channel import Channel
-from xget_lib.process.nursery import Exited, Failed, Nursery, Spawned, start
+from xget_lib.process.nursery import Exited, NotSpawned, Nursery, Spawned, start
 
 POLITE, STUBBORN, FACTS, FAULTY, LINGERING, INHERITED = range(6)
 
@@ -47,8 +47,7 @@ def facts(channel: Channel) -> int:
     named = {"INT": signal.SIGINT, "TERM": signal.SIGTERM, "CHLD": signal.SIGCHLD, "USR1": signal.SIGUSR1}
     handlers = {name: str(signal.getsignal(number)) for name, number in named.items()}
     blocked = sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))
-    session = os.getsid(0)
-    channel.send(("facts", fds, handlers, blocked, "gevent" in sys.modules, session, os.getcwd()))
+    channel.send(("facts", fds, handlers, blocked, "gevent" in sys.modules))
     return 7
 
 
@@ -85,7 +84,7 @@ def report(nursery: Nursery, workers: dict[int, Channel]) -> bool:
             say(event="spawned", number=number, pid=pid)
         case Exited(pid, number, status):
             say(event="exited", pid=pid, number=number, status=status)
-        case Failed(number, why):
+        case NotSpawned(number, why):
             say(event="failed", number=number, why=why)
         case None:
             say(event="end")
@@ -99,8 +98,6 @@ def obey(line: str, nursery: Nursery, workers: dict[int, Channel]) -> None:
             nursery.spawn(int(number))
         case ["kill", pid, number]:
             nursery.kill(int(pid), int(number))
-        case ["detach"]:
-            nursery.detach()
         case ["hear", pid]:
             received = workers[int(pid)].receive()
             say(event="heard", message=received and received[0])

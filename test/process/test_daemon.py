@@ -1,4 +1,4 @@
-"""Going to the background, seen from the shell that started it; and the pid file."""
+"""Going to the background, seen from the shell that started it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from typing import Any
 import pytest
 
 from test.support.processes import PATIENCE, Watched, line_from
-from xget_lib.errors import Failed
-from xget_lib.process.daemon import Pidfile
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -48,15 +46,20 @@ def begin(cleanup: ExitStack, *arguments: str, **options: Any) -> tuple[subproce
     return process, child
 
 
-def test_a_daemon_has_its_own_session_no_terminal_and_no_directory(cleanup: ExitStack) -> None:
-    read_end, write_end = os.pipe()
-    cleanup.callback(os.close, read_end)
-    ended = run("background", str(write_end), pass_fds=[write_end], umask=0o027)
-    os.close(write_end)
-    facts = json.loads(line_from(read_end))
+def background(cleanup: ExitStack, directory: Path, **options: Any) -> tuple[dict[str, Any], Watched]:
+    """Starts a daemon: what it says of itself, and its process."""
+    fifo = directory / "facts"
+    os.mkfifo(fifo)
+    ended = run("background", str(fifo), **options)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    facts: dict[str, Any] = json.loads(fifo.read_text())
     daemon = Watched(facts["pid"])
     cleanup.callback(daemon.dispose)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    return facts, daemon
+
+
+def test_a_daemon_has_its_own_session_no_terminal_and_no_directory(cleanup: ExitStack, tmp_path: Path) -> None:
+    facts, daemon = background(cleanup, tmp_path, umask=0o027)
     assert daemon.lives()
     assert facts["still"] == facts["session"] == facts["pid"]
     assert facts["directory"] == "/"
@@ -64,24 +67,13 @@ def test_a_daemon_has_its_own_session_no_terminal_and_no_directory(cleanup: Exit
     assert facts["standard"] == ["/dev/null"] * 3
 
 
-def test_a_daemon_keeps_no_descriptor_that_its_caller_had_open(cleanup: ExitStack) -> None:
-    told, tell = os.pipe()
+def test_a_daemon_keeps_no_descriptor_that_its_caller_had_open(cleanup: ExitStack, tmp_path: Path) -> None:
     stray, strays = os.pipe()
-    cleanup.callback(os.close, told)
     cleanup.callback(os.close, stray)
-    run("background", str(tell), pass_fds=[tell, strays])
-    os.close(tell)
+    _, daemon = background(cleanup, tmp_path, pass_fds=[strays])
     os.close(strays)
-    daemon = Watched(json.loads(line_from(told))["pid"])
-    cleanup.callback(daemon.dispose)
-    assert line_from(stray) == ""  # the end of the file: nobody has the other end
+    assert line_from(stray) == ""  # the end of the file: no process has the other end
     assert daemon.lives()
-
-
-def test_errors_of_a_daemon_can_go_to_a_log(tmp_path: Path) -> None:
-    with open(tmp_path / "log", "ab") as log:
-        assert run("logged", str(log.fileno()), pass_fds=[log.fileno()]).returncode == 0
-    assert (tmp_path / "log").read_text() == "for the log\n"
 
 
 def test_a_failure_is_one_line_and_its_status() -> None:
@@ -96,13 +88,8 @@ def test_a_line_that_is_too_long_is_cut_and_the_status_still_right() -> None:
     assert set(ended.stderr) == {"x", "\n"}
 
 
-def test_a_run_that_goes_on_with_nothing_is_done() -> None:
-    ended = run("done")
-    assert (ended.returncode, ended.stderr) == (0, "")
-
-
 def test_a_failed_child_has_ended_when_the_foreground_process_has(cleanup: ExitStack) -> None:
-    """Or the next run would find this one still in its destination."""
+    """Else the next run would find this one still at work in its destination."""
     process, child = begin(cleanup, "slow_end")
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.05)
@@ -113,9 +100,9 @@ def test_a_failed_child_has_ended_when_the_foreground_process_has(cleanup: ExitS
 
 
 @pytest.mark.parametrize(("how", "words"), [("killed", "killed by SIGKILL"), ("silent", "exit status 4")])
-def test_a_child_that_dies_without_a_word_is_a_failure_that_is_told(how: str, words: str) -> None:
+def test_a_child_that_dies_without_a_report_is_a_failure(how: str, words: str) -> None:
     ended = run(how)
-    assert (ended.returncode, ended.stderr) == (1, f"xget: ended without a word: {words}\n")
+    assert (ended.returncode, ended.stderr) == (1, f"xget: ended without a report: {words}\n")
 
 
 def test_signals_for_the_foreground_process_reach_the_child(cleanup: ExitStack) -> None:
@@ -161,70 +148,3 @@ def test_a_foreground_process_that_is_killed_takes_its_child_along(cleanup: Exit
     process.kill()
     assert line_from(process.stdout.fileno()) == "SIGTERM"
     assert child.ends()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    return str(tmp_path / "xget.pid")
-
-
-def test_a_pid_file_holds_our_number_until_it_is_removed(path: str) -> None:
-    Path(path).write_text("4194304 and more from a crash long ago\n")
-    pidfile = Pidfile(path)
-    assert Path(path).read_text() == f"{os.getpid()}\n"
-    pidfile.remove()
-    assert not Path(path).exists()
-
-
-def test_a_pid_file_of_a_live_process_is_refused_with_its_number(path: str) -> None:
-    first = Pidfile(path)
-    with pytest.raises(Failed, match=f"process {os.getpid()} runs already"):
-        Pidfile(path)
-    first.remove()
-    Pidfile(path).remove()
-
-
-def test_a_pid_file_of_a_killed_process_is_taken_over(path: str) -> None:
-    code = (
-        "import sys; from xget_lib.process.daemon import Pidfile; p = Pidfile(sys.argv[1]); print(); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-uc", code, path], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as holder:
-        assert holder.stdout
-        holder.stdout.readline()
-        with pytest.raises(Failed, match=f"process {holder.pid} runs already"):
-            Pidfile(path)
-        holder.kill()
-    Pidfile(path).remove()
-
-
-def test_a_pid_file_that_is_removed_while_we_open_it_is_made_again(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = [Pidfile(path)]
-    real = fcntl.flock
-
-    def flock_after_the_other_left(fd: int, operation: int) -> None:
-        while other:
-            other.pop().remove()
-        real(fd, operation)
-
-    monkeypatch.setattr(fcntl, "flock", flock_after_the_other_left)
-    ours = Pidfile(path)
-    assert Path(path).read_text() == f"{os.getpid()}\n"
-    ours.remove()
-
-
-def test_removing_leaves_a_file_that_is_not_ours(path: str) -> None:
-    pidfile = Pidfile(path)
-    os.unlink(path)
-    Path(path).write_text("another\n")
-    pidfile.remove()
-    assert Path(path).read_text() == "another\n"
-
-
-def test_a_pid_file_is_not_written_through_a_link(path: str, tmp_path: Path) -> None:
-    (tmp_path / "victim").write_text("precious")
-    os.symlink(tmp_path / "victim", path)
-    with pytest.raises(Failed, match="pid file"):
-        Pidfile(path)
-    assert (tmp_path / "victim").read_text() == "precious"

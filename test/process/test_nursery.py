@@ -121,7 +121,7 @@ def test_a_worker_keeps_nothing_but_standard_descriptors_and_its_channel(masters
     pid = master.spawn_short_lived(FACTS)
     master.hear("exited")
     master.tell(f"hear {pid}")
-    _, fds, handlers, blocked, gevent, _, _ = master.hear("heard")["message"]
+    _, fds, handlers, blocked, gevent = master.hear("heard")["message"]
     more = {fd: target for fd, target in fds.items() if int(fd) > 2}
     assert len(more) == 1
     assert next(iter(more.values())).startswith("socket:")
@@ -216,18 +216,6 @@ def test_a_fork_that_fails_is_reported_and_the_next_one_works(masters: Masters) 
     assert master.hear("failed") == {"event": "failed", "number": POLITE, "why": "Too many open files"}
     resource.prlimit(master.nursery.pid, resource.RLIMIT_NOFILE, limits)
     assert master.spawn(POLITE).lives()
-
-
-def test_a_detached_nursery_and_its_new_workers_leave_terminal_and_directory(masters: Masters) -> None:
-    master = masters()
-    master.tell("detach")
-    pid = master.spawn_short_lived(FACTS)
-    master.hear("exited")
-    master.tell(f"hear {pid}")
-    _, fds, _, _, _, session, directory = master.hear("heard")["message"]
-    assert [fds[name] for name in "012"] == ["/dev/null"] * 3
-    assert session == master.nursery.pid
-    assert directory == "/"
 
 
 def test_many_workers_that_end_at_once_are_all_reported(masters: Masters) -> None:

@@ -1,4 +1,4 @@
-"""What is noticed of a directory: every change of names, attributes and closed files, wherever directories move."""
+"""Watching a directory: every change of names, attributes and closed files is reported, wherever directories move."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from inotify_simple import Event, INotify, flags
 
 from test.support.processes import PATIENCE
 from xget_lib.errors import CannotWatch
-from xget_lib.snapshot.watch import EVERYTHING, Changes, InotifyTree
+from xget_lib.snapshot.watch import InotifyTree
 
 
 @pytest.fixture
@@ -37,20 +37,31 @@ def watching(tree: Path) -> Iterator[InotifyTree]:
         with_all.close()
 
 
-def noticed(watching: InotifyTree) -> Changes:
-    """What has happened. Events are there when the call that made them returns."""
-    return watching.read()
+def changed(watching: InotifyTree) -> bool:
+    """Whether something has changed. Events are there when the call that made them returns."""
+    return watching.read() and not watching.outdated
 
 
-def changed(*directories: bytes, trees: tuple[bytes, ...] = ()) -> Changes:
-    return Changes(frozenset(directories), frozenset(trees))
+def is_outdated(watching: InotifyTree) -> bool:
+    """Whether something has changed, and the directory must be watched anew."""
+    return watching.read() and watching.outdated
 
 
-def test_nothing_has_changed_at_first_and_by_looking(tree: Path, watching: InotifyTree) -> None:
-    assert not noticed(watching)
+def is_watched(watching: InotifyTree, directory: Path) -> bool:
+    """Whether a directory is watched under its path: so are new ones in it, and what is written there."""
+    new = directory / "new"
+    new.mkdir()
+    if not changed(watching):
+        return False
+    (new / "file").write_bytes(b"1")
+    return changed(watching)
+
+
+def test_nothing_has_changed_at_first_nor_by_reading(tree: Path, watching: InotifyTree) -> None:
+    assert not changed(watching)
     (tree / "a" / "file").read_bytes()
     os.listdir(tree / "a")
-    assert not noticed(watching)
+    assert not changed(watching)
 
 
 def test_it_can_be_waited_for(tree: Path, watching: InotifyTree) -> None:
@@ -61,7 +72,7 @@ def test_it_can_be_waited_for(tree: Path, watching: InotifyTree) -> None:
     assert poller.poll(PATIENCE * 1000)
 
 
-def test_each_kind_of_change_is_noticed(tree: Path, watching: InotifyTree) -> None:
+def test_each_kind_of_change_is_reported(tree: Path, watching: InotifyTree) -> None:
     def written() -> None:
         (tree / "a" / "file").write_bytes(b"other")
 
@@ -88,102 +99,94 @@ def test_each_kind_of_change_is_noticed(tree: Path, watching: InotifyTree) -> No
     ):
         watching.read()
         change()
-        assert noticed(watching) == changed(b"a"), change
+        assert changed(watching), change
 
 
-def test_a_file_is_noticed_when_it_is_complete(tree: Path, watching: InotifyTree) -> None:
+def test_a_new_file_is_reported_when_its_writer_closes_it(tree: Path, watching: InotifyTree) -> None:
     with open(tree / "a" / "copied", "wb", buffering=0) as file:
         file.write(b"the first half, ")
-        assert not noticed(watching)
+        assert not changed(watching)
         file.write(b"and the second")
-    assert noticed(watching) == changed(b"a")
+    assert changed(watching)
 
 
-def test_attributes_of_a_directory_are_noticed(tree: Path, watching: InotifyTree) -> None:
+def test_changed_attributes_of_a_directory_are_reported(tree: Path, watching: InotifyTree) -> None:
     os.chmod(tree / "a" / "b", 0o700)
-    assert noticed(watching) == changed(b"a", b"a/b")
+    assert changed(watching)
     os.chmod(tree, 0o700)
-    assert noticed(watching) == changed(b"")
+    assert changed(watching)
 
 
-def test_a_new_directory_is_watched_with_all_that_came_to_be_in_it(tree: Path, watching: InotifyTree) -> None:
+def test_a_new_directory_is_watched_with_everything_below_it(tree: Path, watching: InotifyTree) -> None:
     (tree / "c" / "new" / "deep").mkdir(parents=True)
-    assert b"c/new" in noticed(watching).trees
-    (tree / "c" / "new" / "deep" / "file").write_bytes(b"1")
-    assert noticed(watching).directories == {b"c/new/deep"}
+    assert changed(watching)
+    assert is_watched(watching, tree / "c" / "new" / "deep")
 
 
 def test_a_directory_that_came_from_elsewhere_is_watched(tree: Path, tmp_path: Path, watching: InotifyTree) -> None:
     (tmp_path / "outside" / "deep").mkdir(parents=True)
     os.rename(tmp_path / "outside", tree / "c" / "inside")
-    assert noticed(watching) == changed(b"c", trees=(b"c/inside",))
-    (tree / "c" / "inside" / "deep" / "file").write_bytes(b"1")
-    assert noticed(watching) == changed(b"c/inside/deep")
+    assert changed(watching)
+    assert is_watched(watching, tree / "c" / "inside" / "deep")
 
 
-def test_what_is_moved_is_noticed_where_it_is_then(tree: Path, watching: InotifyTree) -> None:
+def test_a_moved_directory_is_watched_under_its_new_path(tree: Path, watching: InotifyTree) -> None:
     os.rename(tree / "a", tree / "c" / "moved")
-    assert noticed(watching) == changed(b"", b"c", trees=(b"c/moved",))
-    (tree / "c" / "moved" / "b" / "deep").write_bytes(b"1")
-    assert noticed(watching) == changed(b"c/moved/b")
+    assert changed(watching)
+    assert is_watched(watching, tree / "c" / "moved" / "b")
 
 
-def test_what_is_moved_and_changed_at_once_is_noticed(tree: Path, watching: InotifyTree) -> None:
+def test_a_directory_that_is_moved_twice_at_once_is_watched_under_its_last_path(
+    tree: Path, watching: InotifyTree
+) -> None:
     os.rename(tree / "a", tree / "d")
     (tree / "d" / "b" / "deep").write_bytes(b"1")
     os.rename(tree / "d", tree / "e")
     (tree / "e" / "b" / "deep").write_bytes(b"2")
-    seen = noticed(watching)
-    assert b"e" in seen.trees
-    (tree / "e" / "b" / "deep").write_bytes(b"3")
-    assert noticed(watching) == changed(b"e/b")
+    assert changed(watching)
+    assert is_watched(watching, tree / "e" / "b")
 
 
-def test_two_directories_that_are_exchanged_are_each_watched_as_what_they_are(
+def test_two_directories_that_change_places_are_both_watched_under_their_new_paths(
     tree: Path, watching: InotifyTree
 ) -> None:
     shutil.copytree(tree / "a", tree / "a.new")
     watching.read()
     os.rename(tree / "a", tree / "a.old")
     os.rename(tree / "a.new", tree / "a")
-    assert noticed(watching).trees == {b"a", b"a.old"}
-    (tree / "a" / "b" / "deep").write_bytes(b"new")
-    assert noticed(watching) == changed(b"a/b")
-    (tree / "a.old" / "b" / "deep").write_bytes(b"old")
-    assert noticed(watching) == changed(b"a.old/b")
+    assert changed(watching)
+    assert is_watched(watching, tree / "a" / "b")
+    assert is_watched(watching, tree / "a.old" / "b")
 
 
-def test_what_has_left_is_not_watched(tree: Path, tmp_path: Path, watching: InotifyTree) -> None:
+def test_a_directory_that_was_moved_out_is_not_watched(tree: Path, tmp_path: Path, watching: InotifyTree) -> None:
     os.rename(tree / "a", tmp_path / "elsewhere")
-    assert noticed(watching) == changed(b"")
+    assert changed(watching)
     (tmp_path / "elsewhere" / "b" / "deep").write_bytes(b"1")
-    assert not noticed(watching)
+    assert not changed(watching)
     os.rename(tmp_path / "elsewhere", tree / "a")
-    assert noticed(watching) == changed(b"", trees=(b"a",))
-    (tree / "a" / "b" / "deep").write_bytes(b"2")
-    assert noticed(watching) == changed(b"a/b")
+    assert changed(watching)
+    assert is_watched(watching, tree / "a" / "b")
 
 
-def test_what_has_left_and_was_replaced_at_once_is_not_taken_for_it(
+def test_a_directory_that_was_moved_out_is_not_taken_for_its_replacement(
     tree: Path, tmp_path: Path, watching: InotifyTree
 ) -> None:
     shutil.copytree(tree / "a", tmp_path / "next")
     os.rename(tree / "a", tmp_path / "elsewhere")
     os.rename(tmp_path / "next", tree / "a")
-    assert noticed(watching) == changed(b"", trees=(b"a",))
+    assert changed(watching)
     (tmp_path / "elsewhere" / "b" / "deep").write_bytes(b"1")
-    assert not noticed(watching)
-    (tree / "a" / "b" / "deep").write_bytes(b"2")
-    assert noticed(watching) == changed(b"a/b")
+    assert not changed(watching)
+    assert is_watched(watching, tree / "a" / "b")
 
 
-def test_a_removed_tree_is_forgotten(tree: Path, watching: InotifyTree) -> None:
+def test_a_removed_directory_that_is_made_again_is_watched(tree: Path, watching: InotifyTree) -> None:
     shutil.rmtree(tree / "a")
-    assert b"" in noticed(watching).directories
+    assert changed(watching)
     (tree / "a" / "b").mkdir(parents=True)
-    assert b"a" in noticed(watching).trees
-    (tree / "a" / "b" / "file").write_bytes(b"1")
-    assert noticed(watching) == changed(b"a/b")
+    assert changed(watching)
+    assert is_watched(watching, tree / "a" / "b")
 
 
 def replace_root(tree: Path) -> None:
@@ -197,57 +200,61 @@ def remove_root(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [replace_root, remove_root])
-def test_when_the_directory_itself_is_another_everything_may_be(tree: Path, watching: InotifyTree, change: Any) -> None:
+def test_watches_are_outdated_when_the_directory_itself_is_replaced_or_removed(
+    tree: Path, watching: InotifyTree, change: Any
+) -> None:
     change(tree)
-    assert noticed(watching) == EVERYTHING
+    assert is_outdated(watching)
 
 
-def test_when_the_link_to_the_directory_leads_elsewhere_everything_may_be_other(tree: Path, tmp_path: Path) -> None:
+def test_watches_are_outdated_when_the_link_to_the_directory_leads_elsewhere(tree: Path, tmp_path: Path) -> None:
     shutil.copytree(tree, tmp_path / "next")
     (tmp_path / "link").symlink_to("served")
     watching = InotifyTree(bytes(tmp_path / "link"), one_file_system=False)
     try:
         (tree / "a" / "file").write_bytes(b"through the link")
-        assert noticed(watching) == changed(b"a")
+        assert changed(watching)
         (tmp_path / "link.new").symlink_to("next")
-        assert not noticed(watching)
+        assert not changed(watching)
         os.replace(tmp_path / "link.new", tmp_path / "link")
-        assert noticed(watching) == EVERYTHING
+        assert is_outdated(watching)
     finally:
         watching.close()
 
 
 def test_a_single_file_is_watched_and_nothing_beside_it(tree: Path) -> None:
-    watching = InotifyTree(bytes(tree / "top"), one_file_system=False)
-    try:
-        (tree / "beside").write_bytes(b"1")
-        assert not noticed(watching)
-        (tree / "top").write_bytes(b"1")
-        assert noticed(watching) == EVERYTHING
-        os.replace(tree / "beside", tree / "top")
-        assert noticed(watching) == EVERYTHING
-    finally:
-        watching.close()
+    for change in (
+        lambda: (tree / "top").write_bytes(b"1"),
+        lambda: os.replace(tree / "beside", tree / "top"),
+    ):
+        watching = InotifyTree(bytes(tree / "top"), one_file_system=False)
+        try:
+            (tree / "beside").write_bytes(b"1")
+            assert not changed(watching)
+            change()
+            assert is_outdated(watching)
+        finally:
+            watching.close()
 
 
-def test_the_workplace_of_a_download_into_the_directory_is_none_of_it(tree: Path, watching: InotifyTree) -> None:
+def test_the_staging_directory_of_a_download_is_not_watched(tree: Path, watching: InotifyTree) -> None:
     (tree / ".xget" / "parts").mkdir(parents=True)
     (tree / ".xget" / "parts" / "1").write_bytes(b"part")
-    assert not noticed(watching)
+    assert not changed(watching)
 
 
-def test_names_that_are_no_text_are_noticed(tree: Path, watching: InotifyTree) -> None:
+def test_names_that_are_not_text_are_watched(tree: Path, watching: InotifyTree) -> None:
     os.mkdir(bytes(tree) + b"/\xff\xfe")
-    assert noticed(watching).trees == {b"\xff\xfe"}
+    assert changed(watching)
     os.mkdir(bytes(tree) + b"/\xff\xfe/below")
-    assert noticed(watching) == changed(b"\xff\xfe", trees=(b"\xff\xfe/below",))
+    assert changed(watching)
 
 
-def test_events_that_were_lost_may_be_of_anything(
+def test_watches_are_outdated_when_events_were_lost(
     tree: Path, watching: InotifyTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(INotify, "read", lambda *_, **__: [Event(-1, flags.Q_OVERFLOW, 0, "")])
-    assert noticed(watching) == EVERYTHING
+    assert is_outdated(watching)
 
 
 @pytest.mark.parametrize(
@@ -258,7 +265,7 @@ def test_events_that_were_lost_may_be_of_anything(
         ("__init__", errno.EMFILE, "max_user_instances"),
     ],
 )
-def test_what_the_kernel_refuses_is_said(
+def test_it_reports_why_the_kernel_refuses_watches(
     tree: Path, monkeypatch: pytest.MonkeyPatch, refused: str, code: int, why: str
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -271,7 +278,7 @@ def test_what_the_kernel_refuses_is_said(
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_new_directories_that_the_kernel_refuses_to_watch_are_said(
+def test_it_reports_that_the_kernel_refuses_to_watch_a_new_directory(
     tree: Path, watching: InotifyTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -283,6 +290,6 @@ def test_new_directories_that_the_kernel_refuses_to_watch_are_said(
         watching.read()
 
 
-def test_what_is_not_there_cannot_be_watched(tmp_path: Path) -> None:
+def test_a_missing_directory_cannot_be_watched(tmp_path: Path) -> None:
     with pytest.raises(CannotWatch, match="No such file"):
         InotifyTree(bytes(tmp_path / "nothing"), one_file_system=False)

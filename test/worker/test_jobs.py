@@ -1,4 +1,4 @@
-"""The steps of a snapshot as workers do them: what one hands to the next in memfds, and what a change costs."""
+"""The jobs of a snapshot as workers do them: what one passes to the next in memfds, and what a change costs."""
 
 from __future__ import annotations
 
@@ -6,18 +6,38 @@ import os
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgpack
 import pytest
 
 from test.support.downloads import manifest_of
 from test.support.trees import noise, write
 from xget_lib import ipc
+from xget_lib.ipc.jobs import (
+    Assembled,
+    AssembleManifest,
+    DigestCacheMade,
+    FindUnknown,
+    Hashed,
+    HashPieces,
+    LoadDigestCache,
+    MakeDigestCache,
+    Request,
+    Result,
+    Saved,
+    SaveDigestCache,
+    Scanned,
+    ScanTree,
+    Unknown,
+)
 from xget_lib.manifest.decoding import decode
 from xget_lib.process.memfd import read_all
 from xget_lib.worker import jobs
 
 LATER = 1 << 62  # ns; everything was changed long before
+
+R = TypeVar("R", bound=Result)
 
 
 class Bench:
@@ -26,20 +46,31 @@ class Bench:
     def __init__(self) -> None:
         self.descriptors: list[int] = []
 
-    def do(self, kind: str, arguments: Sequence[Any], *descriptors: int) -> tuple[Sequence[Any], list[int]]:
-        done, made = jobs.perform(ipc.Job(1, kind, arguments), descriptors)
+    def do(self, request: Request, expected: type[R], *descriptors: int) -> tuple[R, list[int]]:
+        done, made = jobs.perform(ipc.Job(1, request), descriptors)
         self.descriptors += made
-        assert done.error == ""
+        assert isinstance(done, ipc.Done)
+        assert ipc.unpack(as_received(done)) == done
+        assert isinstance(done.result, expected)
         return done.result, made
 
     def scan(self, root: Path) -> tuple[int, int]:
         """The descriptor of a scan, and how many pieces there are."""
-        (pieces, _, _), (scan,) = self.do("scan", [bytes(root), False, True])
-        return scan, pieces
+        scanned, (scan,) = self.do(ScanTree(bytes(root), False, True), Scanned)
+        return scan, scanned.pieces
 
-    def compare(self, scan: int, kept: int) -> tuple[int, array[int]]:
-        _, (digests, runs) = self.do("compare", [], scan, kept)
+    def find_unknown(self, scan: int, cache: int) -> tuple[int, array[int]]:
+        _, (digests, runs) = self.do(FindUnknown(), Unknown, scan, cache)
         return digests, array("Q", read_all(runs))
+
+    def hash(self, scan: int, first: int, end: int) -> Hashed:
+        return self.do(HashPieces(first, end), Hashed, scan)[0]
+
+
+def as_received(message: ipc.Message) -> Sequence[Any]:
+    """What comes out of a channel: arrays are tuples."""
+    unpacked: Sequence[Any] = msgpack.unpackb(msgpack.packb(ipc.pack(message)), use_list=False)
+    return unpacked
 
 
 @pytest.fixture
@@ -60,30 +91,30 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_file_that_changed_since_it_was_scanned_costs_a_second_look_but_not_the_others_digests(
+def test_a_file_that_changed_since_it_was_scanned_costs_a_second_scan_but_not_the_other_digests(
     bench: Bench, tree: Path
 ) -> None:
     scan, pieces = bench.scan(tree)
     assert pieces == 10
-    _, (nothing,) = bench.do("recall", [b""])
-    digests, runs = bench.compare(scan, nothing)
+    _, (nothing,) = bench.do(LoadDigestCache(b""), DigestCacheMade)
+    digests, runs = bench.find_unknown(scan, nothing)
     assert list(runs) == [0, 10]
     write(tree / "file2", noise(100_000, 22))
     (tree / "file4").unlink()
     for first, end in ((0, 5), (5, 10)):
-        (made, stale, *_), _ = bench.do("hash", [first, end], scan)
-        assert stale == ([(2, b"file2")] if first == 0 else [(2, b"file2"), (4, b"file4")])
-        os.pwrite(digests, made, first * 32)
-    _, (kept,) = bench.do("retain", [LATER, [2, 4]], scan, digests)
+        hashed = bench.hash(scan, first, end)
+        assert hashed.changed == (((2, b"file2"),) if first == 0 else ((2, b"file2"), (4, b"file4")))
+        os.pwrite(digests, hashed.digests, first * 32)
+    _, (cache,) = bench.do(MakeDigestCache(LATER, (2, 4)), DigestCacheMade, scan, digests)
 
     scan, pieces = bench.scan(tree)
-    digests, runs = bench.compare(scan, kept)
+    digests, runs = bench.find_unknown(scan, cache)
     assert (pieces, list(runs)) == (8, [4, 6])
-    (made, stale, *_), _ = bench.do("hash", [4, 6], scan)
-    assert stale == []
-    os.pwrite(digests, made, 4 * 32)
-    facts, (manifest, _) = bench.do("assemble", [[]], scan, digests)
-    assert facts[0] == decode(read_all(manifest)).generation == manifest_of(tree).generation
+    hashed = bench.hash(scan, 4, 6)
+    assert hashed.changed == ()
+    os.pwrite(digests, hashed.digests, 4 * 32)
+    assembled, (manifest, _) = bench.do(AssembleManifest(()), Assembled, scan, digests)
+    assert assembled.generation == decode(read_all(manifest)).generation == manifest_of(tree).generation
 
 
 def test_a_file_that_seemed_gone_has_no_digest_when_it_is_back_as_it_was(bench: Bench, tree: Path) -> None:
@@ -92,22 +123,41 @@ def test_a_file_that_seemed_gone_has_no_digest_when_it_is_back_as_it_was(bench: 
     (tree / "file0").rename(tree / "below" / "file")
     scan, pieces = bench.scan(tree)
     (tree / "below").rename(tree / "elsewhere")
-    (made, stale, *_), _ = bench.do("hash", [0, pieces], scan)
-    assert stale == [(4, b"below/file")]
+    hashed = bench.hash(scan, 0, pieces)
+    assert hashed.changed == ((4, b"below/file"),)
     (tree / "elsewhere").rename(tree / "below")
     digests = os.memfd_create("digests")
     bench.descriptors.append(digests)
-    os.pwrite(digests, made, 0)
-    _, (kept,) = bench.do("retain", [LATER, [4]], scan, digests)
+    os.pwrite(digests, hashed.digests, 0)
+    _, (cache,) = bench.do(MakeDigestCache(LATER, (4,)), DigestCacheMade, scan, digests)
     again, _ = bench.scan(tree)
-    assert list(bench.compare(again, kept)[1]) == [8, 10]
+    assert list(bench.find_unknown(again, cache)[1]) == [8, 10]
 
 
 def test_the_same_directory_is_scanned_to_the_same_digest_and_another_is_not(bench: Bench, tree: Path) -> None:
-    looks = []
+    digests = []
     for change in (None, None, lambda: os.utime(tree / "file1")):
         if change is not None:
             change()
-        (*_, digest), _ = bench.do("scan", [bytes(tree), False, True])
-        looks.append(digest)
-    assert looks[0] == looks[1] != looks[2]
+        scanned, _ = bench.do(ScanTree(bytes(tree), False, True), Scanned)
+        digests.append(scanned.digest)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_directory_that_cannot_be_read_is_a_job_that_failed(tmp_path: Path) -> None:
+    answer, descriptors = jobs.perform(ipc.Job(7, ScanTree(bytes(tmp_path / "nowhere"), False, True)), [])
+    assert isinstance(answer, ipc.JobFailed)
+    assert (answer.number, descriptors) == (7, [])
+    assert "No such file or directory" in answer.error
+
+
+def test_a_digest_cache_is_saved_and_loaded(bench: Bench, tree: Path, tmp_path: Path) -> None:
+    path = bytes(tmp_path / "cache")
+    scan, pieces = bench.scan(tree)
+    digests = os.memfd_create("digests")
+    bench.descriptors.append(digests)
+    os.pwrite(digests, bench.hash(scan, 0, pieces).digests, 0)
+    _, (cache,) = bench.do(MakeDigestCache(LATER, ()), DigestCacheMade, scan, digests)
+    bench.do(SaveDigestCache(path), Saved, cache)
+    _, (loaded,) = bench.do(LoadDigestCache(path), DigestCacheMade)
+    assert list(bench.find_unknown(scan, loaded)[1]) == []

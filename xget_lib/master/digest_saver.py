@@ -1,7 +1,7 @@
-"""Digests kept on disk from one run of a master to the next, so that it is ready without hashing everything again.
+"""The digest cache on disk, so that the next run of a master is ready without hashing everything again.
 
-One file for each served directory, in the cache directory: `--cache`, or else $XDG_CACHE_HOME/xget, or /var/cache/xget
-as root, or ~/.cache/xget. It is read and written by workers. That it cannot be written is said once and stops nothing.
+There is one file for each served directory, in the cache directory: `--cache`, or else $XDG_CACHE_HOME/xget, or
+/var/cache/xget as root, or ~/.cache/xget. Workers read and write it. If it cannot be written, the log says so once.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from blake3 import blake3
 from gevent.event import Event
 
 from xget_lib.errors import Failed, printable
-from xget_lib.master.snapshotter import Snapshot
-from xget_lib.master.workers import Pool
+from xget_lib.ipc.jobs import Saved, SaveDigestCache
+from xget_lib.master.workers import WorkerPool
 from xget_lib.report.log import LOGGER
 
 _PAUSE = 60.0
@@ -22,42 +22,41 @@ _PAUSE = 60.0
 
 
 class DigestCacheSaver:
-    """Saves the digests of the newest snapshot, now and then."""
+    """Saves the newest digest cache now and then. Owned by the master."""
 
-    def __init__(self, pool: Pool, path: bytes) -> None:
-        """`path` is where they are kept."""
+    def __init__(self, pool: WorkerPool, path: bytes) -> None:
         self._pool = pool
         self._path = path
         self._newest = -1
+        """Its descriptor, owned; -1: it is saved."""
         self._wanted = Event()
-        gevent.spawn(self._save_for_ever)
+        gevent.spawn(self._run)
 
-    def keep(self, snapshot: Snapshot) -> None:
-        """Save the digests of a snapshot soon, unless those of a newer one come before."""
+    def save(self, digest_cache: int) -> None:
+        """Save the digest cache in this memfd soon, unless a newer one comes first. The caller keeps the memfd."""
         if self._newest >= 0:
             os.close(self._newest)
-        self._newest = os.dup(snapshot.kept)
+        self._newest = os.dup(digest_cache)
         self._wanted.set()
 
-    def _save_for_ever(self) -> None:
+    def _run(self) -> None:
         complained = False
         while True:
             self._wanted.wait()
             self._wanted.clear()
             descriptor, self._newest = self._newest, -1
             try:
-                done, _ = self._pool.work("save", [self._path], [descriptor])
-                if done.error and not complained:
-                    LOGGER.warning("digests are not kept in %s: %s", printable(self._path), done.error)
-                    complained = True
+                self._pool.work(printable(self._path), SaveDigestCache(self._path), Saved, [descriptor])
             except Failed as error:
-                LOGGER.warning("digests are not kept: %s", error)
+                if not complained:
+                    LOGGER.warning("cannot save digests: %s", error)
+                complained = True
             finally:
                 os.close(descriptor)
             gevent.sleep(_PAUSE)
 
 
-def place(directory: str | None, root: bytes) -> bytes:
+def cache_path(directory: str | None, root: bytes) -> bytes:
     """The file for the digests of what `root` (absolute) names, in this cache directory or the usual one."""
     name = blake3(os.path.realpath(root)).hexdigest(length=16)
     return os.path.join(os.fsencode(directory or _usual_directory()), name.encode())

@@ -1,7 +1,7 @@
-"""The way to a master: what must be right before it serves, and what is forked before gevent is there.
+"""Starting a master: the checks before it serves, and the forks before gevent is imported.
 
-Everything that can be refused at once is refused here, in the foreground: a path that cannot be read, a port in use.
-Then comes the daemon's fork, then the nursery's, and only then `head`, which imports gevent.
+What can be refused at once is refused here, in the foreground: a path that cannot be read, a port in use. Then the
+daemon is forked, then the nursery, and only then `master` is imported, and gevent with it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from contextlib import ExitStack
 from xget_lib.config import Config
 from xget_lib.errors import PathRefused, XGetError
 from xget_lib.net.listen import listen
-from xget_lib.process import daemon, nursery, rlimit
+from xget_lib.process import daemon, nursery, pidfile, rlimit
 from xget_lib.process.channel import Channel
 from xget_lib.process.nursery import RunWorker
 from xget_lib.report import log
 
 
 def run(config: Config, path: bytes, run_worker: RunWorker) -> int:
-    """Serve a file or directory until told to stop; the exit status. `run_worker` is what each worker process does.
+    """Serve a file or directory until told to stop. Returns the exit status. Each worker process calls `run_worker`.
 
     Raises PathRefused, AddressRefused, and Failed for a log or pid file that cannot be written.
     """
@@ -38,7 +38,7 @@ def run(config: Config, path: bytes, run_worker: RunWorker) -> int:
 
 
 def check_path(root: bytes) -> None:
-    """Raise PathRefused unless there is a file or directory that can be read."""
+    """Raise PathRefused unless the path is a file or directory that can be read."""
     try:
         mode = os.stat(root).st_mode
         if stat.S_ISDIR(mode):
@@ -63,11 +63,11 @@ def _serve(config: Config, root: bytes, run_worker: RunWorker, ready: Callable[[
         listening = stack.enter_context(listen(config.bind, config.port))
         log.start(config.log, background=config.daemon, level=level)
         if config.pidfile:
-            stack.callback(daemon.Pidfile(config.pidfile).remove)
+            stack.callback(pidfile.Pidfile(config.pidfile).remove)
         if config.daemon:
             daemon.detach()
         forks = nursery.start(work)
-        # From here on this process may have an event loop, and forks nothing any more.
+        # From here on this process may have an event loop, and forks no more.
 
         from xget_lib.master.master import Master
 

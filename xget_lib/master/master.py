@@ -1,7 +1,8 @@
-"""The master at work: accepts, hands over, keeps the snapshot and answers signals and `status`.
+"""The master at work: accepts connections, hands them to workers, publishes snapshots, answers `status`.
 
-A gevent process that never reads a file of what it serves, so that nothing makes it late: the workers run the
-sessions and take the snapshots, the nursery forks. Signal handlers only note; the loop acts.
+A gevent process that never reads a file of what it serves, so that nothing makes it late: workers run the sessions and
+take the snapshots, the nursery forks. Everything that happens becomes an event (`master.events`) in one queue, and
+`run` acts on one after the other. Other greenlets wait: for connections, for workers, for the time of the next scan.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from gevent.queue import Queue
 
 from xget_lib import __version__, ipc
 from xget_lib.config import Config
-from xget_lib.errors import Exit, Failed, XGetError, printable
-from xget_lib.master.change_monitor import ChangeMonitor
-from xget_lib.master.digest_saver import DigestCacheSaver, place
-from xget_lib.master.rescan import RescanSchedule
-from xget_lib.master.snapshotter import Snapshot, survey
+from xget_lib.errors import Exit, XGetError, printable
+from xget_lib.ipc.jobs import ScanTree
+from xget_lib.master import events
+from xget_lib.master.digest_saver import DigestCacheSaver, cache_path
+from xget_lib.master.rescan import ChangeMonitor, RescanSchedule
+from xget_lib.master.snapshotter import Snapshot, take_snapshot
 from xget_lib.master.tracker_io import TrackerIO
-from xget_lib.master.workers import Pool, Worker
+from xget_lib.master.workers import Worker, WorkerPool
 from xget_lib.net.accept import connections
 from xget_lib.net.admission import Admission
 from xget_lib.process import rlimit
@@ -33,183 +35,167 @@ from xget_lib.process.memfd import memfd
 from xget_lib.process.nursery import Nursery
 from xget_lib.report.log import LOGGER, catch_greenlets
 
-_STATUS_PATIENCE = 1.0
+_STATUS_TIMEOUT = 1.0
 """Seconds that a status waits for workers to say how much they have sent."""
 _STATUS_PAUSE = 0.1
-"""Seconds between two: of 2,000 nodes it takes 10 ms, and anybody may ask."""
-_FAREWELL = 5.0
+"""Seconds between two: that of 2,000 nodes takes 10 ms, and anybody may ask."""
+_STOP_TIMEOUT = 5.0
 """Seconds that workers have to end."""
 
 
 class Master:
-    """One master. `run` serves until a signal says stop."""
+    """One master. `run` serves until a signal ends it."""
 
     def __init__(self, config: Config, root: bytes, listening: socket.socket, nursery: Nursery) -> None:
         self._config = config
         self._root = root
         self._listening = listening
         self._started = time.monotonic()
+        self._events: Queue[events.Event] = Queue()
         self._snapshot: Snapshot | None = None
-        self._looks = RescanSchedule()
-        self._signals: Queue[int] = Queue()
-        self._failed: XGetError | None = None
         self._admission = Admission(config.workers * rlimit.part())
-        self._hosts: dict[int, str] = {}
-        """Where the connections come from."""
+        self._addresses: dict[int, str] = {}
+        """By connection."""
         self._status_readers: list[tuple[Worker, int]] = []
-        self._pool = Pool(
-            nursery,
-            config.workers,
-            welcome=self._welcome,
-            on_message=self._handle,
-            on_closed=self._ended,
-        )
-        self._vigil = ChangeMonitor(self._pool, self._looks, root, one_file_system=config.one_file_system)
-        self._tracker = TrackerIO(config.max_direct, self._pool.tell)
-        self._kept = place(config.cache, root)
-        self._keeping = DigestCacheSaver(self._pool, self._kept)
+        self._pool = WorkerPool(nursery, config.workers, self._events)
+        self._tracker = TrackerIO(config.max_direct, self._pool.send_to)
+        self._schedule = RescanSchedule()
+        self._monitor = ChangeMonitor(self._pool, self._schedule, root, one_file_system=config.one_file_system)
+        self._cache_path = cache_path(config.cache, root)
+        self._digest_saver = DigestCacheSaver(self._pool, self._cache_path)
 
     def run(self, ready: Callable[[], None]) -> int:
-        """Serve; `ready` is called when clients can connect. Returns the exit status."""
+        """Serve; `ready` is called when clients can connect. Returns the exit status. Raises XGetError."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-            gevent.signal_handler(number, self._signals.put, number)
+            gevent.signal_handler(number, self._events.put, events.SignalReceived(number))
         catch_greenlets()
         self._pool.start()
-        self._accepting = gevent.spawn(self._accept)
-        for task in (self._look, self._watch_nursery):
-            gevent.spawn(task)
-        self._looks.at_once()
+        accepting = gevent.spawn(self._accept)
+        gevent.spawn(self._scan_when_due)
+        self._schedule.request()
         address, port = self._listening.getsockname()[:2]
         LOGGER.info("serving %s on %s port %d", printable(self._root), address, port)
         ready()
-        return self._obey()
-
-    def _obey(self) -> int:
-        """Act on signals until one (or a failure, number 0) ends the master."""
-        while (number := self._signals.get()) in (signal.SIGHUP, signal.SIGUSR1):
-            if number == signal.SIGHUP:
-                self._looks.at_once()
-                self._vigil.again(asked=True)
-            else:
-                LOGGER.warning("status: %s", self._status().decode().strip())
-        for again in (signal.SIGTERM, signal.SIGINT):
+        failure = self._act_on_events()
+        for number in (signal.SIGTERM, signal.SIGINT):
             # A second one ends at once.
-            signal.signal(again, lambda number, _: os._exit(128 + number))
-        LOGGER.info("ending: %s", signal.Signals(number).name if number else self._failed)
-        self._accepting.kill()  # first: nothing may wait for a descriptor that is closed
+            signal.signal(number, lambda number, _: os._exit(128 + number))
+        accepting.kill()  # first: nothing may wait for a descriptor that is closed
         self._listening.close()
         self._pool.stop()
-        self._pool.gone.wait(_FAREWELL)
-        if self._failed is not None:
-            raise self._failed
+        self._pool.gone.wait(_STOP_TIMEOUT)
+        if failure is not None:
+            raise failure
         return Exit.OK
 
-    def _fail(self, error: XGetError) -> None:
-        """End the master: it can't do its work."""
-        self._failed = error
-        self._signals.put(0)
-
-    def _watch_nursery(self) -> None:
-        self._pool.lost.wait()
-        self._fail(Failed("nursery", "ended, so no worker can be replaced"))
+    def _act_on_events(self) -> XGetError | None:
+        """Act on what happens until a signal ends the master, or an error, which is returned."""
+        while True:
+            match self._events.get():
+                case events.Received(worker, message):
+                    self._receive(worker, message)
+                case events.Connected(connection, address):
+                    self._addresses[connection] = address
+                    self._tracker.connected(connection, address)
+                case events.ConnectionEnded(connection):
+                    self._connection_ended(connection)
+                case events.WorkerStarted():
+                    self._monitor.worker_started()
+                case events.SignalReceived(signal.SIGHUP):
+                    self._schedule.request()
+                    self._monitor.retry(asked=True)
+                case events.SignalReceived(signal.SIGUSR1):
+                    LOGGER.warning("status: %s", self._status().decode().strip())
+                case events.SignalReceived(number):
+                    LOGGER.info("ending: %s", signal.Signals(number).name)
+                    return None
+                case events.CannotGoOn(error):
+                    LOGGER.info("ending: %s", error)
+                    return error
 
     # Connections.
 
     def _accept(self) -> None:
-        for sock, host, port in connections(self._listening, self._admission):
+        for sock, address, port in connections(self._listening, self._admission):
             with sock:
-                number = self._pool.adopt(sock, host, port)
-            self._hosts[number] = host
-            self._tracker.connected(number, host)
+                connection = self._pool.adopt(sock, address, port)
+            self._events.put(events.Connected(connection, address))
 
-    def _ended(self, connection: int) -> None:
-        """A connection has ended, or could not be handed over yet."""
-        host = self._hosts.pop(connection, None)
-        if host is not None:
-            self._admission.release(host)
+    def _connection_ended(self, connection: int) -> None:
+        address = self._addresses.pop(connection, None)
+        if address is not None:
+            self._admission.release(address)
             self._tracker.ended(connection)
-            self._vigil.attend(self._tracker.tracker.followed)
+            self._monitor.set_followed(self._tracker.followed)
 
-    def _welcome(self, worker: Worker) -> None:
-        if self._snapshot is not None:
-            self._serve(worker, self._snapshot)
-        self._vigil.check()
-
-    def _handle(self, worker: Worker, message: ipc.Message) -> None:
-        if isinstance(message, ipc.StatusWanted):
-            self._status_readers.append((worker, message.connection))
-            if len(self._status_readers) == 1:
-                gevent.spawn(self._tell_status)
-        elif isinstance(message, ipc.Stale):
-            if self._snapshot is not None and message.generation == self._snapshot.generation:
-                LOGGER.info("%s is not what it was", printable(message.path))
-                self._looks.for_stale()
-        elif isinstance(message, ipc.Changed | ipc.CannotNotice):
-            self._vigil.handle(worker, message)
-        else:
-            if isinstance(message, ipc.Watch):
-                self._looks.for_arrival()
-            self._tracker.handle(message)
-            self._vigil.attend(self._tracker.tracker.followed)
+    def _receive(self, worker: Worker, message: ipc.Message) -> None:
+        match message:
+            case ipc.StatusWanted(connection):
+                self._status_readers.append((worker, connection))
+                if len(self._status_readers) == 1:
+                    gevent.spawn(self._send_status)
+            case ipc.Stale(generation, path):
+                if self._snapshot is not None and generation == self._snapshot.generation:
+                    LOGGER.info("%s changed since the snapshot; rescanning", printable(path))
+                    self._schedule.file_changed()
+            case ipc.Changed():
+                self._monitor.changed(worker)
+            case ipc.WatchFailed(why):
+                self._monitor.failed(worker, why)
+            case _:
+                if isinstance(message, ipc.PeersOpened):
+                    self._schedule.node_joined()
+                self._tracker.handle(message)
+                self._monitor.set_followed(self._tracker.followed)
 
     # The snapshot.
 
-    def _look(self) -> None:
-        """Take a snapshot whenever one is wanted. The first must succeed; later ones leave the former in place."""
+    def _scan_when_due(self) -> None:
+        """Take a snapshot whenever one is due. The first must succeed; where a later one fails, the former stays."""
+        scan = ScanTree(self._root, self._config.one_file_system, not self._config.no_owners)
+        saved = b"" if self._config.rehash else self._cache_path
         while True:
-            self._looks.next()
+            self._schedule.wait()
             begun = time.monotonic()
             try:
-                snapshot = survey(
-                    self._pool,
-                    self._root,
-                    one_file_system=self._config.one_file_system,
-                    owner_names=not self._config.no_owners,
-                    former=self._snapshot,
-                    known=b"" if self._config.rehash else self._kept,
-                )
+                snapshot = take_snapshot(self._pool, scan, self._snapshot, saved)
             except XGetError as error:
                 if self._snapshot is None:
-                    self._fail(error)
+                    self._events.put(events.CannotGoOn(error))
                     return
-                LOGGER.error("the directory cannot be looked at again: %s", error)
+                LOGGER.error("cannot rescan the directory: %s", error)
                 continue
             finally:
-                self._looks.done(time.monotonic() - begun)
+                self._schedule.done(time.monotonic() - begun)
             if snapshot is not None:
-                self._distribute(snapshot, time.monotonic() - begun)
-                self._keeping.keep(snapshot)
-                self._vigil.again(asked=False)
+                self._publish(snapshot, time.monotonic() - begun)
+                self._digest_saver.save(snapshot.digest_cache)
+                self._monitor.retry(asked=False)
 
-    def _distribute(self, snapshot: Snapshot, seconds: float) -> None:
-        former, self._snapshot = self._snapshot, snapshot
-        if former is not None:
-            former.close()
-        new = former is None or former.generation != snapshot.generation
+    def _publish(self, snapshot: Snapshot, seconds: float) -> None:
+        facts, former, self._snapshot = snapshot.facts, self._snapshot, snapshot
+        is_new = former is None or former.generation != snapshot.generation
         LOGGER.log(
-            logging.INFO if new else logging.DEBUG,
+            logging.INFO if is_new else logging.DEBUG,
             "generation %s: %d files, %d bytes, in %.1f s, %d pieces hashed",
-            snapshot.generation.hex()[:16],
-            snapshot.files,
-            snapshot.size,
+            facts.generation.hex()[:16],
+            facts.files,
+            facts.size,
             seconds,
             snapshot.hashed,
         )
-        for worker in self._pool.workers:
-            self._serve(worker, snapshot)
-        if new:
-            self._tracker.published(snapshot.generation, snapshot.manifest_size, snapshot.chunks)
-
-    def _serve(self, worker: Worker, snapshot: Snapshot) -> None:
-        order = ipc.Serve(snapshot.base, snapshot.location)
-        self._pool.send(worker, order, [snapshot.manifest, snapshot.stamps])
+        self._pool.serve(ipc.Serve(facts.base, facts.location), [snapshot.manifest, snapshot.stamps])
+        if former is not None:
+            former.close()
+        if is_new:
+            self._tracker.published(facts.generation, snapshot.manifest_size, facts.chunks)
 
     # The status.
 
-    def _tell_status(self) -> None:
-        """Tell the status to all who want it by now: who asks while it is found out hears the same."""
+    def _send_status(self) -> None:
+        """Send the status to all who wait for it by now: clients that ask meanwhile get the same."""
         gevent.sleep(_STATUS_PAUSE)
-        self._pool.refresh(_STATUS_PATIENCE)
+        self._pool.refresh(_STATUS_TIMEOUT)
         readers, self._status_readers = self._status_readers, []
         text = memfd("status", self._status())
         try:
@@ -227,18 +213,15 @@ class Master:
             "path": printable(self._root),
             "seconds": round(time.monotonic() - self._started, 1),
             "generation": snapshot.generation.hex() if snapshot else None,
-            "files": snapshot.files if snapshot else None,
-            "bytes": snapshot.size if snapshot else None,
-            "chunks": snapshot.chunks if snapshot else None,
+            "files": snapshot.facts.files if snapshot else None,
+            "bytes": snapshot.facts.size if snapshot else None,
+            "chunks": snapshot.facts.chunks if snapshot else None,
             "sent": self._pool.sent,
-            "notices": self._vigil.notices,
-            "offered": self._tracker.tracker.given,
+            "notices": self._monitor.watching,
+            **self._tracker.status(),
             "workers": [
                 {"pid": worker.pid, "connections": len(worker.connections), "sent": worker.sent}
                 for worker in self._pool.workers
             ],
-            "children": self._tracker.nodes(),
         }
-        for extension in self._tracker.extensions:
-            status |= extension.status()
         return json.dumps(status).encode() + b"\n"

@@ -1,13 +1,16 @@
-"""When a master looks at what it serves, and at how much of it.
+"""When a master scans its directory again, and how it hears of changes.
 
-Whoever has a reason says so here, and one task waits in `next`. Looking costs: the more, the longer a look takes, so
-each reason has its own patience.
+Whoever has a reason tells the RescanSchedule; one greenlet of the master waits in `wait`, scans, and calls `done`. Each
+reason has its own delay, and the longer a scan takes, the rarer scans are:
 
-    at_once        somebody asks for it, or there has been no look yet
-    for_stale      a file was found changed when it was to be sent; clients wait
-    for_changes    changes were noticed, and where (`snapshot.watch`)
-    for_arrival    somebody comes, who would rather have what is there now
-    rhythm         somebody follows, and not everything is noticed
+    request             somebody asks for it, or there was no scan yet
+    file_changed        a file was found changed when it was to be sent; clients wait
+    directory_changed   inotify reported something
+    node_joined         a node would rather have what is there now
+    interval            a node follows, and inotify does not report everything
+
+While a node follows, the ChangeMonitor has a worker watch the directory. Without followers nothing is watched: what is
+there is scanned when a node joins.
 """
 
 from __future__ import annotations
@@ -18,90 +21,159 @@ from enum import Enum
 
 from gevent.event import Event
 
-from xget_lib.snapshot.watch import EVERYTHING, Changes
+from xget_lib import ipc
+from xget_lib.master.workers import Worker, WorkerPool
+from xget_lib.report.log import LOGGER
 
 _STALE = 1.0
-"""Seconds between the last look and one because of what is stale."""
+"""Seconds between the end of the last scan and one because a file was found changed."""
+_JOINED = (10.0, 50.0)
+"""As in RescanInterval: between the last scan and one because a node joined."""
+_RETRY = 60.0
+"""Seconds after which a worker is asked again to watch what it could not; at once when somebody asks for a scan."""
 
 
 class RescanInterval(Enum):
-    """How long after the last look the next one comes by itself: so many seconds, or times as long as one takes."""
+    """Time from one scan to the next: the longer of so many seconds, and so many times as long as a scan takes."""
 
     NEVER = (math.inf, 0.0)
     SELDOM = (60.0, 50.0)
-    """Changes are noticed, but for what inotify does not tell of."""
+    """The directory is watched; inotify does not report everything."""
     OFTEN = (2.0, 10.0)
-    """Changes are not noticed."""
-
-
-_ARRIVAL = (10.0, 50.0)
-"""As of a rhythm."""
+    """The directory cannot be watched."""
 
 
 class RescanSchedule:
-    """Of one master."""
+    """When the next scan is due. Owned by the master."""
 
     def __init__(self) -> None:
-        self._rhythm = RescanInterval.NEVER
-        self._changes = Changes()
-        self._changes_due = math.inf
-        self._everything_due = math.inf
+        self._interval = RescanInterval.NEVER
+        self._due = math.inf
         self._ended = 0.0
+        """When the last scan ended, in monotonic seconds."""
         self._took = 0.0
-        self._new = Event()
+        """Seconds that it took."""
+        self._updated = Event()
 
-    def at_once(self) -> None:
+    def request(self) -> None:
         self._plan(0.0)
 
-    def for_stale(self) -> None:
+    def file_changed(self) -> None:
         self._plan(self._ended + _STALE)
 
-    def for_arrival(self) -> None:
-        self._plan(self._after(_ARRIVAL))
+    def directory_changed(self) -> None:
+        # Scans leave as much time as they take.
+        self._plan(self._ended + self._took)
 
-    def for_changes(self, changes: Changes) -> None:
-        """At once, but looking must leave as much time as it takes."""
-        self._changes |= changes
-        self._changes_due = self._ended + self._took
-        self._new.set()
+    def node_joined(self) -> None:
+        self._plan(self._after(_JOINED))
 
     @property
-    def rhythm(self) -> RescanInterval:
-        return self._rhythm
+    def interval(self) -> RescanInterval:
+        return self._interval
 
-    @rhythm.setter
-    def rhythm(self, rhythm: RescanInterval) -> None:
-        self._rhythm = rhythm
-        self._new.set()
+    @interval.setter
+    def interval(self, interval: RescanInterval) -> None:
+        self._interval = interval
+        self._updated.set()
 
-    def next(self) -> Changes:
-        """Wait until a look is due; where to look. `done` must follow."""
+    def wait(self) -> None:
+        """Wait until a scan is due. `done` must follow."""
         while True:
             now = time.monotonic()
-            due = min(self._everything_due, self._after(self._rhythm.value))
+            due = min(self._due, self._after(self._interval.value))
             if now >= due:
-                return self._take(EVERYTHING)
-            if self._changes and now >= self._changes_due:
-                return self._take(self._changes)
-            if self._changes:
-                due = min(due, self._changes_due)
-            self._new.clear()
-            self._new.wait(None if due == math.inf else due - now)
+                self._due = math.inf
+                return
+            self._updated.clear()
+            self._updated.wait(None if due == math.inf else due - now)
 
     def done(self, seconds: float) -> None:
-        """A look has ended, however it did, that took so long."""
+        """A scan has ended, whatever came of it, after so many seconds."""
         self._ended = time.monotonic()
         self._took = seconds
 
-    def _take(self, changes: Changes) -> Changes:
-        self._changes = Changes()
-        self._everything_due = math.inf if changes.everything else self._everything_due
-        return changes
-
     def _plan(self, due: float) -> None:
-        self._everything_due = min(self._everything_due, due)
-        self._new.set()
+        self._due = min(self._due, due)
+        self._updated.set()
 
-    def _after(self, pause: tuple[float, float]) -> float:
-        least, times = pause
-        return self._ended + (max(least, times * self._took) if least < math.inf else math.inf)
+    def _after(self, delay: tuple[float, float]) -> float:
+        seconds, scans = delay
+        return self._ended + (max(seconds, scans * self._took) if seconds < math.inf else math.inf)
+
+
+class ChangeMonitor:
+    """Has one worker watch the directory while a node follows; another one when that worker dies. Owned by the master.
+
+    What cannot be watched is scanned often instead.
+    """
+
+    def __init__(self, pool: WorkerPool, schedule: RescanSchedule, path: bytes, *, one_file_system: bool) -> None:
+        self._pool = pool
+        self._schedule = schedule
+        self._order = ipc.WatchDirectory(path, one_file_system)
+        self._followed = False
+        self._watcher: Worker | None = None
+        """The worker that watches, or was asked to."""
+        self._asked = 0.0
+        """When."""
+        self._why_not = ""
+        """Why the directory cannot be watched; "" if it can, as far as is known."""
+
+    @property
+    def watching(self) -> bool:
+        """Whether changes are reported as they happen."""
+        return self._schedule.interval is RescanInterval.SELDOM
+
+    def set_followed(self, followed: bool) -> None:
+        """Some node follows, or none does any longer."""
+        if followed == self._followed:
+            return
+        self._followed = followed
+        if followed:
+            self._begin()
+            return
+        self._schedule.interval = RescanInterval.NEVER
+        if self._watcher is not None and self._watcher in self._pool.workers:
+            self._pool.send(self._watcher, ipc.StopWatching())
+        self._watcher = None
+        self._why_not = ""
+
+    def worker_started(self) -> None:
+        """A worker has started: the one that watched may have died."""
+        if self._followed and not self._why_not and self._watcher not in self._pool.workers:
+            self._begin()
+
+    def retry(self, *, asked: bool) -> None:
+        """There may be room for watches now: something changed, or somebody `asked` for a scan."""
+        if self._followed and self._why_not and (asked or time.monotonic() > self._asked + _RETRY):
+            self._begin()
+
+    def changed(self, worker: Worker) -> None:
+        """A worker watches the directory, and something in it may have changed."""
+        if worker is not self._watcher:
+            return
+        if self._why_not:
+            LOGGER.warning("watching for changes again")
+            self._why_not = ""
+        self._schedule.interval = RescanInterval.SELDOM
+        self._schedule.directory_changed()
+
+    def failed(self, worker: Worker, why: str) -> None:
+        """A worker cannot watch the directory."""
+        if worker is not self._watcher:
+            return
+        self._watcher = None
+        self._schedule.interval = RescanInterval.OFTEN
+        if why != self._why_not:
+            LOGGER.warning("cannot watch for changes, scanning often instead: %s", why)
+        self._why_not = why
+
+    def _begin(self) -> None:
+        """Ask a worker to watch. It reports a change as soon as it does."""
+        if not self._why_not:
+            self._schedule.interval = RescanInterval.NEVER
+        self._asked = time.monotonic()
+        self._watcher = min(self._pool.workers, key=lambda worker: len(worker.connections), default=None)
+        if self._watcher is not None:
+            self._pool.send(self._watcher, self._order)

@@ -25,11 +25,11 @@ from xget_lib.swarm.tuning import TUNING
 
 
 class TrackerIO:
-    """The nodes of one master, owned by it. `tell(connection, message)` reaches the worker that has the connection."""
+    """The nodes of one master, owned by it. `send(connection, message)` reaches the worker that has the connection."""
 
-    def __init__(self, max_direct: int, tell: Callable[[int, ipc.Message], None]) -> None:
+    def __init__(self, max_direct: int, send: Callable[[int, ipc.Message], None]) -> None:
         self.tracker = Tracker(max_direct, TUNING, random.Random())
-        self._tell = tell
+        self._send = send
         self._happened = Event()
         self._client_lines, self._complete_lines = RateLimitedLog(), RateLimitedLog()
         self.extensions = [each.master_side(self, max_direct) for each in extensions().values()]
@@ -50,7 +50,7 @@ class TrackerIO:
 
     def send(self, connection: int, message: ipc.Message) -> None:
         """As `extensions.MasterHost`."""
-        self._tell(connection, message)
+        self._send(connection, message)
 
     def ended(self, connection: int) -> None:
         """A connection has ended, and everything that depended on it."""
@@ -65,17 +65,17 @@ class TrackerIO:
         match message:
             case ipc.Ask(connection, slot):
                 self.tracker.slot_asked(connection, slot, now)
-            case ipc.Takes(connection, chunks):
+            case ipc.Wants(connection, chunks):
                 self.tracker.wants(connection, int.from_bytes(chunks, "little"))
             case ipc.CloseSlot(connection, slot):
                 self.tracker.slot_closed(connection, slot)
-            case ipc.Watch(connection):
+            case ipc.PeersOpened(connection):
                 self.tracker.peers_opened(connection, now)
             case ipc.Register(connection, port, generation, held, follows):
                 self.tracker.registered(connection, Report(port, generation, held, follows), now)
             case ipc.Unregister(connection):
                 self.tracker.unregistered(connection, now)
-            case ipc.Remark(connection, text):
+            case ipc.LogLine(connection, text):
                 address = self.tracker.address(connection) or "?"
                 self._client_lines.log(INFO, address, "%s says: %s", address, text)
             case _:
@@ -84,10 +84,15 @@ class TrackerIO:
                 return
         self._happened.set()
 
-    def nodes(self) -> list[dict[str, Any]]:
-        """The nodes that serve, for the status: the oldest first."""
+    @property
+    def followed(self) -> bool:
+        """Whether some node wants each new generation as soon as there is one."""
+        return self.tracker.followed
+
+    def status(self) -> dict[str, Any]:
+        """What the master's status says of nodes, the oldest first, and of clients of extensions."""
         now = time.monotonic()
-        return [
+        children = [
             {
                 "address": address,
                 "port": report.port,
@@ -98,6 +103,10 @@ class TrackerIO:
             }
             for address, report, joined in sorted(self.tracker.nodes(), key=lambda node: node[2])
         ]
+        status: dict[str, Any] = {"offered": self.tracker.given, "children": children}
+        for extension in self.extensions:
+            status |= extension.status()
+        return status
 
     def _run(self) -> None:
         """Once for all that the workers have said until the loop comes round, and when time alone is a reason."""
@@ -114,9 +123,9 @@ class TrackerIO:
     def _perform(self, action: Action) -> None:
         match action:
             case Grant(connection, slot, chunk):
-                self._tell(connection, ipc.Grant(connection, slot, chunk))
+                self._send(connection, ipc.Grant(connection, slot, chunk))
             case SendNews(connection, news):
-                self._tell(connection, ipc.News(connection, news.encode()))
+                self._send(connection, ipc.News(connection, news.encode()))
             case NodeJoined(address, port):
                 LOGGER.debug("%s port %d serves", address, port)
             case NodeLeft(address, port):

@@ -1,8 +1,8 @@
 """The workers as the master sees them: who has how many connections, who is silent, who does which job.
 
-The nursery forks them and says when one has ended; this class hands connections to the least loaded, counts, times
-out, and has a worker replaced. A worker that dies costs its connections and nothing else: a job that it had is given
-to another.
+The nursery forks workers and reports their ends. The pool hands connections to the least loaded worker, counts, times
+out, and has a worker replaced that ended. What happens goes into the master's queue of events. A worker that dies costs
+its connections and nothing else: its jobs are given to another.
 """
 
 from __future__ import annotations
@@ -11,90 +11,90 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import TypeVar
 
 import gevent
 from gevent.event import AsyncResult, Event
+from gevent.queue import Queue
 
 from xget_lib import ipc
 from xget_lib.errors import Failed, LinkLost, ProtocolViolation
+from xget_lib.ipc.jobs import Request, Result
+from xget_lib.master import events
 from xget_lib.net.waiting import wait_readable, wait_writable
 from xget_lib.process.channel import Channel
-from xget_lib.process.nursery import Exited, Nursery, Spawned
-from xget_lib.process.nursery import Failed as NotSpawned
+from xget_lib.process.nursery import Exited, NotSpawned, Nursery, Spawned
 from xget_lib.report.log import LOGGER
 
 _PING_EVERY = 2.0
 _SILENT = 15.0
-"""Seconds after which a worker that says nothing counts as hung."""
+"""Seconds after which a worker that sends nothing counts as hung."""
 _YOUNG = 1.0
-"""A worker that did not even live so many seconds is replaced only after as many."""
-_JOB_TRIES = 3
-_TURN = 64
-"""Messages of one worker after which others get their turn, where more come all the time."""
+"""A worker that lived for fewer seconds is replaced only after as many."""
+_JOB_ATTEMPTS = 3
+_YIELD_AFTER = 64
+"""Messages of one worker after which other greenlets run, even if more are there already."""
+
+R = TypeVar("R", bound=Result)
 
 
 @dataclass(eq=False)
 class Worker:
     """One worker process."""
 
-    number: int
     pid: int
     channel: Channel
     connections: set[int] = field(default_factory=set)
     jobs: set[int] = field(default_factory=set)
-    started: float = field(default_factory=time.monotonic)
     heard: float = field(default_factory=time.monotonic)
+    """When it sent something last."""
     sent: int = 0
+    """Bytes of content that it has sent to clients."""
 
 
 @dataclass
 class _Job:
-    order: ipc.Job
-    descriptors: Sequence[int]
-    result: AsyncResult[tuple[ipc.Done, list[int]] | None]
+    message: ipc.Job
+    answer: AsyncResult[tuple[ipc.Done | ipc.JobFailed, list[int]] | None]
+    """None: its worker has ended."""
 
 
-class Pool:
-    """A fixed number of workers, kept at that number."""
+class WorkerPool:
+    """A fixed number of workers, kept at that number. Owned by the master."""
 
-    def __init__(
-        self,
-        nursery: Nursery,
-        size: int,
-        *,
-        welcome: Callable[[Worker], None],
-        on_message: Callable[[Worker, ipc.Message], None],
-        on_closed: Callable[[int], None],
-    ) -> None:
-        """`welcome` is told of each new worker, `on_closed` of each connection that ended, however it did."""
+    def __init__(self, nursery: Nursery, size: int, queue: Queue[events.Event]) -> None:
+        """What happens is put into `queue`."""
         self.size = size
-        self.lost = Event()
-        """Set when the nursery is gone: no worker can be replaced any more."""
         self.gone = Event()
         """Set after `stop` when the last worker has ended."""
+        self._events = queue
         self._stopping = False
         self._nursery = nursery
-        self._welcome = welcome
-        self._on_message = on_message
-        self._on_closed = on_closed
+        self._started: dict[int, float] = {}
+        """By pid: when the process was started."""
         self._workers: dict[int, Worker] = {}
+        """By pid: those whose messages are read."""
         self._serving: dict[int, Worker] = {}
-        self._some = Event()
-        self._heard = Event()
+        """By connection."""
+        self._serve: tuple[ipc.Serve, Sequence[int]] | None = None
+        """What all workers serve, and its descriptors."""
+        self._available = Event()
+        """Set while there is a worker."""
+        self._ponged = Event()
         self._connection_numbers = count(1)
         self._jobs: dict[int, _Job] = {}
         self._job_numbers = count(1)
         self._sent_before = 0
+        """Bytes of content that workers sent which have ended."""
         nursery.channel.wait_readable = wait_readable
         nursery.channel.wait_writable = wait_writable
 
     def start(self) -> None:
-        gevent.spawn(self._attend_nursery)
-        gevent.spawn(self._watch)
+        gevent.spawn(self._watch_nursery)
+        gevent.spawn(self._watch_silence)
         for number in range(self.size):
             self._spawn(number)
 
@@ -104,175 +104,197 @@ class Pool:
 
     @property
     def sent(self) -> int:
-        """Bytes of content sent by all workers, past ones included."""
+        """Bytes of content sent by all workers, also by those that have ended."""
         return self._sent_before + sum(worker.sent for worker in self._workers.values())
+
+    def serve(self, message: ipc.Serve, descriptors: Sequence[int]) -> None:
+        """Have all workers, also those to come, serve this. The descriptors must stay open until the next call."""
+        self._serve = message, descriptors
+        for worker in self.workers:
+            self.send(worker, message, descriptors)
 
     def adopt(self, sock: socket.socket, address: str, port: int) -> int:
         """Hand a connection to the least loaded worker (waits until there is one). Returns its number."""
         number = next(self._connection_numbers)
         while True:
-            self._some.wait()
-            worker = min(self._workers.values(), key=lambda w: len(w.connections))
+            self._available.wait()
+            worker = min(self._workers.values(), key=lambda worker: len(worker.connections))
             worker.connections.add(number)
             self._serving[number] = worker
             if self.send(worker, ipc.Adopt(number, address, port), [sock.fileno()]):
                 return number
+            worker.connections.discard(number)
             self._serving.pop(number, None)
             gevent.sleep(0.05)
 
-    def tell(self, connection: int, message: ipc.Message) -> None:
-        """Send a message to the worker that serves a connection; none if it has ended."""
+    def send_to(self, connection: int, message: ipc.Message) -> None:
+        """Send a message to the worker that serves a connection; nothing is sent if it has ended."""
         worker = self._serving.get(connection)
         if worker is not None:
             self.send(worker, message)
 
-    def work(self, kind: str, arguments: Sequence[Any], descriptors: Sequence[int] = ()) -> tuple[ipc.Done, list[int]]:
-        """Have a job done by the worker that has fewest; returns its result and descriptors, which the caller closes.
+    def send(self, worker: Worker, message: ipc.Message, descriptors: Sequence[int] = ()) -> bool:
+        """Send a message to a worker. Returns whether it could be sent."""
+        try:
+            worker.channel.send(ipc.pack(message), descriptors)
+        except LinkLost as error:
+            # Its end is acted on where its messages are read.
+            LOGGER.debug("worker %d takes no messages: %s", worker.pid, error)
+            return False
+        return True
 
-        Raises Failed when workers keep dying of it.
+    def work(
+        self, what: str, request: Request, expected: type[R], descriptors: Sequence[int] = ()
+    ) -> tuple[R, list[int]]:
+        """Have a job done by the worker that has fewest. Returns the result, and descriptors that the caller closes.
+
+        Raises Failed(what) if it cannot be done, or if workers keep dying of it.
         """
-        for _ in range(_JOB_TRIES):
-            self._some.wait()
-            worker = min(self._workers.values(), key=lambda w: len(w.jobs))
-            job = _Job(ipc.Job(next(self._job_numbers), kind, arguments), descriptors, AsyncResult())
-            self._jobs[job.order.number] = job
-            worker.jobs.add(job.order.number)
-            self.send(worker, job.order, descriptors)
-            done = job.result.get()
-            if done is not None:
-                return done
-        raise Failed(f"{kind} of the directory", f"{_JOB_TRIES} workers died of it")
+        for _ in range(_JOB_ATTEMPTS):
+            self._available.wait()
+            worker = min(self._workers.values(), key=lambda worker: len(worker.jobs))
+            job = _Job(ipc.Job(next(self._job_numbers), request), AsyncResult())
+            self._jobs[job.message.number] = job
+            worker.jobs.add(job.message.number)
+            self.send(worker, job.message, descriptors)
+            answer = job.answer.get()
+            if answer is None:
+                continue
+            message, received = answer
+            if isinstance(message, ipc.JobFailed):
+                raise Failed(what, message.error)
+            if isinstance(message.result, expected):
+                return message.result, received
+            _close_all(received)
+            raise ProtocolViolation(f"the result of {type(request).__name__} is {type(message.result).__name__}")
+        raise Failed(what, f"{_JOB_ATTEMPTS} workers died of {type(request).__name__}")
 
     def refresh(self, seconds: float) -> None:
-        """Hear from all workers how much they have sent, as far as they say so in time."""
+        """Ask all workers how much they have sent; wait at most so long for their answers."""
         asked = time.monotonic()
         for worker in self.workers:
             self.send(worker, ipc.Ping())
         while any(worker.heard < asked for worker in self.workers) and time.monotonic() < asked + seconds:
-            self._heard.clear()
-            self._heard.wait(seconds)
+            self._ponged.clear()
+            self._ponged.wait(seconds)
 
     def stop(self) -> None:
-        """Tell all workers to end; `gone` says when they have."""
+        """Tell all workers to end; `gone` is set when they have."""
         self._stopping = True
         if not self._workers:
             self.gone.set()
         for worker in self.workers:
             self.send(worker, ipc.Stop())
 
-    def send(self, worker: Worker, message: ipc.Message, descriptors: Sequence[int] = ()) -> bool:
-        """Send a message to a worker; whether it could be sent."""
-        try:
-            worker.channel.send(ipc.pack(message), descriptors)
-        except LinkLost as error:
-            # Its end is noticed, and acted on, where its messages are read.
-            LOGGER.debug("worker %d does not take messages: %s", worker.pid, error)
-            return False
-        return True
+    # The nursery.
 
-    def _attend_nursery(self) -> None:
+    def _watch_nursery(self) -> None:
         while (report := self._nursery.report()) is not None:
             match report:
-                case Spawned():
-                    self._add(report)
-                case Exited():
-                    self._replace(report)
+                case Spawned(_, pid, channel):
+                    self._add(Worker(pid, channel))
+                case Exited(pid, number, status):
+                    self._replace(pid, number, status)
                 case NotSpawned(number, why):
                     LOGGER.error("cannot start a worker: %s", why)
                     gevent.spawn_later(_YOUNG, self._spawn, number)
         if not self._stopping:
-            self.lost.set()
+            self._events.put(events.CannotGoOn(Failed("nursery", "ended, so no worker can be replaced")))
 
     def _spawn(self, number: int) -> None:
         try:
             self._nursery.spawn(number)
         except LinkLost as error:
-            LOGGER.debug("no worker can be started: %s", error)
+            LOGGER.debug("cannot start a worker: %s", error)
 
-    def _add(self, spawned: Spawned) -> None:
-        spawned.channel.wait_readable = wait_readable
-        spawned.channel.wait_writable = wait_writable
-        worker = Worker(spawned.number, spawned.pid, spawned.channel)
+    def _add(self, worker: Worker) -> None:
+        worker.channel.wait_readable = wait_readable
+        worker.channel.wait_writable = wait_writable
+        self._started[worker.pid] = time.monotonic()
         self._workers[worker.pid] = worker
-        self._welcome(worker)
-        self._some.set()
-        gevent.spawn(self._attend, worker)
+        if self._serve is not None:
+            self.send(worker, *self._serve)  # before any connection: what it serves must be there for the first
+        self._available.set()
+        self._events.put(events.WorkerStarted(worker))
+        gevent.spawn(self._read, worker)
 
-    def _replace(self, exited: Exited) -> None:
+    def _replace(self, pid: int, number: int, status: int) -> None:
         """A worker process has ended: start another in its place."""
-        worker = self._workers.get(exited.pid)
-        if worker is not None:
-            self._bury(worker)
-        if self._stopping:
-            return
-        LOGGER.warning("worker %d ended with status %d; starting another", exited.pid, exited.status)
-        young = worker is not None and time.monotonic() - worker.started < _YOUNG
-        gevent.spawn_later(_YOUNG if young else 0, self._spawn, exited.number)
+        lived = time.monotonic() - self._started.pop(pid, 0.0)
+        if not self._stopping:
+            LOGGER.warning("worker %d ended with status %d; starting another", pid, status)
+            gevent.spawn_later(_YOUNG if lived < _YOUNG else 0, self._spawn, number)
 
-    def _attend(self, worker: Worker) -> None:
-        """Act on a worker's messages until it is gone."""
+    def _watch_silence(self) -> None:
+        while True:
+            gevent.sleep(_PING_EVERY)
+            for worker in self.workers:
+                if time.monotonic() - worker.heard > _SILENT:
+                    LOGGER.error("worker %d has sent nothing for %d s; killing it", worker.pid, _SILENT)
+                    self._kill(worker)
+                else:
+                    # In a greenlet of its own: the channel of a hung worker may be full.
+                    gevent.spawn(self.send, worker, ipc.Ping())
+
+    def _kill(self, worker: Worker) -> None:
+        self._nursery.kill(worker.pid, signal.SIGKILL)
+
+    # One worker.
+
+    def _read(self, worker: Worker) -> None:
+        """Act on a worker's messages until its channel ends, as it does when the process ends."""
         try:
-            for turn in count(1):
-                received = worker.channel.receive()
+            for number in count(1):
+                received = ipc.receive(worker.channel)
                 if received is None:
                     break
-                if turn % _TURN == 0:
+                if number % _YIELD_AFTER == 0:
                     gevent.sleep(0)
-                packed, descriptors = received
                 worker.heard = time.monotonic()
-                self._act(worker, ipc.unpack(packed), descriptors)
+                self._receive(worker, *received)
         except (ProtocolViolation, OSError) as error:
-            if worker.pid in self._workers:
-                LOGGER.error("worker %d is out of its mind: %s", worker.pid, error)
-                self._kill(worker)
-        self._bury(worker)
+            LOGGER.error("worker %d: protocol error; killing it: %s", worker.pid, error)
+            self._kill(worker)
+        self._remove(worker)
 
-    def _act(self, worker: Worker, message: ipc.Message, descriptors: list[int]) -> None:
-        if isinstance(message, ipc.Done):
+    def _receive(self, worker: Worker, message: ipc.Message, descriptors: list[int]) -> None:
+        if isinstance(message, ipc.Done | ipc.JobFailed):
             worker.jobs.discard(message.number)
             job = self._jobs.pop(message.number, None)
-            if job is not None:
-                job.result.set((message, descriptors))
-                return
-        for descriptor in descriptors:
-            os.close(descriptor)
-        if isinstance(message, ipc.Pong):
+            if job is None:
+                _close_all(descriptors)
+            else:
+                job.answer.set((message, descriptors))
+        elif isinstance(message, ipc.Pong):
             worker.sent = message.sent
-            self._heard.set()
+            self._ponged.set()
         elif isinstance(message, ipc.Closed):
             worker.connections.discard(message.connection)
             self._serving.pop(message.connection, None)
-            self._on_closed(message.connection)
+            self._events.put(events.ConnectionEnded(message.connection))
         else:
-            self._on_message(worker, message)
+            # No other message from a worker has descriptors: one for workers is ignored by the master.
+            _close_all(descriptors)
+            self._events.put(events.Received(worker, message))
 
-    def _bury(self, worker: Worker) -> None:
-        """Forget a worker; its connections are closed and its jobs are given back. Twice does no harm."""
-        if self._workers.pop(worker.pid, None) is None:
-            return
+    def _remove(self, worker: Worker) -> None:
+        """A worker is gone: its connections have ended, and its jobs are given to others."""
+        del self._workers[worker.pid]
         if not self._workers:
-            self._some.clear()
+            self._available.clear()
             if self._stopping:
                 self.gone.set()
         self._sent_before += worker.sent
         worker.channel.close()
         for connection in worker.connections:
             self._serving.pop(connection, None)
-            self._on_closed(connection)
+            self._events.put(events.ConnectionEnded(connection))
         for number in worker.jobs:
             job = self._jobs.pop(number, None)
             if job is not None:
-                job.result.set(None)
+                job.answer.set(None)
 
-    def _watch(self) -> None:
-        while True:
-            gevent.sleep(_PING_EVERY)
-            for worker in self.workers:
-                if time.monotonic() - worker.heard > _SILENT:
-                    LOGGER.error("worker %d has said nothing for %d s", worker.pid, _SILENT)
-                    self._kill(worker)
-                else:
-                    self.send(worker, ipc.Ping())
 
-    def _kill(self, worker: Worker) -> None:
-        self._nursery.kill(worker.pid, signal.SIGKILL)
+def _close_all(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

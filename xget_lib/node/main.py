@@ -25,8 +25,8 @@ from xget_lib.node.node import Node
 from xget_lib.node.rebase import rebase
 from xget_lib.process import daemon, rlimit
 from xget_lib.process.channel import Channel
-from xget_lib.process.daemon import Pidfile
 from xget_lib.process.fork import live_on
+from xget_lib.process.pidfile import Pidfile
 from xget_lib.report.events import NOTHING
 from xget_lib.report.log import LOGGER, catch_greenlets
 

@@ -1,12 +1,11 @@
 """Messages between the processes of one server, and open descriptors with them.
 
-Master, nursery and workers share no memory. They talk over AF_UNIX socket pairs of type SOCK_SEQPACKET, because that
-one type gives all that is needed: packets stay whole, keep their order, arrive or the other side is known to be gone
-(end of file), and carry descriptors (SCM_RIGHTS, unix(7)). So a message is a packet and there is no framing to get
-wrong: one msgpack array, whose first item names what it is: `("spawn", 3)`.
+Master, nursery and workers share no memory. They talk over AF_UNIX socket pairs of type SOCK_SEQPACKET, because its
+packets stay whole, keep their order, carry descriptors (SCM_RIGHTS, unix(7)), and end with an end of file when the
+other process is gone. So a message is one packet and needs no framing: a msgpack array whose first item is the name of
+the message, such as `("spawn", 3)`.
 
-Sockets are non-blocking, and who waits is the caller's business: plain processes wait in poll(2); code that runs
-under gevent gives the two functions of gevent that wait, and this file knows nothing of it.
+Sockets are non-blocking. Plain processes wait in poll(2); code under gevent passes the functions of gevent that wait.
 """
 
 from __future__ import annotations
@@ -33,16 +32,16 @@ Wait = Callable[[socket.socket], None]
 
 
 class MessageTooLarge(ValueError):
-    """A message that does not fit a packet. Always a bug of the sender, who should have passed a descriptor."""
+    """A message that does not fit a packet: a bug of the sender, which should have passed a descriptor."""
 
 
 def poll_readable(sock: socket.socket) -> None:
-    """Blocks this process until `sock` can be read or has ended."""
+    """Block this process until `sock` can be read or has ended."""
     _poll(sock, select.POLLIN)
 
 
 def poll_writable(sock: socket.socket) -> None:
-    """Blocks this process until `sock` takes a packet or has ended."""
+    """Block this process until `sock` takes a packet or has ended."""
     _poll(sock, select.POLLOUT)
 
 
@@ -53,7 +52,7 @@ def _poll(sock: socket.socket, events: int) -> None:
 
 
 class Channel:
-    """One end. Owns its socket, which must be an AF_UNIX SOCK_SEQPACKET one."""
+    """One end of a channel. Owns its socket, which must be an AF_UNIX SOCK_SEQPACKET one."""
 
     def __init__(
         self, sock: socket.socket, wait_readable: Wait = poll_readable, wait_writable: Wait = poll_writable
@@ -65,14 +64,14 @@ class Channel:
 
     @classmethod
     def adopt(cls, fd: int) -> Channel:
-        """The channel whose end is the descriptor `fd`, which it owns from now on."""
+        """The channel on the descriptor `fd`, which it owns from now on."""
         return cls(socket.socket(fileno=fd))
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def close(self) -> None:
-        """The other side reads what was sent, then the end."""
+        """Close this end. The other side reads what was sent, then the end of file."""
         self._socket.close()
 
     def __enter__(self) -> Channel:
@@ -84,9 +83,9 @@ class Channel:
         self.close()
 
     def send(self, message: Sequence[Any], fds: Sequence[int] = ()) -> None:
-        """Sends one message, whole, waiting for room if need be. `fds` are duplicated: the caller still owns his.
+        """Send one message, waiting for room if need be. `fds` are duplicated: the caller still owns its own.
 
-        Raises LinkLost when the other side is gone, MessageTooLarge when the message does not fit.
+        Raises LinkLost if the other side is gone, MessageTooLarge if the message does not fit.
         """
         packet = msgpack.packb(message)
         if len(packet) > MAX_PACKET:
@@ -102,10 +101,10 @@ class Channel:
                 raise LinkLost("channel", "the process at the other end is gone") from error
 
     def receive(self) -> tuple[Message, list[int]] | None:
-        """Waits for a message and gives it with its descriptors, which the caller now owns; None: there will be none.
+        """Wait for a message. Returns it and its descriptors, which the caller now owns; None at the end of file.
 
-        Arrays inside are tuples. Raises ProtocolViolation for a packet that is no message, whose descriptors are
-        closed; the packets after it can still be received.
+        Arrays inside are tuples. Raises ProtocolViolation for a packet that is not a message, and closes its
+        descriptors; the packets after it can still be received.
         """
         packet, fds, flags = self._receive_packet()
         if not packet and not fds:
@@ -118,7 +117,7 @@ class Channel:
             raise
 
     def _receive_packet(self) -> tuple[bytes, list[int], int]:
-        """An empty packet is the end: send() cannot send one."""
+        """An empty packet is the end of file: send() cannot send one."""
         space = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
         while True:
             try:
@@ -127,7 +126,7 @@ class Channel:
             except BlockingIOError:
                 self.wait_readable(self._socket)
             except ConnectionResetError:
-                # Said once when the other side died with packets of ours unread. What it sent before comes after.
+                # Raised once if the other side died with packets of ours unread. What it sent before comes after it.
                 continue
 
 

@@ -1,7 +1,7 @@
-"""What a forked process has from its parent and should not keep: descriptors, signal handlers, and a long life.
+"""What a forked process inherits and should not keep: descriptors, signal handlers, a life longer than its parent's.
 
-A descriptor kept by accident holds a port, a terminal or somebody's pipe open for as long as the process lives; a
-signal handler kept by accident acts on state that is not there any more. So a fork begins by giving all of it up.
+A descriptor kept by accident holds a port, a terminal or a pipe open for as long as the process lives; a signal handler
+kept by accident acts on state that no longer exists. So a forked process begins by giving all of this up.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ STANDARD = (0, 1, 2)
 
 
 def close_all_but(keep: Iterable[int]) -> None:
-    """Closes every descriptor but the standard three and `keep`, also those that nobody here knows of.
+    """Close every descriptor but the standard three and `keep`, also those that this program did not open.
 
     For a process that has just been forked and ends with os._exit: Python objects that own closed descriptors must
-    never be finalised, or they would close the numbers once more when those mean something else. Their frames are
-    never left, and gc.freeze() keeps the collector from them.
+    never be finalised, or they would close these numbers again when they are in use for something else. Their frames
+    are never left, and gc.freeze() keeps the collector from them.
     """
     gc.freeze()
     kept = {*STANDARD, *keep}
     try:
         opened: Iterable[int] = map(int, os.listdir("/proc/self/fd"))
     except FileNotFoundError:
-        opened = range(os.sysconf("SC_OPEN_MAX"))  # early in a boot there is no /proc; slower, as good
+        opened = range(os.sysconf("SC_OPEN_MAX"))  # early in a boot there is no /proc
     for fd in opened:
         if fd not in kept:
-            with suppress(OSError):  # not open: in the list it is the descriptor that listed the directory
+            with suppress(OSError):  # not open any more: it is the descriptor that listed the directory
                 os.close(fd)
 
 
 def default_signals(ignored: Iterable[signal.Signals] = ()) -> None:
-    """Every signal does what it does by default, except `ignored` and what Python ignores to get an errno instead.
+    """Give every signal its default action, except `ignored` and those that Python ignores to get an errno instead.
 
-    None is held back any longer: what came while signals_held() takes effect before this returns.
+    Unblock all: signals that came during signals_held() take effect before this returns.
     """
     signal.set_wakeup_fd(-1)
     ignored = {*ignored, signal.SIGPIPE, signal.SIGXFSZ}
@@ -50,10 +50,10 @@ def default_signals(ignored: Iterable[signal.Signals] = ()) -> None:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Signals that come inside wait until the end, or until default_signals().
+    """Block signals until the end, or until default_signals().
 
     Around a fork this closes the gap in which the child still has its parent's handlers: it sets its own inside, and
-    then gets what was sent to it meanwhile. (Linux keeps a blocked signal even where it is ignored at the time.)
+    then gets the signals that were sent to it meanwhile. (Linux keeps a blocked signal even if it is ignored now.)
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
@@ -63,11 +63,11 @@ def signals_held() -> Iterator[None]:
 
 
 def die_with(parent: int, signal_number: signal.Signals = signal.SIGKILL) -> None:
-    """The kernel sends this process `signal_number` when the process `parent`, which forked it, ends.
+    """Have the kernel send this process `signal_number` when its parent process `parent` ends.
 
-    The one notice that also reaches a process that hangs. The kernel forgets it when credentials change (setuid), so
-    a process that gives up root calls this again. Ends this process at once when `parent` is gone already: the
-    kernel tells of ends to come, not of past ones. Raises OSError.
+    This also ends a process that hangs. The kernel forgets it when credentials change (setuid), so a process that gives
+    up root calls this again. Ends this process at once if `parent` is gone already, since the kernel sends nothing
+    then. Raises OSError.
     """
     set_parent_death_signal(signal_number)
     if os.getppid() != parent:
@@ -75,5 +75,5 @@ def die_with(parent: int, signal_number: signal.Signals = signal.SIGKILL) -> Non
 
 
 def live_on() -> None:
-    """Takes die_with() back: from now on the end of the parent means nothing."""
+    """Undo die_with()."""
     set_parent_death_signal(0)

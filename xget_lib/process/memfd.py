@@ -6,7 +6,7 @@ import os
 
 
 def read_all(descriptor: int) -> bytes:
-    """The whole content of a memfd, wherever its offset is."""
+    """The whole content of a memfd, whatever its offset."""
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
 

@@ -1,7 +1,7 @@
-"""How many descriptors a process may have, and what they are for: each purpose has its part, and none takes another's.
+"""How many descriptors a process may have, and for what: each purpose has a part of its own.
 
-Where a process runs out of them, not only strangers are refused: a worker could not take over a connection any more,
-nor a node open the file that it is about to write.
+If strangers could use up all of them, a worker could not take over a connection any more, and a node could not open the
+file that it is about to write.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import resource
 
 MOST = 1 << 20
-"""As many as anybody needs. The limit may be a thousand times that, and some things cost time for each."""
+"""Enough for any server. The limit may be a thousand times that, and some calls take time for each descriptor."""
 _PARTS = 4
-"""Connections; files that strangers have open; files that are being sent to them; everything else."""
+"""Connections; files that clients have open; files that are being sent to them; everything else."""
 
 
 def raise_limit() -> None:
-    """From now on this process, and those that it forks, may have as many as the administrator allows."""
+    """Let this process, and those that it forks, have as many descriptors as the administrator allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
     if soft != resource.RLIM_INFINITY and soft < wanted:

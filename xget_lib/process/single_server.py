@@ -1,11 +1,11 @@
-"""One child server for each destination: a node that downloads again every night must not pile servers up.
+"""One child server for each destination: a node that downloads again every night must not pile up servers.
 
-A child holds an abstract UNIX socket whose name is that of the destination directory (device and inode: a path may
-have several spellings). The kernel frees it when its process ends, however that ends, so there is nothing to clean up
-and nothing stale. Whoever has put the files in place anew connects and asks the one before to retire; `xget.py status`
-connects and is told the port. Only the same user, or root, is obeyed (SO_PEERCRED, unix(7)).
+A child holds an abstract UNIX socket that is named after the destination directory (device and inode, since a path has
+several spellings). The kernel frees it when the process ends, however it ends, so nothing has to be cleaned up. A
+client that has updated the files connects and asks the former child to retire; `xget.py status` connects and reads the
+port. The child obeys only the same user, or root (SO_PEERCRED, unix(7)).
 
-A conversation: the child says `PORT\\n`; the other says `retire\\n`, or nothing, and closes.
+A conversation: the child sends `PORT\\n`; the other sends `retire\\n`, or nothing, and closes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 _PREFIX = "xget-child-"
 _LISTED = re.compile(rf" @({_PREFIX}\d+-\d+)$", re.MULTILINE)
 _PATIENCE = 5.0
-"""Seconds that a child has to say its port, or to retire."""
+"""Seconds that a child has to send its port, or to retire."""
 _RETIRE = b"retire\n"
 _CREDENTIALS = struct.Struct("3i")
 
@@ -31,10 +31,10 @@ def _name(dest: bytes) -> str:
 
 
 def succeed(dest: bytes) -> socket.socket | None:
-    """Become the one child for a destination; a former one is asked to retire, and waited for.
+    """Become the one child for a destination: ask a former one to retire, and wait for its end.
 
-    Returns the listening socket that must stay open as long as this process is the child, or None where the former
-    one does not go. Blocks for some seconds at most.
+    Returns the listening socket that must stay open as long as this process is the child, or None if the former one
+    does not end. Blocks for some seconds at most.
     """
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     deadline = time.monotonic() + _PATIENCE
@@ -51,7 +51,7 @@ def succeed(dest: bytes) -> socket.socket | None:
 
 
 def _ask_to_retire(name: str) -> None:
-    """Returns when the child is gone, or did not go in time."""
+    """Return when the child is gone, or the time is over."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(_PATIENCE)
         try:
@@ -65,7 +65,7 @@ def _ask_to_retire(name: str) -> None:
 
 
 def answer(accepted: socket.socket, port: int) -> bool:
-    """A child's side of one conversation; whether it is to retire. Blocks for some seconds at most."""
+    """A child's side of one conversation. Returns whether it is to retire. Blocks for some seconds at most."""
     try:
         accepted.settimeout(_PATIENCE)
         accepted.sendall(b"%d\n" % port)

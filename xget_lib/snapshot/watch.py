@@ -1,10 +1,10 @@
-"""Noticing what changes in a directory and below: inotify(7), with a watch on each directory there.
+"""Watching a directory and everything below it for changes: inotify(7), with a watch on each directory.
 
-What is said is where to look, never what has happened: events tell less than a look does, and in another order than
-things are found. A file counts as changed when who wrote to it closes it, not at each write: a large file that is just
-being copied here would otherwise be read again and again. So what is never closed, what is written through a mapping
-or under a name elsewhere is not noticed. Whoever needs to know of these, too, looks now and then. On a network file
-system nothing is noticed of what other machines do; such a one is not watched at all.
+It reports that something changed, not what: events tell less than a scan finds, and in another order. A file counts as
+changed when the process that wrote to it closes it, not at each write: else a large file would be read again and again
+while it is copied. So some changes are not reported: in a file that is never closed, through a mapping, or under a name
+outside. Callers that need these, too, scan now and then. On a network file system inotify does not report what other
+machines do; such a directory is not watched at all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from threading import Lock
 
 from inotify_simple import INotify, flags
@@ -28,46 +27,27 @@ _NAMES = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO
 _GONE = flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT | flags.IGNORED
 _MASK = _NAMES | flags.CLOSE_WRITE | flags.ATTRIB | flags.DELETE_SELF | flags.MOVE_SELF | flags.EXCL_UNLINK
 _UNSEEN = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM)
-"""Of a directory that is gone, or that the scan cannot list either: no failure."""
+"""Errors of a directory that is gone, or that the scan cannot list either: it is not watched."""
 _WHY = {
     errno.ENOSPC: "too many directories (see sysctl fs.inotify.max_user_watches)",
     errno.EMFILE: "too many inotify instances (see sysctl fs.inotify.max_user_instances)",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """Where to look. Paths are relative to the directory that is watched, which is b"" itself."""
-
-    directories: frozenset[bytes] = frozenset()
-    """What is directly in these may have changed, and so may they themselves."""
-    trees: frozenset[bytes] = frozenset()
-    """New here, or moved here: nothing is known of what is below either."""
-    everything: bool = False
-    """Nothing is known any more."""
-
-    def __or__(self, other: Changes) -> Changes:
-        return Changes(
-            self.directories | other.directories, self.trees | other.trees, self.everything or other.everything
-        )
-
-    def __bool__(self) -> bool:
-        return self.everything or bool(self.directories or self.trees)
-
-
-EVERYTHING = Changes(everything=True)
-
-
 class InotifyTree:
-    """Watches what a master was given. It blocks; any thread may use it."""
+    """The watches of one directory or file, owned by a worker's DirectoryWatcher. It blocks; any thread may use it."""
 
     def __init__(self, path: bytes, *, one_file_system: bool) -> None:
-        """`path` is absolute, a directory or a file. Everything from now on is noticed. Raises CannotWatch."""
+        """`path` is absolute, a directory or a file. Watches from now on. Raises CannotWatch."""
         self._path = path
         self._one_file_system = one_file_system
+        self.outdated = False
+        """Whether what is at `path` is another directory or file now, or events were lost: make a new InotifyTree."""
         self._lock = Lock()
         self._directories: dict[int, bytes] = {}
-        self._beside: dict[int, frozenset[bytes]] = {}
+        """By watch: the path of the directory, relative to the one that is watched, which is b"" itself."""
+        self._parents: dict[int, frozenset[bytes]] = {}
+        """By watch on a directory above: the names in it that lead to what is watched."""
         try:
             self._inotify = INotify(nonblocking=True)
         except OSError as error:
@@ -91,7 +71,7 @@ class InotifyTree:
             if name:  # not the top of all
                 names.setdefault(directory, set()).add(name)
         for directory, watched in names.items():
-            self._beside[self._inotify.add_watch(directory, _MASK)] = frozenset(watched)
+            self._parents[self._inotify.add_watch(directory, _MASK)] = frozenset(watched)
         status = os.stat(base)
         self._device = status.st_dev
         kind = shared(status.st_dev)
@@ -101,7 +81,7 @@ class InotifyTree:
             self._add(b"")
 
     def close(self) -> None:
-        """Waits for who is just reading."""
+        """Waits for a thread that is just reading."""
         with self._lock:
             self._inotify.close()
 
@@ -114,22 +94,22 @@ class InotifyTree:
         """Readable when there is something to `read`."""
         return int(self._inotify.fileno())
 
-    def read(self) -> Changes:
-        """What has happened since the last time; does not wait. Where everything may have changed, watch anew.
+    def read(self) -> bool:
+        """Whether something changed since the last call; does not wait. Look at `outdated` afterwards.
 
-        Raises CannotWatch where there is something new that cannot be watched.
+        Raises CannotWatch if there is something new that cannot be watched.
         """
         with self._lock:
             return self._read()
 
-    def _read(self) -> Changes:
-        directories: set[bytes] = set()
-        trees: set[bytes] = set()
-        left: set[bytes] = set()
+    def _read(self) -> bool:
+        changed = False
+        moved_away: set[bytes] = set()
         for event in self._inotify.read(timeout=0):
             name = os.fsencode(event.name)
-            if event.mask & (flags.Q_OVERFLOW | flags.UNMOUNT) or self._is_other(event.wd, event.mask, name):
-                return EVERYTHING
+            if event.mask & (flags.Q_OVERFLOW | flags.UNMOUNT) or self._is_replaced(event.wd, event.mask, name):
+                self.outdated = True
+                return True
             directory = self._directories.get(event.wd)
             if directory is None or (directory == b"" and name == STAGING):
                 continue
@@ -142,28 +122,27 @@ class InotifyTree:
                 if event.mask & flags.CREATE and self._is_being_written(path):
                     continue
             elif event.mask & (flags.CREATE | flags.MOVED_TO):
-                if any(_is_within(path, old) or _is_within(old, path) for old in left):
-                    self._forget(left)
-                    left.clear()
-                trees.add(path)
+                if any(_is_within(path, old) or _is_within(old, path) for old in moved_away):
+                    self._forget(moved_away)
+                    moved_away.clear()
                 self._add(path)
             elif event.mask & flags.MOVED_FROM:
-                left.add(path)
-            directories.add(directory)
-        if left:
-            self._forget(left)
-        return Changes(frozenset(directories), frozenset(trees))
+                moved_away.add(path)
+            changed = True
+        if moved_away:
+            self._forget(moved_away)
+        return changed
 
-    def _is_other(self, watch: int, mask: int, name: bytes) -> bool:
-        """Whether another directory or file may be what is to be served now."""
+    def _is_replaced(self, watch: int, mask: int, name: bytes) -> bool:
+        """Whether another directory or file may be at the watched path now."""
         if self._directories.get(watch) == b"":
             return bool(mask & _GONE)
-        if name not in self._beside.get(watch, ()):
+        if name not in self._parents.get(watch, ()):
             return False
         return bool(mask & _NAMES) or not mask & flags.ISDIR
 
     def _is_being_written(self, path: bytes) -> bool:
-        """Whether a name that was just made is that of a new file. It will be closed; other names are complete."""
+        """Whether a new name is that of a new file, which will be closed. Other kinds are complete at once."""
         try:
             with Root(self._base) as root:
                 status = root.lstat(path)
@@ -172,10 +151,10 @@ class InotifyTree:
         return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 
     def _add(self, top: bytes) -> None:
-        """Watch a directory and all below it, each before it is listed. What was moved gets its new path by that."""
+        """Watch a directory and all below it, each before it is listed. One that was moved gets its new path so."""
         unvisited = [top]
         try:
-            # A new one each time: it keeps directories open by path, and these may have been moved.
+            # A new Root each time: it keeps directories open by path, and these may have been moved.
             with Root(self._base) as root:
                 while unvisited:
                     path = unvisited.pop()
@@ -192,12 +171,12 @@ class InotifyTree:
             raise _cannot(error) from error
 
     def _add_one(self, root: Root, path: bytes) -> list[bytes]:
-        """Watch a directory; the names of the directories in it."""
+        """Watch a directory. Returns the names of the directories in it."""
         descriptor = root.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             if self._one_file_system and os.fstat(descriptor).st_dev != self._device:
                 return []
-            # By descriptor: a link can't come between, and the path may be longer than the kernel takes.
+            # By descriptor: no link can come between, and the path may be longer than the kernel takes.
             watch = self._inotify.add_watch(b"/proc/self/fd/%d" % descriptor, _MASK | flags.ONLYDIR)
             self._directories[watch] = path
             with os.scandir(descriptor) as listing:
@@ -206,10 +185,10 @@ class InotifyTree:
             os.close(descriptor)
         return [name for name in names if path or name != STAGING]
 
-    def _forget(self, left: set[bytes]) -> None:
-        """Of the directories that were moved away, those that have not come to another place here."""
+    def _forget(self, moved_away: set[bytes]) -> None:
+        """Remove the watches of directories that were moved away, and not to another place below."""
         for watch, path in list(self._directories.items()):
-            if any(parent in left for parent in _with_parents(path)):
+            if any(parent in moved_away for parent in _with_parents(path)):
                 del self._directories[watch]
                 try:
                     self._inotify.rm_watch(watch)

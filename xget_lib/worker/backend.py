@@ -44,7 +44,7 @@ class WorkerBackend:
 
     def subscribe(self, news: Stream) -> None:
         self._news.append(news)
-        self._worker.send(ipc.Watch(self._client.number))
+        self._worker.send(ipc.PeersOpened(self._client.number))
 
     def unsubscribe(self, news: Stream) -> None:
         if news in self._news:
@@ -66,7 +66,7 @@ class WorkerBackend:
             self._worker.send(ipc.CloseSlot(self._client.number, slot))
 
     def wants(self, chunks: bytes) -> None:
-        self._worker.send(ipc.Takes(self._client.number, chunks))
+        self._worker.send(ipc.Wants(self._client.number, chunks))
 
     def request_status(self, answer: Answered) -> None:
         self._status_readers.append(answer)

@@ -1,19 +1,20 @@
-"""The work of a snapshot, as a worker does it, in a thread of its own (see `surveying` for what the jobs are).
+"""The jobs of a snapshot, as a worker does them, in a thread of its own.
 
-The steps are those of `snapshot.hash`; here their inputs and results become memfds, and their failures messages.
+The steps are those of `snapshot`; here their inputs and results become memfds, and their failures messages. `ipc.jobs`
+says what each job is for.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from blake3 import blake3
 
 from xget_lib import ipc
 from xget_lib.errors import Failed, XGetError, printable
 from xget_lib.fs.rooted import Root
+from xget_lib.ipc import jobs
 from xget_lib.process.memfd import memfd, read_all
 from xget_lib.report.log import LOGGER
 from xget_lib.snapshot import digest_cache
@@ -23,97 +24,116 @@ from xget_lib.snapshot.hash import hash_pieces
 from xget_lib.snapshot.scan import Scan, scan
 
 _SETTLED = 2_000_000_000
-"""Nanoseconds. A file that changed so shortly before a survey may have changed again within the same tick of its clock
-(FAT counts in 2 s), so it is read again whatever its times say."""
-_SKIPPED_SHOWN = 100
-"""Lines of what is not served that go into the log."""
+"""Nanoseconds. A file that changed so shortly before a snapshot may have changed again within the same tick of its
+clock (FAT counts in 2 s), so it is read again whatever its times say."""
+_OMITTED_SHOWN = 100
+"""Lines about files that are not served that go into the log."""
+
+_Done = tuple[jobs.Result, list[int]]
+"""A result, and the descriptors that go with it."""
 
 
-def perform(job: ipc.Job, descriptors: Sequence[int]) -> tuple[ipc.Done, list[int]]:
-    """Do a job; its result, and descriptors that the caller sends along and closes. Raises nothing but bugs."""
+def perform(job: ipc.Job, descriptors: Sequence[int]) -> tuple[ipc.Done | ipc.JobFailed, list[int]]:
+    """Do a job. Returns the answer, and its descriptors, which the caller sends along and closes.
+
+    The caller keeps `descriptors`. Raises nothing that is expected to happen.
+    """
     try:
-        result, made = _KINDS[job.kind](descriptors, *job.arguments)
+        result, made = _perform(job.request, descriptors)
     except XGetError as error:
-        return ipc.Done(job.number, (), str(error)), []
+        return ipc.JobFailed(job.number, str(error)), []
     except OSError as error:
-        return ipc.Done(job.number, (), error.strerror or str(error)), []
+        return ipc.JobFailed(job.number, error.strerror or str(error)), []
     return ipc.Done(job.number, result), made
 
 
-def _scan(_: Sequence[int], root: bytes, one_file_system: bool, owner_names: bool) -> tuple[list[Any], list[int]]:
-    found = scan(root, one_file_system, owner_names)
+def _perform(request: jobs.Request, descriptors: Sequence[int]) -> _Done:
+    match request:
+        case jobs.ScanTree():
+            return _scan(request)
+        case jobs.LoadDigestCache(path):
+            return jobs.DigestCacheMade(), [memfd("digest-cache", _load(path).encode())]
+        case jobs.FindUnknown():
+            return _find_unknown(*descriptors)
+        case jobs.HashPieces(first, end):
+            return _hash(first, end, *descriptors), []
+        case jobs.MakeDigestCache():
+            return _make_digest_cache(request, *descriptors)
+        case jobs.AssembleManifest(unreadable):
+            return _assemble(dict(unreadable), *descriptors)
+        case jobs.SaveDigestCache(path):
+            digest_cache.save(path, read_all(*descriptors))
+            return jobs.Saved(), []
+    raise Failed("snapshot", f"no such job: {type(request).__name__}")
+
+
+def _scan(request: jobs.ScanTree) -> _Done:
+    found = scan(request.root, request.one_file_system, request.owner_names)
     encoded = found.encode()
     descriptor = memfd("scan", encoded)
     _remember(descriptor, found)
-    return [found.layout.piece_count, found.layout.size, blake3(encoded).digest()], [descriptor]
+    return jobs.Scanned(found.layout.piece_count, found.layout.size, blake3(encoded).digest()), [descriptor]
 
 
-def _recall(_: Sequence[int], path: bytes) -> tuple[list[Any], list[int]]:
-    known = None
+def _load(path: bytes) -> DigestCache:
     try:
-        known = digest_cache.load(path) if path else None
+        return (path and digest_cache.load(path)) or digest_cache.EMPTY
     except Failed as error:
-        LOGGER.warning("kept digests are not used: %s", error)
-    return [], [memfd("kept", (known or digest_cache.EMPTY).encode())]
+        LOGGER.warning("ignoring the digest cache: %s", error)
+        return digest_cache.EMPTY
 
 
-def _compare(descriptors: Sequence[int]) -> tuple[list[Any], list[int]]:
-    found = _decoded(descriptors[0])
-    digests, runs = DigestCache.decode(read_all(descriptors[1])).look_up(found.cache_keys, found.layout.first_pieces)
-    return [], [memfd("digests", digests), memfd("runs", runs.tobytes())]
+def _find_unknown(scan_descriptor: int, cache_descriptor: int) -> _Done:
+    found = _decoded(scan_descriptor)
+    digests, runs = DigestCache.decode(read_all(cache_descriptor)).look_up(found.cache_keys, found.layout.first_pieces)
+    return jobs.Unknown(), [memfd("digests", digests), memfd("runs", runs.tobytes())]
 
 
-def _hash(descriptors: Sequence[int], first: int, end: int) -> tuple[list[Any], list[int]]:
-    found = _decoded(descriptors[0])
+def _hash(first: int, end: int, scan_descriptor: int) -> jobs.Hashed:
+    found = _decoded(scan_descriptor)
     with Root(found.base) as root:
         hashed = hash_pieces(root, found, first, end)
-    return [hashed.digests, list(hashed.changed.items()), list(hashed.unreadable.items())], []
+    return jobs.Hashed(hashed.digests, tuple(hashed.changed.items()), tuple(hashed.unreadable.items()))
 
 
-def _retain(descriptors: Sequence[int], begun: int, without: Sequence[int]) -> tuple[list[Any], list[int]]:
-    found = _decoded(descriptors[0])
-    digests = read_all(descriptors[1])
+def _make_digest_cache(request: jobs.MakeDigestCache, scan_descriptor: int, digests_descriptor: int) -> _Done:
+    found = _decoded(scan_descriptor)
     made = DigestCache.build(
-        found.cache_keys, found.layout.first_pieces, digests, settled=begun - _SETTLED, without=without
+        found.cache_keys,
+        found.layout.first_pieces,
+        read_all(digests_descriptor),
+        settled=request.begun - _SETTLED,
+        without=request.without,
     )
-    return [], [memfd("kept", made.encode())]
+    return jobs.DigestCacheMade(), [memfd("digest-cache", made.encode())]
 
 
-def _assemble(descriptors: Sequence[int], unreadable: Sequence[tuple[int, str]]) -> tuple[list[Any], list[int]]:
-    found, digests = without_unreadable(_decoded(descriptors[0]), read_all(descriptors[1]), dict(unreadable))
+def _assemble(unreadable: dict[int, str], scan_descriptor: int, digests_descriptor: int) -> _Done:
+    found, digests = without_unreadable(_decoded(scan_descriptor), read_all(digests_descriptor), unreadable)
     manifest = assemble(found, digests)
     encoded = manifest.encode()
-    said = [f"{printable(each.path)}: {each.why}" for each in manifest.omitted]
-    if len(said) > _SKIPPED_SHOWN:
-        said[_SKIPPED_SHOWN:] = [f"and {len(said) - _SKIPPED_SHOWN} more"]
+    omitted = [f"{printable(each.path)}: {each.why}" for each in manifest.omitted]
+    if len(omitted) > _OMITTED_SHOWN:
+        omitted[_OMITTED_SHOWN:] = [f"and {len(omitted) - _OMITTED_SHOWN} more"]
     layout = manifest.layout
-    result = [manifest.generation, len(manifest.entries), layout.file_count, layout.size, layout.chunk_count]
-    return [*result, found.base, found.location, said], [
-        memfd("manifest", encoded),
-        memfd("stamps", found.stamps.tobytes()),
-    ]
+    result = jobs.Assembled(
+        manifest.generation,
+        len(manifest.entries),
+        layout.file_count,
+        layout.size,
+        layout.chunk_count,
+        found.base,
+        found.location,
+        tuple(omitted),
+    )
+    return result, [memfd("manifest", encoded), memfd("stamps", found.stamps.tobytes())]
 
-
-def _save(descriptors: Sequence[int], path: bytes) -> tuple[list[Any], list[int]]:
-    digest_cache.save(path, read_all(descriptors[0]))
-    return [], []
-
-
-_KINDS: dict[str, Any] = {
-    "scan": _scan,
-    "recall": _recall,
-    "compare": _compare,
-    "hash": _hash,
-    "retain": _retain,
-    "assemble": _assemble,
-    "save": _save,
-}
 
 _last_scan: tuple[tuple[int, int], Scan] | None = None
 
 
 def _decoded(descriptor: int) -> Scan:
-    """The scan in a memfd. The last one is kept: all jobs of one survey come with the same."""
+    """The scan in a memfd. The last one is cached: all jobs of one snapshot come with the same."""
     if _last_scan is None or _last_scan[0] != _inode(descriptor):
         return _remember(descriptor, Scan.decode(read_all(descriptor)))
     return _last_scan[1]
@@ -131,6 +151,6 @@ def _inode(descriptor: int) -> tuple[int, int]:
 
 
 def forget() -> None:
-    """A survey is over: its scan isn't needed any more."""
+    """A snapshot is done: its scan is not needed any more."""
     global _last_scan
     _last_scan = None

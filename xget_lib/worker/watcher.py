@@ -1,8 +1,7 @@
-"""A worker notices changes for the master, which itself never touches what it serves.
+"""A worker watches the served directory for the master, which never touches what it serves.
 
-Events are gathered until there is a moment's silence, or for some seconds where there is none: an archive that is
-unpacked is one change, or few. Adding watches to a hundred thousand directories takes seconds, so it is done in a
-thread.
+Changes are reported after a moment of silence, or after some seconds if there is none: an archive that is unpacked is
+one change, or few. Adding watches to a hundred thousand directories takes seconds, so it is done in a thread.
 """
 
 from __future__ import annotations
@@ -18,70 +17,60 @@ from xget_lib import ipc
 from xget_lib.errors import CannotWatch
 from xget_lib.net.waiting import in_thread
 from xget_lib.report.log import LOGGER
-from xget_lib.snapshot.watch import EVERYTHING, Changes, InotifyTree
+from xget_lib.snapshot.watch import InotifyTree
 
 _SILENCE = 0.25
 _LONGEST = 2.0
-_TOLD = 32 * 1024
-"""Bytes of paths in one message. More is as good as everything."""
+"""Seconds."""
 
 
 class DirectoryWatcher:
-    """What one worker notices. `tell` sends a message to the master."""
+    """The watch of one worker, owned by it. `send` sends a message to the master."""
 
-    def __init__(self, tell: Callable[[ipc.Message], None]) -> None:
-        self._tell = tell
+    def __init__(self, send: Callable[[ipc.Message], None]) -> None:
+        self._send = send
         self._task: gevent.Greenlet[..., None] | None = None
 
-    def begin(self, order: ipc.Notice) -> None:
-        """Notice changes from soon on; the first that is told is that there may have been any before."""
+    def begin(self, order: ipc.WatchDirectory) -> None:
+        """Watch from soon on. The first report means that it does: anything may have changed before."""
         self.end()
-        self._task = gevent.spawn(self._notice, order.path, order.one_file_system)
+        self._task = gevent.spawn(self._run, order.path, order.one_file_system)
 
     def end(self) -> None:
         if self._task is not None:
             self._task.kill(block=False)
             self._task = None
 
-    def _notice(self, path: bytes, one_file_system: bool) -> None:
+    def _run(self, path: bytes, one_file_system: bool) -> None:
         try:
             while True:
                 self._watch(path, one_file_system)
         except CannotWatch as error:
-            self._tell(ipc.CannotNotice(str(error)))
+            self._send(ipc.WatchFailed(str(error)))
 
     def _watch(self, path: bytes, one_file_system: bool) -> None:
-        """Until everything must be watched anew."""
+        """Report changes until the directory must be watched anew. Raises CannotWatch."""
         begun = time.monotonic()
-        watches = in_thread(InotifyTree, path, one_file_system=one_file_system)
+        tree = in_thread(InotifyTree, path, one_file_system=one_file_system)
         try:
-            LOGGER.debug("watching %d directories, after %.1f s", watches.count, time.monotonic() - begun)
-            changes = EVERYTHING
-            while True:
-                self._tell_of(changes)
-                changes = _gathered(watches)
-                if changes.everything:
-                    return
+            LOGGER.debug("watching %d directories, after %.1f s", tree.count, time.monotonic() - begun)
+            self._send(ipc.Changed())
+            while not tree.outdated:
+                if _wait_for_change(tree) and not tree.outdated:
+                    self._send(ipc.Changed())
         finally:
             # In a thread: it waits for one that is just reading.
-            get_hub().threadpool.spawn(watches.close)
-
-    def _tell_of(self, changes: Changes) -> None:
-        if sum(len(path) for path in (*changes.directories, *changes.trees)) > _TOLD:
-            changes = EVERYTHING
-        if changes:
-            self._tell(ipc.Changed(tuple(changes.directories), tuple(changes.trees), changes.everything))
+            get_hub().threadpool.spawn(tree.close)
 
 
-def _gathered(watches: InotifyTree) -> Changes:
-    """Wait for a change, and for what comes with it."""
-    gsocket.wait_read(watches.fileno())
+def _wait_for_change(tree: InotifyTree) -> bool:
+    """Wait for events, and for those that come with them. Returns whether something changed."""
+    gsocket.wait_read(tree.fileno())
     until = time.monotonic() + _LONGEST
-    changes = in_thread(watches.read)
-    while not changes.everything and time.monotonic() < until:
+    changed: bool = in_thread(tree.read)
+    while not tree.outdated and time.monotonic() < until:
         gevent.sleep(_SILENCE)
-        more = in_thread(watches.read)
-        if not more:
+        if not in_thread(tree.read):
             break
-        changes |= more
-    return changes
+        changed = True
+    return changed

@@ -77,9 +77,8 @@ class Worker:
 
     def run(self) -> None:
         """Return when the master ends or says so."""
-        while (received := self._channel.receive()) is not None:
-            packed, descriptors = received
-            message = ipc.unpack(packed)
+        while (received := ipc.receive(self._channel)) is not None:
+            message, descriptors = received
             match message:
                 case ipc.Stop():
                     for extension in self._extensions.values():
@@ -93,9 +92,9 @@ class Worker:
                     self._serve(message, *descriptors)
                 case ipc.Job():
                     gevent.spawn(self._perform, message, descriptors)
-                case ipc.Notice():
+                case ipc.WatchDirectory():
                     self._watcher.begin(message)
-                case ipc.StopNoticing():
+                case ipc.StopWatching():
                     self._watcher.end()
                 case ipc.News() | ipc.Grant() | ipc.Status():
                     self._pass_on(message, descriptors)
@@ -113,7 +112,7 @@ class Worker:
 
     def remark(self, client: Client, line: str) -> None:
         """Write a line of a client to the master's log."""
-        self.send(ipc.Remark(client.number, line))
+        self.send(ipc.LogLine(client.number, line))
 
     # Connections.
 

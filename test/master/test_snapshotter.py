@@ -1,0 +1,113 @@
+"""Snapshots, with jobs done in place: what is hashed again, and what happens when files change meanwhile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from test.support.downloads import manifest_of
+from test.support.trees import noise, write
+from xget_lib import ipc
+from xget_lib.errors import Failed
+from xget_lib.ipc.jobs import HashPieces, Request, ScanTree
+from xget_lib.master.snapshotter import Snapshot, take_snapshot
+from xget_lib.master.workers import WorkerPool
+from xget_lib.worker import jobs
+
+
+class Workers:
+    """A pool that does jobs in place. `before_hashing` is called before the first of an attempt."""
+
+    size = 1
+
+    def __init__(self) -> None:
+        self.before_hashing: Callable[[], None] = lambda: None
+
+    def work(self, what: str, request: Request, expected: type[Any], descriptors: Sequence[int]) -> Any:
+        if isinstance(request, HashPieces) and request.first == 0:
+            self.before_hashing()
+        answer, made = jobs.perform(ipc.Job(1, request), descriptors)
+        if isinstance(answer, ipc.JobFailed):
+            raise Failed(what, answer.error)
+        assert isinstance(answer.result, expected)
+        return answer.result, made
+
+
+class Server:
+    """Takes snapshots of a tree."""
+
+    def __init__(self, root: Path) -> None:
+        self.workers = Workers()
+        self._scan = ScanTree(bytes(root), False, True)
+        self._taken: list[Snapshot] = []
+
+    def snapshot(self, cache_path: bytes = b"") -> Snapshot | None:
+        former = self._taken[-1] if self._taken else None
+        taken = take_snapshot(cast(WorkerPool, self.workers), self._scan, former, cache_path)
+        if taken is not None:
+            self._taken.append(taken)
+        return taken
+
+    def close(self) -> None:
+        for taken in self._taken:
+            taken.close()
+        jobs.forget()
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "served"
+    root.mkdir()
+    for number in range(3):
+        write(root / f"file{number}", noise(100_000, number))
+    return root
+
+
+@pytest.fixture
+def server(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr("gevent.sleep", lambda seconds: None)
+    before = len(os.listdir("/proc/self/fd"))
+    server = Server(tree)
+    yield server
+    server.close()
+    assert len(os.listdir("/proc/self/fd")) == before, "descriptors are left"
+
+
+def test_a_snapshot_is_the_manifest_of_the_directory(server: Server, tree: Path) -> None:
+    taken = server.snapshot()
+    assert taken is not None
+    assert (taken.generation, taken.facts.files, taken.hashed) == (manifest_of(tree).generation, 3, 6)
+    assert taken.manifest_size == os.fstat(taken.manifest).st_size
+
+
+def test_without_a_change_there_is_no_other_snapshot(server: Server) -> None:
+    assert server.snapshot() is not None
+    assert server.snapshot() is None
+
+
+def test_a_file_that_changes_while_it_is_read_costs_another_attempt(server: Server, tree: Path) -> None:
+    def change_once() -> None:
+        server.workers.before_hashing = lambda: None
+        write(tree / "file0", noise(100_000, 9))
+
+    server.workers.before_hashing = change_once
+    taken = server.snapshot()
+    assert taken is not None
+    assert taken.generation == manifest_of(tree).generation
+
+
+def test_files_that_do_not_stop_changing_are_a_failure(server: Server, tree: Path) -> None:
+    numbers = iter(range(100))
+    server.workers.before_hashing = lambda: write(tree / "file0", noise(100_000, next(numbers)))
+    with pytest.raises(Failed, match="files keep changing"):
+        server.snapshot()
+
+
+def test_a_directory_that_is_gone_is_a_failure(server: Server, tree: Path) -> None:
+    tree.rename(tree.parent / "elsewhere")
+    with pytest.raises(Failed, match="snapshot: "):
+        server.snapshot()

@@ -1,0 +1,214 @@
+"""The pool of workers, with channels whose other ends are in the test: who gets what, and what a death costs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from itertools import count
+from typing import Any, cast
+
+import gevent
+import pytest
+from gevent.queue import Queue
+
+from test.support.processes import PATIENCE
+from xget_lib import ipc
+from xget_lib.errors import Failed, ProtocolViolation
+from xget_lib.ipc.jobs import HashPieces, Saved, Scanned
+from xget_lib.master import events, workers
+from xget_lib.master.workers import WorkerPool
+from xget_lib.net.waiting import wait_readable, wait_writable
+from xget_lib.process.channel import Channel, pair
+from xget_lib.process.nursery import Exited, Nursery, Spawned
+
+
+class FakeNursery:
+    """Makes channels instead of processes. `ends` are the workers' ends, by pid."""
+
+    def __init__(self) -> None:
+        self.channel = self  # so that the pool can set its waiting functions
+        self.ends: dict[int, Channel] = {}
+        self.killed: list[tuple[int, int]] = []
+        self._reports: Queue[Spawned | Exited | None] = Queue()
+        self._pids = count(1001)
+
+    def spawn(self, number: int) -> None:
+        ours, theirs = pair()
+        theirs.wait_readable, theirs.wait_writable = wait_readable, wait_writable
+        pid = next(self._pids)
+        self.ends[pid] = theirs
+        self._reports.put(Spawned(number, pid, ours))
+
+    def kill(self, pid: int, number: int) -> None:
+        self.killed.append((pid, number))
+        self.dies(pid, -number)
+
+    def dies(self, pid: int, status: int) -> None:
+        self.ends[pid].close()
+        self._reports.put(Exited(pid, 0, status))
+
+    def report(self) -> Spawned | Exited | None:
+        return self._reports.get()
+
+    def ends_itself(self) -> None:
+        self._reports.put(None)
+
+
+class Pool:
+    """A pool of so many workers, and what it puts into the queue of events."""
+
+    def __init__(self, size: int) -> None:
+        self.nursery = FakeNursery()
+        self.events: Queue[events.Event] = Queue()
+        self.pool = WorkerPool(cast(Nursery, self.nursery), size, self.events)
+        self.pool.start()
+        self.workers = [self.event(events.WorkerStarted).worker for _ in range(size)]
+
+    def event(self, kind: type[Any]) -> Any:
+        event = self.events.get(timeout=PATIENCE)
+        assert isinstance(event, kind), event
+        return event
+
+    def receive(self, pid: int) -> ipc.Message:
+        """What a worker is sent next; its descriptors are closed."""
+        received = self.nursery.ends[pid].receive()
+        assert received is not None
+        for descriptor in received[1]:
+            os.close(descriptor)
+        return ipc.unpack(received[0])
+
+    def send(self, pid: int, message: ipc.Message, *descriptors: int) -> None:
+        self.nursery.ends[pid].send(ipc.pack(message), descriptors)
+
+    def adopt(self) -> int:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            return self.pool.adopt(theirs, "10.0.0.1", 40000)
+
+    def work(self) -> gevent.Greenlet[..., Any]:
+        return gevent.spawn(self.pool.work, "snapshot", HashPieces(0, 1), Saved)
+
+
+@pytest.fixture(autouse=True)
+def bounded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(workers, "_YOUNG", 0.0)
+    with gevent.Timeout(PATIENCE, AssertionError("the test hangs")):
+        yield
+
+
+def test_a_connection_goes_to_the_worker_that_has_fewest() -> None:
+    pool = Pool(2)
+    first, second = (worker.pid for worker in pool.workers)
+    for pid, number in ((first, 1), (second, 2)):
+        assert pool.adopt() == number
+        assert pool.receive(pid) == ipc.Adopt(number, "10.0.0.1", 40000)
+    pool.send(second, ipc.Closed(2))
+    assert pool.event(events.ConnectionEnded) == events.ConnectionEnded(2)
+    assert pool.adopt() == 3
+    assert pool.receive(second) == ipc.Adopt(3, "10.0.0.1", 40000)
+
+
+def test_messages_for_a_connection_reach_its_worker_until_it_has_ended() -> None:
+    pool = Pool(1)
+    (pid,) = (worker.pid for worker in pool.workers)
+    pool.adopt()
+    pool.receive(pid)
+    pool.pool.send_to(1, ipc.Grant(1, 0, 5))
+    pool.pool.send_to(99, ipc.Grant(99, 0, 5))
+    assert pool.receive(pid) == ipc.Grant(1, 0, 5)
+    pool.send(pid, ipc.Ask(1, 0))
+    assert pool.event(events.Received).message == ipc.Ask(1, 0)
+
+
+def test_a_worker_that_dies_costs_its_connections_and_is_replaced() -> None:
+    pool = Pool(1)
+    (worker,) = pool.workers
+    pool.adopt()
+    pool.send(worker.pid, ipc.Pong(1, 1000))
+    pool.pool.refresh(PATIENCE)
+    pool.nursery.dies(worker.pid, 1)
+    assert pool.event(events.ConnectionEnded) == events.ConnectionEnded(1)
+    assert pool.event(events.WorkerStarted).worker.pid != worker.pid
+    assert pool.pool.sent == 1000
+
+
+def test_a_new_worker_knows_what_it_serves_before_it_gets_a_connection() -> None:
+    pool = Pool(1)
+    (worker,) = pool.workers
+    with open("/dev/null", "rb") as null:
+        pool.pool.serve(ipc.Serve(b"/srv", b""), [null.fileno(), null.fileno()])
+        assert pool.receive(worker.pid) == ipc.Serve(b"/srv", b"")
+        pool.nursery.dies(worker.pid, 1)
+        new = pool.event(events.WorkerStarted).worker.pid
+        pool.adopt()
+        assert [type(pool.receive(new)) for _ in range(2)] == [ipc.Serve, ipc.Adopt]
+
+
+@pytest.mark.parametrize("packet", [("Ask", 1, "one"), ("Nonsense",), ("Done", 1, ("Scanned", 1, 2, b""))])
+def test_a_worker_that_breaks_the_protocol_is_killed(packet: tuple[Any, ...]) -> None:
+    pool = Pool(1)
+    (worker,) = pool.workers
+    pool.nursery.ends[worker.pid].send(packet)
+    pool.event(events.WorkerStarted)
+    assert pool.nursery.killed == [(worker.pid, signal.SIGKILL)]
+
+
+def test_a_job_that_fails_says_why() -> None:
+    pool = Pool(1)
+    (pid,) = (worker.pid for worker in pool.workers)
+    working = pool.work()
+    assert pool.receive(pid) == ipc.Job(1, HashPieces(0, 1))
+    pool.send(pid, ipc.JobFailed(1, "no such file"))
+    with pytest.raises(Failed, match="snapshot: no such file"):
+        working.get()
+
+
+def test_a_job_whose_worker_dies_is_given_to_another() -> None:
+    pool = Pool(2)
+    first, second = (worker.pid for worker in pool.workers)
+    working = pool.work()
+    pool.receive(first)
+    pool.nursery.ends[first].close()
+    job = pool.receive(second)
+    assert isinstance(job, ipc.Job)
+    pool.send(second, ipc.Done(job.number, Saved()))
+    assert working.get() == (Saved(), [])
+
+
+def test_a_job_that_kills_workers_fails_in_the_end() -> None:
+    pool = Pool(4)
+    working = pool.work()
+    for worker in pool.workers[:3]:
+        pool.receive(worker.pid)
+        pool.nursery.ends[worker.pid].close()
+    with pytest.raises(Failed, match="3 workers died of HashPieces"):
+        working.get()
+
+
+def test_a_result_of_another_kind_is_a_violation_and_its_descriptors_are_closed() -> None:
+    pool = Pool(1)
+    (pid,) = (worker.pid for worker in pool.workers)
+    working = pool.work()
+    pool.receive(pid)
+    gevent.sleep(0)
+    before = len(os.listdir("/proc/self/fd"))
+    with open("/dev/null", "rb") as null:
+        pool.send(pid, ipc.Done(1, Scanned(1, 2, b"")), null.fileno())
+    with pytest.raises(ProtocolViolation, match="the result of HashPieces is Scanned"):
+        working.get()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_nursery_that_ends_is_the_end_of_the_master_unless_it_is_ending() -> None:
+    pool = Pool(1)
+    pool.nursery.ends_itself()
+    assert "nursery" in str(pool.event(events.CannotGoOn).error)
+    stopped = Pool(1)
+    stopped.pool.stop()
+    stopped.nursery.dies(stopped.workers[0].pid, 0)
+    stopped.nursery.ends_itself()
+    assert stopped.pool.gone.wait(PATIENCE)
+    gevent.sleep(0)
+    assert stopped.events.empty()

@@ -1,0 +1,267 @@
+"""What the master and its workers say to each other: each message stated once, typed, and checked on arrival.
+
+Descriptors that travel with a message are named in its docstring, in their order. Large things (a scan, a manifest)
+are not in messages but in memfds that go along. `ipc.jobs` has the jobs of a snapshot, `ipc.codec` the packing.
+"""
+
+from __future__ import annotations
+
+from xget_lib.ipc.codec import Message, message, pack, receive, unpack
+from xget_lib.ipc.jobs import Request, Result
+
+__all__ = ["Message", "message", "pack", "receive", "unpack"]
+
+
+# Master to worker.
+
+
+@message
+class Adopt(Message):
+    """Serve this connection. Descriptor: the socket."""
+
+    DESCRIPTORS = 1
+
+    connection: int
+    address: str
+    port: int
+
+
+@message
+class Serve(Message):
+    """Serve this snapshot from now on. Descriptors: the manifest, the stamps of its files."""
+
+    DESCRIPTORS = 2
+
+    base: bytes
+    location: bytes
+    """Both as in `jobs.Assembled`."""
+
+
+@message
+class Job(Message):
+    """Do a part of a snapshot. Descriptors: those of the request."""
+
+    number: int
+    request: Request
+
+
+@message
+class WatchDirectory(Message):
+    """Report from now on when something in this directory (or file) changes. Changed or WatchFailed follows."""
+
+    path: bytes
+    one_file_system: bool
+
+
+@message
+class StopWatching(Message):
+    """No node follows any more, so changes need not be reported."""
+
+
+@message
+class News(Message):
+    """A line for the readers of `peers` on this connection."""
+
+    connection: int
+    line: bytes
+
+
+@message
+class Grant(Message):
+    """A slot of this connection may take this chunk."""
+
+    connection: int
+    slot: int
+    chunk: int
+
+
+@message
+class Status(Message):
+    """The answer to StatusWanted. Descriptor: its text, which is long when many nodes serve."""
+
+    DESCRIPTORS = 1
+
+    connection: int
+
+
+@message
+class Redirected(Message):
+    """The answer to Redirect: the text of `redir`."""
+
+    connection: int
+    redirect: int
+    text: bytes
+
+
+@message
+class Ping(Message):
+    """Answer with Pong."""
+
+
+@message
+class Stop(Message):
+    """End: finish nothing, but tell C clients that they will not get the rest of their files; close everything."""
+
+
+# Worker to master.
+
+
+@message
+class Pong(Message):
+    """The worker lives, serves this many connections, and has sent so many bytes of content."""
+
+    connections: int
+    sent: int
+
+
+@message
+class Closed(Message):
+    """A connection has ended, and everything that depended on it."""
+
+    connection: int
+
+
+@message
+class Done(Message):
+    """A Job is done. Descriptors: those of the result."""
+
+    number: int
+    result: Result
+
+
+@message
+class JobFailed(Message):
+    """A Job could not be done, and why."""
+
+    number: int
+    error: str
+
+
+@message
+class PeersOpened(Message):
+    """A client opened `peers` and waits for news."""
+
+    connection: int
+
+
+@message
+class Register(Message):
+    """A node serves on this port of the connection's address, and holds so many chunks of a generation.
+
+    The generation is b"" while it does not know one. Fields as in `swarm.messages.Report`.
+    """
+
+    connection: int
+    port: int
+    generation: bytes
+    held: int
+    follows: bool
+
+
+@message
+class Unregister(Message):
+    """A client closed `peers`: it serves no longer."""
+
+    connection: int
+
+
+@message
+class Ask(Message):
+    """A slot asks for a chunk; the chunk before has arrived."""
+
+    connection: int
+    slot: int
+
+
+@message
+class Wants(Message):
+    """The chunks that a node lacks and finds at none of its peers: a bitmap, chunk i is bit i % 8 of byte i // 8."""
+
+    connection: int
+    chunks: bytes
+
+
+@message
+class CloseSlot(Message):
+    """A client closed a slot."""
+
+    connection: int
+    slot: int
+
+
+@message
+class LogLine(Message):
+    """A client wrote a line to `log`."""
+
+    connection: int
+    text: str
+
+
+@message
+class StatusWanted(Message):
+    """A client reads `status`."""
+
+    connection: int
+
+
+@message
+class Redirect(Message):
+    """A C client asks where to take a file from. `redirect` is a number for the answer, `file` names path and content
+    (`classic.files.Regular.key`)."""
+
+    connection: int
+    redirect: int
+    file: bytes
+
+
+@message
+class Available(Message):
+    """A C client serves a file: on this port of the connection's address.
+
+    `avail` is a number for what it said; it takes the file from `source` itself, or from this server where `source`
+    is "".
+    """
+
+    connection: int
+    avail: int
+    file: bytes
+    port: int
+    source: str
+    source_port: int
+
+
+@message
+class Unavailable(Message):
+    """It does not serve it any more."""
+
+    connection: int
+    avail: int
+
+
+@message
+class Taken(Message):
+    """A file that was asked for with Redirect is on its way no more. `whole`: the client has all of it."""
+
+    connection: int
+    file: bytes
+    whole: bool
+
+
+@message
+class Stale(Message):
+    """A file on disk is no longer as it was when the snapshot was taken."""
+
+    generation: bytes
+    path: bytes
+
+
+@message
+class Changed(Message):
+    """Something in the watched directory has changed, or may have changed before it was watched."""
+
+
+@message
+class WatchFailed(Message):
+    """The directory is not watched (any more), for this reason."""
+
+    why: str

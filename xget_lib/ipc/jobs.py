@@ -1,0 +1,150 @@
+"""The jobs of a snapshot: what the master asks of workers, and what comes back. Each request names its result.
+
+Master and workers pass the scan, the digests and the manifest to each other as memfds, whose descriptors travel with
+the message in the order that the docstring gives. The master never looks into them.
+"""
+
+from __future__ import annotations
+
+from xget_lib.ipc.codec import Message, message
+
+
+class Request(Message):
+    """Base of all requests."""
+
+    __slots__ = ()
+
+
+class Result(Message):
+    """Base of all results."""
+
+    __slots__ = ()
+
+
+@message
+class ScanTree(Request):
+    """List a directory, or a file. Result: Scanned."""
+
+    root: bytes
+    one_file_system: bool
+    owner_names: bool
+    """Whether to look up the names of owners and groups."""
+
+
+@message
+class Scanned(Result):
+    """Descriptor: the scan."""
+
+    DESCRIPTORS = 1
+
+    pieces: int
+    size: int
+    """Bytes of content."""
+    digest: bytes
+    """The BLAKE3 of the scan."""
+
+
+@message
+class LoadDigestCache(Request):
+    """Read the digests that an earlier run saved in this file; b"": use none. Result: DigestCacheMade."""
+
+    path: bytes
+
+
+@message
+class DigestCacheMade(Result):
+    """Descriptor: an encoded `snapshot.digest_cache.DigestCache`."""
+
+    DESCRIPTORS = 1
+
+
+@message
+class FindUnknown(Request):
+    """Find the pieces whose digests are not in the cache. Descriptors: the scan, the digest cache. Result: Unknown."""
+
+    DESCRIPTORS = 2
+
+
+@message
+class Unknown(Result):
+    """Descriptors: all digests, those that are unknown left blank; the runs of pieces to hash (first, end, ...)."""
+
+    DESCRIPTORS = 2
+
+
+@message
+class HashPieces(Request):
+    """Hash the pieces from `first` to before `end`. Descriptor: the scan. Result: Hashed."""
+
+    DESCRIPTORS = 1
+
+    first: int
+    end: int
+
+
+@message
+class Hashed(Result):
+    """The digests of a run of pieces."""
+
+    digests: bytes
+    """32 bytes a piece; blank where there is none."""
+    changed: tuple[tuple[int, bytes], ...]
+    """Number and path of each file that is not as it was scanned."""
+    unreadable: tuple[tuple[int, str], ...]
+    """Number of each file that cannot be read, and why."""
+
+
+@message
+class MakeDigestCache(Request):
+    """Make a digest cache. Descriptors: the scan, the digests. Result: DigestCacheMade."""
+
+    DESCRIPTORS = 2
+
+    begun: int
+    """When the snapshot began, in nanoseconds since the epoch."""
+    without: tuple[int, ...]
+    """Numbers of the files that have no digests."""
+
+
+@message
+class AssembleManifest(Request):
+    """Make the manifest. Descriptors: the scan, the digests. Result: Assembled."""
+
+    DESCRIPTORS = 2
+
+    unreadable: tuple[tuple[int, str], ...]
+    """Number of each file that cannot be read, and why."""
+
+
+@message
+class Assembled(Result):
+    """Descriptors: the encoded manifest, the stamps of its files."""
+
+    DESCRIPTORS = 2
+
+    generation: bytes
+    entries: int
+    files: int
+    size: int
+    """Bytes of content."""
+    chunks: int
+    base: bytes
+    """Absolute path of the directory that files are read below."""
+    location: bytes
+    """The name below it of a single served file; b"" where a directory is served."""
+    omitted: tuple[str, ...]
+    """What is not served, and why: lines for the log."""
+
+
+@message
+class SaveDigestCache(Request):
+    """Write a digest cache to this file. Descriptor: the digest cache. Result: Saved."""
+
+    DESCRIPTORS = 1
+
+    path: bytes
+
+
+@message
+class Saved(Result):
+    """The file is written."""

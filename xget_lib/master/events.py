@@ -1,0 +1,54 @@
+"""Everything that can happen in a master. Each event is put into one queue, and the master's loop acts on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xget_lib import ipc
+    from xget_lib.errors import XGetError
+    from xget_lib.master.workers import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class SignalReceived:
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class CannotGoOn:
+    """The master cannot do its work any longer."""
+
+    error: XGetError
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A client connected, and a worker serves it."""
+
+    connection: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEnded:
+    """However it ended; its worker may have died."""
+
+    connection: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted:
+    worker: Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A worker sent a message."""
+
+    worker: Worker
+    message: ipc.Message
+
+
+Event = SignalReceived | CannotGoOn | Connected | ConnectionEnded | WorkerStarted | Received
