@@ -21,6 +21,7 @@ from xget_lib.net.listen import prepare
 from xget_lib.net.tracing import tracer
 from xget_lib.net.waiting import READ, WRITE, Watcher
 from xget_lib.ninep import messages
+from xget_lib.ninep.dialect import NINEP2000
 from xget_lib.ninep.messages import IOHDRSZ, Message, TMessage
 from xget_lib.ninep.requests import Requests
 from xget_lib.ninep.wire import NOFID
@@ -98,10 +99,10 @@ class Link:
             raise LinkLost(name, error.strerror or str(error)) from None
 
     def _attach(self, aname: str) -> None:
-        version = self._ask(messages.Tversion(self._requests.msize, "9P2000"))
+        version = self._ask(messages.Tversion(self._requests.msize, NINEP2000))
         attached = self._ask(messages.Tattach(0, NOFID, "", aname))
         agreed = self._in_time(version, None)
-        if not isinstance(agreed, messages.Rversion) or agreed.version != "9P2000":
+        if not isinstance(agreed, messages.Rversion) or agreed.version != NINEP2000:
             raise LinkLost(self.name, "does not speak 9P2000")
         _unless_refused(self._in_time(attached, None))
 
