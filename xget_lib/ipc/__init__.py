@@ -85,15 +85,6 @@ class Status(Message):
 
 
 @message
-class Redirected(Message):
-    """The answer to Redirect: the text of `redir`."""
-
-    connection: int
-    redirect: int
-    text: bytes
-
-
-@message
 class Ping(Message):
     """Answer with Pong."""
 
@@ -202,49 +193,6 @@ class StatusWanted(Message):
     """A client reads `status`."""
 
     connection: int
-
-
-@message
-class Redirect(Message):
-    """A C client asks where to take a file from. `redirect` is a number for the answer, `file` names path and content
-    (`classic.files.Regular.key`)."""
-
-    connection: int
-    redirect: int
-    file: bytes
-
-
-@message
-class Available(Message):
-    """A C client serves a file: on this port of the connection's address.
-
-    `avail` is a number for what it said; it takes the file from `source` itself, or from this server where `source`
-    is "".
-    """
-
-    connection: int
-    avail: int
-    file: bytes
-    port: int
-    source: str
-    source_port: int
-
-
-@message
-class Unavailable(Message):
-    """It does not serve it any more."""
-
-    connection: int
-    avail: int
-
-
-@message
-class Taken(Message):
-    """A file that was asked for with Redirect is on its way no more. `whole`: the client has all of it."""
-
-    connection: int
-    file: bytes
-    whole: bool
 
 
 @message
