@@ -1,7 +1,7 @@
 """The gevent shell around `swarm.tracker.Tracker`: messages of workers become its events, its actions become messages.
 
-The decisions are the Tracker's. This class brings the clock, sends what the Tracker decides, and tells the part for C
-clients (`classic_tracker`) which nodes hold everything, since C clients can be sent to these.
+The decisions are the Tracker's. This class has the clock, sends what the Tracker decides, and reports to
+`classic_tracker` which nodes hold everything, since C clients can be sent to these.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class TrackerIO:
         return {"offered": self.tracker.given, "children": children, "c_clients": self.classic.clients()}
 
     def _run(self) -> None:
-        """Once for all that the workers have said until the loop comes round, and when time alone is a reason."""
+        """Tick after events, once for all that arrived together, and when the tracker's wait is over."""
         while True:
             self._happened.wait(self.tracker.wait(time.monotonic()))
             self._happened.clear()

@@ -146,7 +146,7 @@ class Offers:
         for key in list(state.slots):
             self.close(*key)
         if state.complete:
-            # It does not pass these on any more, so nobody need wait for that.
+            # It does not pass these on any more, so no grant has to wait for that.
             for chunk in bits(state.granted):
                 self._last_grant.pop(chunk, None)
         else:
