@@ -70,6 +70,7 @@ class Offers:
         self._limit = limit
         self._all = (1 << chunk_count) - 1
         self._fresh = self._all
+        """Chunks that no node was granted, or only nodes that ended."""
         self._grants: dict[int, int] = {}
         """By chunk: how many times it was granted."""
         self._last_grant: dict[int, float] = {}
@@ -87,16 +88,6 @@ class Offers:
         self._arrived = 0
         self.given = 0
         """Grants so far."""
-
-    @property
-    def busy(self) -> int:
-        """Chunks on their way."""
-        return len(self._on_way)
-
-    @property
-    def fresh(self) -> int:
-        """How many chunks no node was granted, or only nodes that ended."""
-        return self._fresh.bit_count()
 
     @property
     def asked(self) -> bool:
