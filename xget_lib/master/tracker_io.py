@@ -1,7 +1,7 @@
 """The gevent shell around `swarm.tracker.Tracker`: messages of workers become its events, its actions become messages.
 
-The decisions are the Tracker's. This class has the clock, sends what the Tracker decides, and reports to
-`classic_tracker` which nodes hold everything, since C clients can be sent to these.
+The decisions are the Tracker's. This class brings the clock, sends what the Tracker decides, and tells the part for C
+clients (`classic_tracker`) which nodes hold everything, since C clients can be sent to these.
 """
 
 from __future__ import annotations
