@@ -131,7 +131,7 @@ class WorkersGuest:
         assert self._number not in known._clients and self._number not in known._offers._nodes
         assert self._number not in known._graph and self._number not in known._complete
         if not self._master.guests:
-            assert not known._offers._slots and not known._offers._nodes and not known._offers.busy
+            assert not known._offers._slots and not known._offers._nodes and not known._offers._on_way
             assert not known._clients and not known._followers and not known._complete
             assert not self._master.classic.downloads
             (classic,) = tracker.extensions

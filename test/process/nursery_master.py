@@ -1,4 +1,4 @@
-"""A master without a network, for test_nursery.py: does what it reads on stdin, says what it hears as JSON lines.
+"""A master without a network, for test_nursery.py: obeys lines on stdin, prints what it receives as lines of JSON.
 
     spawn NUMBER | kill PID SIGNAL | hear PID | close
 

@@ -1,4 +1,4 @@
-"""The nursery with real processes: everything it forks is gone when the one above it is, however that one went."""
+"""The nursery with real processes: whatever it forks ends when the master or the nursery does, however these end."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_the_status_that_a_worker_returns_is_reported(masters: Masters) -> None:
         assert master.hear("exited") == {"event": "exited", "pid": pid, "number": number, "status": status}
 
 
-def test_a_fault_in_a_worker_is_told_on_stderr_and_hurts_nobody_else(masters: Masters) -> None:
+def test_a_fault_in_a_worker_is_printed_on_stderr_and_ends_no_other(masters: Masters) -> None:
     master = masters()
     other = master.spawn(POLITE)
     master.spawn_short_lived(FAULTY)
@@ -130,7 +130,7 @@ def test_a_worker_keeps_nothing_but_standard_descriptors_and_its_channel(masters
     assert not gevent
 
 
-def test_the_nursery_keeps_nothing_but_its_channel_and_its_alarm(masters: Masters) -> None:
+def test_the_nursery_keeps_nothing_but_its_channel_and_its_wakeup_pipe(masters: Masters) -> None:
     master = masters()
     master.spawn(POLITE)
     master.spawn_short_lived(FACTS)
@@ -147,7 +147,7 @@ def test_a_signal_that_the_master_asks_for_reaches_the_worker(masters: Masters) 
     assert master.hear("exited")["status"] == -signal.SIGTERM
 
 
-def test_a_signal_for_a_process_that_is_no_worker_reaches_nobody(masters: Masters) -> None:
+def test_a_signal_for_a_process_that_is_no_worker_is_not_sent(masters: Masters) -> None:
     master = masters()
     worker = master.spawn(POLITE)
     master.tell(f"kill {master.process.pid} {signal.SIGKILL}")
@@ -156,7 +156,7 @@ def test_a_signal_for_a_process_that_is_no_worker_reaches_nobody(masters: Master
     assert master.process.poll() is None
 
 
-def test_signals_of_a_terminal_leave_nursery_and_workers_to_the_master(masters: Masters) -> None:
+def test_the_nursery_and_workers_ignore_signals_of_a_terminal(masters: Masters) -> None:
     master = masters(start_new_session=True)
     worker = master.spawn(POLITE)
     for number in (signal.SIGINT, signal.SIGHUP):
@@ -176,7 +176,7 @@ def test_a_closed_nursery_ends_after_its_workers(masters: Masters) -> None:
     assert not any(worker.lives() for worker in workers)
 
 
-def test_a_master_killed_with_sigkill_leaves_nobody_behind(masters: Masters) -> None:
+def test_a_master_killed_with_sigkill_leaves_no_process_behind(masters: Masters) -> None:
     """LINGERING sees SIGTERM only; STUBBORN nothing but SIGKILL, after the grace."""
     master = masters(grace=SHORT)
     workers = [master.spawn(POLITE), master.spawn(LINGERING), master.spawn(STUBBORN), master.spawn(STUBBORN)]

@@ -1,4 +1,4 @@
-"""How many descriptors a process gives itself, and to whom. Each test in a process of its own, whose limits it sets."""
+"""How many descriptors a process has, and each purpose in it. Each test sets the limits of a process of its own."""
 
 from __future__ import annotations
 

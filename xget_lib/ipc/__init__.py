@@ -1,4 +1,4 @@
-"""What the master and its workers say to each other: each message stated once, typed, and checked on arrival.
+"""The messages between the master and its workers: each is stated once, typed, and checked on arrival.
 
 Descriptors that travel with a message are named in its docstring, in their order. Large things (a scan, a manifest)
 are not in messages but in memfds that go along. `ipc.jobs` has the jobs of a snapshot, `ipc.codec` the packing.

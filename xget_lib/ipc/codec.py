@@ -81,7 +81,7 @@ def unpack(packed: Sequence[Any]) -> Message:
 def receive(channel: Channel) -> tuple[Message, list[int]] | None:
     """Wait for a message. Returns it and its descriptors, which the caller now owns; None at the end of the channel.
 
-    Raises ProtocolViolation for what is no message, or comes with too many or too few descriptors; it closes these.
+    Raises ProtocolViolation for what is no message, or has another number of descriptors, which are closed.
     """
     received = channel.receive()
     if received is None:

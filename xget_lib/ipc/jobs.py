@@ -1,4 +1,4 @@
-"""The jobs of a snapshot: what the master asks of workers, and what comes back. Each request names its result.
+"""The jobs of a snapshot: the requests of the master, and the results of workers. Each request names its result.
 
 Master and workers pass the scan, the digests and the manifest to each other as memfds, whose descriptors travel with
 the message in the order that the docstring gives. The master never looks into them.

@@ -1,9 +1,9 @@
-"""When a master scans its directory again, and how it hears of changes.
+"""When a master scans its directory again, and how it learns of changes.
 
-Whoever has a reason tells the RescanSchedule; one greenlet of the master waits in `wait`, scans, and calls `done`. Each
-reason has its own delay, and the longer a scan takes, the rarer scans are:
+Each reason for a scan is a method of RescanSchedule. One greenlet of the master calls `wait`, scans, and calls `done`.
+Each reason has its own delay, and the longer a scan takes, the rarer scans are:
 
-    request             somebody asks for it, or there was no scan yet
+    request             SIGHUP, or there was no scan yet
     file_changed        a file was found changed when it was to be sent; clients wait
     directory_changed   inotify reported something
     node_joined         a node would rather have what is there now
@@ -30,7 +30,7 @@ _STALE = 1.0
 _JOINED = (10.0, 50.0)
 """As in RescanInterval: between the last scan and one because a node joined."""
 _RETRY = 60.0
-"""Seconds after which a worker is asked again to watch what it could not; at once when somebody asks for a scan."""
+"""Seconds after which a worker is asked again to watch what it could not; at once on SIGHUP."""
 
 
 class RescanInterval(Enum):
@@ -89,7 +89,7 @@ class RescanSchedule:
             self._updated.wait(None if due == math.inf else due - now)
 
     def done(self, seconds: float) -> None:
-        """A scan has ended, whatever came of it, after so many seconds."""
+        """A scan has ended, with whatever result, after so many seconds."""
         self._ended = time.monotonic()
         self._took = seconds
 
@@ -145,7 +145,7 @@ class ChangeMonitor:
             self._begin()
 
     def retry(self, *, asked: bool) -> None:
-        """There may be room for watches now: something changed, or somebody `asked` for a scan."""
+        """There may be room for watches now: something changed, or a scan was `asked` for."""
         if self._followed and self._why_not and (asked or time.monotonic() > self._asked + _RETRY):
             self._begin()
 

@@ -109,7 +109,7 @@ class TrackerIO:
         return status
 
     def _run(self) -> None:
-        """Once for all that the workers have said until the loop comes round, and when time alone is a reason."""
+        """Tick after events, once for all that arrived together, and when the tracker's wait is over."""
         while True:
             self._happened.wait(self.tracker.wait(time.monotonic()))
             self._happened.clear()

@@ -46,7 +46,7 @@ class AnnounceQueue:
         return urgent, due
 
     def wait(self, now: float) -> float | None:
-        """Seconds until `take` returns somebody; None while nobody waits."""
+        """Seconds until `take` returns a node; None while none waits."""
         if self._urgent:
             return max(0.0, self._next_round - now)
         first = next(iter(self._delayed.values()), None)

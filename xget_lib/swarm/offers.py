@@ -71,6 +71,7 @@ class Offers:
         self._limit = limit
         self._all = (1 << chunk_count) - 1
         self._fresh = self._all
+        """Chunks that no node was granted, or only nodes that ended."""
         self._grants: dict[int, int] = {}
         """By chunk: how many times it was granted."""
         self._last_grant: dict[int, float] = {}
@@ -88,16 +89,6 @@ class Offers:
         self._arrived = 0
         self.given = 0
         """Grants so far."""
-
-    @property
-    def busy(self) -> int:
-        """Chunks on their way."""
-        return len(self._on_way)
-
-    @property
-    def fresh(self) -> int:
-        """How many chunks no node was granted, or only nodes that ended."""
-        return self._fresh.bit_count()
 
     @property
     def asked(self) -> bool:
@@ -147,7 +138,7 @@ class Offers:
         for key in list(state.slots):
             self.close(*key)
         if state.complete:
-            # It does not pass these on any more, so nobody need wait for that.
+            # It does not pass these on any more, so no grant has to wait for that.
             for chunk in bits(state.granted):
                 self._last_grant.pop(chunk, None)
         else:

@@ -283,10 +283,10 @@ class Tracker:
     def _news(
         self, connections: Iterable[int], peers_of: Callable[[int], Collection[int]], published: _Published
     ) -> Iterator[SendNews]:
-        for connection in connections:
+        for connection in sorted(connections):  # the order of a set is nothing to rely on
             client = self._clients.get(connection)
             if client is not None and client.reads_peers:
-                peers = (self._clients[peer] for peer in peers_of(connection))
+                peers = (self._clients[peer] for peer in sorted(peers_of(connection)))
                 places = tuple((peer.address, peer.report.port) for peer in peers if peer.report is not None)
                 direct = self._takes_directly(connection)
                 yield SendNews(connection, News(published.generation, published.manifest_size, places, direct))
