@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from test.support.downloads import Served, inspect, run_download
+from test.support.downloads import Served, inspect, run_download, write_piece
 from test.support.trees import MOMENT, differences, noise, small_tree, write
 from xget_lib.download.dry_run import DryRun
 from xget_lib.errors import DestinationRefused
@@ -156,7 +156,7 @@ def test_pieces_of_an_interrupted_run_count(served: Served, dest: Path) -> None:
         inspect(download)
         file = served.file_named(b"large")
         first = served.layout.file_pieces(file).start
-        download.write_piece(first + 1, served.piece(first + 1), "peer")
+        write_piece(download, first + 1, served.piece(first + 1))
     assert ("fetch", b"large", 4 * PIECE + 7) in dry_run(served, dest)
 
 

@@ -8,11 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from test.support.downloads import (
-    Served,
-    fetch,
-    inspect,
-)
+from test.support.downloads import Served, fetch, inspect, write_piece
 from xget_lib.download.file_states import FileStates
 from xget_lib.download.staging import part_path
 from xget_lib.fs.rooted import Root
@@ -35,7 +31,7 @@ def test_what_is_verified_is_served_from_part_and_from_place(one_large: Served, 
         inspect(download)
         held = Bitmap(one_large.layout.chunk_count)
         store = Store(Root(bytes(dest)), one_large.manifest, held, stamps=download.stamps, locate=download.path_of)
-        download.write_piece(0, one_large.piece(0), "")
+        write_piece(download, 0, one_large.piece(0))
         assert download.chunk_complete(0)
         store.hold(0)
         assert first_piece(store) == one_large.piece(0)

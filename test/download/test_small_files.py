@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,11 @@ import pytest
 from test.support.downloads import Served, finish, inspect, missing, run_download
 from test.support.trees import MOMENT, differences, write
 from xget_lib.download.download import Download
-from xget_lib.download.write import PieceWriter
+from xget_lib.download.small_files import SmallFiles
 from xget_lib.errors import DestinationRefused, PieceMismatch
 from xget_lib.fs import syscalls
 from xget_lib.fs.stamp import STAMP_WORDS, stamp_of
+from xget_lib.manifest.selection import Siblings
 
 FILES = 120
 
@@ -69,17 +70,18 @@ def test_a_download_is_the_same_tree(served: Served, dest: Path) -> None:
     assert os.getxattr(dest / "d1/051", "user.x") == b"1"
 
 
-def test_small_files_are_not_written_one_by_one(served: Served, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone: list[bytes] = []
-    write_one = PieceWriter.write
+def test_small_files_are_written_in_bulk(served: Served, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_bulk: set[bytes] = set()
+    write = SmallFiles.write
 
-    def spy(self: PieceWriter, number: int, data: memoryview | bytes, source: str) -> bool:
-        alone.append(served.manifest.path_of(served.layout.file_of_piece(number)))
-        return write_one(self, number, data, source)
+    def spy(self: SmallFiles, siblings: Siblings, contents: Sequence[memoryview]) -> None:
+        in_bulk.update(map(siblings.landing, range(len(siblings.files))))
+        write(self, siblings, contents)
 
-    monkeypatch.setattr(PieceWriter, "write", spy)
+    monkeypatch.setattr(SmallFiles, "write", spy)
     get(served, dest)
-    assert set(alone) == {b"d0/large", b"d0/001", b"d2 again"} - ({b"d2 again"} if b"d0/001" in alone else {b"d0/001"})
+    everything = {bytes(path.relative_to(dest)) for path in dest.rglob("*") if path.is_file()}
+    assert everything - in_bulk == {b"d0/large", b"d0/001", b"d2 again", b"d1/nothing"}
 
 
 def test_a_second_run_inspects_and_does_nothing(served: Served, dest: Path) -> None:
@@ -87,7 +89,6 @@ def test_a_second_run_inspects_and_does_nothing(served: Served, dest: Path) -> N
     before = {path: path.lstat() for path in dest.rglob("*") if path.is_file()}
     with served.download(dest) as download:
         inspect(download)
-        assert download.unchanged == len(download.files)
         assert download.reused == served.layout.size
         assert download.unverified == set(download.files)
         finish(download)

@@ -112,12 +112,17 @@ def present(download: Download, layout: Layout) -> list[int]:
     return sorted(selected.difference(missing(download, layout)))
 
 
+def write_piece(download: Download, number: int, data: bytes, source: str = "peer") -> None:
+    """Writes one piece as if it had come from `source`."""
+    download.write_run(range(number, number + 1), memoryview(data), source)
+
+
 def fetch(download: Download, served: Served, numbers: Iterable[int] | None = None) -> int:
     """Writes pieces (all that are missing) as if they had come from a peer. Returns how many bytes these were."""
     fetched = 0
     for number in missing(download, served.layout) if numbers is None else numbers:
         data = served.piece(number)
-        download.write_piece(number, data, "peer")
+        write_piece(download, number, data)
         fetched += len(data)
     return fetched
 

@@ -31,7 +31,9 @@ class Directories:
     Any thread may call `names_changed`; the rest is for one thread. Raises DestinationRefused.
     """
 
-    def __init__(self, root: Root, manifest: Manifest, selection: Selection, metadata: Metadata, *, delete: bool):
+    def __init__(
+        self, root: Root, manifest: Manifest, selection: Selection, metadata: Metadata, *, delete: bool
+    ) -> None:
         self.remover = Remover(root, self.name_changed) if delete else None
         self._root = root
         self._entries = manifest.entries

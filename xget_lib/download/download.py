@@ -59,9 +59,8 @@ class Download:
         delete: bool = False,
     ) -> None:
         self.dest = dest
-        self.unchanged = 0  # files that had the right content before the run
         self.reused = 0  # bytes of content that need not be fetched
-        self.unverified: set[int] = set()  # unchanged files, accepted by size and time alone
+        self.unverified: set[int] = set()  # files whose content was accepted by size and time alone
         self._manifest = manifest
         self._layout = manifest.layout
         self._selection = selection
@@ -162,7 +161,6 @@ class Download:
     def _accept(self, files: Sequence[int], *, unverified: bool) -> None:
         """All of the content of these files is there."""
         with self._lock:
-            self.unchanged += len(files)
             self.reused += sum(self._layout.file_range(file)[1] for file in files)
             if unverified:
                 self.unverified.update(files)
@@ -182,12 +180,8 @@ class Download:
                 needed.add(sum(self._layout.piece(n).length for n in pieces if n not in self._pieces))
         needed.check(self.dest, available)
 
-    def write_piece(self, number: int, data: memoryview | bytes, source: str) -> bool:
-        """Verifies and writes a piece of a selected file; see `PieceWriter.write`."""
-        return self._writer.write(number, data, source)
-
     def write_run(self, run: range, data: memoryview, source: str) -> None:
-        """Verifies and writes pieces that follow one another; see `PieceWriter.write_run`."""
+        """Verifies pieces that follow one another and writes those that are selected; see `PieceWriter.write_run`."""
         self._writer.write_run(run, data, source)
 
     def take_complete(self) -> list[int]:

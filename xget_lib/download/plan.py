@@ -1,7 +1,7 @@
 """Decides what a download does to a destination, as data. A run carries the steps out; a dry run prints them.
 
-Deciding only reads, with one exception: pieces that a run can reuse are copied into the part as they are found
-(`reuse`), so that no file is read twice.
+Deciding only reads, with one exception: in a run, pieces that can be reused are copied into the part as they are found
+(`reuse`). Nothing is read again to carry out the steps.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The pieces of a file that need not be fetched, because its old version or the part of an earlier run has them.
 
 A piece counts only when its bytes, as they were just read, have the digest that the manifest promises. A run copies
-it into the part at once, so nothing is read twice; a dry run only counts it.
+these bytes into the part at once; a dry run only counts them. A file that has the right size and turns out to be wrong
+was read as far as its first wrong piece before (`is_whole`): most such files are right, and then nothing is copied.
 """
 
 from __future__ import annotations

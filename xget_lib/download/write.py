@@ -50,32 +50,11 @@ class PieceWriter:
         self._parts = parts
         self._small_files = small_files
 
-    def write(self, number: int, data: memoryview | bytes, source: str) -> bool:
-        """Verifies a piece and writes it. Returns whether that completed its file.
-
-        It does nothing where the piece is present or another thread is writing it. Wrong content raises PieceMismatch,
-        which names `source`; the disk refusing it raises DestinationRefused. Nothing is marked then.
-        """
-        piece = self._layout.piece(number)
-        self._verify(piece, data, source)
-        if not self._pieces.claim((number,)):
-            return False
-        try:
-            with refusing(self._dest, self._selection.file_dest_path(piece.file)), self._parts.opened(piece.file) as fd:
-                write_ranges(fd, memoryview(data), self._layout.parts(piece))
-                self._start_write_back(fd, piece)
-        except BaseException:
-            self._pieces.release((number,))
-            raise
-        completed = self._pieces.add(piece.file, (number,))
-        if completed:
-            self._states.add_complete((piece.file,))
-        return completed
-
     def write_run(self, run: range, data: memoryview, source: str) -> None:
-        """Writes pieces that follow one another, of which `data` is the content; those not selected are left out.
+        """Writes pieces that follow one another, of which `data` is the content, except those that are not selected.
 
-        Raises as `write` does; some of the others are written then.
+        It leaves out a piece that is present or that another thread is writing. Wrong content raises PieceMismatch,
+        which names `source`; what the disk refuses raises DestinationRefused. Some of the others may be written then.
         """
         small: dict[int, tuple[Piece, memoryview]] = {}
         for piece in map(self._layout.piece, run):
@@ -85,13 +64,26 @@ class PieceWriter:
             if len(run) >= BULK_FROM and self._manifest.entries.sizes[piece.file] == piece.length:
                 small[piece.file] = piece, content
             else:
-                self.write(piece.number, content, source)
+                self._write(piece, content, source)
         groups, single = self._selection.siblings(list(small))
         for file in single:
-            piece, content = small[file]
-            self.write(piece.number, content, source)
+            self._write(*small[file], source)
         for siblings in groups:
             self._write_siblings(siblings, [small[file] for file in siblings.files], source)
+
+    def _write(self, piece: Piece, data: memoryview, source: str) -> None:
+        self._verify(piece, data, source)
+        if not self._pieces.claim((piece.number,)):
+            return
+        try:
+            with refusing(self._dest, self._selection.file_dest_path(piece.file)), self._parts.opened(piece.file) as fd:
+                write_ranges(fd, data, self._layout.parts(piece))
+                self._start_write_back(fd, piece)
+        except BaseException:
+            self._pieces.release((piece.number,))
+            raise
+        if self._pieces.add(piece.file, (piece.number,)):
+            self._states.add_complete((piece.file,))
 
     def _write_siblings(self, siblings: Siblings, pieces: list[tuple[Piece, memoryview]], source: str) -> None:
         """Writes whole files of one piece each, all of one directory, with their metadata."""
@@ -109,7 +101,7 @@ class PieceWriter:
         self._states.set_ready(siblings.files)
         self._states.add_complete(siblings.files)
 
-    def _verify(self, piece: Piece, data: memoryview | bytes, source: str) -> None:
+    def _verify(self, piece: Piece, data: memoryview, source: str) -> None:
         if blake3(data).digest() != self._manifest.digest(piece.number):
             raise PieceMismatch(self._manifest.path_of(piece.file), piece.file_offset, source)
 
