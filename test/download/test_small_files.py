@@ -75,7 +75,7 @@ def test_small_files_are_written_in_bulk(served: Served, dest: Path, monkeypatch
     write = SmallFiles.write
 
     def spy(self: SmallFiles, siblings: Siblings, contents: Sequence[memoryview]) -> None:
-        in_bulk.update(map(siblings.landing, range(len(siblings.files))))
+        in_bulk.update(map(siblings.dest_path, range(len(siblings.files))))
         write(self, siblings, contents)
 
     monkeypatch.setattr(SmallFiles, "write", spy)
