@@ -54,7 +54,7 @@ def stamped(directory: Path) -> Served:
     """A generation as a master serves it: with the stamps of its scan."""
     here = served(directory, manifest_of(directory))
     store = Store(here.store._root, here.store.manifest, here.store.held, stamps=scan(bytes(directory)).stamps)
-    return Served(here.generation, here.manifest, store)
+    return Served(here.manifest, store)
 
 
 def find(backend: RecordingClassicBackend, path: str) -> File:
@@ -183,7 +183,7 @@ def test_a_server_of_a_part_shows_that_part(directory: Path) -> None:
     manifest = manifest_of(directory)
     here = served(directory, manifest)
     shown = bytes(entry.path in (b"", b"sub", b"sub/file2") for entry in manifest.entries)
-    backend = RecordingClassicBackend(Served(here.generation, here.manifest, here.store, shown=shown))
+    backend = RecordingClassicBackend(Served(here.manifest, here.store, shown))
     assert names(tree(backend)) == ["log", "sub"]
     assert names(find(backend, "sub")) == ["file2"]
     assert refused(backend, "image") == refused(backend, "sub/empty") == errno.ENOENT
@@ -238,7 +238,7 @@ def test_a_file_that_changes_while_it_is_open_is_an_error(
 ) -> None:
     stale: list[bytes] = []
     assert backend.served
-    backend.served = Served(backend.served.generation, backend.served.manifest, backend.served.store, stale.append)
+    backend.served.store.on_stale = stale.append
     data, large = opened(backend, "image/data"), opened(backend, "image/data").read(0, SMALL + 1)
     data.read(0, 10)
     if how == "written":

@@ -242,7 +242,7 @@ def test_nothing_leads_out_of_the_directory(directory: Path, path: str) -> None:
     (directory / "in" / "link").symlink_to("../deep/er")
     shared = Files(Root(bytes(directory)), lambda path: True, {}, {})
     with pytest.raises((XGetError, OSError)):
-        shared.look(path.encode()).open(OREAD)
+        shared.look_up(path.encode()).open(OREAD)
     with pytest.raises((XGetError, OSError)):
         shared.open(path.encode())
 

@@ -11,7 +11,7 @@ from xget_lib.ninep.messages import OEXEC, ORCLOSE, ORDWR, OREAD, OTRUNC, OWRITE
 from xget_lib.ninep.session import WAITING
 from xget_lib.ninep.stat import DMDIR
 from xget_lib.ninep.wire import QTDIR, QTFILE
-from xget_lib.serve.synthetic import OpenFile, Place, Stream, Text, check_mode, root
+from xget_lib.serve.synthetic import OpenFile, Stream, SyntheticFile, Text, check_mode, root
 
 
 @pytest.mark.parametrize("mode", [OREAD, OEXEC])
@@ -42,9 +42,9 @@ def test_a_control_file_for_both_opens_for_both(mode: int) -> None:
     check_mode(mode, 0o666)
 
 
-def tree() -> Place:
-    text = Place("text", 1, 0o444, lambda: Text(b"hello"), lambda: 5)
-    return root([text, Place("stream", 2, 0o666, Stream)])
+def tree() -> SyntheticFile:
+    text = SyntheticFile("text", 1, 0o444, lambda: Text(b"hello"), lambda: 5)
+    return root([text, SyntheticFile("stream", 2, 0o666, Stream)])
 
 
 def test_the_root_lists_its_files_in_their_order() -> None:

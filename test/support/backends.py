@@ -20,7 +20,7 @@ def served(directory: Path | Root, manifest: Manifest, *, full: bool = True) -> 
     held = Bitmap.filled(chunks) if full else Bitmap(chunks)
     root = directory if isinstance(directory, Root) else Root(bytes(directory))
     store = Store(root, manifest, held)
-    return Served(manifest.generation, Encoded.of(manifest.encode()), store)
+    return Served(Encoded.of(manifest.encode()), store)
 
 
 class RecordingBackend:

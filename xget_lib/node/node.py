@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Protocol
@@ -78,7 +78,8 @@ class Node:
         """Set whenever the master names another generation than before."""
         self.incomplete: Incomplete | None = None
         """What the master could not read of the generation that is in place."""
-        self._holding: HeldContent | None = None
+        self._offered: Store | None = None
+        """What the child serves."""
         self._in_place: HeldContent | None = None
         self._confirming: gevent.Greenlet[[], None] | None = None
         self._account = TransferStats()
@@ -178,7 +179,7 @@ class Node:
         self._membership.report_now()
         self._in_place = holding
         self.incomplete = _incomplete(selection)
-        self._confirming = gevent.spawn(lambda: holding.confirm(in_thread))
+        self._confirming = gevent.spawn(lambda: self._verify(holding))
         return {
             "generation": manifest.generation.hex(),
             "files": len(selection.files),
@@ -275,39 +276,54 @@ class Node:
             return  # and its news is there
         selection = select(manifest, self._sources)
         store = in_thread(holding.carried_over, manifest, selection)
-
-        def changed(path: bytes) -> None:
-            holding.changed(path)
-            self.child.changed()
-            self._membership.report(manifest.generation, store.held.count)
-
-        self._holding = None
-        self._offer(store, changed, selection)
+        self._offer(store, selection)
         LOGGER.info("%d of %d chunks are the same in the new generation", store.held.count, store.layout.chunk_count)
 
     def _serve(self, manifest: Manifest, partial: Download, selection: Selection) -> HeldContent:
         """Serve what is right from now on, and all that comes."""
-        if self._holding is not None:
-            self._holding.replaced()
-        holding = self._holding = HeldContent(self._dest, manifest, partial, self._holds)
-        self._offer(holding.store, holding.changed, selection)
+        if self._offered is not None:
+            # What it lacks does not come any more; and its files will change, which is no surprise.
+            self._offered.growing, self._offered.on_stale = False, None
+        holding = HeldContent(self._dest, manifest, partial)
+        self._offer(holding.store, selection)
         return holding
 
-    def _offer(self, store: Store, on_changed: Callable[[bytes], None], selection: Selection) -> None:
+    def _offer(self, store: Store, selection: Selection) -> None:
         """Show others what is in a store, and tell the master of it."""
+
+        def changed(path: bytes) -> None:
+            LOGGER.warning("%s was changed here and is not served any more", printable(path))
+            self._held_changed(store)
+
+        store.on_stale = changed
+        self._offered = store
         manifest = store.manifest
         assert self.child.manifest is not None
         self.child.serve(
-            Served(manifest.generation, self.child.manifest, store, on_changed, selection.shown()),
+            Served(self.child.manifest, store, selection.shown()),
             Files(Root(self._dest), selection.lands, manifest.users, manifest.groups),
         )
         self._membership.report(manifest.generation, store.held.count)
 
-    def _holds(self, holding: HeldContent) -> None:
+    def _held_changed(self, store: Store) -> None:
         """More is held than before, or less. Of an older generation nobody needs to know."""
-        if holding is self._holding:
+        if store is self._offered:
             self.child.changed()
-            self._membership.report(holding.generation, holding.store.held.count)
+            self._membership.report(store.manifest.generation, store.held.count)
+
+    def _verify(self, holding: HeldContent) -> None:
+        """Read the files that were accepted by size and times, and serve those that are right."""
+        try:
+            with Root(self._dest) as root:
+                for file in sorted(holding.unverified):
+                    if not in_thread(holding.file_is_right, root, file):
+                        path = printable(holding.store.path_of(file))
+                        LOGGER.error("%s: size and time are right, but the content is wrong; not serving it", path)
+                    elif holding.file_verified(file):
+                        self._held_changed(holding.store)
+        finally:
+            holding.store.growing = False
+            self._held_changed(holding.store)  # whoever waits for more must be told that none comes
 
     def _fill(self, partial: Download, holding: HeldContent) -> None:
         """Get what is lacking, and put each file in place when it is whole."""
@@ -317,6 +333,10 @@ class Node:
             if not partial.chunk_whole(chunk) and partial.lacking(chunk):
                 lacking.add(chunk)
 
+        def written(chunk: int) -> None:
+            if holding.chunk_written(chunk):
+                self._held_changed(store)
+
         transfer = Transfer(
             self._membership,
             partial,
@@ -324,7 +344,7 @@ class Node:
             lacking,
             retries=self._config.retries,
             account=self._account,
-            on_held=holding.came,
+            on_held=written,
         )
         self._transfer = transfer
         if self._news is not None:

@@ -19,13 +19,14 @@ The files ask a backend for what is not in the content: one `SwarmBackend` for e
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
 from xget_lib.errors import NinepError, NotHeld, printable
 from xget_lib.ninep.session import WAITING, Content, Waiting
 from xget_lib.serve.served import Encoded, Served
-from xget_lib.serve.synthetic import Answered, OpenFile, Place, Stream, Text, root
+from xget_lib.serve.synthetic import Answered, OpenFile, Stream, SyntheticFile, Text, root
 from xget_lib.swarm.messages import LINE_LIMIT, Report
 
 SLOTS_LIMIT = 16
@@ -89,44 +90,32 @@ class ChildBackend(SwarmBackend, Protocol):
         """Counts up whenever readers of `have` may be told what has changed."""
 
 
-def master_tree(backend: MasterBackend) -> Place:
+def master_tree(backend: MasterBackend) -> SyntheticFile:
     """The root of the namespace at a master, for one connection."""
-    return root(
-        [
-            *_common(backend),
-            Place("have", 3, 0o444, lambda: Have(backend)),
-            Place("peers", 4, 0o666, lambda: MasterPeers(backend)),
-            Place("offer", 5, 0o666, lambda: Offer(backend)),
-            *_about(backend),
-        ]
-    )
+    offer = SyntheticFile("offer", 5, 0o666, lambda: Offer(backend))
+    return _tree(backend, lambda: Have(backend), lambda: MasterPeers(backend), offer)
 
 
-def child_tree(backend: ChildBackend) -> Place:
+def child_tree(backend: ChildBackend) -> SyntheticFile:
     """The root of the namespace at a child, for one connection."""
+    turn = SyntheticFile("turn", 8, 0o666, lambda: Turn(backend))
+    return _tree(backend, lambda: PacedHave(backend), lambda: Peers(backend), turn)
+
+
+def _tree(
+    backend: SwarmBackend, have: Callable[[], Have], peers: Callable[[], Peers], slots: SyntheticFile
+) -> SyntheticFile:
     return root(
         [
-            *_common(backend),
-            Place("have", 3, 0o444, lambda: PacedHave(backend)),
-            Place("peers", 4, 0o666, lambda: Peers(backend)),
-            Place("turn", 8, 0o666, lambda: Turn(backend)),
-            *_about(backend),
+            SyntheticFile("manifest", 1, 0o444, lambda: _manifest(backend), lambda: _manifest_size(backend)),
+            SyntheticFile("data", 2, 0o444, lambda: Data(backend), lambda: _data_size(backend)),
+            SyntheticFile("have", 3, 0o444, have),
+            SyntheticFile("peers", 4, 0o666, peers),
+            slots,
+            SyntheticFile("log", 6, 0o666, lambda: Log(backend)),
+            SyntheticFile("status", 7, 0o444, lambda: Answered(backend.request_status)),
         ]
     )
-
-
-def _common(backend: SwarmBackend) -> list[Place]:
-    return [
-        Place("manifest", 1, 0o444, lambda: Manifest(_manifest(backend)), lambda: _manifest_size(backend)),
-        Place("data", 2, 0o444, lambda: Data(backend), lambda: _data_size(backend)),
-    ]
-
-
-def _about(backend: SwarmBackend) -> list[Place]:
-    return [
-        Place("log", 6, 0o666, lambda: Log(backend)),
-        Place("status", 7, 0o444, lambda: Answered(backend.request_status)),
-    ]
 
 
 def _manifest(backend: SwarmBackend) -> Encoded:
@@ -143,14 +132,6 @@ def _data_size(backend: SwarmBackend) -> int:
     return backend.served.store.layout.size if backend.served else 0
 
 
-class Manifest(OpenFile):
-    def __init__(self, encoded: Encoded) -> None:
-        self._encoded = encoded
-
-    def read(self, offset: int, count: int) -> bytes | Content:
-        return self._encoded.read(offset, count)
-
-
 class Data(OpenFile):
     """Stays with the generation that it was first read from. Before there is one, nothing is held."""
 
@@ -165,7 +146,7 @@ class Data(OpenFile):
             self._served = newest
         if self._served is None:
             raise NotHeld(offset, count)
-        return self._served.read_data(offset, count)
+        return self._served.store.read(offset, count)
 
 
 class Have(OpenFile):

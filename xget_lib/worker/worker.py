@@ -162,14 +162,15 @@ class Worker:
         stamps = array("q", read_all(stamps_descriptor))
         os.close(stamps_descriptor)
         location = message.location
-        held = Bitmap.filled(manifest.layout.chunk_count)
-        generation = manifest.generation
-        self.served = Served(
-            generation,
-            Encoded(file, os.fstat(manifest_descriptor).st_size),
-            Store(Root(message.base), manifest, held, stamps=stamps, locate=(lambda _: location) if location else None),
-            lambda path: self.send(ipc.Stale(generation, path[:_PATH_LIMIT])),
+        store = Store(
+            Root(message.base),
+            manifest,
+            Bitmap.filled(manifest.layout.chunk_count),
+            stamps=stamps,
+            locate=(lambda _: location) if location else None,
+            on_stale=lambda path: self.send(ipc.Stale(manifest.generation, path[:_PATH_LIMIT])),
         )
+        self.served = Served(Encoded(file, os.fstat(manifest_descriptor).st_size), store)
         self._files = Files(
             Root(message.base),
             (lambda path: path in (b"", location)) if location else lambda _: True,
