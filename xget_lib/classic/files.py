@@ -12,7 +12,7 @@ from blake3 import blake3
 from xget_lib.errors import NinepError, NotHeld, printable
 from xget_lib.manifest.entry import Entry
 from xget_lib.ninep.session import WAITING, Content, Waiting
-from xget_lib.serve.served import Served
+from xget_lib.serve.served import Served, Serving
 from xget_lib.serve.store import OpenedFile, OpenExtent
 from xget_lib.serve.synthetic import Answered, OpenFile, Text
 
@@ -82,14 +82,10 @@ class Regular:
 
 
 class ClassicBackend(Protocol):
-    """What the files of one connection ask of their server, be it a child or a worker of a master."""
+    """What the files of one connection ask for. Each file of the connection has the same backend."""
 
     @property
-    def served(self) -> Served | None:
-        """The newest generation; None while there is none yet."""
-
-    @property
-    def debug_level(self) -> int: ...
+    def host(self) -> Serving: ...
 
     @property
     def ending(self) -> bool:
@@ -134,9 +130,9 @@ class Tracker(Protocol):
 
 def newest_of(backend: ClassicBackend) -> Served:
     """The newest generation. Raises NinepError while there is none."""
-    if backend.served is None:
+    if backend.host.served is None:
         raise NinepError(errno.EAGAIN, "the snapshot is not ready yet")
-    return backend.served
+    return backend.host.served
 
 
 class Data(OpenFile):
@@ -150,7 +146,7 @@ class Data(OpenFile):
     def read(self, offset: int, count: int) -> bytes | Content | Waiting:
         if self._backend.ending:
             raise NinepError(errno.ESHUTDOWN, "this server ends")
-        newest = self._backend.served
+        newest = self._backend.host.served
         if self._file.served is not newest and newest is not None:
             self._renew(newest)
         store = self._file.served.store
@@ -253,7 +249,7 @@ class Log(Text):
     """A C client reads the debug level for its own messages, and writes these here."""
 
     def __init__(self, backend: ClassicBackend) -> None:
-        super().__init__(b"%d" % backend.debug_level)
+        super().__init__(b"%d" % backend.host.debug_level)
         self._backend = backend
 
     def write(self, offset: int, data: bytes) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from io import FileIO
+from typing import Protocol
 
 from xget_lib.ninep.session import Content
 from xget_lib.serve.store import OpenExtent, Store
@@ -46,6 +47,17 @@ class Served:
     def shows(self, entry: int) -> bool:
         """Whether an entry of the manifest, by its number, is served here."""
         return self.shown is None or bool(self.shown[entry])
+
+
+class Serving(Protocol):
+    """A process that serves: a child, or a worker of a master."""
+
+    @property
+    def served(self) -> Served | None:
+        """The newest generation; None while there is none yet."""
+
+    @property
+    def debug_level(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)

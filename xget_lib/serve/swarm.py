@@ -25,7 +25,7 @@ from typing import Protocol
 
 from xget_lib.errors import NinepError, NotHeld, printable
 from xget_lib.ninep.session import WAITING, Content, Waiting
-from xget_lib.serve.served import Encoded, Served
+from xget_lib.serve.served import Encoded, Served, Serving
 from xget_lib.serve.synthetic import Answered, OpenFile, Stream, SyntheticFile, Text, root
 from xget_lib.swarm.messages import LINE_LIMIT, Report
 
@@ -36,19 +36,19 @@ WANTS_LIMIT = 60 * 1024
 """Bytes of a bitmap written to `offer`: it must fit into a message between processes. 480,000 chunks are 2 TB."""
 
 
-class SwarmBackend(Protocol):
-    """What the files of one connection ask of their server, be it a child or a worker of a master."""
-
-    @property
-    def served(self) -> Served | None:
-        """The newest generation; None while there is none yet."""
+class SwarmServer(Serving, Protocol):
+    """What all connections of a process have in common."""
 
     @property
     def manifest(self) -> Encoded | None:
         """The newest manifest. A node serves it before it knows what it holds of the content."""
 
+
+class SwarmBackend(Protocol):
+    """What the files of one connection ask for. Each file of the connection has the same backend."""
+
     @property
-    def debug_level(self) -> int: ...
+    def server(self) -> SwarmServer: ...
 
     def subscribe(self, news: Stream) -> None:
         """Put lines of news into this stream, the first one as soon as there is one."""
@@ -119,17 +119,17 @@ def _tree(
 
 
 def _manifest(backend: SwarmBackend) -> Encoded:
-    if backend.manifest is None:
+    if backend.server.manifest is None:
         raise NinepError(errno.EAGAIN, "the snapshot is not ready yet")
-    return backend.manifest
+    return backend.server.manifest
 
 
 def _manifest_size(backend: SwarmBackend) -> int:
-    return backend.manifest.size if backend.manifest else 0
+    return backend.server.manifest.size if backend.server.manifest else 0
 
 
 def _data_size(backend: SwarmBackend) -> int:
-    return backend.served.store.layout.size if backend.served else 0
+    return backend.server.served.store.layout.size if backend.server.served else 0
 
 
 class Data(OpenFile):
@@ -140,7 +140,7 @@ class Data(OpenFile):
         self._served: Served | None = None
 
     def read(self, offset: int, count: int) -> bytes | Content:
-        newest = self._backend.served
+        newest = self._backend.server.served
         if self._served is None or (newest is not None and newest.generation == self._served.generation):
             # A second store of the same generation may hold more of it.
             self._served = newest
@@ -162,7 +162,7 @@ class Have(OpenFile):
 
     def read(self, offset: int, count: int) -> bytes | Waiting:
         if not self._rest:
-            self._served = self._served or self._backend.served
+            self._served = self._served or self._backend.server.served
             if self._served is None or not self._has_news(self._served):
                 return WAITING
             self._changes = self._served.store.changes
@@ -254,7 +254,7 @@ class Offer(Slot):
         self._master = backend
 
     def read(self, offset: int, count: int) -> bytes | Content | Waiting:
-        return WAITING if self._master.served is None else super().read(offset, count)
+        return WAITING if self._master.server.served is None else super().read(offset, count)
 
     def write(self, offset: int, data: bytes) -> int:
         if len(data) > WANTS_LIMIT:
@@ -273,7 +273,7 @@ class Turn(Slot):
 
 class Log(Text):
     def __init__(self, backend: SwarmBackend) -> None:
-        super().__init__(b"%d\n" % backend.debug_level)
+        super().__init__(b"%d\n" % backend.server.debug_level)
         self._backend = backend
 
     def write(self, offset: int, data: bytes) -> int:

@@ -67,6 +67,7 @@ class Worker:
     def __init__(self, channel: Channel, debug: int) -> None:
         self.debug_level = debug
         self.served: Served | None = None
+        self.manifest: Encoded | None = None
         self._files: Files | None = None
         self._channel = channel
         self._backends: dict[int, WorkerBackend] = {}
@@ -170,7 +171,8 @@ class Worker:
             locate=(lambda _: location) if location else None,
             on_stale=lambda path: self.send(ipc.Stale(manifest.generation, path[:_PATH_LIMIT])),
         )
-        self.served = Served(Encoded(file, os.fstat(manifest_descriptor).st_size), store)
+        self.manifest = Encoded(file, os.fstat(manifest_descriptor).st_size)
+        self.served = Served(self.manifest, store)
         self._files = Files(
             Root(message.base),
             (lambda path: path in (b"", location)) if location else lambda _: True,
