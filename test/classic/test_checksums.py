@@ -1,4 +1,4 @@
-"""Checksums are computed once, for whoever asks meanwhile, and kept as long as the content is the same."""
+"""Checksums are computed once for all requests, and kept as long as the content is the same."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def file_of(directory: Path, path: bytes = b"image", *, stale: list[bytes] | Non
     return Regular.find(here, path)
 
 
-def test_many_who_ask_at_once_cost_one_computation(
+def test_many_requests_at_once_cost_one_computation(
     directory: Path, computed: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checksums, "_SLICE", 70_000)

@@ -53,7 +53,7 @@ def known(store: Store, manifest: Manifest) -> tuple[set[bytes], set[bytes]]:
     return {landings[file] for file in known.verified(files)}, {landings[file] for file in known.changed}
 
 
-def test_what_is_the_same_and_was_not_touched_is_known(tree: Path) -> None:
+def test_a_verified_file_with_the_same_content_and_stamp_is_known(tree: Path) -> None:
     store = store_of(tree)
     (tree / "changed").write_bytes(b"other content")
     (tree / "new").write_bytes(b"new")
@@ -66,7 +66,7 @@ def test_what_is_the_same_and_was_not_touched_is_known(tree: Path) -> None:
     assert known(store, manifest_of(tree)) == ({b"empty", b"same"}, {b"changed", b"spoilt"})
 
 
-def test_what_lands_elsewhere_or_is_gone_is_not_known(tree: Path) -> None:
+def test_a_file_with_another_path_is_not_known(tree: Path) -> None:
     store = store_of(tree)
     (tree / "same").rename(tree / "renamed")
     (tree / "changed").unlink()
@@ -77,7 +77,7 @@ def test_nothing_with_content_is_known_of_a_store_that_holds_nothing(tree: Path)
     assert known(store_of(tree, held=False), manifest_of(tree)) == ({b"empty"}, set())
 
 
-def test_nothing_is_known_where_it_was_not_noted_what_it_looked_like(tree: Path) -> None:
+def test_a_file_without_a_stamp_is_not_known(tree: Path) -> None:
     manifest = manifest_of(tree)
     store = Store(Root(bytes(tree)), manifest, Bitmap.filled(manifest.layout.chunk_count))
     assert known(store, manifest) == (set(), set())
@@ -143,7 +143,7 @@ def test_a_file_with_the_right_size_and_time_and_other_content_is_not_right(sour
         assert not content.file_is_right(root, source.file_named(b"same"))
 
 
-def test_what_is_the_same_in_a_new_generation_is_carried_over(source: Served, tmp_path: Path) -> None:
+def test_chunks_with_the_same_files_are_carried_over_to_a_new_generation(source: Served, tmp_path: Path) -> None:
     dest = tmp_path / "dest"
     fetch_all(source, dest)
     with held(source, dest) as (content, download):

@@ -1,3 +1,5 @@
+"""What a store holds and serves: ranges of the content stream out of files that have not changed."""
+
 from __future__ import annotations
 
 import os
@@ -88,7 +90,7 @@ def test_a_range_of_small_files_takes_no_descriptors(tmp_path: Path) -> None:
     assert descriptors() <= before + 1  # that of the root
 
 
-def test_what_is_not_held_is_refused_without_looking_at_files(served: Served) -> None:
+def test_a_chunk_that_is_not_held_is_refused_without_opening_a_file(served: Served) -> None:
     held = Bitmap.filled(served.layout.chunk_count)
     store = store_of(served, held)
     offset, length = served.layout.chunk_range(2)
@@ -273,7 +275,7 @@ def test_a_file_that_changed_is_told_of_and_held_no_more(reads: Store, tmp_path:
         reads.read(0, 1)
 
 
-def test_what_is_dropped_while_a_reply_waits_is_not_sent(reads: Store) -> None:
+def test_a_file_that_is_dropped_before_its_reply_is_sent_is_an_error(reads: Store) -> None:
     read = reads.read(0, 40_000)
     reads.drop(0)
     with pytest.raises(NotHeld):

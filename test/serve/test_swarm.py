@@ -53,7 +53,7 @@ def test_the_manifest_is_there_before_the_content(content: Served) -> None:
     assert opened(backend, "have").read(0, 100) is WAITING
 
 
-def test_lengths_are_those_of_what_is_read(content: Served) -> None:
+def test_the_length_of_a_file_is_that_of_its_content(content: Served) -> None:
     top = master_tree(RecordingBackend(content))
     assert [top.walk(name).stat().length for name in ("manifest", "data")] == [content.manifest.size, 11]
 
@@ -215,7 +215,7 @@ def test_every_open_offer_is_a_slot_of_its_own(tmp_path: Path) -> None:
     assert len(backend.requests) == 3
 
 
-def test_what_is_lacking_is_written_to_offer() -> None:
+def test_a_bitmap_of_wanted_chunks_is_written_to_offer() -> None:
     backend = RecordingBackend()
     offer = opened(backend, "offer", ORDWR)
     assert offer.write(0, b"\x05") == 1
@@ -281,7 +281,7 @@ def test_the_status_is_that_of_the_first_read() -> None:
 
 
 @pytest.mark.parametrize("name", ["manifest", "data", "have", "status"])
-def test_what_is_not_for_writing_cannot_be_opened_for_it(name: str, content: Served) -> None:
+def test_a_read_only_file_cannot_be_opened_for_writing(name: str, content: Served) -> None:
     for mode in (OWRITE, ORDWR):
         with pytest.raises(NinepError) as caught:
             opened(RecordingBackend(content), name, mode)

@@ -84,7 +84,7 @@ def test_a_text_is_read_by_offset() -> None:
     assert [text.read(offset, 3) for offset in (0, 3, 5, 2**64 - 1)] == [b"hel", b"lo", b"", b""]
 
 
-def test_a_handle_refuses_what_it_does_not_do() -> None:
+def test_a_handle_refuses_everything_by_default() -> None:
     handle = OpenFile()
     for refused in (lambda: handle.read(0, 1), lambda: handle.write(0, b"x"), handle.children):
         with pytest.raises(NinepError):
@@ -113,7 +113,7 @@ def test_a_document_longer_than_the_read_goes_on_in_the_next() -> None:
     assert [stream.read(0, 4), stream.read(4, 4), stream.read(8, 4)] == [b"abcd", b"ef", b"x"]
 
 
-def test_a_replacement_forgets_documents_that_nobody_has_read() -> None:
+def test_a_replacement_drops_documents_that_were_not_read() -> None:
     stream = Stream()
     stream.put(b"old")
     stream.replace(b"new")
