@@ -14,21 +14,14 @@ from typing import Any, Protocol, cast
 from xget_lib import ipc
 from xget_lib.net.server import Client
 from xget_lib.ninep.file import File
-from xget_lib.serve.served import Served
+from xget_lib.serve.served import Serving
 
 _PACKAGES = {"classic": "xget_lib.classic"}
 """By aname."""
 
 
-class Host(Protocol):
+class Host(Serving, Protocol):
     """What a child or worker does for an extension."""
-
-    @property
-    def served(self) -> Served | None:
-        """The newest generation; None while there is none yet."""
-
-    @property
-    def debug_level(self) -> int: ...
 
     @property
     def clients(self) -> Iterable[Client]:

@@ -1,4 +1,4 @@
-"""Checksums are computed once, for whoever asks meanwhile, and kept as long as the content is the same."""
+"""Checksums are computed once for all requests, and kept as long as the content is the same."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from xget_lib.classic.checksums import Checksums
 from xget_lib.classic.files import Regular
 from xget_lib.errors import StaleGeneration
 from xget_lib.ninep.file import WAITING
-from xget_lib.serve.served import Served
 from xget_lib.serve.synthetic import Answered
 
 CONTENT = bytes(at % 253 for at in range(300_000))
@@ -67,11 +66,11 @@ def directory(tmp_path: Path) -> Path:
 
 def file_of(directory: Path, path: bytes = b"image", *, stale: list[bytes] | None = None) -> Regular:
     here = served(directory, manifest_of(directory))
-    told = (stale if stale is not None else []).append
-    return Regular.find(Served(here.generation, here.manifest, here.store, told), path)
+    here.store.on_stale = (stale if stale is not None else []).append
+    return Regular.find(here, path)
 
 
-def test_many_who_ask_at_once_cost_one_computation(
+def test_many_requests_at_once_cost_one_computation(
     directory: Path, computed: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checksums, "_SLICE", 70_000)

@@ -1,4 +1,4 @@
-"""Where C clients are sent: nobody is crowded, nobody waits for himself, and the master is spared."""
+"""Where C clients are sent: few readers for each server, no circles, and few clients of the master."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_nodes_are_given_their_readers_in_turn() -> None:
 
 
 @pytest.mark.parametrize("count", [50, 2000])
-def test_many_clients_form_a_flat_tree_in_which_nobody_is_crowded(count: int) -> None:
+def test_many_clients_form_a_flat_tree_with_few_readers_each(count: int) -> None:
     redirects = everybody()
     depths: dict[Address | None, int] = {None: 0}
     readers: Counter[Address | None] = Counter()
@@ -81,7 +81,7 @@ def test_the_master_is_never_sent_more_than_it_may_while_there_is_anybody_else()
         assert (come(redirects, client) is None) == (client == 0)
 
 
-def test_what_nobody_else_has_is_served_to_all() -> None:
+def test_the_master_serves_everybody_a_file_that_no_other_server_has() -> None:
     redirects = everybody(max_direct=1)
     assert [redirects.ask(client, FILE) for client in range(5)] == [None] * 5
     assert redirects.direct == 5
@@ -97,7 +97,7 @@ def test_a_client_that_takes_many_files_from_the_master_counts_once() -> None:
     assert redirects.direct == 0
 
 
-def test_who_cannot_be_reached_is_not_named() -> None:
+def test_a_server_that_the_client_cannot_reach_is_not_named() -> None:
     redirects = Redirects(1, Random(1), lambda asker, server: (asker, server) != (2, 1))
     come(redirects, 1)
     assert come(redirects, 2) is None
@@ -114,7 +114,7 @@ def test_a_client_that_asks_again_is_sent_elsewhere() -> None:
     assert redirects.readers(FILE, address(1)) == 1 and redirects.readers(FILE, address(2)) == 0
 
 
-def test_nobody_is_sent_to_himself_or_to_who_waits_for_him() -> None:
+def test_a_client_is_not_sent_to_itself_or_to_its_own_readers() -> None:
     """A relay that lost its source asks again: what its own readers have they have from it."""
     redirects = everybody(max_direct=1)
     for client in (1, 2, 3, 4):
@@ -135,7 +135,7 @@ def test_clients_that_lie_in_a_circle_wait_for_themselves() -> None:
 
 
 @pytest.mark.parametrize("how", ["withdraw", "leave"])
-def test_who_is_gone_is_not_named_any_more(how: str) -> None:
+def test_a_server_that_has_left_is_not_named_any_more(how: str) -> None:
     redirects = everybody(max_direct=1)
     come(redirects, 1)
     come(redirects, 2)
@@ -166,7 +166,7 @@ def test_a_client_that_has_the_file_is_as_good_as_a_node() -> None:
     assert redirects.ask(4, FILE) == address(2)
 
 
-def test_what_a_client_says_of_its_source_is_believed() -> None:
+def test_the_source_that_a_client_names_counts() -> None:
     """It was sent to a relay, did not reach it, and takes the file from the master."""
     redirects = everybody(max_direct=1)
     come(redirects, 1)
@@ -192,7 +192,7 @@ def test_a_file_is_served_once_by_each_client() -> None:
     assert list(redirects.relays()) == []
 
 
-def test_what_is_remembered_of_one_client_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_for_one_client_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redirects, "DOWNLOADS", 5)
     asked = everybody(max_direct=0)
     asked.add_node(7, address(7))

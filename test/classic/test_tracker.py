@@ -1,4 +1,4 @@
-"""The C clients of a master: what they are told, by what the workers report of their connections."""
+"""The C clients of a master: the answers they get, from what the workers report of their connections."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_client_is_told_of_another_and_no_more_when_it_goes() -> None:
         ("::1", "::1", True),
     ],
 )
-def test_nobody_is_sent_where_he_cannot_go(asker: str, server: str, told: bool) -> None:
+def test_a_client_is_not_sent_to_an_address_that_it_cannot_reach(asker: str, server: str, told: bool) -> None:
     """The C client knows one kind of addresses, that of its own connection."""
     master = Master(server, asker, "10.0.0.9")
     master.ask(3)  # so that the master has as many as it may
@@ -77,7 +77,7 @@ def test_the_port_is_believed_and_the_address_is_that_of_the_connection() -> Non
     assert (client["address"], client["port"], client["files"]) == ("10.0.0.1", 4001, 1)
 
 
-def test_a_connection_that_has_ended_makes_nobody_a_server() -> None:
+def test_a_client_whose_connection_has_ended_is_not_a_server() -> None:
     master = Master()
     master.serves(1)
     assert master.tracker.status()["c_clients"] == []
@@ -94,7 +94,7 @@ def test_a_node_is_named_as_long_as_it_holds_everything() -> None:
     assert master.tracker.status()["c_clients"] == [], "nodes are in a list of their own"
 
 
-def test_who_has_the_file_makes_room_for_others() -> None:
+def test_a_client_that_has_the_whole_file_frees_a_place_at_the_master() -> None:
     master = Master("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")
     assert master.ask(1) == b"me"
     master.serves(1)

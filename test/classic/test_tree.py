@@ -54,7 +54,7 @@ def stamped(directory: Path) -> Served:
     """A generation as a master serves it: with the stamps of its scan."""
     here = served(directory, manifest_of(directory))
     store = Store(here.store._root, here.store.manifest, here.store.held, stamps=scan(bytes(directory)).stamps)
-    return Served(here.generation, here.manifest, store)
+    return Served(here.manifest, store)
 
 
 def find(backend: RecordingClassicBackend, path: str) -> File:
@@ -102,7 +102,7 @@ def test_directories_are_directories_and_so_are_files(backend: RecordingClassicB
     "path",
     ["\udcff", "data", "sub/data", "nothing", "link", "fifo", "image/image", "image/data/data", "sub/log", "image/log"],
 )
-def test_what_is_not_there_is_not_found(backend: RecordingClassicBackend, path: str) -> None:
+def test_a_path_that_does_not_exist_is_not_found(backend: RecordingClassicBackend, path: str) -> None:
     assert refused(backend, path) in (errno.ENOENT, errno.ENOTDIR)
 
 
@@ -162,7 +162,7 @@ def test_a_served_file_is_alone_in_the_root(tmp_path: Path) -> None:
     assert tree(backend).stat().mode == DMDIR | 0o555
 
 
-def test_what_is_called_data_is_not_shown_so_that_its_directory_stays_one(tmp_path: Path) -> None:
+def test_a_file_called_data_is_not_shown_so_that_its_directory_stays_a_directory(tmp_path: Path) -> None:
     """A client tells files from directories by what is called `data` in them."""
     (tmp_path / "a").mkdir()
     (tmp_path / "b" / "data").mkdir(parents=True)
@@ -183,7 +183,7 @@ def test_a_server_of_a_part_shows_that_part(directory: Path) -> None:
     manifest = manifest_of(directory)
     here = served(directory, manifest)
     shown = bytes(entry.path in (b"", b"sub", b"sub/file2") for entry in manifest.entries)
-    backend = RecordingClassicBackend(Served(here.generation, here.manifest, here.store, shown=shown))
+    backend = RecordingClassicBackend(Served(here.manifest, here.store, shown))
     assert names(tree(backend)) == ["log", "sub"]
     assert names(find(backend, "sub")) == ["file2"]
     assert refused(backend, "image") == refused(backend, "sub/empty") == errno.ENOENT
@@ -196,7 +196,7 @@ def test_before_the_snapshot_there_is_no_tree() -> None:
 
 
 @pytest.mark.parametrize("path", ["image/data", "image/redir", "image/checksum", "image", "sub"])
-def test_what_is_not_for_writing_cannot_be_opened_for_it(backend: RecordingClassicBackend, path: str) -> None:
+def test_a_read_only_file_cannot_be_opened_for_writing(backend: RecordingClassicBackend, path: str) -> None:
     for mode in (OWRITE, ORDWR, OREAD | OTRUNC, OREAD | ORCLOSE):
         with pytest.raises(NinepError) as caught:
             opened(backend, path, mode)
@@ -238,7 +238,7 @@ def test_a_file_that_changes_while_it_is_open_is_an_error(
 ) -> None:
     stale: list[bytes] = []
     assert backend.served
-    backend.served = Served(backend.served.generation, backend.served.manifest, backend.served.store, stale.append)
+    backend.served.store.on_stale = stale.append
     data, large = opened(backend, "image/data"), opened(backend, "image/data").read(0, SMALL + 1)
     data.read(0, 10)
     if how == "written":
@@ -305,7 +305,7 @@ def test_a_range_that_is_to_come_is_waited_for_and_one_that_is_not_is_an_error(d
     assert read(data, 299_990, 100) == IMAGE[299_990:]
 
 
-def test_a_server_that_ends_says_so_to_whoever_reads(backend: RecordingClassicBackend) -> None:
+def test_a_server_that_ends_answers_reads_with_an_error(backend: RecordingClassicBackend) -> None:
     data = opened(backend, "image/data")
     data.read(0, 10)
     backend.ending = True
@@ -313,7 +313,7 @@ def test_a_server_that_ends_says_so_to_whoever_reads(backend: RecordingClassicBa
         data.read(10, 10)
 
 
-def test_the_backend_knows_who_is_reading(backend: RecordingClassicBackend) -> None:
+def test_the_backend_is_told_when_data_is_opened_and_clunked(backend: RecordingClassicBackend) -> None:
     data = opened(backend, "sub/file2/data")
     data.read(0, 10)
     assert backend.said == [("opened", b"sub/file2")]
@@ -325,9 +325,7 @@ def test_the_backend_knows_who_is_reading(backend: RecordingClassicBackend) -> N
 
 
 @pytest.mark.parametrize(("name", "asked"), [("redir", "redirect"), ("checksum", "checksum")])
-def test_what_must_be_found_out_is_asked_once_and_waited_for(
-    backend: RecordingClassicBackend, name: str, asked: str
-) -> None:
+def test_a_text_is_requested_once_and_waited_for(backend: RecordingClassicBackend, name: str, asked: str) -> None:
     handle = opened(backend, f"image/{name}")
     assert backend.said == []
     assert handle.read(0, 128) is WAITING
@@ -346,7 +344,7 @@ def test_a_checksum_that_cannot_be_is_an_error(backend: RecordingClassicBackend)
         handle.read(0, 128)
 
 
-def test_who_reads_a_checksum_has_the_file(backend: RecordingClassicBackend) -> None:
+def test_a_client_that_reads_a_checksum_has_the_file(backend: RecordingClassicBackend) -> None:
     handle = opened(backend, "image/checksum")
     handle.read(0, 128)
     handle.read(0, 128)
@@ -367,7 +365,7 @@ def test_a_checksum_is_waited_for_until_all_of_the_file_is_there(directory: Path
     assert handle.read(0, 128) == b"1"
 
 
-def test_a_checksum_of_what_does_not_come_is_an_error(directory: Path) -> None:
+def test_a_checksum_of_a_file_that_will_not_be_held_is_an_error(directory: Path) -> None:
     backend = RecordingClassicBackend(served(directory, manifest_of(directory), full=False))
     with pytest.raises(NotHeld):
         opened(backend, "image/checksum").read(0, 128)
@@ -421,7 +419,7 @@ def test_a_client_is_available_until_the_fid_is_clunked(
         b"43067 " + b"1" * 81 + b"!1\0",
     ],
 )
-def test_anything_else_makes_nobody_available(backend: RecordingClassicBackend, written: bytes) -> None:
+def test_a_malformed_line_makes_no_client_available(backend: RecordingClassicBackend, written: bytes) -> None:
     avail = opened(backend, "image/avail", OWRITE)
     with pytest.raises(NinepError) as caught:
         avail.write(0, written)
@@ -440,7 +438,7 @@ def test_any_bytes_are_understood_or_refused(written: bytes) -> None:
     assert f"{said.port} {source}\0".encode() == written
 
 
-def test_what_is_available_cannot_be_read(backend: RecordingClassicBackend) -> None:
+def test_avail_cannot_be_read(backend: RecordingClassicBackend) -> None:
     with pytest.raises(NinepError):
         opened(backend, "image/avail", ORDWR).read(0, 10)
 

@@ -120,7 +120,7 @@ BUGS = [
     ("server", Session, "_flush", lambda original: lambda self, oldtag: None, "tag"),
     ("server", Fids, "_read", answers_too_much, "AssertionError"),
     ("server", Files, "open", lambda original: looks_anywhere, "AssertionError"),
-    ("server", Files, "look", lambda original: raises(KeyError("a bug")), "a bug"),
+    ("server", Files, "look_up", lambda original: raises(KeyError("a bug")), "a bug"),
     ("server", Log, "write", lambda original: raises(MemoryError()), "MemoryError"),
     ("server", Framer, "_size", lambda original: lambda self, frame: len(frame) or None, "error"),
     ("master", MasterPeers, "clunk", lambda original: lambda self: None, "AssertionError"),
@@ -176,7 +176,7 @@ def test_memory_that_grows_is_found(monkeypatch: pytest.MonkeyPatch, blocks: int
 
 def test_a_case_that_takes_too_long_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("test.fuzz.targets.LONGEST", 0.05)
-    monkeypatch.setattr(Files, "look", lambda self, path: all(iter(lambda: 1, 0)))
+    monkeypatch.setattr(Files, "look_up", lambda self, path: all(iter(lambda: 1, 0)))
     assert "Stuck" in found("server")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -70,6 +71,7 @@ def tree(tmp_path: Path) -> Path:
 @pytest.fixture
 def server(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr("gevent.sleep", lambda seconds: None)
+    gc.collect()  # descriptors of earlier tests
     before = len(os.listdir("/proc/self/fd"))
     server = Server(tree)
     yield server

@@ -5,7 +5,7 @@ from __future__ import annotations
 from xget_lib.net.admission import PER_ADDRESS, Admission
 
 
-def test_an_address_gets_so_many_and_others_are_let_in_all_the_same() -> None:
+def test_an_address_over_its_limit_is_refused_and_others_are_not() -> None:
     admission = Admission(100, per_address=2)
     assert [admission.admit("10.0.0.1") for _ in range(2)] == [None, None]
     assert admission.admit("10.0.0.1") == "it has 2 connections"
@@ -14,7 +14,7 @@ def test_an_address_gets_so_many_and_others_are_let_in_all_the_same() -> None:
     assert admission.admit("10.0.0.1") is None
 
 
-def test_there_are_so_many_in_all() -> None:
+def test_connections_are_limited_in_all() -> None:
     admission = Admission(3)
     assert [admission.admit(f"10.0.0.{n}") for n in range(3)] == [None] * 3
     assert admission.admit("10.0.0.9") == "there are 3 connections, and no more can be served"
@@ -22,18 +22,18 @@ def test_there_are_so_many_in_all() -> None:
     assert admission.admit("10.0.0.9") is None
 
 
-def test_nobody_keeps_all_others_out() -> None:
+def test_one_address_gets_at_most_half_of_all_connections() -> None:
     admission = Admission(10)
     refused = [admission.admit("10.0.0.1") for _ in range(10)]
     assert refused == [None] * 5 + ["it has 5 connections"] * 5
     assert admission.admit("10.0.0.2") is None
 
 
-def test_two_thousand_nodes_behind_one_address_are_let_in() -> None:
+def test_two_thousand_nodes_behind_one_address_are_admitted() -> None:
     assert PER_ADDRESS >= 2 * 2000
 
 
-def test_what_has_left_is_forgotten() -> None:
+def test_an_address_without_connections_is_forgotten() -> None:
     admission = Admission(10)
     for number in range(1000):
         assert admission.admit(f"10.0.{number // 250}.{number % 250}") is None

@@ -1,4 +1,4 @@
-"""Listening: addresses of all kinds, and a sentence for what does not work. And what a connection is set up with."""
+"""Listening on all kinds of addresses, the errors, and the options of a connection."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_without_ipv6_there_is_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
         assert listening.family == socket.AF_INET
 
 
-def test_a_port_in_use_is_said_with_what_to_do() -> None:
+def test_a_port_in_use_is_an_error_with_a_remedy() -> None:
     with listen("127.0.0.1", 0) as first:
         port = first.getsockname()[1]
         with pytest.raises(AddressRefused) as caught:
@@ -84,7 +84,7 @@ def test_a_port_is_free_again_at_once() -> None:
     ("bind", "why"),
     [("192.0.2.1", "Cannot assign requested address"), ("a..b", "not an address"), ("x" * 64, "not an address")],
 )
-def test_what_is_not_an_address_here_is_said(bind: str, why: str) -> None:
+def test_an_address_that_this_machine_does_not_have_is_an_error(bind: str, why: str) -> None:
     before = os.listdir("/proc/self/fd")
     with pytest.raises(AddressRefused) as caught:
         listen(bind, 0)

@@ -118,7 +118,7 @@ def test_a_client_that_speaks_no_9p_is_closed_and_the_reason_logged(
     peer.close()
 
 
-def test_a_connection_that_somebody_else_accepted_is_served_until_it_ends(served: Served) -> None:
+def test_an_adopted_connection_is_served_until_it_ends(served: Served) -> None:
     ours, theirs = socket.socketpair()
     ended: list[int] = []
 
@@ -134,7 +134,7 @@ def test_a_connection_that_somebody_else_accepted_is_served_until_it_ends(served
     assert theirs.fileno() == -1
 
 
-def test_nobody_is_accepted_any_more_but_clients_stay(served: Served) -> None:
+def test_a_server_that_stops_accepting_keeps_its_clients(served: Served) -> None:
     peer = Peer(served.port)
     attach(peer)
     served.server.stop_accepting()

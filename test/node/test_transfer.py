@@ -115,7 +115,9 @@ class Node:
         lacking = Bitmap.filled(layout.chunk_count)
         with self.download:
             downloads.inspect(self.download)
-            self.transfer.run(self.download, self._source.manifest, lacking, stats=self.stats, on_held=self.held.append)
+            self.transfer.run(
+                self.download, self._source.manifest, lacking, stats=self.stats, on_written=self.held.append
+            )
             self.download.install_files(self.download.take_complete())
             self.download.finish()
 

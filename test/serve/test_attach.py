@@ -1,4 +1,4 @@
-"""An attach gets the tree that its aname names."""
+"""An attach gets the namespace that its aname names."""
 
 from __future__ import annotations
 

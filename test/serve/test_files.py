@@ -1,4 +1,4 @@
-"""The served directory as it is on disk: what is shown, what it looks like, and that nothing leads out of it."""
+"""The served directory as it is on disk: what is shown, its stats, and that nothing leads out of it."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def content_of(handle: Handle, offset: int, count: int) -> bytes:
         os.close(extent.fd)
 
 
-def test_what_is_there_is_shown(directory: Path) -> None:
+def test_files_and_directories_are_shown(directory: Path) -> None:
     assert names(tree(directory)) == [".hidden", "deep", "hello"]
     assert names(find(directory, "deep")) == ["er"]
 
@@ -139,7 +139,7 @@ def test_any_time_can_be_told(directory: Path, second: int) -> None:
     assert file.qid.version
 
 
-def test_links_and_what_is_no_file_are_shown_as_what_they_are(directory: Path) -> None:
+def test_links_and_special_files_are_shown_as_such(directory: Path) -> None:
     (directory / "link").symlink_to("nowhere/\udcff")
     os.mkfifo(directory / "fifo")
     assert names(tree(directory)) == [".hidden", "deep", "fifo", "hello", "link"]
@@ -227,7 +227,7 @@ def test_names_are_bytes(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["nothing", "hello/deeper", "deep/nothing"])
-def test_what_is_not_there_cannot_be_walked_to(directory: Path, path: str) -> None:
+def test_a_name_that_does_not_exist_cannot_be_walked_to(directory: Path, path: str) -> None:
     with pytest.raises((NinepError, FileNotFoundError, NotADirectoryError)):
         find(directory, path)
 
@@ -240,7 +240,7 @@ def test_nothing_leads_out_of_the_directory(directory: Path, path: str) -> None:
     (directory / "in" / "link").symlink_to("../deep/er")
     shared = Files(Root(bytes(directory)), lambda path: True, {}, {})
     with pytest.raises((XGetError, OSError)):
-        shared.look(path.encode()).open(OREAD)
+        shared.look_up(path.encode()).open(OREAD)
     with pytest.raises((XGetError, OSError)):
         shared.open(path.encode())
 
@@ -267,7 +267,7 @@ def test_a_file_that_becomes_something_else_cannot_be_opened(
         hello.open(OREAD)
 
 
-def test_only_what_may_be_shown_is_there(directory: Path) -> None:
+def test_a_path_that_is_not_shown_does_not_exist(directory: Path) -> None:
     shown = tree(directory, lambda path: path in (b"", b"deep", b"deep/er"))
     assert names(shown) == ["deep"]
     assert names(shown.walk("deep").walk("er")) == []
@@ -299,7 +299,7 @@ def test_a_reply_on_its_way_outlives_its_fid(directory: Path) -> None:
     os.close(extent.fd)
 
 
-def test_a_clunk_closes_what_an_open_opened(directory: Path) -> None:
+def test_a_clunk_closes_the_descriptor(directory: Path) -> None:
     hello = find(directory, "hello")
     before = sorted(os.listdir("/proc/self/fd"))
     handle = hello.open(OREAD)

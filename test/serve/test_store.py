@@ -1,3 +1,5 @@
+"""What a store holds and serves: ranges of the content stream out of files that have not changed."""
+
 from __future__ import annotations
 
 import os
@@ -8,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from test.support.downloads import Served
+from test.support import backends as support
+from test.support.downloads import Served, manifest_of
 from test.support.manifests import chunk_range
 from xget_lib.errors import NotHeld, StaleGeneration
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import no_stamps, put_stamp
 from xget_lib.manifest.bitmap import Bitmap
+from xget_lib.ninep.file import Content
 from xget_lib.serve.store import OpenedFile, OpenExtent, Store, close_extents
 from xget_lib.snapshot.scan import scan
 
@@ -87,7 +91,7 @@ def test_a_range_of_small_files_takes_no_descriptors(tmp_path: Path) -> None:
     assert descriptors() <= before + 1  # that of the root
 
 
-def test_what_is_not_held_is_refused_without_looking_at_files(served: Served) -> None:
+def test_a_chunk_that_is_not_held_is_refused_without_opening_a_file(served: Served) -> None:
     held = Bitmap.filled(served.layout.chunk_count)
     store = store_of(served, held)
     offset, length = chunk_range(served.layout, 2)
@@ -235,3 +239,49 @@ def test_a_file_of_a_store_that_fills_is_held_by_ranges(own: Served) -> None:
         store.check_file(large, LARGE - 10, 10)
     with pytest.raises(NotHeld):
         store.check_file(own.file_named(b"unrelated"), 0, 1)
+
+
+# Reads, from the check of what is held to the descriptors that are sent.
+
+
+@pytest.fixture
+def reads(tmp_path: Path) -> Store:
+    (tmp_path / "large").write_bytes(b"L" * 40_000)
+    (tmp_path / "small").write_bytes(b"small")
+    return support.served(tmp_path, manifest_of(tmp_path)).store
+
+
+def parts(read: bytes | Content) -> list[bytes | OpenExtent]:
+    assert isinstance(read, Content)
+    return list(read.source.open())  # type: ignore[attr-defined]
+
+
+def test_large_parts_are_descriptors_and_small_ones_bytes(reads: Store) -> None:
+    extent, rest = parts(reads.read(1, 100_000))
+    assert isinstance(extent, OpenExtent)
+    assert (extent.offset, extent.length, rest) == (1, 39_999, b"small")
+    assert os.pread(extent.fd, 3, extent.offset) == b"LLL"
+    os.close(extent.fd)
+
+
+def test_a_file_that_changed_is_told_of_and_held_no_more(reads: Store, tmp_path: Path) -> None:
+    told: list[bytes] = []
+    reads.on_stale = told.append
+    read = reads.read(0, 40_000)
+    (tmp_path / "large").write_bytes(b"shorter")
+    with pytest.raises(StaleGeneration):
+        parts(read)
+    assert told == [b"large"]
+    with pytest.raises(NotHeld):
+        reads.read(0, 1)
+
+
+def test_a_file_that_is_dropped_before_its_reply_is_sent_is_an_error(reads: Store) -> None:
+    read = reads.read(0, 40_000)
+    reads.drop(0)
+    with pytest.raises(NotHeld):
+        parts(read)
+
+
+def test_a_read_behind_the_end_is_empty(reads: Store) -> None:
+    assert reads.read(40_005, 1) == reads.read(2**64 - 1, 2**32 - 1) == b""

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import errno
-import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from test.support.backends import RecordingBackend, served
 from test.support.downloads import manifest_of
-from xget_lib.errors import NinepError, NotHeld, ProtocolViolation
+from xget_lib.errors import NinepError, NotHeld
 from xget_lib.ninep.file import WAITING, Content, Handle
 from xget_lib.ninep.messages import ORDWR, OREAD, OWRITE
 from xget_lib.serve import swarm
 from xget_lib.serve.served import FileRange, Served
 from xget_lib.serve.swarm import WANTS_LIMIT, child_tree, master_tree
-from xget_lib.swarm.messages import LINE_LIMIT, News, Report
+from xget_lib.swarm.messages import LINE_LIMIT, Report
 
 GENERATION = bytes(range(32))
 REPORT = Report(20004, GENERATION, 17)
@@ -33,110 +30,6 @@ def content(tmp_path: Path) -> Served:
 
 def opened(backend: RecordingBackend, name: str, mode: int = OREAD) -> Handle:
     return master_tree(backend).walk(name).open(mode)
-
-
-# Lines of `peers`.
-
-
-def test_news_and_reports_come_back_as_they_were() -> None:
-    news = News(GENERATION, 12345, (("10.0.0.1", 20004), ("fe80::1", 65535)))
-    assert News.decode(news.encode()) == news
-    for report in (REPORT, Report(1, b"", 0), Report(1, b"", 0, follows=True)):
-        assert Report.decode(report.encode()) == report
-
-
-def test_a_line_of_peers_is_one_line() -> None:
-    assert News(GENERATION, 1, (("a\nb", 2),)).encode().count(b"\n") == 1
-    assert REPORT.encode().count(b"\n") == 1
-
-
-BROKEN = [
-    b"",
-    b"{",
-    b"[]",
-    b"{}",
-    b'"text"',
-    b"\xff\xfe",
-    b"[" * 1000,
-]
-
-
-@pytest.mark.parametrize("line", BROKEN)
-def test_a_line_that_is_no_object_is_refused(line: bytes) -> None:
-    for kind in (News, Report):
-        with pytest.raises(ProtocolViolation):
-            kind.decode(line)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("port", "0"),
-        ("port", "65536"),
-        ("port", "1e999"),
-        ("port", "NaN"),
-        ("port", "2.5"),
-        ("port", "true"),
-        ("port", '"20004"'),
-        ("follows", "1"),
-        ("follows", "null"),
-        ("port", "null"),
-        ("generation", '"00"'),
-        ("generation", '"zz"'),
-        ("generation", "7"),
-        ("held", "-1"),
-        ("held", "1e999"),
-        ("held", str(1 << 63)),
-    ],
-)
-def test_a_report_with_an_impossible_field_is_refused(field: str, value: str) -> None:
-    fields = {key: json.dumps(each) for key, each in json.loads(REPORT.encode()).items()} | {field: value}
-    line = "{" + ",".join(f'"{key}": {each}' for key, each in fields.items()) + "}"
-    with pytest.raises(ProtocolViolation):
-        Report.decode(line.encode())
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("manifest", "-1"),
-        ("manifest", "1e999"),
-        ("generation", '""'),
-        ("generation", "null"),
-        ("peers", "7"),
-        ("peers", '{"ab": 1}'),
-        ("peers", '["a1"]'),
-        ("peers", '[["10.0.0.1"]]'),
-        ("peers", '[["10.0.0.1", 0]]'),
-        ("peers", '[["10.0.0.1", 1e999]]'),
-        ("peers", "[[7, 20004]]"),
-        ("peers", '[["", 20004]]'),
-    ],
-)
-def test_news_with_an_impossible_field_is_refused(field: str, value: str) -> None:
-    fields = {"generation": f'"{GENERATION.hex()}"', "manifest": "1", "peers": "[]"} | {field: value}
-    line = "{" + ",".join(f'"{key}": {each}' for key, each in fields.items()) + "}"
-    with pytest.raises(ProtocolViolation):
-        News.decode(line.encode())
-
-
-_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=70),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
-_OBJECTS = st.dictionaries(st.sampled_from(["port", "generation", "held", "manifest", "peers"]), _VALUES)
-
-
-@settings(deadline=None)
-@given(st.binary(max_size=100) | _OBJECTS.map(lambda fields: json.dumps(fields).encode()))
-def test_any_line_is_understood_or_refused(line: bytes) -> None:
-    for kind in (News, Report):
-        try:
-            understood = kind.decode(line)
-        except ProtocolViolation:
-            continue
-        assert kind.decode(understood.encode()) == understood
 
 
 # manifest, data
@@ -160,7 +53,7 @@ def test_the_manifest_is_there_before_the_content(content: Served) -> None:
     assert opened(backend, "have").read(0, 100) is WAITING
 
 
-def test_lengths_are_those_of_what_is_read(content: Served) -> None:
+def test_the_length_of_a_file_is_that_of_its_content(content: Served) -> None:
     top = master_tree(RecordingBackend(content))
     assert [top.walk(name).stat().length for name in ("manifest", "data")] == [content.manifest.size, 11]
 
@@ -322,7 +215,7 @@ def test_every_open_offer_is_a_slot_of_its_own(tmp_path: Path) -> None:
     assert len(backend.requests) == 3
 
 
-def test_what_is_lacking_is_written_to_offer() -> None:
+def test_a_bitmap_of_wanted_chunks_is_written_to_offer() -> None:
     backend = RecordingBackend()
     offer = opened(backend, "offer", ORDWR)
     assert offer.write(0, b"\x05") == 1
@@ -388,7 +281,7 @@ def test_the_status_is_that_of_the_first_read() -> None:
 
 
 @pytest.mark.parametrize("name", ["manifest", "data", "have", "status"])
-def test_what_is_not_for_writing_cannot_be_opened_for_it(name: str, content: Served) -> None:
+def test_a_read_only_file_cannot_be_opened_for_writing(name: str, content: Served) -> None:
     for mode in (OWRITE, ORDWR):
         with pytest.raises(NinepError) as caught:
             opened(RecordingBackend(content), name, mode)

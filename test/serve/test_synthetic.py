@@ -7,11 +7,11 @@ import errno
 import pytest
 
 from xget_lib.errors import NinepError
-from xget_lib.ninep.file import WAITING
+from xget_lib.ninep.file import WAITING, Handle
 from xget_lib.ninep.messages import OEXEC, ORCLOSE, ORDWR, OREAD, OTRUNC, OWRITE
 from xget_lib.ninep.stat import DMDIR
 from xget_lib.ninep.wire import QTDIR, QTFILE
-from xget_lib.serve.synthetic import OpenFile, Place, Stream, Text, check_mode, root
+from xget_lib.serve.synthetic import Stream, SyntheticFile, Text, check_mode, root
 
 
 @pytest.mark.parametrize("mode", [OREAD, OEXEC])
@@ -42,9 +42,9 @@ def test_a_control_file_for_both_opens_for_both(mode: int) -> None:
     check_mode(mode, 0o666)
 
 
-def tree() -> Place:
-    text = Place("text", 1, 0o444, lambda: Text(b"hello"), lambda: 5)
-    return root([text, Place("stream", 2, 0o666, Stream)])
+def tree() -> SyntheticFile:
+    text = SyntheticFile("text", 1, 0o444, lambda: Text(b"hello"), lambda: 5)
+    return root([text, SyntheticFile("stream", 2, 0o666, Stream)])
 
 
 def test_the_root_lists_its_files_in_their_order() -> None:
@@ -84,8 +84,8 @@ def test_a_text_is_read_by_offset() -> None:
     assert [text.read(offset, 3) for offset in (0, 3, 5, 2**64 - 1)] == [b"hel", b"lo", b"", b""]
 
 
-def test_a_handle_refuses_what_it_does_not_do() -> None:
-    handle = OpenFile()
+def test_a_handle_refuses_everything_by_default() -> None:
+    handle = Handle()
     for refused in (lambda: handle.read(0, 1), lambda: handle.write(0, b"x"), handle.children):
         with pytest.raises(NinepError):
             refused()
@@ -113,7 +113,7 @@ def test_a_document_longer_than_the_read_goes_on_in_the_next() -> None:
     assert [stream.read(0, 4), stream.read(4, 4), stream.read(8, 4)] == [b"abcd", b"ef", b"x"]
 
 
-def test_a_replacement_forgets_documents_that_nobody_has_read() -> None:
+def test_a_replacement_drops_documents_that_were_not_read() -> None:
     stream = Stream()
     stream.put(b"old")
     stream.replace(b"new")

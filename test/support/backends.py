@@ -20,13 +20,14 @@ def served(directory: Path | Root, manifest: Manifest, *, full: bool = True) -> 
     held = Bitmap.filled(chunks) if full else Bitmap(chunks)
     root = directory if isinstance(directory, Root) else Root(bytes(directory))
     store = Store(root, manifest, held)
-    return Served(manifest.generation, Encoded.of(manifest.encode()), store)
+    return Served(Encoded.of(manifest.encode()), store)
 
 
 class RecordingBackend:
-    """`MasterBackend` and `ChildBackend` of `serve.swarm`. `said` is what it was asked, in order."""
+    """`MasterBackend`, `ChildBackend` and their server, of `serve.swarm`. `said` is what it was asked, in order."""
 
     def __init__(self, served: Served | None = None) -> None:
+        self.server = self
         self.served = served
         self.manifest: Encoded | None = served.manifest if served else None
         self.debug_level = 3
@@ -68,9 +69,10 @@ class RecordingBackend:
 
 
 class RecordingClassicBackend:
-    """`ClassicBackend` and `Tracker` of `classic.files`. `said` is what it was asked, in order."""
+    """`ClassicBackend`, `Tracker` and host, of `classic.files`. `said` is what it was asked, in order."""
 
     def __init__(self, served: Served | None = None) -> None:
+        self.host = self
         self.served = served
         self.debug_level = 3
         self.ending = False

@@ -1,18 +1,19 @@
-"""The checksum by which C clients know that they have a whole file: zlib's Adler-32 of all its bytes (RFC 1950)."""
+"""The checksum with which C clients verify a file: zlib's Adler-32 of all its bytes (RFC 1950)."""
 
 from __future__ import annotations
 
 import os
 import zlib
 
-EMPTY = 1  # the checksum of no bytes, with which a computation begins
+EMPTY = 1
+"""The checksum of no bytes: the start of a computation."""
 _STEP = 1 << 20
 
 
 def extended(checksum: int, descriptor: int, offset: int, length: int) -> int | None:
-    """The checksum of what came before and of a range of a file; None where the file ends before the range does.
+    """Extend a checksum by a range of a file. None if the file ends before the range does.
 
-    Blocks, and lets other threads run meanwhile. Raises OSError.
+    Blocks, while other threads run. Raises OSError.
     """
     buffer = memoryview(bytearray(min(_STEP, length)))
     end = offset + length

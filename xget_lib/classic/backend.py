@@ -7,7 +7,6 @@ from xget_lib.classic.drain import drain
 from xget_lib.classic.files import Regular
 from xget_lib.extensions import Host
 from xget_lib.net.server import Client
-from xget_lib.serve.served import Served
 from xget_lib.serve.synthetic import Answered
 
 
@@ -31,16 +30,9 @@ class Backend:
     """The part of `ClassicBackend` that is the same in a worker and a child. One for each connection."""
 
     def __init__(self, namespace: Namespace, client: Client) -> None:
+        self.host = namespace.host
         self._namespace = namespace
         self._client = client
-
-    @property
-    def served(self) -> Served | None:
-        return self._namespace.host.served
-
-    @property
-    def debug_level(self) -> int:
-        return self._namespace.host.debug_level
 
     @property
     def ending(self) -> bool:

@@ -1,4 +1,4 @@
-"""The checksums that C clients ask for: computed in threads when somebody asks, one file at a time, and kept."""
+"""The checksums that C clients ask for: computed in a thread at the first request, one file at a time, and kept."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from xget_lib.serve.store import Store
 from xget_lib.serve.synthetic import Answered
 
 _SLICE = 64 << 20
-"""Bytes that one call into a thread reads: others wait for a thread, too."""
+"""Bytes that one call into a thread reads, since other work waits for threads too."""
 _KEPT = 65536
-"""Checksums that are kept; a file's is still good when a later generation has the same content there."""
+"""Checksums that are kept. One stays valid while later generations have the same content under the same path."""
 
 
 class Checksums:
-    """Those of one process."""
+    """The checksums of one process. Owned by its namespace `classic`."""
 
     def __init__(self) -> None:
         self._known: dict[bytes, bytes] = {}
@@ -30,7 +30,8 @@ class Checksums:
         self._one = BoundedSemaphore(1)
 
     def ask(self, file: Regular, answer: Answered, retry: Callable[[], None]) -> None:
-        """The checksum, in decimal, goes into the answer, or why there is none. `retry` is called when it came later.
+        """Put the checksum, in decimal, into the answer, or the reason why there is none. `retry` is called if that
+        happens later.
 
         All of the file must be held.
         """
@@ -41,18 +42,15 @@ class Checksums:
             self._asked[key].append((answer, retry))
         else:
             self._asked[key] = [(answer, retry)]
-            gevent.spawn(self._find_out, key, file)
+            gevent.spawn(self._find, key, file)
 
-    def _find_out(self, key: bytes, file: Regular) -> None:
+    def _find(self, key: bytes, file: Regular) -> None:
         text: bytes | None = None
         error: XGetError | OSError | None = None
         try:
             with self._one:
                 text = b"%d" % _compute(file)
-        except StaleGeneration as stale:
-            file.served.on_stale(stale.path)
-            error = stale
-        except OSError as failed:
+        except (StaleGeneration, OSError) as failed:
             error = failed
         if text is not None:
             self._known[key] = text

@@ -1,4 +1,4 @@
-"""The open files of the namespace `classic`, and what they ask of their server (`ClassicBackend`)."""
+"""The open files of the namespace `classic`, and what they ask of a backend (`ClassicBackend`)."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Protocol
 
 from blake3 import blake3
 
-from xget_lib.errors import NinepError, NotHeld, StaleGeneration, printable
+from xget_lib.errors import NinepError, NotHeld, printable
 from xget_lib.manifest.entry import Entry
-from xget_lib.ninep.file import WAITING, Content, Waiting
-from xget_lib.serve.served import Served
+from xget_lib.ninep.file import WAITING, Content, Handle, Waiting
+from xget_lib.serve.served import Served, Serving
 from xget_lib.serve.store import OpenedFile, OpenExtent
-from xget_lib.serve.synthetic import Answered, OpenFile, Text
+from xget_lib.serve.synthetic import Answered, Text
 
 ME = b"me"
-"""What `redir` says where the file is to be taken from this server."""
+"""The text of `redir` when the client is to take the file from this server."""
 
 LINE_LIMIT = 1024
 SMALL = 64 * 1024
-"""Bytes up to which a read is answered from memory, for which a change of the file is noticed before anything is sent.
-The C client reads 32 KiB at a time, and takes the end of the connection for the end of the file."""
+"""Bytes up to which a read is answered from memory. Then a change of the file is found before anything is sent. The C
+client reads 32 KiB at a time, and takes the end of the connection for the end of the file."""
 
 _AVAILABLE = re.compile(rb"([1-9][0-9]{0,4}) (?:me|([0-9A-Za-z.:%_-]{1,80})!([1-9][0-9]{0,4}))\0")
 
 
 @dataclass(frozen=True, slots=True)
 class Available:
-    """What a C client writes to `avail`: the port on which it serves the file, and where it takes it from itself."""
+    """What a C client writes to `avail`: the port on which it serves the file, and from where it takes it itself."""
 
     port: int
     source: tuple[str, int] | None
-    """Address and port; None for this server."""
+    """Address and port; None is this server."""
 
     @classmethod
     def decode(cls, written: bytes) -> Available:
@@ -55,7 +55,7 @@ class Regular:
 
     @classmethod
     def find(cls, served: Served, path: bytes) -> Regular:
-        """The regular file at a path. Raises NinepError where none is shown."""
+        """The regular file at a path. Raises NinepError if none is shown there."""
         manifest = served.store.manifest
         index = manifest.entries.find(path)
         if index is not None and not served.shows(index):
@@ -70,11 +70,11 @@ class Regular:
         return self.served.store.manifest.file(self.number)
 
     def is_content_of(self, other: Regular) -> bool:
-        """Whether both are the same bytes."""
+        """Whether both have the same content."""
         return self._content() == other._content()
 
     def key(self) -> bytes:
-        """What names this path with this content, also in other generations: 16 bytes."""
+        """16 bytes that name this path with this content, in any generation."""
         return blake3(self.path + b"\0").update(self._content()).digest(16)
 
     def _content(self) -> bytes:
@@ -82,14 +82,10 @@ class Regular:
 
 
 class ClassicBackend(Protocol):
-    """What the files of one connection ask of their server, be it a child or a worker of a master."""
+    """What the files of one connection ask for. Each file of the connection has the same backend."""
 
     @property
-    def served(self) -> Served | None:
-        """The newest generation; None while there is none yet."""
-
-    @property
-    def debug_level(self) -> int: ...
+    def host(self) -> Serving: ...
 
     @property
     def ending(self) -> bool:
@@ -133,24 +129,24 @@ class Tracker(Protocol):
 
 
 def newest_of(backend: ClassicBackend) -> Served:
-    """The generation that is served. Raises NinepError while there is none."""
-    if backend.served is None:
+    """The newest generation. Raises NinepError while there is none."""
+    if backend.host.served is None:
         raise NinepError(errno.EAGAIN, "the snapshot is not ready yet")
-    return backend.served
+    return backend.host.served
 
 
-class Data(OpenFile):
-    """Keeps to the content that was there when it was opened, however many generations come meanwhile."""
+class Data(Handle):
+    """Stays with the content that the file had when it was opened, whatever newer generations have."""
 
     def __init__(self, backend: ClassicBackend, file: Regular) -> None:
         self._backend = backend
-        self._keep_to(file)
+        self._use(file)
         backend.opened(file)
 
     def read(self, offset: int, count: int) -> bytes | Content | Waiting:
         if self._backend.ending:
             raise NinepError(errno.ESHUTDOWN, "this server ends")
-        newest = self._backend.served
+        newest = self._backend.host.served
         if self._file.served is not newest and newest is not None:
             self._renew(newest)
         store = self._file.served.store
@@ -165,22 +161,19 @@ class Data(OpenFile):
             if store.growing:
                 return WAITING
             raise
-        except StaleGeneration as error:
-            self._file.served.on_stale(error.path)
-            raise
         return Content(length, DataRange(self._file, offset, length))
 
     def _renew(self, newest: Served) -> None:
-        """Read from the newest generation if the file is the same in it: more of it may be held there."""
+        """Read from the newest generation if the content is the same there: more of it may be held."""
         try:
             file = Regular.find(newest, self._file.path)
         except NinepError:
             return
         if file.is_content_of(self._file):
             self._opened.close()
-            self._keep_to(file)
+            self._use(file)
 
-    def _keep_to(self, file: Regular) -> None:
+    def _use(self, file: Regular) -> None:
         self._file = file
         self._size = file.entry.size
         self._opened = OpenedFile(file.served.store, file.number)
@@ -199,25 +192,22 @@ class DataRange:
     length: int
 
     def open(self) -> list[bytes | OpenExtent]:
-        try:
-            return [OpenExtent(self.file.served.store.open(self.file.number), self.offset, self.length)]
-        except StaleGeneration as error:
-            self.file.served.on_stale(error.path)
-            raise
+        return [OpenExtent(self.file.served.store.open(self.file.number), self.offset, self.length)]
 
 
 class Checksum(Answered):
-    """Whoever reads it has the file, as far as a server can know; he waits until this server has all of it, too."""
+    """A client that reads it has the whole file, as far as a server can know. The read waits until this server has the
+    whole file as well."""
 
     def __init__(self, backend: ClassicBackend, file: Regular) -> None:
         super().__init__(lambda answer: backend.checksum(file, answer))
         self._backend = backend
         self._file = file
-        self._told = False
+        self._reported = False
 
     def read(self, offset: int, count: int) -> bytes | Waiting:
-        if not self._told:
-            self._told = True
+        if not self._reported:
+            self._reported = True
             if self._backend.tracker is not None:
                 self._backend.tracker.complete(self._file)
         store = self._file.served.store
@@ -230,8 +220,8 @@ class Checksum(Answered):
         return super().read(offset, count)
 
 
-class Avail(OpenFile):
-    """A client's word that it serves a file; it holds as long as this is open."""
+class Avail(Handle):
+    """A client writes here that it serves a file. That holds until this is clunked."""
 
     _numbers = 0
 
@@ -256,10 +246,10 @@ class Avail(OpenFile):
 
 
 class Log(Text):
-    """A C client reads the level at which it is to say what it does, and then says it here."""
+    """A C client reads the debug level for its own messages, and writes these here."""
 
     def __init__(self, backend: ClassicBackend) -> None:
-        super().__init__(b"%d" % backend.debug_level)
+        super().__init__(b"%d" % backend.host.debug_level)
         self._backend = backend
 
     def write(self, offset: int, data: bytes) -> int:

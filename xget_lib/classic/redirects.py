@@ -1,15 +1,16 @@
-"""Where C clients take their files from: what the master answers to who reads `redir`.
+"""From where C clients take their files: the master's answers to reads of `redir`.
 
-A C client takes a file from one server only, the one that it was told of, and serves it on while it comes. So the
-clients of a file form a tree. It is fast when no server in it has more than a few readers, since these share one link,
-and safe when it is flat, since who loses his server loses the file. Hence each client is sent to where the fewest read;
-up to `READERS` count as equal, and then the server nearest to the root is taken. Nodes of ours that hold everything are
-roots as good as the master and are taken before it, and so is a C client that has the whole file.
+A C client takes a file from one server only, the one that the master named, and serves the file while it arrives. So
+the clients of a file form a tree. The tree is fast if no server in it has more than a few readers, since these share
+one link. It is safe if it is flat, since a client that loses its server loses the file. Hence the master sends each
+client to the server with the fewest readers. Servers with fewer than `READERS` count as equal; of these, the one
+nearest to the root is chosen. Nodes that hold everything are roots like the master, and are chosen before it; so is a C
+client that has the whole file.
 
-The master is a server like the others here, except that it is never sent more than `max_direct` clients while there is
-anybody else. What nobody else can serve it serves to all.
+The master is a server like the others here, but no more than `max_direct` clients are sent to it while there is another
+server.
 
-A client that asks again for a file did not get it where it was sent, and is sent elsewhere.
+A client that asks again for the same file did not get it, and is sent to another server.
 """
 
 from __future__ import annotations
@@ -24,16 +25,17 @@ if TYPE_CHECKING:
     from random import Random
 
 READERS = 2
-"""Of one server. A binary tree: everybody has half of a link, and 1,000 clients are 10 steps from the root."""
+"""Of one server. That makes a binary tree: each client has half of a link, and 1,000 clients are at most 10 steps from
+the root."""
 SAMPLE = 32
-"""Servers that are compared, picked at random among more."""
+"""Servers that are compared, chosen at random if there are more."""
 DOWNLOADS = 1024
-"""Files of one client that are remembered as on their way."""
+"""Unfinished files of one client that are remembered."""
 _DEEPEST = 64
-"""Steps from the root that no true server is away. What clients say of each other may also make a circle."""
+"""No real server is so many steps from the root. But clients may name each other as sources in a circle."""
 
 Key = tuple[int, int]
-"""What names a server: its client, and the number of the `avail` on which it said so; 0 for a node of ours."""
+"""Names a server: the number of its client, and the number of the `avail` that it wrote; 0 for a node."""
 Address = tuple[str, int]
 
 
@@ -44,9 +46,9 @@ class _Server:
     """None: every file."""
     address: Address
     source: Key | None = None
-    """Where it takes the file from; None where that is the master, or does not matter as it has all of it."""
+    """From where it takes the file; None if that is the master, or if it has the whole file."""
     depth: int = 0
-    """Steps to one that has all of it."""
+    """Steps to a server that has the whole file."""
     readers: int = 0
 
     @property
@@ -56,17 +58,20 @@ class _Server:
 
 @dataclass(slots=True)
 class _Download:
-    """A file on its way to a client."""
+    """A file that a client is taking from a server."""
 
     server: _Server | None
-    """None: the master. One that is gone stays here until the client asks again, or is gone too."""
+    """None: the master. A server that does not exist any more stays here until the client asks again or leaves."""
     refused: set[Key] = field(default_factory=set)
-    """Where the client was sent before."""
+    """Servers that the client was sent to before."""
 
 
 class Redirects:
-    """The servers of all files. A client is a number, `reachable(asker, server)` says whether one can reach another; a
-    file is whatever names its path and content."""
+    """The servers of all files, and who takes what from them. Owned by the master's `ClassicTracker`.
+
+    A client is a number, a file is any name of its path and content. `reachable(asker, server)` says whether one client
+    can reach the other.
+    """
 
     def __init__(self, max_direct: int, source: Random, reachable: Callable[[int, int], bool]) -> None:
         self._max_direct = max_direct
@@ -79,7 +84,7 @@ class Redirects:
         self._serving: dict[int, dict[bytes, Key]] = {}
         self._downloads: dict[int, dict[bytes, _Download]] = {}
         self._direct: dict[int, int] = {}
-        """By client that takes something from the master: how many files."""
+        """By client: how many files it takes from the master. Only clients that take some."""
 
     @property
     def direct(self) -> int:
@@ -96,10 +101,10 @@ class Redirects:
         server = self._server(file, address)
         return server.readers if server else 0
 
-    # What clients do.
+    # Events of clients.
 
     def ask(self, client: int, file: bytes) -> Address | None:
-        """Where a client is to take a file from; None: from the master. It is taken to be doing so from now on."""
+        """From where a client is to take a file; None: from the master. It counts as a reader there from now on."""
         downloads = self._downloads.setdefault(client, {})
         former = downloads.pop(file, None)
         download = _Download(None)
@@ -114,9 +119,9 @@ class Redirects:
         return server.address if server else None
 
     def serve(self, client: int, avail: int, file: bytes, address: Address, source: Address | None) -> None:
-        """A client serves a file at an address, and says from where it takes it itself; None: from the master.
+        """A client serves a file at an address, and takes it itself from `source`; None: from the master.
 
-        It serves a file once: what it said of it before holds no more.
+        This replaces what the client said about the same file before.
         """
         download = self._downloads.get(client, {}).get(file)
         above = None
@@ -138,7 +143,7 @@ class Redirects:
         server.source, server.depth = (above.key, above.depth + 1) if above else (None, 1)
 
     def withdraw(self, key: Key) -> None:
-        """The server with this key does not serve its file any more, if it did."""
+        """The server with this key does not serve its file any more. There may be no such server."""
         server = self._servers.pop(key, None)
         if server is None:
             return
@@ -156,7 +161,7 @@ class Redirects:
             del self._serving[server.client]
 
     def end(self, client: int, file: bytes) -> None:
-        """A file is on its way to a client no more."""
+        """A client has stopped taking a file."""
         downloads = self._downloads.get(client, {})
         download = downloads.pop(file, None)
         if download is not None:
@@ -165,23 +170,23 @@ class Redirects:
             self._downloads.pop(client, None)
 
     def whole(self, client: int, file: bytes) -> None:
-        """A client has all of a file."""
+        """A client has the whole file."""
         self.end(client, file)
         key = self._serving.get(client, {}).get(file)
         if key is not None:
             self._servers[key].source, self._servers[key].depth = None, 0
 
     def leave(self, client: int) -> None:
-        """A client, or a node, is gone."""
+        """The connection of a client or node has ended."""
         for file in list(self._downloads.get(client, ())):
             self.end(client, file)
         for key in [*self._serving.get(client, {}).values(), (client, 0)]:
             self.withdraw(key)
 
-    # What nodes of ours do.
+    # Events of nodes.
 
     def add_node(self, client: int, address: Address) -> None:
-        """A node holds every file and serves at this address."""
+        """A node holds every file, and serves at this address."""
         key = (client, 0)
         if key not in self._servers:
             self._servers[key] = _Server(key, None, address)
@@ -189,10 +194,10 @@ class Redirects:
             self._nodes.add(key)
 
     def remove_node(self, client: int) -> None:
-        """A node does not hold every file, if it did."""
+        """A node does not hold every file any more. It may never have."""
         self.withdraw((client, 0))
 
-    # Deciding.
+    # Decisions.
 
     def _choose(self, client: int, file: bytes, refused: set[Key]) -> _Server | None:
         servers = [self._servers[key] for key in self._candidates(file) if key not in refused]
@@ -209,7 +214,7 @@ class Redirects:
         return nodes + relays.sample(SAMPLE, self._random) if relays else nodes
 
     def _waits_for(self, server: _Server, client: int) -> bool:
-        """Whether what a server has of its file comes from this client, as far as is known."""
+        """Whether a server takes its file, directly or through others, from this client, as far as is known."""
         above: _Server | None = server
         for _ in range(_DEEPEST):
             if above is None or not above.depth:
@@ -233,10 +238,10 @@ class Redirects:
 
 
 def _crowding(readers: int) -> int:
-    """By how many a server would have more readers than it should, with one more."""
+    """By how many readers a server would exceed `READERS`, with one reader more."""
     return max(0, readers + 1 - READERS)
 
 
 def _rank(server: _Server) -> tuple[int, int, int]:
-    """The lower the better."""
+    """The lower, the better."""
     return _crowding(server.readers), server.depth, server.readers

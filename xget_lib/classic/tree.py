@@ -1,24 +1,24 @@
 """The namespace `classic`: what the C program's server serves, for the clients of XCPU 1.2.
 
-A directory is a directory, and a regular file `p` is a directory `p` too, in which there are
+A directory is a directory. A regular file `p` is a directory `p` too, with these files in it:
 
-    data       the file's bytes, with its mode, owner, time and length. A range that is still to come is waited for
-    redir      where to take the file from: `me`, or `ADDRESS!PORT` of another server that has the same tree
+    data       the file's bytes, with its mode, owner, time and length. A read waits for a range that is still to come
+    redir      from where to take the file: `me`, or `ADDRESS!PORT` of another server that has the same tree
     avail      written: `PORT REDIR` and a NUL. The client serves this file on PORT, and took it from REDIR. That holds
                until the fid is clunked or the connection ends
     checksum   the Adler-32 of the whole file, in decimal
 
-and the root has a file more:
+The root has one file more:
 
     log        the debug level, in decimal; written: a line for this server's log
 
-What is shown is the generation that is served, not what is on disk now: so a length, the bytes and the checksum belong
-together, and a file that has changed is an error. A place keeps its path alone and looks the file up when it is used,
-since C clients hold fids for hours: no old generation must stay in memory for that.
+The tree shows the generation that is served, not what is on disk now: so length, bytes and checksum fit together, and
+reading a file that has changed is an error. A fid keeps only a path, and the file is looked up at each use: C clients
+hold fids for hours, and these must not keep an old generation in memory.
 
-Links and special files are not shown, nor names that are no text. Nor is anything called `data` in a directory: a
-client takes whatever has a `data` in it for a file, so that one name would cost it the whole directory. And at the top
-`log` is the control file, whatever else has that name. The server's log says what these names cost.
+Links and special files are not shown, nor names that are not UTF-8. A file or directory called `data` is not shown
+either: a C client takes every directory with a `data` in it for a file, and would not see the rest of the directory.
+In the root, `log` is the control file, whatever else has that name. The server's log names what is not shown.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ from xget_lib.serve.synthetic import OWNER, Answered, Directory, check_mode
 
 DATA, REDIR, AVAIL, CHECKSUM, LOG = "data", "redir", "avail", "checksum", "log"
 _OF_A_FILE = {DATA: 1, REDIR: 2, AVAIL: 3, CHECKSUM: 4}
-"""By name: what tells the qid from that of the directory that these are in, and from each other's."""
+"""By name: the last bits of the qid's path, which are 0 for the directory of the file."""
 _NUMBER_OF_LOG = 5
 _MODES = {REDIR: 0o444, AVAIL: 0o666, CHECKSUM: 0o444, LOG: 0o222}
 
 
 def tree(backend: ClassicBackend) -> File:
-    """The root of the namespace for one connection. Raises NinepError while there is no generation yet."""
-    tree = Tree(backend)
-    tree.served()
-    return PlainDirectory(tree, b"")
+    """The root of the namespace for one connection. Raises NinepError while there is no generation."""
+    shared = Tree(backend)
+    shared.served()
+    return PlainDirectory(shared, b"")
 
 
 class Tree:
-    """What all places of one connection's tree share: looking files up in the newest generation."""
+    """What all files of one connection share: it looks them up in the newest generation."""
 
     def __init__(self, backend: ClassicBackend) -> None:
         self.backend = backend
@@ -70,8 +70,8 @@ class Tree:
     def manifest(self) -> Manifest:
         return self.served().store.manifest
 
-    def look(self, path: bytes) -> PlainDirectory | FileDirectory:
-        """The directory, or file as a directory, at a path. Raises NinepError where none is shown."""
+    def look_up(self, path: bytes) -> PlainDirectory | FileDirectory:
+        """The directory, or the file as a directory, at a path. Raises NinepError if none is shown there."""
         index = self.manifest.entries.find(path)
         if index is None or not self.served().shows(index):
             raise NinepError(errno.ENOENT)
@@ -82,7 +82,7 @@ class Tree:
         return _SHOWN[kind](self, path)
 
     def children(self, path: bytes) -> Iterator[PlainDirectory | FileDirectory]:
-        """What is shown of a directory. One that is gone meanwhile is empty."""
+        """What is shown of a directory. A directory that does not exist any more is empty."""
         manifest, served, tracker = self.manifest, self.served(), self.backend.tracker
         if manifest.single_file:
             indices = range(1)
@@ -99,7 +99,7 @@ class Tree:
                     tracker.hidden(served.generation, below)
 
     def stat(self, name: str, qid: Qid, entry: Entry | None, mode: int, length: int = 0) -> Stat:
-        """The stat of what has the owner and times of an entry."""
+        """A stat with the owner and time of an entry."""
         manifest = self.manifest
         user = manifest.users.get(entry.uid, str(entry.uid)) if entry else OWNER
         group = manifest.groups.get(entry.gid, str(entry.gid)) if entry else OWNER
@@ -119,7 +119,7 @@ class Tree:
 
 
 def _is_shown(path: bytes) -> bool:
-    """Whether the last name of a path is one that a C client can be shown in a directory."""
+    """Whether a C client can see the last name of a path in a directory."""
     name = path.rpartition(b"/")[2]
     try:
         name.decode()
@@ -129,7 +129,7 @@ def _is_shown(path: bytes) -> bool:
 
 
 def _qid(path: bytes, number: int, version: int) -> Qid:
-    """The qid of what is at a path: the same in every generation. Two paths with one number are 2**60 to 1."""
+    """The qid of a path: the same in every generation. The chance that two paths have the same is 1 in 2**60."""
     identity = int.from_bytes(blake3(path).digest(8), "little")
     return Qid(QTFILE if number else QTDIR, version, identity & ~7 | number)
 
@@ -148,11 +148,11 @@ class PlainDirectory(File):
     def walk(self, name: str) -> File:
         if not self.path and name == LOG:
             return Control(self.tree, b"", LOG)
-        encoded = name.encode(errors="surrogateescape")  # 9P2000.L carries names that are no text
+        encoded = name.encode(errors="surrogateescape")  # 9P2000.L carries names that are not UTF-8
         path = self.path + b"/" + encoded if self.path else encoded
         if not _is_shown(path):
             raise NinepError(errno.ENOENT)
-        return self.tree.look(path)
+        return self.tree.look_up(path)
 
     def stat(self) -> Stat:
         manifest = self.tree.manifest
@@ -169,7 +169,7 @@ class PlainDirectory(File):
         if not self.path:
             yield Control(self.tree, b"", LOG).stat()
         for child in self.tree.children(self.path):
-            with contextlib.suppress(NinepError):  # gone in a generation that came meanwhile
+            with contextlib.suppress(NinepError):  # a newer generation may not have it
                 yield child.stat()
 
 
@@ -202,7 +202,7 @@ _SHOWN: dict[str, type[PlainDirectory] | type[FileDirectory]] = {
     "d": PlainDirectory,
     "f": FileDirectory,
 }
-"""By the kind of an entry, or of what a hard link is another name of."""
+"""By the kind of an entry, for a hard link that of its first name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +215,7 @@ class DataFile(File):
     @property
     def qid(self) -> Qid:
         entry = self.tree.file(self.path).entry
-        # Never 0, which would tell Linux not to cache.
+        # Version 0 would tell Linux not to cache.
         return _qid(self.path, _OF_A_FILE[DATA], (entry.mtime_ns ^ entry.size << 1) & 0xFFFFFFFF | 1)
 
     def walk(self, name: str) -> File:
@@ -232,7 +232,7 @@ class DataFile(File):
 
 @dataclass(frozen=True, slots=True)
 class Control(File):
-    """A control file: of a file, or the root's `log`. Its version is 0: Linux does not cache what changes by itself."""
+    """A control file of a file, or the root's `log`. Its version is 0, since Linux must not cache it."""
 
     tree: Tree
     path: bytes
@@ -250,7 +250,7 @@ class Control(File):
         return self.tree.stat(self.name, self.qid, entry, _MODES[self.name])
 
     def open(self, mode: int) -> Handle:
-        # The mode of `log` says that it is for writing; C clients read it all the same.
+        # By its mode `log` is for writing only, but C clients read it as well.
         check_mode(mode, _MODES[self.name] if self.name != LOG else 0o666)
         backend = self.tree.backend
         if self.name == LOG:

@@ -1,5 +1,7 @@
-"""Listening sockets and what every connection is set up with. Nothing here imports gevent: the master listens before
-it forks, so that a port in use is said at once and a daemon is ready when it says so.
+"""Listening sockets, and the options that every connection gets.
+
+Nothing here imports gevent: the master listens before it forks, so that a port in use is an error of the command, and
+a daemon really accepts connections when it reports that it is ready.
 """
 
 from __future__ import annotations
@@ -11,13 +13,13 @@ from xget_lib.errors import AddressRefused
 
 _BACKLOG = 4096
 _SILENCE = 60
-"""Seconds after which a peer that does not acknowledge, or answer a probe, counts as dead: nodes lose power."""
+"""Seconds after which a peer counts as dead that acknowledges nothing and answers no probe: nodes lose power."""
 
 
 def listen(bind: str | None, port: int) -> socket.socket:
-    """A non-blocking listening socket on an address (or all, both families) and a port (0: any free one).
+    """A non-blocking listening socket on an address and a port.
 
-    Raises AddressRefused.
+    Without an address it is on all, of IPv4 and IPv6. Port 0 is any free one. Raises AddressRefused.
     """
     try:
         if bind is None and socket.has_dualstack_ipv6():
@@ -50,9 +52,9 @@ def _bound(family: int, address: object, *, both: bool = False) -> socket.socket
 
 
 def prepare(connected: socket.socket) -> None:
-    """Set up a connection: non-blocking, small messages at once, a dead peer noticed."""
+    """Set the options of a connection: it does not block, sends small messages at once, and detects a dead peer."""
     connected.setblocking(False)
-    # A peer that is gone already is found out at the first read.
+    # If the peer is gone already, the first read says so.
     with contextlib.suppress(OSError):
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -63,5 +65,5 @@ def prepare(connected: socket.socket) -> None:
 
 
 def plain_address(address: str) -> str:
-    """An address as people write it: an IPv4 one that came over an IPv6 socket without its `::ffff:`."""
+    """An address as people write it: IPv4 without the `::ffff:` that an IPv6 socket puts before it."""
     return address.removeprefix("::ffff:") if "." in address else address

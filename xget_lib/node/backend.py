@@ -179,47 +179,35 @@ class ChildBackend:
     """`serve.swarm.ChildBackend` of one connection. Owned by its session."""
 
     def __init__(self, child: Child, client: Client) -> None:
-        self._child = child
+        self.server = child
         self._client = client
         self._slots: set[int] = set()
         """Those that are requested or granted."""
 
     @property
-    def served(self) -> Served | None:
-        return self._child.served
-
-    @property
-    def manifest(self) -> Encoded | None:
-        return self._child.manifest
-
-    @property
-    def debug_level(self) -> int:
-        return self._child.debug_level
-
-    @property
     def have_round(self) -> int:
-        return self._child.have_round
+        return self.server.have_round
 
     def subscribe(self, news: Stream) -> None:
-        if self._child.news is not None:
-            news.put(self._child.news.encode())
+        if self.server.news is not None:
+            news.put(self.server.news.encode())
 
     def register(self, report: Report) -> None:
         """Only the master registers nodes. But a peer that downloads from here will have something to give as well."""
-        self._child.transfer.peer_introduced((self._client.address, report.port), report.generation)
+        self.server.transfer.peer_introduced((self._client.address, report.port), report.generation)
 
     def request_slot(self, slot: int, answers: Stream) -> None:
         if slot not in self._slots and len(self._slots) >= SLOTS_LIMIT:
             raise NinepError(errno.EMFILE, "too many slots")
         self._slots.add(slot)
-        self._child.request_slot(slot, answers, self._client)
+        self.server.request_slot(slot, answers, self._client)
 
     def release_slot(self, slot: int) -> None:
         self._slots.discard(slot)
-        self._child.release_slot(slot)
+        self.server.release_slot(slot)
 
     def request_status(self, answer: Answered) -> None:
-        answer.put(json.dumps(self._child.status()).encode() + b"\n")
+        answer.put(json.dumps(self.server.status()).encode() + b"\n")
 
     def remark(self, line: str) -> None:
-        self._child.remark(self._client, line)
+        self.server.remark(self._client, line)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -28,6 +27,7 @@ from xget_lib.net.waiting import in_thread
 from xget_lib.node.backend import Child
 from xget_lib.node.master_link import MasterLink
 from xget_lib.node.transfer import Transfer, TransferStats
+from xget_lib.report.log import LOGGER
 from xget_lib.serve.files import Files
 from xget_lib.serve.held import HeldContent
 from xget_lib.serve.served import Served
@@ -68,15 +68,30 @@ class Environment:
         config = self.config
         return {"permissions": not config.no_permissions, "owners": not config.no_owners, "delete": config.delete}
 
-    def serve(self, store: Store, selection: Selection, on_stale: Callable[[bytes], None]) -> None:
-        """Serve what is in a store from now on, and tell the master. `on_stale` gets the path of a changed file."""
+    def serve(self, store: Store, selection: Selection) -> None:
+        """Serve what is in a store from now on, instead of the former one, and tell the master."""
+        if self.child.served is not None:
+            # What that one lacks does not arrive any more, and its files are expected to change.
+            former = self.child.served.store
+            former.growing, former.on_stale = False, None
+
+        def changed(path: bytes) -> None:
+            LOGGER.warning("%s was changed here and is not served any more", printable(path))
+            self.held_changed(store)
+
+        store.on_stale = changed
         manifest = store.manifest
         assert self.child.manifest is not None
         self.child.serve(
-            Served(manifest.generation, self.child.manifest, store, on_stale, selection.visible()),
+            Served(self.child.manifest, store, selection.visible()),
             Files(Root(self.dest), selection.has_dest_path, manifest.users, manifest.groups),
         )
         self.transfer.serves(manifest.generation, store.held.count)
+
+    def held_changed(self, store: Store) -> None:
+        """More is held in a store than before, or less. Only that of the store that is served matters to others."""
+        if self.child.served is not None and self.child.served.store is store:
+            self.transfer.held_changed(store.manifest.generation, store.held.count)
 
 
 class Generation:
@@ -87,13 +102,12 @@ class Generation:
         self._environment = environment
         self._selection = selection
         self._held: HeldContent | None = None
-        self._reports = True
-        self._confirming: gevent.Greenlet[[], None] | None = None
+        self._verifying: gevent.Greenlet[..., None] | None = None
 
-    def run(self, former: Generation | None, served: Generation | None, stats: TransferStats) -> dict[str, Any]:
+    def run(self, former: Generation | None, stats: TransferStats) -> dict[str, Any]:
         """Download everything. Returns what `done` says of it. Raises XGetError, NewGeneration.
 
-        `former` is in place, `served` is what others are given until now; either may be None.
+        `former` is the generation that is in place, if there is one.
         """
         environment, selection = self._environment, self._selection
         environment.tell(
@@ -107,17 +121,14 @@ class Generation:
         with download:
             try:
                 self._take_inventory(download, former)
-                held = HeldContent(environment.dest, self.manifest, download, self._held_changed)
-                if served is not None:
-                    served.replace()
-                self._held = held
-                environment.serve(held.store, selection, held.changed)
+                held = self._held = HeldContent(environment.dest, self.manifest, download)
+                environment.serve(held.store, selection)
                 self._fetch(download, held, stats)
                 in_thread(download.finish)
             finally:
                 # What threads still write to must not be closed before they are done.
                 get_hub().threadpool.join()
-        self._confirming = gevent.spawn(lambda: held.confirm(in_thread))
+        self._verifying = gevent.spawn(self._verify, held)
         return {
             "generation": self.manifest.generation.hex(),
             "files": len(selection.files),
@@ -128,37 +139,35 @@ class Generation:
         }
 
     @property
-    def is_served(self) -> bool:
-        return self._held is not None
-
-    @property
     def held(self) -> HeldContent:
         """What is on disk and verified, once it is served."""
         assert self._held is not None
         return self._held
 
-    def replace(self) -> None:
-        """Another generation is served instead, and will change the files of this one."""
-        self.stop_reporting()
-        self.held.replaced()
+    def wait_until_verified(self) -> None:
+        """Return when all files that were accepted by size and time have been read."""
+        if self._verifying is not None:
+            self._verifying.join()
 
-    def stop_reporting(self) -> None:
-        """What this node holds of this generation is of no interest any more."""
-        self._reports = False
+    def stop_verifying(self) -> None:
+        """Leave files unread: the next generation has to read them anyway."""
+        if self._verifying is not None:
+            self._verifying.kill()
 
-    def wait_until_confirmed(self) -> None:
-        """Return when all content that was accepted by size and time has been read."""
-        if self._confirming is not None:
-            self._confirming.join()
-
-    def stop_confirming(self) -> None:
-        """What has not been read yet is as uncertain in the next generation."""
-        if self._confirming is not None:
-            self._confirming.kill()
-
-    def _held_changed(self, held: HeldContent) -> None:
-        if self._reports:
-            self._environment.transfer.held_changed(self.manifest.generation, held.store.held.count)
+    def _verify(self, held: HeldContent) -> None:
+        """Read the files that were accepted by size and time, and serve those that are right."""
+        environment = self._environment
+        try:
+            with Root(environment.dest) as root:
+                for file in sorted(held.unverified):
+                    if not in_thread(held.file_is_right, root, file):
+                        path = printable(held.store.path_of(file))
+                        LOGGER.error("%s: size and time are right, but the content is wrong; not serving it", path)
+                    elif held.file_verified(file):
+                        environment.held_changed(held.store)
+        finally:
+            held.store.growing = False
+            environment.held_changed(held.store)  # readers that wait for more must be told that none comes
 
     def _take_inventory(self, download: Download, former: Generation | None) -> None:
         """Find out what is right already, in threads."""
@@ -200,12 +209,17 @@ class Generation:
         for chunk in range(layout.chunk_count):
             if not download.chunk_complete(chunk) and download.missing(chunk):
                 lacking.add(chunk)
+
+        def chunk_written(chunk: int) -> None:
+            if held.chunk_written(chunk):
+                self._environment.held_changed(held.store)
+
         fetched = Event()
         finisher = gevent.spawn(self._install_files, download, fetched)
         finisher.link_exception(lambda failed: transfer.fail(failed.exception or AssertionError()))
         progress = gevent.spawn(self._tell_progress, download, stats)
         try:
-            transfer.run(download, self.manifest, lacking, stats=stats, on_held=held.came)
+            transfer.run(download, self.manifest, lacking, stats=stats, on_written=chunk_written)
         finally:
             progress.kill()
             fetched.set()

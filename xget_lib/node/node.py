@@ -55,8 +55,6 @@ class Node:
         self.incomplete: Incomplete | None = None
         """What the master could not read of the generation that is in place."""
         self._stats = TransferStats()
-        self._served: Generation | None = None
-        """The last one that was served from its download on."""
         self._in_place: Generation | None = None
         get_hub().threadpool.maxsize = THREADS
 
@@ -81,20 +79,14 @@ class Node:
         in_place = self._in_place
         if in_place is None:
             return
-        in_place.wait_until_confirmed()  # only what is verified is carried over
+        in_place.wait_until_verified()  # only what is verified is carried over
         try:
             manifest = self._read_manifest(self._wait_for_news())
         except NewGeneration:
             return  # it is told by `newer`
         selection = select(manifest, self._sources)
         store = in_thread(in_place.held.carried_over, manifest, selection)
-
-        def on_stale(path: bytes) -> None:
-            in_place.held.changed(path)
-            self._transfer.held_changed(manifest.generation, store.held.count)
-
-        in_place.stop_reporting()
-        self._environment.serve(store, selection, on_stale)
+        self._environment.serve(store, selection)
         LOGGER.info("%d of %d chunks are the same in the new generation", store.held.count, store.layout.chunk_count)
 
     def fetched(self) -> dict[str, Any]:
@@ -114,13 +106,9 @@ class Node:
             done = dry_run(self._environment, manifest, selection)
         else:
             if self._in_place is not None:
-                self._in_place.stop_confirming()
+                self._in_place.stop_verifying()
             generation = Generation(self._environment, manifest, selection)
-            try:
-                done = generation.run(self._in_place, self._served, self._stats)
-            finally:
-                if generation.is_served:
-                    self._served = generation
+            done = generation.run(self._in_place, self._stats)
             self._in_place = generation
         self.incomplete = incomplete(selection)
         return done

@@ -101,7 +101,7 @@ class _Content:
     generation: bytes
     layout: Layout
     stats: TransferStats
-    on_held: Callable[[int], None]
+    on_written: Callable[[int], None]
     outcome: AsyncResult[None] = field(default_factory=AsyncResult)
     free: list[memoryview] = field(default_factory=list)
     """Buffers that are not in use. The `Downloader` counts those that are."""
@@ -141,15 +141,15 @@ class Transfer:
         lacking: Bitmap,
         *,
         stats: TransferStats,
-        on_held: Callable[[int], None],
+        on_written: Callable[[int], None],
     ) -> None:
         """Get the chunks in `lacking`, verify and write them. Raises XGetError, or NewGeneration.
 
-        `on_held` is called with each chunk of which all is on disk and verified.
+        `on_written` is called with each chunk of which all is on disk and verified.
         """
         if lacking.count and self._newest not in (None, manifest.generation):
             raise NewGeneration
-        content = self._content = _Content(download, manifest.generation, manifest.layout, stats, on_held)
+        content = self._content = _Content(download, manifest.generation, manifest.layout, stats, on_written)
         buffers = buffer_count(manifest.layout.chunk_size)
         now = time.monotonic()
         try:
@@ -394,7 +394,7 @@ class Transfer:
             self._act(self._downloader.chunk_incomplete(source, chunk, time.monotonic()))
             return
         if content.download.chunk_complete(chunk):
-            content.on_held(chunk)
+            content.on_written(chunk)
         self._act(self._downloader.chunk_written(source, chunk, time.monotonic()))
 
     def _cancel(self, content: _Content, address: Address, chunk: int) -> None:

@@ -1,6 +1,6 @@
-"""Which tree an attach gets: by its aname, or by its dialect where it names none.
+"""Which namespace a Tattach gets: the one that its aname names, or without a name the one of its dialect.
 
-C clients attach to "" in 9P2000.u, and so get `classic`; Linux's mount in 9P2000.L, and gets `files`.
+C clients attach to "" in 9P2000.u and get `classic`; Linux mounts "" in 9P2000.L and gets `files`.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ CLASSIC, FILES, SWARM = "classic", "files", "swarm"
 Attach = Callable[[str, str, str], File]
 
 
-def attach(trees: Mapping[str, Callable[[], File]]) -> Attach:
-    """The function that a session calls for Tattach: (dialect, uname, aname) -> root of the tree of that name.
+def attach(roots: Mapping[str, Callable[[], File]]) -> Attach:
+    """The function that a session calls for Tattach: (dialect, uname, aname) -> root of the namespace.
 
-    Raises NinepError with a list of the trees for another name.
+    It raises NinepError for a name that is not in `roots`, and says which are.
     """
 
     def choose(dialect: str, uname: str, aname: str) -> File:
         if not aname:
-            aname = CLASSIC if dialect != NINEP2000_L and CLASSIC in trees else FILES
-        if aname not in trees:
-            raise NinepError(errno.ENOENT, f"no tree is called {aname!r}; there are: {', '.join(sorted(trees))}")
-        return trees[aname]()
+            aname = CLASSIC if dialect != NINEP2000_L and CLASSIC in roots else FILES
+        if aname not in roots:
+            raise NinepError(errno.ENOENT, f"no tree is called {aname!r}; there are: {', '.join(sorted(roots))}")
+        return roots[aname]()
 
     return choose

@@ -1,7 +1,7 @@
 """The namespace `files`: the served directory as it is on disk now, read-only.
 
-Links and devices are shown for what they are, and neither followed nor opened. What is shown can be limited (`shown`):
-a child serves what it has downloaded, and nothing else that is in the same directory.
+Symbolic links and devices are shown as such; the server neither follows nor opens them. A child shows only what it has
+downloaded, not what else is in the same directory (`shown`).
 """
 
 from __future__ import annotations
@@ -37,47 +37,50 @@ from xget_lib.ninep.stat import (
 )
 from xget_lib.ninep.wire import QTDIR, QTFILE, QTSYMLINK, Qid
 from xget_lib.serve.served import FileRange
-from xget_lib.serve.synthetic import OpenFile, check_mode
+from xget_lib.serve.synthetic import check_mode
 
 _FRESH = 0.5
-"""Seconds for which directories are remembered between look-ups: a rename on disk shows after that."""
+"""Seconds for which open directories are reused: after that, a rename on disk shows."""
 _AT_ONCE = 256
-"""Names of a directory that are listed before they are looked at."""
+"""Names of a directory that are listed before the files are looked up."""
 
 
 class Files:
-    """What all files of one tree share."""
+    """What all files of one namespace share. Owned by the server; replaced with each generation."""
 
     def __init__(
         self, root: Root, shown: Callable[[bytes], bool], users: Mapping[int, str], groups: Mapping[int, str]
     ) -> None:
-        """`shown(path)` says whether a path (relative, b"" is the root) exists for clients."""
+        """`shown(path)` says whether clients may see a path, which is relative to `root`; b"" is the root itself.
+
+        `users` and `groups` give names by number.
+        """
         self.root = root
         self._shown = shown
         self._users = users
         self._groups = groups
-        self._walked = 0.0
+        self._looked_up = 0.0
 
     def tree(self) -> File:
-        """The root."""
+        """The root of the namespace."""
         return FileOnDisk(self, b"", self.root.lstat(b""))
 
-    def look(self, path: bytes) -> FileOnDisk:
-        """The file at a path. Raises NinepError(ENOENT) where there is none that can be shown, or OSError."""
+    def look_up(self, path: bytes) -> FileOnDisk:
+        """The file at a path. Raises NinepError(ENOENT) if it is not shown, or OSError."""
         now = time.monotonic()
-        if now - self._walked > _FRESH:
+        if now - self._looked_up > _FRESH:
             self.root.forget()
-            self._walked = now
+            self._looked_up = now
         if not self.shows(path):
             raise NinepError(errno.ENOENT)
         return FileOnDisk(self, path, self.root.lstat(path))
 
     def shows(self, path: bytes) -> bool:
-        """Whether a path may be looked at."""
+        """Whether clients may see a path."""
         return path != STAGING and self._shown(path)
 
     def open(self, path: bytes) -> FileIO:
-        """A regular file. Raises NinepError where something else has taken its place, or OSError."""
+        """A regular file. Raises NinepError if something else is there by now, or OSError."""
         descriptor = self.root.open(path, os.O_RDONLY)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
@@ -85,7 +88,7 @@ class Files:
         return FileIO(descriptor)
 
     def owner(self, status: os.stat_result) -> tuple[str, str]:
-        """User and group by name, or by number where the name is not known."""
+        """User and group by name, or by number if there is no name."""
         return (
             self._users.get(status.st_uid, str(status.st_uid)),
             self._groups.get(status.st_gid, str(status.st_gid)),
@@ -94,7 +97,7 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class FileOnDisk:
-    """A file of any kind, as it looked when it was walked to."""
+    """A file of any kind, with the status that it had when it was walked to."""
 
     files: Files
     path: bytes
@@ -102,7 +105,7 @@ class FileOnDisk:
 
     @property
     def qid(self) -> Qid:
-        # Version 0 would tell Linux not to cache; so the lowest bit is given up for being never 0.
+        # Version 0 tells Linux not to cache, so the lowest bit is always set.
         status = self.status
         version = (status.st_mtime_ns ^ status.st_ctime_ns ^ status.st_size << 1) & 0xFFFFFFFF | 1
         return Qid(_QID_TYPES.get(stat.S_IFMT(status.st_mode), QTFILE), version, _number(status.st_ino, status.st_dev))
@@ -110,10 +113,10 @@ class FileOnDisk:
     def walk(self, name: str) -> File:
         if not stat.S_ISDIR(self.status.st_mode):
             raise NinepError(errno.ENOTDIR)
-        return self.files.look(self.below(os.fsencode(name)))
+        return self.files.look_up(self.below(os.fsencode(name)))
 
     def below(self, name: bytes) -> bytes:
-        """The path of what has a name in this directory."""
+        """The path of a name in this directory."""
         return joined(self.path, name)
 
     def stat(self) -> Stat:
@@ -140,12 +143,12 @@ class FileOnDisk:
         )
 
     def _extension(self, kind: int) -> str:
-        """What 9P2000.u says of a link or a device besides."""
+        """The `extension` of 9P2000.u: the target of a link, or the numbers of a device."""
         if kind == stat.S_IFLNK:
             try:
                 return self.readlink()
             except OSError:
-                return ""  # gone meanwhile
+                return ""  # it was removed meanwhile
         if kind in (stat.S_IFBLK, stat.S_IFCHR):
             letter = "b" if kind == stat.S_IFBLK else "c"
             return f"{letter} {os.major(self.status.st_rdev)} {os.minor(self.status.st_rdev)}"
@@ -187,13 +190,13 @@ class FileOnDisk:
         return self.files.root.xattr(self.path, os.fsencode(name))
 
     def open(self, mode: int) -> Handle:
-        # Permissions are the server's own: what its user cannot read, open(2) refuses below.
+        # Permissions are those of the server's user: open(2) refuses what it cannot read.
         check_mode(mode, 0o444)
         kind = stat.S_IFMT(self.status.st_mode)
         if kind == stat.S_IFDIR:
             return OpenDirectory(self, self.files.root.open(self.path, os.O_RDONLY | os.O_DIRECTORY))
         if kind != stat.S_IFREG:
-            # It is the client's kernel that opens devices and FIFOs of its own; a link it follows by itself.
+            # The client's kernel opens devices and FIFOs of its own machine, and follows links itself.
             raise NinepError(errno.ELOOP if kind == stat.S_IFLNK else errno.ENXIO)
         return OpenFileOnDisk(self.files.open(self.path))
 
@@ -211,41 +214,41 @@ _SET_ID = {stat.S_ISUID: DMSETUID, stat.S_ISGID: DMSETGID, stat.S_ISVTX: DMSETVT
 
 
 def _number(inode: int, device: int) -> int:
-    """The path of a qid: the same as long as the file is the same. Two file systems of one tree keep out of each
-    other's way as long as inode numbers are below 2**48."""
+    """The path of a qid: the same as long as the file is the same. Files of two file systems never have the same one as
+    long as inode numbers are below 2**48."""
     return (inode ^ device << 48) & 0xFFFFFFFFFFFFFFFF
 
 
-class OpenDirectory(OpenFile):
-    """A directory, of which nothing is kept but the descriptor."""
+class OpenDirectory(Handle):
+    """An open directory. Nothing of it is kept but the descriptor."""
 
     def __init__(self, directory: FileOnDisk, descriptor: int) -> None:
         self._directory = directory
         self._descriptor = descriptor
 
     def children(self) -> Iterator[Stat]:
-        """Without what vanishes meanwhile."""
+        """What is removed meanwhile is left out."""
         cookie, end = 0, False
         while not end:
-            # Some at a time: between two reads of a client the descriptor may be read from another place.
-            some = list(islice(self._listed(cookie), _AT_ONCE))
-            end = len(some) < _AT_ONCE
-            for each in some:
+            # In batches: another read of this directory may move the descriptor's position between two of them.
+            batch = list(islice(self._listed(cookie), _AT_ONCE))
+            end = len(batch) < _AT_ONCE
+            for each in batch:
                 cookie = each.cookie
                 if each.name not in (b".", b".."):
                     with suppress(NinepError, OSError):
-                        yield self._directory.files.look(self._directory.below(each.name)).stat()
+                        yield self._directory.files.look_up(self._directory.below(each.name)).stat()
 
     def entries(self, cookie: int) -> Iterator[DirectoryEntry]:
         for each in self._listed(cookie):
             path = self._directory.below(each.name)
             if each.name not in (b".", b"..") and not self._directory.files.shows(path):
                 continue
-            # Its version is not looked up: who wants to know more of it walks to it.
+            # The version is not looked up: a client that wants to know more walks to the file.
             kind = _QID_TYPES.get(each.type << 12, QTFILE)
             qid = Qid(kind, 1, _number(each.inode, self._directory.status.st_dev))
             if each.name == b".." and not self._directory.path:
-                qid = self._directory.qid  # nothing is above the root
+                qid = self._directory.qid  # the root is its own parent
             yield DirectoryEntry(qid, each.cookie, each.type, os.fsdecode(each.name))
 
     def _listed(self, cookie: int) -> Iterator[Listed]:
@@ -255,8 +258,8 @@ class OpenDirectory(OpenFile):
         os.close(self._descriptor)
 
 
-class OpenFileOnDisk(OpenFile):
-    """Owns its file, together with the replies that are still to be sent from it."""
+class OpenFileOnDisk(Handle):
+    """An open regular file. It is closed when this handle and all replies from it are gone."""
 
     def __init__(self, file: FileIO) -> None:
         self._file: FileIO | None = file

@@ -1,69 +1,80 @@
-"""What a node holds of one generation, and so serves: what is on disk and verified, while it comes and afterwards.
+"""What a node holds of one generation, and so serves: what is on disk and verified, during its download and afterwards.
 
-Nothing is served that was not verified. A file that was taken to be right by its size and time (`serve.unverified`) may
-have been verified for the generation before; else it is read when the download is done, and until then the chunks that
-it is in are not held, whatever else comes of them.
+A file that the inventory accepted by its size and times is kept, but not served before it was read and verified. It may
+have been verified for the generation before. Otherwise the node reads it when the download is done, and until then no
+chunk with a part of it is held.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable
+import os
+from array import array
+from collections.abc import Iterable
 
 from xget_lib.download.download import Download
-from xget_lib.errors import printable
+from xget_lib.download.verify import checked_pieces
+from xget_lib.errors import PathRefused
 from xget_lib.fs.rooted import Root
+from xget_lib.fs.stamp import STAMP_WORDS, no_stamps
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import Selection
 from xget_lib.serve.store import Store
-from xget_lib.serve.unverified import Known, Unverified, is_right
-
-_LOGGER = logging.getLogger("xget")
 
 
 class HeldContent:
-    """The chunks of a download that are held. `on_change` is called whenever they have become more, or less."""
+    """The held chunks of a download. Owned by the node. `store` is what it serves of them."""
 
-    def __init__(
-        self, dest: bytes, manifest: Manifest, partial: Download, on_change: Callable[[HeldContent], None]
-    ) -> None:
-        """`partial` has been surveyed: what is right of it is held from now on."""
+    def __init__(self, dest: bytes, manifest: Manifest, download: Download) -> None:
+        """After the inventory of `download`: what it found right is held from now on."""
+        self.unverified = set(download.unverified)
+        """Files that were accepted by size and times, and have not been read."""
         self._dest = dest
-        self._partial = partial
-        self._on_change = on_change
-        self._replaced = False
-        self._files = sorted(partial.unverified)
-        self._believed = Unverified(manifest.layout, self._files)
-        held = Bitmap(manifest.layout.chunk_count)
-        self.store = Store(Root(dest), manifest, held, stamps=partial.stamps, locate=partial.path_of)
+        self._download = download
+        self._layout = manifest.layout
+        held = Bitmap(self._layout.chunk_count)
+        self.store = Store(Root(dest), manifest, held, stamps=download.stamps, locate=download.path_of)
         self.store.growing = True
-        for chunk in range(manifest.layout.chunk_count):
-            if self._may_hold(chunk):
+        for chunk in range(self._layout.chunk_count):
+            if self._is_verified(chunk):
                 held.add(chunk)
 
     @property
     def generation(self) -> bytes:
         return self.store.manifest.generation
 
-    def came(self, chunk: int) -> None:
-        """All that was lacking of a chunk is written."""
-        if self._may_hold(chunk):
-            self._hold(chunk)
+    def chunk_written(self, chunk: int) -> bool:
+        """All that was missing of a chunk is written. Returns whether more is held now."""
+        return self._is_verified(chunk) and self.store.hold(chunk)
 
-    def changed(self, path: bytes) -> None:
-        """A file was found changed under its final name; the store serves it no more."""
-        if not self._replaced:
-            _LOGGER.warning("%s was changed here and is not served any more", printable(path))
-        self._on_change(self)
+    def file_is_right(self, root: Root, file: int) -> bool:
+        """Read a file below the destination and compare every piece with its digest. In any thread, with a root of its
+        own. A file that cannot be read is not right."""
+        manifest, layout = self.store.manifest, self._layout
+        try:
+            descriptor = root.open(self.store.path_of(file), os.O_RDONLY)
+            try:
+                pieces = checked_pieces(descriptor, layout, layout.file_pieces(file), manifest.digest)
+                return all(right is not None for _, right in pieces)
+            finally:
+                os.close(descriptor)
+        except (OSError, PathRefused):
+            return False
+
+    def file_verified(self, file: int) -> bool:
+        """An unverified file was read and is right. Returns whether more is held now."""
+        self.unverified.discard(file)
+        changes = self.store.changes
+        for chunk in self._layout.file_chunks(file):
+            self.chunk_written(chunk)
+        return self.store.changes > changes
 
     def known(self, manifest: Manifest, places: Iterable[tuple[int, bytes]]) -> Known:
-        """What this generation tells of another, and where that lands. In any thread."""
-        return Known(self.store, self._partial.files, manifest, places)
+        """What this generation says about another, whose files land at `places`. In any thread."""
+        return Known(self.store, self._download.files, manifest, places)
 
     def carried_over(self, manifest: Manifest, selection: Selection) -> Store:
-        """What of another generation is verified here and under the same names, to be served as a part of that. In any
-        thread."""
+        """The part of another generation that is verified here, under the same names. In any thread."""
         known = self.known(manifest, selection.file_dest_paths)
         same = known.verified(selection.files)
         layout = manifest.layout
@@ -73,34 +84,45 @@ class HeldContent:
                 held.add(chunk)
         return Store(Root(self._dest), manifest, held, stamps=known.stamps_of(same), locate=selection.file_dest_path)
 
-    def confirm(self, in_thread: Callable[..., bool]) -> None:
-        """Read what is only believed, one file after another, and hold what that makes certain."""
-        try:
-            with Root(self._dest) as root:
-                for file in self._files:
-                    path = self.store.path_of(file)
-                    if in_thread(is_right, root, path, self.store.manifest, file):
-                        for chunk in self._believed.confirmed(file):
-                            self.came(chunk)
-                    else:
-                        _LOGGER.error("%s is not what its size and time promise", printable(path))
-        finally:
-            self._end()
+    def _is_verified(self, chunk: int) -> bool:
+        # The last chunk of a selection may have parts that were not selected: then it is never whole.
+        if not self._download.chunk_complete(chunk):
+            return False
+        return not self.unverified or self.unverified.isdisjoint(self._layout.chunk_files(chunk))
 
-    def replaced(self) -> None:
-        """Another generation takes its place: its files change, and that is no surprise."""
-        self._replaced = True
-        self._end()
 
-    def _end(self) -> None:
-        """What is not held now does not come any more; who waits for it must hear of that."""
-        self.store.growing = False
-        self._on_change(self)
+class Known:
+    """What the store of one generation says about the files of another, in the same directory. In any thread."""
 
-    def _may_hold(self, chunk: int) -> bool:
-        # Of the last chunk of what was asked for only a part may ever be there.
-        return self._partial.chunk_complete(chunk) and not self._believed.doubtful(chunk)
+    def __init__(
+        self, store: Store, selected: Iterable[int], manifest: Manifest, places: Iterable[tuple[int, bytes]]
+    ) -> None:
+        """`selected` are the files that the store can have. `manifest` is the other generation's, and `places` are its
+        files and the paths where they land."""
+        self.changed: set[int] = set()
+        """Files with other content than in the store's generation, whatever their size and times say."""
+        self._store = store
+        self._file_count = manifest.layout.file_count
+        self._same: dict[int, int] = {}
+        """By file of the other generation: the file of the store's with the same path and content."""
+        former = {store.path_of(file): file for file in selected}
+        for file, place in places:
+            old = former.get(place)
+            if old is None:
+                continue
+            if store.manifest.content_of(old) == manifest.content_of(file):
+                self._same[file] = old
+            else:
+                self.changed.add(file)
 
-    def _hold(self, chunk: int) -> None:
-        self.store.hold(chunk)
-        self._on_change(self)
+    def verified(self, files: Iterable[int]) -> set[int]:
+        """Of these files, those that the store has verified, and that have not changed since."""
+        return {file for file in files if file in self._same and self._store.is_verified(self._same[file])}
+
+    def stamps_of(self, files: Iterable[int]) -> array[int]:
+        """The store's stamps of these files, which must be the same in both, at their place in the other generation."""
+        stamps = no_stamps(self._file_count)
+        for file in files:
+            first = file * STAMP_WORDS
+            stamps[first : first + STAMP_WORDS] = self._store.stamp(self._same[file])
+        return stamps

@@ -1,13 +1,11 @@
-"""What a server reads from: the ranges of the content stream that are held, out of the files that hold them.
+"""What a server reads from: the chunks of the content stream that are held, out of the files that hold them.
 
-Held means verified. So every time a file is opened its stamp must still be the one it had when it was verified;
-where it is not, the file's chunks are not held any more, and whoever shows `have` to others sees that.
+Held means verified. So every time a file is opened, its stamp must still be the one that it had when it was verified.
+If it is another, the chunks of the file are not held any more, and readers of `have` see that.
 
-A large part of a file is given as an open descriptor, for sendfile. A range may also be thousands of small files;
-these are read here and given as bytes, so that a range costs a bounded number of descriptors. Who reads one file in
-many small steps keeps it open (`OpenedFile`).
-
-A Store has one owner: one thread uses it.
+A large part of a file is given as an open descriptor, for sendfile. A range may also be thousands of small files; these
+are read here and given as bytes, so that a range costs a bounded number of descriptors. A client that reads one file
+in many small steps keeps it open (`OpenedFile`).
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ import os
 import stat
 from array import array
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
 from xget_lib.errors import NotHeld, PathRefused, StaleGeneration
@@ -24,14 +23,16 @@ from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import NO_STAMP, STAMP_WORDS, no_stamps, stamp_of
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
+from xget_lib.ninep.file import Content
 
-SENDFILE_FROM = 32 * 1024  # bytes of one file from which a descriptor is cheaper than reading
+SENDFILE_FROM = 32 * 1024
+"""Bytes of one file from which a descriptor is cheaper than reading."""
 
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO, errno.ESTALE)
 
 
 class OpenExtent(NamedTuple):
-    """`length` bytes at `offset` of an open file. Who was given it closes `fd`."""
+    """`length` bytes at `offset` of an open file. Whoever gets it closes `fd`."""
 
     fd: int
     offset: int
@@ -39,11 +40,8 @@ class OpenExtent(NamedTuple):
 
 
 class Store:
-    """The held chunks of one manifest's content, below one directory.
-
-    `locate` says where file number n is, relative to `root`; by default at the path the manifest gives it. Its answer
-    may change once from one call to the next, when a download puts a file in place.
-    """
+    """The held chunks of one manifest's content, below one directory. Only one thread uses it, unless a method says
+    otherwise."""
 
     def __init__(
         self,
@@ -53,43 +51,54 @@ class Store:
         *,
         stamps: array[int] | None = None,
         locate: Callable[[int], bytes] | None = None,
+        on_stale: Callable[[bytes], None] | None = None,
     ) -> None:
-        """`stamps` are STAMP_WORDS numbers a file, as a scan has them; files that have none are only checked for size.
-        Who gives them may go on noting there how files look that are put in place.
+        """`stamps` are STAMP_WORDS numbers a file, as a scan has them; a file without is only checked for its size. The
+        owner may go on writing there the stamps of files that it puts in place.
+
+        `locate` gives the path of a file, by number, below `root`; by default its path in the manifest. Its answer may
+        change once from one call to the next, when a download puts a file in place.
+
+        `on_stale` gets the path in the manifest of each file that was found changed.
         """
+        self.manifest = manifest
         self.layout = manifest.layout
         self.held = held
-        self.changes = 0  # counts every change of `held`
-        self.growing = False  # whether what is not held may still come
+        self.changes = 0
+        """Counts every change of `held`."""
+        self.growing = False
+        """Whether what is not held may still come."""
+        self.on_stale = on_stale
         self._complete = held.full
         self._dropped: set[int] = set()
         self._root = root
-        self.manifest = manifest
         self._stamps = no_stamps(self.layout.file_count) if stamps is None else stamps
         self._locate = locate
         if held.size != self.layout.chunk_count or len(self._stamps) != self.layout.file_count * STAMP_WORDS:
             raise ValueError("a store of one manifest with the chunks or stamps of another")
 
     def path_of(self, file: int) -> bytes:
-        """Where file number `file` is, relative to the root."""
+        """The path of file number `file`, relative to the root."""
         return self._locate(file) if self._locate else self.manifest.path_of(file)
 
     def stamp(self, file: int) -> array[int]:
-        """How a file must look: STAMP_WORDS numbers."""
+        """The stamp that a file must have: STAMP_WORDS numbers."""
         return self._stamps[file * STAMP_WORDS : (file + 1) * STAMP_WORDS]
 
-    def hold(self, chunk: int) -> None:
-        """The whole chunk is on disk and verified."""
-        self.changes += self.held.add(chunk)
+    def hold(self, chunk: int) -> bool:
+        """The whole chunk is on disk and verified. Returns whether that is new."""
+        added = self.held.add(chunk)
+        self.changes += added
+        return added
 
     def drop(self, file: int) -> None:
-        """A file is not what it was: its chunks are not held any more."""
+        """A file has changed: its chunks are not held any more."""
         self._dropped.add(file)
         for chunk in self.layout.file_chunks(file):
             self.changes += self.held.discard(chunk)
 
-    def vouches_for(self, file: int) -> bool:
-        """Whether a file is held, and looks as it did when it was verified. In any thread."""
+    def is_verified(self, file: int) -> bool:
+        """Whether a file is held, and still has the stamp that it had when it was verified. In any thread."""
         chunks = self.layout.file_chunks(file)
         if not self.held.has_range(chunks.start, chunks.stop) or self._stamps[file * STAMP_WORDS] == NO_STAMP:
             return False
@@ -98,8 +107,15 @@ class Store:
         except (OSError, PathRefused):
             return False
 
+    def read(self, offset: int, count: int) -> bytes | Content:
+        """A range of the content stream, at most up to its end. Raises NotHeld at once. A file that has changed is an
+        error when the content is about to be sent."""
+        length = min(count, max(0, self.layout.size - offset))
+        self.check(min(offset, self.layout.size), length)
+        return Content(length, StoreRange(self, offset, length)) if length else b""
+
     def check(self, offset: int, length: int) -> None:
-        """Raises NotHeld unless every chunk of the range is held. Looks at no file."""
+        """Raises NotHeld unless every chunk of the range is held. Opens no file."""
         if min(offset, length) < 0 or offset + length > self.layout.size:
             raise NotHeld(offset, length)
         if not self.held.full:
@@ -110,19 +126,19 @@ class Store:
     def check_file(self, file: int, offset: int, length: int) -> None:
         """Raises StaleGeneration for a file that was dropped, and NotHeld unless the range of it is held.
 
-        A store that held everything when it was made has every other file still: that one of the small files in a
-        chunk has changed is no reason not to serve the rest of them.
+        A store that held everything at first still has every file that was not dropped: the other files of a chunk
+        are served although one of them has changed.
         """
         if file in self._dropped:
-            raise StaleGeneration(self.manifest.path_of(file))
+            self.stale(file)
         if not self._complete:
             self.check(*self.layout.stream_range(file, offset, length))
 
     def open_extents(self, offset: int, length: int) -> list[bytes | OpenExtent]:
-        """A range of the content stream, in order: bytes as they are, and parts of files to send.
+        """A range of the content stream, in order: bytes, and parts of files to send.
 
-        Raises NotHeld, or StaleGeneration after dropping the file that changed, or OSError where the machine, not
-        the file, is the reason (no descriptors left). Nothing stays open then.
+        Raises NotHeld; StaleGeneration after dropping the file that changed; OSError where the machine is the reason,
+        not the file (no descriptors left). Nothing stays open then.
         """
         self.check(offset, length)
         extents: list[bytes | OpenExtent] = []
@@ -158,7 +174,8 @@ class Store:
         return data
 
     def open(self, file: int) -> int:
-        """A descriptor of a file that is still what was verified; the caller closes it. Does not look at what is held.
+        """A descriptor of a file that has not changed since it was verified; the caller closes it. It does not matter
+        here what is held.
 
         Raises StaleGeneration after dropping the file, or OSError where the machine is the reason.
         """
@@ -168,11 +185,11 @@ class Store:
             if fd is not None:
                 return fd
             before, path = path, self.path_of(file)
-            if path == before:  # it was not merely put in place meanwhile
+            if path == before:  # the file has not been put in place meanwhile
                 self.stale(file)
 
     def _open_at(self, path: bytes, file: int) -> int | None:
-        """Opens a file at a path, or None where what is there is not that file."""
+        """A descriptor of a file at a path; None where something else is there."""
         try:
             fd = self._root.open(path, os.O_RDONLY)
         except PathRefused:
@@ -192,32 +209,47 @@ class Store:
         return None
 
     def is_stamped(self, file: int, status: os.stat_result) -> bool:
-        """Whether a file that looks like this is still what was verified."""
+        """Whether a file with this status has not changed since it was verified."""
         if self._stamps[file * STAMP_WORDS] == NO_STAMP:
             return status.st_size == self.manifest.entries.sizes[file]
         return tuple(self.stamp(file)) == stamp_of(status)
 
     def stale(self, file: int) -> NoReturn:
-        """The file was found changed: drops it, and raises StaleGeneration."""
+        """The file was found changed: drops it, calls `on_stale`, and raises StaleGeneration."""
         self.drop(file)
-        raise StaleGeneration(self.manifest.path_of(file))
+        path = self.manifest.path_of(file)
+        if self.on_stale is not None:
+            self.on_stale(path)
+        raise StaleGeneration(path)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRange:
+    """A range of the content stream, for `net.outgoing`."""
+
+    store: Store
+    offset: int
+    length: int
+
+    def open(self) -> list[bytes | OpenExtent]:
+        return self.store.open_extents(self.offset, self.length)
 
 
 class OpenedFile:
-    """A file of a store, opened at the first read and kept open: many small reads of it cost one look-up.
+    """A file of a store, opened at the first read and kept open: many small reads cost one look-up of its path.
 
-    What a read gives was verified: the stamp is looked at after the bytes were read, so no change can come between.
+    The stamp is checked after the bytes were read, so what a read returns is what was verified.
     """
 
     def __init__(self, store: Store, file: int) -> None:
         self._store = store
         self._file = file
         self._fd: int | None = None
-        self._looked: tuple[int, int, int, int] | None = None
-        """How the open file looked when it was found to be the right one; computing a stamp takes longer than this."""
+        self._right_status: tuple[int, int, int, int] | None = None
+        """Size, times and inode when the stamp was last compared; comparing these is faster than computing a stamp."""
 
     def read(self, offset: int, length: int) -> bytes:
-        """Exactly that range, of which all must be held and in the file. Raises as Store.open does."""
+        """Exactly that range, which must be in the file and held. Raises as Store.open does."""
         for _ in range(2):
             fd = self._fd
             if fd is None:
@@ -230,32 +262,28 @@ class OpenedFile:
                 data = b""
             if len(data) == length and self._is_right(fd):
                 return data
-            # It may have been put in place meanwhile, or be another file now: looked up anew it is the right one.
+            # The file may have been put in place meanwhile, or been replaced: its path leads to the right one.
             self.close()
         self._store.stale(self._file)
 
-    def extent(self, offset: int, length: int) -> OpenExtent:
-        """The range for sendfile, with a descriptor of its own. Raises as Store.open does."""
-        return OpenExtent(self._store.open(self._file), offset, length)
-
     def close(self) -> None:
-        """Closes the file; a further read opens it again."""
+        """Close the file; the next read opens it again."""
         if self._fd is not None:
             os.close(self._fd)
-        self._fd = self._looked = None
+        self._fd = self._right_status = None
 
     def _is_right(self, fd: int) -> bool:
         status = os.fstat(fd)
-        looks = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-        if looks != self._looked:
+        brief = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        if brief != self._right_status:
             if not self._store.is_stamped(self._file, status):
                 return False
-            self._looked = looks
+            self._right_status = brief
         return True
 
 
 def close_extents(extents: list[bytes | OpenExtent]) -> None:
-    """Closes what open_extents opened."""
+    """Close what open_extents opened."""
     for extent in extents:
         if isinstance(extent, OpenExtent):
             os.close(extent.fd)

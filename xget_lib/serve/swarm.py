@@ -19,13 +19,14 @@ The files ask a backend for what is not in the content: one `SwarmBackend` for e
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
 from xget_lib.errors import NinepError, NotHeld, printable
-from xget_lib.ninep.file import WAITING, Content, Waiting
-from xget_lib.serve.served import Encoded, Served
-from xget_lib.serve.synthetic import Answered, OpenFile, Place, Stream, Text, root
+from xget_lib.ninep.file import WAITING, Content, Handle, Waiting
+from xget_lib.serve.served import Encoded, Served, Serving
+from xget_lib.serve.synthetic import Answered, Stream, SyntheticFile, Text, root
 from xget_lib.swarm.messages import LINE_LIMIT, Report
 
 SLOTS_LIMIT = 16
@@ -35,19 +36,19 @@ WANTS_LIMIT = 60 * 1024
 """Bytes of a bitmap written to `offer`: it must fit into a message between processes. 480,000 chunks are 2 TB."""
 
 
-class SwarmBackend(Protocol):
-    """What the files of one connection ask of their server, be it a child or a worker of a master."""
-
-    @property
-    def served(self) -> Served | None:
-        """The newest generation; None while there is none yet."""
+class SwarmServer(Serving, Protocol):
+    """What all connections of a process have in common."""
 
     @property
     def manifest(self) -> Encoded | None:
         """The newest manifest. A node serves it before it knows what it holds of the content."""
 
+
+class SwarmBackend(Protocol):
+    """What the files of one connection ask for. Each file of the connection has the same backend."""
+
     @property
-    def debug_level(self) -> int: ...
+    def server(self) -> SwarmServer: ...
 
     def subscribe(self, news: Stream) -> None:
         """Put lines of news into this stream, the first one as soon as there is one."""
@@ -89,69 +90,49 @@ class ChildBackend(SwarmBackend, Protocol):
         """Counts up whenever readers of `have` may be told what has changed."""
 
 
-def master_tree(backend: MasterBackend) -> Place:
+def master_tree(backend: MasterBackend) -> SyntheticFile:
     """The root of the namespace at a master, for one connection."""
-    return root(
-        [
-            *_common(backend),
-            Place("have", 3, 0o444, lambda: Have(backend)),
-            Place("peers", 4, 0o666, lambda: MasterPeers(backend)),
-            Place("offer", 5, 0o666, lambda: Offer(backend)),
-            *_about(backend),
-        ]
-    )
+    offer = SyntheticFile("offer", 5, 0o666, lambda: Offer(backend))
+    return _tree(backend, lambda: Have(backend), lambda: MasterPeers(backend), offer)
 
 
-def child_tree(backend: ChildBackend) -> Place:
+def child_tree(backend: ChildBackend) -> SyntheticFile:
     """The root of the namespace at a child, for one connection."""
+    turn = SyntheticFile("turn", 8, 0o666, lambda: Turn(backend))
+    return _tree(backend, lambda: PacedHave(backend), lambda: Peers(backend), turn)
+
+
+def _tree(
+    backend: SwarmBackend, have: Callable[[], Have], peers: Callable[[], Peers], slots: SyntheticFile
+) -> SyntheticFile:
     return root(
         [
-            *_common(backend),
-            Place("have", 3, 0o444, lambda: PacedHave(backend)),
-            Place("peers", 4, 0o666, lambda: Peers(backend)),
-            Place("turn", 8, 0o666, lambda: Turn(backend)),
-            *_about(backend),
+            SyntheticFile("manifest", 1, 0o444, lambda: _manifest(backend), lambda: _manifest_size(backend)),
+            SyntheticFile("data", 2, 0o444, lambda: Data(backend), lambda: _data_size(backend)),
+            SyntheticFile("have", 3, 0o444, have),
+            SyntheticFile("peers", 4, 0o666, peers),
+            slots,
+            SyntheticFile("log", 6, 0o666, lambda: Log(backend)),
+            SyntheticFile("status", 7, 0o444, lambda: Answered(backend.request_status)),
         ]
     )
-
-
-def _common(backend: SwarmBackend) -> list[Place]:
-    return [
-        Place("manifest", 1, 0o444, lambda: Manifest(_manifest(backend)), lambda: _manifest_size(backend)),
-        Place("data", 2, 0o444, lambda: Data(backend), lambda: _data_size(backend)),
-    ]
-
-
-def _about(backend: SwarmBackend) -> list[Place]:
-    return [
-        Place("log", 6, 0o666, lambda: Log(backend)),
-        Place("status", 7, 0o444, lambda: Answered(backend.request_status)),
-    ]
 
 
 def _manifest(backend: SwarmBackend) -> Encoded:
-    if backend.manifest is None:
+    if backend.server.manifest is None:
         raise NinepError(errno.EAGAIN, "the snapshot is not ready yet")
-    return backend.manifest
+    return backend.server.manifest
 
 
 def _manifest_size(backend: SwarmBackend) -> int:
-    return backend.manifest.size if backend.manifest else 0
+    return backend.server.manifest.size if backend.server.manifest else 0
 
 
 def _data_size(backend: SwarmBackend) -> int:
-    return backend.served.store.layout.size if backend.served else 0
+    return backend.server.served.store.layout.size if backend.server.served else 0
 
 
-class Manifest(OpenFile):
-    def __init__(self, encoded: Encoded) -> None:
-        self._encoded = encoded
-
-    def read(self, offset: int, count: int) -> bytes | Content:
-        return self._encoded.read(offset, count)
-
-
-class Data(OpenFile):
+class Data(Handle):
     """Stays with the generation that it was first read from. Before there is one, nothing is held."""
 
     def __init__(self, backend: SwarmBackend) -> None:
@@ -159,16 +140,16 @@ class Data(OpenFile):
         self._served: Served | None = None
 
     def read(self, offset: int, count: int) -> bytes | Content:
-        newest = self._backend.served
+        newest = self._backend.server.served
         if self._served is None or (newest is not None and newest.generation == self._served.generation):
             # A second store of the same generation may hold more of it.
             self._served = newest
         if self._served is None:
             raise NotHeld(offset, count)
-        return self._served.read_data(offset, count)
+        return self._served.store.read(offset, count)
 
 
-class Have(OpenFile):
+class Have(Handle):
     """Each answer is the whole bitmap, whatever the offset. A read waits while there is no content, and then until the
     bitmap has changed."""
 
@@ -181,7 +162,7 @@ class Have(OpenFile):
 
     def read(self, offset: int, count: int) -> bytes | Waiting:
         if not self._rest:
-            self._served = self._served or self._backend.served
+            self._served = self._served or self._backend.server.served
             if self._served is None or not self._has_news(self._served):
                 return WAITING
             self._changes = self._served.store.changes
@@ -273,7 +254,7 @@ class Offer(Slot):
         self._master = backend
 
     def read(self, offset: int, count: int) -> bytes | Content | Waiting:
-        return WAITING if self._master.served is None else super().read(offset, count)
+        return WAITING if self._master.server.served is None else super().read(offset, count)
 
     def write(self, offset: int, data: bytes) -> int:
         if len(data) > WANTS_LIMIT:
@@ -292,7 +273,7 @@ class Turn(Slot):
 
 class Log(Text):
     def __init__(self, backend: SwarmBackend) -> None:
-        super().__init__(b"%d\n" % backend.debug_level)
+        super().__init__(b"%d\n" % backend.server.debug_level)
         self._backend = backend
 
     def write(self, offset: int, data: bytes) -> int:

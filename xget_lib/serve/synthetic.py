@@ -1,8 +1,7 @@
-"""Files that exist only in the server: control files and what generates its content when it is read.
+"""Files that exist only in the server, such as control files. Their content is made when they are read.
 
-A namespace is a tree of `Place`s. What a file does when it is open is a `Handle` of its own kind; those here have
-the behaviour that most share: a handle that refuses what it does not do, a fixed text, a text that the server has to
-find out first, and a stream of lines.
+A namespace is a tree of `SyntheticFile`s. Each makes a handle when it is opened. The handles here are the common kinds:
+one that refuses everything, a fixed text, a text that the server must find out first, and a stream of documents.
 """
 
 from __future__ import annotations
@@ -21,24 +20,8 @@ from xget_lib.ninep.wire import QTDIR, QTFILE, Qid
 OWNER = "xget"
 
 
-class OpenFile(Handle):
-    """A handle that can do nothing; kinds of open files override what they can."""
-
-    def read(self, offset: int, count: int) -> bytes | Content | Waiting:
-        raise NinepError(errno.EACCES, "not open for reading")
-
-    def write(self, offset: int, data: bytes) -> int:
-        raise NinepError(errno.EACCES, "not open for writing")
-
-    def children(self) -> Iterable[Stat]:
-        raise NinepError(errno.ENOTDIR)
-
-    def clunk(self) -> None:
-        pass
-
-
-class Text(OpenFile):
-    """A text as it is at the time of opening."""
+class Text(Handle):
+    """A text that is known when the file is opened."""
 
     def __init__(self, text: bytes) -> None:
         self._text = text
@@ -47,22 +30,21 @@ class Text(OpenFile):
         return self._text[offset : offset + count]
 
 
-class Answered(OpenFile):
-    """A text that is found out when somebody reads it, who waits until then; the same for each further read."""
+class Answered(Handle):
+    """A text that the server finds out at the first read. All reads wait for it and then get the same text."""
 
     def __init__(self, ask: Callable[[Answered], None]) -> None:
-        """`ask(self)` is called once, at the first read; it has `put` or `fail` called, at once or later."""
+        """`ask(self)` is called at the first read. It calls `put` or `fail`, then or later."""
         self._ask = ask
         self._asked = False
         self._text: bytes | None = None
         self._error: Exception | None = None
 
     def put(self, text: bytes) -> None:
-        """This is the text."""
         self._text = text
 
     def fail(self, error: XGetError | OSError) -> None:
-        """This is why there is none."""
+        """Answer all reads with this error."""
         self._error = error
 
     def read(self, offset: int, count: int) -> bytes | Waiting:
@@ -74,8 +56,8 @@ class Answered(OpenFile):
         return WAITING if self._text is None else self._text[offset : offset + count]
 
 
-class Stream(OpenFile):
-    """Documents one after another, whatever offset is read at; a read waits for the next one."""
+class Stream(Handle):
+    """Documents one after another, whatever the offset of a read. A read waits for the next document."""
 
     def __init__(self) -> None:
         self._documents: deque[bytes] = deque()
@@ -83,15 +65,15 @@ class Stream(OpenFile):
 
     @property
     def begun(self) -> bool:
-        """Whether a document has been read in part."""
+        """Whether a document has been read only in part."""
         return bool(self._rest)
 
     def put(self, document: bytes) -> None:
-        """Add a document to what is still to be read."""
+        """Add a document at the end."""
         self._documents.append(document)
 
     def replace(self, document: bytes) -> None:
-        """Like `put`, and whole documents that nobody has read yet are forgotten: only the latest counts."""
+        """Add a document in place of all that have not been read, not even in part."""
         self._documents.clear()
         self._documents.append(document)
 
@@ -104,8 +86,8 @@ class Stream(OpenFile):
         return data
 
 
-class Directory(OpenFile):
-    """A directory whose entries are computed when it is read."""
+class Directory(Handle):
+    """A directory whose entries are made when it is read."""
 
     def __init__(self, children: Callable[[], Iterable[Stat]]) -> None:
         self._children = children
@@ -115,16 +97,17 @@ class Directory(OpenFile):
 
 
 @dataclass(frozen=True)
-class Place(File):
-    """A file or, with `files`, a directory of a synthetic tree."""
+class SyntheticFile(File):
+    """A file or, with `files`, a directory."""
 
     name: str
     number: int
     """Unique within the tree: the path of its qid."""
     mode: int
     opened: Callable[[], Handle] | None = None
+    """Makes a handle; None for a directory."""
     length: Callable[[], int] = lambda: 0
-    files: Mapping[str, Place] | None = None
+    files: Mapping[str, SyntheticFile] | None = None
 
     @property
     def qid(self) -> Qid:
@@ -155,7 +138,7 @@ class Place(File):
         check_mode(mode, self.mode)
         if self.files is not None:
             files = self.files
-            return Directory(lambda: [place.stat() for place in files.values()])
+            return Directory(lambda: [file.stat() for file in files.values()])
         assert self.opened is not None
         return self.opened()
 
@@ -171,6 +154,6 @@ def check_mode(mode: int, permissions: int) -> None:
         raise NinepError(errno.EACCES)
 
 
-def root(files: Iterable[Place]) -> Place:
+def root(files: Iterable[SyntheticFile]) -> SyntheticFile:
     """The root directory of a synthetic tree."""
-    return Place("/", 0, 0o555, files={place.name: place for place in files})
+    return SyntheticFile("/", 0, 0o555, files={file.name: file for file in files})

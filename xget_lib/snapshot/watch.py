@@ -95,7 +95,7 @@ class InotifyTree:
         return int(self._inotify.fileno())
 
     def read(self) -> bool:
-        """Whether something changed since the last call; does not wait. Look at `outdated` afterwards.
+        """Whether something changed since the last call; does not wait. EntryMetadata at `outdated` afterwards.
 
         Raises CannotWatch if there is something new that cannot be watched.
         """

@@ -11,7 +11,6 @@ from xget_lib import ipc
 from xget_lib.errors import NinepError
 from xget_lib.net.server import Client
 from xget_lib.process.memfd import read_all
-from xget_lib.serve.served import Encoded, Served
 from xget_lib.serve.swarm import SLOTS_LIMIT
 from xget_lib.serve.synthetic import Answered, Stream
 from xget_lib.swarm.messages import Report
@@ -24,56 +23,44 @@ class WorkerBackend:
     """`serve.swarm.MasterBackend` of one connection. Owned by the worker."""
 
     def __init__(self, worker: Worker, client: Client) -> None:
-        self._worker = worker
+        self.server = worker
         self._client = client
         self._news: list[Stream] = []
         self._slots: dict[int, Stream] = {}
         self._status_readers: list[Answered] = []
 
-    @property
-    def served(self) -> Served | None:
-        return self._worker.served
-
-    @property
-    def manifest(self) -> Encoded | None:
-        return self._worker.served.manifest if self._worker.served else None
-
-    @property
-    def debug_level(self) -> int:
-        return self._worker.debug_level
-
     def subscribe(self, news: Stream) -> None:
         self._news.append(news)
-        self._worker.send(ipc.PeersOpened(self._client.number))
+        self.server.send(ipc.PeersOpened(self._client.number))
 
     def unsubscribe(self, news: Stream) -> None:
         if news in self._news:
             self._news.remove(news)
         if not self._news:
-            self._worker.send(ipc.Unregister(self._client.number))
+            self.server.send(ipc.Unregister(self._client.number))
 
     def register(self, report: Report) -> None:
-        self._worker.send(ipc.Register(self._client.number, *astuple(report)))
+        self.server.send(ipc.Register(self._client.number, *astuple(report)))
 
     def request_slot(self, slot: int, answers: Stream) -> None:
         if slot not in self._slots and len(self._slots) >= SLOTS_LIMIT:
             raise NinepError(errno.EMFILE, "too many slots")
         self._slots[slot] = answers
-        self._worker.send(ipc.Ask(self._client.number, slot))
+        self.server.send(ipc.Ask(self._client.number, slot))
 
     def release_slot(self, slot: int) -> None:
         if self._slots.pop(slot, None) is not None:
-            self._worker.send(ipc.CloseSlot(self._client.number, slot))
+            self.server.send(ipc.CloseSlot(self._client.number, slot))
 
     def wants(self, chunks: bytes) -> None:
-        self._worker.send(ipc.Wants(self._client.number, chunks))
+        self.server.send(ipc.Wants(self._client.number, chunks))
 
     def request_status(self, answer: Answered) -> None:
         self._status_readers.append(answer)
-        self._worker.send(ipc.StatusWanted(self._client.number))
+        self.server.send(ipc.StatusWanted(self._client.number))
 
     def remark(self, line: str) -> None:
-        self._worker.remark(self._client, line)
+        self.server.remark(self._client, line)
 
     def receive(self, message: ipc.News | ipc.Grant | ipc.Status, descriptors: Sequence[int]) -> None:
         """The master answers a read that may still wait."""

@@ -67,6 +67,7 @@ class Worker:
     def __init__(self, channel: Channel, debug: int) -> None:
         self.debug_level = debug
         self.served: Served | None = None
+        self.manifest: Encoded | None = None
         self._files: Files | None = None
         self._channel = channel
         self._backends: dict[int, WorkerBackend] = {}
@@ -161,14 +162,16 @@ class Worker:
         stamps = array("q", read_all(stamps_descriptor))
         os.close(stamps_descriptor)
         location = message.location
-        held = Bitmap.filled(manifest.layout.chunk_count)
-        generation = manifest.generation
-        self.served = Served(
-            generation,
-            Encoded(file, os.fstat(manifest_descriptor).st_size),
-            Store(Root(message.base), manifest, held, stamps=stamps, locate=(lambda _: location) if location else None),
-            lambda path: self.send(ipc.Stale(generation, path[:_PATH_LIMIT])),
+        store = Store(
+            Root(message.base),
+            manifest,
+            Bitmap.filled(manifest.layout.chunk_count),
+            stamps=stamps,
+            locate=(lambda _: location) if location else None,
+            on_stale=lambda path: self.send(ipc.Stale(manifest.generation, path[:_PATH_LIMIT])),
         )
+        self.manifest = Encoded(file, os.fstat(manifest_descriptor).st_size)
+        self.served = Served(self.manifest, store)
         self._files = Files(
             Root(message.base),
             (lambda path: path in (b"", location)) if location else lambda _: True,

@@ -1,0 +1,116 @@
+"""The lines of `peers`: what is encoded comes back, and whatever else a stranger writes is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xget_lib.errors import ProtocolViolation
+from xget_lib.swarm.messages import News, Report
+
+GENERATION = bytes(range(32))
+REPORT = Report(20004, GENERATION, 17)
+
+
+def test_news_and_reports_come_back_as_they_were() -> None:
+    news = News(GENERATION, 12345, (("10.0.0.1", 20004), ("fe80::1", 65535)))
+    assert News.decode(news.encode()) == news
+    for report in (REPORT, Report(1, b"", 0), Report(1, b"", 0, follows=True)):
+        assert Report.decode(report.encode()) == report
+
+
+def test_a_line_of_peers_is_one_line() -> None:
+    assert News(GENERATION, 1, (("a\nb", 2),)).encode().count(b"\n") == 1
+    assert REPORT.encode().count(b"\n") == 1
+
+
+BROKEN = [
+    b"",
+    b"{",
+    b"[]",
+    b"{}",
+    b'"text"',
+    b"\xff\xfe",
+    b"[" * 1000,
+]
+
+
+@pytest.mark.parametrize("line", BROKEN)
+def test_a_line_that_is_no_object_is_refused(line: bytes) -> None:
+    for kind in (News, Report):
+        with pytest.raises(ProtocolViolation):
+            kind.decode(line)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("port", "0"),
+        ("port", "65536"),
+        ("port", "1e999"),
+        ("port", "NaN"),
+        ("port", "2.5"),
+        ("port", "true"),
+        ("port", '"20004"'),
+        ("follows", "1"),
+        ("follows", "null"),
+        ("port", "null"),
+        ("generation", '"00"'),
+        ("generation", '"zz"'),
+        ("generation", "7"),
+        ("held", "-1"),
+        ("held", "1e999"),
+        ("held", str(1 << 63)),
+    ],
+)
+def test_a_report_with_an_impossible_field_is_refused(field: str, value: str) -> None:
+    fields = {key: json.dumps(each) for key, each in json.loads(REPORT.encode()).items()} | {field: value}
+    line = "{" + ",".join(f'"{key}": {each}' for key, each in fields.items()) + "}"
+    with pytest.raises(ProtocolViolation):
+        Report.decode(line.encode())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("manifest", "-1"),
+        ("manifest", "1e999"),
+        ("generation", '""'),
+        ("generation", "null"),
+        ("peers", "7"),
+        ("peers", '{"ab": 1}'),
+        ("peers", '["a1"]'),
+        ("peers", '[["10.0.0.1"]]'),
+        ("peers", '[["10.0.0.1", 0]]'),
+        ("peers", '[["10.0.0.1", 1e999]]'),
+        ("peers", "[[7, 20004]]"),
+        ("peers", '[["", 20004]]'),
+    ],
+)
+def test_news_with_an_impossible_field_is_refused(field: str, value: str) -> None:
+    fields = {"generation": f'"{GENERATION.hex()}"', "manifest": "1", "peers": "[]"} | {field: value}
+    line = "{" + ",".join(f'"{key}": {each}' for key, each in fields.items()) + "}"
+    with pytest.raises(ProtocolViolation):
+        News.decode(line.encode())
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=70),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+_OBJECTS = st.dictionaries(st.sampled_from(["port", "generation", "held", "manifest", "peers"]), _VALUES)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=100) | _OBJECTS.map(lambda fields: json.dumps(fields).encode()))
+def test_any_line_is_understood_or_refused(line: bytes) -> None:
+    for kind in (News, Report):
+        try:
+            understood = kind.decode(line)
+        except ProtocolViolation:
+            continue
+        assert kind.decode(understood.encode()) == understood
