@@ -22,9 +22,7 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.2, help="milliseconds one way")
     parser.add_argument("--every", type=float, default=0, help="seconds between two starts")
     parser.add_argument("--slow", type=int, default=0, help="nodes with links of a tenth of the rate")
-    parser.add_argument(
-        "--killed", type=float, default=0, help="fraction of the nodes that is killed after half of the ideal time"
-    )
+    parser.add_argument("--killed", type=float, default=0, help="fraction of nodes killed after half the ideal time")
     parser.add_argument("--blocks", type=int, default=4, help="blocks of a chunk in the model of links")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("-v", action="store_true", dest="verbose")

@@ -3,8 +3,8 @@
 Each machine has a link with a rate for each direction, into a network that is never the bottleneck. A sender's link
 serves its connections in turn and sends one block of each; a receiver's link takes blocks in the order in which they
 arrive. A connection has at most `WINDOW` blocks on their way: at a busy receiver it stops, and the sender's link
-serves the other connections. So links are shared as by TCP under fair queueing: no link is idle while a connection could
-use both its ends, and connections that share a link get equal parts of it. A block is a part of a chunk, not a
+serves the other connections. So links are shared as by TCP under fair queueing: no link is idle while a connection
+could use both its ends, and connections that share a link get equal parts of it. A block is a part of a chunk, not a
 packet: that makes ten thousand nodes possible, and results change little when blocks are halved (`--blocks`).
 
 A block passes through both links at once, so a chunk on two idle links takes its size / rate. Small messages do not
