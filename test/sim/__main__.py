@@ -1,6 +1,6 @@
-"""The table of swarm.md, from the decisions that run in production.
+"""Simulate swarms with the decisions that run in production.
 
-Times are multiples of content / rate, the time that one link needs for it once.
+Times are multiples of content / rate, the time that one link needs to carry the content once.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ def main() -> None:
     parser.add_argument("-N", "--nodes", type=int, nargs="+", default=[16, 64, 1000])
     parser.add_argument("--megabytes", type=float, default=1000, help="content, in 10^6 bytes")
     parser.add_argument("--mbit", type=float, default=1000, help="rate of each link, both ways, in 10^6 bit/s")
-    parser.add_argument("--chunk", type=int, default=0, help="KiB of a chunk (as production cuts it)")
+    parser.add_argument("--chunk", type=int, default=0, help="KiB of a chunk (default: as in production)")
     parser.add_argument("--latency", type=float, default=0.2, help="milliseconds one way")
     parser.add_argument("--every", type=float, default=0, help="seconds between two starts")
     parser.add_argument("--slow", type=int, default=0, help="nodes with links of a tenth of the rate")
-    parser.add_argument("--killed", type=float, default=0, help="part of the nodes that is killed at half time")
+    parser.add_argument("--killed", type=float, default=0, help="fraction of nodes killed after half the ideal time")
     parser.add_argument("--blocks", type=int, default=4, help="blocks of a chunk in the model of links")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("-v", action="store_true", dest="verbose")
@@ -31,7 +31,7 @@ def main() -> None:
         parser.add_argument("--" + field.name.replace("_", "-"), type=kind, default=field.default)
     options = parser.parse_args()
     tuning = Tuning(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Tuning)})
-    gc.disable()  # Millions of objects that live to the end: looking for garbage among them takes half of the time.
+    gc.disable()  # Millions of objects live to the end; the garbage collector would take half of the time.
     print("     N   last  median  slowest own  copies  control  messages  twice  CPU")
     for count in options.nodes:
         result = play(

@@ -1,4 +1,4 @@
-"""Virtual time: what happens, in order. Events of one moment happen in the order they were put in."""
+"""Virtual time. Events at the same moment happen in the order in which they were scheduled."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Clock:
-    """Seconds since the beginning, and what is still to happen."""
+    """The time in seconds since the beginning, and the events that are still to happen."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -16,7 +16,7 @@ class Clock:
         self._count = 0
 
     def at(self, moment: float, act: Callable[..., None], *arguments: Any) -> None:
-        """`act` happens at this moment, which has not passed."""
+        """Call `act` at this moment, which has not passed."""
         self._count += 1
         heapq.heappush(self._events, (moment, self._count, act, arguments))
 
@@ -24,7 +24,7 @@ class Clock:
         self.at(self.now + seconds, act, *arguments)
 
     def run(self, until: Callable[[], bool], limit: float) -> None:
-        """Let things happen until that holds, nothing is left, or so many seconds have passed."""
+        """Run events until `until` returns true, no event is left, or `limit` seconds have passed."""
         events, pop = self._events, heapq.heappop
         while events and not until():
             moment, _, act, arguments = pop(events)

@@ -1,14 +1,14 @@
-"""Links: how long bytes take when many connections share the links at both ends.
+"""Links: how long a transfer takes when many connections share the links at both ends.
 
-Each machine has a link with a rate for each direction, into a network that is never the limit. A sender's link goes
-round its connections and sends one block of each; a receiver's link takes blocks in the order they come. A connection
-has at most `WINDOW` blocks on their way: one that meets a crowded receiver stops, and the sender's link serves the
-others meanwhile. So links share like TCP under fair queueing: no link is idle while some connection could use both
-its ends, and connections that share a link get equal parts of it. A block is some part of a chunk rather than a
-packet, which is what makes ten thousand nodes playable; results change little when blocks are halved (`--blocks`).
+Each machine has a link with a rate for each direction, into a network that is never the bottleneck. A sender's link
+serves its connections in turn and sends one block of each; a receiver's link takes blocks in the order in which they
+arrive. A connection has at most `WINDOW` blocks on their way: at a busy receiver it stops, and the sender's link
+serves the other connections. So links are shared as by TCP under fair queueing: no link is idle while a connection
+could use both its ends, and connections that share a link get equal parts of it. A block is a part of a chunk, not a
+packet: that makes ten thousand nodes possible, and results change little when blocks are halved (`--blocks`).
 
-A block passes through both links at once (not stored in between), so a chunk on two idle links takes its size / rate.
-Small messages do not queue behind blocks: real networks, and the benchmark, give them a class of their own.
+A block passes through both links at once, so a chunk on two idle links takes its size / rate. Small messages do not
+queue behind blocks: real networks, and the benchmark, give them a class of their own.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class Port:
         self.alive = True
         self.busy = False
         self.down_free = 0.0
-        """When all that is on its way to here will have come."""
+        """When everything that is on its way to this machine will have arrived."""
         self.ready: deque[Connection] = deque()
         """Connections that have a block to send."""
 
 
 class Request:
-    """Some bytes on their way over a connection; `arrived` is called when all are there, unless it was cancelled."""
+    """Bytes requested over a connection. `arrived` is called when all have arrived, unless it was cancelled."""
 
     __slots__ = ("arrived", "begun", "cancelled", "chunk", "left")
 
@@ -77,13 +77,13 @@ class Network:
         self.latency = latency
 
     def send(self, connection: Connection, request: Request) -> None:
-        """The sender was asked for this, now."""
+        """The request reaches the sender now."""
         if not request.cancelled and connection.sender.alive and connection.receiver.alive:
             connection.queue.append(request)
             self._wake(connection)
 
     def cancel(self, connection: Connection, request: Request) -> None:
-        """Not wanted any more. What has been begun is still sent, for nothing."""
+        """Cancel a request. A block that is being sent is still sent, and wasted."""
         request.cancelled = True
         if not request.begun and request in connection.queue:
             connection.queue.remove(request)
@@ -126,7 +126,7 @@ class Network:
         port.sent += size
         gone = now + size / port.up
         receiver = connection.receiver
-        # What comes slowly takes as long as it takes, and leaves room for others beside it.
+        # A block from a slow sender leaves room for blocks from other senders.
         receiver.down_free = max(receiver.down_free, now) + size / receiver.down
         arrival = max(gone, receiver.down_free) + self.latency
         connection.arrivals.append(arrival)

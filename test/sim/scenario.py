@@ -1,4 +1,4 @@
-"""One play: so many nodes, links, a content, and what happens to them; and what came of it."""
+"""One simulation: how many nodes, which links, which content, what happens to them; and the result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xget_lib.swarm.tuning import Tuning
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is played. Bytes, bytes a second, seconds."""
+    """What is simulated. Units are bytes, bytes per second, and seconds."""
 
     nodes: int
     size: int
@@ -28,11 +28,11 @@ class Scenario:
     every: float = 0.0
     """Seconds between the starts of two nodes."""
     spread: float = 0.1
-    """Seconds within which the nodes start that start together."""
+    """Seconds within which nodes that start together start."""
     slow: int = 0
     """Nodes whose links have a tenth of the rate."""
     killed: float = 0.0
-    """The part of the nodes that is killed when half of the ideal time has passed."""
+    """The fraction of the nodes that is killed after half of the ideal time."""
     blocks: int = 4
     """Blocks of a chunk."""
     seed: int = 1
@@ -48,14 +48,14 @@ class Result:
     slowest_own: float
     copies: float
     control: float
-    """Bytes of the master's small messages, as a part of the content."""
+    """Bytes of the master's small messages, as a fraction of the content."""
     messages: int
     """Small messages of the master."""
     traffic: dict[str, int]
     twice: float
     unfinished: int
     cpu: float
-    """Seconds that the play took."""
+    """Processor seconds that the simulation took."""
 
 
 def play(scenario: Scenario) -> Result:

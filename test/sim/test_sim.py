@@ -1,7 +1,7 @@
-"""Small swarms in virtual time: what the decisions must reach, with some room for other random choices.
+"""Small swarms in virtual time: how fast they must be, with some room for other random choices.
 
-The unit is the time in which one link carries the content once. These bounds are what `python -m test.sim` gives for
-such sizes and a few hundredths more; who makes the decisions worse, sees it here.
+The unit is the time that one link needs to carry the content once. The bounds are what `python -m test.sim` gives for
+such sizes and a few hundredths more.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def small(nodes: int = 16, *, every: float = 0.0, slow: int = 0, killed: float =
 
 
 @pytest.mark.parametrize(("nodes", "last"), [(1, 1.03), (2, 1.05), (16, 1.08), (32, 1.12)])
-def test_all_are_done_little_later_than_one_link_takes(nodes: int, last: float) -> None:
+def test_all_nodes_finish_little_later_than_one_link_takes(nodes: int, last: float) -> None:
     result = small(nodes)
     assert result.unfinished == 0
     assert 1.0 <= result.median <= result.last <= last
@@ -30,11 +30,11 @@ def test_all_are_done_little_later_than_one_link_takes(nodes: int, last: float) 
     assert result.control <= 0.01
 
 
-def test_who_comes_later_takes_no_longer() -> None:
+def test_nodes_that_start_later_take_no_longer() -> None:
     assert small(every=1.0).slowest_own <= 1.1
 
 
-def test_one_link_of_a_tenth_does_not_slow_the_others() -> None:
+def test_one_slow_link_does_not_slow_the_others() -> None:
     assert small(slow=1).last <= 1.1 * 1.05
 
 
@@ -51,12 +51,12 @@ def test_a_swarm_at_a_gigabit() -> None:
     assert result.control <= 0.002
 
 
-def test_the_same_seed_plays_the_same() -> None:
+def test_the_same_seed_gives_the_same_result() -> None:
     first, second = small(8, seed=5), small(8, seed=5)
     assert (first.last, first.copies, first.messages) == (second.last, second.copies, second.messages)
 
 
 def test_finer_blocks_change_little() -> None:
-    """The model of links is no finer than it needs to be."""
+    """The model of links is fine enough."""
     coarse, fine = (mean(play(Scenario(12, SIZE, RATE, blocks=b, seed=s)).last for s in range(4)) for b in (4, 16))
     assert abs(coarse - fine) < 0.02

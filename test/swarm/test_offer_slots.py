@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from random import Random
 
 from xget_lib.swarm.offer_slots import OfferSlots
@@ -54,10 +55,12 @@ def test_a_chunk_that_has_arrived_frees_its_slot() -> None:
     assert slots.ended(2) is None
 
 
-def test_wants_are_reported_with_pauses_but_before_a_new_slot_asks() -> None:
+def test_wants_are_reported_with_pauses_while_slots_are_open() -> None:
     slots = connected()
-    assert not slots.must_report(0b1000, 0.0), "there is no slot"
+    assert slots.report_due == inf
     slots.open_first(4, 0b1000)
-    assert slots.must_report(0b1000, 0.0)
-    assert not slots.must_report(0, 0.1)
-    assert slots.must_report(0, 0.1, opened=True)
+    assert slots.report_due <= 0.0
+    assert slots.must_report(0b1000, 1.0)
+    assert slots.report_due == 1.5
+    slots.close()
+    assert slots.report_due == inf

@@ -1,8 +1,8 @@
-"""The foreground half of `xget.py -n`: shows what happens, passes signals on, and returns the truth.
+"""The foreground half of `xget.py -n`: shows events, passes signals on, and returns the exit status.
 
-The work is done by a process of its own (`background`), forked here before anything heavy is loaded; it is the child
-server later, so nothing has to be moved into the background when the files are in place: this process just ends. If
-this one is killed the other notices, and stops; if that one dies without a word, it is said here.
+The background half (`main`) does the work, in a process that is forked here before anything heavy is loaded. That
+process becomes the child server, so nothing has to be moved into the background when the files are in place: this
+process just ends. If this process is killed, the other one stops; if the other one dies, this one reports it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
-    """Download, and leave a child server behind; the exit status."""
+    """Download, and leave a child server running. Returns the exit status."""
     reporter = events.choose(as_json=config.json, quiet=config.quiet, verbose=config.verbose)
     try:
         for source in sources:
@@ -41,7 +41,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
 
 
 def _fork(config: Config, sources: Sequence[bytes], dest: bytes) -> tuple[Channel, int]:
-    """Start the background half: the channel to it and its process number."""
+    """Start the background half. Returns the channel to it and its process id."""
     ours, theirs = pair()
     foreground = os.getpid()
     with signals_held():
@@ -56,9 +56,9 @@ def _fork(config: Config, sources: Sequence[bytes], dest: bytes) -> tuple[Channe
 
 
 def _attend(channel: Channel, pid: int, reporter: events.Reporter) -> int:
-    """Show events until `done`; pass the first signal on, and end at once at the second.
+    """Show events until `done`. Pass the first signal on; kill the background half at the second.
 
-    Raises Interrupted for the second, and Failed where the background half ended without saying that it is done.
+    Raises Interrupted for the second signal, and Failed where the background half ended without `done`.
     """
     noted: list[int] = []
     wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -86,7 +86,7 @@ def _attend(channel: Channel, pid: int, reporter: events.Reporter) -> int:
             try:
                 channel.send(["stop", int(number)])
             except LinkLost:
-                # It has just ended; what it said last is still to be read.
+                # It has just ended; its last events are still to be read.
                 continue
         if channel.fileno() in ready:
             received = channel.receive()
@@ -106,7 +106,7 @@ def _died(pid: int) -> Failed:
 
 
 def _background(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel) -> int:
-    """Become the node; the exit status of its process. Signals of the terminal are for the foreground to pass on."""
+    """Run the background half. Returns the exit status. It ignores SIGINT, which the foreground half passes on."""
     level = log.level(debug=config.debug, verbose=config.verbose, quiet=config.quiet)
     log.start(config.log, background=True, level=level)
     from xget_lib.node import main

@@ -306,9 +306,9 @@ class Downloader:
             if now >= self._next_look:
                 self._next_look = now + _LOOK_EVERY
                 self._open_master(now)
-                self._report_wants(now)
                 self._use_buffers(now)
-            self._wake_by(self._next_look)
+            self._report_wants(now)
+            self._wake_by(min(self._next_look, self._master.report_due))
         return self._decided()
 
     # What the events have in common.
@@ -345,9 +345,11 @@ class Downloader:
             self._actions.append(OpenMasterSlot(slot))
 
     def _report_wants(self, now: float, *, opened: bool = False) -> None:
-        wanted = self._picker.unavailable
-        if self._master.must_report(wanted, now, opened=opened):
-            self._actions.append(SendWants(wanted))
+        if opened or now >= self._master.report_due:
+            wanted = self._picker.unavailable
+            if self._master.must_report(wanted, now):
+                self._actions.append(SendWants(wanted))
+            self._wake_by(self._master.report_due)
 
     def _take_offer(self, slot: int, chunk: int, now: float) -> None:
         if not self._free_buffers:

@@ -30,7 +30,8 @@ class OfferSlots:
         self._retry = -inf
         """The slots are not opened again before that."""
         self._wants = WantReport(0, 0)
-        self._next_report = inf
+        self.report_due = inf
+        """When the next report of wants may be due; infinite while no slot is open."""
         self.postponed: deque[tuple[int, int]] = deque()
         """Slots with offered chunks that wait for a buffer."""
 
@@ -69,7 +70,7 @@ class OfferSlots:
         """Open the first slot. Returns its number."""
         self._patience = 0.0
         self._wants = WantReport(chunk_count, lacking)
-        self._next_report = -inf
+        self.report_due = -inf
         self._chunks[0] = None
         return 0
 
@@ -84,6 +85,7 @@ class OfferSlots:
         read = [chunk for chunk in self._chunks.values() if chunk is not None]
         self._chunks.clear()
         self.postponed.clear()
+        self.report_due = inf
         return read
 
     def read(self, slot: int, chunk: int) -> None:
@@ -105,10 +107,8 @@ class OfferSlots:
         """The next chunk is asked for after this one, so the master takes this one for arrived."""
         self._wants.took(chunk)
 
-    def must_report(self, wanted: int, now: float, *, opened: bool = False) -> bool:
-        """Whether to report now that these chunks are wanted from the master. A slot that was just `opened` does not
-        ask before that."""
-        if not self._chunks or (now < self._next_report and not opened):
-            return False
-        self._next_report = now + self._report_pause
+    def must_report(self, wanted: int, now: float) -> bool:
+        """Whether to report now that these chunks are wanted from the master. To be called when a report is due, and
+        before a new slot asks."""
+        self.report_due = now + self._report_pause
         return self._wants.must_report(wanted)

@@ -1,0 +1,129 @@
+"""The connection to the master: what a node hears on it, and what happens when it is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from logging import DEBUG
+
+import gevent
+import pytest
+from gevent.queue import Queue
+
+from test.support.backends import RecordingBackend
+from test.support.network import quiet_hub, until
+from xget_lib.errors import LinkLost, MasterUnreachable
+from xget_lib.net.listen import listen
+from xget_lib.net.server import Client, Server
+from xget_lib.ninep.session import File
+from xget_lib.node.master_link import Change, MasterLink, retry_for
+from xget_lib.serve.attach import SWARM
+from xget_lib.serve.swarm import master_tree
+from xget_lib.swarm.messages import News, Report
+
+GENERATION = b"g" * 32
+NEWS = News(GENERATION, 100, (("10.0.0.1", 7),), True)
+
+
+class Master:
+    """A server of the master's namespace."""
+
+    def __init__(self) -> None:
+        self.backend = RecordingBackend()
+        self.clients: list[Client] = []
+        self._server = Server({SWARM: self._connect}, DEBUG)
+        listening = listen("127.0.0.1", 0)
+        self.port: int = listening.getsockname()[1]
+        self._server.accept(listening)
+
+    def _connect(self, client: Client) -> Callable[[], File]:
+        self.clients.append(client)
+        return partial(master_tree, self.backend)
+
+    def send(self, line: bytes) -> None:
+        """Put a line into the `peers` that is read last."""
+        until(lambda: self.backend.news)
+        self.backend.news[-1].put(line)
+        self._server.retry()
+
+
+@pytest.fixture(autouse=True)
+def bounded() -> Iterator[None]:
+    with quiet_hub():
+        yield
+
+
+def events(link: MasterLink) -> Queue[Change | News]:
+    happened: Queue[Change | News] = Queue()
+
+    def collect() -> None:
+        for event in link.events():
+            happened.put(event)
+
+    gevent.spawn(collect)
+    return happened
+
+
+def test_news_are_events_and_the_report_is_there_first() -> None:
+    master = Master()
+    link = MasterLink("127.0.0.1", master.port, serving_port=9)
+    link.set_report(GENERATION, 3)
+    link.begin(10)
+    happened = events(link)
+    assert happened.get() is Change.CONNECTED
+    assert master.backend.said[0] == Report(9, GENERATION, 3)
+    master.send(NEWS.encode())
+    assert happened.get() == NEWS
+
+
+def test_a_line_that_is_no_news_costs_the_connection_and_a_new_one_is_made() -> None:
+    master = Master()
+    link = MasterLink("127.0.0.1", master.port, serving_port=9)
+    link.begin(10)
+    happened = events(link)
+    assert happened.get() is Change.CONNECTED
+    master.send(b"nonsense\n")
+    assert happened.get() is Change.LOST
+    assert happened.get() is Change.CONNECTED
+    assert [type(said) for said in master.backend.said].count(Report) == 2
+    until(lambda: master.backend.said[-1] == "subscribe")
+    master.send(NEWS.encode())
+    assert happened.get() == NEWS
+
+
+def test_a_node_that_serves_nobody_reports_nothing() -> None:
+    master = Master()
+    link = MasterLink("127.0.0.1", master.port, serving_port=None)
+    link.begin(10)
+    link.report()
+    assert master.backend.said == []
+    assert link.introduction(GENERATION) is None
+
+
+def test_a_master_that_does_not_answer_is_unreachable() -> None:
+    listening = listen("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    listening.close()
+    with pytest.raises(MasterUnreachable, match=f"127.0.0.1 port {port}"):
+        MasterLink("127.0.0.1", port, serving_port=None).begin(0.3)
+
+
+def test_what_fails_is_tried_again_until_it_succeeds() -> None:
+    tries = []
+
+    def attempt(left: float) -> str:
+        tries.append(left)
+        if len(tries) < 3:
+            raise LinkLost("master", "not yet")
+        return "done"
+
+    assert retry_for(10, attempt, LinkLost) == "done"
+    assert len(tries) == 3 and tries == sorted(tries, reverse=True)
+
+
+def test_another_failure_is_not_tried_again() -> None:
+    def attempt(left: float) -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        retry_for(10, attempt, LinkLost)

@@ -1,0 +1,123 @@
+"""The reads of one chunk, over a connection that answers as the test says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from test.support.downloads import Served
+from test.support.trees import noise, write
+from xget_lib.errors import LinkLost
+from xget_lib.net.link import Link, Remote
+from xget_lib.ninep import messages
+from xget_lib.ninep.requests import ReadInto
+from xget_lib.node.source import SILENT, ChunkRead, Source
+
+Answer = Callable[[messages.Message | LinkLost], None]
+SIZE = 100_000
+
+
+class ScriptedLink(Link):
+    """Records requests; the test answers them."""
+
+    def __init__(self) -> None:
+        self.name = "scripted"
+        self.heard = 0.0
+        self.asked: list[tuple[messages.TMessage, Answer, memoryview]] = []
+        self.flushed: list[int] = []
+
+    @property
+    def max_read(self) -> int:
+        return 65536
+
+    def start(self, message: messages.TMessage, on_answer: Answer, into: memoryview | None = None) -> int:
+        assert into is not None
+        self.asked.append((message, on_answer, into))
+        return len(self.asked)
+
+    def flush(self, tag: int) -> None:
+        self.flushed.append(tag)
+
+    def send(self, number: int, count: int) -> None:
+        """Answer a request with so many bytes."""
+        self.asked[number][1](ReadInto(count))
+
+
+class Chunk:
+    """One chunk of a file that is being read; `ends` is what `on_end` was called with."""
+
+    def __init__(self, directory: Path) -> None:
+        write(directory / "file", noise(SIZE, 1))
+        layout = Served(directory).layout
+        assert layout.chunk_count == 1 or layout.chunk_size < SIZE
+        self.link = ScriptedLink()
+        self.source = Source(("10.0.0.1", 1), self.link, Remote(self.link, 7))
+        self.ends: list[object] = []
+        pieces = layout.chunk_pieces(0)
+        self.buffer = memoryview(bytearray(layout.chunk_size))
+        self.read = ChunkRead(self.source, 0, [range(pieces[0], pieces[-1] + 1)], self.buffer, self._ended)
+        self.read.start(layout)
+
+    def _ended(self, read: ChunkRead, why: object) -> None:
+        self.ends.append(why)
+
+    def answer_all(self) -> None:
+        for number, (message, _, into) in enumerate(list(self.link.asked)):
+            assert isinstance(message, messages.Tread) and message.count == len(into)
+            self.link.send(number, len(into))
+
+
+def test_a_chunk_is_read_in_requests_that_the_connection_can_answer(tmp_path: Path) -> None:
+    chunk = Chunk(tmp_path)
+    chunk.answer_all()
+    assert chunk.ends == [None]
+    assert sum(len(into) for _, _, into in chunk.link.asked) == chunk.read.length
+    assert chunk.source.reads == {}
+
+
+def test_the_rest_of_a_short_answer_is_asked_for(tmp_path: Path) -> None:
+    chunk = Chunk(tmp_path)
+    count = len(chunk.link.asked)
+    first = len(chunk.link.asked[0][2])
+    for number in range(1, count):
+        chunk.link.send(number, len(chunk.link.asked[number][2]))
+    chunk.link.send(0, 10)
+    assert chunk.ends == []
+    message, _, into = chunk.link.asked[count]
+    assert isinstance(message, messages.Tread)
+    assert (message.offset, len(into)) == (10, first - 10)
+    chunk.link.send(count, first - 10)
+    assert chunk.ends == [None]
+
+
+def test_an_empty_answer_fails_the_chunk(tmp_path: Path) -> None:
+    chunk = Chunk(tmp_path)
+    chunk.link.send(0, 0)
+    assert [type(end) for end in chunk.ends] == [messages.Rerror]
+
+
+def test_the_first_refusal_ends_the_chunk_and_takes_the_other_requests_back(tmp_path: Path) -> None:
+    chunk = Chunk(tmp_path)
+    refusal = messages.Rerror("not held")
+    chunk.link.asked[0][1](refusal)
+    assert chunk.ends == [refusal]
+    assert sorted(chunk.link.flushed) == list(range(2, len(chunk.link.asked) + 1))
+
+
+def test_a_cancelled_chunk_reports_nothing(tmp_path: Path) -> None:
+    chunk = Chunk(tmp_path)
+    assert chunk.read.cancel() is chunk.buffer
+    assert chunk.source.reads == {}
+    chunk.link.asked[0][1](LinkLost("scripted", "closed"))
+    assert chunk.ends == []
+
+
+def test_a_source_is_silent_only_when_it_owes_something(tmp_path: Path) -> None:
+    chunk = Chunk(tmp_path)
+    begun = chunk.read.begun
+    assert not chunk.source.is_silent(begun + SILENT - 1)
+    assert chunk.source.is_silent(begun + SILENT + 1)
+    chunk.link.heard = begun + 5
+    assert not chunk.source.is_silent(begun + SILENT + 1)
+    chunk.read.cancel()
+    assert not chunk.source.is_silent(begun + 10 * SILENT)
