@@ -15,7 +15,7 @@ from test.support.network import quiet_hub, until
 from xget_lib.errors import LinkLost, MasterUnreachable
 from xget_lib.net.listen import listen
 from xget_lib.net.server import Client, Server
-from xget_lib.ninep.session import File
+from xget_lib.ninep.file import File
 from xget_lib.node.master_link import Change, MasterLink, retry_for
 from xget_lib.serve.attach import SWARM
 from xget_lib.serve.swarm import master_tree
