@@ -22,7 +22,7 @@ class ScriptedLink(Link):
 
     def __init__(self) -> None:
         self.name = "scripted"
-        self.heard = 0.0
+        self.last_received = 0.0
         self.asked: list[tuple[messages.TMessage, Answer, memoryview]] = []
         self.flushed: list[int] = []
 
@@ -117,7 +117,7 @@ def test_a_source_is_silent_only_when_it_owes_something(tmp_path: Path) -> None:
     begun = chunk.read.begun
     assert not chunk.source.is_silent(begun + SILENT - 1)
     assert chunk.source.is_silent(begun + SILENT + 1)
-    chunk.link.heard = begun + 5
+    chunk.link.last_received = begun + 5
     assert not chunk.source.is_silent(begun + SILENT + 1)
     chunk.read.cancel()
     assert not chunk.source.is_silent(begun + 10 * SILENT)

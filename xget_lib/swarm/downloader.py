@@ -231,13 +231,14 @@ class Downloader:
     def chunk_written(self, source: Address, chunk: int, now: float) -> list[Action]:
         """A chunk is verified and on disk. Whoever else was to send it is told to stop."""
         self._free_buffers += 1
+        was_lacking = self._picker.lacking  # empty when this is the second copy of the last chunk
         for other in self._picker.done(chunk, now):
             assert isinstance(other, tuple)
             if self._is_reading(other, chunk):
                 self._free_buffers += 1
                 self._actions.append(Cancel(other, chunk))
                 self._end_slot(other, chunk, now)
-        if not self._picker.lacking:
+        if was_lacking and not self._picker.lacking:
             self._finish(now)
         self._use_buffers(now)
         return self._decided()

@@ -70,7 +70,6 @@ class OfferSlots:
         """Open the first slot. Returns its number."""
         self._patience = 0.0
         self._wants = WantReport(chunk_count, lacking)
-        self.report_due = -inf
         self._chunks[0] = None
         return 0
 
