@@ -160,7 +160,7 @@ def test_a_master_goes_to_the_background_when_it_can_be_reached(cluster: Cluster
 
     again = cluster.run("-p", str(free_port()), *arguments[2:])
     assert again.status == 1
-    assert again.stderr == f"xget: pid file {pidfile}: process {pid} runs already\n"
+    assert again.stderr == f"xget: pid file {pidfile}: process {pid} is running already\n"
 
     os.kill(pid, signal.SIGTERM)
     assert ended_by_itself(pid)
