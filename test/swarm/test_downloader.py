@@ -259,6 +259,14 @@ def test_a_node_that_holds_a_part_reports_what_it_wants_before_it_asks() -> None
     assert tested.master_slot_opened(0, 0.0) == [SendWants(0b1010), AskMasterSlot(0)]
 
 
+def test_nothing_is_reported_as_wanted_before_a_slot_is_open() -> None:
+    tested = downloader(0b1010)
+    tested.master_named([], True, 0.0)
+    assert tested.master_connected(0.0) == [OpenMasterSlot(0)]
+    assert tested.tick(0.0) == tested.tick(1.0) == []
+    assert tested.master_slot_opened(0, 2.0) == [SendWants(0b1010), AskMasterSlot(0)]
+
+
 def test_what_a_lost_peer_had_is_reported_as_wanted() -> None:
     tested = with_peers(A, lacking=0b1000)
     tested.master_connected(0.0)

@@ -22,6 +22,7 @@ from xget_lib.swarm.actions import (
     OpenMasterSlot,
     PassSlot,
     RequestSlot,
+    SendWants,
 )
 from xget_lib.swarm.downloader import Downloader
 from xget_lib.swarm.messages import Address
@@ -53,6 +54,7 @@ class World(RuleBasedStateMachine):
         self.master = False
         self.opening: set[int] = set()
         self.asking: set[int] = set()
+        self.slot_open = False
 
     @initialize(lacking=st.sets(st.integers(0, CHUNKS - 1), min_size=1), connected=st.booleans())
     def begin(self, lacking: set[int], connected: bool) -> None:
@@ -98,6 +100,8 @@ class World(RuleBasedStateMachine):
                 case AskMasterSlot(slot):
                     assert self.master and slot not in self.asking
                     self.asking.add(slot)
+                case SendWants():
+                    assert self.slot_open, "there is no open slot to write to"
                 case Finished():
                     assert not self.lacking and not self.finished
                     self.finished = True
@@ -118,6 +122,7 @@ class World(RuleBasedStateMachine):
     def drop_slots(self) -> None:
         self.opening.clear()
         self.asking.clear()
+        self.slot_open = False
         self.drop(MASTER)
 
     @rule(peers=st.sets(st.sampled_from(PEERS), min_size=2), direct=st.booleans())
@@ -174,6 +179,7 @@ class World(RuleBasedStateMachine):
     def slot_at_the_master_opens(self, well: bool) -> None:
         slot = self.opening.pop()
         if well:
+            self.slot_open = True
             self.carry_out(self.downloader.master_slot_opened(slot, self.now))
         else:
             self.drop_slots()
@@ -242,6 +248,7 @@ class World(RuleBasedStateMachine):
                 self.carry_out(self.downloader.peer_gone(peer, self.now))
             for slot in list(self.opening):
                 self.opening.discard(slot)
+                self.slot_open = True
                 self.carry_out(self.downloader.master_slot_opened(slot, self.now))
             for slot in list(self.asking):
                 self.asking.discard(slot)

@@ -31,7 +31,7 @@ class OfferSlots:
         """The slots are not opened again before that."""
         self._wants = WantReport(0, 0)
         self.report_due = inf
-        """When the next report of wants may be due; infinite while no slot is open."""
+        """When the next report of wants may be due; infinite until a slot is open."""
         self.postponed: deque[tuple[int, int]] = deque()
         """Slots with offered chunks that wait for a buffer."""
 
@@ -108,6 +108,6 @@ class OfferSlots:
 
     def must_report(self, wanted: int, now: float) -> bool:
         """Whether to report now that these chunks are wanted from the master. To be called when a report is due, and
-        before a new slot asks."""
+        when a slot has been opened, before it asks."""
         self.report_due = now + self._report_pause
         return self._wants.must_report(wanted)
