@@ -75,7 +75,7 @@ def become_same(source: Path, dest: Path, gone: Collection[Path] = ()) -> None:
 
 def fetched(follower: Follower) -> int:
     """Bytes that all updates together have fetched, as long as these are few."""
-    return sum(map(int, re.findall(r"verified: (\d+) B fetched", follower.log.read_text())))
+    return sum(map(int, re.findall(r"fetched and verified (\d+) B", follower.log.read_text())))
 
 
 def test_a_follower_has_what_changes_and_fetches_nothing_else(cluster: Cluster, source: Path) -> None:
