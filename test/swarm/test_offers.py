@@ -13,7 +13,7 @@ CHUNKS = 6
 
 
 def busy(offers: Offers) -> int:
-    """Chunks on their way."""
+    """How many chunks are on their way."""
     return len(offers._on_way)
 
 

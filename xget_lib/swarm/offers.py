@@ -15,7 +15,7 @@ Sets of chunks are integers: bit i stands for chunk i.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -35,18 +35,8 @@ _STUCK = 8.0
 _CANDIDATES = 64
 """Chunks that are considered for a second grant to a node at a time."""
 
-_Key = tuple[int, int]
-"""A slot: node, number."""
-
-
-@dataclass
-class _Slot:
-    chunk: int | None = None
-    """On its way to this slot."""
-    granted: float = 0.0
-    """When."""
-    asking: bool = False
-    queued: bool = False
+_Slot = tuple[int, int]
+"""Node, number. A slot asks unless a chunk is on its way to it."""
 
 
 @dataclass
@@ -57,7 +47,7 @@ class _Node:
     """All chunks that were granted to it; other nodes may not have them."""
     complete: bool = False
     """Whether it has everything, and serves it."""
-    slots: set[_Key] = field(default_factory=set)
+    slots: set[_Slot] = field(default_factory=set)
     rests_until: float = 0.0
 
 
@@ -76,16 +66,15 @@ class Offers:
         """By chunk: how many times it was granted."""
         self._last_grant: dict[int, float] = {}
         """By chunk: when it was granted last."""
-        self._slots: dict[_Key, _Slot] = {}
         self._nodes: dict[int, _Node] = {}
-        self._first_queue: deque[_Key] = deque()
+        self._first_queue: OrderedDict[_Slot, None] = OrderedDict()
         """Slots that ask, of nodes that had nothing on its way when they asked."""
-        self._second_queue: deque[_Key] = deque()
+        self._second_queue: OrderedDict[_Slot, None] = OrderedDict()
         """Slots that ask, of nodes that have a chunk on its way."""
         self._usual = MovingAverage(1.0)
         """Of the seconds that a chunk takes."""
-        self._on_way: dict[_Key, float] = {}
-        """The slots that a chunk is on its way to, and since when."""
+        self._on_way: dict[_Slot, tuple[int, float]] = {}
+        """By slot: the chunk that is on its way to it, and when it was granted."""
         self._arrived = 0
         self.given = 0
         """Grants so far."""
@@ -99,31 +88,30 @@ class Offers:
         """A node says what it lacks and finds at no peer. Until it says so, it wants everything."""
         state = self._node(node)
         state.wants = chunks & self._all
-        for key in state.slots:
-            self._queue(key)
+        for slot in state.slots:
+            if slot not in self._on_way:
+                self._queue(slot)
 
-    def ask(self, node: int, slot: int, now: float) -> None:
+    def ask(self, node: int, number: int, now: float) -> None:
         """A slot is free; the chunk that was on its way there has arrived."""
-        key = (node, slot)
-        state, owner = self._slots.setdefault(key, _Slot()), self._node(node)
-        owner.slots.add(key)
-        if state.chunk is not None:
-            self._measure(owner, now - state.granted, now)
-            owner.wants &= ~(1 << state.chunk)
-            state.chunk = None
-            del self._on_way[key]
-        state.asking = True
-        self._queue(key)
+        slot, owner = (node, number), self._node(node)
+        owner.slots.add(slot)
+        if slot in self._on_way:
+            chunk, granted = self._on_way.pop(slot)
+            self._measure(owner, now - granted, now)
+            owner.wants &= ~(1 << chunk)
+        self._queue(slot)
 
-    def close(self, node: int, slot: int) -> None:
+    def close(self, node: int, number: int) -> None:
         """A slot is gone; the chunk that was on its way there is granted to another."""
-        state = self._slots.pop((node, slot), None)
-        if state is None:
-            return
-        self._nodes[node].slots.discard((node, slot))
-        if state.chunk is not None:
-            self._fresh |= 1 << state.chunk
-            del self._on_way[node, slot]
+        slot = (node, number)
+        if node in self._nodes:
+            self._nodes[node].slots.discard(slot)
+        for queue in (self._first_queue, self._second_queue):
+            queue.pop(slot, None)
+        if slot in self._on_way:
+            chunk, _ = self._on_way.pop(slot)
+            self._fresh |= 1 << chunk
 
     def complete(self, node: int) -> None:
         """A node has everything and serves it: other nodes have got from it what it was granted."""
@@ -135,8 +123,8 @@ class Offers:
         state = self._nodes.get(node)
         if state is None:
             return
-        for key in list(state.slots):
-            self.close(*key)
+        for slot in list(state.slots):
+            self.close(*slot)
         if state.complete:
             # It does not pass these on any more, so no grant has to wait for that.
             for chunk in bits(state.granted):
@@ -156,24 +144,17 @@ class Offers:
             for _ in range(len(queue)):
                 if len(granted) >= room:
                     return granted
-                key = queue.popleft()
-                slot = self._slots.get(key)
-                if slot is None:
-                    continue
-                node = self._nodes[key[0]]
-                if queue is self._first_queue and slot.asking and any(each in self._on_way for each in node.slots):
-                    self._second_queue.append(key)
-                    continue
-                slot.queued = False
-                if not slot.asking:
+                slot, _ = queue.popitem(last=False)
+                node = self._nodes[slot[0]]
+                if queue is self._first_queue and any(each in self._on_way for each in node.slots):
+                    self._second_queue[slot] = None
                     continue
                 chunk = self._choose(node.wants, now) if node.rests_until <= now else None
                 if chunk is not None:
-                    granted.append((*key, chunk))
-                    self._on_way[key] = now
+                    granted.append((*slot, chunk))
                     self._record(node, slot, chunk, now)
                 elif node.wants:
-                    self._queue(key)
+                    self._queue(slot)
                 # A slot whose node wants nothing is queued again when it does.
         return granted
 
@@ -201,13 +182,13 @@ class Offers:
         self._fresh &= ~bit
         self._grants[chunk] = self._grants.get(chunk, 0) + 1
         self._last_grant[chunk] = now
+        self._on_way[slot] = chunk, now
         node.granted |= bit
-        slot.chunk, slot.granted, slot.asking = chunk, now, False
         self.given += 1
 
     def _room(self, now: float) -> int:
         """How many chunks may be granted now."""
-        moving = sum(now - since <= _STUCK * self._usual.value for since in self._on_way.values())
+        moving = sum(now - granted <= _STUCK * self._usual.value for _, granted in self._on_way.values())
         return min(self._limit, _FIRST + self._arrived) - moving
 
     def _node(self, node: int) -> _Node:
@@ -215,8 +196,7 @@ class Offers:
             self._nodes[node] = _Node(self._all)
         return self._nodes[node]
 
-    def _queue(self, key: _Key) -> None:
-        slot = self._slots[key]
-        if slot.asking and not slot.queued:
-            slot.queued = True
-            self._first_queue.append(key)
+    def _queue(self, slot: _Slot) -> None:
+        """A slot asks."""
+        if slot not in self._second_queue:
+            self._first_queue[slot] = None  # it keeps its position if it is in the queue
