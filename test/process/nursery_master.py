@@ -124,7 +124,6 @@ def main() -> int:
             lines = os.read(0, 4096).decode().splitlines()
             if not lines or lines == ["close"]:
                 nursery.close()
-                nursery.wait()
                 say(event="closed")
                 return 0
             for line in lines:

@@ -73,5 +73,4 @@ def _serve(config: Config, root: bytes, run_worker: RunWorker, ready: Callable[[
 
         status = Master(config, root, listening, forks).run(ready)
         forks.close()
-        forks.wait()
     return status
