@@ -82,7 +82,7 @@ def server(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def test_a_snapshot_is_the_manifest_of_the_directory(server: Server, tree: Path) -> None:
     taken = server.snapshot()
     assert taken is not None
-    assert (taken.generation, taken.facts.files, taken.hashed) == (manifest_of(tree).generation, 3, 6)
+    assert (taken.facts.generation, taken.facts.files, taken.hashed) == (manifest_of(tree).generation, 3, 6)
     assert taken.manifest_size == os.fstat(taken.manifest).st_size
 
 
@@ -99,7 +99,7 @@ def test_a_file_that_changes_while_it_is_read_costs_another_attempt(server: Serv
     server.workers.before_hashing = change_once
     taken = server.snapshot()
     assert taken is not None
-    assert taken.generation == manifest_of(tree).generation
+    assert taken.facts.generation == manifest_of(tree).generation
 
 
 def test_files_that_do_not_stop_changing_are_a_failure(server: Server, tree: Path) -> None:
