@@ -24,7 +24,7 @@ from xget_lib.errors import Exit, XGetError, printable
 from xget_lib.ipc.jobs import ScanTree
 from xget_lib.master import events
 from xget_lib.master.digest_saver import DigestCacheSaver, cache_path
-from xget_lib.master.rescan import ChangeMonitor, RescanSchedule
+from xget_lib.master.rescan import ChangeMonitor, RescanSchedule, ScanReason
 from xget_lib.master.snapshotter import Snapshot, take_snapshot
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.workers import Worker, WorkerPool
@@ -70,7 +70,7 @@ class Master:
         self._pool.start()
         accepting = gevent.spawn(self._accept)
         gevent.spawn(self._scan_when_due)
-        self._schedule.request()
+        self._schedule.request(ScanReason.REQUEST)
         address, port = self._listening.getsockname()[:2]
         LOGGER.info("serving %s on %s port %d", printable(self._root), address, port)
         ready()
@@ -98,7 +98,7 @@ class Master:
                 case events.WorkerStarted():
                     self._monitor.worker_started()
                 case events.SignalReceived(signal.SIGHUP):
-                    self._schedule.request()
+                    self._schedule.request(ScanReason.REQUEST)
                     self._monitor.retry(asked=True)
                 case events.SignalReceived(signal.SIGUSR1):
                     LOGGER.warning("status: %s", self._status().decode().strip())
@@ -132,14 +132,14 @@ class Master:
             case ipc.Stale(generation, path):
                 if self._snapshot is not None and generation == self._snapshot.facts.generation:
                     LOGGER.info("%s changed since the snapshot; rescanning", printable(path))
-                    self._schedule.file_changed()
+                    self._schedule.request(ScanReason.FILE_CHANGED)
             case ipc.Changed():
                 self._monitor.changed(worker)
             case ipc.WatchFailed(why):
                 self._monitor.failed(worker, why)
             case _:
                 if isinstance(message, ipc.PeersOpened):
-                    self._schedule.node_joined()
+                    self._schedule.request(ScanReason.NODE_JOINED)
                 self._tracker.handle(message)
 
     # The snapshot.
