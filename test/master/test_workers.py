@@ -101,6 +101,7 @@ class Pool:
 @pytest.fixture(autouse=True)
 def bounded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(workers, "_YOUNG", 0.0)
+    monkeypatch.setattr(workers, "_PING_EVERY", 1e6)  # these pools outlive their tests
     with gevent.Timeout(PATIENCE, AssertionError("the test hangs")):
         yield
 

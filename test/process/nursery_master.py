@@ -1,8 +1,8 @@
 """A master without a network, for test_nursery.py: obeys lines on stdin, prints what it receives as lines of JSON.
 
-    spawn NUMBER | kill PID SIGNAL | hear PID | close
+    spawn NUMBER | kill PID SIGNAL | receive PID | close
 
-NUMBER chooses what the worker does, by the names below. `hear` waits for the next message of a worker.
+NUMBER chooses what the worker does, by the names below. `receive` waits for the next message of a worker.
 """
 
 from __future__ import annotations
@@ -98,9 +98,9 @@ def obey(line: str, nursery: Nursery, workers: dict[int, Channel]) -> None:
             nursery.spawn(int(number))
         case ["kill", pid, number]:
             nursery.kill(int(pid), int(number))
-        case ["hear", pid]:
+        case ["receive", pid]:
             received = workers[int(pid)].receive()
-            say(event="heard", message=received and received[0])
+            say(event="received", message=received and received[0])
 
 
 def main() -> int:

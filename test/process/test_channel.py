@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import resource
 import socket
@@ -34,6 +35,7 @@ def raw() -> Iterator[tuple[socket.socket, Channel]]:
 
 
 def open_descriptors() -> set[str]:
+    gc.collect()  # descriptors of earlier tests
     return set(os.listdir("/proc/self/fd"))
 
 

@@ -1,7 +1,7 @@
 """The gevent shell around `swarm.tracker.Tracker`: messages of workers become its events, its actions become messages.
 
-The decisions are the Tracker's. This class brings the clock, sends what the Tracker decides, and tells extensions, such
-as the C program's clients, which nodes hold everything.
+The Tracker decides. This class has the clock, sends messages, and tells extensions, such as the C program's clients,
+which nodes are complete.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TrackerIO:
         gevent.spawn(self._run)
 
     def published(self, generation: bytes, manifest_size: int, chunk_count: int) -> None:
-        """The master gives out another generation from now on."""
+        """The master serves another generation from now on."""
         self.tracker.published(generation, manifest_size, chunk_count, time.monotonic())
         self._happened.set()
 
@@ -90,7 +90,7 @@ class TrackerIO:
         return self.tracker.followed
 
     def status(self) -> dict[str, Any]:
-        """What the master's status says of nodes, the oldest first, and of clients of extensions."""
+        """The part of the master's status about nodes, the oldest first, and about clients of extensions."""
         now = time.monotonic()
         children = [
             {
@@ -103,7 +103,7 @@ class TrackerIO:
             }
             for address, report, joined in sorted(self.tracker.nodes(), key=lambda node: node[2])
         ]
-        status: dict[str, Any] = {"offered": self.tracker.given, "children": children}
+        status: dict[str, Any] = {"offered": self.tracker.granted_count, "children": children}
         for extension in self.extensions:
             status |= extension.status()
         return status

@@ -53,8 +53,8 @@ class Worker:
     connections: set[int] = field(default_factory=set)
     jobs: dict[int, AsyncResult[_Answer]] = field(default_factory=dict)
     """By number: where the answer to each job goes."""
-    heard: float = field(default_factory=time.monotonic)
-    """When it sent something last."""
+    last_message: float = field(default_factory=time.monotonic)
+    """When it came, in monotonic seconds."""
     sent: int = 0
     """Bytes of content that it has sent to clients."""
 
@@ -144,7 +144,7 @@ class WorkerPool:
     ) -> tuple[R, list[int]]:
         """Have a job done by the worker that has fewest. Returns the result, and descriptors that the caller closes.
 
-        Raises Failed(what) if it cannot be done, or if workers keep dying of it.
+        Raises Failed(what) if it cannot be done, or if several workers died of it.
         """
         for _ in range(_JOB_ATTEMPTS):
             self._available.wait()
@@ -169,7 +169,7 @@ class WorkerPool:
         asked = time.monotonic()
         for worker in self.workers:
             self.send(worker, ipc.Ping())
-        while any(worker.heard < asked for worker in self.workers) and time.monotonic() < asked + seconds:
+        while any(worker.last_message < asked for worker in self.workers) and time.monotonic() < asked + seconds:
             self._ponged.clear()
             self._ponged.wait(seconds)
 
@@ -225,7 +225,7 @@ class WorkerPool:
         while True:
             gevent.sleep(_PING_EVERY)
             for worker in self.workers:
-                if time.monotonic() - worker.heard > _SILENT:
+                if time.monotonic() - worker.last_message > _SILENT:
                     LOGGER.error("worker %d has sent nothing for %d s; killing it", worker.pid, _SILENT)
                     self._nursery.kill(worker.pid, signal.SIGKILL)
                 else:
@@ -243,7 +243,7 @@ class WorkerPool:
                     break
                 if number % _YIELD_AFTER == 0:
                     gevent.sleep(0)
-                worker.heard = time.monotonic()
+                worker.last_message = time.monotonic()
                 self._receive(worker, *received)
         except (ProtocolViolation, OSError) as error:
             LOGGER.error("worker %d: protocol error; killing it: %s", worker.pid, error)

@@ -12,7 +12,7 @@ fork reports success before anything was tried. So the fork comes first, and the
     detach(); daemon.ready()  The child leaves the terminal, and the foreground process exits with status 0.
 
 Until then the two live and die together: when the foreground process is killed the child gets SIGTERM, and when the
-child dies without a report the foreground process says so and exits with status 1.
+child dies without a report the foreground process prints that and exits with status 1.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a forked process inherits and should not keep: descriptors, signal handlers, a life longer than its parent's.
+"""Freeing a forked process from what it inherits: descriptors, signal handlers. And ending it with its parent.
 
-A descriptor kept by accident holds a port, a terminal or a pipe open for as long as the process lives; a signal handler
-kept by accident acts on state that no longer exists. So a forked process begins by giving all of this up.
+An inherited descriptor would hold a port, a terminal or a pipe open for as long as the process lives; an inherited
+signal handler would act on the state of the parent.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@ The methods under "Events" are everything that can happen. They change the state
 the master has to do, once for all events since the tick before, because a decision about grants looks at every slot
 that asks. The caller carries out the actions that `tick` returns, and calls it again after `wait`.
 
-A client is identified by the number of its connection: the one on which it reads `peers` and says where it serves.
+A client is identified by the number of the connection on which it reads `peers` and registers its port.
 
-With each new generation the peer graph, the offers and the first tier begin anew. Nodes of an older generation are told
-of the new one, and take part again when they register with it. A node that follows takes part from the start.
+Each new generation has its own peer graph, offers and first tier. The master sends news of it to all nodes. A node
+takes part in it when it registers with it; a node that follows takes part from the start.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class NodeJoined:
-    """A node said for the first time where it serves."""
+    """A node registered."""
 
     address: str
     port: int
@@ -58,7 +58,7 @@ class NodeJoined:
 
 @dataclass(frozen=True, slots=True)
 class NodeLeft:
-    """A node serves no longer."""
+    """A registered node ended, or closed `peers`."""
 
     address: str
     port: int
@@ -91,16 +91,16 @@ class _Client:
     address: str
     reads_peers: bool = False
     report: Report | None = None
-    """Where it serves and what, as it said last; None while it does not serve."""
+    """Its last registration; None while it does not serve."""
     joined: float = 0.0
-    """When it said so first."""
+    """When it registered first."""
     complete: bool = False
     """Whether it holds all of the published generation."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Published:
-    """The generation that the master gives out."""
+    """The generation that the master serves."""
 
     generation: bytes
     manifest_size: int
@@ -134,9 +134,9 @@ class Tracker:
     # The state, for others to read.
 
     @property
-    def given(self) -> int:
+    def granted_count(self) -> int:
         """Grants of the published generation so far."""
-        return self._offers.given
+        return self._offers.granted_count
 
     @property
     def followed(self) -> bool:
@@ -149,7 +149,7 @@ class Tracker:
         return client.address if client else ""
 
     def nodes(self) -> list[tuple[str, Report, float]]:
-        """The nodes that serve: address, what it said last, and when it joined."""
+        """The nodes that serve: address, last report, and when it joined."""
         clients = self._clients.values()
         return [(client.address, client.report, client.joined) for client in clients if client.report is not None]
 
@@ -173,7 +173,7 @@ class Tracker:
             self._announcements.add(now, urgent=[connection])
 
     def registered(self, connection: int, report: Report, now: float) -> None:
-        """A node said where it serves, and what it holds."""
+        """A node reports its port, and how much it holds."""
         client = self._clients.get(connection)
         if client is None:
             return
@@ -213,7 +213,7 @@ class Tracker:
             self._offers.ask(connection, slot, now)
 
     def wants(self, connection: int, chunks: int) -> None:
-        """A node says which chunks it lacks and finds at no peer: bit i stands for chunk i."""
+        """A node reports the chunks that it lacks and finds at no peer: bit i stands for chunk i."""
         if connection in self._clients:
             self._offers.wants(connection, chunks)
 
@@ -224,7 +224,7 @@ class Tracker:
     # Events: the snapshot and the clock.
 
     def published(self, generation: bytes, manifest_size: int, chunk_count: int, now: float) -> None:
-        """The master gives out another generation from now on. `manifest_size` is in bytes."""
+        """The master serves another generation from now on. `manifest_size` is in bytes."""
         self._published = _Published(generation, manifest_size, chunk_count, now)
         self._begin_generation(chunk_count)
         for connection, client in self._clients.items():
@@ -234,7 +234,7 @@ class Tracker:
         self._announcements.add(now, urgent=[key for key, client in self._clients.items() if client.reads_peers])
 
     def tick(self, now: float) -> list[Action]:
-        """Decide. Returns what is to be done, in this order."""
+        """Decide. Returns what the caller has to do, in this order."""
         self._ticked = now
         actions, self._actions = self._actions, []
         actions += [Grant(*granted) for granted in self._offers.grant(now)]
@@ -254,7 +254,7 @@ class Tracker:
     # Decisions.
 
     def _takes_part(self, report: Report) -> bool:
-        """Whether a node has, or is about to get, the published generation."""
+        """Whether a node has the published generation, or will download it."""
         published = self._published
         return published is not None and (report.follows or report.generation in (b"", published.generation))
 
