@@ -59,7 +59,6 @@ class Master:
     def change(self, choices: Choices) -> None:
         """Something else is served, or nothing."""
         served = self.worker.served = self.grounds.generation(choices)
-        self.worker.manifest = served.manifest if served is not None else None
         if served is not None:
             chunks = served.store.layout.chunk_count
             self.tracker.published(served.generation, served.manifest.size, chunks)

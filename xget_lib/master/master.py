@@ -182,7 +182,7 @@ class Master:
         if former is not None:
             former.close()
         if is_new:
-            self._tracker.published(facts.generation, snapshot.manifest_size, facts.chunks)
+            self._tracker.published(facts.generation, os.fstat(snapshot.manifest).st_size, facts.chunks)
 
     # The status.
 

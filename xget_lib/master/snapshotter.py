@@ -46,8 +46,6 @@ class Snapshot:
     """Descriptor of the stamps of its files."""
     digest_cache: int
     """Descriptor of the digests, for the next snapshot and the next run."""
-    manifest_size: int
-    """Bytes."""
     hashed: int
     """How many pieces were hashed for it."""
     scan_digest: bytes
@@ -135,7 +133,6 @@ def _attempt(attempt: _Jobs, request: jobs.ScanTree, former: Snapshot | None, ca
         manifest=os.dup(manifest),
         stamps=os.dup(stamps),
         digest_cache=os.dup(new_cache),
-        manifest_size=os.fstat(manifest).st_size,
         hashed=sum(runs[1::2]) - sum(runs[::2]),
         scan_digest=scanned.digest,
     )

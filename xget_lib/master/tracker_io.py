@@ -20,7 +20,7 @@ from xget_lib.extensions import extensions
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.swarm.messages import Report
-from xget_lib.swarm.tracker import Action, Grant, NodeComplete, NodeIncomplete, NodeJoined, NodeLeft, SendNews, Tracker
+from xget_lib.swarm.tracker import Grant, NodeComplete, NodeIncomplete, NodeJoined, NodeLeft, SendNews, Tracker
 from xget_lib.swarm.tuning import TUNING
 
 
@@ -118,23 +118,20 @@ class TrackerIO:
     def tick(self) -> None:
         """Carry out what the tracker decides now."""
         for action in self.tracker.tick(time.monotonic()):
-            self._perform(action)
-
-    def _perform(self, action: Action) -> None:
-        match action:
-            case Grant(connection, slot, chunk):
-                self._send(connection, ipc.Grant(connection, slot, chunk))
-            case SendNews(connection, news):
-                self._send(connection, ipc.News(connection, news.encode()))
-            case NodeJoined(address, port):
-                LOGGER.debug("%s port %d serves", address, port)
-            case NodeLeft(address, port):
-                LOGGER.debug("%s port %d serves no longer", address, port)
-            case NodeComplete(connection, address, port, seconds):
-                text = "%s port %d holds everything, %.1f s after it joined"
-                self._complete_lines.log(INFO, address, text, address, port, seconds)
-                for extension in self.extensions:
-                    extension.node(connection, address, port, whole=True)
-            case NodeIncomplete(connection):
-                for extension in self.extensions:
-                    extension.node(connection, "", 0, whole=False)
+            match action:
+                case Grant(connection, slot, chunk):
+                    self._send(connection, ipc.Grant(connection, slot, chunk))
+                case SendNews(connection, news):
+                    self._send(connection, ipc.News(connection, news.encode()))
+                case NodeJoined(address, port):
+                    LOGGER.debug("%s port %d serves", address, port)
+                case NodeLeft(address, port):
+                    LOGGER.debug("%s port %d serves no longer", address, port)
+                case NodeComplete(connection, address, port, seconds):
+                    text = "%s port %d holds everything, %.1f s after it joined"
+                    self._complete_lines.log(INFO, address, text, address, port, seconds)
+                    for extension in self.extensions:
+                        extension.node(connection, address, port, whole=True)
+                case NodeIncomplete(connection):
+                    for extension in self.extensions:
+                        extension.node(connection, "", 0, whole=False)

@@ -170,7 +170,7 @@ class _Loop:
         return True
 
     def _wait(self, seconds: float | None) -> set[int]:
-        """The descriptors that are ready after at most so long. With a limit, only ends of workers are waited for."""
+        """Wait so long for the end of a worker, or without limit for that or the master. Returns ready descriptors."""
         poller = select.poll()
         poller.register(self._wakened, select.POLLIN)
         if seconds is None:

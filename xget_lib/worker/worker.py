@@ -67,7 +67,6 @@ class Worker:
     def __init__(self, channel: Channel, debug: int) -> None:
         self.debug_level = debug
         self.served: Served | None = None
-        self.manifest: Encoded | None = None
         self._files: Files | None = None
         self._channel = channel
         self._backends: dict[int, WorkerBackend] = {}
@@ -106,6 +105,11 @@ class Worker:
     def send(self, message: ipc.Message, descriptors: Sequence[int] = ()) -> None:
         """Send a message to the master."""
         self._channel.send(ipc.pack(message), descriptors)
+
+    @property
+    def manifest(self) -> Encoded | None:
+        """As `serve.swarm.SwarmServer`."""
+        return self.served.manifest if self.served is not None else None
 
     @property
     def clients(self) -> Collection[Client]:
@@ -155,7 +159,6 @@ class Worker:
     def _serve(self, message: ipc.Serve, manifest_descriptor: int, stamps_descriptor: int) -> None:
         """Serve this generation from now on. Blocks until the manifest is decoded: nothing can be served before."""
         jobs.forget()
-        file = FileIO(manifest_descriptor)
         manifest = decode_trusted(read_all(manifest_descriptor))
         stamps = array("q", read_all(stamps_descriptor))
         os.close(stamps_descriptor)
@@ -168,8 +171,7 @@ class Worker:
             locate=(lambda _: location) if location else None,
             on_stale=lambda path: self.send(ipc.Stale(manifest.generation, path[:_PATH_LIMIT])),
         )
-        self.manifest = Encoded(file, os.fstat(manifest_descriptor).st_size)
-        self.served = Served(self.manifest, store)
+        self.served = Served(Encoded(FileIO(manifest_descriptor), os.fstat(manifest_descriptor).st_size), store)
         self._files = Files(
             Root(message.base),
             (lambda path: path in (b"", location)) if location else lambda _: True,
