@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import gevent
 import pytest
 
 from test.support.downloads import manifest_of
@@ -71,6 +72,7 @@ def tree(tmp_path: Path) -> Path:
 @pytest.fixture
 def server(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr("gevent.sleep", lambda seconds: None)
+    gevent.spawn(int).join()  # the event loop has descriptors of its own
     gc.collect()  # descriptors of earlier tests
     before = len(os.listdir("/proc/self/fd"))
     server = Server(tree)

@@ -57,7 +57,7 @@ class Snapshot:
 
 
 class _Jobs(ExitStack):
-    """The jobs of one attempt. Closes, at the end of the `with`, the descriptors of their results."""
+    """Jobs whose results have descriptors. They are closed at the end of the `with`."""
 
     def __init__(self, pool: WorkerPool) -> None:
         super().__init__()
@@ -85,25 +85,19 @@ def take_snapshot(pool: WorkerPool, scan: jobs.ScanTree, former: Snapshot | None
     If there is no former one, the digests saved in the file `cache_path` (b"": none) save work. Raises Failed if the
     directory cannot be read, or does not stop changing.
     """
-    with ExitStack() as stack:
-
-        def keep(descriptor: int) -> int:
-            copy = os.dup(descriptor)
-            stack.callback(os.close, copy)
-            return copy
-
+    with _Jobs(pool) as kept:
         if former is not None:
             cache = former.digest_cache
         else:
-            with _Jobs(pool) as attempt:
-                cache = keep(attempt.do(jobs.LoadDigestCache(cache_path), jobs.DigestCacheMade)[1][0])
+            _, (cache,) = kept.do(jobs.LoadDigestCache(cache_path), jobs.DigestCacheMade)
         for _ in range(_ATTEMPTS):
             with _Jobs(pool) as attempt:
                 try:
                     return _attempt(attempt, scan, former, cache)
                 except _FilesChanged as changed:
                     LOGGER.warning("%s while it was read; scanning again", changed)
-                    cache = keep(changed.digest_cache)
+                    cache = os.dup(changed.digest_cache)
+                    kept.callback(os.close, cache)
             gevent.sleep(1)
     raise Failed("snapshot", "files keep changing while they are read")
 
