@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from xget_lib.process import nursery as nursery_module
 from xget_lib.process.channel import Channel
 from xget_lib.process.nursery import Exited, NotSpawned, Nursery, Spawned, start
 
@@ -110,7 +111,8 @@ def main() -> int:
     signal.signal(signal.SIGUSR1, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
 
-    nursery = start(run_worker, grace=float(sys.argv[1]))
+    nursery_module.GRACE = float(sys.argv[1])
+    nursery = start(run_worker)
     say(event="started", pid=nursery.pid)
     workers: dict[int, Channel] = {}
     poller = select.poll()

@@ -106,7 +106,7 @@ class Nursery:
         os.waitpid(self.pid, 0)
 
 
-def start(run_worker: RunWorker, grace: float = GRACE) -> Nursery:
+def start(run_worker: RunWorker) -> Nursery:
     """Fork the nursery. To be called before there are threads, an event loop or connections.
 
     The nursery and its workers close every descriptor but the standard three and their channels.
@@ -116,24 +116,23 @@ def start(run_worker: RunWorker, grace: float = GRACE) -> Nursery:
     with signals_held():
         pid = os.fork()
         if pid == 0:
-            _end_with(lambda: _nursery(nursery_end, run_worker, grace))
+            _end_with(lambda: _nursery(nursery_end, run_worker))
     nursery_end.close()
     return Nursery(master_end, pid)
 
 
-def _nursery(channel: Channel, run_worker: RunWorker, grace: float) -> int:
+def _nursery(channel: Channel, run_worker: RunWorker) -> int:
     default_signals(ignored=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     close_all_but([channel.fileno()])
-    return _Loop(channel, run_worker, grace).run()
+    return _Loop(channel, run_worker).run()
 
 
 class _Loop:
     """The nursery process: owns the list of workers."""
 
-    def __init__(self, master: Channel, run_worker: RunWorker, grace: float) -> None:
+    def __init__(self, master: Channel, run_worker: RunWorker) -> None:
         self._master = master
         self._run_worker = run_worker
-        self._grace = grace
         self._numbers: dict[int, int] = {}
         """By pid, of the workers that live."""
         self._wakened, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -208,7 +207,7 @@ class _Loop:
     def _end_workers(self) -> None:
         self._master.close()
         self._signal_all(signal.SIGTERM)
-        deadline = time.monotonic() + self._grace
+        deadline = time.monotonic() + GRACE
         while self._numbers and (left := deadline - time.monotonic()) > 0:
             self._wait(left)
             self._reap(report=False)
