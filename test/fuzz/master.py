@@ -59,7 +59,6 @@ class Master:
     def change(self, choices: Choices) -> None:
         """Something else is served, or nothing."""
         served = self.worker.served = self.grounds.generation(choices)
-        self.worker.manifest = served.manifest if served is not None else None
         if served is not None:
             chunks = served.store.layout.chunk_count
             self.tracker.published(served.generation, served.manifest.size, chunks)
@@ -130,10 +129,10 @@ class WorkersGuest:
         assert not self.backend._news and not self.backend._slots
         known = tracker.tracker
         assert self._number not in known._clients and self._number not in known._offers._nodes
-        assert self._number not in known._graph and self._number not in known._complete
+        assert self._number not in known._graph
         if not self._master.guests:
-            assert not known._offers._slots and not known._offers._nodes and not known._offers._on_way
-            assert not known._clients and not known._followers and not known._complete
+            assert not known._offers.asked and not known._offers._nodes and not known._offers._on_way
+            assert not known._clients and not known._followers
             assert not self._master.classic.downloads
             (classic,) = tracker.extensions
             assert not classic.status()["c_clients"] and not classic._since  # type: ignore[attr-defined]

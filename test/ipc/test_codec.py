@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import Any
 
 import msgpack
@@ -70,7 +71,7 @@ def test_what_is_no_message_or_has_a_field_of_another_type_is_a_violation(packed
 
 def test_a_message_comes_with_its_descriptors_and_those_of_the_message_inside() -> None:
     one, other = pair()
-    with one, other, open("/dev/null", "rb") as null:
+    with closing(one), closing(other), open("/dev/null", "rb") as null:
         right: list[tuple[ipc.Message, int]] = [
             (ipc.Ping(), 0),
             (ipc.Serve(b"/srv", b""), 2),

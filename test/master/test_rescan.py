@@ -1,8 +1,7 @@
-"""When a master scans again, and how a worker comes to watch for it. Time is what the tests say."""
+"""When a master scans again, and which worker watches for changes. The tests set the clock."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -12,7 +11,7 @@ import pytest
 from test.support.processes import PATIENCE
 from xget_lib import ipc
 from xget_lib.master import rescan
-from xget_lib.master.rescan import ChangeMonitor, RescanInterval, RescanSchedule
+from xget_lib.master.rescan import ChangeMonitor, RescanInterval, RescanSchedule, ScanReason
 from xget_lib.master.workers import Worker, WorkerPool
 
 
@@ -51,16 +50,16 @@ def scanned(clock: Clock, seconds: float = 0.1) -> RescanSchedule:
 @pytest.mark.parametrize(
     ("reason", "delay"),
     [
-        (RescanSchedule.request, 0),
-        (RescanSchedule.file_changed, 1),
-        (RescanSchedule.directory_changed, 0.1),
-        (RescanSchedule.node_joined, 10),
+        (ScanReason.REQUEST, 0),
+        (ScanReason.FILE_CHANGED, 1),
+        (ScanReason.DIRECTORY_CHANGED, 0.1),
+        (ScanReason.NODE_JOINED, 10),
     ],
 )
-def test_each_reason_has_its_delay(clock: Clock, reason: Callable[[RescanSchedule], None], delay: float) -> None:
+def test_each_reason_has_its_delay(clock: Clock, reason: ScanReason, delay: float) -> None:
     schedule = scanned(clock)
-    reason(schedule)
-    clock.now += delay - 0.01
+    schedule.request(reason)
+    clock.now += max(0, delay - 0.01)
     assert is_due(schedule) == (not delay)
     clock.now += 0.02
     assert is_due(schedule) == bool(delay)
@@ -70,8 +69,8 @@ def test_each_reason_has_its_delay(clock: Clock, reason: Callable[[RescanSchedul
 
 def test_the_earliest_reason_counts_and_one_scan_is_enough_for_all(clock: Clock) -> None:
     schedule = scanned(clock)
-    schedule.node_joined()
-    schedule.file_changed()
+    schedule.request(ScanReason.NODE_JOINED)
+    schedule.request(ScanReason.FILE_CHANGED)
     clock.now += 1
     assert is_due(schedule)
     schedule.done(0.1)
@@ -81,7 +80,7 @@ def test_the_earliest_reason_counts_and_one_scan_is_enough_for_all(clock: Clock)
 
 def test_scans_that_take_long_are_rarer(clock: Clock) -> None:
     schedule = scanned(clock, seconds=4)
-    schedule.node_joined()
+    schedule.request(ScanReason.NODE_JOINED)
     clock.now += 199
     assert not is_due(schedule)
     clock.now += 2
@@ -90,7 +89,7 @@ def test_scans_that_take_long_are_rarer(clock: Clock) -> None:
 
 def test_scans_because_of_changes_leave_as_much_time_as_they_take(clock: Clock) -> None:
     schedule = scanned(clock, seconds=0.5)
-    schedule.directory_changed()
+    schedule.request(ScanReason.DIRECTORY_CHANGED)
     clock.now += 0.4
     assert not is_due(schedule)
     clock.now += 0.2
@@ -100,14 +99,14 @@ def test_scans_because_of_changes_leave_as_much_time_as_they_take(clock: Clock) 
 @pytest.mark.parametrize(("interval", "seconds"), [(RescanInterval.SELDOM, 60), (RescanInterval.OFTEN, 2)])
 def test_an_interval_causes_scans_again_and_again(clock: Clock, interval: RescanInterval, seconds: float) -> None:
     schedule = scanned(clock)
-    schedule.interval = interval
+    schedule.repeat(interval)
     for _ in range(3):
         clock.now += seconds - 0.01
         assert not is_due(schedule)
         clock.now += 0.02
         assert is_due(schedule)
         schedule.done(0.1)
-    schedule.interval = RescanInterval.NEVER
+    schedule.repeat(RescanInterval.NEVER)
     clock.now += 1000
     assert not is_due(schedule)
 
@@ -117,10 +116,10 @@ def test_a_waiting_scan_is_woken_by_a_new_reason_and_by_time() -> None:
     schedule.done(0.0)
     waiting = gevent.spawn(schedule.wait)
     gevent.sleep(0)
-    schedule.directory_changed()
+    schedule.request(ScanReason.DIRECTORY_CHANGED)
     waiting.get(timeout=PATIENCE)
     schedule.done(0.01)
-    schedule.file_changed()
+    schedule.request(ScanReason.FILE_CHANGED)
     gevent.spawn(schedule.wait).get(timeout=PATIENCE)
 
 

@@ -18,7 +18,7 @@ from xget_lib import ipc
 from xget_lib.errors import Failed, ProtocolViolation
 from xget_lib.ipc.jobs import HashPieces, Saved, Scanned
 from xget_lib.master import events, workers
-from xget_lib.master.workers import WorkerPool
+from xget_lib.master.workers import Worker, WorkerPool
 from xget_lib.net.waiting import wait_readable, wait_writable
 from xget_lib.process.channel import Channel, pair
 from xget_lib.process.nursery import Exited, Nursery, Spawned
@@ -64,12 +64,19 @@ class Pool:
         self.events: Queue[events.Event] = Queue()
         self.pool = WorkerPool(cast(Nursery, self.nursery), size, self.events)
         self.pool.start()
-        self.workers = [self.event(events.WorkerStarted).worker for _ in range(size)]
+        for _ in range(size):
+            self.event(events.WorkerStarted)
+        self.workers = self.pool.workers
 
     def event(self, kind: type[Any]) -> Any:
         event = self.events.get(timeout=PATIENCE)
         assert isinstance(event, kind), event
         return event
+
+    def started(self) -> Worker:
+        """The worker that starts next."""
+        self.event(events.WorkerStarted)
+        return self.pool.workers[-1]
 
     def receive(self, pid: int) -> ipc.Message:
         """What a worker is sent next; its descriptors are closed."""
@@ -94,6 +101,7 @@ class Pool:
 @pytest.fixture(autouse=True)
 def bounded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(workers, "_YOUNG", 0.0)
+    monkeypatch.setattr(workers, "_PING_EVERY", 1e6)  # these pools outlive their tests
     with gevent.Timeout(PATIENCE, AssertionError("the test hangs")):
         yield
 
@@ -130,7 +138,7 @@ def test_a_worker_that_dies_costs_its_connections_and_is_replaced() -> None:
     pool.pool.refresh(PATIENCE)
     pool.nursery.dies(worker.pid, 1)
     assert pool.event(events.ConnectionEnded) == events.ConnectionEnded(1)
-    assert pool.event(events.WorkerStarted).worker.pid != worker.pid
+    assert pool.started().pid != worker.pid
     assert pool.pool.sent == 1000
 
 
@@ -141,7 +149,7 @@ def test_a_new_worker_knows_what_it_serves_before_it_gets_a_connection() -> None
         pool.pool.serve(ipc.Serve(b"/srv", b""), [null.fileno(), null.fileno()])
         assert pool.receive(worker.pid) == ipc.Serve(b"/srv", b"")
         pool.nursery.dies(worker.pid, 1)
-        new = pool.event(events.WorkerStarted).worker.pid
+        new = pool.started().pid
         pool.adopt()
         assert [type(pool.receive(new)) for _ in range(2)] == [ipc.Serve, ipc.Adopt]
 
@@ -206,9 +214,10 @@ def test_a_nursery_that_ends_is_the_end_of_the_master_unless_it_is_ending() -> N
     pool.nursery.ends_itself()
     assert "nursery" in str(pool.event(events.CannotGoOn).error)
     stopped = Pool(1)
-    stopped.pool.stop()
+    stopping = gevent.spawn(stopped.pool.stop, 2 * PATIENCE)
+    assert stopped.receive(stopped.workers[0].pid) == ipc.Stop()
     stopped.nursery.dies(stopped.workers[0].pid, 0)
     stopped.nursery.ends_itself()
-    assert stopped.pool.gone.wait(PATIENCE)
+    stopping.get(timeout=PATIENCE)
     gevent.sleep(0)
     assert stopped.events.empty()

@@ -1,8 +1,8 @@
 """A master without a network, for test_nursery.py: obeys lines on stdin, prints what it receives as lines of JSON.
 
-    spawn NUMBER | kill PID SIGNAL | hear PID | close
+    spawn NUMBER | kill PID SIGNAL | receive PID | close
 
-NUMBER chooses what the worker does, by the names below. `hear` waits for the next message of a worker.
+NUMBER chooses what the worker does, by the names below. `receive` waits for the next message of a worker.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
+from xget_lib.process import nursery as nursery_module
 from xget_lib.process.channel import Channel
 from xget_lib.process.nursery import Exited, NotSpawned, Nursery, Spawned, start
 
@@ -98,9 +99,9 @@ def obey(line: str, nursery: Nursery, workers: dict[int, Channel]) -> None:
             nursery.spawn(int(number))
         case ["kill", pid, number]:
             nursery.kill(int(pid), int(number))
-        case ["hear", pid]:
+        case ["receive", pid]:
             received = workers[int(pid)].receive()
-            say(event="heard", message=received and received[0])
+            say(event="received", message=received and received[0])
 
 
 def main() -> int:
@@ -110,7 +111,8 @@ def main() -> int:
     signal.signal(signal.SIGUSR1, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
 
-    nursery = start(run_worker, grace=float(sys.argv[1]))
+    nursery_module.GRACE = float(sys.argv[1])
+    nursery = start(run_worker)
     say(event="started", pid=nursery.pid)
     workers: dict[int, Channel] = {}
     poller = select.poll()
@@ -124,7 +126,6 @@ def main() -> int:
             lines = os.read(0, 4096).decode().splitlines()
             if not lines or lines == ["close"]:
                 nursery.close()
-                nursery.wait()
                 say(event="closed")
                 return 0
             for line in lines:

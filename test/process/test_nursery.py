@@ -29,7 +29,7 @@ class Master:
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
         )
         self.watched = [Watched(self.process.pid)]
-        self.nursery = self._watch(self.hear("started")["pid"])
+        self.nursery = self._watch(self.expect("started")["pid"])
 
     def _watch(self, pid: int) -> Watched:
         self.watched.append(Watched(pid))
@@ -40,30 +40,30 @@ class Master:
         self.process.stdin.write(f"{line}\n".encode())
         self.process.stdin.flush()
 
-    def hear(self, event: str) -> dict[str, Any]:
+    def expect(self, event: str) -> dict[str, Any]:
         assert self.process.stdout
         line = line_from(self.process.stdout.fileno())
-        heard: dict[str, Any] = json.loads(line) if line else {}
-        assert heard.get("event") == event, heard
-        return heard
+        fields: dict[str, Any] = json.loads(line) if line else {}
+        assert fields.get("event") == event, fields
+        return fields
 
     def spawn(self, number: int) -> Watched:
         """A worker of that kind, which has begun its work."""
         self.tell(f"spawn {number}")
-        worker = self._watch(self.hear("spawned")["pid"])
-        assert self.hear_worker(worker) == ["ready"]
+        worker = self._watch(self.expect("spawned")["pid"])
+        assert self.receive_from(worker) == ["ready"]
         return worker
 
     def spawn_short_lived(self, number: int) -> int:
         """The pid of a worker that may be gone by now."""
         self.tell(f"spawn {number}")
-        pid = self.hear("spawned")["pid"]
+        pid = self.expect("spawned")["pid"]
         assert isinstance(pid, int)
         return pid
 
-    def hear_worker(self, worker: Watched) -> Any:
-        self.tell(f"hear {worker.pid}")
-        return self.hear("heard")["message"]
+    def receive_from(self, worker: Watched) -> Any:
+        self.tell(f"receive {worker.pid}")
+        return self.expect("received")["message"]
 
     def dispose(self) -> None:
         for watched in self.watched:
@@ -92,36 +92,36 @@ def test_a_worker_that_is_killed_is_reported_with_its_signal(masters: Masters) -
     worker = master.spawn(POLITE)
     worker.signal(signal.SIGKILL)
     expected = {"event": "exited", "pid": worker.pid, "number": POLITE, "status": -signal.SIGKILL}
-    assert master.hear("exited") == expected
+    assert master.expect("exited") == expected
 
 
 def test_the_status_that_a_worker_returns_is_reported(masters: Masters) -> None:
     master = masters()
     for number, status in ((FACTS, 7), (INHERITED, 5), (FAULTY, 1)):
         pid = master.spawn_short_lived(number)
-        assert master.hear("exited") == {"event": "exited", "pid": pid, "number": number, "status": status}
+        assert master.expect("exited") == {"event": "exited", "pid": pid, "number": number, "status": status}
 
 
 def test_a_fault_in_a_worker_is_printed_on_stderr_and_ends_no_other(masters: Masters) -> None:
     master = masters()
     other = master.spawn(POLITE)
     master.spawn_short_lived(FAULTY)
-    master.hear("exited")
+    master.expect("exited")
     assert other.lives()
     assert master.process.stderr
-    said = ""
-    while said != "RuntimeError: as tested":
-        said = line_from(master.process.stderr.fileno())
-        assert said, "the end of stderr, and no word of it"
+    line = ""
+    while line != "RuntimeError: as tested":
+        line = line_from(master.process.stderr.fileno())
+        assert line, "the end of stderr, and no word of it"
 
 
 def test_a_worker_keeps_nothing_but_standard_descriptors_and_its_channel(masters: Masters) -> None:
     master = masters()
     master.spawn(POLITE)  # whose channel must not reach the next one
     pid = master.spawn_short_lived(FACTS)
-    master.hear("exited")
-    master.tell(f"hear {pid}")
-    _, fds, handlers, blocked, gevent = master.hear("heard")["message"]
+    master.expect("exited")
+    master.tell(f"receive {pid}")
+    _, fds, handlers, blocked, gevent = master.expect("received")["message"]
     more = {fd: target for fd, target in fds.items() if int(fd) > 2}
     assert len(more) == 1
     assert next(iter(more.values())).startswith("socket:")
@@ -134,7 +134,7 @@ def test_the_nursery_keeps_nothing_but_its_channel_and_its_wakeup_pipe(masters: 
     master = masters()
     master.spawn(POLITE)
     master.spawn_short_lived(FACTS)
-    master.hear("exited")
+    master.expect("exited")
     names = os.listdir(f"/proc/{master.nursery.pid}/fd")
     kinds = [os.readlink(f"/proc/{master.nursery.pid}/fd/{name}").split(":")[0] for name in names if int(name) > 2]
     assert sorted(kinds) == ["pipe", "pipe", "socket"]
@@ -144,7 +144,7 @@ def test_a_signal_that_the_master_asks_for_reaches_the_worker(masters: Masters) 
     master = masters()
     worker = master.spawn(POLITE)
     master.tell(f"kill {worker.pid} {signal.SIGTERM}")
-    assert master.hear("exited")["status"] == -signal.SIGTERM
+    assert master.expect("exited")["status"] == -signal.SIGTERM
 
 
 def test_a_signal_for_a_process_that_is_no_worker_is_not_sent(masters: Masters) -> None:
@@ -152,7 +152,7 @@ def test_a_signal_for_a_process_that_is_no_worker_is_not_sent(masters: Masters) 
     worker = master.spawn(POLITE)
     master.tell(f"kill {master.process.pid} {signal.SIGKILL}")
     master.tell(f"kill {worker.pid} {signal.SIGKILL}")
-    assert master.hear("exited")["pid"] == worker.pid
+    assert master.expect("exited")["pid"] == worker.pid
     assert master.process.poll() is None
 
 
@@ -171,7 +171,7 @@ def test_a_closed_nursery_ends_after_its_workers(masters: Masters) -> None:
     master = masters()
     workers = [master.spawn(POLITE), master.spawn(LINGERING)]
     master.tell("close")
-    master.hear("closed")
+    master.expect("closed")
     assert not master.nursery.lives()
     assert not any(worker.lives() for worker in workers)
 
@@ -198,7 +198,7 @@ def test_a_killed_nursery_takes_its_workers_with_it(masters: Masters) -> None:
     master = masters()
     workers = [master.spawn(POLITE), master.spawn(STUBBORN)]
     master.nursery.signal(signal.SIGKILL)
-    master.hear("end")
+    master.expect("end")
     assert all(worker.ends() for worker in workers)
 
 
@@ -209,11 +209,11 @@ def test_a_fork_that_fails_is_reported_and_the_next_one_works(masters: Masters) 
 
     master = masters()
     master.spawn_short_lived(FACTS)
-    master.hear("exited")
+    master.expect("exited")
     limits = resource.prlimit(master.nursery.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(master.nursery.pid, resource.RLIMIT_NOFILE, (6, limits[1]))  # no room for a channel
     master.tell(f"spawn {POLITE}")
-    assert master.hear("failed") == {"event": "failed", "number": POLITE, "why": "Too many open files"}
+    assert master.expect("failed") == {"event": "failed", "number": POLITE, "why": "Too many open files"}
     resource.prlimit(master.nursery.pid, resource.RLIMIT_NOFILE, limits)
     assert master.spawn(POLITE).lives()
 
@@ -227,4 +227,4 @@ def test_many_workers_that_end_at_once_are_all_reported(masters: Masters) -> Non
         worker.signal(signal.SIGKILL)
     assert all(worker.ends(PATIENCE) for worker in workers)
     master.nursery.signal(signal.SIGCONT)
-    assert {master.hear("exited")["pid"] for _ in workers} == {worker.pid for worker in workers}
+    assert {master.expect("exited")["pid"] for _ in workers} == {worker.pid for worker in workers}

@@ -1,4 +1,4 @@
-"""News for the nodes: a new node hears at once, the others later, and no more of them than the master can serve."""
+"""News for the nodes: a new node gets it at once, the others later, in batches that the master can serve."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def queue() -> AnnounceQueue:
     return AnnounceQueue(pause=1.0, delay=10.0, batch=50)
 
 
-def test_without_news_nobody_waits(queue: AnnounceQueue) -> None:
+def test_without_news_no_node_waits(queue: AnnounceQueue) -> None:
     assert queue.wait(0.0) is None
     assert queue.take(0.0) == NOBODY
 
 
-def test_an_urgent_node_hears_at_once_and_once(queue: AnnounceQueue) -> None:
+def test_an_urgent_node_gets_news_at_once_and_once(queue: AnnounceQueue) -> None:
     queue.add(5.0, {1, 2}, {2, 3})
     assert queue.wait(5.0) == 0.0
     assert queue.take(5.0) == ({2, 3}, [])
@@ -30,7 +30,7 @@ def test_an_urgent_node_hears_at_once_and_once(queue: AnnounceQueue) -> None:
     assert queue.take(6.0) == ({4}, [])
 
 
-def test_other_nodes_hear_once_of_all_changes_within_the_delay(queue: AnnounceQueue) -> None:
+def test_other_nodes_get_news_once_for_all_changes_within_the_delay(queue: AnnounceQueue) -> None:
     queue.add(0.0, {1, 2})
     queue.add(6.0, {1, 3})
     assert queue.wait(6.0) == 4.0
@@ -41,7 +41,7 @@ def test_other_nodes_hear_once_of_all_changes_within_the_delay(queue: AnnounceQu
     assert queue.wait(16.0) is None
 
 
-def test_a_node_that_heard_at_once_does_not_hear_again_later(queue: AnnounceQueue) -> None:
+def test_a_node_that_got_news_at_once_does_not_get_it_again_later(queue: AnnounceQueue) -> None:
     queue.add(0.0, {1, 2})
     queue.add(1.0, {1}, {1})
     assert queue.take(1.0) == ({1}, [])
@@ -49,7 +49,7 @@ def test_a_node_that_heard_at_once_does_not_hear_again_later(queue: AnnounceQueu
     assert queue.wait(10.0) is None
 
 
-def test_many_hear_in_rounds_and_an_urgent_node_does_not_wait_for_them(queue: AnnounceQueue) -> None:
+def test_many_get_news_in_rounds_and_an_urgent_node_does_not_wait_for_them(queue: AnnounceQueue) -> None:
     queue.add(0.0, range(120))
     assert queue.take(10.0) == (set(), list(range(50)))
     queue.add(10.0, (), {500})

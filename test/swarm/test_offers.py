@@ -13,7 +13,7 @@ CHUNKS = 6
 
 
 def busy(offers: Offers) -> int:
-    """Chunks on their way."""
+    """How many chunks are on their way."""
     return len(offers._on_way)
 
 
@@ -26,7 +26,7 @@ def chunks_of(granted: list[tuple[int, int, int]]) -> list[int]:
     return [chunk for _, _, chunk in granted]
 
 
-def test_each_chunk_is_given_once_and_so_many_are_on_their_way_at_once() -> None:
+def test_each_chunk_is_granted_once_and_so_many_are_on_their_way_at_once() -> None:
     offers = Offers(4, 3)
     for node in range(4):
         offers.ask(node, 0, 0.0)
@@ -38,7 +38,7 @@ def test_each_chunk_is_given_once_and_so_many_are_on_their_way_at_once() -> None
     assert (fresh(offers), busy(offers)) == (0, 2)
 
 
-def test_a_node_is_given_a_second_only_where_no_other_asks_for_its_first() -> None:
+def test_a_node_is_granted_a_second_only_where_no_other_asks_for_its_first() -> None:
     offers = Offers(8, 4)
     for node in range(3):
         offers.ask(node, 0, 0.0)
@@ -63,7 +63,7 @@ def test_nodes_that_have_stopped_do_not_stop_the_master() -> None:
     assert offers.grant(1000.0) == [(2, 0, 2)]
 
 
-def test_what_was_on_its_way_to_a_slot_that_closes_is_given_to_another() -> None:
+def test_what_was_on_its_way_to_a_slot_that_closes_is_granted_to_another() -> None:
     offers = Offers(1, 2)
     offers.ask(1, 0, 0.0)
     offers.ask(2, 0, 0.0)
@@ -72,7 +72,7 @@ def test_what_was_on_its_way_to_a_slot_that_closes_is_given_to_another() -> None
     assert offers.grant(0.0) == [(2, 0, 0)]
 
 
-def test_what_a_lost_node_alone_had_is_given_again() -> None:
+def test_what_a_lost_node_alone_had_is_granted_again() -> None:
     offers = Offers(2, 2)
     offers.ask(1, 0, 0.0)
     assert chunks_of(offers.grant(0.0)) == [0]
@@ -86,7 +86,7 @@ def test_what_a_lost_node_alone_had_is_given_again() -> None:
 
 
 def one_complete() -> Offers:
-    """Node 1 was given the only chunk, and serves it since 0.1."""
+    """Node 1 was granted the only chunk, and serves it since 0.1."""
     offers = Offers(1, 2)
     offers.ask(1, 0, 0.0)
     assert chunks_of(offers.grant(0.0)) == [0]
@@ -101,7 +101,7 @@ def test_what_a_complete_node_had_is_not_lost_with_it() -> None:
     assert fresh(offers) == 0
 
 
-def test_what_a_complete_node_took_with_it_is_given_again_at_once() -> None:
+def test_what_a_complete_node_took_with_it_is_granted_again_at_once() -> None:
     offers = one_complete()
     offers.ask(2, 0, 0.2)
     assert offers.grant(0.2) == []
@@ -109,7 +109,7 @@ def test_what_a_complete_node_took_with_it_is_given_again_at_once() -> None:
     assert chunks_of(offers.grant(0.2)) == [0]
 
 
-def test_a_chunk_is_given_a_second_time_only_when_it_is_overdue() -> None:
+def test_a_chunk_is_granted_a_second_time_only_when_it_is_overdue() -> None:
     offers = Offers(1, 2)
     offers.ask(1, 0, 0.0)
     offers.ask(2, 0, 0.0)
@@ -118,7 +118,7 @@ def test_a_chunk_is_given_a_second_time_only_when_it_is_overdue() -> None:
     assert offers.grant(100.0) == [(2, 0, 0)]
 
 
-def test_a_node_is_given_nothing_that_it_does_not_want() -> None:
+def test_a_node_is_granted_nothing_that_it_does_not_want() -> None:
     offers = Offers(3, 3)
     offers.wants(1, 0b100)
     offers.ask(1, 0, 0.0)
@@ -128,7 +128,7 @@ def test_a_node_is_given_nothing_that_it_does_not_want() -> None:
     assert offers.grant(0.0) == [(1, 1, 0)]
 
 
-def test_a_node_that_was_slow_is_given_nothing_for_a_while() -> None:
+def test_a_node_that_was_slow_is_granted_nothing_for_a_while() -> None:
     offers = Offers(100, 2)
     now = 0.0
     for _ in range(10):
@@ -143,7 +143,7 @@ def test_a_node_that_was_slow_is_given_nothing_for_a_while() -> None:
     assert [node for node, _, _ in offers.grant(now + 1000.0)] == [2]
 
 
-def test_a_node_that_was_slow_is_given_more_where_no_other_node_wants_any() -> None:
+def test_a_node_that_was_slow_is_granted_more_where_no_other_node_wants_any() -> None:
     offers = Offers(100, 2)
     now = 0.0
     for took in (*[1.0] * 10, 30.0, 1.0):
@@ -158,7 +158,7 @@ def test_a_node_that_was_slow_is_given_more_where_no_other_node_wants_any() -> N
 
 
 class Offering(RuleBasedStateMachine):
-    """Nodes ask, finish and leave. No chunk is given out twice before its patience ends unless it may be lost."""
+    """Nodes ask, finish and leave. No chunk is granted twice before the grant is overdue, unless it may be lost."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ class Offering(RuleBasedStateMachine):
         self.fresh = set(range(CHUNKS))
         self.wanted_by: dict[int, set[int]] = {}
         self.slots: dict[tuple[int, int], int | None] = {}
-        self.given: dict[int, set[int]] = {}
+        self.granted: dict[int, set[int]] = {}
         self.arrived = 0
 
     @rule(node=st.integers(0, 3), slot=st.integers(0, 1))
@@ -196,7 +196,7 @@ class Offering(RuleBasedStateMachine):
         self.offers.leave(node)
         for key in [key for key in self.slots if key[0] == node]:
             del self.slots[key]
-        self.fresh |= self.given.pop(node, set())
+        self.fresh |= self.granted.pop(node, set())
         self.wanted_by.pop(node, None)
 
     @rule()
@@ -209,9 +209,9 @@ class Offering(RuleBasedStateMachine):
             asking.remove((node, slot))
             self.fresh.remove(chunk)
             self.slots[node, slot] = chunk
-            self.given.setdefault(node, set()).add(chunk)
+            self.granted.setdefault(node, set()).add(chunk)
         if busy(self.offers) < min(3, 2 + self.arrived):
-            assert not any(self.wanted_by[node] & self.fresh for node, _ in asking), "something could be given"
+            assert not any(self.wanted_by[node] & self.fresh for node, _ in asking), "something could be granted"
 
     @invariant()
     def says_what_is_so(self) -> None:

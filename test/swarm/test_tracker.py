@@ -1,4 +1,4 @@
-"""What the master decides about its nodes: who hears what and when, who takes from it, who is complete."""
+"""What the master decides about its nodes: news and when it is sent, the first tier, grants, complete nodes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def events(actions: Sequence[Action]) -> list[Action]:
     return [action for action in actions if not isinstance(action, SendNews)]
 
 
-def test_a_node_that_joins_hears_at_once_of_its_peers_and_they_hear_later(master: Master) -> None:
+def test_a_node_that_joins_gets_news_at_once_and_its_peers_get_it_later(master: Master) -> None:
     for connection in range(3):
         master.join(connection)
     news = master.news()
@@ -72,7 +72,7 @@ def test_a_node_that_joins_hears_at_once_of_its_peers_and_they_hear_later(master
     master.join(3)
     assert set(master.news()) == {3}
     later = master.news(TUNING.news_later)
-    assert {connection: len(told.peers) for connection, told in later.items()} == {0: 3, 1: 3, 2: 3}
+    assert {connection: len(line.peers) for connection, line in later.items()} == {0: 3, 1: 3, 2: 3}
 
 
 def test_news_names_the_generation_and_where_each_peer_serves(master: Master) -> None:
@@ -81,7 +81,7 @@ def test_news_names_the_generation_and_where_each_peer_serves(master: Master) ->
     assert master.news()[2] == News(OLD, 100, (("10.0.0.2", 1001),), direct=True)
 
 
-def test_nobody_hears_anything_before_something_is_published() -> None:
+def test_there_is_no_news_before_something_is_published() -> None:
     master = Master()
     master.join(1)
     assert master.news() == {}
@@ -99,21 +99,21 @@ def test_a_few_take_from_the_master_until_they_have_everything(master: Master) -
     for connection in range(TUNING.takers + 5):
         master.join(connection)
     news = master.news()
-    assert sum(told.direct for told in news.values()) == TUNING.takers
-    master.report(next(connection for connection, told in news.items() if told.direct), OLD, held=CHUNKS)
+    assert sum(line.direct for line in news.values()) == TUNING.takers
+    master.report(next(connection for connection, line in news.items() if line.direct), OLD, held=CHUNKS)
     master.join(1000)
     assert master.news()[1000].direct
 
 
-def test_a_node_that_joins_complete_takes_no_place_in_the_first_tier(master: Master) -> None:
+def test_a_node_that_joins_complete_does_not_enter_the_first_tier(master: Master) -> None:
     for connection in range(TUNING.takers):
         master.join(connection, OLD, held=CHUNKS)
-    assert all(told.direct for told in master.news().values())
+    assert all(line.direct for line in master.news().values())
     master.join(1000)
     assert master.news()[1000].direct
 
 
-def test_nodes_that_stay_with_an_old_generation_keep_nobody_from_the_master(master: Master) -> None:
+def test_nodes_that_stay_with_an_old_generation_are_not_in_the_first_tier(master: Master) -> None:
     for connection in range(TUNING.takers):
         master.join(connection, OLD, held=CHUNKS)
     master.publish(NEW)
@@ -125,13 +125,13 @@ def test_nodes_that_stay_with_an_old_generation_keep_nobody_from_the_master(mast
     assert len(news[1001].peers) == 1
 
 
-def test_followers_are_told_of_each_other_with_the_new_generation(master: Master) -> None:
+def test_followers_get_each_others_addresses_with_the_new_generation(master: Master) -> None:
     for connection in range(4):
         master.join(connection, OLD, held=CHUNKS, follows=True)
     master.publish(NEW)
-    master.report(2, OLD, held=CHUNKS, follows=True)  # sent before it heard of the new one
+    master.report(2, OLD, held=CHUNKS, follows=True)  # sent before it got news of the new one
     news = master.news()
-    assert sum(len(told.peers) for told in news.values()) == 6, "each edge is told to one of its ends"
+    assert sum(len(line.peers) for line in news.values()) == 6, "one node of each edge gets the other"
     master.report(2, NEW, held=3, follows=True)
     master.join(5)
     assert set(master.news()) == {5}
@@ -175,7 +175,7 @@ def test_slots_are_granted_chunks_in_one_decision_for_all_that_asked(master: Mas
         master.tracker.connected(connection, "10.0.0.1")
         master.tracker.slot_asked(connection, 0, master.now)
     assert master.tick() == [Grant(1, 0, 0), Grant(2, 0, 1)]
-    assert master.tracker.given == 2
+    assert master.tracker.granted_count == 2
     master.tracker.slot_closed(1, 0)
     master.tracker.wants(2, 0b1)
     master.tracker.slot_asked(2, 0, master.now)
@@ -192,7 +192,7 @@ def test_what_a_node_was_granted_is_granted_to_another_when_it_ends(master: Mast
     assert master.tick() == [Grant(2, 0, 0)]
 
 
-def test_what_is_said_of_a_connection_that_has_ended_is_ignored(master: Master) -> None:
+def test_messages_of_a_connection_that_has_ended_are_ignored(master: Master) -> None:
     master.tracker.ended(1, master.now)
     master.report(1, OLD)
     master.tracker.peers_opened(1, master.now)

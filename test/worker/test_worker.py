@@ -24,25 +24,25 @@ from xget_lib.worker.worker import Worker
 
 
 class Master:
-    """The other end of a worker's channel. `said` are the worker's messages, in order."""
+    """The other end of a worker's channel. `sent` are the worker's messages, in order."""
 
     def __init__(self) -> None:
-        self.said: list[ipc.Message] = []
-        self._orders: Queue[tuple[list[Any], list[int]] | None] = Queue()
+        self.sent: list[ipc.Message] = []
+        self._messages: Queue[tuple[list[Any], list[int]] | None] = Queue()
         self.worker = Worker(self, 0)  # type: ignore[arg-type]  # we are the channel
         self.running = gevent.spawn(self.worker.run)
 
-    def order(self, message: ipc.Message, *descriptors: int) -> None:
-        self._orders.put((ipc.pack(message), list(descriptors)))
+    def send_to_worker(self, message: ipc.Message, *descriptors: int) -> None:
+        self._messages.put((ipc.pack(message), list(descriptors)))
 
     def end(self) -> None:
-        self._orders.put(None)
+        self._messages.put(None)
 
     def receive(self) -> tuple[list[Any], list[int]] | None:
-        return self._orders.get()
+        return self._messages.get()
 
     def send(self, packed: Sequence[Any], descriptors: Sequence[int] = ()) -> None:
-        self.said.append(ipc.unpack(packed))
+        self.sent.append(ipc.unpack(packed))
 
 
 @pytest.fixture
@@ -60,43 +60,43 @@ class Client:
     def __init__(self, master: Master, number: int) -> None:
         self._sock, theirs = socket.socketpair()
         self._sock.setblocking(False)
-        master.order(ipc.Adopt(number, "10.0.0.1", 4711), theirs.detach())
+        master.send_to_worker(ipc.Adopt(number, "10.0.0.1", 4711), theirs.detach())
 
     def attach(self) -> None:
         self._sock.send(encode(NOTAG, Tversion(8192, "9P2000"), NINEP2000))
         self._sock.send(encode(0, Tattach(0, NOFID, "glenda", "swarm"), NINEP2000))
-        assert isinstance(self._hear(), Rversion)
-        assert isinstance(self._hear(), Rattach)
+        assert isinstance(self._receive(), Rversion)
+        assert isinstance(self._receive(), Rattach)
 
     def close(self) -> None:
         self._sock.close()
 
-    def _hear(self) -> object:
+    def _receive(self) -> object:
         gevent.socket.wait_read(self._sock.fileno())
         size = int.from_bytes(self._sock.recv(4), "little")
         return decode(size.to_bytes(4, "little") + self._sock.recv(size - 4), NINEP2000)[1]
 
 
-def test_a_connection_that_is_handed_over_is_served_and_its_end_is_said(master: Master) -> None:
+def test_a_connection_that_is_handed_over_is_served_and_its_end_is_reported(master: Master) -> None:
     client = Client(master, 17)
     client.attach()
-    master.order(ipc.Ping())
-    until(lambda: master.said)
-    assert master.said == [ipc.Pong(1, 0)]
+    master.send_to_worker(ipc.Ping())
+    until(lambda: master.sent)
+    assert master.sent == [ipc.Pong(1, 0)]
     client.close()
-    until(lambda: len(master.said) > 1)
-    assert master.said[1:] == [ipc.Closed(17)]
-    master.order(ipc.Ping())
-    until(lambda: len(master.said) > 2)
-    assert master.said[2:] == [ipc.Pong(0, 0)]
+    until(lambda: len(master.sent) > 1)
+    assert master.sent[1:] == [ipc.Closed(17)]
+    master.send_to_worker(ipc.Ping())
+    until(lambda: len(master.sent) > 2)
+    assert master.sent[2:] == [ipc.Pong(0, 0)]
 
 
-def test_a_generation_is_served_from_its_manifest_and_a_changed_file_is_said(master: Master, tmp_path: Path) -> None:
+def test_a_generation_is_served_from_its_manifest_and_a_change_is_reported(master: Master, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * 40_000)
     manifest = manifest_of(tmp_path)
     stamps = no_stamps(1).tobytes()
     base = bytes(tmp_path)
-    master.order(ipc.Serve(base, b""), memfd("manifest", manifest.encode()), memfd("stamps", stamps))
+    master.send_to_worker(ipc.Serve(base, b""), memfd("manifest", manifest.encode()), memfd("stamps", stamps))
     until(lambda: master.worker.served)
     served = master.worker.served
     assert served is not None and served.generation == manifest.generation and served.store.held.full
@@ -104,21 +104,21 @@ def test_a_generation_is_served_from_its_manifest_and_a_changed_file_is_said(mas
     os.truncate(tmp_path / "file", 10)
     with pytest.raises(Exception, match="file"):
         content.source.open()  # type: ignore[union-attr]
-    assert master.said == [ipc.Stale(manifest.generation, b"file")]
+    assert master.sent == [ipc.Stale(manifest.generation, b"file")]
 
 
 def test_a_message_for_a_connection_that_has_ended_is_dropped_and_its_descriptor_closed(master: Master) -> None:
     text = memfd("status", b"{}\n")
-    master.order(ipc.News(99, b"{}\n"))
-    master.order(ipc.Grant(99, 1, 1))
-    master.order(ipc.Status(99), text)
-    master.order(ipc.Ping())
-    until(lambda: master.said)
+    master.send_to_worker(ipc.News(99, b"{}\n"))
+    master.send_to_worker(ipc.Grant(99, 1, 1))
+    master.send_to_worker(ipc.Status(99), text)
+    master.send_to_worker(ipc.Ping())
+    until(lambda: master.sent)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(text)
 
 
-def test_a_worker_ends_when_it_is_told_to(master: Master) -> None:
-    master.order(ipc.Stop())
+def test_a_worker_ends_when_the_master_sends_stop(master: Master) -> None:
+    master.send_to_worker(ipc.Stop())
     master.running.join()
     assert master.running.successful()

@@ -55,7 +55,7 @@ class WatchDirectory(Message):
 
 @message
 class StopWatching(Message):
-    """No node follows any more, so changes need not be reported."""
+    """Stop watching: no node follows any longer."""
 
 
 @message
@@ -68,7 +68,7 @@ class News(Message):
 
 @message
 class Grant(Message):
-    """A slot of this connection may take this chunk."""
+    """A slot of this connection may read this chunk."""
 
     connection: int
     slot: int
@@ -91,7 +91,7 @@ class Ping(Message):
 
 @message
 class Stop(Message):
-    """End: finish nothing, but tell C clients that they will not get the rest of their files; close everything."""
+    """Tell C clients that they will not get the rest of their files, then end."""
 
 
 # Worker to master.
@@ -99,7 +99,7 @@ class Stop(Message):
 
 @message
 class Pong(Message):
-    """The worker lives, serves this many connections, and has sent so many bytes of content."""
+    """The worker serves so many connections, and has sent so many bytes of content."""
 
     connections: int
     sent: int
@@ -158,7 +158,7 @@ class Unregister(Message):
 
 @message
 class Ask(Message):
-    """A slot asks for a chunk; the chunk before has arrived."""
+    """A slot asks for a chunk; its former one has arrived."""
 
     connection: int
     slot: int
@@ -197,7 +197,7 @@ class StatusWanted(Message):
 
 @message
 class Stale(Message):
-    """A file on disk is no longer as it was when the snapshot was taken."""
+    """A file on disk has changed since the snapshot."""
 
     generation: bytes
     path: bytes

@@ -7,13 +7,12 @@ package that has messages of its own declares them in the same way.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
 
 from xget_lib.errors import ProtocolViolation
-from xget_lib.process.channel import Channel
+from xget_lib.process.channel import Channel, close_all
 
 
 class Message:
@@ -93,8 +92,7 @@ def receive(channel: Channel) -> tuple[Message, list[int]] | None:
         if len(descriptors) != expected:
             raise ProtocolViolation(f"a {packed[0]} message with {len(descriptors)} descriptors instead of {expected}")
     except ProtocolViolation:
-        for descriptor in descriptors:
-            os.close(descriptor)
+        close_all(descriptors)
         raise
     return message, descriptors
 

@@ -1,7 +1,7 @@
 """The digest cache on disk, so that the next run of a master is ready without hashing everything again.
 
 There is one file for each served directory, in the cache directory: `--cache`, or else $XDG_CACHE_HOME/xget, or
-/var/cache/xget as root, or ~/.cache/xget. Workers read and write it. If it cannot be written, the log says so once.
+/var/cache/xget as root, or ~/.cache/xget. Workers read and write it. A failure to write it is logged once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from xget_lib.master.workers import WorkerPool
 from xget_lib.report.log import LOGGER
 
 _PAUSE = 60.0
-"""Seconds between two writes. A master that ends meanwhile hashes again what had changed in so short a time."""
+"""Seconds between two writes. If the master ends meanwhile, the next run hashes again what has changed since."""
 
 
 class DigestCacheSaver:
@@ -28,7 +28,7 @@ class DigestCacheSaver:
         self._pool = pool
         self._path = path
         self._newest = -1
-        """Its descriptor, owned; -1: it is saved."""
+        """Descriptor of the cache to save, owned; -1 if there is none."""
         self._wanted = Event()
         gevent.spawn(self._run)
 
@@ -40,7 +40,7 @@ class DigestCacheSaver:
         self._wanted.set()
 
     def _run(self) -> None:
-        complained = False
+        warned = False
         while True:
             self._wanted.wait()
             self._wanted.clear()
@@ -48,9 +48,9 @@ class DigestCacheSaver:
             try:
                 self._pool.work(printable(self._path), SaveDigestCache(self._path), Saved, [descriptor])
             except Failed as error:
-                if not complained:
+                if not warned:
                     LOGGER.warning("cannot save digests: %s", error)
-                complained = True
+                warned = True
             finally:
                 os.close(descriptor)
             gevent.sleep(_PAUSE)

@@ -40,7 +40,7 @@ class ConnectionEnded:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStarted:
-    worker: Worker
+    """The pool has one more worker."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ def run(config: Config, path: bytes, run_worker: RunWorker) -> int:
     Raises PathRefused, AddressRefused, and Failed for a log or pid file that cannot be written.
     """
     root = os.path.abspath(path)
-    check_path(root)
+    _check_path(root)
     if not config.daemon:
         return _serve(config, root, run_worker, lambda: None)
     background = daemon.daemonize()
@@ -37,7 +37,7 @@ def run(config: Config, path: bytes, run_worker: RunWorker) -> int:
         return int(error.exit_status)
 
 
-def check_path(root: bytes) -> None:
+def _check_path(root: bytes) -> None:
     """Raise PathRefused unless the path is a file or directory that can be read."""
     try:
         mode = os.stat(root).st_mode
@@ -73,5 +73,4 @@ def _serve(config: Config, root: bytes, run_worker: RunWorker, ready: Callable[[
 
         status = Master(config, root, listening, forks).run(ready)
         forks.close()
-        forks.wait()
     return status

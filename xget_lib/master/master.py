@@ -1,8 +1,8 @@
 """The master at work: accepts connections, hands them to workers, publishes snapshots, answers `status`.
 
-A gevent process that never reads a file of what it serves, so that nothing makes it late: workers run the sessions and
-take the snapshots, the nursery forks. Everything that happens becomes an event (`master.events`) in one queue, and
-`run` acts on one after the other. Other greenlets wait: for connections, for workers, for the time of the next scan.
+A gevent process that never reads a file that it serves, so that nothing delays it: workers run the sessions and take
+the snapshots, the nursery forks. Everything that happens becomes an event (`master.events`) in one queue, and `run`
+acts on one after the other. Other greenlets wait: for connections, for workers, for the time of the next scan.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from xget_lib.errors import Exit, XGetError, printable
 from xget_lib.ipc.jobs import ScanTree
 from xget_lib.master import events
 from xget_lib.master.digest_saver import DigestCacheSaver, cache_path
-from xget_lib.master.rescan import ChangeMonitor, RescanSchedule
+from xget_lib.master.rescan import ChangeMonitor, RescanSchedule, ScanReason
 from xget_lib.master.snapshotter import Snapshot, take_snapshot
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.workers import Worker, WorkerPool
@@ -36,9 +36,9 @@ from xget_lib.process.nursery import Nursery
 from xget_lib.report.log import LOGGER, catch_greenlets
 
 _STATUS_TIMEOUT = 1.0
-"""Seconds that a status waits for workers to say how much they have sent."""
+"""Seconds to wait for workers to say how much they have sent."""
 _STATUS_PAUSE = 0.1
-"""Seconds between two: that of 2,000 nodes takes 10 ms, and anybody may ask."""
+"""Seconds between two status texts: one of 2,000 nodes takes 10 ms, and anybody may ask."""
 _STOP_TIMEOUT = 5.0
 """Seconds that workers have to end."""
 
@@ -54,8 +54,6 @@ class Master:
         self._events: Queue[events.Event] = Queue()
         self._snapshot: Snapshot | None = None
         self._admission = Admission(config.workers * rlimit.part())
-        self._addresses: dict[int, str] = {}
-        """By connection."""
         self._status_readers: list[tuple[Worker, int]] = []
         self._pool = WorkerPool(nursery, config.workers, self._events)
         self._tracker = TrackerIO(config.max_direct, self._pool.send_to)
@@ -72,7 +70,7 @@ class Master:
         self._pool.start()
         accepting = gevent.spawn(self._accept)
         gevent.spawn(self._scan_when_due)
-        self._schedule.request()
+        self._schedule.request(ScanReason.REQUEST)
         address, port = self._listening.getsockname()[:2]
         LOGGER.info("serving %s on %s port %d", printable(self._root), address, port)
         ready()
@@ -82,8 +80,7 @@ class Master:
             signal.signal(number, lambda number, _: os._exit(128 + number))
         accepting.kill()  # first: nothing may wait for a descriptor that is closed
         self._listening.close()
-        self._pool.stop()
-        self._pool.gone.wait(_STOP_TIMEOUT)
+        self._pool.stop(_STOP_TIMEOUT)
         if failure is not None:
             raise failure
         return Exit.OK
@@ -95,14 +92,13 @@ class Master:
                 case events.Received(worker, message):
                     self._receive(worker, message)
                 case events.Connected(connection, address):
-                    self._addresses[connection] = address
                     self._tracker.connected(connection, address)
                 case events.ConnectionEnded(connection):
                     self._connection_ended(connection)
                 case events.WorkerStarted():
                     self._monitor.worker_started()
                 case events.SignalReceived(signal.SIGHUP):
-                    self._schedule.request()
+                    self._schedule.request(ScanReason.REQUEST)
                     self._monitor.retry(asked=True)
                 case events.SignalReceived(signal.SIGUSR1):
                     LOGGER.warning("status: %s", self._status().decode().strip())
@@ -112,6 +108,7 @@ class Master:
                 case events.CannotGoOn(error):
                     LOGGER.info("ending: %s", error)
                     return error
+            self._monitor.set_followed(self._tracker.followed)
 
     # Connections.
 
@@ -122,11 +119,9 @@ class Master:
             self._events.put(events.Connected(connection, address))
 
     def _connection_ended(self, connection: int) -> None:
-        address = self._addresses.pop(connection, None)
-        if address is not None:
+        if address := self._tracker.address_of(connection):
             self._admission.release(address)
             self._tracker.ended(connection)
-            self._monitor.set_followed(self._tracker.followed)
 
     def _receive(self, worker: Worker, message: ipc.Message) -> None:
         match message:
@@ -135,18 +130,17 @@ class Master:
                 if len(self._status_readers) == 1:
                     gevent.spawn(self._send_status)
             case ipc.Stale(generation, path):
-                if self._snapshot is not None and generation == self._snapshot.generation:
+                if self._snapshot is not None and generation == self._snapshot.facts.generation:
                     LOGGER.info("%s changed since the snapshot; rescanning", printable(path))
-                    self._schedule.file_changed()
+                    self._schedule.request(ScanReason.FILE_CHANGED)
             case ipc.Changed():
                 self._monitor.changed(worker)
             case ipc.WatchFailed(why):
                 self._monitor.failed(worker, why)
             case _:
                 if isinstance(message, ipc.PeersOpened):
-                    self._schedule.node_joined()
+                    self._schedule.request(ScanReason.NODE_JOINED)
                 self._tracker.handle(message)
-                self._monitor.set_followed(self._tracker.followed)
 
     # The snapshot.
 
@@ -174,7 +168,7 @@ class Master:
 
     def _publish(self, snapshot: Snapshot, seconds: float) -> None:
         facts, former, self._snapshot = snapshot.facts, self._snapshot, snapshot
-        is_new = former is None or former.generation != snapshot.generation
+        is_new = former is None or former.facts.generation != facts.generation
         LOGGER.log(
             logging.INFO if is_new else logging.DEBUG,
             "generation %s: %d files, %d bytes, in %.1f s, %d pieces hashed",
@@ -188,7 +182,7 @@ class Master:
         if former is not None:
             former.close()
         if is_new:
-            self._tracker.published(facts.generation, snapshot.manifest_size, facts.chunks)
+            self._tracker.published(facts.generation, os.fstat(snapshot.manifest).st_size, facts.chunks)
 
     # The status.
 
@@ -212,7 +206,7 @@ class Master:
             "pid": os.getpid(),
             "path": printable(self._root),
             "seconds": round(time.monotonic() - self._started, 1),
-            "generation": snapshot.generation.hex() if snapshot else None,
+            "generation": snapshot.facts.generation.hex() if snapshot else None,
             "files": snapshot.facts.files if snapshot else None,
             "bytes": snapshot.facts.size if snapshot else None,
             "chunks": snapshot.facts.chunks if snapshot else None,

@@ -1,16 +1,7 @@
 """When a master scans its directory again, and how it learns of changes.
 
-Each reason for a scan is a method of RescanSchedule. One greenlet of the master calls `wait`, scans, and calls `done`.
-Each reason has its own delay, and the longer a scan takes, the rarer scans are:
-
-    request             SIGHUP, or there was no scan yet
-    file_changed        a file was found changed when it was to be sent; clients wait
-    directory_changed   inotify reported something
-    node_joined         a node would rather have what is there now
-    interval            a node follows, and inotify does not report everything
-
-While a node follows, the ChangeMonitor has a worker watch the directory. Without followers nothing is watched: what is
-there is scanned when a node joins.
+One greenlet of the master waits until the RescanSchedule says that a scan is due, and scans. While a node follows, the
+ChangeMonitor has a worker watch the directory. Without followers nothing is watched: a scan is made when a node joins.
 """
 
 from __future__ import annotations
@@ -25,18 +16,31 @@ from xget_lib import ipc
 from xget_lib.master.workers import Worker, WorkerPool
 from xget_lib.report.log import LOGGER
 
-_STALE = 1.0
-"""Seconds between the end of the last scan and one because a file was found changed."""
-_JOINED = (10.0, 50.0)
-"""As in RescanInterval: between the last scan and one because a node joined."""
 _RETRY = 60.0
 """Seconds after which a worker is asked again to watch what it could not; at once on SIGHUP."""
 
+_Delay = tuple[float, float]
+"""Since the end of the last scan: so many seconds, or so many times as long as it took, whichever is longer."""
+
+
+class ScanReason(Enum):
+    """Why to scan once more, and after which _Delay."""
+
+    REQUEST = (0.0, 0.0)
+    """SIGHUP, or there was no scan yet."""
+    FILE_CHANGED = (1.0, 0.0)
+    """A file was found changed when it was to be sent; clients wait."""
+    DIRECTORY_CHANGED = (0.0, 1.0)
+    """inotify reported something."""
+    NODE_JOINED = (10.0, 50.0)
+    """The node should get what is there now."""
+
 
 class RescanInterval(Enum):
-    """Time from one scan to the next: the longer of so many seconds, and so many times as long as a scan takes."""
+    """The _Delay from each scan to the next if nothing happens."""
 
     NEVER = (math.inf, 0.0)
+    """No node follows."""
     SELDOM = (60.0, 50.0)
     """The directory is watched; inotify does not report everything."""
     OFTEN = (2.0, 10.0)
@@ -47,7 +51,8 @@ class RescanSchedule:
     """When the next scan is due. Owned by the master."""
 
     def __init__(self) -> None:
-        self._interval = RescanInterval.NEVER
+        self.interval = RescanInterval.NEVER
+        """Set it with `repeat`."""
         self._due = math.inf
         self._ended = 0.0
         """When the last scan ended, in monotonic seconds."""
@@ -55,33 +60,21 @@ class RescanSchedule:
         """Seconds that it took."""
         self._updated = Event()
 
-    def request(self) -> None:
-        self._plan(0.0)
+    def request(self, reason: ScanReason) -> None:
+        """Scan once. The earliest of several requests counts for all."""
+        self._due = min(self._due, self._after(reason.value))
+        self._updated.set()
 
-    def file_changed(self) -> None:
-        self._plan(self._ended + _STALE)
-
-    def directory_changed(self) -> None:
-        # Scans leave as much time as they take.
-        self._plan(self._ended + self._took)
-
-    def node_joined(self) -> None:
-        self._plan(self._after(_JOINED))
-
-    @property
-    def interval(self) -> RescanInterval:
-        return self._interval
-
-    @interval.setter
-    def interval(self, interval: RescanInterval) -> None:
-        self._interval = interval
+    def repeat(self, interval: RescanInterval) -> None:
+        """Scan again and again."""
+        self.interval = interval
         self._updated.set()
 
     def wait(self) -> None:
         """Wait until a scan is due. `done` must follow."""
         while True:
             now = time.monotonic()
-            due = min(self._due, self._after(self._interval.value))
+            due = min(self._due, self._after(self.interval.value))
             if now >= due:
                 self._due = math.inf
                 return
@@ -93,13 +86,9 @@ class RescanSchedule:
         self._ended = time.monotonic()
         self._took = seconds
 
-    def _plan(self, due: float) -> None:
-        self._due = min(self._due, due)
-        self._updated.set()
-
-    def _after(self, delay: tuple[float, float]) -> float:
+    def _after(self, delay: _Delay) -> float:
         seconds, scans = delay
-        return self._ended + (max(seconds, scans * self._took) if seconds < math.inf else math.inf)
+        return self._ended + max(seconds, scans * self._took)
 
 
 class ChangeMonitor:
@@ -118,7 +107,7 @@ class ChangeMonitor:
         self._asked = 0.0
         """When."""
         self._why_not = ""
-        """Why the directory cannot be watched; "" if it can, as far as is known."""
+        """Why the directory cannot be watched; "" if no worker reported a failure."""
 
     @property
     def watching(self) -> bool:
@@ -133,7 +122,7 @@ class ChangeMonitor:
         if followed:
             self._begin()
             return
-        self._schedule.interval = RescanInterval.NEVER
+        self._schedule.repeat(RescanInterval.NEVER)
         if self._watcher is not None and self._watcher in self._pool.workers:
             self._pool.send(self._watcher, ipc.StopWatching())
         self._watcher = None
@@ -145,7 +134,7 @@ class ChangeMonitor:
             self._begin()
 
     def retry(self, *, asked: bool) -> None:
-        """There may be room for watches now: something changed, or a scan was `asked` for."""
+        """Try again if watching failed: there may be room for watches now. `asked`: because of SIGHUP."""
         if self._followed and self._why_not and (asked or time.monotonic() > self._asked + _RETRY):
             self._begin()
 
@@ -156,15 +145,15 @@ class ChangeMonitor:
         if self._why_not:
             LOGGER.warning("watching for changes again")
             self._why_not = ""
-        self._schedule.interval = RescanInterval.SELDOM
-        self._schedule.directory_changed()
+        self._schedule.repeat(RescanInterval.SELDOM)
+        self._schedule.request(ScanReason.DIRECTORY_CHANGED)
 
     def failed(self, worker: Worker, why: str) -> None:
         """A worker cannot watch the directory."""
         if worker is not self._watcher:
             return
         self._watcher = None
-        self._schedule.interval = RescanInterval.OFTEN
+        self._schedule.repeat(RescanInterval.OFTEN)
         if why != self._why_not:
             LOGGER.warning("cannot watch for changes, scanning often instead: %s", why)
         self._why_not = why
@@ -172,7 +161,7 @@ class ChangeMonitor:
     def _begin(self) -> None:
         """Ask a worker to watch. It reports a change as soon as it does."""
         if not self._why_not:
-            self._schedule.interval = RescanInterval.NEVER
+            self._schedule.repeat(RescanInterval.NEVER)
         self._asked = time.monotonic()
         self._watcher = min(self._pool.workers, key=lambda worker: len(worker.connections), default=None)
         if self._watcher is not None:

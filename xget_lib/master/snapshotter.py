@@ -1,9 +1,9 @@
 """Taking a snapshot with all workers: one scans, all hash, one assembles.
 
-Only those files are hashed that are not as they were when they last were: for the snapshot before, in an earlier run of
-the master (`digest_saver`), or in an attempt just before that failed because a file changed while it was read. The jobs
-are those of `ipc.jobs`; the master only passes descriptors of memfds from one to the next, so that half a million files
-do not keep it from accepting connections.
+Files are hashed only if they changed since they were hashed last: for the former snapshot, in an earlier run of the
+master (`digest_saver`), or in an attempt that failed because another file changed while it was read. The jobs are those
+of `ipc.jobs`; the master only passes descriptors of memfds from one to the next, so that half a million files do not
+keep it from accepting connections.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from xget_lib.report.log import LOGGER
 
 _RUN_BYTES = 64 * 1024 * 1024
 _RUN_PIECES = 1024
-"""A job hashes about so much: short enough to spread well, and its digests fit in one message."""
+"""What a job hashes: short enough to spread well, and its digests fit in one message."""
 _JOBS_A_WORKER = 2
 _ATTEMPTS = 10
 """How often a directory that changes while it is read is scanned again, a second later each time."""
@@ -45,41 +45,29 @@ class Snapshot:
     stamps: int
     """Descriptor of the stamps of its files."""
     digest_cache: int
-    """Descriptor of the digests that save the next snapshot, and the next run, from hashing."""
-    manifest_size: int
-    """Bytes."""
+    """Descriptor of the digests, for the next snapshot and the next run."""
     hashed: int
     """How many pieces were hashed for it."""
     scan_digest: bytes
     """The BLAKE3 of the scan: if the next scan has the same, nothing changed."""
-
-    @property
-    def generation(self) -> bytes:
-        return self.facts.generation
 
     def close(self) -> None:
         for descriptor in (self.manifest, self.stamps, self.digest_cache):
             os.close(descriptor)
 
 
-class _Jobs:
-    """The jobs of one attempt. Closes, at the end of the `with`, the descriptors of their results."""
+class _Jobs(ExitStack):
+    """Jobs whose results have descriptors. They are closed at the end of the `with`."""
 
     def __init__(self, pool: WorkerPool) -> None:
+        super().__init__()
         self.pool = pool
-        self._received = ExitStack()
-
-    def __enter__(self) -> _Jobs:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._received.close()
 
     def do(self, request: jobs.Request, expected: type[R], *descriptors: int) -> tuple[R, list[int]]:
         """Have a job done: its result and descriptors. Raises Failed."""
         result, received = self.pool.work("snapshot", request, expected, descriptors)
         for descriptor in received:
-            self._received.callback(os.close, descriptor)
+            self.callback(os.close, descriptor)
         return result, received
 
 
@@ -97,25 +85,19 @@ def take_snapshot(pool: WorkerPool, scan: jobs.ScanTree, former: Snapshot | None
     If there is no former one, the digests saved in the file `cache_path` (b"": none) save work. Raises Failed if the
     directory cannot be read, or does not stop changing.
     """
-    with ExitStack() as stack:
-
-        def keep(descriptor: int) -> int:
-            copy = os.dup(descriptor)
-            stack.callback(os.close, copy)
-            return copy
-
+    with _Jobs(pool) as kept:
         if former is not None:
             cache = former.digest_cache
         else:
-            with _Jobs(pool) as attempt:
-                cache = keep(attempt.do(jobs.LoadDigestCache(cache_path), jobs.DigestCacheMade)[1][0])
+            _, (cache,) = kept.do(jobs.LoadDigestCache(cache_path), jobs.DigestCacheMade)
         for _ in range(_ATTEMPTS):
             with _Jobs(pool) as attempt:
                 try:
                     return _attempt(attempt, scan, former, cache)
                 except _FilesChanged as changed:
                     LOGGER.warning("%s while it was read; scanning again", changed)
-                    cache = keep(changed.digest_cache)
+                    cache = os.dup(changed.digest_cache)
+                    kept.callback(os.close, cache)
             gevent.sleep(1)
     raise Failed("snapshot", "files keep changing while they are read")
 
@@ -136,7 +118,7 @@ def _attempt(attempt: _Jobs, request: jobs.ScanTree, former: Snapshot | None, ca
         raise _FilesChanged(next(iter(changed.values())), new_cache)
     assembling = jobs.AssembleManifest(tuple(sorted(unreadable.items())))
     facts, (manifest, stamps) = attempt.do(assembling, jobs.Assembled, scan, digests)
-    if former is not None and former.scan_digest == scanned.digest and former.generation == facts.generation:
+    if former is not None and former.scan_digest == scanned.digest and former.facts.generation == facts.generation:
         return None  # files that cannot be read are tried again each time
     for line in facts.omitted:
         LOGGER.warning("not served: %s", line)
@@ -145,7 +127,6 @@ def _attempt(attempt: _Jobs, request: jobs.ScanTree, former: Snapshot | None, ca
         manifest=os.dup(manifest),
         stamps=os.dup(stamps),
         digest_cache=os.dup(new_cache),
-        manifest_size=os.fstat(manifest).st_size,
         hashed=sum(runs[1::2]) - sum(runs[::2]),
         scan_digest=scanned.digest,
     )

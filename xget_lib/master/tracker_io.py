@@ -1,7 +1,7 @@
 """The gevent shell around `swarm.tracker.Tracker`: messages of workers become its events, its actions become messages.
 
-The decisions are the Tracker's. This class brings the clock, sends what the Tracker decides, and tells extensions, such
-as the C program's clients, which nodes hold everything.
+The Tracker decides. This class has the clock, sends messages, and tells extensions, such as the C program's clients,
+which nodes are complete.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from xget_lib.extensions import extensions
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.swarm.messages import Report
-from xget_lib.swarm.tracker import Action, Grant, NodeComplete, NodeIncomplete, NodeJoined, NodeLeft, SendNews, Tracker
+from xget_lib.swarm.tracker import Grant, NodeComplete, NodeIncomplete, NodeJoined, NodeLeft, SendNews, Tracker
 from xget_lib.swarm.tuning import TUNING
 
 
@@ -36,7 +36,7 @@ class TrackerIO:
         gevent.spawn(self._run)
 
     def published(self, generation: bytes, manifest_size: int, chunk_count: int) -> None:
-        """The master gives out another generation from now on."""
+        """The master serves another generation from now on."""
         self.tracker.published(generation, manifest_size, chunk_count, time.monotonic())
         self._happened.set()
 
@@ -90,7 +90,7 @@ class TrackerIO:
         return self.tracker.followed
 
     def status(self) -> dict[str, Any]:
-        """What the master's status says of nodes, the oldest first, and of clients of extensions."""
+        """The part of the master's status about nodes, the oldest first, and about clients of extensions."""
         now = time.monotonic()
         children = [
             {
@@ -103,7 +103,7 @@ class TrackerIO:
             }
             for address, report, joined in sorted(self.tracker.nodes(), key=lambda node: node[2])
         ]
-        status: dict[str, Any] = {"offered": self.tracker.given, "children": children}
+        status: dict[str, Any] = {"offered": self.tracker.granted_count, "children": children}
         for extension in self.extensions:
             status |= extension.status()
         return status
@@ -118,23 +118,20 @@ class TrackerIO:
     def tick(self) -> None:
         """Carry out what the tracker decides now."""
         for action in self.tracker.tick(time.monotonic()):
-            self._perform(action)
-
-    def _perform(self, action: Action) -> None:
-        match action:
-            case Grant(connection, slot, chunk):
-                self._send(connection, ipc.Grant(connection, slot, chunk))
-            case SendNews(connection, news):
-                self._send(connection, ipc.News(connection, news.encode()))
-            case NodeJoined(address, port):
-                LOGGER.debug("%s port %d serves", address, port)
-            case NodeLeft(address, port):
-                LOGGER.debug("%s port %d serves no longer", address, port)
-            case NodeComplete(connection, address, port, seconds):
-                text = "%s port %d holds everything, %.1f s after it joined"
-                self._complete_lines.log(INFO, address, text, address, port, seconds)
-                for extension in self.extensions:
-                    extension.node(connection, address, port, whole=True)
-            case NodeIncomplete(connection):
-                for extension in self.extensions:
-                    extension.node(connection, "", 0, whole=False)
+            match action:
+                case Grant(connection, slot, chunk):
+                    self._send(connection, ipc.Grant(connection, slot, chunk))
+                case SendNews(connection, news):
+                    self._send(connection, ipc.News(connection, news.encode()))
+                case NodeJoined(address, port):
+                    LOGGER.debug("%s port %d serves", address, port)
+                case NodeLeft(address, port):
+                    LOGGER.debug("%s port %d serves no longer", address, port)
+                case NodeComplete(connection, address, port, seconds):
+                    text = "%s port %d holds everything, %.1f s after it joined"
+                    self._complete_lines.log(INFO, address, text, address, port, seconds)
+                    for extension in self.extensions:
+                        extension.node(connection, address, port, whole=True)
+                case NodeIncomplete(connection):
+                    for extension in self.extensions:
+                        extension.node(connection, "", 0, whole=False)

@@ -1,13 +1,12 @@
-"""The workers as the master sees them: who has how many connections, who is silent, who does which job.
+"""The workers as the master sees them: the connections and jobs of each, and whether it is alive.
 
-The nursery forks workers and reports their ends. The pool hands connections to the least loaded worker, counts, times
-out, and has a worker replaced that ended. What happens goes into the master's queue of events. A worker that dies costs
-its connections and nothing else: its jobs are given to another.
+The nursery forks workers and reports their ends. The pool hands connections to the least loaded worker, kills a silent
+one, and replaces one that ended. What happens goes into the master's queue of events. A worker that dies costs its
+connections and nothing else: its jobs are given to another.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import time
@@ -25,20 +24,24 @@ from xget_lib.errors import Failed, LinkLost, ProtocolViolation
 from xget_lib.ipc.jobs import Request, Result
 from xget_lib.master import events
 from xget_lib.net.waiting import wait_readable, wait_writable
-from xget_lib.process.channel import Channel
+from xget_lib.process.channel import Channel, close_all
 from xget_lib.process.nursery import Exited, NotSpawned, Nursery, Spawned
 from xget_lib.report.log import LOGGER
 
 _PING_EVERY = 2.0
+"""Seconds."""
 _SILENT = 15.0
 """Seconds after which a worker that sends nothing counts as hung."""
 _YOUNG = 1.0
-"""A worker that lived for fewer seconds is replaced only after as many."""
+"""Seconds to wait before a worker is replaced that did not live for as long."""
 _JOB_ATTEMPTS = 3
 _YIELD_AFTER = 64
 """Messages of one worker after which other greenlets run, even if more are there already."""
 
 R = TypeVar("R", bound=Result)
+
+_Answer = tuple[ipc.Done | ipc.JobFailed, list[int]] | None
+"""To a job, with its descriptors; None if the worker has ended."""
 
 
 @dataclass(eq=False)
@@ -48,18 +51,12 @@ class Worker:
     pid: int
     channel: Channel
     connections: set[int] = field(default_factory=set)
-    jobs: set[int] = field(default_factory=set)
-    heard: float = field(default_factory=time.monotonic)
-    """When it sent something last."""
+    jobs: dict[int, AsyncResult[_Answer]] = field(default_factory=dict)
+    """By number: where the answer to each job goes."""
+    last_message: float = field(default_factory=time.monotonic)
+    """When it came, in monotonic seconds."""
     sent: int = 0
     """Bytes of content that it has sent to clients."""
-
-
-@dataclass
-class _Job:
-    message: ipc.Job
-    answer: AsyncResult[tuple[ipc.Done | ipc.JobFailed, list[int]] | None]
-    """None: its worker has ended."""
 
 
 class WorkerPool:
@@ -68,8 +65,6 @@ class WorkerPool:
     def __init__(self, nursery: Nursery, size: int, queue: Queue[events.Event]) -> None:
         """What happens is put into `queue`."""
         self.size = size
-        self.gone = Event()
-        """Set after `stop` when the last worker has ended."""
         self._events = queue
         self._stopping = False
         self._nursery = nursery
@@ -83,9 +78,10 @@ class WorkerPool:
         """What all workers serve, and its descriptors."""
         self._available = Event()
         """Set while there is a worker."""
+        self._gone = Event()
+        """Set after `stop` when the last worker has ended."""
         self._ponged = Event()
         self._connection_numbers = count(1)
-        self._jobs: dict[int, _Job] = {}
         self._job_numbers = count(1)
         self._sent_before = 0
         """Bytes of content that workers sent which have ended."""
@@ -148,16 +144,15 @@ class WorkerPool:
     ) -> tuple[R, list[int]]:
         """Have a job done by the worker that has fewest. Returns the result, and descriptors that the caller closes.
 
-        Raises Failed(what) if it cannot be done, or if workers keep dying of it.
+        Raises Failed(what) if it cannot be done, or if several workers died of it.
         """
         for _ in range(_JOB_ATTEMPTS):
             self._available.wait()
             worker = min(self._workers.values(), key=lambda worker: len(worker.jobs))
-            job = _Job(ipc.Job(next(self._job_numbers), request), AsyncResult())
-            self._jobs[job.message.number] = job
-            worker.jobs.add(job.message.number)
-            self.send(worker, job.message, descriptors)
-            answer = job.answer.get()
+            number = next(self._job_numbers)
+            answered = worker.jobs[number] = AsyncResult()
+            self.send(worker, ipc.Job(number, request), descriptors)
+            answer = answered.get()
             if answer is None:
                 continue
             message, received = answer
@@ -165,7 +160,7 @@ class WorkerPool:
                 raise Failed(what, message.error)
             if isinstance(message.result, expected):
                 return message.result, received
-            _close_all(received)
+            close_all(received)
             raise ProtocolViolation(f"the result of {type(request).__name__} is {type(message.result).__name__}")
         raise Failed(what, f"{_JOB_ATTEMPTS} workers died of {type(request).__name__}")
 
@@ -174,17 +169,18 @@ class WorkerPool:
         asked = time.monotonic()
         for worker in self.workers:
             self.send(worker, ipc.Ping())
-        while any(worker.heard < asked for worker in self.workers) and time.monotonic() < asked + seconds:
+        while any(worker.last_message < asked for worker in self.workers) and time.monotonic() < asked + seconds:
             self._ponged.clear()
             self._ponged.wait(seconds)
 
-    def stop(self) -> None:
-        """Tell all workers to end; `gone` is set when they have."""
+    def stop(self, seconds: float) -> None:
+        """Tell all workers to end. Returns when they have, or after so many seconds."""
         self._stopping = True
         if not self._workers:
-            self.gone.set()
+            self._gone.set()
         for worker in self.workers:
             self.send(worker, ipc.Stop())
+        self._gone.wait(seconds)
 
     # The nursery.
 
@@ -215,7 +211,7 @@ class WorkerPool:
         if self._serve is not None:
             self.send(worker, *self._serve)  # before any connection: what it serves must be there for the first
         self._available.set()
-        self._events.put(events.WorkerStarted(worker))
+        self._events.put(events.WorkerStarted())
         gevent.spawn(self._read, worker)
 
     def _replace(self, pid: int, number: int, status: int) -> None:
@@ -229,15 +225,12 @@ class WorkerPool:
         while True:
             gevent.sleep(_PING_EVERY)
             for worker in self.workers:
-                if time.monotonic() - worker.heard > _SILENT:
+                if time.monotonic() - worker.last_message > _SILENT:
                     LOGGER.error("worker %d has sent nothing for %d s; killing it", worker.pid, _SILENT)
-                    self._kill(worker)
+                    self._nursery.kill(worker.pid, signal.SIGKILL)
                 else:
                     # In a greenlet of its own: the channel of a hung worker may be full.
                     gevent.spawn(self.send, worker, ipc.Ping())
-
-    def _kill(self, worker: Worker) -> None:
-        self._nursery.kill(worker.pid, signal.SIGKILL)
 
     # One worker.
 
@@ -250,21 +243,20 @@ class WorkerPool:
                     break
                 if number % _YIELD_AFTER == 0:
                     gevent.sleep(0)
-                worker.heard = time.monotonic()
+                worker.last_message = time.monotonic()
                 self._receive(worker, *received)
         except (ProtocolViolation, OSError) as error:
             LOGGER.error("worker %d: protocol error; killing it: %s", worker.pid, error)
-            self._kill(worker)
+            self._nursery.kill(worker.pid, signal.SIGKILL)
         self._remove(worker)
 
     def _receive(self, worker: Worker, message: ipc.Message, descriptors: list[int]) -> None:
         if isinstance(message, ipc.Done | ipc.JobFailed):
-            worker.jobs.discard(message.number)
-            job = self._jobs.pop(message.number, None)
-            if job is None:
-                _close_all(descriptors)
+            answered = worker.jobs.pop(message.number, None)
+            if answered is None:
+                close_all(descriptors)
             else:
-                job.answer.set((message, descriptors))
+                answered.set((message, descriptors))
         elif isinstance(message, ipc.Pong):
             worker.sent = message.sent
             self._ponged.set()
@@ -274,7 +266,7 @@ class WorkerPool:
             self._events.put(events.ConnectionEnded(message.connection))
         else:
             # No other message from a worker has descriptors: one for workers is ignored by the master.
-            _close_all(descriptors)
+            close_all(descriptors)
             self._events.put(events.Received(worker, message))
 
     def _remove(self, worker: Worker) -> None:
@@ -283,18 +275,11 @@ class WorkerPool:
         if not self._workers:
             self._available.clear()
             if self._stopping:
-                self.gone.set()
+                self._gone.set()
         self._sent_before += worker.sent
         worker.channel.close()
         for connection in worker.connections:
             self._serving.pop(connection, None)
             self._events.put(events.ConnectionEnded(connection))
-        for number in worker.jobs:
-            job = self._jobs.pop(number, None)
-            if job is not None:
-                job.answer.set(None)
-
-
-def _close_all(descriptors: Sequence[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
+        for answered in worker.jobs.values():
+            answered.set(None)

@@ -29,7 +29,7 @@ from xget_lib.net.server import Client, Server
 from xget_lib.net.waiting import in_thread
 from xget_lib.ninep.file import File
 from xget_lib.node.transfer import Transfer
-from xget_lib.process.single_server import answer, succeed
+from xget_lib.process.single_server import answer, replace_former
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.serve import swarm
@@ -91,7 +91,7 @@ class Child:
 
     def take_over(self) -> None:
         """Become the one server of this destination: one that was here before is asked to retire."""
-        succession = in_thread(succeed, self._dest)
+        succession = in_thread(replace_former, self._dest)
         if succession is None:
             LOGGER.warning("the former server of %s does not retire", printable(self._dest))
         else:

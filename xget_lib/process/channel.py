@@ -1,11 +1,10 @@
 """Messages between the processes of one server, and open descriptors with them.
 
-Master, nursery and workers share no memory. They talk over AF_UNIX socket pairs of type SOCK_SEQPACKET, because its
-packets stay whole, keep their order, carry descriptors (SCM_RIGHTS, unix(7)), and end with an end of file when the
-other process is gone. So a message is one packet and needs no framing: a msgpack array whose first item is the name of
-the message, such as `("spawn", 3)`.
+Master, nursery and workers are connected by AF_UNIX socket pairs of type SOCK_SEQPACKET: packets stay whole, keep their
+order, carry descriptors (SCM_RIGHTS, unix(7)), and an end of file follows when the other process is gone. So a message
+is one packet: a msgpack array whose first item is the name of the message, such as `("spawn", 3)`.
 
-Sockets are non-blocking. Plain processes wait in poll(2); code under gevent passes the functions of gevent that wait.
+Sockets are non-blocking. Plain processes wait in poll(2); code under gevent sets functions of gevent that wait.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ import array
 import os
 import select
 import socket
-from collections.abc import Callable, Sequence
-from types import TracebackType
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -31,41 +30,23 @@ Message = tuple[Any, ...]
 Wait = Callable[[socket.socket], None]
 
 
-class MessageTooLarge(ValueError):
-    """A message that does not fit a packet: a bug of the sender, which should have passed a descriptor."""
-
-
-def poll_readable(sock: socket.socket) -> None:
-    """Block this process until `sock` can be read or has ended."""
-    _poll(sock, select.POLLIN)
-
-
-def poll_writable(sock: socket.socket) -> None:
-    """Block this process until `sock` takes a packet or has ended."""
-    _poll(sock, select.POLLOUT)
-
-
-def _poll(sock: socket.socket, events: int) -> None:
-    poller = select.poll()
-    poller.register(sock, events)
-    poller.poll()
+def close_all(descriptors: Iterable[int]) -> None:
+    """Close descriptors that came with a message."""
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 class Channel:
-    """One end of a channel. Owns its socket, which must be an AF_UNIX SOCK_SEQPACKET one."""
+    """One end of a channel. Owns its socket, which must be an AF_UNIX SOCK_SEQPACKET one.
 
-    def __init__(
-        self, sock: socket.socket, wait_readable: Wait = poll_readable, wait_writable: Wait = poll_writable
-    ) -> None:
+    `wait_readable` and `wait_writable` block until the socket can be read, or takes a packet, or has ended.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         self._socket = sock
-        self.wait_readable = wait_readable
-        self.wait_writable = wait_writable
-
-    @classmethod
-    def adopt(cls, fd: int) -> Channel:
-        """The channel on the descriptor `fd`, which it owns from now on."""
-        return cls(socket.socket(fileno=fd))
+        self.wait_readable: Wait = partial(_poll, events=select.POLLIN)
+        self.wait_writable: Wait = partial(_poll, events=select.POLLOUT)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -74,26 +55,20 @@ class Channel:
         """Close this end. The other side reads what was sent, then the end of file."""
         self._socket.close()
 
-    def __enter__(self) -> Channel:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def send(self, message: Sequence[Any], fds: Sequence[int] = ()) -> None:
         """Send one message, waiting for room if need be. `fds` are duplicated: the caller still owns its own.
 
-        Raises LinkLost if the other side is gone, MessageTooLarge if the message does not fit.
+        Raises LinkLost if the other side is gone, ValueError if the message does not fit: a bug of the caller.
         """
         packet = msgpack.packb(message)
         if len(packet) > MAX_PACKET:
-            raise MessageTooLarge(f"{message[0]!r}: {len(packet)} bytes, a packet holds {MAX_PACKET}")
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+            raise ValueError(f"{message[0]!r}: {len(packet)} bytes, a packet holds {MAX_PACKET}")
         while True:
             try:
-                self._socket.sendmsg([packet], rights)
+                if fds:
+                    socket.send_fds(self._socket, [packet], fds)
+                else:
+                    self._socket.send(packet)
                 return
             except BlockingIOError:
                 self.wait_writable(self._socket)
@@ -112,12 +87,12 @@ class Channel:
         try:
             return _decode(packet, flags), fds
         except ProtocolViolation:
-            for fd in fds:
-                os.close(fd)
+            close_all(fds)
             raise
 
     def _receive_packet(self) -> tuple[bytes, list[int], int]:
         """An empty packet is the end of file: send() cannot send one."""
+        # socket.recv_fds of Python 3.11 would ignore the flag.
         space = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
         while True:
             try:
@@ -134,6 +109,12 @@ def pair() -> tuple[Channel, Channel]:
     """Two connected ends, closed on exec."""
     one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     return Channel(one), Channel(other)
+
+
+def _poll(sock: socket.socket, events: int) -> None:
+    poller = select.poll()
+    poller.register(sock, events)
+    poller.poll()
 
 
 def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:

@@ -1,8 +1,7 @@
 """Going to the background.
 
-A daemon that forks late forks a process with an event loop and connections, and breaks them. A daemon that forks early,
-and whose foreground process ends at once, reports success before anything was tried. So here the fork comes first, and
-the foreground process waits:
+A fork after the start breaks the event loop and the connections. A foreground process that ends right after an early
+fork reports success before anything was tried. So the fork comes first, and the foreground process waits:
 
     daemon = daemonize()      First of all, before gevent, threads, connections. The foreground process does not return
                               from it, but waits. The child, which is the later daemon, returns with everything that
@@ -13,7 +12,7 @@ the foreground process waits:
     detach(); daemon.ready()  The child leaves the terminal, and the foreground process exits with status 0.
 
 Until then the two live and die together: when the foreground process is killed the child gets SIGTERM, and when the
-child dies without a report the foreground process says so and exits with status 1.
+child dies without a report the foreground process prints that and exits with status 1.
 """
 
 from __future__ import annotations
@@ -21,12 +20,11 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
 import threading
 from contextlib import suppress
 from typing import NoReturn
 
-from xget_lib.process.fork import close_all_but, die_with, live_on, signals_held
+from xget_lib.process.fork import close_all_but, die_with, flush, live_on, signals_held
 
 # A script, a shell or a service sends these to the process that it started, and means the child.
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -68,8 +66,7 @@ def daemonize() -> Daemon:
     (`ssh node xget ...` ends when the last of them is closed). The child has no session of its own yet and gets ^C from
     the terminal like the foreground process; signals that only the foreground process gets are passed on to it.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     foreground = os.getpid()
     ours, childs = os.pipe2(os.O_CLOEXEC)
     with signals_held():
@@ -89,8 +86,7 @@ def detach() -> None:
     because it would change the pid, which others know by now; so this process must not open a terminal. To be called
     once, in the child of daemonize(). Paths that are used afterwards must be absolute.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     os.setsid()
     os.chdir("/")
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)

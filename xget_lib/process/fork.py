@@ -1,7 +1,7 @@
-"""What a forked process inherits and should not keep: descriptors, signal handlers, a life longer than its parent's.
+"""Freeing a forked process from what it inherits: descriptors, signal handlers. And ending it with its parent.
 
-A descriptor kept by accident holds a port, a terminal or a pipe open for as long as the process lives; a signal handler
-kept by accident acts on state that no longer exists. So a forked process begins by giving all of this up.
+An inherited descriptor would hold a port, a terminal or a pipe open for as long as the process lives; an inherited
+signal handler would act on the state of the parent.
 """
 
 from __future__ import annotations
@@ -9,12 +9,18 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from xget_lib.fs.syscalls import set_parent_death_signal
 
-STANDARD = (0, 1, 2)
+
+def flush() -> None:
+    """Write what Python still buffers. Before a fork: else both processes would; before os._exit: else none would."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
 
 
 def close_all_but(keep: Iterable[int]) -> None:
@@ -25,7 +31,7 @@ def close_all_but(keep: Iterable[int]) -> None:
     are never left, and gc.freeze() keeps the collector from them.
     """
     gc.freeze()
-    kept = {*STANDARD, *keep}
+    kept = {0, 1, 2, *keep}
     try:
         opened: Iterable[int] = map(int, os.listdir("/proc/self/fd"))
     except FileNotFoundError:

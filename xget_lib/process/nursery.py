@@ -1,25 +1,23 @@
 """The nursery: a small process that forks the workers, reaps them, reports it, and outlives its master by seconds.
 
-The master does not fork workers itself, because it runs gevent: a fork of a process with an event loop, threads and
-open connections copies all of these in the middle of what they were doing. The nursery is forked before gevent is
-imported and never imports it. It has no connections, no threads and next to no state, so a worker forked from it, today
-or after a month, begins clean and small.
+The master does not fork workers itself, because a fork copies an event loop, threads and connections in the middle of
+their work. The nursery is forked before gevent is imported and never imports it. It has no connections, no threads and
+almost no state, so each worker that it forks begins clean and small.
 
     master      ("spawn", number)   ("kill", pid, signal)                            -> nursery
     nursery     ("spawned", number, pid) with the master's end of the worker's channel
                 ("not spawned", number, why)   ("exited", pid, number, status)       -> master
 
-No process is left behind, whichever dies, and however:
+No process is left behind when one dies:
 
-    the master  Its end of the channel closes, even after SIGKILL. The nursery sends the workers SIGTERM, gives them
-                GRACE seconds, then SIGKILL, reaps them and ends. Workers see the end of their own channel, too.
+    the master  Its end of the channel closes, even after SIGKILL. The nursery sends the workers SIGTERM and, after
+                GRACE seconds, SIGKILL, reaps them and ends. Workers see the end of their own channel, too.
     the nursery The kernel kills the workers (PR_SET_PDEATHSIG). Nothing else could kill one that hangs.
-    a worker    It is reaped at once and reported; the master decides what to do about it.
+    a worker    The nursery reaps it at once and reports it; the master decides what to do about it.
 
 The nursery learns of dead children from SIGCHLD, through the wake-up descriptor that poll(2) watches together with the
-channel. Pidfds would be simpler, but need Linux 5.3, and there are clusters that run 4.18. Signals that are meant for
-the master but reach the whole process group (^C, a closed terminal, a service that is stopped) are ignored here: the
-nursery ends with its master, and never before.
+channel. Pidfds would be simpler, but need Linux 5.3, and there are clusters that run 4.18. It ignores signals that are
+meant for the master but reach the whole process group (^C, a closed terminal, a stopped service).
 """
 
 from __future__ import annotations
@@ -27,17 +25,17 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sys
+import socket
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
 from xget_lib.errors import LinkLost, ProtocolViolation
-from xget_lib.process.channel import Channel, pair
-from xget_lib.process.fork import close_all_but, default_signals, die_with, signals_held
+from xget_lib.process.channel import Channel, close_all, pair
+from xget_lib.process.fork import close_all_but, default_signals, die_with, flush, signals_held
 
 GRACE = 2.0  # seconds between SIGTERM and SIGKILL for workers whose master is gone
 
@@ -94,54 +92,49 @@ class Nursery:
         message, fds = received
         match message, fds:
             case ("spawned", int(number), int(pid)), [fd]:
-                return Spawned(number, pid, Channel.adopt(fd))
+                return Spawned(number, pid, Channel(socket.socket(fileno=fd)))
             case ("not spawned", int(number), str(why)), []:
                 return NotSpawned(number, why)
             case ("exited", int(pid), int(number), int(status)), []:
                 return Exited(pid, number, status)
-        for fd in fds:
-            os.close(fd)
+        close_all(fds)
         raise ProtocolViolation(f"unknown message {message[0]!r} from the nursery")
 
     def close(self) -> None:
-        """End the nursery and all workers; do not wait for it."""
+        """End the nursery and all workers. Returns when they are gone: after GRACE seconds if a worker hangs."""
         self.channel.close()
-
-    def wait(self) -> None:
-        """After close(): return when all of them are gone, which takes GRACE seconds if a worker hangs."""
         os.waitpid(self.pid, 0)
 
 
-def start(run_worker: RunWorker, grace: float = GRACE) -> Nursery:
+def start(run_worker: RunWorker) -> Nursery:
     """Fork the nursery. To be called before there are threads, an event loop or connections.
 
     The nursery and its workers close every descriptor but the standard three and their channels.
     """
-    _flush()
+    flush()
     master_end, nursery_end = pair()
     with signals_held():
         pid = os.fork()
         if pid == 0:
-            _end_with(lambda: _nursery(nursery_end, run_worker, grace))
+            _end_with(lambda: _nursery(nursery_end, run_worker))
     nursery_end.close()
     return Nursery(master_end, pid)
 
 
-def _nursery(channel: Channel, run_worker: RunWorker, grace: float) -> int:
+def _nursery(channel: Channel, run_worker: RunWorker) -> int:
     default_signals(ignored=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     close_all_but([channel.fileno()])
-    return _Loop(channel, run_worker, grace).run()
+    return _Loop(channel, run_worker).run()
 
 
 class _Loop:
-    """What the nursery process runs. It knows which child is which worker."""
+    """The nursery process: owns the list of workers."""
 
-    def __init__(self, master: Channel, run_worker: RunWorker, grace: float) -> None:
+    def __init__(self, master: Channel, run_worker: RunWorker) -> None:
         self._master = master
         self._run_worker = run_worker
-        self._grace = grace
         self._numbers: dict[int, int] = {}
-        """Of the workers that live, by pid."""
+        """By pid, of the workers that live."""
         self._wakened, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # Python wakes us only for signals that have a handler
@@ -149,10 +142,9 @@ class _Loop:
     def run(self) -> int:
         """Return when the master and every worker are gone."""
         try:
-            while self._serve():
-                pass
-        except LinkLost:
-            pass  # the master ended while we reported something
+            with suppress(LinkLost):  # the master ended while we reported something
+                while self._serve():
+                    pass
         finally:
             self._end_workers()
         return 0
@@ -177,7 +169,7 @@ class _Loop:
         return True
 
     def _wait(self, seconds: float | None) -> set[int]:
-        """The descriptors that are ready after at most so long. With a limit, only ends of workers are waited for."""
+        """Wait so long for the end of a worker, or without limit for that or the master. Returns ready descriptors."""
         poller = select.poll()
         poller.register(self._wakened, select.POLLIN)
         if seconds is None:
@@ -188,24 +180,20 @@ class _Loop:
         return ready
 
     def _spawn(self, number: int) -> None:
-        _flush()
+        flush()
+        nursery = os.getpid()
         with ExitStack() as ends:
             try:
-                master_end, worker_end = map(ends.enter_context, pair())
-                pid = self._fork(worker_end, number)
+                master_end, worker_end = map(ends.enter_context, map(closing, pair()))
+                with signals_held():
+                    pid = os.fork()
+                    if pid == 0:
+                        _end_with(lambda: _worker(worker_end, number, nursery, self._run_worker))
             except OSError as error:
                 self._master.send(("not spawned", number, os.strerror(error.errno or 0)))
                 return
             self._numbers[pid] = number
             self._master.send(("spawned", number, pid), [master_end.fileno()])
-
-    def _fork(self, channel: Channel, number: int) -> int:
-        nursery = os.getpid()
-        with signals_held():
-            pid = os.fork()
-            if pid == 0:
-                _end_with(lambda: _worker(channel, number, nursery, self._run_worker))
-        return pid
 
     def _reap(self, *, report: bool = True) -> None:
         while self._numbers:
@@ -219,7 +207,7 @@ class _Loop:
     def _end_workers(self) -> None:
         self._master.close()
         self._signal_all(signal.SIGTERM)
-        deadline = time.monotonic() + self._grace
+        deadline = time.monotonic() + GRACE
         while self._numbers and (left := deadline - time.monotonic()) > 0:
             self._wait(left)
             self._reap(report=False)
@@ -251,13 +239,6 @@ def _end_with(run: Callable[[], int]) -> NoReturn:
         traceback.print_exc()  # a bug: failures that are expected are caught in `run`
     finally:
         try:
-            _flush()
+            flush()
         finally:
             os._exit(status & 0xFF)
-
-
-def _flush() -> None:
-    """Else both processes would write what Python still buffers after a fork, or none would at os._exit."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import resource
 
-MOST = 1 << 20
+_MOST = 1 << 20
 """Enough for any server. The limit may be a thousand times that, and some calls take time for each descriptor."""
 _PARTS = 4
 """Connections; files that clients have open; files that are being sent to them; everything else."""
@@ -17,7 +17,7 @@ _PARTS = 4
 def raise_limit() -> None:
     """Let this process, and those that it forks, have as many descriptors as the administrator allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST if hard == resource.RLIM_INFINITY else min(hard, MOST)
+    wanted = _MOST if hard == resource.RLIM_INFINITY else min(hard, _MOST)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
@@ -25,4 +25,4 @@ def raise_limit() -> None:
 def part() -> int:
     """The descriptors that one purpose may have in this process."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return (MOST if soft == resource.RLIM_INFINITY else min(soft, MOST)) // _PARTS
+    return (_MOST if soft == resource.RLIM_INFINITY else min(soft, _MOST)) // _PARTS

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 _PREFIX = "xget-child-"
 _LISTED = re.compile(rf" @({_PREFIX}\d+-\d+)$", re.MULTILINE)
-_PATIENCE = 5.0
+_TIMEOUT = 5.0
 """Seconds that a child has to send its port, or to retire."""
 _RETIRE = b"retire\n"
 _CREDENTIALS = struct.Struct("3i")
@@ -30,14 +30,14 @@ def _name(dest: bytes) -> str:
     return f"{_PREFIX}{status.st_dev}-{status.st_ino}"
 
 
-def succeed(dest: bytes) -> socket.socket | None:
+def replace_former(dest: bytes) -> socket.socket | None:
     """Become the one child for a destination: ask a former one to retire, and wait for its end.
 
     Returns the listening socket that must stay open as long as this process is the child, or None if the former one
     does not end. Blocks for some seconds at most.
     """
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT
     while True:
         try:
             listening.bind("\0" + _name(dest))
@@ -53,21 +53,21 @@ def succeed(dest: bytes) -> socket.socket | None:
 def _ask_to_retire(name: str) -> None:
     """Return when the child is gone, or the time is over."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(_PATIENCE)
+        sock.settimeout(_TIMEOUT)
         try:
             sock.connect("\0" + name)
             sock.sendall(_RETIRE)
             while sock.recv(64):
                 pass
         except OSError:
-            # It ended just now, or hangs; the caller tries to take its place again.
+            # It ended just now, or hangs; the caller tries again.
             time.sleep(0.05)
 
 
 def answer(accepted: socket.socket, port: int) -> bool:
     """A child's side of one conversation. Returns whether it is to retire. Blocks for some seconds at most."""
     try:
-        accepted.settimeout(_PATIENCE)
+        accepted.settimeout(_TIMEOUT)
         accepted.sendall(b"%d\n" % port)
         if accepted.recv(64) != _RETIRE:
             return False
@@ -83,10 +83,9 @@ def local_ports() -> Iterator[int]:
         names = set(_LISTED.findall(listed.read()))
     for name in sorted(names):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(_PATIENCE)
+            sock.settimeout(_TIMEOUT)
             try:
                 sock.connect("\0" + name)
                 yield int(sock.recv(64))
             except (OSError, ValueError):
-                # It has just ended.
-                continue
+                continue  # it has just ended

@@ -1,9 +1,8 @@
-"""Which nodes the master has news for, and when it sends them.
+"""Which nodes the master has news for, and when it sends it.
 
-A node that joins is connected with a dozen others. It hears of them at once, since it can do nothing before, and
-introduces itself to them. From the master they hear of it later, once for all changes of some seconds: when ten
-thousand nodes join at once, to send each of them each change would keep the master busy for longer than the content
-takes.
+A node that joins is connected with a dozen others. The master sends it their addresses at once, since it can do nothing
+before, and it introduces itself to them. The master sends them the new address later, once for all changes of some
+seconds: when ten thousand nodes join at once, sending each change to each node would take longer than the download.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ class AnnounceQueue:
     """The nodes that wait for news, by the caller's keys. Owned by the Tracker. Times are monotonic seconds."""
 
     def __init__(self, pause: float, delay: float, batch: int) -> None:
-        """`pause` is between two rounds. Nodes that can wait hear after `delay`, at most `batch` of them in a round."""
+        """`pause` is between two rounds. A round has all urgent nodes and at most `batch` others, after `delay`."""
         self._pause = pause
         self._delay = delay
         self._batch = batch
         self._urgent: set[int] = set()
         self._delayed: dict[int, float] = {}
-        """When each is to hear, the earliest first."""
+        """When news is due for each node, the earliest first."""
         self._next_round = float("-inf")
 
-    def add(self, now: float, keys: Iterable[int], urgent: Iterable[int] = ()) -> None:
+    def add(self, now: float, keys: Iterable[int] = (), urgent: Iterable[int] = ()) -> None:
         """There is news for these nodes; those in `urgent` cannot wait."""
         self._urgent.update(urgent)
         for key in keys:

@@ -1,9 +1,9 @@
 """Which peers the master gives to a node: a random graph that connects each node with some others.
 
 A node that joins is connected with `degree` others (twice as many in a large swarm), picked at random among those that
-are not crowded. So news needs few steps to reach everybody, and no node has to serve more than its share. An edge holds
-both ways, and a node that loses many edges gets new ones. A random graph of that degree stays in one piece even when a
-third of its nodes vanish.
+have room. So a chunk reaches every node in few steps, and no node has to serve many others. An edge counts for both
+nodes, and a node that loses many edges gets new ones. A random graph of that degree stays connected even when a third
+of its nodes vanish.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from xget_lib.swarm.random_set import RandomSet
 if TYPE_CHECKING:
     from random import Random
 
-
-MANY = 64
-"""In a swarm of more nodes each is connected with twice as many, so that a chunk is everywhere in as few steps."""
+_LARGE = 64
+"""In a swarm of more nodes, each is connected with twice as many, so that no more steps are needed."""
 
 
 class PeerGraph:
@@ -38,7 +37,7 @@ class PeerGraph:
 
     @property
     def _degree(self) -> int:
-        return self._small_swarm_degree if len(self._nodes) <= MANY else self._small_swarm_degree * 2
+        return self._small_swarm_degree if len(self._nodes) <= _LARGE else self._small_swarm_degree * 2
 
     def __contains__(self, node: int) -> bool:
         return node in self._nodes
@@ -48,7 +47,7 @@ class PeerGraph:
         return frozenset(peer for peer in self._neighbours.get(node, ()) if self._reachable(node, peer))
 
     def chosen(self, node: int) -> frozenset[int]:
-        """Those neighbours that were picked for this node. The others introduce themselves to it."""
+        """The neighbours that were picked for this node. The others know of it and connect to it."""
         return frozenset(peer for peer in self._chosen.get(node, ()) if self._reachable(node, peer))
 
     def join(self, node: int) -> set[int]:
@@ -78,15 +77,15 @@ class PeerGraph:
     def _connect(self, node: int) -> set[int]:
         """Add edges until a node has `degree` neighbours or no candidate is left. Returns the nodes at these edges.
 
-        Where too few nodes have room, crowded ones are taken: else the last nodes that join might know only each other.
+        If too few nodes have room, others get more edges: else the last nodes that join might know only each other.
         """
         neighbours = self._neighbours[node]
         changed: set[int] = set()
-        for crowded in (2 * self._degree, 3 * self._degree):
+        for most in (2 * self._degree, 3 * self._degree):
             for peer in self._candidates():
                 if len(neighbours) >= self._degree:
                     return changed
-                if peer == node or peer in neighbours or len(self._neighbours[peer]) >= crowded:
+                if peer == node or peer in neighbours or len(self._neighbours[peer]) >= most:
                     continue
                 if self._reachable(node, peer) or self._reachable(peer, node):
                     neighbours.add(peer)
@@ -97,8 +96,8 @@ class PeerGraph:
 
     def _candidates(self) -> Iterator[int]:
         """Nodes in random order: all of a small swarm; of a large one as many as suffice, some of them twice."""
-        if len(self._nodes) <= MANY:
-            yield from self._nodes.sample(MANY, self._random)
+        if len(self._nodes) <= _LARGE:
+            yield from self._nodes.sample(_LARGE, self._random)
         else:
             for _ in range(8 * self._degree):
                 yield self._nodes.choose(self._random)

@@ -1,13 +1,13 @@
 """All that a master knows of its nodes, as one object without I/O: events in, actions out.
 
-The methods under "Events" are everything that can happen. An event changes the state and returns nothing. What the
-master has to do about it is decided in `tick`, once for all events since the tick before, as each decision about grants
-looks at every slot that asks. The caller carries out the actions that `tick` returns, and calls it again after `wait`.
+The methods under "Events" are everything that can happen. They change the state and return nothing. `tick` decides what
+the master has to do, once for all events since the tick before, because a decision about grants looks at every slot
+that asks. The caller carries out the actions that `tick` returns, and calls it again after `wait`.
 
-A client is identified by the number of its connection: the one on which it reads `peers` and says where it serves.
+A client is identified by the number of the connection on which it reads `peers` and registers its port.
 
-With each new generation the peer graph, the offers and the first tier begin anew. Nodes of an older generation are told
-of the new one, and take part again when they register with it. A node that follows takes part from the start.
+Each new generation has its own peer graph, offers and first tier. The master sends news of it to all nodes. A node
+takes part in it when it registers with it; a node that follows takes part from the start.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class NodeJoined:
-    """A node said for the first time where it serves."""
+    """A node registered."""
 
     address: str
     port: int
@@ -58,7 +58,7 @@ class NodeJoined:
 
 @dataclass(frozen=True, slots=True)
 class NodeLeft:
-    """A node serves no longer."""
+    """A registered node ended, or closed `peers`."""
 
     address: str
     port: int
@@ -91,23 +91,21 @@ class _Client:
     address: str
     reads_peers: bool = False
     report: Report | None = None
-    """Where it serves and what, as it said last; None while it does not serve."""
+    """Its last registration; None while it does not serve."""
     joined: float = 0.0
-    """When it said so first."""
+    """When it registered first."""
+    complete: bool = False
+    """Whether it holds all of the published generation."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Published:
-    """The generation that the master gives out."""
+    """The generation that the master serves."""
 
     generation: bytes
     manifest_size: int
     chunk_count: int
     since: float
-
-    def is_held(self, report: Report) -> bool:
-        """Whether a node holds all of it, as it says."""
-        return report.generation == self.generation and report.held >= self.chunk_count
 
 
 class Tracker:
@@ -121,12 +119,10 @@ class Tracker:
         self._clients: dict[int, _Client] = {}
         self._followers: set[int] = set()
         """The connections of nodes that want each new generation as soon as there is one."""
-        self._complete: set[int] = set()
-        """The connections of nodes that hold all of the published generation."""
         self._published: _Published | None = None
         self._announcements = AnnounceQueue(tuning.news_pause, tuning.news_later, tuning.news_most)
         self._actions: list[Action] = []
-        """What the events of the past have led to, until the next tick."""
+        """What is decided already, for the next tick to return."""
         self._ticked = 0.0
         self._begin_generation(0)
 
@@ -135,12 +131,12 @@ class Tracker:
         self._graph = PeerGraph(self._tuning.degree, self._random, self._reachable)
         self._first_tier = FirstTier(self._tuning.takers)
 
-    # What others may know.
+    # The state, for others to read.
 
     @property
-    def given(self) -> int:
+    def granted_count(self) -> int:
         """Grants of the published generation so far."""
-        return self._offers.given
+        return self._offers.granted_count
 
     @property
     def followed(self) -> bool:
@@ -153,7 +149,7 @@ class Tracker:
         return client.address if client else ""
 
     def nodes(self) -> list[tuple[str, Report, float]]:
-        """The nodes that serve: address, what it said last, and when it joined."""
+        """The nodes that serve: address, last report, and when it joined."""
         clients = self._clients.values()
         return [(client.address, client.report, client.joined) for client in clients if client.report is not None]
 
@@ -172,13 +168,12 @@ class Tracker:
 
     def peers_opened(self, connection: int, now: float) -> None:
         """A client opened `peers` and waits for news."""
-        client = self._clients.get(connection)
-        if client is not None:
+        if client := self._clients.get(connection):
             client.reads_peers = True
-            self._announce((), now, urgent=[connection])
+            self._announcements.add(now, urgent=[connection])
 
     def registered(self, connection: int, report: Report, now: float) -> None:
-        """A node said where it serves, and what it holds."""
+        """A node reports its port, and how much it holds."""
         client = self._clients.get(connection)
         if client is None:
             return
@@ -218,7 +213,7 @@ class Tracker:
             self._offers.ask(connection, slot, now)
 
     def wants(self, connection: int, chunks: int) -> None:
-        """A node says which chunks it lacks and finds at no peer: bit i stands for chunk i."""
+        """A node reports the chunks that it lacks and finds at no peer: bit i stands for chunk i."""
         if connection in self._clients:
             self._offers.wants(connection, chunks)
 
@@ -229,17 +224,17 @@ class Tracker:
     # Events: the snapshot and the clock.
 
     def published(self, generation: bytes, manifest_size: int, chunk_count: int, now: float) -> None:
-        """The master gives out another generation from now on. `manifest_size` is in bytes."""
+        """The master serves another generation from now on. `manifest_size` is in bytes."""
         self._published = _Published(generation, manifest_size, chunk_count, now)
         self._begin_generation(chunk_count)
         for connection, client in self._clients.items():
             if client.report is not None and self._takes_part(client.report):
                 self._graph.join(connection)
             self._update_complete(connection, client, now)
-        self._announce((), now, urgent=[key for key, client in self._clients.items() if client.reads_peers])
+        self._announcements.add(now, urgent=[key for key, client in self._clients.items() if client.reads_peers])
 
     def tick(self, now: float) -> list[Action]:
-        """Decide. Returns what is to be done, in this order."""
+        """Decide. Returns what the caller has to do, in this order."""
         self._ticked = now
         actions, self._actions = self._actions, []
         actions += [Grant(*granted) for granted in self._offers.grant(now)]
@@ -259,43 +254,43 @@ class Tracker:
     # Decisions.
 
     def _takes_part(self, report: Report) -> bool:
-        """Whether a node has, or is about to get, the published generation."""
+        """Whether a node has the published generation, or will download it."""
         published = self._published
         return published is not None and (report.follows or report.generation in (b"", published.generation))
 
     def _update_complete(self, connection: int, client: _Client, now: float) -> None:
         report, published = client.report, self._published
-        if published is not None and report is not None and published.is_held(report):
-            if connection not in self._complete:
-                self._complete.add(connection)
+        if (
+            published is not None
+            and report is not None
+            and report.generation == published.generation
+            and report.held >= published.chunk_count
+        ):
+            if not client.complete:
+                client.complete = True
                 self._offers.complete(connection)
                 self._first_tier.leave(connection)
                 seconds = now - max(client.joined, published.since)
                 self._actions.append(NodeComplete(connection, client.address, report.port, seconds))
-        elif connection in self._complete:
-            self._complete.discard(connection)
+        elif client.complete:
+            client.complete = False
             self._actions.append(NodeIncomplete(connection))
 
-    def _announce(self, changed: Iterable[int], now: float, *, urgent: Collection[int] = ()) -> None:
-        """There is news for nodes whose neighbours changed. Complete ones need no peers, urgent ones hear at once."""
-        self._announcements.add(now, [each for each in changed if each not in self._complete], urgent)
+    def _announce(self, changed: Iterable[int], now: float, urgent: Collection[int] = ()) -> None:
+        """There is news for nodes whose neighbours changed. Complete nodes need no peers; urgent ones cannot wait."""
+        self._announcements.add(now, [each for each in changed if not self._clients[each].complete], urgent)
 
     def _news(
         self, connections: Iterable[int], peers_of: Callable[[int], Collection[int]], published: _Published
     ) -> Iterator[SendNews]:
-        for connection in sorted(connections):  # the order of a set is nothing to rely on
+        for connection in sorted(connections):  # a set has no order that a simulation could repeat
             client = self._clients.get(connection)
             if client is not None and client.reads_peers:
                 peers = (self._clients[peer] for peer in sorted(peers_of(connection)))
-                places = tuple((peer.address, peer.report.port) for peer in peers if peer.report is not None)
-                direct = self._takes_directly(connection)
-                yield SendNews(connection, News(published.generation, published.manifest_size, places, direct))
-
-    def _takes_directly(self, connection: int) -> bool:
-        """Whether a client takes from the master at once. One that takes no part, or is complete, uses up no place."""
-        if connection not in self._graph or connection in self._complete:
-            return True
-        return self._first_tier.admit(connection)
+                addresses = tuple((peer.address, peer.report.port) for peer in peers if peer.report is not None)
+                # A client that takes no part, or is complete, needs no room in the first tier.
+                direct = client.complete or connection not in self._graph or self._first_tier.admit(connection)
+                yield SendNews(connection, News(published.generation, published.manifest_size, addresses, direct))
 
     def _reachable(self, asker: int, peer: int) -> bool:
         return can_reach(self.address(asker), self.address(peer))

@@ -1,7 +1,7 @@
-"""The jobs of a snapshot, as a worker does them, in a thread of its own.
+"""The jobs of a snapshot (`ipc.jobs`), as a worker does them in a thread.
 
-The steps are those of `snapshot`; here their inputs and results become memfds, and their failures messages. `ipc.jobs`
-says what each job is for.
+The package `snapshot` does the work. Here inputs and results are read from and written to memfds, and errors become
+messages.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _Done = tuple[jobs.Result, list[int]]
 def perform(job: ipc.Job, descriptors: Sequence[int]) -> tuple[ipc.Done | ipc.JobFailed, list[int]]:
     """Do a job. Returns the answer, and its descriptors, which the caller sends along and closes.
 
-    The caller keeps `descriptors`. Raises nothing that is expected to happen.
+    The caller keeps `descriptors`. Errors become a JobFailed.
     """
     try:
         result, made = _perform(job.request, descriptors)
@@ -129,28 +129,23 @@ def _assemble(unreadable: dict[int, str], scan_descriptor: int, digests_descript
     return result, [memfd("manifest", encoded), memfd("stamps", found.stamps.tobytes())]
 
 
-_last_scan: tuple[tuple[int, int], Scan] | None = None
+_last_scan: tuple[os.stat_result, Scan] | None = None
 
 
 def _decoded(descriptor: int) -> Scan:
-    """The scan in a memfd. The last one is cached: all jobs of one snapshot come with the same."""
-    if _last_scan is None or _last_scan[0] != _inode(descriptor):
+    """The scan in a memfd. The last one is cached, since all jobs of one snapshot have the same."""
+    if _last_scan is None or not os.path.samestat(_last_scan[0], os.fstat(descriptor)):
         return _remember(descriptor, Scan.decode(read_all(descriptor)))
     return _last_scan[1]
 
 
 def _remember(descriptor: int, found: Scan) -> Scan:
     global _last_scan
-    _last_scan = _inode(descriptor), found
+    _last_scan = os.fstat(descriptor), found
     return found
 
 
-def _inode(descriptor: int) -> tuple[int, int]:
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino
-
-
 def forget() -> None:
-    """A snapshot is done: its scan is not needed any more."""
+    """Free the cached scan: its snapshot is done."""
     global _last_scan
     _last_scan = None

@@ -1,7 +1,7 @@
 """A worker watches the served directory for the master, which never touches what it serves.
 
-Changes are reported after a moment of silence, or after some seconds if there is none: an archive that is unpacked is
-one change, or few. Adding watches to a hundred thousand directories takes seconds, so it is done in a thread.
+Changes that follow one another are reported together, such as those of an archive that is unpacked. Adding watches to
+a hundred thousand directories takes seconds, so it is done in a thread.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from xget_lib.report.log import LOGGER
 from xget_lib.snapshot.watch import InotifyTree
 
 _SILENCE = 0.25
+"""Seconds without a change before changes are reported,"""
 _LONGEST = 2.0
-"""Seconds."""
+"""but at most so many seconds after the first one."""
 
 
 class DirectoryWatcher:
@@ -32,7 +33,7 @@ class DirectoryWatcher:
         self._task: gevent.Greenlet[..., None] | None = None
 
     def begin(self, order: ipc.WatchDirectory) -> None:
-        """Watch from soon on. The first report means that it does: anything may have changed before."""
+        """Begin to watch. The first report says that it has begun: anything may have changed before."""
         self.end()
         self._task = gevent.spawn(self._run, order.path, order.one_file_system)
 
@@ -59,7 +60,7 @@ class DirectoryWatcher:
                 if _wait_for_change(tree) and not tree.outdated:
                     self._send(ipc.Changed())
         finally:
-            # In a thread: it waits for one that is just reading.
+            # In a thread: close() waits for a thread that is reading.
             get_hub().threadpool.spawn(tree.close)
 
 

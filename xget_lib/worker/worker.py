@@ -1,8 +1,8 @@
 """A worker: runs the 9P sessions of the connections that the master hands over, and its share of the snapshot.
 
-A plain process, forked by the nursery before gevent was imported; it imports gevent itself. It owns nothing that must
-survive it: what the master has to know (who serves what, which chunk was handed out) is asked of the master in
-messages. It ends when the master's channel does.
+A plain process, forked by the nursery before gevent was imported; it imports gevent itself. It owns no state that must
+survive it: the list of nodes and the offered chunks are the master's, which the worker asks in messages. It ends when
+the channel to the master does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.net.server import Client, Server
 from xget_lib.net.waiting import in_thread, wait_readable, wait_writable
 from xget_lib.ninep.file import File
-from xget_lib.process.channel import Channel
+from xget_lib.process.channel import Channel, close_all
 from xget_lib.process.memfd import read_all
 from xget_lib.report.log import LOGGER, catch_greenlets
 from xget_lib.serve import swarm
@@ -43,20 +43,20 @@ from xget_lib.worker.backend import WorkerBackend
 from xget_lib.worker.watcher import DirectoryWatcher
 
 _THREADS = 3
-"""Two for jobs, so that one can read while the other computes, and one for what cannot wait for them."""
+"""Two for jobs, so that one can read while the other computes, and one for everything else."""
 _PATH_LIMIT = 1024
-"""Bytes of a path that the master gets for its log: a path may be longer than a message."""
+"""Bytes of a path that are sent to the master for its log: a path may be longer than a message."""
 
 
 def run(channel: Channel, number: int, debug: int) -> int:
-    """Serve until the master ends or says so. Returns the exit status of the process."""
+    """Serve until the master ends or sends Stop. Returns the exit status of the process."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     channel.wait_readable = wait_readable
     channel.wait_writable = wait_writable
     catch_greenlets()
     get_hub().threadpool.maxsize = _THREADS
     LOGGER.debug("worker %d starts", number)
-    with contextlib.suppress(LinkLost):  # the master is gone, and a worker is nothing without it
+    with contextlib.suppress(LinkLost):  # the master is gone
         Worker(channel, debug).run()
     return 0
 
@@ -67,7 +67,6 @@ class Worker:
     def __init__(self, channel: Channel, debug: int) -> None:
         self.debug_level = debug
         self.served: Served | None = None
-        self.manifest: Encoded | None = None
         self._files: Files | None = None
         self._channel = channel
         self._backends: dict[int, WorkerBackend] = {}
@@ -77,7 +76,7 @@ class Worker:
         self._server = Server({**connects, SWARM: self._connect, FILES: lambda _: self._files_root}, INFO)
 
     def run(self) -> None:
-        """Return when the master ends or says so."""
+        """Return when the master ends or sends Stop."""
         while (received := ipc.receive(self._channel)) is not None:
             message, descriptors = received
             match message:
@@ -98,7 +97,7 @@ class Worker:
                 case ipc.StopWatching():
                     self._watcher.end()
                 case ipc.News() | ipc.Grant() | ipc.Status():
-                    self._pass_on(message, descriptors)
+                    self._answer_read(message, descriptors)
                 case _:
                     for extension in self._extensions.values():
                         extension.handle(message)
@@ -106,6 +105,11 @@ class Worker:
     def send(self, message: ipc.Message, descriptors: Sequence[int] = ()) -> None:
         """Send a message to the master."""
         self._channel.send(ipc.pack(message), descriptors)
+
+    @property
+    def manifest(self) -> Encoded | None:
+        """As `serve.swarm.SwarmServer`."""
+        return self.served.manifest if self.served is not None else None
 
     @property
     def clients(self) -> Collection[Client]:
@@ -134,15 +138,14 @@ class Worker:
             raise NinepError(errno.EAGAIN)
         return self._files.tree()
 
-    def _pass_on(self, message: ipc.News | ipc.Grant | ipc.Status, descriptors: list[int]) -> None:
-        """A message for one connection, which may have ended while the message was on its way."""
+    def _answer_read(self, message: ipc.News | ipc.Grant | ipc.Status, descriptors: list[int]) -> None:
+        """A message for a read that waits on one connection. The connection may have ended meanwhile."""
         try:
             backend = self._backends.get(message.connection)
             if backend is not None:
                 backend.receive(message, descriptors)
         finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+            close_all(descriptors)
 
     # The snapshot.
 
@@ -151,13 +154,11 @@ class Worker:
         try:
             self.send(done, made)
         finally:
-            for descriptor in (*descriptors, *made):
-                os.close(descriptor)
+            close_all((*descriptors, *made))
 
     def _serve(self, message: ipc.Serve, manifest_descriptor: int, stamps_descriptor: int) -> None:
         """Serve this generation from now on. Blocks until the manifest is decoded: nothing can be served before."""
         jobs.forget()
-        file = FileIO(manifest_descriptor)
         manifest = decode_trusted(read_all(manifest_descriptor))
         stamps = array("q", read_all(stamps_descriptor))
         os.close(stamps_descriptor)
@@ -170,8 +171,7 @@ class Worker:
             locate=(lambda _: location) if location else None,
             on_stale=lambda path: self.send(ipc.Stale(manifest.generation, path[:_PATH_LIMIT])),
         )
-        self.manifest = Encoded(file, os.fstat(manifest_descriptor).st_size)
-        self.served = Served(self.manifest, store)
+        self.served = Served(Encoded(FileIO(manifest_descriptor), os.fstat(manifest_descriptor).st_size), store)
         self._files = Files(
             Root(message.base),
             (lambda path: path in (b"", location)) if location else lambda _: True,
