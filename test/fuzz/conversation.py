@@ -14,12 +14,11 @@ from test.fuzz.choices import Choices
 from test.fuzz.speech import Speaker, free_tag, pieces, reframed
 from xget_lib.errors import ProtocolViolation, XGetError
 from xget_lib.ninep.dialect import DIALECTS, decode, encode, negotiate, tag_of
-from xget_lib.ninep.file import Content
+from xget_lib.ninep.file import Content, OpenExtent
 from xget_lib.ninep.limits import Shared
 from xget_lib.ninep.messages import MIN_MSIZE, Message, Tattach, Tflush, TMessage, Tread, Tversion, is_reply_to
 from xget_lib.ninep.session import MAX_MALFORMED, Reply, Session
 from xget_lib.ninep.wire import HEADER, NOFID, NOTAG
-from xget_lib.serve.store import OpenExtent
 
 SECRET = b"not for strangers"
 MAX_MSIZE = 2**20 + 24
@@ -229,7 +228,7 @@ def _take(content: Content) -> None:
         assert len(content.source) == content.length and SECRET not in content.source
         return
     try:
-        parts = content.source.open()  # type: ignore[attr-defined]
+        parts = content.source()
     except (XGetError, OSError):
         return
     sent = 0

@@ -25,6 +25,7 @@ from xget_lib.errors import ProtocolViolation, XGetError
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.ninep.dialect import NINEP2000, decode, encode
+from xget_lib.ninep.file import OpenExtent
 from xget_lib.ninep.messages import (
     Message,
     Tattach,
@@ -43,7 +44,6 @@ from xget_lib.ninep.wire import NOFID, NOTAG
 from xget_lib.serve import swarm
 from xget_lib.serve.attach import attach
 from xget_lib.serve.files import Files
-from xget_lib.serve.store import OpenExtent
 
 SECRET = b"not for strangers"
 
@@ -196,7 +196,7 @@ class Stranger:
             return
         source = reply.content.source
         try:
-            parts = [source] if isinstance(source, bytes) else source.open()  # type: ignore[attr-defined]
+            parts = [source] if isinstance(source, bytes) else source()
         except (XGetError, OSError):
             return
         sent = 0

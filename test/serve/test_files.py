@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from test.support.backends import bytes_of
 from xget_lib.errors import NinepError, XGetError
 from xget_lib.fs.rooted import Root
 from xget_lib.ninep.dialect import NINEP2000_L, decode, encode
-from xget_lib.ninep.file import Content, File, Handle
+from xget_lib.ninep.file import File
 from xget_lib.ninep.limits import MAX_OPEN
 from xget_lib.ninep.linux import (
     Rlerror,
@@ -84,19 +85,6 @@ def names(file: File) -> list[str]:
         handle.clunk()
 
 
-def content_of(handle: Handle, offset: int, count: int) -> bytes:
-    """What a connection would send."""
-    data = handle.read(offset, count)
-    if isinstance(data, bytes):
-        return data
-    assert isinstance(data, Content)
-    (extent,) = data.source.open()  # type: ignore[attr-defined]
-    try:
-        return os.pread(extent.fd, extent.length, extent.offset)
-    finally:
-        os.close(extent.fd)
-
-
 def test_files_and_directories_are_shown(directory: Path) -> None:
     assert names(tree(directory)) == [".hidden", "deep", "hello"]
     assert names(find(directory, "deep")) == ["er"]
@@ -104,7 +92,7 @@ def test_files_and_directories_are_shown(directory: Path) -> None:
 
 def test_a_file_is_read_by_offset(directory: Path) -> None:
     handle = find(directory, "hello").open(OREAD)
-    assert [content_of(handle, offset, 6) for offset in (0, 6, 10, 2**64 - 1)] == [b"hello,", b" 9P\n", b"", b""]
+    assert [bytes_of(handle.read(offset, 6)) for offset in (0, 6, 10, 2**64 - 1)] == [b"hello,", b" 9P\n", b"", b""]
     handle.clunk()
 
 
@@ -222,7 +210,7 @@ def test_names_are_bytes(directory: Path) -> None:
     Path(os.fsdecode(bytes(directory) + b"/\xff")).write_bytes(b"odd")
     assert names(tree(directory)) == [".hidden", "deep", "hello", "\udcff"]
     handle = find(directory, "\udcff").open(OREAD)
-    assert content_of(handle, 0, 10) == b"odd"
+    assert bytes_of(handle.read(0, 10)) == b"odd"
     handle.clunk()
 
 
@@ -291,12 +279,9 @@ def test_a_reply_on_its_way_outlives_its_fid(directory: Path) -> None:
     """A Tversion clunks every fid while a reply waits for room; its descriptor's number must not become another's."""
     handle = find(directory, "hello").open(OREAD)
     content = handle.read(0, 5)
-    assert isinstance(content, Content)
     handle.clunk()
     with open(directory / "deep" / "er" / "leaf", "rb"):
-        (extent,) = content.source.open()  # type: ignore[attr-defined]
-    assert os.pread(extent.fd, extent.length, extent.offset) == b"hello"
-    os.close(extent.fd)
+        assert bytes_of(content) == b"hello"
 
 
 def test_a_clunk_closes_the_descriptor(directory: Path) -> None:
@@ -314,7 +299,7 @@ def test_a_file_that_grows_is_read_to_its_new_end(directory: Path) -> None:
     handle = find(directory, "hello").open(OREAD)
     with open(directory / "hello", "ab") as file:
         file.write(b"more")
-    assert content_of(handle, 8, 100) == b"P\nmore"
+    assert bytes_of(handle.read(8, 100)) == b"P\nmore"
     handle.clunk()
 
 

@@ -17,8 +17,8 @@ from xget_lib.errors import NotHeld, StaleGeneration
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import no_stamps, put_stamp
 from xget_lib.manifest.bitmap import Bitmap
-from xget_lib.ninep.file import Content
-from xget_lib.serve.store import OpenedFile, OpenExtent, Store, close_extents
+from xget_lib.ninep.file import OpenExtent
+from xget_lib.serve.store import OpenedFile, Store, close_extents
 from xget_lib.snapshot.scan import scan
 
 LARGE = 300_000
@@ -251,13 +251,8 @@ def reads(tmp_path: Path) -> Store:
     return support.served(tmp_path, manifest_of(tmp_path)).store
 
 
-def parts(read: bytes | Content) -> list[bytes | OpenExtent]:
-    assert isinstance(read, Content)
-    return list(read.source.open())  # type: ignore[attr-defined]
-
-
 def test_large_parts_are_descriptors_and_small_ones_bytes(reads: Store) -> None:
-    extent, rest = parts(reads.read(1, 100_000))
+    extent, rest = support.parts_of(reads.read(1, 100_000))
     assert isinstance(extent, OpenExtent)
     assert (extent.offset, extent.length, rest) == (1, 39_999, b"small")
     assert os.pread(extent.fd, 3, extent.offset) == b"LLL"
@@ -270,7 +265,7 @@ def test_a_file_that_changed_is_told_of_and_held_no_more(reads: Store, tmp_path:
     read = reads.read(0, 40_000)
     (tmp_path / "large").write_bytes(b"shorter")
     with pytest.raises(StaleGeneration):
-        parts(read)
+        support.parts_of(read)
     assert told == [b"large"]
     with pytest.raises(NotHeld):
         reads.read(0, 1)
@@ -280,7 +275,7 @@ def test_a_file_that_is_dropped_before_its_reply_is_sent_is_an_error(reads: Stor
     read = reads.read(0, 40_000)
     reads.drop(0)
     with pytest.raises(NotHeld):
-        parts(read)
+        support.parts_of(read)
 
 
 def test_a_read_behind_the_end_is_empty(reads: Store) -> None:

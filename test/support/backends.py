@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from xget_lib.classic.files import Available, Regular
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
+from xget_lib.ninep.file import Content, OpenExtent
 from xget_lib.serve.served import Encoded, Served
-from xget_lib.serve.store import Store
+from xget_lib.serve.store import Store, close_extents
 from xget_lib.serve.synthetic import Answered, Stream
 from xget_lib.swarm.messages import Report
 
@@ -21,6 +23,23 @@ def served(directory: Path | Root, manifest: Manifest, *, full: bool = True) -> 
     root = directory if isinstance(directory, Root) else Root(bytes(directory))
     store = Store(root, manifest, held)
     return Served(Encoded.of(manifest.encode()), store)
+
+
+def parts_of(data: object) -> list[bytes | OpenExtent]:
+    """The parts of a Content, opened as if its reply was about to be sent."""
+    assert isinstance(data, Content) and not isinstance(data.source, bytes)
+    return data.source()
+
+
+def bytes_of(data: object) -> bytes:
+    """The bytes that a connection would send for what a read gave."""
+    if isinstance(data, bytes):
+        return data
+    parts = parts_of(data)
+    try:
+        return b"".join(e if isinstance(e, bytes) else os.pread(e.fd, e.length, e.offset) for e in parts)
+    finally:
+        close_extents(parts)
 
 
 class RecordingBackend:

@@ -11,9 +11,9 @@ from blake3 import blake3
 
 from xget_lib.errors import NinepError, NotHeld, printable
 from xget_lib.manifest.entry import Entry
-from xget_lib.ninep.file import WAITING, Content, Handle, Waiting
+from xget_lib.ninep.file import WAITING, Content, Handle, OpenExtent, Waiting
 from xget_lib.serve.served import Served, Serving
-from xget_lib.serve.store import OpenedFile, OpenExtent
+from xget_lib.serve.store import OpenedFile
 from xget_lib.serve.synthetic import Answered, Text
 
 ME = b"me"
@@ -161,7 +161,8 @@ class Data(Handle):
             if store.growing:
                 return WAITING
             raise
-        return Content(length, DataRange(self._file, offset, length))
+        file = self._file.number
+        return Content(length, lambda: [OpenExtent(store.open(file), offset, length)])
 
     def _renew(self, newest: Served) -> None:
         """Read from the newest generation if the content is the same there: more of it may be held."""
@@ -181,18 +182,6 @@ class Data(Handle):
     def clunk(self) -> None:
         self._opened.close()
         self._backend.closed(self._file)
-
-
-@dataclass(frozen=True, slots=True)
-class DataRange:
-    """A large range of a file, for `net.outgoing`."""
-
-    file: Regular
-    offset: int
-    length: int
-
-    def open(self) -> list[bytes | OpenExtent]:
-        return [OpenExtent(self.file.served.store.open(self.file.number), self.offset, self.length)]
 
 
 class Checksum(Answered):

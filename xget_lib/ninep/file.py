@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from xget_lib.errors import NinepError
 from xget_lib.ninep.attributes import Attributes, FileSystem, of_stat
@@ -20,13 +20,21 @@ from xget_lib.ninep.stat import DirectoryEntry, Stat
 from xget_lib.ninep.wire import QTDIR, Qid
 
 
+class OpenExtent(NamedTuple):
+    """`length` bytes at `offset` of an open file. Whoever gets it closes `fd`."""
+
+    fd: int
+    offset: int
+    length: int
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The data of an Rread: `length` bytes that the connection sends by itself, from `source`. It may hold open
-    descriptors. A read is carried out only when its reply is taken, so who takes the Reply owns the source."""
+    """The data of an Rread, `length` bytes that the connection sends by itself: `source`, or what it returns when the
+    reply is about to be sent. Then it may raise XGetError or OSError, which becomes an error reply."""
 
     length: int
-    source: object
+    source: bytes | Callable[[], list[bytes | OpenExtent]]
 
 
 class Waiting(Enum):

@@ -36,7 +36,7 @@ from xget_lib.ninep.stat import (
     Stat,
 )
 from xget_lib.ninep.wire import QTDIR, QTFILE, QTSYMLINK, Qid
-from xget_lib.serve.served import FileRange
+from xget_lib.serve.served import content_of_file
 from xget_lib.serve.synthetic import check_mode
 
 _FRESH = 0.5
@@ -266,8 +266,7 @@ class OpenFileOnDisk(Handle):
 
     def read(self, offset: int, count: int) -> bytes | Content:
         assert self._file is not None
-        length = min(count, max(0, os.fstat(self._file.fileno()).st_size - offset))
-        return Content(length, FileRange(self._file, offset, length)) if length else b""
+        return content_of_file(self._file, os.fstat(self._file.fileno()).st_size, offset, count)
 
     def clunk(self) -> None:
         self._file = None

@@ -15,28 +15,20 @@ import os
 import stat
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple, NoReturn
+from functools import partial
+from typing import NoReturn
 
 from xget_lib.errors import NotHeld, PathRefused, StaleGeneration
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import NO_STAMP, STAMP_WORDS, no_stamps, stamp_of
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
-from xget_lib.ninep.file import Content
+from xget_lib.ninep.file import Content, OpenExtent
 
 SENDFILE_FROM = 32 * 1024
 """Bytes of one file from which a descriptor is cheaper than reading."""
 
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO, errno.ESTALE)
-
-
-class OpenExtent(NamedTuple):
-    """`length` bytes at `offset` of an open file. Whoever gets it closes `fd`."""
-
-    fd: int
-    offset: int
-    length: int
 
 
 class Store:
@@ -112,7 +104,7 @@ class Store:
         error when the content is about to be sent."""
         length = min(count, max(0, self.layout.size - offset))
         self.check(min(offset, self.layout.size), length)
-        return Content(length, StoreRange(self, offset, length)) if length else b""
+        return Content(length, partial(self.open_extents, offset, length)) if length else b""
 
     def check(self, offset: int, length: int) -> None:
         """Raises NotHeld unless every chunk of the range is held. Opens no file."""
@@ -221,18 +213,6 @@ class Store:
         if self.on_stale is not None:
             self.on_stale(path)
         raise StaleGeneration(path)
-
-
-@dataclass(frozen=True, slots=True)
-class StoreRange:
-    """A range of the content stream, for `net.outgoing`."""
-
-    store: Store
-    offset: int
-    length: int
-
-    def open(self) -> list[bytes | OpenExtent]:
-        return self.store.open_extents(self.offset, self.length)
 
 
 class OpenedFile:
