@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test.support.backends import RecordingClassicBackend, bytes_of, served
 from test.support.downloads import manifest_of
 from xget_lib.classic import tree as module
-from xget_lib.classic.files import LINE_LIMIT, SMALL, Available
+from xget_lib.classic.files import SMALL, Available
 from xget_lib.classic.tree import tree
 from xget_lib.errors import NinepError, NotHeld, StaleGeneration
 from xget_lib.ninep.file import WAITING, Content, File, Handle
@@ -23,6 +23,7 @@ from xget_lib.ninep.wire import QTDIR, QTFILE
 from xget_lib.serve.served import Served
 from xget_lib.serve.store import Store
 from xget_lib.snapshot.scan import scan
+from xget_lib.swarm.messages import LINE_LIMIT
 
 IMAGE = bytes(at * 7 % 251 for at in range(300_000))
 CONTROL = ["data", "redir", "avail", "checksum"]
@@ -303,7 +304,7 @@ def test_a_range_that_is_to_come_is_waited_for_and_one_that_is_not_is_an_error(d
 def test_a_server_that_ends_answers_reads_with_an_error(backend: RecordingClassicBackend) -> None:
     data = opened(backend, "image/data")
     data.read(0, 10)
-    backend.ending = True
+    backend.namespace.ending = True
     with pytest.raises(NinepError, match="ends"):
         data.read(10, 10)
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from xget_lib.classic.backend import Backend, Namespace
 from xget_lib.classic.files import Available, Regular
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
+from xget_lib.net.server import Client
 from xget_lib.ninep.file import Content, OpenExtent
 from xget_lib.serve.served import Encoded, Served
 from xget_lib.serve.store import Store, close_extents
@@ -87,20 +89,16 @@ class RecordingBackend:
         self.said.append(line)
 
 
-class RecordingClassicBackend:
-    """`ClassicBackend`, `Tracker` and host, of `classic.files`. `said` is what it was asked, in order."""
+class RecordingClassicBackend(Backend):
+    """A backend and its host, of `classic.files`. `said` is what it was asked, in order."""
 
     def __init__(self, served: Served | None = None) -> None:
-        self.host = self
         self.served = served
         self.debug_level = 3
-        self.ending = False
+        self.clients: list[Client] = []
+        super().__init__(Namespace(self), Client(1, "10.0.0.1", 1))
         self.said: list[object] = []
         self.answers: list[Answered] = []
-
-    @property
-    def tracker(self) -> RecordingClassicBackend:
-        return self
 
     def redirect(self, file: Regular, answer: Answered) -> None:
         self.said.append(("redirect", file.path))
@@ -128,5 +126,5 @@ class RecordingClassicBackend:
     def hidden(self, generation: bytes, path: bytes) -> None:
         self.said.append(("hidden", path))
 
-    def remark(self, line: str) -> None:
-        self.said.append(line)
+    def remark(self, *said: object) -> None:
+        self.said.append(said[-1])

@@ -1,20 +1,26 @@
-"""The checksums that C clients ask for: computed in a thread at the first request, one file at a time, and kept."""
+"""The checksums that C clients ask for: computed in a thread at the first request, one file at a time, and kept.
+
+A checksum is zlib's Adler-32 of all bytes of a file (RFC 1950).
+"""
 
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable
 
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from xget_lib.classic import adler32
 from xget_lib.classic.files import Regular
 from xget_lib.errors import StaleGeneration, XGetError
 from xget_lib.net.waiting import in_thread
 from xget_lib.serve.store import Store
 from xget_lib.serve.synthetic import Answered
 
+EMPTY = 1
+"""The checksum of no bytes: the start of a computation."""
+_BUFFER = 1 << 20
 _SLICE = 64 << 20
 """Bytes that one call into a thread reads, since other work waits for threads too."""
 _KEPT = 65536
@@ -68,15 +74,31 @@ def _compute(file: Regular) -> int:
     """The Adler-32 of a file as it was verified. Raises StaleGeneration or OSError."""
     store: Store = file.served.store
     size = file.entry.size
-    value: int | None = adler32.EMPTY
+    value: int | None = EMPTY
     descriptor = store.open(file.number)
     try:
         for offset in range(0, size, _SLICE):
             assert value is not None
-            value = in_thread(adler32.extended, value, descriptor, offset, min(_SLICE, size - offset))
+            value = in_thread(extended, value, descriptor, offset, min(_SLICE, size - offset))
             if value is None or not store.is_stamped(file.number, os.fstat(descriptor)):
                 store.stale(file.number)
     finally:
         os.close(descriptor)
     assert value is not None
     return value
+
+
+def extended(checksum: int, descriptor: int, offset: int, length: int) -> int | None:
+    """Extend a checksum by a range of a file. None if the file ends before the range does.
+
+    Blocks, while other threads run. Raises OSError.
+    """
+    buffer = memoryview(bytearray(min(_BUFFER, length)))
+    end = offset + length
+    while offset < end:
+        count = os.preadv(descriptor, [buffer[: end - offset]], offset)
+        if not count:
+            return None
+        checksum = zlib.adler32(buffer[:count], checksum)
+        offset += count
+    return checksum

@@ -60,6 +60,7 @@ class File(Protocol):
 
     def walk(self, name: str) -> File:
         """The file of that name in this directory. Never asked for "", ".", ".." or a name with a slash."""
+        raise NinepError(errno.ENOTDIR)
 
     def stat(self) -> Stat: ...
 

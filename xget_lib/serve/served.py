@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from io import FileIO
@@ -9,6 +10,8 @@ from typing import Protocol
 
 from xget_lib.ninep.file import Content, Handle, OpenExtent
 from xget_lib.serve.store import Store
+
+NOT_READY = (errno.EAGAIN, "the snapshot is not ready yet")
 
 
 @dataclass(frozen=True)

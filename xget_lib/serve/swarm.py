@@ -23,10 +23,10 @@ from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
-from xget_lib.errors import NinepError, NotHeld, printable
+from xget_lib.errors import NinepError, NotHeld
 from xget_lib.ninep.file import WAITING, Content, Handle, Waiting
-from xget_lib.serve.served import Encoded, Served, Serving
-from xget_lib.serve.synthetic import Answered, Stream, SyntheticFile, Text, root
+from xget_lib.serve.served import NOT_READY, Encoded, Served, Serving
+from xget_lib.serve.synthetic import Answered, Log, Stream, SyntheticFile, root
 from xget_lib.swarm.messages import LINE_LIMIT, Report
 
 SLOTS_LIMIT = 16
@@ -112,7 +112,7 @@ def _tree(
             SyntheticFile("have", 3, 0o444, have),
             SyntheticFile("peers", 4, 0o666, peers),
             slots,
-            SyntheticFile("log", 6, 0o666, lambda: Log(backend)),
+            SyntheticFile("log", 6, 0o666, lambda: Log(b"%d\n" % backend.server.debug_level, backend.remark)),
             SyntheticFile("status", 7, 0o444, lambda: Answered(backend.request_status)),
         ]
     )
@@ -120,7 +120,7 @@ def _tree(
 
 def _manifest(backend: SwarmBackend) -> Encoded:
     if backend.server.manifest is None:
-        raise NinepError(errno.EAGAIN, "the snapshot is not ready yet")
+        raise NinepError(*NOT_READY)
     return backend.server.manifest
 
 
@@ -268,14 +268,4 @@ class Turn(Slot):
         self._documents.clear()
         self._requested = False
         self._backend.release_slot(self._slot)
-        return len(data)
-
-
-class Log(Text):
-    def __init__(self, backend: SwarmBackend) -> None:
-        super().__init__(b"%d\n" % backend.server.debug_level)
-        self._backend = backend
-
-    def write(self, offset: int, data: bytes) -> int:
-        self._backend.remark(printable(data[:LINE_LIMIT].strip(b"\0\n ")))
         return len(data)

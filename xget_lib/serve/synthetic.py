@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from xget_lib.errors import NinepError, XGetError
+from xget_lib.errors import NinepError, XGetError, printable
 from xget_lib.ninep import messages
 from xget_lib.ninep.file import WAITING, Content, File, Handle, Waiting
 from xget_lib.ninep.stat import DMDIR, Stat
 from xget_lib.ninep.wire import QTDIR, QTFILE, Qid
+from xget_lib.swarm.messages import LINE_LIMIT
 
 OWNER = "xget"
 
@@ -28,6 +29,18 @@ class Text(Handle):
 
     def read(self, offset: int, count: int) -> bytes:
         return self._text[offset : offset + count]
+
+
+class Log(Text):
+    """Lines that are written here go to `remark`, which writes them to the log. `text` is what is read."""
+
+    def __init__(self, text: bytes, remark: Callable[[str], None]) -> None:
+        super().__init__(text)
+        self._remark = remark
+
+    def write(self, offset: int, data: bytes) -> int:
+        self._remark(printable(data[:LINE_LIMIT].strip(b"\0\n ")))
+        return len(data)
 
 
 class Answered(Handle):
