@@ -26,6 +26,7 @@ from xget_lib.fs.rooted import Root
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.ninep.dialect import NINEP2000, decode, encode
 from xget_lib.ninep.file import OpenExtent
+from xget_lib.ninep.limits import Limits
 from xget_lib.ninep.messages import (
     Message,
     Tattach,
@@ -170,7 +171,7 @@ class Stranger:
             "files": files.tree,
             "swarm": lambda: swarm.master_tree(self._backend),
         }
-        self._session = Session(attach(trees), max_fids=50)
+        self._session = Session(attach(trees), limits=Limits(max_fids=50))
 
     def says(self, data: bytes) -> bool:
         """Takes what is sent and sends what there is to say; whether the connection goes on."""

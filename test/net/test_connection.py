@@ -313,7 +313,7 @@ def test_no_more_files_are_open_to_be_sent_than_the_process_has_room_for(
     server.add(Sent(server.tree, 50, "large", size=1 << 20, parts=file_parts(tmp_path / "file")))
     peer.attach()
     open_file(peer, "large")
-    extents = server.sessions[0].shared.extents
+    extents = server.sessions[0].limits.extents
     extents.limit, extents.used = 3, 3
     peer.say(Tread(1, 0, 1 << 20))
     assert peer.hear() == (0, Rerror("Too many open files"))

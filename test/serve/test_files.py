@@ -16,7 +16,7 @@ from xget_lib.errors import NinepError, XGetError
 from xget_lib.fs.rooted import Root
 from xget_lib.ninep.dialect import NINEP2000_L, decode, encode
 from xget_lib.ninep.file import File
-from xget_lib.ninep.limits import MAX_OPEN
+from xget_lib.ninep.limits import MAX_OPEN, Limits
 from xget_lib.ninep.linux import (
     Rlerror,
     Rreadlink,
@@ -306,7 +306,7 @@ def test_a_file_that_grows_is_read_to_its_new_end(directory: Path) -> None:
 def speaking_linux(directory: Path, max_open: int = MAX_OPEN) -> tuple[Session, Callable[[TMessage], Message]]:
     """A session in 9P2000.L, in which fid 0 is the root, and what a request is answered there."""
     shared = Files(Root(bytes(directory)), lambda path: True, {}, {})
-    session = Session(lambda dialect, uname, aname: shared.tree(), max_open=max_open)
+    session = Session(lambda dialect, uname, aname: shared.tree(), limits=Limits(max_open=max_open))
 
     def ask(message: TMessage) -> Message:
         session.receive(encode(NOTAG if isinstance(message, Tversion) else 1, message, session.dialect))

@@ -71,7 +71,7 @@ class Link:
         self._sock = sock
         self._watcher = Watcher(sock.fileno())
         self._requests = Requests(MAX_READ + IOHDRSZ)
-        self._requests.trace = tracer(lambda: name)
+        self._requests.trace = tracer(name)
         self._callbacks: dict[int, OnAnswer] = {}
         self._next_fid = 1
         self._low_water = 1

@@ -112,7 +112,7 @@ class Outgoing:
         try:
             parts = source()
             extents = sum(isinstance(part, OpenExtent) for part in parts)
-            if not self._session.shared.extents.take(extents):
+            if not self._session.limits.extents.take(extents):
                 close_extents(parts)
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         except (XGetError, OSError) as error:
@@ -123,7 +123,7 @@ class Outgoing:
     def _close(self, parts: list[Part]) -> None:
         """Close the open files of content, and give back what they took of the shared limit."""
         close_extents(parts)
-        self._session.shared.extents.give_back(sum(isinstance(part, OpenExtent) for part in parts))
+        self._session.limits.extents.give_back(sum(isinstance(part, OpenExtent) for part in parts))
 
     # Into the socket.
 

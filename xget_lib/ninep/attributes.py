@@ -37,7 +37,8 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSystem:
-    """The file system that a file is on. Sizes in blocks of `bsize` bytes."""
+    """The file system that a file is on: the fields of Rstatfs after `type`, in its order. Sizes in blocks of `bsize`
+    bytes."""
 
     bsize: int = BLOCK
     blocks: int = 0

@@ -7,6 +7,7 @@ Locks are refused, as nothing here could keep them: a program learns that it has
 from __future__ import annotations
 
 import errno
+from dataclasses import astuple
 
 from xget_lib.errors import NinepError
 from xget_lib.ninep.fids import ALREADY_OPEN, Answer, Fid, Fids, WalkedFile
@@ -58,7 +59,7 @@ class LinuxFids(Fids):
             case Treadlink():
                 return Rreadlink(self._fid(request.fid).walked.file.readlink())
             case Tstatfs():
-                return self._statfs(request)
+                return Rstatfs(V9FS_MAGIC, *astuple(self._fid(request.fid).walked.file.file_system()))
             case Tfsync():
                 self._fid(request.fid)
                 return Rfsync()
@@ -107,20 +108,6 @@ class LinuxFids(Fids):
             btime_nsec=0,
             gen=0,
             data_version=0,
-        )
-
-    def _statfs(self, request: Tstatfs) -> Rstatfs:
-        found = self._fid(request.fid).walked.file.file_system()
-        return Rstatfs(
-            V9FS_MAGIC,
-            found.bsize,
-            found.blocks,
-            found.bfree,
-            found.bavail,
-            found.files,
-            found.ffree,
-            found.fsid,
-            found.namelen,
         )
 
     def _xattrwalk(self, request: Txattrwalk) -> Rxattrwalk:
