@@ -24,7 +24,7 @@ CONTENT = bytes(at % 253 for at in range(300_000))
 
 
 class Asker:
-    """Somebody who reads a `checksum`."""
+    """A client that reads a `checksum`."""
 
     def __init__(self, known: Checksums, file: Regular) -> None:
         self.retries = 0

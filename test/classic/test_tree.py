@@ -164,7 +164,7 @@ def test_a_served_file_is_alone_in_the_root(tmp_path: Path) -> None:
 
 
 def test_a_file_called_data_is_not_shown_so_that_its_directory_stays_a_directory(tmp_path: Path) -> None:
-    """A client tells files from directories by what is called `data` in them."""
+    """A client distinguishes files from directories by what is called `data` in them."""
     (tmp_path / "a").mkdir()
     (tmp_path / "b" / "data").mkdir(parents=True)
     (tmp_path / "a" / "data").write_bytes(b"")

@@ -1,4 +1,4 @@
-"""Accepting connections: who is refused, and that many at once do not keep others waiting."""
+"""Accepting connections: which are refused, and that many at once do not keep others waiting."""
 
 from __future__ import annotations
 

@@ -134,9 +134,9 @@ def test_links_and_special_files_are_shown_as_such(directory: Path) -> None:
     link, fifo = find(directory, "link"), find(directory, "fifo")
     assert link.readlink() == link.stat().extension == "nowhere/\udcff"
     assert (link.qid.type, link.stat().mode) == (QTSYMLINK, DMSYMLINK | 0o777)
-    assert stat.S_ISLNK(link.attributes().mode)
+    assert stat.S_ISLNK(link.attributes().st_mode)
     assert fifo.stat().mode & DMNAMEDPIPE
-    assert stat.S_ISFIFO(fifo.attributes().mode)
+    assert stat.S_ISFIFO(fifo.attributes().st_mode)
     for file, number in ((link, errno.ELOOP), (fifo, errno.ENXIO)):
         with pytest.raises(NinepError) as caught:
             file.open(OREAD)
@@ -148,7 +148,7 @@ def test_links_and_special_files_are_shown_as_such(directory: Path) -> None:
 def test_devices_have_their_numbers() -> None:
     null = find(Path("/dev"), "null")
     assert (null.stat().mode, null.stat().extension) == (DMDEVICE | 0o666, "c 1 3")
-    assert null.attributes().rdev == os.makedev(1, 3)
+    assert null.attributes().st_rdev == os.makedev(1, 3)
 
 
 def test_set_id_bits_and_numbers_of_owners_are_told(directory: Path) -> None:
@@ -163,12 +163,12 @@ def test_set_id_bits_and_numbers_of_owners_are_told(directory: Path) -> None:
 def test_attributes_are_those_of_the_disk(directory: Path) -> None:
     os.utime(directory / "hello", ns=(1_600_000_000_000_000_001, 1_577_934_245_999_999_999))
     found, there = find(directory, "hello").attributes(), os.stat(directory / "hello")
-    assert (found.atime_ns, found.mtime_ns, found.ctime_ns) == (
+    assert (found.st_atime_ns, found.st_mtime_ns, found.st_ctime_ns) == (
         there.st_atime_ns,
         1577934245999999999,
         there.st_ctime_ns,
     )
-    assert (found.mode, found.size, found.nlink, found.blocks) == (there.st_mode, 10, 1, there.st_blocks)
+    assert (found.st_mode, found.st_size, found.st_nlink, found.st_blocks) == (there.st_mode, 10, 1, there.st_blocks)
     assert find(directory, "hello").file_system().bsize
 
 

@@ -44,7 +44,7 @@ def test_the_manifest_is_read_by_offset(content: Served) -> None:
 
 
 def test_the_manifest_is_there_before_the_content(content: Served) -> None:
-    """Who surveys what it has already may take long, and others wait for the manifest meanwhile."""
+    """A node may take long to find what it has already, and others wait for the manifest meanwhile."""
     backend = RecordingBackend()
     with pytest.raises(NinepError, match="not ready"):
         opened(backend, "manifest")
@@ -140,7 +140,7 @@ def test_a_have_that_is_read_in_parts_is_that_of_one_moment(tmp_path: Path) -> N
 def test_peers_gives_news_as_it_comes_and_only_the_latest() -> None:
     backend = RecordingBackend()
     peers = opened(backend, "peers")
-    assert backend.said == []  # who serves says so first
+    assert backend.said == []  # a client that serves writes its report first
     assert peers.read(0, 100) is WAITING
     assert peers.read(0, 100) is WAITING
     assert backend.said == ["subscribe"]

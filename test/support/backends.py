@@ -33,15 +33,19 @@ def parts_of(data: object) -> list[bytes | OpenExtent]:
     return data.source()
 
 
-def bytes_of(data: object) -> bytes:
-    """The bytes that a connection would send for what a read gave."""
-    if isinstance(data, bytes):
-        return data
-    parts = parts_of(data)
+def content(parts: list[bytes | OpenExtent]) -> bytes:
+    """The bytes that a connection would send; closes the files."""
     try:
         return b"".join(e if isinstance(e, bytes) else os.pread(e.fd, e.length, e.offset) for e in parts)
     finally:
         close_extents(parts)
+
+
+def bytes_of(data: object) -> bytes:
+    """The bytes that a connection would send for what a read gave."""
+    if isinstance(data, bytes):
+        return data
+    return content(parts_of(data))
 
 
 class RecordingBackend:

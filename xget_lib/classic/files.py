@@ -69,6 +69,20 @@ class Regular:
     def entry(self) -> Entry:
         return self.served.store.manifest.file(self.number)
 
+    def holds(self, offset: int, length: int) -> bool:
+        """Whether this server holds a range of the file; False while it may still come.
+
+        Raises NotHeld if it does not come, and StaleGeneration if the file has changed.
+        """
+        store = self.served.store
+        try:
+            store.check_file(self.number, offset, length)
+        except NotHeld:
+            if store.growing:
+                return False
+            raise
+        return True
+
     def is_content_of(self, other: Regular) -> bool:
         """Whether both have the same content."""
         return self._content() == other._content()
@@ -95,19 +109,14 @@ class Data(Handle):
         newest = self._backend.namespace.host.served
         if self._file.served is not newest and newest is not None:
             self._renew(newest)
-        store = self._file.served.store
         length = min(count, max(0, self._size - offset))
         if not length:
             return b""
-        try:
-            store.check_file(self._file.number, offset, length)
-            if length <= SMALL:
-                return Content(length, self._opened.read(offset, length))
-        except NotHeld:
-            if store.growing:
-                return WAITING
-            raise
-        file = self._file.number
+        if not self._file.holds(offset, length):
+            return WAITING
+        if length <= SMALL:
+            return Content(length, self._opened.read(offset, length))
+        store, file = self._file.served.store, self._file.number
         return Content(length, lambda: [OpenExtent(store.open(file), offset, length)])
 
     def _renew(self, newest: Served) -> None:
@@ -144,14 +153,7 @@ class Checksum(Answered):
         if not self._reported:
             self._reported = True
             self._backend.complete(self._file)
-        store = self._file.served.store
-        try:
-            store.check_file(self._file.number, 0, self._file.entry.size)
-        except NotHeld:
-            if store.growing:
-                return WAITING
-            raise
-        return super().read(offset, count)
+        return super().read(offset, count) if self._file.holds(0, self._file.entry.size) else WAITING
 
 
 class Avail(Handle):

@@ -38,7 +38,6 @@ from xget_lib.manifest.manifest import Manifest
 from xget_lib.ninep.file import File, Handle
 from xget_lib.ninep.stat import DMDIR, Stat
 from xget_lib.ninep.wire import QTDIR, QTFILE, Qid
-from xget_lib.serve.served import Served
 from xget_lib.serve.synthetic import OWNER, Answered, Directory, Log, check_mode
 
 if TYPE_CHECKING:
@@ -53,9 +52,8 @@ _MODES = {REDIR: 0o444, AVAIL: 0o666, CHECKSUM: 0o444, LOG: 0o222}
 
 def tree(backend: Backend) -> File:
     """The root of the namespace for one connection. Raises NinepError while there is no generation."""
-    shared = Tree(backend)
-    shared.served()
-    return PlainDirectory(shared, b"")
+    backend.newest()
+    return PlainDirectory(Tree(backend), b"")
 
 
 class Tree:
@@ -64,20 +62,17 @@ class Tree:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
 
-    def served(self) -> Served:
-        return self.backend.newest()
-
     def file(self, path: bytes) -> Regular:
-        return Regular.find(self.served(), path)
+        return Regular.find(self.backend.newest(), path)
 
     @property
     def manifest(self) -> Manifest:
-        return self.served().store.manifest
+        return self.backend.newest().store.manifest
 
     def look_up(self, path: bytes) -> _Shown:
         """The directory, or the file as a directory, at a path. Raises NinepError if none is shown there."""
         index = self.manifest.entries.find(path)
-        if index is None or not self.served().shows(index):
+        if index is None or not self.backend.newest().shows(index):
             raise NinepError(errno.ENOENT)
         entries = self.manifest.entries
         kind = entries.kind(entries.first_name(index))
@@ -87,7 +82,7 @@ class Tree:
 
     def children(self, path: bytes) -> Iterator[_Shown]:
         """What is shown of a directory. A directory that does not exist any more is empty."""
-        manifest, served = self.manifest, self.served()
+        manifest, served = self.manifest, self.backend.newest()
         if manifest.single_file:
             indices = range(1)
         else:

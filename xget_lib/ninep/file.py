@@ -7,6 +7,7 @@ so that a class overrides only what is different about it.
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class File(Protocol):
 
     # Asked in 9P2000.L alone.
 
-    def attributes(self) -> Attributes:
+    def attributes(self) -> Attributes | os.stat_result:
         return of_stat(self.stat())
 
     def readlink(self) -> str:

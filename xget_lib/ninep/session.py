@@ -71,7 +71,7 @@ class Session:
         self.dialect = NINEP2000
         self.msize = max_msize
         self.trace: Callable[[str], None] | None = None
-        """Called with a line for each message, if somebody wants to see them."""
+        """Called with a line for each message; None if no lines are wanted."""
         self._attach = attach
         self._max_msize = max_msize
         self.limits = limits or Limits()

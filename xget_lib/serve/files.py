@@ -21,7 +21,7 @@ from xget_lib.fs.readdir import Listed, listed
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.entry import joined
 from xget_lib.manifest.selection import STAGING
-from xget_lib.ninep.attributes import Attributes, FileSystem
+from xget_lib.ninep.attributes import FileSystem
 from xget_lib.ninep.file import Content, File, Handle
 from xget_lib.ninep.stat import (
     DMDEVICE,
@@ -154,21 +154,8 @@ class FileOnDisk:
             return f"{letter} {os.major(self.status.st_rdev)} {os.minor(self.status.st_rdev)}"
         return ""
 
-    def attributes(self) -> Attributes:
-        status = self.status
-        return Attributes(
-            mode=status.st_mode,
-            uid=status.st_uid,
-            gid=status.st_gid,
-            nlink=status.st_nlink,
-            rdev=status.st_rdev,
-            size=status.st_size,
-            blksize=status.st_blksize,
-            blocks=status.st_blocks,
-            atime_ns=status.st_atime_ns,
-            mtime_ns=status.st_mtime_ns,
-            ctime_ns=status.st_ctime_ns,
-        )
+    def attributes(self) -> os.stat_result:
+        return self.status
 
     def readlink(self) -> str:
         return os.fsdecode(self.files.root.readlink(self.path))

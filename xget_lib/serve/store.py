@@ -154,11 +154,7 @@ class Store:
     def _read(self, file: int, offset: int, length: int) -> bytes:
         fd = self.open(file)
         try:
-            data = os.pread(fd, length, offset)
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            data = b""
+            data = _pread(fd, length, offset)
         finally:
             os.close(fd)
         if len(data) != length:
@@ -234,12 +230,7 @@ class OpenedFile:
             fd = self._fd
             if fd is None:
                 fd = self._fd = self._store.open(self._file)
-            try:
-                data = os.pread(fd, length, offset)
-            except OSError as error:
-                if error.errno != errno.EIO:
-                    raise
-                data = b""
+            data = _pread(fd, length, offset)
             if len(data) == length and self._is_right(fd):
                 return data
             # The file may have been put in place meanwhile, or been replaced: its path leads to the right one.
@@ -260,6 +251,16 @@ class OpenedFile:
                 return False
             self._right_status = brief
         return True
+
+
+def _pread(fd: int, length: int, offset: int) -> bytes:
+    """As os.pread, but no bytes where the medium cannot be read: the file is not what was verified any more."""
+    try:
+        return os.pread(fd, length, offset)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return b""
 
 
 def close_extents(extents: list[bytes | OpenExtent]) -> None:

@@ -73,7 +73,7 @@ class SwarmBackend(Protocol):
 
 
 class MasterBackend(SwarmBackend, Protocol):
-    """A master hands out chunks, and keeps a registry of who serves."""
+    """A master hands out chunks, and keeps a registry of the nodes that serve."""
 
     def unsubscribe(self, news: Stream) -> None:
         """`peers` was clunked, whether it was read or not: what the client registered ends with it."""
@@ -83,11 +83,11 @@ class MasterBackend(SwarmBackend, Protocol):
 
 
 class ChildBackend(SwarmBackend, Protocol):
-    """A child gets a chunk every few milliseconds, and tells of several at once."""
+    """A child gets a chunk every few milliseconds, and reports several at once."""
 
     @property
     def have_round(self) -> int:
-        """Counts up whenever readers of `have` may be told what has changed."""
+        """Increases whenever reads of `have` may be answered with what has changed."""
 
 
 def master_tree(backend: MasterBackend) -> SyntheticFile:
