@@ -5,14 +5,13 @@ from __future__ import annotations
 import gc
 import sys
 import tracemalloc
-from typing import Any
 
 import pytest
 
-from test.support.conversation import drain, frame_of
+from test.support.conversation import attached, drain, say
 from test.support.memory_tree import MemoryTree
-from xget_lib.ninep.dialect import NINEP2000, decode, encode
-from xget_lib.ninep.limits import MAX_FIDS, MAX_OPEN, MAX_TAGS, MAX_WAITING, MAX_WALKED, Budget, Limits
+from xget_lib.ninep.dialect import NINEP2000, encode
+from xget_lib.ninep.limits import MAX_FIDS, MAX_OPEN, MAX_TAGS, MAX_WAITING, MAX_WALKED, Budget
 from xget_lib.ninep.messages import (
     Message,
     Rclunk,
@@ -24,7 +23,6 @@ from xget_lib.ninep.messages import (
     Tattach,
     Tclunk,
     Tflush,
-    TMessage,
     Topen,
     Tread,
     Tremove,
@@ -32,22 +30,9 @@ from xget_lib.ninep.messages import (
     Twalk,
 )
 from xget_lib.ninep.session import Session
-from xget_lib.ninep.wire import NOFID, NOTAG, Qid
+from xget_lib.ninep.wire import NOFID, Qid
 
 FULL = Rerror("Too many open files")
-
-
-def say(session: Session, *said: TMessage, first_tag: int = 0) -> list[Message]:
-    """Send messages together, with tags from `first_tag` on. Returns all replies."""
-    for tag, message in enumerate(said, start=first_tag):
-        session.receive(encode(NOTAG if isinstance(message, Tversion) else tag, message, NINEP2000))
-    return [decode(frame_of(reply), NINEP2000)[1] for reply in drain(session)]
-
-
-def attached(tree: MemoryTree | None = None, **limits: Any) -> Session:
-    session = Session((tree or MemoryTree()).attach, limits=Limits(**limits))
-    say(session, Tversion(8192, "9P2000"), Tattach(0, NOFID, "glenda", ""))
-    return session
 
 
 def open_files(session: Session, first: int, count: int) -> list[Message]:

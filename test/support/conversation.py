@@ -150,16 +150,16 @@ def frame_of(reply: Reply) -> bytes:
     return encode(reply.tag, Rread(data), NINEP2000)
 
 
-def say(session: Session, *said: TMessage) -> list[Message]:
-    """Send 9P2000 messages together, with tags from 0 on. Returns all replies."""
-    for tag, message in enumerate(said):
+def say(session: Session, *said: TMessage, first_tag: int = 0) -> list[Message]:
+    """Send 9P2000 messages together, with tags from `first_tag` on. Returns all replies."""
+    for tag, message in enumerate(said, start=first_tag):
         session.receive(encode(NOTAG if isinstance(message, Tversion) else tag, message, NINEP2000))
     return [decode(frame_of(reply), NINEP2000)[1] for reply in drain(session)]
 
 
-def attached(tree: MemoryTree, **limits: Any) -> Session:
+def attached(tree: MemoryTree | None = None, **limits: Any) -> Session:
     """A session in which fid 0 is the root of the tree."""
-    session = Session(tree.attach, limits=Limits(**limits))
+    session = Session((tree or MemoryTree()).attach, limits=Limits(**limits))
     say(session, Tversion(8192, "9P2000"), Tattach(0, NOFID, "glenda", ""))
     return session
 

@@ -69,7 +69,7 @@ class Tree:
     def manifest(self) -> Manifest:
         return self.backend.newest().store.manifest
 
-    def look_up(self, path: bytes) -> _Shown:
+    def look_up(self, path: bytes) -> _ShownPath:
         """The directory, or the file as a directory, at a path. Raises NinepError if none is shown there."""
         index = self.manifest.entries.find(path)
         if index is None or not self.backend.newest().shows(index):
@@ -80,7 +80,7 @@ class Tree:
             raise NinepError(errno.ENOENT, "neither a file nor a directory")
         return _SHOWN[kind](self, path)
 
-    def children(self, path: bytes) -> Iterator[_Shown]:
+    def children(self, path: bytes) -> Iterator[_ShownPath]:
         """What is shown of a directory. A directory that does not exist any more is empty."""
         manifest, served = self.manifest, self.backend.newest()
         if manifest.single_file:
@@ -134,7 +134,7 @@ def _qid(path: bytes, number: int, version: int) -> Qid:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shown(File):
+class _ShownPath(File):
     """What a path of the generation is shown as: always a directory."""
 
     tree: Tree
@@ -145,7 +145,7 @@ class _Shown(File):
         return _qid(self.path, 0, 1)
 
 
-class PlainDirectory(_Shown):
+class PlainDirectory(_ShownPath):
     """A directory of the generation."""
 
     __slots__ = ()
@@ -178,7 +178,7 @@ class PlainDirectory(_Shown):
                 yield child.stat()
 
 
-class FileDirectory(_Shown):
+class FileDirectory(_ShownPath):
     """A regular file, as a directory."""
 
     __slots__ = ()
@@ -197,7 +197,7 @@ class FileDirectory(_Shown):
         return Directory(lambda: [self.walk(name).stat() for name in _OF_A_FILE])
 
 
-_SHOWN: dict[str, type[_Shown]] = {"d": PlainDirectory, "f": FileDirectory}
+_SHOWN: dict[str, type[_ShownPath]] = {"d": PlainDirectory, "f": FileDirectory}
 """By the kind of an entry, for a hard link that of its first name."""
 
 
