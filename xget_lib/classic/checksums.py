@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import gevent
 from gevent.lock import BoundedSemaphore
 
 from xget_lib.classic.files import Regular
-from xget_lib.errors import StaleGeneration, XGetError
+from xget_lib.errors import StaleGeneration
 from xget_lib.net.waiting import in_thread
 from xget_lib.serve.store import Store
 from xget_lib.serve.synthetic import Answered
@@ -51,22 +52,19 @@ class Checksums:
             gevent.spawn(self._find, key, file)
 
     def _find(self, key: bytes, file: Regular) -> None:
-        text: bytes | None = None
-        error: XGetError | OSError | None = None
+        give: Callable[[Answered], None]
         try:
             with self._one:
                 text = b"%d" % _compute(file)
-        except (StaleGeneration, OSError) as failed:
-            error = failed
-        if text is not None:
+        except (StaleGeneration, OSError) as error:
+            give = partial(Answered.fail, error=error)
+        else:
+            give = partial(Answered.put, text=text)
             self._known[key] = text
             if len(self._known) > _KEPT:
                 del self._known[next(iter(self._known))]
         for answer, retry in self._asked.pop(key):
-            if text is not None:
-                answer.put(text)
-            elif error is not None:
-                answer.fail(error)
+            give(answer)
             retry()
 
 
@@ -74,18 +72,17 @@ def _compute(file: Regular) -> int:
     """The Adler-32 of a file as it was verified. Raises StaleGeneration or OSError."""
     store: Store = file.served.store
     size = file.entry.size
-    value: int | None = EMPTY
+    checksum = EMPTY
     descriptor = store.open(file.number)
     try:
         for offset in range(0, size, _SLICE):
-            assert value is not None
-            value = in_thread(extended, value, descriptor, offset, min(_SLICE, size - offset))
-            if value is None or not store.is_stamped(file.number, os.fstat(descriptor)):
+            longer = in_thread(extended, checksum, descriptor, offset, min(_SLICE, size - offset))
+            if longer is None or not store.is_stamped(file.number, os.fstat(descriptor)):
                 store.stale(file.number)
+            checksum = longer
     finally:
         os.close(descriptor)
-    assert value is not None
-    return value
+    return checksum
 
 
 def extended(checksum: int, descriptor: int, offset: int, length: int) -> int | None:

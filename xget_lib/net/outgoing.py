@@ -91,16 +91,17 @@ class Outgoing:
             if reply is None:
                 whole = True
                 break
-            header, content = reply.header, reply.content
-            if content is not None and not isinstance(content.source, bytes):
-                header = self._open(reply, content.source)
+            header = reply.header
+            source = reply.content.source if reply.content is not None else b""
+            if not isinstance(source, bytes):
+                header, source = self._open(reply, source), b""
             batch.append(header)
             if self._session.trace is not None:
                 self._session.trace(frame_line(SENT, header, self._session.dialect))
-            if content is not None and isinstance(content.source, bytes):
-                batch.append(content.source)
-                size += content.length
-                self._sent(content.length)
+            if source:
+                batch.append(source)
+                size += len(source)
+                self._sent(len(source))
             size += _REPLY_COST
         self._since_yield += size
         self._unsent = b"".join(batch)
