@@ -56,7 +56,7 @@ def test_what_a_client_serves_is_checked_and_goes_no_further(root: File) -> None
     avail.clunk()
 
 
-def test_a_line_for_the_log_comes_with_its_client(child: Child, root: File) -> None:
+def test_a_line_for_the_log_is_written_with_its_client(child: Child, root: File) -> None:
     root.walk("log").open(OWRITE).write(0, b"listen on 4000\n\0")
     assert child.remarks == ["10.0.0.1: listen on 4000"]
 

@@ -37,7 +37,7 @@ class Master:
         self.tracker.handle(messages.Available(connection, avail, FILE, 4000 + connection, source, source_port))
 
 
-def test_a_client_is_told_of_another_and_no_more_when_it_goes() -> None:
+def test_a_client_is_sent_to_another_until_that_one_leaves() -> None:
     master = Master("10.0.0.1", "10.0.0.2", "10.0.0.3")
     assert master.ask(1) == b"me"
     master.serves(1)

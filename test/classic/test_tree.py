@@ -309,7 +309,7 @@ def test_a_server_that_ends_answers_reads_with_an_error(backend: RecordingClassi
         data.read(10, 10)
 
 
-def test_the_backend_is_told_when_data_is_opened_and_clunked(backend: RecordingClassicBackend) -> None:
+def test_the_backend_is_called_when_data_is_opened_and_clunked(backend: RecordingClassicBackend) -> None:
     data = opened(backend, "sub/file2/data")
     data.read(0, 10)
     assert backend.said == [("opened", b"sub/file2")]
@@ -443,7 +443,7 @@ def test_avail_cannot_be_read(backend: RecordingClassicBackend) -> None:
 
 
 @pytest.mark.parametrize("mode", [OREAD, ORDWR])
-def test_the_log_tells_the_debug_level_and_then_nothing(backend: RecordingClassicBackend, mode: int) -> None:
+def test_the_log_contains_the_debug_level_and_then_nothing(backend: RecordingClassicBackend, mode: int) -> None:
     log = opened(backend, "log", mode)
     assert [log.read(0, 32), log.read(1, 31)] == [b"3", b""]
 

@@ -189,7 +189,7 @@ def test_a_flushed_read_is_not_answered_and_its_tag_not_used_again_before_the_rf
     assert len(client._pending) == 0
 
 
-def test_data_that_comes_before_the_rflush_is_thrown_away(client: Requests) -> None:
+def test_data_that_arrives_before_the_rflush_is_thrown_away(client: Requests) -> None:
     into = bytearray(5000)
     tag, _ = client.submit(Tread(1, 0, 5000), memoryview(into))
     flush_tag = decode(client.flush(tag), NINEP2000)[0]

@@ -96,7 +96,7 @@ def test_a_file_is_read_by_offset(directory: Path) -> None:
     handle.clunk()
 
 
-def test_a_stat_tells_what_is_on_disk(directory: Path) -> None:
+def test_a_stat_has_what_is_on_disk(directory: Path) -> None:
     os.chmod(directory / "hello", 0o640)
     os.utime(directory / "hello", (1_600_000_000, 1_577_934_245))
     found = find(directory, "hello").stat()
@@ -120,7 +120,7 @@ def test_qids_are_stable_unique_and_change_with_the_file(directory: Path) -> Non
 
 
 @pytest.mark.parametrize("second", [-5_000_000_000, -1, 0, 2**32, 2**33])
-def test_any_time_can_be_told(directory: Path, second: int) -> None:
+def test_any_time_can_be_sent(directory: Path, second: int) -> None:
     os.utime(directory / "hello", (second, second))
     file = find(directory, "hello")
     assert file.stat().pack(PLAIN_STAT)
@@ -151,7 +151,7 @@ def test_devices_have_their_numbers() -> None:
     assert null.attributes().st_rdev == os.makedev(1, 3)
 
 
-def test_set_id_bits_and_numbers_of_owners_are_told(directory: Path) -> None:
+def test_set_id_bits_and_numbers_of_owners_are_sent(directory: Path) -> None:
     os.chmod(directory / "hello", 0o6755)
     os.chmod(directory / "deep", 0o1777)
     hello = find(directory, "hello").stat()

@@ -109,7 +109,7 @@ def test_have_is_the_generation_and_the_bitmap_and_then_waits(tmp_path: Path) ->
     assert have.read(66, 1000) is WAITING
 
 
-def test_have_tells_of_changes_once_in_a_round_however_soon_it_is_read_again(tmp_path: Path) -> None:
+def test_have_reports_changes_once_in_a_round_however_soon_it_is_read_again(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 100_000)
     here = served(tmp_path, manifest_of(tmp_path), full=False)
     backend = RecordingBackend(here)
@@ -137,7 +137,7 @@ def test_a_have_that_is_read_in_parts_is_that_of_one_moment(tmp_path: Path) -> N
 # peers
 
 
-def test_peers_gives_news_as_it_comes_and_only_the_latest() -> None:
+def test_peers_gives_news_as_it_arrives_and_only_the_latest() -> None:
     backend = RecordingBackend()
     peers = opened(backend, "peers")
     assert backend.said == []  # a client that serves writes its report first
@@ -266,7 +266,7 @@ def test_a_line_for_the_log_cannot_break_the_log() -> None:
     assert backend.said[1] == "x" * LINE_LIMIT
 
 
-def test_the_log_tells_the_debug_level() -> None:
+def test_the_log_contains_the_debug_level() -> None:
     assert opened(RecordingBackend(), "log").read(0, 10) == b"3\n"
 
 

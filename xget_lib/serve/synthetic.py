@@ -111,16 +111,17 @@ class Directory(Handle):
 
 @dataclass(frozen=True)
 class SyntheticFile(File):
-    """A file or, with `files`, a directory."""
+    """A file, or a directory (`root`)."""
 
     name: str
     number: int
     """Unique within the tree: the path of its qid."""
     mode: int
-    opened: Callable[[], Handle] | None = None
-    """Makes a handle; None for a directory."""
+    opened: Callable[[], Handle]
+    """Makes a handle."""
     length: Callable[[], int] = lambda: 0
     files: Mapping[str, SyntheticFile] | None = None
+    """By name: what a directory contains; None for a file."""
 
     @property
     def qid(self) -> Qid:
@@ -149,10 +150,6 @@ class SyntheticFile(File):
 
     def open(self, mode: int) -> Handle:
         check_mode(mode, self.mode)
-        if self.files is not None:
-            files = self.files
-            return Directory(lambda: [file.stat() for file in files.values()])
-        assert self.opened is not None
         return self.opened()
 
 
@@ -169,4 +166,7 @@ def check_mode(mode: int, permissions: int) -> None:
 
 def root(files: Iterable[SyntheticFile]) -> SyntheticFile:
     """The root directory of a synthetic tree."""
-    return SyntheticFile("/", 0, 0o555, files={file.name: file for file in files})
+    found = {file.name: file for file in files}
+    return SyntheticFile(
+        "/", 0, 0o555, lambda: Directory(lambda: [file.stat() for file in found.values()]), files=found
+    )
