@@ -70,9 +70,9 @@ class Regular:
         return self.served.store.manifest.file(self.number)
 
     def holds(self, offset: int, length: int) -> bool:
-        """Whether this server holds a range of the file; False while it may still come.
+        """Whether this server holds a range of the file; False while it may still arrive.
 
-        Raises NotHeld if it does not come, and StaleGeneration if the file has changed.
+        Raises NotHeld if it will not arrive, and StaleGeneration if the file has changed.
         """
         store = self.served.store
         try:

@@ -57,7 +57,7 @@ def tree(backend: Backend) -> File:
 
 
 class Tree:
-    """What all files of one connection share: it looks them up in the newest generation."""
+    """What all files of one connection share: a path is looked up in the newest generation."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
@@ -211,7 +211,7 @@ class DataFile(File):
     @property
     def qid(self) -> Qid:
         entry = self.tree.file(self.path).entry
-        # Version 0 would tell Linux not to cache.
+        # With version 0 Linux would not cache.
         return _qid(self.path, _OF_A_FILE[DATA], (entry.mtime_ns ^ entry.size << 1) & 0xFFFFFFFF | 1)
 
     def stat(self) -> Stat:

@@ -33,7 +33,7 @@ _LINES = 1
 
 
 class Admission:
-    """Counts the connections of one server. Owned by whoever accepts them."""
+    """Counts the connections of one server. Owned by the process that accepts them."""
 
     def __init__(self, total: int, per_address: int = PER_ADDRESS) -> None:
         """`total` connections in all. No address gets more than half of them, so that none can exclude all others."""

@@ -181,7 +181,7 @@ class Fids:
             except (XGetError, OSError):
                 if not qids:
                     raise
-                return Rwalk(tuple(qids))  # their number tells which element failed; newfid is unaffected
+                return Rwalk(tuple(qids))  # their number says which element failed; newfid is unaffected
             qids.append(walked.file.qid)
         self._put(request.newfid, Fid(walked))
         return Rwalk(tuple(qids))

@@ -113,5 +113,5 @@ class Handle:
             yield DirectoryEntry(stat.qid, number, kind, stat.name)
 
     def clunk(self) -> None:
-        """Release what the handle holds. Called once, however the fid ended; nobody is left to hear of a failure, so
-        it raises nothing."""
+        """Release what the handle holds. Called once, however the fid ended. Raises nothing, since no reply could
+        carry the error."""

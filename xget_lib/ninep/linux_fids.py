@@ -1,4 +1,4 @@
-"""What the requests that 9P2000.L has by itself do with fids: Linux's calls, on files that nobody can change.
+"""What the requests that only 9P2000.L has do with fids: Linux's calls, on files that cannot be changed.
 
 Meanings are those of diod's protocol description, errors those that Linux programs know from a read-only file system.
 Locks are refused, as nothing here could keep them: a program learns that it has none, instead of relying on one.
@@ -82,10 +82,6 @@ class LinuxFids(Fids):
             mtime_nsec=mtime_ns,
             ctime_sec=ctime,
             ctime_nsec=ctime_ns,
-            btime_sec=0,
-            btime_nsec=0,
-            gen=0,
-            data_version=0,
         )
 
     def _xattrwalk(self, request: linux.Txattrwalk) -> linux.Rxattrwalk:

@@ -96,7 +96,7 @@ class Rattach(RMessage, number=105):
     qid: qid13
 
 
-# 106 would be Terror, which is illegal: nobody asks for an error.
+# 106 would be Terror, which is illegal: no request is for an error.
 
 
 class Rerror(RMessage, number=107):

@@ -253,7 +253,7 @@ class Requests:
         return message_line(RECEIVED, tag, reply, self.dialect)
 
     def _new_tag(self) -> int:
-        """A tag that is not in use. Tags are used in turn, so that a second reply to one request is detected."""
+        """A tag that is not in use. All tags take their turn, so that a second reply to a request is detected."""
         if len(self._pending) >= NOTAG:
             raise NinepError(errno.EAGAIN)
         while self._next_tag in self._pending:

@@ -118,7 +118,7 @@ class Session:
         return None
 
     def retry(self) -> None:
-        """Queue every waiting read again, before all requests that came later."""
+        """Queue every waiting read again, before all requests that arrived later."""
         for tag in reversed(self._waiting):
             self._queue[tag] = self._waiting[tag]
             self._queue.move_to_end(tag, last=False)

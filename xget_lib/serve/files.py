@@ -105,7 +105,7 @@ class FileOnDisk:
 
     @property
     def qid(self) -> Qid:
-        # Version 0 tells Linux not to cache, so the lowest bit is always set.
+        # With version 0 Linux does not cache, so the lowest bit is always set.
         status = self.status
         version = (status.st_mtime_ns ^ status.st_ctime_ns ^ status.st_size << 1) & 0xFFFFFFFF | 1
         return Qid(_QID_TYPES.get(stat.S_IFMT(status.st_mode), QTFILE), version, _number(status.st_ino, status.st_dev))

@@ -59,7 +59,7 @@ class Store:
         self.changes = 0
         """Counts every change of `held`."""
         self.growing = False
-        """Whether what is not held may still come."""
+        """Whether chunks that are not held may still arrive."""
         self.on_stale = on_stale
         self._complete = held.full
         self._dropped: set[int] = set()

@@ -167,6 +167,5 @@ def check_mode(mode: int, permissions: int) -> None:
 def root(files: Iterable[SyntheticFile]) -> SyntheticFile:
     """The root directory of a synthetic tree."""
     found = {file.name: file for file in files}
-    return SyntheticFile(
-        "/", 0, 0o555, lambda: Directory(lambda: [file.stat() for file in found.values()]), files=found
-    )
+    listing = Directory(lambda: [file.stat() for file in found.values()])
+    return SyntheticFile("/", 0, 0o555, lambda: listing, files=found)
