@@ -18,7 +18,7 @@ import pytest
 
 from xget_lib import cli, errors
 from xget_lib.errors import Exit, XGetError
-from xget_lib.net import admission
+from xget_lib.net import accept
 from xget_lib.ninep import limits
 from xget_lib.report import rate_limited_log
 from xget_lib.serve.swarm import SLOTS_LIMIT
@@ -203,7 +203,7 @@ def test_a_port_in_the_documents_is_the_default_port() -> None:
 @pytest.mark.parametrize(
     ("limit", "value"),
     [
-        ("connections from one address", admission.PER_ADDRESS),
+        ("connections from one address", accept.PER_ADDRESS),
         ("fids of one connection", limits.MAX_FIDS),
         ("open files of one connection", limits.MAX_OPEN),
         ("requests without a reply on one connection", limits.MAX_TAGS),

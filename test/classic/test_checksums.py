@@ -14,7 +14,7 @@ from test.support.backends import served
 from test.support.downloads import manifest_of
 from test.support.network import quiet_hub, until
 from xget_lib.classic import checksums
-from xget_lib.classic.checksums import Checksums
+from xget_lib.classic.checksums import EMPTY, Checksums, extended
 from xget_lib.classic.files import Regular
 from xget_lib.errors import StaleGeneration
 from xget_lib.ninep.file import WAITING
@@ -24,7 +24,7 @@ CONTENT = bytes(at % 253 for at in range(300_000))
 
 
 class Asker:
-    """Somebody who reads a `checksum`."""
+    """A client that reads a `checksum`."""
 
     def __init__(self, known: Checksums, file: Regular) -> None:
         self.retries = 0
@@ -115,3 +115,34 @@ def test_a_file_that_changed_has_no_checksum(directory: Path, size: int) -> None
         again.reads()
         until(lambda: again.retries)
         again.reads()
+
+
+# The computation.
+
+
+@pytest.fixture
+def descriptor(tmp_path: Path, request: pytest.FixtureRequest) -> int:
+    (tmp_path / "file").write_bytes(bytes(at % 253 for at in range(10_000)))
+    descriptor = os.open(tmp_path / "file", os.O_RDONLY)
+    request.addfinalizer(lambda: os.close(descriptor))
+    return descriptor
+
+
+@pytest.mark.parametrize("step", [1, 999, 10_000, 1 << 20])
+def test_the_checksum_is_the_adler_32_in_steps_of_any_size(
+    descriptor: int, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checksums, "_BUFFER", step)
+    data = bytes(at % 253 for at in range(10_000))
+    whole = extended(EMPTY, descriptor, 0, 10_000)
+    assert whole == zlib.adler32(data)
+    half = extended(EMPTY, descriptor, 0, 5_000)
+    assert half is not None and extended(half, descriptor, 5_000, 5_000) == whole
+
+
+def test_the_checksum_is_1_for_no_bytes(descriptor: int) -> None:
+    assert extended(EMPTY, descriptor, 0, 0) == EMPTY == zlib.adler32(b"")
+
+
+def test_a_range_behind_the_end_of_a_file_has_no_checksum(descriptor: int) -> None:
+    assert extended(EMPTY, descriptor, 9_000, 1_001) is None

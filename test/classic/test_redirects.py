@@ -19,41 +19,47 @@ def address(client: int) -> Address:
     return f"10.0.{client // 250}.{client % 250}", 20004
 
 
-def everybody(max_direct: int = 10) -> Redirects:
+def redirects_of(max_direct: int = 10) -> Redirects:
+    """Redirects in which all clients can reach each other."""
     return Redirects(max_direct, Random(1), lambda asker, server: True)
 
 
-def come(redirects: Redirects, client: int, file: bytes = FILE) -> Address | None:
-    """A C client that does what C clients do: asks, and serves while it takes."""
+def readers_of(redirects: Redirects, file: bytes | None, address: Address) -> int:
+    server = redirects._server(file, address)
+    return server.readers if server else 0
+
+
+def ask_and_serve(redirects: Redirects, client: int, file: bytes = FILE) -> Address | None:
+    """A C client asks for a file, and serves it while it arrives. Returns its source."""
     source = redirects.ask(client, file)
     redirects.serve(client, 1, file, address(client), source)
     return source
 
 
 def test_the_first_client_is_served_by_the_master() -> None:
-    assert come(everybody(), 1) is None
+    assert ask_and_serve(redirects_of(), 1) is None
 
 
 def test_a_client_is_sent_to_one_that_is_still_downloading() -> None:
-    redirects = everybody(max_direct=1)
-    come(redirects, 1)
-    assert come(redirects, 2) == address(1)
-    assert redirects.readers(FILE, address(1)) == 1
+    redirects = redirects_of(max_direct=1)
+    ask_and_serve(redirects, 1)
+    assert ask_and_serve(redirects, 2) == address(1)
+    assert readers_of(redirects, FILE, address(1)) == 1
 
 
 def test_a_node_that_holds_everything_comes_before_the_master_and_before_relays() -> None:
-    redirects = everybody()
-    come(redirects, 1)
+    redirects = redirects_of()
+    ask_and_serve(redirects, 1)
     redirects.add_node(7, address(7))
     redirects.add_node(7, address(7))
-    assert [come(redirects, 2), come(redirects, 3, OTHER)] == [address(7), address(7)]
+    assert [ask_and_serve(redirects, 2), ask_and_serve(redirects, 3, OTHER)] == [address(7), address(7)]
     redirects.remove_node(7)
     redirects.remove_node(7)
-    assert come(redirects, 4) != address(7)
+    assert ask_and_serve(redirects, 4) != address(7)
 
 
 def test_nodes_are_given_their_readers_in_turn() -> None:
-    redirects = everybody(max_direct=0)
+    redirects = redirects_of(max_direct=0)
     for node in range(100, 105):
         redirects.add_node(node, address(node))
     sent = Counter(redirects.ask(client, FILE) for client in range(20))
@@ -62,71 +68,71 @@ def test_nodes_are_given_their_readers_in_turn() -> None:
 
 @pytest.mark.parametrize("count", [50, 2000])
 def test_many_clients_form_a_flat_tree_with_few_readers_each(count: int) -> None:
-    redirects = everybody()
+    redirects = redirects_of()
     depths: dict[Address | None, int] = {None: 0}
     readers: Counter[Address | None] = Counter()
     for client in range(count):
-        source = come(redirects, client)
+        source = ask_and_serve(redirects, client)
         readers[source] += 1
         depths[address(client)] = depths[source] + 1
     # Of 2,000 only a sample is looked at for each; so some are one step further away than they could be.
     assert max(depths.values()) <= count.bit_length() + 2
     assert max(readers.values()) <= READERS + 1
-    assert redirects.direct == readers[None] <= READERS
+    assert len(redirects._direct) == readers[None] <= READERS
 
 
-def test_the_master_is_never_sent_more_than_it_may_while_there_is_anybody_else() -> None:
-    redirects = everybody(max_direct=1)
+def test_the_master_is_never_sent_more_than_it_may_while_there_is_another_server() -> None:
+    redirects = redirects_of(max_direct=1)
     for client in range(200):
-        assert (come(redirects, client) is None) == (client == 0)
+        assert (ask_and_serve(redirects, client) is None) == (client == 0)
 
 
 def test_the_master_serves_everybody_a_file_that_no_other_server_has() -> None:
-    redirects = everybody(max_direct=1)
+    redirects = redirects_of(max_direct=1)
     assert [redirects.ask(client, FILE) for client in range(5)] == [None] * 5
-    assert redirects.direct == 5
+    assert len(redirects._direct) == 5
 
 
 def test_a_client_that_takes_many_files_from_the_master_counts_once() -> None:
-    redirects = everybody(max_direct=2)
+    redirects = redirects_of(max_direct=2)
     for number in range(100):
         redirects.ask(1, b"%d" % number)
-    assert redirects.direct == 1
+    assert len(redirects._direct) == 1
     for number in range(100):
         redirects.end(1, b"%d" % number)
-    assert redirects.direct == 0
+    assert len(redirects._direct) == 0
 
 
 def test_a_server_that_the_client_cannot_reach_is_not_named() -> None:
     redirects = Redirects(1, Random(1), lambda asker, server: (asker, server) != (2, 1))
-    come(redirects, 1)
-    assert come(redirects, 2) is None
-    assert come(redirects, 3) == address(1)
+    ask_and_serve(redirects, 1)
+    assert ask_and_serve(redirects, 2) is None
+    assert ask_and_serve(redirects, 3) == address(1)
 
 
 def test_a_client_that_asks_again_is_sent_elsewhere() -> None:
-    redirects = everybody(max_direct=1)
-    come(redirects, 1)
-    come(redirects, 2)
+    redirects = redirects_of(max_direct=1)
+    ask_and_serve(redirects, 1)
+    ask_and_serve(redirects, 2)
     answers = [redirects.ask(3, FILE) for _ in range(3)]
     assert sorted(answers[:2], key=str) == [address(1), address(2)]
     assert answers[2] is None, "nobody is left"
-    assert redirects.readers(FILE, address(1)) == 1 and redirects.readers(FILE, address(2)) == 0
+    assert readers_of(redirects, FILE, address(1)) == 1 and readers_of(redirects, FILE, address(2)) == 0
 
 
 def test_a_client_is_not_sent_to_itself_or_to_its_own_readers() -> None:
     """A relay that lost its source asks again: what its own readers have they have from it."""
-    redirects = everybody(max_direct=1)
+    redirects = redirects_of(max_direct=1)
     for client in (1, 2, 3, 4):
-        come(redirects, client)
+        ask_and_serve(redirects, client)
     redirects.end(1, FILE)
     assert redirects.ask(1, FILE) is None
     redirects.whole(4, FILE)
-    assert redirects.ask(1, FILE) == address(4), "who has all of it waits for nobody"
+    assert redirects.ask(1, FILE) == address(4), "a client with the whole file waits for no other"
 
 
 def test_clients_that_lie_in_a_circle_wait_for_themselves() -> None:
-    redirects = everybody(max_direct=1)
+    redirects = redirects_of(max_direct=1)
     redirects.serve(1, 1, FILE, address(1), None)
     redirects.serve(2, 1, FILE, address(2), address(1))
     redirects.serve(1, 1, FILE, address(1), address(2))
@@ -136,21 +142,21 @@ def test_clients_that_lie_in_a_circle_wait_for_themselves() -> None:
 
 @pytest.mark.parametrize("how", ["withdraw", "leave"])
 def test_a_server_that_has_left_is_not_named_any_more(how: str) -> None:
-    redirects = everybody(max_direct=1)
-    come(redirects, 1)
-    come(redirects, 2)
+    redirects = redirects_of(max_direct=1)
+    ask_and_serve(redirects, 1)
+    ask_and_serve(redirects, 2)
     if how == "leave":
         redirects.leave(1)
         redirects.leave(1)
     else:
         redirects.withdraw((1, 1))
         redirects.withdraw((1, 1))
-    assert come(redirects, 3) in (None, address(2))
-    assert redirects.readers(FILE, address(1)) == 0
+    assert ask_and_serve(redirects, 3) in (None, address(2))
+    assert readers_of(redirects, FILE, address(1)) == 0
 
 
 def test_a_node_that_is_gone_is_not_named_any_more() -> None:
-    redirects = everybody()
+    redirects = redirects_of()
     redirects.add_node(7, address(7))
     assert redirects.ask(1, FILE) == address(7)
     redirects.leave(7)
@@ -158,29 +164,29 @@ def test_a_node_that_is_gone_is_not_named_any_more() -> None:
 
 
 def test_a_client_that_has_the_file_is_as_good_as_a_node() -> None:
-    redirects = everybody(max_direct=1)
+    redirects = redirects_of(max_direct=1)
     for client in (1, 2, 3):
-        come(redirects, client)
+        ask_and_serve(redirects, client)
     redirects.whole(2, FILE)
-    assert redirects.readers(FILE, address(1)) == 1, "it reads no more"
+    assert readers_of(redirects, FILE, address(1)) == 1, "it reads no more"
     assert redirects.ask(4, FILE) == address(2)
 
 
 def test_the_source_that_a_client_names_counts() -> None:
     """It was sent to a relay, did not reach it, and takes the file from the master."""
-    redirects = everybody(max_direct=1)
-    come(redirects, 1)
+    redirects = redirects_of(max_direct=1)
+    ask_and_serve(redirects, 1)
     assert redirects.ask(2, FILE) == address(1)
     redirects.serve(2, 1, FILE, address(2), None)
-    assert redirects.readers(FILE, address(1)) == 0
-    assert redirects.direct == 2
+    assert readers_of(redirects, FILE, address(1)) == 0
+    assert len(redirects._direct) == 2
     redirects.ask(3, FILE)
     redirects.serve(3, 1, FILE, address(3), ("192.0.2.1", 9))  # which nobody knows: what it was told holds
-    assert redirects.direct == 2
+    assert len(redirects._direct) == 2
 
 
 def test_a_file_is_served_once_by_each_client() -> None:
-    redirects = everybody()
+    redirects = redirects_of()
     for avail in range(1, 10):
         redirects.serve(1, avail, FILE, address(1), None)
     redirects.serve(1, 10, OTHER, address(1), None)
@@ -194,14 +200,14 @@ def test_a_file_is_served_once_by_each_client() -> None:
 
 def test_the_memory_for_one_client_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redirects, "DOWNLOADS", 5)
-    asked = everybody(max_direct=0)
+    asked = redirects_of(max_direct=0)
     asked.add_node(7, address(7))
     for number in range(20):
         asked.ask(1, b"%d" % number)
-    assert asked.readers(None, address(7)) == 5
+    assert readers_of(asked, None, address(7)) == 5
 
 
-class Comings(RuleBasedStateMachine):
+class AnyEvents(RuleBasedStateMachine):
     """Anything in any order: what is counted is what there is, and when all are gone nothing is left."""
 
     clients = st.integers(1, 12)
@@ -209,7 +215,7 @@ class Comings(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.redirects = everybody(max_direct=2)
+        self.redirects = redirects_of(max_direct=2)
 
     @rule(client=clients, file=files)
     def ask(self, client: int, file: bytes) -> None:
@@ -259,4 +265,4 @@ class Comings(RuleBasedStateMachine):
         assert not any([*left, redirects._downloads, redirects._direct, len(redirects._nodes)])
 
 
-TestComings = Comings.TestCase
+TestAnyEvents = AnyEvents.TestCase

@@ -37,7 +37,7 @@ class Master:
         self.tracker.handle(messages.Available(connection, avail, FILE, 4000 + connection, source, source_port))
 
 
-def test_a_client_is_told_of_another_and_no_more_when_it_goes() -> None:
+def test_a_client_is_sent_to_another_until_that_one_leaves() -> None:
     master = Master("10.0.0.1", "10.0.0.2", "10.0.0.3")
     assert master.ask(1) == b"me"
     master.serves(1)
@@ -50,7 +50,7 @@ def test_a_client_is_told_of_another_and_no_more_when_it_goes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asker", "server", "told"),
+    ("asker", "server", "reachable"),
     [
         ("10.0.0.2", "127.0.0.1", False),
         ("127.0.0.1", "127.0.0.1", True),
@@ -62,12 +62,12 @@ def test_a_client_is_told_of_another_and_no_more_when_it_goes() -> None:
         ("::1", "::1", True),
     ],
 )
-def test_a_client_is_not_sent_to_an_address_that_it_cannot_reach(asker: str, server: str, told: bool) -> None:
+def test_a_client_is_not_sent_to_an_address_that_it_cannot_reach(asker: str, server: str, reachable: bool) -> None:
     """The C client knows one kind of addresses, that of its own connection."""
     master = Master(server, asker, "10.0.0.9")
     master.ask(3)  # so that the master has as many as it may
     master.serves(1)
-    assert master.ask(2) == (f"{server}!4001".encode() if told else b"me")
+    assert master.ask(2) == (f"{server}!4001".encode() if reachable else b"me")
 
 
 def test_the_port_is_believed_and_the_address_is_that_of_the_connection() -> None:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from test.support.backends import RecordingClassicBackend, served
+from test.support.backends import RecordingClassicBackend, bytes_of, served
 from test.support.downloads import manifest_of
 from xget_lib.classic import tree as module
-from xget_lib.classic.files import LINE_LIMIT, SMALL, Available
+from xget_lib.classic.files import SMALL, Available
 from xget_lib.classic.tree import tree
 from xget_lib.errors import NinepError, NotHeld, StaleGeneration
 from xget_lib.ninep.file import WAITING, Content, File, Handle
@@ -23,6 +23,7 @@ from xget_lib.ninep.wire import QTDIR, QTFILE
 from xget_lib.serve.served import Served
 from xget_lib.serve.store import Store
 from xget_lib.snapshot.scan import scan
+from xget_lib.swarm.messages import LINE_LIMIT
 
 IMAGE = bytes(at * 7 % 251 for at in range(300_000))
 CONTROL = ["data", "redir", "avail", "checksum"]
@@ -163,7 +164,7 @@ def test_a_served_file_is_alone_in_the_root(tmp_path: Path) -> None:
 
 
 def test_a_file_called_data_is_not_shown_so_that_its_directory_stays_a_directory(tmp_path: Path) -> None:
-    """A client tells files from directories by what is called `data` in them."""
+    """A client distinguishes files from directories by what is called `data` in them."""
     (tmp_path / "a").mkdir()
     (tmp_path / "b" / "data").mkdir(parents=True)
     (tmp_path / "a" / "data").write_bytes(b"")
@@ -212,11 +213,7 @@ def test_data_is_the_file_by_offset(backend: RecordingClassicBackend) -> None:
         assert read(data, offset, count) == IMAGE[offset : offset + count]
     large = data.read(1, SMALL + 1)
     assert isinstance(large, Content) and large.length == SMALL + 1
-    (extent,) = large.source.open()  # type: ignore[attr-defined]
-    try:
-        assert os.pread(extent.fd, extent.length, extent.offset) == IMAGE[1 : SMALL + 2]
-    finally:
-        os.close(extent.fd)
+    assert bytes_of(large) == IMAGE[1 : SMALL + 2]
     assert read(opened(backend, "zero/data"), 0, 10) == b""
     assert read(opened(backend, "twin/data"), 0, 10) == b"two"
 
@@ -253,9 +250,8 @@ def test_a_file_that_changes_while_it_is_open_is_an_error(
     for _ in range(2):
         with pytest.raises(StaleGeneration):
             data.read(0, 10)
-    assert isinstance(large, Content)
     with pytest.raises(StaleGeneration):
-        large.source.open()  # type: ignore[attr-defined]
+        bytes_of(large)
     assert set(stale) == {b"image"}
     # Others that share a chunk with it are what they were.
     assert read(opened(backend, "sub/file2/data"), 0, 10) == b"two"
@@ -308,12 +304,12 @@ def test_a_range_that_is_to_come_is_waited_for_and_one_that_is_not_is_an_error(d
 def test_a_server_that_ends_answers_reads_with_an_error(backend: RecordingClassicBackend) -> None:
     data = opened(backend, "image/data")
     data.read(0, 10)
-    backend.ending = True
+    backend.namespace.ending = True
     with pytest.raises(NinepError, match="ends"):
         data.read(10, 10)
 
 
-def test_the_backend_is_told_when_data_is_opened_and_clunked(backend: RecordingClassicBackend) -> None:
+def test_the_backend_is_called_when_data_is_opened_and_clunked(backend: RecordingClassicBackend) -> None:
     data = opened(backend, "sub/file2/data")
     data.read(0, 10)
     assert backend.said == [("opened", b"sub/file2")]
@@ -447,7 +443,7 @@ def test_avail_cannot_be_read(backend: RecordingClassicBackend) -> None:
 
 
 @pytest.mark.parametrize("mode", [OREAD, ORDWR])
-def test_the_log_tells_the_debug_level_and_then_nothing(backend: RecordingClassicBackend, mode: int) -> None:
+def test_the_log_contains_the_debug_level_and_then_nothing(backend: RecordingClassicBackend, mode: int) -> None:
     log = opened(backend, "log", mode)
     assert [log.read(0, 32), log.read(1, 31)] == [b"3", b""]
 

@@ -83,7 +83,7 @@ def test_an_answer_for_a_connection_that_has_ended_is_dropped(worker: Worker) ->
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_the_master_hears_once_that_a_client_has_stopped_taking_a_file(worker: Worker, whole: bool) -> None:
+def test_the_worker_reports_once_that_a_client_has_stopped_taking_a_file(worker: Worker, whole: bool) -> None:
     file, backend = image(worker), WorkerBackend(WorkerNamespace(worker), Client(CLIENT, "10.0.0.1", 1))
     backend.opened(file)
     backend.closed(file)

@@ -14,7 +14,8 @@ from xget_lib.download.staging import part_path
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.selection import select
-from xget_lib.serve.store import OpenExtent, Store, close_extents
+from xget_lib.ninep.file import OpenExtent
+from xget_lib.serve.store import Store, close_extents
 
 PIECE = 65536
 

@@ -18,7 +18,7 @@ from gevent import socket as gsocket
 from test.fuzz.choices import Choices
 from test.fuzz.grounds import Grounds, grounds
 from test.fuzz.speech import Speaker, free_tag, pieces, reframed
-from xget_lib.classic.child import ChildNamespace
+from xget_lib.classic.backend import Namespace
 from xget_lib.errors import NinepError, ProtocolViolation
 from xget_lib.net.listen import listen
 from xget_lib.ninep.dialect import DIALECTS, decode, encode
@@ -47,7 +47,7 @@ class Connections:
         self.child = Child(self._listening, b"/", 0, transfer)
         transfer.readers = self.child
         classic = self.child._extensions["classic"]
-        assert isinstance(classic, ChildNamespace)
+        assert isinstance(classic, Namespace)
         self._classic = classic
         gevent.sleep(0)
 

@@ -14,12 +14,11 @@ from test.fuzz.choices import Choices
 from test.fuzz.speech import Speaker, free_tag, pieces, reframed
 from xget_lib.errors import ProtocolViolation, XGetError
 from xget_lib.ninep.dialect import DIALECTS, decode, encode, negotiate, tag_of
-from xget_lib.ninep.file import Content
-from xget_lib.ninep.limits import Shared
+from xget_lib.ninep.file import Content, OpenExtent
+from xget_lib.ninep.limits import Limits
 from xget_lib.ninep.messages import MIN_MSIZE, Message, Tattach, Tflush, TMessage, Tread, Tversion, is_reply_to
 from xget_lib.ninep.session import MAX_MALFORMED, Reply, Session
 from xget_lib.ninep.wire import HEADER, NOFID, NOTAG
-from xget_lib.serve.store import OpenExtent
 
 SECRET = b"not for strangers"
 MAX_MSIZE = 2**20 + 24
@@ -84,16 +83,8 @@ class Conversation:
     """A stranger and a session with `attach`, whose limits are low enough to be met."""
 
     def __init__(self, choices: Choices, speaker: Speaker, attach: Callable[..., object]) -> None:
-        self._shared = Shared()
-        self.session = Session(
-            attach,  # type: ignore[arg-type]
-            MAX_MSIZE,
-            MAX_FIDS,
-            MAX_TAGS,
-            MAX_OPEN,
-            MAX_WAITING,
-            self._shared,
-        )
+        self._limits = Limits(max_fids=MAX_FIDS, max_tags=MAX_TAGS, max_open=MAX_OPEN, max_waiting=MAX_WAITING)
+        self.session = Session(attach, MAX_MSIZE, self._limits)  # type: ignore[arg-type]
         self.messages = 0
         self.log: list[str] | None = None
         """What was said, in words, if somebody wants to read it."""
@@ -147,7 +138,7 @@ class Conversation:
         self.session.close()
         assert not self.session.fid_count and not self.session.waiting
         assert self.session.next_reply() is None
-        assert not self._shared.walked_files.used and not self._shared.open_files.used
+        assert not self._limits.walked_files.used and not self._limits.open_files.used
 
     # Out.
 
@@ -193,8 +184,8 @@ class Conversation:
             self.log.append(f"<- {self._words(reply.header)}")
         length = reply.content.length if reply.content is not None else 0
         assert len(reply.header) + length <= self.session.msize
-        assert self.session.fid_count <= min(MAX_FIDS, self._shared.walked_files.used)
-        assert self._shared.open_files.used <= MAX_OPEN and self.session.waiting <= MAX_WAITING
+        assert self.session.fid_count <= min(MAX_FIDS, self._limits.walked_files.used)
+        assert self._limits.open_files.used <= MAX_OPEN and self.session.waiting <= MAX_WAITING
         assert int.from_bytes(reply.header[:4], "little") == len(reply.header) + length
         assert tag_of(reply.header) == reply.tag
         answer = None
@@ -229,7 +220,7 @@ def _take(content: Content) -> None:
         assert len(content.source) == content.length and SECRET not in content.source
         return
     try:
-        parts = content.source.open()  # type: ignore[attr-defined]
+        parts = content.source()
     except (XGetError, OSError):
         return
     sent = 0

@@ -20,7 +20,7 @@ from test.support.backends import RecordingBackend, RecordingClassicBackend, ser
 from test.support.downloads import manifest_of
 from test.support.trees import noise, write
 from xget_lib.classic import tree
-from xget_lib.classic.files import ClassicBackend
+from xget_lib.classic.backend import Backend
 from xget_lib.classic.tree import AVAIL, CHECKSUM, DATA, REDIR
 from xget_lib.errors import StaleGeneration
 from xget_lib.fs.rooted import Root
@@ -138,7 +138,7 @@ class Grounds:
         """Nothing stays open but the root."""
         self._root.forget()
 
-    def trees(self, swarm_root: Callable[[], File], backend: ClassicBackend) -> Mapping[str, Callable[[], File]]:
+    def trees(self, swarm_root: Callable[[], File], backend: Backend) -> Mapping[str, Callable[[], File]]:
         """By aname, as a server makes them for each connection."""
         return {CLASSIC: lambda: tree.tree(backend), FILES: self.files.tree, SWARM: swarm_root}
 
@@ -186,7 +186,7 @@ class NotedGuest:
                 answer.fail(StaleGeneration(b"hello"))
         for notes in (backend.answers, backend.said, self._classic.answers, self._classic.said):
             notes.clear()
-        self._classic.ending = self._choices.chance(0.05)
+        self._classic.namespace.ending = self._choices.chance(0.05)
         self._grounds.change(self._choices)
         assert self._session is not None
         self._session.retry()

@@ -28,7 +28,8 @@ from xget_lib.ninep.messages import Tclunk, TMessage, Tread, Tversion
 from xget_lib.ninep.requests import Requests
 from xget_lib.ninep.session import Session
 from xget_lib.serve.files import Files
-from xget_lib.serve.swarm import Log, MasterPeers
+from xget_lib.serve.swarm import MasterPeers
+from xget_lib.serve.synthetic import Log
 
 ROOT = Path(__file__).parent.parent.parent
 CASES = 300

@@ -25,6 +25,8 @@ from xget_lib.errors import ProtocolViolation, XGetError
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.ninep.dialect import NINEP2000, decode, encode
+from xget_lib.ninep.file import OpenExtent
+from xget_lib.ninep.limits import Limits
 from xget_lib.ninep.messages import (
     Message,
     Tattach,
@@ -43,7 +45,6 @@ from xget_lib.ninep.wire import NOFID, NOTAG
 from xget_lib.serve import swarm
 from xget_lib.serve.attach import attach
 from xget_lib.serve.files import Files
-from xget_lib.serve.store import OpenExtent
 
 SECRET = b"not for strangers"
 
@@ -170,7 +171,7 @@ class Stranger:
             "files": files.tree,
             "swarm": lambda: swarm.master_tree(self._backend),
         }
-        self._session = Session(attach(trees), max_fids=50)
+        self._session = Session(attach(trees), limits=Limits(max_fids=50))
 
     def says(self, data: bytes) -> bool:
         """Takes what is sent and sends what there is to say; whether the connection goes on."""
@@ -196,7 +197,7 @@ class Stranger:
             return
         source = reply.content.source
         try:
-            parts = [source] if isinstance(source, bytes) else source.open()  # type: ignore[attr-defined]
+            parts = [source] if isinstance(source, bytes) else source()
         except (XGetError, OSError):
             return
         sent = 0

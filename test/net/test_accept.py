@@ -1,4 +1,4 @@
-"""Accepting connections: who is refused, and that many at once do not keep others waiting."""
+"""Accepting connections: which are refused, and that many at once do not keep others waiting."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import pytest
 
 from test.support.network import quiet_hub, until
 from xget_lib.net import accept
-from xget_lib.net.accept import connections
-from xget_lib.net.admission import Admission
+from xget_lib.net.accept import PER_ADDRESS, Admission, connections
 from xget_lib.net.listen import listen
 
 
@@ -87,3 +86,42 @@ def test_many_connections_at_once_do_not_keep_other_greenlets_waiting(
 
         gevent.spawn(look).join()
     assert len(set(seen)) >= 4, seen
+
+
+# Limits.
+
+
+def test_an_address_over_its_limit_is_refused_and_others_are_not() -> None:
+    admission = Admission(100, per_address=2)
+    assert [admission.admit("10.0.0.1") for _ in range(2)] == [None, None]
+    assert admission.admit("10.0.0.1") == "it has 2 connections"
+    assert admission.admit("10.0.0.2") is None
+    admission.release("10.0.0.1")
+    assert admission.admit("10.0.0.1") is None
+
+
+def test_connections_are_limited_in_all() -> None:
+    admission = Admission(3)
+    assert [admission.admit(f"10.0.0.{n}") for n in range(3)] == [None] * 3
+    assert admission.admit("10.0.0.9") == "there are 3 connections, and no more can be served"
+    admission.release("10.0.0.0")
+    assert admission.admit("10.0.0.9") is None
+
+
+def test_one_address_gets_at_most_half_of_all_connections() -> None:
+    admission = Admission(10)
+    refused = [admission.admit("10.0.0.1") for _ in range(10)]
+    assert refused == [None] * 5 + ["it has 5 connections"] * 5
+    assert admission.admit("10.0.0.2") is None
+
+
+def test_two_thousand_nodes_behind_one_address_are_admitted() -> None:
+    assert PER_ADDRESS >= 2 * 2000
+
+
+def test_an_address_without_connections_is_forgotten() -> None:
+    admission = Admission(10)
+    for number in range(1000):
+        assert admission.admit(f"10.0.{number // 250}.{number % 250}") is None
+        admission.release(f"10.0.{number // 250}.{number % 250}")
+    assert not admission._by_address

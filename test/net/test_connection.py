@@ -20,7 +20,7 @@ from test.support.network import Peer, Sent, Server, file_parts, quiet_hub, unti
 from xget_lib.errors import NotHeld
 from xget_lib.net import connection, outgoing
 from xget_lib.ninep.dialect import NINEP2000, encode
-from xget_lib.ninep.file import Content
+from xget_lib.ninep.file import Content, OpenExtent
 from xget_lib.ninep.messages import (
     OWRITE,
     Rclunk,
@@ -38,7 +38,6 @@ from xget_lib.ninep.messages import (
     Twalk,
     Twrite,
 )
-from xget_lib.serve.store import OpenExtent
 
 SMALL = 4096  # bytes asked for a socket's buffer; the kernel gives a few more
 
@@ -314,7 +313,7 @@ def test_no_more_files_are_open_to_be_sent_than_the_process_has_room_for(
     server.add(Sent(server.tree, 50, "large", size=1 << 20, parts=file_parts(tmp_path / "file")))
     peer.attach()
     open_file(peer, "large")
-    extents = server.sessions[0].shared.extents
+    extents = server.sessions[0].limits.extents
     extents.limit, extents.used = 3, 3
     peer.say(Tread(1, 0, 1 << 20))
     assert peer.hear() == (0, Rerror("Too many open files"))
@@ -385,9 +384,9 @@ def test_a_fast_reader_does_not_keep_others_waiting(server: Server, size: int, a
     class Noting(MemoryHandle):
         def read(self, offset: int, count: int) -> bytes | Content:
             seen[turns] += 1
-            return Content(size, bytes(size) if in_memory else self) if size else b""
+            return Content(size, bytes(size) if in_memory else self._parts) if size else b""
 
-        def open(self) -> list[bytes]:
+        def _parts(self) -> list[bytes | OpenExtent]:
             return [bytes(size)]
 
     class File(MemoryFile):

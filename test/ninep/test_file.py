@@ -42,6 +42,6 @@ def test_a_file_has_no_link_target_and_no_extended_attributes() -> None:
 def test_the_attributes_of_a_file_follow_from_its_directory_entry() -> None:
     tree = MemoryTree()
     hello = of_stat(tree.find("hello").stat())
-    assert (hello.mode, hello.size, hello.blocks) == (unix.S_IFREG | 0o644, 10, 1)
-    assert (hello.uid, hello.gid, hello.mtime_ns) == (0, 0, 1_577_934_245 * 10**9)
-    assert tree.root.attributes().mode == unix.S_IFDIR | 0o755
+    assert (hello.st_mode, hello.st_size, hello.st_blocks) == (unix.S_IFREG | 0o644, 10, 1)
+    assert (hello.st_uid, hello.st_gid, hello.st_mtime_ns) == (0, 0, 1_577_934_245 * 10**9)
+    assert tree.root.attributes().st_mode == unix.S_IFDIR | 0o755

@@ -5,14 +5,13 @@ from __future__ import annotations
 import gc
 import sys
 import tracemalloc
-from typing import Any
 
 import pytest
 
-from test.support.conversation import drain, frame_of
+from test.support.conversation import attached, drain, say
 from test.support.memory_tree import MemoryTree
-from xget_lib.ninep.dialect import NINEP2000, decode, encode
-from xget_lib.ninep.limits import MAX_FIDS, MAX_OPEN, MAX_TAGS, MAX_WAITING, MAX_WALKED, Budget, Shared
+from xget_lib.ninep.dialect import NINEP2000, encode
+from xget_lib.ninep.limits import MAX_FIDS, MAX_OPEN, MAX_TAGS, MAX_WAITING, MAX_WALKED, Budget
 from xget_lib.ninep.messages import (
     Message,
     Rclunk,
@@ -24,7 +23,6 @@ from xget_lib.ninep.messages import (
     Tattach,
     Tclunk,
     Tflush,
-    TMessage,
     Topen,
     Tread,
     Tremove,
@@ -32,22 +30,9 @@ from xget_lib.ninep.messages import (
     Twalk,
 )
 from xget_lib.ninep.session import Session
-from xget_lib.ninep.wire import NOFID, NOTAG, Qid
+from xget_lib.ninep.wire import NOFID, Qid
 
 FULL = Rerror("Too many open files")
-
-
-def say(session: Session, *said: TMessage, first_tag: int = 0) -> list[Message]:
-    """Send messages together, with tags from `first_tag` on. Returns all replies."""
-    for tag, message in enumerate(said, start=first_tag):
-        session.receive(encode(NOTAG if isinstance(message, Tversion) else tag, message, NINEP2000))
-    return [decode(frame_of(reply), NINEP2000)[1] for reply in drain(session)]
-
-
-def attached(tree: MemoryTree | None = None, **limits: Any) -> Session:
-    session = Session((tree or MemoryTree()).attach, **limits)
-    say(session, Tversion(8192, "9P2000"), Tattach(0, NOFID, "glenda", ""))
-    return session
 
 
 def open_files(session: Session, first: int, count: int) -> list[Message]:
@@ -75,17 +60,17 @@ def test_more_open_files_than_allowed_are_refused_until_one_is_clunked() -> None
 
 
 def test_a_file_that_cannot_be_opened_does_not_count_as_open() -> None:
-    shared = Shared(open_files=Budget(1))
-    session = attached(shared=shared)
+    budget = Budget(1)
+    session = attached(open_files=budget)
     for fid in range(1, 5):
         say(session, Twalk(0, fid, ("secret",)), Topen(fid, 0))
-    assert shared.open_files.used == 0
+    assert budget.used == 0
     assert [type(reply) for reply in open_files(session, 10, 1)] == [Ropen]
 
 
 def test_sessions_share_the_limits_of_the_process() -> None:
-    shared = Shared(walked_files=Budget(9), open_files=Budget(2))
-    one, other = attached(shared=shared), attached(shared=shared)
+    walked, opened = Budget(9), Budget(2)
+    one, other = (attached(walked_files=walked, open_files=opened) for _ in range(2))
     open_files(one, 1, 2)
     assert say(other, Twalk(0, 1, ("hello",)), Topen(1, 0))[1] == FULL
     assert isinstance(say(other, Twalk(0, 2, ()))[0], Rwalk)
@@ -95,12 +80,12 @@ def test_sessions_share_the_limits_of_the_process() -> None:
     assert isinstance(say(other, Tclunk(1), Twalk(2, 2, ("hello",)))[1], Rwalk)
     assert say(other, Tclunk(2), Twalk(0, 2, ("hello",)))[1] == Rwalk((Qid(0, 7, 2),))
     one.close()
-    assert (shared.walked_files.used, shared.open_files.used) == (3, 0)
+    assert (walked.used, opened.used) == (3, 0)
     assert [type(reply) for reply in open_files(other, 5, 1)] == [Ropen]
     say(other, Tversion(8192, "9P2000"))
-    assert (shared.walked_files.used, shared.open_files.used) == (0, 0)
+    assert (walked.used, opened.used) == (0, 0)
     other.close()
-    assert (shared.walked_files.used, shared.open_files.used) == (0, 0)
+    assert (walked.used, opened.used) == (0, 0)
 
 
 def test_more_waiting_reads_than_allowed_are_refused_and_the_others_wait_on() -> None:

@@ -10,7 +10,7 @@ import pytest
 from test.support.memory_tree import MemoryTree
 from xget_lib.errors import NinepError
 from xget_lib.ninep.fids import Fids
-from xget_lib.ninep.limits import Shared
+from xget_lib.ninep.limits import Limits
 from xget_lib.ninep.linux import REFUSED, Refused, Rgetattr, Rreaddir, Tgetattr, Tlopen, Treaddir
 from xget_lib.ninep.linux_fids import LinuxFids
 from xget_lib.ninep.messages import Tattach, Twalk
@@ -24,7 +24,7 @@ ENTRY = Layout.of(DirectoryEntry, unix=True, linux=True)
 def fids() -> Fids:
     """Fid 0 is the root."""
     tree = MemoryTree()
-    fids = LinuxFids(lambda uname, aname: tree.root, 8192, 10, 10, Shared())
+    fids = LinuxFids(lambda uname, aname: tree.root, 8192, Limits(max_fids=10, max_open=10))
     fids.carry_out(Tattach(0, NOFID, "glenda", ""))
     return fids
 

@@ -9,7 +9,7 @@ import pytest
 from test.support.memory_tree import MemoryFile, MemoryTree
 from xget_lib.errors import NinepError
 from xget_lib.ninep.fids import Fids
-from xget_lib.ninep.limits import Shared
+from xget_lib.ninep.limits import Limits
 from xget_lib.ninep.messages import Rstat, Tattach, Tstat, Twalk
 from xget_lib.ninep.plain_fids import PlainFids, UnixFids
 from xget_lib.ninep.stat import DMSETUID, DMSYMLINK, PLAIN_STAT, UNIX_STAT, Stat
@@ -30,7 +30,7 @@ def fids_of(kind: type[Fids]) -> Fids:
     tree = MemoryTree()
     link, program = Marked(tree, 50, "link", bits=DMSYMLINK), Marked(tree, 51, "program", bits=DMSETUID)
     tree.root = MemoryFile(tree, 1, "/", children=(link, program))
-    fids = kind(lambda uname, aname: tree.root, 8192, 10, 10, Shared())
+    fids = kind(lambda uname, aname: tree.root, 8192, Limits(max_fids=10, max_open=10))
     fids.carry_out(Tattach(0, NOFID, "glenda", ""))
     return fids
 

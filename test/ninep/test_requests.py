@@ -131,35 +131,35 @@ def test_data_without_a_buffer_is_in_the_answer(client: Requests) -> None:
     assert put(client, reply(tag, Rread(b""))) == [Answer(tag, Tread(1, 5, 10), Rread(b""))]
 
 
-def test_data_is_received_straight_into_its_place() -> None:
+def test_data_is_received_straight_into_its_buffer() -> None:
     client = Requests()
     client.submit(Tversion(client.msize, "9P2000"))
     put(client, reply(NOTAG, Rversion(client.msize, "9P2000")))
-    place = bytearray(500_000)
-    tag, _ = client.submit(Tread(1, 0, 500_000), memoryview(place))
+    buffer = bytearray(500_000)
+    tag, _ = client.submit(Tread(1, 0, 500_000), memoryview(buffer))
     other, _ = client.submit(Tclunk(2))
     frame = reply(tag, Rread(bytes(range(250)) * 2000))
     assert put(client, frame[:1011]) == []
     rest = client.buffer()
-    assert rest.obj is place
+    assert rest.obj is buffer
     assert len(rest) == 499_000  # to the end of this reply, and not a byte of the next
     assert [answer.tag for answer in put(client, frame[1011:] + reply(other, Rclunk()))] == [tag, other]
-    assert place == bytes(range(250)) * 2000
+    assert buffer == bytes(range(250)) * 2000
 
 
 @given(st.lists(st.tuples(st.binary(max_size=300), st.booleans()), max_size=6), st.integers(1, 400))
 def test_answers_are_the_same_however_they_arrive(reads: list[tuple[bytes, bool]], at_once: int) -> None:
     client = Requests()
-    places = [memoryview(bytearray(300)) if has_place else None for _, has_place in reads]
+    buffers = [memoryview(bytearray(300)) if has_buffer else None for _, has_buffer in reads]
     stream = b""
-    for (data, _), place in zip(reads, places, strict=True):
-        tag, _ = client.submit(Tread(1, 0, 300), place)
+    for (data, _), buffer in zip(reads, buffers, strict=True):
+        tag, _ = client.submit(Tread(1, 0, 300), buffer)
         stream += reply(tag, Rread(data))
     got = []
-    for answer, place in zip(put(client, stream, at_once), places, strict=True):
+    for answer, buffer in zip(put(client, stream, at_once), buffers, strict=True):
         if isinstance(answer.reply, ReadInto):
-            assert place is not None
-            got.append(bytes(place[: answer.reply.count]))
+            assert buffer is not None
+            got.append(bytes(buffer[: answer.reply.count]))
         else:
             assert isinstance(answer.reply, Rread)
             got.append(answer.reply.data)
@@ -189,7 +189,7 @@ def test_a_flushed_read_is_not_answered_and_its_tag_not_used_again_before_the_rf
     assert len(client._pending) == 0
 
 
-def test_data_that_comes_before_the_rflush_is_thrown_away(client: Requests) -> None:
+def test_data_that_arrives_before_the_rflush_is_thrown_away(client: Requests) -> None:
     into = bytearray(5000)
     tag, _ = client.submit(Tread(1, 0, 5000), memoryview(into))
     flush_tag = decode(client.flush(tag), NINEP2000)[0]
@@ -273,11 +273,11 @@ def flush_of_a_read(client: Requests) -> int:
 
 
 def test_a_read_never_fills_more_than_it_asked_for(client: Requests) -> None:
-    place = bytearray(20)
-    tag, _ = client.submit(Tread(1, 0, 10), memoryview(place)[:10])
+    buffer = bytearray(20)
+    tag, _ = client.submit(Tread(1, 0, 10), memoryview(buffer)[:10])
     with pytest.raises(ProtocolViolation, match="10 were asked for"):
         put(client, reply(tag, Rread(b"x" * 20)))
-    assert place == bytes(20)
+    assert buffer == bytes(20)
 
 
 @pytest.mark.parametrize(
@@ -363,12 +363,12 @@ def test_a_file_is_transferred_whole(at_once: int) -> None:
     assert wire.ask(Tattach(0, NOFID, "glenda", "")) == Rattach(tree.root.qid)
     wire.ask(Twalk(0, 1, ("image",)))
     wire.ask(Topen(1, 0))
-    place = memoryview(bytearray(13_000))
+    buffer = memoryview(bytearray(13_000))
     at = 0
-    while (got := wire.ask(Tread(1, at, 3000), place[at:])) != ReadInto(0):
+    while (got := wire.ask(Tread(1, at, 3000), buffer[at:])) != ReadInto(0):
         assert isinstance(got, ReadInto)
         at += got.count
-    assert place[:at] == tree.find("image").text
+    assert buffer[:at] == tree.find("image").text
     wire.session.close()
 
 

@@ -83,7 +83,7 @@ def test_names_of_linux_are_any_bytes() -> None:
     assert b"".join(linux.pack(Message(0, *values))) == data
 
 
-def test_unpacking_starts_where_it_is_told() -> None:
+def test_unpacking_starts_at_the_given_offset() -> None:
     assert tuple(layout_of(u16).unpack(b"header\x01\x00", 6)) == (1,)
     assert tuple(layout_of(text).unpack(b"header\x01\x00a", 6)) == ("a",)
 

@@ -18,7 +18,7 @@ from xget_lib.fs.stamp import no_stamps, put_stamp
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import select
-from xget_lib.serve.held import HeldContent, Known
+from xget_lib.serve.held import HeldContent, compare
 from xget_lib.serve.store import Store
 
 NAMES = (b"changed", b"empty", b"same", b"spoilt")
@@ -44,12 +44,11 @@ def store_of(tree: Path, *, held: bool = True) -> Store:
 # What one generation says about another.
 
 
-def known(store: Store, manifest: Manifest) -> tuple[set[bytes], set[bytes]]:
+def compared(store: Store, manifest: Manifest) -> tuple[set[bytes], set[bytes]]:
     """The names of what was verified, and of what has changed."""
-    files = range(manifest.layout.file_count)
-    landings = {file: manifest.file(file).path for file in files}
-    known = Known(store, range(store.layout.file_count), manifest, landings.items())
-    return {landings[file] for file in known.verified(files)}, {landings[file] for file in known.changed}
+    paths = {file: manifest.file(file).path for file in range(manifest.layout.file_count)}
+    found = compare(store, range(store.layout.file_count), manifest, paths.items())
+    return {paths[file] for file in found.verified}, {paths[file] for file in found.changed}
 
 
 def test_a_verified_file_with_the_same_content_and_stamp_is_known(tree: Path) -> None:
@@ -61,25 +60,25 @@ def test_a_verified_file_with_the_same_content_and_stamp_is_known(tree: Path) ->
         file.write(b"x")
     os.utime(tree / "spoilt", ns=(status.st_atime_ns, status.st_mtime_ns))
     manifest = store.manifest  # the next generation promises for `spoilt` what this one did
-    assert known(store, manifest) == ({b"empty", b"same"}, set())
-    assert known(store, manifest_of(tree)) == ({b"empty", b"same"}, {b"changed", b"spoilt"})
+    assert compared(store, manifest) == ({b"empty", b"same"}, set())
+    assert compared(store, manifest_of(tree)) == ({b"empty", b"same"}, {b"changed", b"spoilt"})
 
 
 def test_a_file_with_another_path_is_not_known(tree: Path) -> None:
     store = store_of(tree)
     (tree / "same").rename(tree / "renamed")
     (tree / "changed").unlink()
-    assert known(store, manifest_of(tree)) == ({b"empty", b"spoilt"}, set())
+    assert compared(store, manifest_of(tree)) == ({b"empty", b"spoilt"}, set())
 
 
 def test_nothing_with_content_is_known_of_a_store_that_holds_nothing(tree: Path) -> None:
-    assert known(store_of(tree, held=False), manifest_of(tree)) == ({b"empty"}, set())
+    assert compared(store_of(tree, held=False), manifest_of(tree)) == ({b"empty"}, set())
 
 
 def test_a_file_without_a_stamp_is_not_known(tree: Path) -> None:
     manifest = manifest_of(tree)
     store = Store(Root(bytes(tree)), manifest, Bitmap.filled(manifest.layout.chunk_count))
-    assert known(store, manifest) == (set(), set())
+    assert compared(store, manifest) == (set(), set())
 
 
 # What a download holds.

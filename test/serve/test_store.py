@@ -17,8 +17,8 @@ from xget_lib.errors import NotHeld, StaleGeneration
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import no_stamps, put_stamp
 from xget_lib.manifest.bitmap import Bitmap
-from xget_lib.ninep.file import Content
-from xget_lib.serve.store import OpenedFile, OpenExtent, Store, close_extents
+from xget_lib.ninep.file import OpenExtent
+from xget_lib.serve.store import OpenedFile, Store
 from xget_lib.snapshot.scan import scan
 
 LARGE = 300_000
@@ -54,14 +54,6 @@ def store(served: Served) -> Iterator[Store]:
     yield store_of(served)
 
 
-def content(extents: list[bytes | OpenExtent]) -> bytes:
-    """The bytes that a connection would send."""
-    try:
-        return b"".join(e if isinstance(e, bytes) else os.pread(e.fd, e.length, e.offset) for e in extents)
-    finally:
-        close_extents(extents)
-
-
 def stream(served: Served) -> bytes:
     return b"".join(served.piece(number) for number in range(served.layout.piece_count))
 
@@ -76,7 +68,7 @@ def test_every_range_is_that_of_the_files_one_after_another(served: Served, data
     store = store_of(served)
     offset = data.draw(st.integers(0, served.layout.size))
     length = data.draw(st.integers(0, served.layout.size - offset))
-    assert content(store.open_extents(offset, length)) == stream(served)[offset : offset + length]
+    assert support.content(store.open_extents(offset, length)) == stream(served)[offset : offset + length]
 
 
 def test_a_range_of_small_files_takes_no_descriptors(tmp_path: Path) -> None:
@@ -87,7 +79,7 @@ def test_a_range_of_small_files_takes_no_descriptors(tmp_path: Path) -> None:
     store = store_of(served)
     extents = store.open_extents(0, 8000)
     assert [type(extent) for extent in extents] == [bytes]
-    assert content(extents) == b"".join(b"%04d" % number for number in range(2000))
+    assert support.content(extents) == b"".join(b"%04d" % number for number in range(2000))
     assert descriptors() <= before + 1  # that of the root
 
 
@@ -166,7 +158,7 @@ def test_a_changed_file_is_stale_and_its_chunks_are_no_longer_held(own: Served, 
     with pytest.raises(NotHeld):
         store.open_extents(*own.layout.file_range(file))
     unrelated = own.layout.file_range(own.file_named(b"unrelated"))
-    assert len(content(store.open_extents(*unrelated))) == LARGE
+    assert len(support.content(store.open_extents(*unrelated))) == LARGE
 
 
 def test_a_stamp_can_be_set_anew(own: Served) -> None:
@@ -174,25 +166,25 @@ def test_a_stamp_can_be_set_anew(own: Served) -> None:
     store = Store(Root(bytes(own.directory)), own.manifest, Bitmap.filled(own.layout.chunk_count), stamps=stamps)
     replace(own.directory / "small")
     put_stamp(stamps, own.file_named(b"small"), os.stat(own.directory / "small"))
-    assert content(store.open_extents(0, own.layout.size)) == stream(own)
+    assert support.content(store.open_extents(0, own.layout.size)) == stream(own)
 
 
 def test_a_file_that_is_put_in_place_meanwhile_is_found_there(own: Served) -> None:
     wholes = own.file_named(b"large")
-    places = iter([b"part", b"large"])  # asked again when there is no part any more
+    paths = iter([b"part", b"large"])  # asked again when there is no part any more
     store = Store(
         Root(bytes(own.directory)),
         own.manifest,
         Bitmap.filled(own.layout.chunk_count),
-        locate=lambda file: next(places) if file == wholes else own.manifest.file(file).path,
+        locate=lambda file: next(paths) if file == wholes else own.manifest.file(file).path,
     )
-    assert content(store.open_extents(*own.layout.file_range(wholes))) == (own.directory / "large").read_bytes()
+    assert support.content(store.open_extents(*own.layout.file_range(wholes))) == (own.directory / "large").read_bytes()
 
 
 def test_without_a_stamp_the_size_must_be_right(own: Served) -> None:
     store = Store(Root(bytes(own.directory)), own.manifest, Bitmap.filled(own.layout.chunk_count))
     rewrite(own.directory / "large")
-    content(store.open_extents(0, own.layout.size))
+    support.content(store.open_extents(0, own.layout.size))
     truncate(own.directory / "large")
     with pytest.raises(StaleGeneration):
         store.open_extents(0, own.layout.size)
@@ -251,27 +243,22 @@ def reads(tmp_path: Path) -> Store:
     return support.served(tmp_path, manifest_of(tmp_path)).store
 
 
-def parts(read: bytes | Content) -> list[bytes | OpenExtent]:
-    assert isinstance(read, Content)
-    return list(read.source.open())  # type: ignore[attr-defined]
-
-
 def test_large_parts_are_descriptors_and_small_ones_bytes(reads: Store) -> None:
-    extent, rest = parts(reads.read(1, 100_000))
+    extent, rest = support.parts_of(reads.read(1, 100_000))
     assert isinstance(extent, OpenExtent)
     assert (extent.offset, extent.length, rest) == (1, 39_999, b"small")
     assert os.pread(extent.fd, 3, extent.offset) == b"LLL"
     os.close(extent.fd)
 
 
-def test_a_file_that_changed_is_told_of_and_held_no_more(reads: Store, tmp_path: Path) -> None:
-    told: list[bytes] = []
-    reads.on_stale = told.append
+def test_a_file_that_changed_is_reported_and_not_held_any_more(reads: Store, tmp_path: Path) -> None:
+    stale: list[bytes] = []
+    reads.on_stale = stale.append
     read = reads.read(0, 40_000)
     (tmp_path / "large").write_bytes(b"shorter")
     with pytest.raises(StaleGeneration):
-        parts(read)
-    assert told == [b"large"]
+        support.parts_of(read)
+    assert stale == [b"large"]
     with pytest.raises(NotHeld):
         reads.read(0, 1)
 
@@ -280,7 +267,7 @@ def test_a_file_that_is_dropped_before_its_reply_is_sent_is_an_error(reads: Stor
     read = reads.read(0, 40_000)
     reads.drop(0)
     with pytest.raises(NotHeld):
-        parts(read)
+        support.parts_of(read)
 
 
 def test_a_read_behind_the_end_is_empty(reads: Store) -> None:

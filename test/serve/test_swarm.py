@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from test.support.backends import RecordingBackend, served
+from test.support.backends import RecordingBackend, bytes_of, served
 from test.support.downloads import manifest_of
 from xget_lib.errors import NinepError, NotHeld
 from xget_lib.ninep.file import WAITING, Content, Handle
 from xget_lib.ninep.messages import ORDWR, OREAD, OWRITE
 from xget_lib.serve import swarm
-from xget_lib.serve.served import FileRange, Served
+from xget_lib.serve.served import Served
 from xget_lib.serve.swarm import WANTS_LIMIT, child_tree, master_tree
 from xget_lib.swarm.messages import LINE_LIMIT, Report
 
@@ -37,19 +37,19 @@ def opened(backend: RecordingBackend, name: str, mode: int = OREAD) -> Handle:
 
 def test_the_manifest_is_read_by_offset(content: Served) -> None:
     handle = opened(RecordingBackend(content), "manifest")
-    encoded, size = content.manifest.file, content.manifest.size
-    assert handle.read(3, 7) == Content(7, FileRange(encoded, 3, 7))
-    assert handle.read(size - 2, 100) == Content(2, FileRange(encoded, size - 2, 2))
+    encoded, size = content.store.manifest.encode(), content.manifest.size
+    assert bytes_of(handle.read(3, 7)) == encoded[3:10]
+    assert bytes_of(handle.read(size - 2, 100)) == encoded[-2:]
     assert handle.read(size, 100) == handle.read(2**64 - 1, 100) == b""
 
 
 def test_the_manifest_is_there_before_the_content(content: Served) -> None:
-    """Who surveys what it has already may take long, and others wait for the manifest meanwhile."""
+    """A node may take long to find what it has already, and others wait for the manifest meanwhile."""
     backend = RecordingBackend()
     with pytest.raises(NinepError, match="not ready"):
         opened(backend, "manifest")
     backend.manifest = content.manifest
-    assert opened(backend, "manifest").read(0, 7) == Content(7, FileRange(content.manifest.file, 0, 7))
+    assert bytes_of(opened(backend, "manifest").read(0, 7)) == content.store.manifest.encode()[:7]
     assert opened(backend, "have").read(0, 100) is WAITING
 
 
@@ -62,7 +62,7 @@ def test_data_is_the_content_stream_by_offset(content: Served) -> None:
     handle = opened(RecordingBackend(content), "data")
     data = handle.read(3, 100)
     assert isinstance(data, Content) and data.length == 8
-    assert data.source.open() == [b"stsecond"]  # type: ignore[attr-defined]
+    assert bytes_of(data) == b"stsecond"
     assert handle.read(11, 5) == handle.read(2**64 - 1, 2**32 - 1) == b""
 
 
@@ -109,7 +109,7 @@ def test_have_is_the_generation_and_the_bitmap_and_then_waits(tmp_path: Path) ->
     assert have.read(66, 1000) is WAITING
 
 
-def test_have_tells_of_changes_once_in_a_round_however_soon_it_is_read_again(tmp_path: Path) -> None:
+def test_have_reports_changes_once_in_a_round_however_soon_it_is_read_again(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 100_000)
     here = served(tmp_path, manifest_of(tmp_path), full=False)
     backend = RecordingBackend(here)
@@ -137,10 +137,10 @@ def test_a_have_that_is_read_in_parts_is_that_of_one_moment(tmp_path: Path) -> N
 # peers
 
 
-def test_peers_gives_news_as_it_comes_and_only_the_latest() -> None:
+def test_peers_gives_news_as_it_arrives_and_only_the_latest() -> None:
     backend = RecordingBackend()
     peers = opened(backend, "peers")
-    assert backend.said == []  # who serves says so first
+    assert backend.said == []  # a client that serves writes its report first
     assert peers.read(0, 100) is WAITING
     assert peers.read(0, 100) is WAITING
     assert backend.said == ["subscribe"]
@@ -266,7 +266,7 @@ def test_a_line_for_the_log_cannot_break_the_log() -> None:
     assert backend.said[1] == "x" * LINE_LIMIT
 
 
-def test_the_log_tells_the_debug_level() -> None:
+def test_the_log_contains_the_debug_level() -> None:
     assert opened(RecordingBackend(), "log").read(0, 10) == b"3\n"
 
 

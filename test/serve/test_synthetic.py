@@ -58,7 +58,7 @@ def test_qids_tell_files_from_directories_and_from_each_other() -> None:
     assert len({qid.path for qid in qids}) == 3
 
 
-def test_a_stat_tells_mode_and_length() -> None:
+def test_a_stat_has_mode_and_length() -> None:
     top = tree()
     assert top.stat().mode == DMDIR | 0o555
     stat = top.walk("text").stat()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from xget_lib.classic.backend import Backend, Namespace
 from xget_lib.classic.files import Available, Regular
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
+from xget_lib.net.server import Client
+from xget_lib.ninep.file import Content, OpenExtent
 from xget_lib.serve.served import Encoded, Served
-from xget_lib.serve.store import Store
+from xget_lib.serve.store import Store, close_extents
 from xget_lib.serve.synthetic import Answered, Stream
 from xget_lib.swarm.messages import Report
 
@@ -21,6 +25,27 @@ def served(directory: Path | Root, manifest: Manifest, *, full: bool = True) -> 
     root = directory if isinstance(directory, Root) else Root(bytes(directory))
     store = Store(root, manifest, held)
     return Served(Encoded.of(manifest.encode()), store)
+
+
+def parts_of(data: object) -> list[bytes | OpenExtent]:
+    """The parts of a Content, opened as if its reply was about to be sent."""
+    assert isinstance(data, Content) and not isinstance(data.source, bytes)
+    return data.source()
+
+
+def content(parts: list[bytes | OpenExtent]) -> bytes:
+    """The bytes that a connection would send; closes the files."""
+    try:
+        return b"".join(e if isinstance(e, bytes) else os.pread(e.fd, e.length, e.offset) for e in parts)
+    finally:
+        close_extents(parts)
+
+
+def bytes_of(data: object) -> bytes:
+    """The bytes that a connection would send for what a read gave."""
+    if isinstance(data, bytes):
+        return data
+    return content(parts_of(data))
 
 
 class RecordingBackend:
@@ -68,20 +93,16 @@ class RecordingBackend:
         self.said.append(line)
 
 
-class RecordingClassicBackend:
-    """`ClassicBackend`, `Tracker` and host, of `classic.files`. `said` is what it was asked, in order."""
+class RecordingClassicBackend(Backend):
+    """A backend and its host, of `classic.files`. `said` is what it was asked, in order."""
 
     def __init__(self, served: Served | None = None) -> None:
-        self.host = self
         self.served = served
         self.debug_level = 3
-        self.ending = False
+        self.clients: list[Client] = []
+        super().__init__(Namespace(self), Client(1, "10.0.0.1", 1))
         self.said: list[object] = []
         self.answers: list[Answered] = []
-
-    @property
-    def tracker(self) -> RecordingClassicBackend:
-        return self
 
     def redirect(self, file: Regular, answer: Answered) -> None:
         self.said.append(("redirect", file.path))
@@ -109,5 +130,5 @@ class RecordingClassicBackend:
     def hidden(self, generation: bytes, path: bytes) -> None:
         self.said.append(("hidden", path))
 
-    def remark(self, line: str) -> None:
-        self.said.append(line)
+    def remark(self, *said: object) -> None:
+        self.said.append(said[-1])

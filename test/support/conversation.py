@@ -31,6 +31,7 @@ from test.support.memory_tree import MemoryFile, MemoryTree
 from xget_lib.errors import ProtocolViolation
 from xget_lib.ninep import messages, wire
 from xget_lib.ninep.dialect import DIALECTS, NINEP2000, NINEP2000_U, decode, encode
+from xget_lib.ninep.limits import Limits
 from xget_lib.ninep.messages import Message, Rread, Rversion, Tattach, TMessage, Tversion, rread_header
 from xget_lib.ninep.session import Reply, Session
 from xget_lib.ninep.stat import DONT_TOUCH, PLAIN_STAT, UNIX_STAT, DirectoryEntry
@@ -149,16 +150,16 @@ def frame_of(reply: Reply) -> bytes:
     return encode(reply.tag, Rread(data), NINEP2000)
 
 
-def say(session: Session, *said: TMessage) -> list[Message]:
-    """Send 9P2000 messages together, with tags from 0 on. Returns all replies."""
-    for tag, message in enumerate(said):
+def say(session: Session, *said: TMessage, first_tag: int = 0) -> list[Message]:
+    """Send 9P2000 messages together, with tags from `first_tag` on. Returns all replies."""
+    for tag, message in enumerate(said, start=first_tag):
         session.receive(encode(NOTAG if isinstance(message, Tversion) else tag, message, NINEP2000))
     return [decode(frame_of(reply), NINEP2000)[1] for reply in drain(session)]
 
 
-def attached(tree: MemoryTree, **limits: Any) -> Session:
+def attached(tree: MemoryTree | None = None, **limits: Any) -> Session:
     """A session in which fid 0 is the root of the tree."""
-    session = Session(tree.attach, **limits)
+    session = Session((tree or MemoryTree()).attach, limits=Limits(**limits))
     say(session, Tversion(8192, "9P2000"), Tattach(0, NOFID, "glenda", ""))
     return session
 
@@ -166,7 +167,7 @@ def attached(tree: MemoryTree, **limits: Any) -> Session:
 def replay(path: Path, *, at_once: int) -> None:
     """Replay the conversation in `path`; the requests of a step arrive `at_once` bytes at a time."""
     tree = MemoryTree()
-    session = Session(tree.attach, max_msize=65536, max_fids=50, max_tags=20)
+    session = Session(tree.attach, max_msize=65536, limits=Limits(max_fids=50, max_tags=20))
     for step in steps(path.read_text()):
         tree.dialect = session.dialect
         end: list[str] = []

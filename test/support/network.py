@@ -8,9 +8,10 @@ from __future__ import annotations
 import io
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import gevent
@@ -20,12 +21,12 @@ from gevent import socket as gsocket
 from test.support.memory_tree import MemoryFile, MemoryHandle, MemoryTree
 from xget_lib.net.connection import Connection
 from xget_lib.net.listen import listen, prepare
+from xget_lib.net.tracing import tracer
 from xget_lib.ninep.dialect import NINEP2000, decode, encode
-from xget_lib.ninep.file import Content
+from xget_lib.ninep.file import Content, OpenExtent
 from xget_lib.ninep.messages import Message, Tattach, TMessage, Tversion
 from xget_lib.ninep.session import Session
 from xget_lib.ninep.wire import NOFID, NOTAG
-from xget_lib.serve.store import OpenExtent
 
 PATIENCE = 20.0  # seconds after which a test that waits has failed
 
@@ -77,11 +78,12 @@ class Server:
     def _accept(self) -> None:
         while True:
             gsocket.wait_read(self._listening.fileno())
-            sock, _ = self._listening.accept()
+            sock, (host, port, *_) = self._listening.accept()
             prepare(sock)
             if self._send_buffer:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
             session = Session(self.tree.attach, max_msize=self._max_msize)
+            session.trace = tracer(f"{host}:{port}")
             connection = Connection(sock, session, self._count)
             self.sessions.append(session)
             self.connections.append(connection)
@@ -153,7 +155,7 @@ def until(true: Callable[[], object]) -> None:
         gevent.sleep(0.001)
 
 
-Parts = Callable[[int, int], Sequence[bytes | OpenExtent]]
+Parts = Callable[[int, int], list[bytes | OpenExtent]]
 
 
 def file_parts(path: Path) -> Parts:
@@ -179,14 +181,4 @@ class _SentHandle(MemoryHandle):
 
     def read(self, offset: int, count: int) -> bytes | Content:
         length = max(0, min(count, self._sent.size - offset))
-        return Content(length, _Range(self._sent.parts, offset, length)) if length else b""
-
-
-@dataclass(frozen=True)
-class _Range:
-    parts: Parts
-    offset: int
-    length: int
-
-    def open(self) -> Sequence[bytes | OpenExtent]:
-        return self.parts(self.offset, self.length)
+        return Content(length, partial(self._sent.parts, offset, length)) if length else b""

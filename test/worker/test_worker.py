@@ -12,6 +12,7 @@ import gevent
 import pytest
 from gevent.queue import Queue
 
+from test.support.backends import bytes_of
 from test.support.downloads import manifest_of
 from test.support.network import quiet_hub, until
 from xget_lib import ipc
@@ -103,7 +104,7 @@ def test_a_generation_is_served_from_its_manifest_and_a_change_is_reported(maste
     content = served.store.read(0, 100)
     os.truncate(tmp_path / "file", 10)
     with pytest.raises(Exception, match="file"):
-        content.source.open()  # type: ignore[union-attr]
+        bytes_of(content)
     assert master.sent == [ipc.Stale(manifest.generation, b"file")]
 
 

@@ -1,13 +1,30 @@
-"""What a worker and a child have in common behind the namespace `classic`."""
+"""What the files of the namespace `classic` ask of their server; complete for a child, `worker` has the rest.
+
+C clients that the master sent to a child take their files there. They tell the master, not the child, what they have
+and what they serve.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from functools import partial
+
+import gevent
+
+from xget_lib.classic import tree
 from xget_lib.classic.checksums import Checksums
-from xget_lib.classic.drain import drain
-from xget_lib.classic.files import Regular
+from xget_lib.classic.files import ME, Available, Regular
+from xget_lib.errors import NinepError
 from xget_lib.extensions import Host
 from xget_lib.net.server import Client
+from xget_lib.ninep.file import File
+from xget_lib.serve.served import NOT_READY, Served
 from xget_lib.serve.synthetic import Answered
+
+_PATIENCE = 2.0
+"""Seconds that C clients have to ask for more of what they are downloading, and to get the error."""
+_CHECK_EVERY = 0.02
 
 
 class Namespace:
@@ -17,35 +34,71 @@ class Namespace:
         self.host = host
         self.checksums = Checksums()
         self.ending = False
+        """Whether this server is about to end: all reads of `data` are refused."""
         self.downloads = 0
         """How many times a `data` is open."""
 
+    def connect(self, client: Client) -> Callable[[], File]:
+        """As `net.server.Namespace`."""
+        return partial(tree.tree, Backend(self, client))
+
     def drain(self) -> None:
-        """The server ends: tell C clients that the rest of their files will not come."""
+        """The server ends. Returns when no `data` is open any more, or after `_PATIENCE`.
+
+        A C client takes the end of a connection for the end of the file, so it must get an error before.
+        """
         self.ending = True
-        drain(self.host.clients, lambda: self.downloads > 0)
+        deadline = time.monotonic() + _PATIENCE
+        for client in list(self.host.clients):
+            client.retry()
+        while self.downloads and time.monotonic() < deadline:
+            gevent.sleep(_CHECK_EVERY)
 
 
 class Backend:
-    """The part of `ClassicBackend` that is the same in a worker and a child. One for each connection."""
+    """What the files of one connection ask for, at a child. Each file of the connection has the same backend."""
 
     def __init__(self, namespace: Namespace, client: Client) -> None:
-        self.host = namespace.host
-        self._namespace = namespace
+        self.namespace = namespace
         self._client = client
 
-    @property
-    def ending(self) -> bool:
-        return self._namespace.ending
+    def newest(self) -> Served:
+        """The newest generation. Raises NinepError while there is none."""
+        newest = self.namespace.host.served
+        if newest is None:
+            raise NinepError(*NOT_READY)
+        return newest
+
+    def redirect(self, file: Regular, answer: Answered) -> None:
+        """Put into the answer where the client is to take this file from."""
+        answer.put(ME)
 
     def checksum(self, file: Regular, answer: Answered) -> None:
-        self._namespace.checksums.ask(file, answer, self._client.retry)
+        """Put the checksum into the answer, or the error because of which there is none."""
+        self.namespace.checksums.ask(file, answer, self._client.retry)
 
     def opened(self, file: Regular) -> None:
-        self._namespace.downloads += 1
+        """`data` was opened."""
+        self.namespace.downloads += 1
 
     def closed(self, file: Regular) -> None:
-        self._namespace.downloads -= 1
+        """`data` was clunked."""
+        self.namespace.downloads -= 1
 
     def remark(self, line: str) -> None:
-        self._namespace.host.remark(self._client, line)
+        """Write a line of the client to the log."""
+        self.namespace.host.remark(self._client, line)
+
+    # What a worker reports to the master. A child does nothing.
+
+    def complete(self, file: Regular) -> None:
+        """The client has all of this file, from whatever server: it reads the checksum."""
+
+    def available(self, avail: int, file: Regular, written: Available) -> None:
+        """The client serves this file. `avail` is the number of the open `avail` on which it said so."""
+
+    def unavailable(self, avail: int) -> None:
+        """The client does not serve that file any more."""
+
+    def hidden(self, generation: bytes, path: bytes) -> None:
+        """This path of the generation is not shown because of its name."""

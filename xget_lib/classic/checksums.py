@@ -1,20 +1,27 @@
-"""The checksums that C clients ask for: computed in a thread at the first request, one file at a time, and kept."""
+"""The checksums that C clients ask for: computed in a thread at the first request, one file at a time, and kept.
+
+A checksum is zlib's Adler-32 of all bytes of a file (RFC 1950).
+"""
 
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable
+from functools import partial
 
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from xget_lib.classic import adler32
 from xget_lib.classic.files import Regular
-from xget_lib.errors import StaleGeneration, XGetError
+from xget_lib.errors import StaleGeneration
 from xget_lib.net.waiting import in_thread
 from xget_lib.serve.store import Store
 from xget_lib.serve.synthetic import Answered
 
+EMPTY = 1
+"""The checksum of no bytes: the start of a computation."""
+_BUFFER = 1 << 20
 _SLICE = 64 << 20
 """Bytes that one call into a thread reads, since other work waits for threads too."""
 _KEPT = 65536
@@ -45,22 +52,19 @@ class Checksums:
             gevent.spawn(self._find, key, file)
 
     def _find(self, key: bytes, file: Regular) -> None:
-        text: bytes | None = None
-        error: XGetError | OSError | None = None
+        give: Callable[[Answered], None]
         try:
             with self._one:
                 text = b"%d" % _compute(file)
-        except (StaleGeneration, OSError) as failed:
-            error = failed
-        if text is not None:
+        except (StaleGeneration, OSError) as error:
+            give = partial(Answered.fail, error=error)
+        else:
+            give = partial(Answered.put, text=text)
             self._known[key] = text
             if len(self._known) > _KEPT:
                 del self._known[next(iter(self._known))]
         for answer, retry in self._asked.pop(key):
-            if text is not None:
-                answer.put(text)
-            elif error is not None:
-                answer.fail(error)
+            give(answer)
             retry()
 
 
@@ -68,15 +72,30 @@ def _compute(file: Regular) -> int:
     """The Adler-32 of a file as it was verified. Raises StaleGeneration or OSError."""
     store: Store = file.served.store
     size = file.entry.size
-    value: int | None = adler32.EMPTY
+    checksum = EMPTY
     descriptor = store.open(file.number)
     try:
         for offset in range(0, size, _SLICE):
-            assert value is not None
-            value = in_thread(adler32.extended, value, descriptor, offset, min(_SLICE, size - offset))
-            if value is None or not store.is_stamped(file.number, os.fstat(descriptor)):
+            longer = in_thread(extended, checksum, descriptor, offset, min(_SLICE, size - offset))
+            if longer is None or not store.is_stamped(file.number, os.fstat(descriptor)):
                 store.stale(file.number)
+            checksum = longer
     finally:
         os.close(descriptor)
-    assert value is not None
-    return value
+    return checksum
+
+
+def extended(checksum: int, descriptor: int, offset: int, length: int) -> int | None:
+    """Extend a checksum by a range of a file. None if the file ends before the range does.
+
+    Blocks, while other threads run. Raises OSError.
+    """
+    buffer = memoryview(bytearray(min(_BUFFER, length)))
+    end = offset + length
+    while offset < end:
+        count = os.preadv(descriptor, [buffer[: end - offset]], offset)
+        if not count:
+            return None
+        checksum = zlib.adler32(buffer[:count], checksum)
+        offset += count
+    return checksum

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xget_lib.classic.child import ChildNamespace
+    from xget_lib.classic.backend import Namespace
     from xget_lib.classic.tracker import ClassicTracker
     from xget_lib.classic.worker import WorkerNamespace
     from xget_lib.extensions import Host, MasterHost, WorkerHost
 
 
-def child_side(host: Host) -> ChildNamespace:
-    from xget_lib.classic.child import ChildNamespace
+def child_side(host: Host) -> Namespace:
+    from xget_lib.classic.backend import Namespace
 
-    return ChildNamespace(host)
+    return Namespace(host)
 
 
 def worker_side(host: WorkerHost) -> WorkerNamespace:

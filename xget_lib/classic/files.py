@@ -1,25 +1,28 @@
-"""The open files of the namespace `classic`, and what they ask of a backend (`ClassicBackend`)."""
+"""The open files of the namespace `classic`. What is not in the content they ask of a `backend.Backend`."""
 
 from __future__ import annotations
 
 import errno
 import re
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import count
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from xget_lib.errors import NinepError, NotHeld, printable
+from xget_lib.errors import NinepError, NotHeld
 from xget_lib.manifest.entry import Entry
-from xget_lib.ninep.file import WAITING, Content, Handle, Waiting
-from xget_lib.serve.served import Served, Serving
-from xget_lib.serve.store import OpenedFile, OpenExtent
-from xget_lib.serve.synthetic import Answered, Text
+from xget_lib.ninep.file import WAITING, Content, Handle, OpenExtent, Waiting
+from xget_lib.serve.served import Served
+from xget_lib.serve.store import OpenedFile
+from xget_lib.serve.synthetic import Answered
+
+if TYPE_CHECKING:
+    from xget_lib.classic.backend import Backend
 
 ME = b"me"
 """The text of `redir` when the client is to take the file from this server."""
 
-LINE_LIMIT = 1024
 SMALL = 64 * 1024
 """Bytes up to which a read is answered from memory. Then a change of the file is found before anything is sent. The C
 client reads 32 KiB at a time, and takes the end of the connection for the end of the file."""
@@ -56,18 +59,29 @@ class Regular:
     @classmethod
     def find(cls, served: Served, path: bytes) -> Regular:
         """The regular file at a path. Raises NinepError if none is shown there."""
-        manifest = served.store.manifest
-        index = manifest.entries.find(path)
-        if index is not None and not served.shows(index):
-            index = None
-        entries = manifest.entries
-        if index is None or entries.kind(entries.first_name(index)) != "f":
+        entries = served.store.manifest.entries
+        index = entries.find(path)
+        if index is None or not served.shows(index) or entries.kind(entries.first_name(index)) != "f":
             raise NinepError(errno.ENOENT)
         return cls(served, path, entries.file_number(entries.first_name(index)))
 
     @property
     def entry(self) -> Entry:
         return self.served.store.manifest.file(self.number)
+
+    def holds(self, offset: int, length: int) -> bool:
+        """Whether this server holds a range of the file; False while it may still arrive.
+
+        Raises NotHeld if it will not arrive, and StaleGeneration if the file has changed.
+        """
+        store = self.served.store
+        try:
+            store.check_file(self.number, offset, length)
+        except NotHeld:
+            if store.growing:
+                return False
+            raise
+        return True
 
     def is_content_of(self, other: Regular) -> bool:
         """Whether both have the same content."""
@@ -81,87 +95,29 @@ class Regular:
         return self.served.store.manifest.content_of(self.number)
 
 
-class ClassicBackend(Protocol):
-    """What the files of one connection ask for. Each file of the connection has the same backend."""
-
-    @property
-    def host(self) -> Serving: ...
-
-    @property
-    def ending(self) -> bool:
-        """Whether this server is about to end: all reads of `data` are refused. A C client takes the end of the
-        connection for the end of the file, so it must see an error before."""
-
-    @property
-    def tracker(self) -> Tracker | None:
-        """Who follows what C clients have and serve: the master. None at a child."""
-
-    def redirect(self, file: Regular, answer: Answered) -> None:
-        """Put into the answer where the client is to take this file from."""
-
-    def checksum(self, file: Regular, answer: Answered) -> None:
-        """Put the checksum into the answer, or the error because of which there is none."""
-
-    def opened(self, file: Regular) -> None:
-        """`data` was opened."""
-
-    def closed(self, file: Regular) -> None:
-        """`data` was clunked."""
-
-    def remark(self, line: str) -> None:
-        """Write a line of the client to the log."""
-
-
-class Tracker(Protocol):
-    """What a master wants to know of one connection."""
-
-    def complete(self, file: Regular) -> None:
-        """The client has all of this file, from whatever server: it reads the checksum."""
-
-    def available(self, avail: int, file: Regular, written: Available) -> None:
-        """The client serves this file. `avail` is the number of the open `avail` on which it said so."""
-
-    def unavailable(self, avail: int) -> None:
-        """The client does not serve that file any more."""
-
-    def hidden(self, generation: bytes, path: bytes) -> None:
-        """This path of the generation is not shown because of its name."""
-
-
-def newest_of(backend: ClassicBackend) -> Served:
-    """The newest generation. Raises NinepError while there is none."""
-    if backend.host.served is None:
-        raise NinepError(errno.EAGAIN, "the snapshot is not ready yet")
-    return backend.host.served
-
-
 class Data(Handle):
     """Stays with the content that the file had when it was opened, whatever newer generations have."""
 
-    def __init__(self, backend: ClassicBackend, file: Regular) -> None:
+    def __init__(self, backend: Backend, file: Regular) -> None:
         self._backend = backend
         self._use(file)
         backend.opened(file)
 
     def read(self, offset: int, count: int) -> bytes | Content | Waiting:
-        if self._backend.ending:
+        if self._backend.namespace.ending:
             raise NinepError(errno.ESHUTDOWN, "this server ends")
-        newest = self._backend.host.served
+        newest = self._backend.namespace.host.served
         if self._file.served is not newest and newest is not None:
             self._renew(newest)
-        store = self._file.served.store
         length = min(count, max(0, self._size - offset))
         if not length:
             return b""
-        try:
-            store.check_file(self._file.number, offset, length)
-            if length <= SMALL:
-                return Content(length, self._opened.read(offset, length))
-        except NotHeld:
-            if store.growing:
-                return WAITING
-            raise
-        return Content(length, DataRange(self._file, offset, length))
+        if not self._file.holds(offset, length):
+            return WAITING
+        if length <= SMALL:
+            return Content(length, self._opened.read(offset, length))
+        store, file = self._file.served.store, self._file.number
+        return Content(length, lambda: [OpenExtent(store.open(file), offset, length)])
 
     def _renew(self, newest: Served) -> None:
         """Read from the newest generation if the content is the same there: more of it may be held."""
@@ -183,23 +139,11 @@ class Data(Handle):
         self._backend.closed(self._file)
 
 
-@dataclass(frozen=True, slots=True)
-class DataRange:
-    """A large range of a file, for `net.outgoing`."""
-
-    file: Regular
-    offset: int
-    length: int
-
-    def open(self) -> list[bytes | OpenExtent]:
-        return [OpenExtent(self.file.served.store.open(self.file.number), self.offset, self.length)]
-
-
 class Checksum(Answered):
     """A client that reads it has the whole file, as far as a server can know. The read waits until this server has the
     whole file as well."""
 
-    def __init__(self, backend: ClassicBackend, file: Regular) -> None:
+    def __init__(self, backend: Backend, file: Regular) -> None:
         super().__init__(lambda answer: backend.checksum(file, answer))
         self._backend = backend
         self._file = file
@@ -208,50 +152,28 @@ class Checksum(Answered):
     def read(self, offset: int, count: int) -> bytes | Waiting:
         if not self._reported:
             self._reported = True
-            if self._backend.tracker is not None:
-                self._backend.tracker.complete(self._file)
-        store = self._file.served.store
-        try:
-            store.check_file(self._file.number, 0, self._file.entry.size)
-        except NotHeld:
-            if store.growing:
-                return WAITING
-            raise
-        return super().read(offset, count)
+            self._backend.complete(self._file)
+        return super().read(offset, count) if self._file.holds(0, self._file.entry.size) else WAITING
 
 
 class Avail(Handle):
     """A client writes here that it serves a file. That holds until this is clunked."""
 
-    _numbers = 0
+    _numbers = count(1)
+    """Unique in the process."""
 
-    def __init__(self, backend: ClassicBackend, path: bytes) -> None:
-        Avail._numbers += 1
-        self._number = Avail._numbers
+    def __init__(self, backend: Backend, path: bytes) -> None:
+        self._number = next(Avail._numbers)
         self._backend = backend
         self._path = path
         self._written = False
 
     def write(self, offset: int, data: bytes) -> int:
         written = Available.decode(data)
-        file = Regular.find(newest_of(self._backend), self._path)
-        if self._backend.tracker is not None:
-            self._backend.tracker.available(self._number, file, written)
+        self._backend.available(self._number, Regular.find(self._backend.newest(), self._path), written)
         self._written = True
         return len(data)
 
     def clunk(self) -> None:
-        if self._written and self._backend.tracker is not None:
-            self._backend.tracker.unavailable(self._number)
-
-
-class Log(Text):
-    """A C client reads the debug level for its own messages, and writes these here."""
-
-    def __init__(self, backend: ClassicBackend) -> None:
-        super().__init__(b"%d" % backend.host.debug_level)
-        self._backend = backend
-
-    def write(self, offset: int, data: bytes) -> int:
-        self._backend.remark(printable(data[:LINE_LIMIT].strip(b"\0\n ")))
-        return len(data)
+        if self._written:
+            self._backend.unavailable(self._number)

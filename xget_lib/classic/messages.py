@@ -1,4 +1,4 @@
-"""What a worker and the master tell each other of C clients. A `file` is a key of path and content (`Regular.key`)."""
+"""The messages between worker and master about C clients. A `file` is a key of path and content (`Regular.key`)."""
 
 from __future__ import annotations
 

@@ -67,7 +67,8 @@ class _Download:
 
 
 class Redirects:
-    """The servers of all files, and who takes what from them. Owned by the master's `ClassicTracker`.
+    """The servers of all files, and which client takes which file from which server. Owned by the master's
+    `ClassicTracker`.
 
     A client is a number, a file is any name of its path and content. `reachable(asker, server)` says whether one client
     can reach the other.
@@ -86,20 +87,10 @@ class Redirects:
         self._direct: dict[int, int] = {}
         """By client: how many files it takes from the master. Only clients that take some."""
 
-    @property
-    def direct(self) -> int:
-        """Clients that take something from the master."""
-        return len(self._direct)
-
     def relays(self) -> Iterator[tuple[int, Address, int]]:
         """Each C client that serves: its number, its address, and how many files it serves."""
         for client, keys in self._serving.items():
             yield client, self._servers[next(iter(keys.values()))].address, len(keys)
-
-    def readers(self, file: bytes | None, address: Address) -> int:
-        """Of the server of a file at an address, or of the node there; 0 where there is none."""
-        server = self._server(file, address)
-        return server.readers if server else 0
 
     # Events of clients.
 

@@ -27,18 +27,21 @@ import contextlib
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from xget_lib.classic.files import Avail, Checksum, ClassicBackend, Data, Log, Regular, newest_of
+from xget_lib.classic.files import Avail, Checksum, Data, Regular
 from xget_lib.errors import NinepError
 from xget_lib.manifest.entry import Entry
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.ninep.file import File, Handle
 from xget_lib.ninep.stat import DMDIR, Stat
 from xget_lib.ninep.wire import QTDIR, QTFILE, Qid
-from xget_lib.serve.served import Served
-from xget_lib.serve.synthetic import OWNER, Answered, Directory, check_mode
+from xget_lib.serve.synthetic import OWNER, Answered, Directory, Log, check_mode
+
+if TYPE_CHECKING:
+    from xget_lib.classic.backend import Backend
 
 DATA, REDIR, AVAIL, CHECKSUM, LOG = "data", "redir", "avail", "checksum", "log"
 _OF_A_FILE = {DATA: 1, REDIR: 2, AVAIL: 3, CHECKSUM: 4}
@@ -47,33 +50,29 @@ _NUMBER_OF_LOG = 5
 _MODES = {REDIR: 0o444, AVAIL: 0o666, CHECKSUM: 0o444, LOG: 0o222}
 
 
-def tree(backend: ClassicBackend) -> File:
+def tree(backend: Backend) -> File:
     """The root of the namespace for one connection. Raises NinepError while there is no generation."""
-    shared = Tree(backend)
-    shared.served()
-    return PlainDirectory(shared, b"")
+    backend.newest()
+    return PlainDirectory(Tree(backend), b"")
 
 
 class Tree:
-    """What all files of one connection share: it looks them up in the newest generation."""
+    """What all files of one connection share: a path is looked up in the newest generation."""
 
-    def __init__(self, backend: ClassicBackend) -> None:
+    def __init__(self, backend: Backend) -> None:
         self.backend = backend
 
-    def served(self) -> Served:
-        return newest_of(self.backend)
-
     def file(self, path: bytes) -> Regular:
-        return Regular.find(self.served(), path)
+        return Regular.find(self.backend.newest(), path)
 
     @property
     def manifest(self) -> Manifest:
-        return self.served().store.manifest
+        return self.backend.newest().store.manifest
 
-    def look_up(self, path: bytes) -> PlainDirectory | FileDirectory:
+    def look_up(self, path: bytes) -> _ShownPath:
         """The directory, or the file as a directory, at a path. Raises NinepError if none is shown there."""
         index = self.manifest.entries.find(path)
-        if index is None or not self.served().shows(index):
+        if index is None or not self.backend.newest().shows(index):
             raise NinepError(errno.ENOENT)
         entries = self.manifest.entries
         kind = entries.kind(entries.first_name(index))
@@ -81,9 +80,9 @@ class Tree:
             raise NinepError(errno.ENOENT, "neither a file nor a directory")
         return _SHOWN[kind](self, path)
 
-    def children(self, path: bytes) -> Iterator[PlainDirectory | FileDirectory]:
+    def children(self, path: bytes) -> Iterator[_ShownPath]:
         """What is shown of a directory. A directory that does not exist any more is empty."""
-        manifest, served, tracker = self.manifest, self.served(), self.backend.tracker
+        manifest, served = self.manifest, self.backend.newest()
         if manifest.single_file:
             indices = range(1)
         else:
@@ -95,8 +94,8 @@ class Tree:
                 below = manifest.entries.path(index)
                 if _is_shown(below):
                     yield _SHOWN[kind](self, below)
-                elif tracker is not None:
-                    tracker.hidden(served.generation, below)
+                else:
+                    self.backend.hidden(served.generation, below)
 
     def stat(self, name: str, qid: Qid, entry: Entry | None, mode: int, length: int = 0) -> Stat:
         """A stat with the owner and time of an entry."""
@@ -135,8 +134,8 @@ def _qid(path: bytes, number: int, version: int) -> Qid:
 
 
 @dataclass(frozen=True, slots=True)
-class PlainDirectory(File):
-    """A directory of the generation."""
+class _ShownPath(File):
+    """What a path of the generation is shown as: always a directory."""
 
     tree: Tree
     path: bytes
@@ -144,6 +143,12 @@ class PlainDirectory(File):
     @property
     def qid(self) -> Qid:
         return _qid(self.path, 0, 1)
+
+
+class PlainDirectory(_ShownPath):
+    """A directory of the generation."""
+
+    __slots__ = ()
 
     def walk(self, name: str) -> File:
         if not self.path and name == LOG:
@@ -173,16 +178,10 @@ class PlainDirectory(File):
                 yield child.stat()
 
 
-@dataclass(frozen=True, slots=True)
-class FileDirectory(File):
+class FileDirectory(_ShownPath):
     """A regular file, as a directory."""
 
-    tree: Tree
-    path: bytes
-
-    @property
-    def qid(self) -> Qid:
-        return _qid(self.path, 0, 1)
+    __slots__ = ()
 
     def walk(self, name: str) -> File:
         if name not in _OF_A_FILE:
@@ -198,10 +197,7 @@ class FileDirectory(File):
         return Directory(lambda: [self.walk(name).stat() for name in _OF_A_FILE])
 
 
-_SHOWN: dict[str, type[PlainDirectory] | type[FileDirectory]] = {
-    "d": PlainDirectory,
-    "f": FileDirectory,
-}
+_SHOWN: dict[str, type[_ShownPath]] = {"d": PlainDirectory, "f": FileDirectory}
 """By the kind of an entry, for a hard link that of its first name."""
 
 
@@ -215,11 +211,8 @@ class DataFile(File):
     @property
     def qid(self) -> Qid:
         entry = self.tree.file(self.path).entry
-        # Version 0 would tell Linux not to cache.
+        # With version 0 Linux would not cache.
         return _qid(self.path, _OF_A_FILE[DATA], (entry.mtime_ns ^ entry.size << 1) & 0xFFFFFFFF | 1)
-
-    def walk(self, name: str) -> File:
-        raise NinepError(errno.ENOTDIR)
 
     def stat(self) -> Stat:
         entry = self.tree.file(self.path).entry
@@ -242,9 +235,6 @@ class Control(File):
     def qid(self) -> Qid:
         return _qid(self.path, _OF_A_FILE.get(self.name, _NUMBER_OF_LOG), 0)
 
-    def walk(self, name: str) -> File:
-        raise NinepError(errno.ENOTDIR)
-
     def stat(self) -> Stat:
         entry = self.tree.file(self.path).entry if self.name != LOG else None
         return self.tree.stat(self.name, self.qid, entry, _MODES[self.name])
@@ -254,7 +244,7 @@ class Control(File):
         check_mode(mode, _MODES[self.name] if self.name != LOG else 0o666)
         backend = self.tree.backend
         if self.name == LOG:
-            return Log(backend)
+            return Log(b"%d" % backend.namespace.host.debug_level, backend.remark)
         file = self.tree.file(self.path)
         if self.name == REDIR:
             return Answered(lambda answer: backend.redirect(file, answer))

@@ -8,7 +8,8 @@ from itertools import count
 from weakref import WeakValueDictionary
 
 from xget_lib import ipc
-from xget_lib.classic import backend, messages, tree
+from xget_lib.classic import messages, tree
+from xget_lib.classic.backend import Backend, Namespace
 from xget_lib.classic.files import Available, Regular
 from xget_lib.classic.redirects import DOWNLOADS
 from xget_lib.errors import printable
@@ -19,7 +20,7 @@ from xget_lib.report.log import LOGGER
 from xget_lib.serve.synthetic import Answered
 
 
-class WorkerNamespace(backend.Namespace):
+class WorkerNamespace(Namespace):
     """The namespace in a worker."""
 
     def __init__(self, host: WorkerHost) -> None:
@@ -52,8 +53,8 @@ class WorkerNamespace(backend.Namespace):
             LOGGER.warning("%s is not shown to C clients: they cannot use that name", printable(path))
 
 
-class WorkerBackend(backend.Backend):
-    """`ClassicBackend` and `Tracker` of one connection."""
+class WorkerBackend(Backend):
+    """What the files of one connection ask for, at a worker."""
 
     _numbers = count(1)
     """Of requests to the master, unique in the process."""
@@ -65,10 +66,6 @@ class WorkerBackend(backend.Backend):
         """By number of the request: what the master has not answered yet."""
         self._downloads: dict[bytes, bytes] = {}
         """By path: the keys of files that the client has asked for, and may not have yet."""
-
-    @property
-    def tracker(self) -> WorkerBackend:
-        return self
 
     def redirect(self, file: Regular, answer: Answered) -> None:
         self._downloads.pop(file.path, None)

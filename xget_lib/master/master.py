@@ -28,8 +28,7 @@ from xget_lib.master.rescan import ChangeMonitor, RescanSchedule, ScanReason
 from xget_lib.master.snapshotter import Snapshot, take_snapshot
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.workers import Worker, WorkerPool
-from xget_lib.net.accept import connections
-from xget_lib.net.admission import Admission
+from xget_lib.net.accept import Admission, connections
 from xget_lib.process import rlimit
 from xget_lib.process.memfd import memfd
 from xget_lib.process.nursery import Nursery

@@ -17,9 +17,7 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from xget_lib.errors import ProtocolViolation
-from xget_lib.net.listen import plain_address
 from xget_lib.net.outgoing import Outgoing
-from xget_lib.net.tracing import tracer
 from xget_lib.net.waiting import READ, Watcher
 from xget_lib.ninep.session import Session
 
@@ -42,7 +40,6 @@ class Connection:
         """`sent(bytes)` is called as content goes out."""
         self._sock = sock
         self._session = session
-        session.trace = tracer(lambda: _address_of_peer(sock))
         self._watcher = Watcher(sock.fileno())
         self._outgoing = Outgoing(sock, self._watcher, session, sent)
         self._ready = Event()
@@ -183,12 +180,3 @@ class Connection:
             self._all_answered.set()
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
-
-
-def _address_of_peer(sock: socket.socket) -> str:
-    """Host and port; "?" if the peer is gone already."""
-    try:
-        host, port, *_ = sock.getpeername()
-    except OSError:
-        return "?"
-    return f"{plain_address(host)}:{port}"

@@ -71,7 +71,7 @@ class Link:
         self._sock = sock
         self._watcher = Watcher(sock.fileno())
         self._requests = Requests(MAX_READ + IOHDRSZ)
-        self._requests.trace = tracer(lambda: name)
+        self._requests.trace = tracer(name)
         self._callbacks: dict[int, OnAnswer] = {}
         self._next_fid = 1
         self._low_water = 1
@@ -232,7 +232,7 @@ class Link:
         self._watcher.wait(READ, None)
 
     def _send(self, frame: bytes) -> None:
-        """Send in the next turn of the event loop: requests until then go in one packet and wake the server once."""
+        """Send in the next pass of the event loop: requests until then go in one packet and wake the server once."""
         if not self._outgoing and self._writer is None:
             gevent.get_hub().loop.run_callback(self._begin_sending)
         self._outgoing += frame

@@ -10,17 +10,16 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator
 
 import gevent
 
 from xget_lib.errors import XGetError
 from xget_lib.net.waiting import WRITE, Watcher
-from xget_lib.ninep.file import Content
+from xget_lib.ninep.file import OpenExtent
 from xget_lib.ninep.session import Reply, Session
 from xget_lib.ninep.trace import SENT, frame_line
-from xget_lib.serve.store import OpenExtent, close_extents
+from xget_lib.serve.store import close_extents
 
 _BATCH = 64 * 1024
 """Bytes that are gathered at most before they are sent."""
@@ -32,13 +31,6 @@ _SEND_TIMEOUT = 60.0
 """Seconds in which a peer must make room for more bytes."""
 
 Part = bytes | OpenExtent
-
-
-class Source(Protocol):
-    """The source of a `Content` that is not bytes: files that are opened when the reply is about to be sent."""
-
-    def open(self) -> Sequence[Part]:
-        """Return the parts of the content in order; the caller closes the extents. Raises XGetError or OSError."""
 
 
 class Outgoing:
@@ -99,29 +91,29 @@ class Outgoing:
             if reply is None:
                 whole = True
                 break
-            header, content = reply.header, reply.content
-            if content is not None and not isinstance(content.source, bytes):
-                header = self._open(reply, content)
+            header = reply.header
+            source = reply.content.source if reply.content is not None else b""
+            if not isinstance(source, bytes):
+                header, source = self._open(reply, source), b""
             batch.append(header)
             if self._session.trace is not None:
                 self._session.trace(frame_line(SENT, header, self._session.dialect))
-            if content is not None and isinstance(content.source, bytes):
-                batch.append(content.source)
-                size += content.length
-                self._sent(content.length)
+            if source:
+                batch.append(source)
+                size += len(source)
+                self._sent(len(source))
             size += _REPLY_COST
         self._since_yield += size
         self._unsent = b"".join(batch)
         return whole
 
-    def _open(self, reply: Reply, content: Content) -> bytes:
+    def _open(self, reply: Reply, source: Callable[[], list[Part]]) -> bytes:
         """Open the content, to be sent next. Returns the header to send before it, or the error reply if it cannot be
         opened."""
-        source: Source = content.source  # type: ignore[assignment]  # ninep does not look into it
         try:
-            parts = list(source.open())
+            parts = source()
             extents = sum(isinstance(part, OpenExtent) for part in parts)
-            if not self._session.shared.extents.take(extents):
+            if not self._session.limits.extents.take(extents):
                 close_extents(parts)
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         except (XGetError, OSError) as error:
@@ -132,7 +124,7 @@ class Outgoing:
     def _close(self, parts: list[Part]) -> None:
         """Close the open files of content, and give back what they took of the shared limit."""
         close_extents(parts)
-        self._session.shared.extents.give_back(sum(isinstance(part, OpenExtent) for part in parts))
+        self._session.limits.extents.give_back(sum(isinstance(part, OpenExtent) for part in parts))
 
     # Into the socket.
 

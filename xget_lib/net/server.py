@@ -14,12 +14,12 @@ from itertools import count
 
 import gevent
 
-from xget_lib.net.accept import connections
-from xget_lib.net.admission import Admission
+from xget_lib.net.accept import Admission, connections
 from xget_lib.net.connection import Connection
 from xget_lib.net.listen import prepare
+from xget_lib.net.tracing import tracer
 from xget_lib.ninep.file import File
-from xget_lib.ninep.limits import MAX_WALKED, Budget, Shared
+from xget_lib.ninep.limits import MAX_WALKED, Budget, Limits
 from xget_lib.ninep.session import Session
 from xget_lib.process import rlimit
 from xget_lib.report.rate_limited_log import RateLimitedLog
@@ -59,7 +59,9 @@ class Server:
         self.last_sent = time.monotonic()
         self._namespaces = namespaces
         self._log_level = log_level
-        self._shared = Shared(Budget(MAX_WALKED), Budget(rlimit.part()), Budget(rlimit.part()))
+        self._limits = Limits(
+            walked_files=Budget(MAX_WALKED), open_files=Budget(rlimit.part()), extents=Budget(rlimit.part())
+        )
         self._ends = RateLimitedLog()
         self._accepting: gevent.Greenlet[..., None] | None = None
 
@@ -76,7 +78,9 @@ class Server:
         """Run the session of a connection until it ends. The socket is closed then."""
         prepare(sock)
         roots = {name: connect(client) for name, connect in self._namespaces.items()}
-        client.connection = Connection(sock, Session(attach(roots), shared=self._shared), self._count)
+        session = Session(attach(roots), limits=self._limits)
+        session.trace = tracer(f"{client.address}:{client.port}")
+        client.connection = Connection(sock, session, self._count)
         self.clients[client.number] = client
         try:
             reason = client.connection.run()

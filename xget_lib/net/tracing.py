@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from xget_lib.config import TRACE
+from xget_lib.report.log import LOGGER
 
-_LOGGER = logging.getLogger("xget")
 
-
-def tracer(peer: Callable[[], str]) -> Callable[[str], None] | None:
-    """What logs a line about a connection to `peer`; None if the log does not want such lines."""
-    if not _LOGGER.isEnabledFor(TRACE):
-        return None
-    name = peer()
-    return lambda line: _LOGGER.log(TRACE, "%s: %s", name, line)
+def tracer(peer: str) -> Callable[[str], None] | None:
+    """The function that logs a line about a connection to `peer`; None if the log does not want such lines."""
+    return (lambda line: LOGGER.log(TRACE, "%s: %s", peer, line)) if LOGGER.isEnabledFor(TRACE) else None

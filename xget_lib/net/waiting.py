@@ -15,7 +15,8 @@ WRITE = 2
 
 
 class Watcher:
-    """Waits for one descriptor, in both directions. One greenlet may wait in each. Owned by who owns the descriptor."""
+    """Waits for one descriptor, in both directions. One greenlet may wait in each. The owner of the descriptor
+    owns it."""
 
     def __init__(self, descriptor: int) -> None:
         loop = get_hub().loop

@@ -10,5 +10,5 @@ file        what a session asks of a tree of files
 fids        what a request does with the files that fids stand for; `plain_fids` and `linux_fids` by dialect
 session     a server's side of a connection: tags, flush, waiting reads
 limits      what a session, and all sessions of a process, may take
-requests    a client's side of a connection: tags, replies, data straight to its place
+requests    a client's side of a connection: tags, replies, data straight into the caller's buffer
 """

@@ -19,25 +19,26 @@ _SECTOR = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attributes:
-    """`mode` with the kind of file, `rdev` as Linux numbers devices, times in nanoseconds since the epoch, sizes in
-    bytes, `blocks` of 512 bytes."""
+    """As in os.stat_result: `st_mode` with the kind of file, times in nanoseconds since the epoch, sizes in bytes,
+    `st_blocks` of 512 bytes."""
 
-    mode: int
-    uid: int
-    gid: int
-    nlink: int = 1
-    rdev: int = 0
-    size: int
-    blksize: int = BLOCK
-    blocks: int
-    atime_ns: int
-    mtime_ns: int
-    ctime_ns: int
+    st_mode: int
+    st_uid: int
+    st_gid: int
+    st_nlink: int = 1
+    st_rdev: int = 0
+    st_size: int
+    st_blksize: int = BLOCK
+    st_blocks: int
+    st_atime_ns: int
+    st_mtime_ns: int
+    st_ctime_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSystem:
-    """The file system that a file is on. Sizes in blocks of `bsize` bytes."""
+    """The file system that a file is on: the fields of Rstatfs after `type`, in its order. Sizes in blocks of `bsize`
+    bytes."""
 
     bsize: int = BLOCK
     blocks: int = 0
@@ -53,12 +54,12 @@ def of_stat(stat: Stat) -> Attributes:
     """The attributes of a file of which there is only a directory entry."""
     kind = unix.S_IFDIR if stat.mode & DMDIR else unix.S_IFREG
     return Attributes(
-        mode=kind | stat.mode & 0o777,
-        uid=0 if stat.n_uid == NO_ID else stat.n_uid,
-        gid=0 if stat.n_gid == NO_ID else stat.n_gid,
-        size=stat.length,
-        blocks=-(-stat.length // _SECTOR),
-        atime_ns=stat.atime * _NANOSECONDS,
-        mtime_ns=stat.mtime * _NANOSECONDS,
-        ctime_ns=stat.mtime * _NANOSECONDS,
+        st_mode=kind | stat.mode & 0o777,
+        st_uid=0 if stat.n_uid == NO_ID else stat.n_uid,
+        st_gid=0 if stat.n_gid == NO_ID else stat.n_gid,
+        st_size=stat.length,
+        st_blocks=-(-stat.length // _SECTOR),
+        st_atime_ns=stat.atime * _NANOSECONDS,
+        st_mtime_ns=stat.mtime * _NANOSECONDS,
+        st_ctime_ns=stat.mtime * _NANOSECONDS,
     )

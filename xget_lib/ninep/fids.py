@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from xget_lib.errors import NinepError, XGetError
 from xget_lib.ninep.file import WAITING, Content, File, Handle, Waiting
-from xget_lib.ninep.limits import Shared
+from xget_lib.ninep.limits import Limits
 from xget_lib.ninep.messages import (
     ACCESS,
     OEXEC,
@@ -98,20 +98,16 @@ class Fid:
 
 
 class Fids:
-    """All fids of one session, at most `limit`, at most `max_open` of them open. The session owns it and must call
-    clunk_all() in the end, which gives back what was taken of the limits `shared` with other sessions.
+    """All fids of one session. The session owns it and must call clunk_all() in the end, which gives back what was
+    taken of the budgets in `limits` that sessions share.
 
     `attach(uname, aname)` gives the root. `msize` is in bytes.
     """
 
-    def __init__(
-        self, attach: Callable[[str, str], File], msize: int, limit: int, max_open: int, shared: Shared
-    ) -> None:
+    def __init__(self, attach: Callable[[str, str], File], msize: int, limits: Limits) -> None:
         self._root = attach
         self._msize = msize
-        self._limit = limit
-        self._max_open = max_open
-        self._shared = shared
+        self._limits = limits
         self._open_files = 0
         self._fids: dict[int, Fid] = {}
 
@@ -150,8 +146,8 @@ class Fids:
             for fid in self._fids.values():
                 if fid.handle is not None:
                     clunks.callback(fid.handle.clunk)
-            self._shared.walked_files.give_back(sum(fid.walked.depth for fid in self._fids.values()))
-            self._shared.open_files.give_back(self._open_files)
+            self._limits.walked_files.give_back(sum(fid.walked.depth for fid in self._fids.values()))
+            self._limits.open_files.give_back(self._open_files)
             self._fids.clear()
             self._open_files = 0
 
@@ -185,7 +181,7 @@ class Fids:
             except (XGetError, OSError):
                 if not qids:
                     raise
-                return Rwalk(tuple(qids))  # their number tells which element failed; newfid is unaffected
+                return Rwalk(tuple(qids))  # their number says which element failed; newfid is unaffected
             qids.append(walked.file.qid)
         self._put(request.newfid, Fid(walked))
         return Rwalk(tuple(qids))
@@ -203,24 +199,24 @@ class Fids:
             raise NinepError(*UNKNOWN_FID)
         if number in self._fids:
             raise NinepError(*FID_IN_USE)
-        if len(self._fids) >= self._limit or self._shared.walked_files.spent:
+        if len(self._fids) >= self._limits.max_fids or self._limits.walked_files.spent:
             raise NinepError(errno.EMFILE)
 
     def _put(self, number: int, fid: Fid) -> None:
         """From now on `number`, checked before if it is new, stands for this. Raises NinepError if all fids of the
         process are too far from their roots together."""
         former = self._fids.get(number)
-        if not self._shared.walked_files.take(fid.walked.depth - (former.walked.depth if former is not None else 0)):
+        if not self._limits.walked_files.take(fid.walked.depth - (former.walked.depth if former is not None else 0)):
             raise NinepError(errno.EMFILE)
         self._fids[number] = fid
 
     def _clunk(self, request: Tclunk | Tremove) -> Rclunk:
         fid = self._fid(request.fid)
         del self._fids[request.fid]
-        self._shared.walked_files.give_back(fid.walked.depth)
+        self._limits.walked_files.give_back(fid.walked.depth)
         if fid.handle is not None:
             self._open_files -= 1
-            self._shared.open_files.give_back()
+            self._limits.open_files.give_back()
             fid.handle.clunk()
         return Rclunk()
 
@@ -242,12 +238,12 @@ class Fids:
 
     def _check_may_open(self) -> None:
         """Raise NinepError if no further file may be opened."""
-        if self._open_files >= self._max_open or self._shared.open_files.spent:
+        if self._open_files >= self._limits.max_open or self._limits.open_files.spent:
             raise NinepError(errno.EMFILE)
 
     def _count_opened(self) -> None:
         self._open_files += 1
-        self._shared.open_files.take()
+        self._limits.open_files.take()
 
     def _read(self, request: Tread) -> Answer:
         fid = self._fid(request.fid)

@@ -7,12 +7,13 @@ so that a class overrides only what is different about it.
 from __future__ import annotations
 
 import errno
+import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from xget_lib.errors import NinepError
 from xget_lib.ninep.attributes import Attributes, FileSystem, of_stat
@@ -20,13 +21,21 @@ from xget_lib.ninep.stat import DirectoryEntry, Stat
 from xget_lib.ninep.wire import QTDIR, Qid
 
 
+class OpenExtent(NamedTuple):
+    """`length` bytes at `offset` of an open file. Whoever gets it closes `fd`."""
+
+    fd: int
+    offset: int
+    length: int
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The data of an Rread: `length` bytes that the connection sends by itself, from `source`. It may hold open
-    descriptors. A read is carried out only when its reply is taken, so who takes the Reply owns the source."""
+    """The data of an Rread, `length` bytes that the connection sends by itself: `source`, or what it returns when the
+    reply is about to be sent. Then it may raise XGetError or OSError, which becomes an error reply."""
 
     length: int
-    source: object
+    source: bytes | Callable[[], list[bytes | OpenExtent]]
 
 
 class Waiting(Enum):
@@ -52,6 +61,7 @@ class File(Protocol):
 
     def walk(self, name: str) -> File:
         """The file of that name in this directory. Never asked for "", ".", ".." or a name with a slash."""
+        raise NinepError(errno.ENOTDIR)
 
     def stat(self) -> Stat: ...
 
@@ -60,7 +70,7 @@ class File(Protocol):
 
     # Asked in 9P2000.L alone.
 
-    def attributes(self) -> Attributes:
+    def attributes(self) -> Attributes | os.stat_result:
         return of_stat(self.stat())
 
     def readlink(self) -> str:
@@ -103,5 +113,5 @@ class Handle:
             yield DirectoryEntry(stat.qid, number, kind, stat.name)
 
     def clunk(self) -> None:
-        """Release what the handle holds. Called once, however the fid ended; nobody is left to hear of a failure, so
-        it raises nothing."""
+        """Release what the handle holds. Called once, however the fid ended. Raises nothing, since no reply could
+        carry the error."""

@@ -45,10 +45,15 @@ class Budget:
         self.used -= count
 
 
-@dataclass(frozen=True)
-class Shared:
-    """The budgets that all sessions of a process share; by default without limits."""
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one session may take, and the budgets that it shares with the other sessions of the process; these are
+    unlimited by default."""
 
+    max_fids: int = MAX_FIDS
+    max_tags: int = MAX_TAGS
+    max_open: int = MAX_OPEN
+    max_waiting: int = MAX_WAITING
     walked_files: Budget = field(default_factory=Budget)
     """The files that fids stand for, and all on the way there."""
     open_files: Budget = field(default_factory=Budget)

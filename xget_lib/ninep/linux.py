@@ -82,10 +82,10 @@ class Rgetattr(RMessage, number=25):
     mtime_nsec: u64
     ctime_sec: u64
     ctime_nsec: u64
-    btime_sec: u64
-    btime_nsec: u64
-    gen: u64
-    data_version: u64
+    btime_sec: u64 = 0
+    btime_nsec: u64 = 0
+    gen: u64 = 0
+    data_version: u64 = 0
 
 
 class Txattrwalk(TMessage, number=30):

@@ -1,4 +1,4 @@
-"""What the requests that 9P2000.L has by itself do with fids: Linux's calls, on files that nobody can change.
+"""What the requests that only 9P2000.L has do with fids: Linux's calls, on files that cannot be changed.
 
 Meanings are those of diod's protocol description, errors those that Linux programs know from a read-only file system.
 Locks are refused, as nothing here could keep them: a program learns that it has none, instead of relying on one.
@@ -7,33 +7,12 @@ Locks are refused, as nothing here could keep them: a program learns that it has
 from __future__ import annotations
 
 import errno
+from dataclasses import astuple
 
 from xget_lib.errors import NinepError
+from xget_lib.ninep import linux
 from xget_lib.ninep.fids import ALREADY_OPEN, Answer, Fid, Fids, WalkedFile
 from xget_lib.ninep.file import Handle
-from xget_lib.ninep.linux import (
-    GETATTR_BASIC,
-    P9_ACCESS,
-    P9_DIRECTORY,
-    P9_TRUNC,
-    REFUSED,
-    V9FS_MAGIC,
-    Refused,
-    Rfsync,
-    Rgetattr,
-    Rlopen,
-    Rreaddir,
-    Rreadlink,
-    Rstatfs,
-    Rxattrwalk,
-    Tfsync,
-    Tgetattr,
-    Tlopen,
-    Treaddir,
-    Treadlink,
-    Tstatfs,
-    Txattrwalk,
-)
 from xget_lib.ninep.messages import OREAD, OTRUNC, RREAD_HEADER_SIZE, RMessage, TMessage, Tread, Twalk
 from xget_lib.ninep.stat import DIRECTORY_READ, DirectoryEntry
 from xget_lib.ninep.wire import Layout
@@ -47,24 +26,24 @@ class LinuxFids(Fids):
 
     def _carry_out_own(self, request: TMessage) -> RMessage:
         match request:
-            case Tgetattr():
+            case linux.Tgetattr():
                 return self._getattr(request)
-            case Treaddir():
+            case linux.Treaddir():
                 return self._readdir(request)
-            case Tlopen():
+            case linux.Tlopen():
                 return self._lopen(request)
-            case Txattrwalk():
+            case linux.Txattrwalk():
                 return self._xattrwalk(request)
-            case Treadlink():
-                return Rreadlink(self._fid(request.fid).walked.file.readlink())
-            case Tstatfs():
-                return self._statfs(request)
-            case Tfsync():
+            case linux.Treadlink():
+                return linux.Rreadlink(self._fid(request.fid).walked.file.readlink())
+            case linux.Tstatfs():
+                return linux.Rstatfs(linux.V9FS_MAGIC, *astuple(self._fid(request.fid).walked.file.file_system()))
+            case linux.Tfsync():
                 self._fid(request.fid)
-                return Rfsync()
-            case Refused():
+                return linux.Rfsync()
+            case linux.Refused():
                 self._fid(request.fid)
-                raise NinepError(REFUSED[request.number][1])
+                raise NinepError(linux.REFUSED[request.number][1])
         raise AssertionError(f"{request} is not of this dialect")
 
     # Walking. Directories contain "." and ".." here, and diod's clients walk from the one that they are reading.
@@ -80,50 +59,32 @@ class LinuxFids(Fids):
 
     # Attributes.
 
-    def _getattr(self, request: Tgetattr) -> Rgetattr:
+    def _getattr(self, request: linux.Tgetattr) -> linux.Rgetattr:
         file = self._fid(request.fid).walked.file
         found = file.attributes()
         (atime, atime_ns), (mtime, mtime_ns), (ctime, ctime_ns) = (
-            divmod(max(time, 0), _NANOSECONDS) for time in (found.atime_ns, found.mtime_ns, found.ctime_ns)
+            divmod(max(time, 0), _NANOSECONDS) for time in (found.st_atime_ns, found.st_mtime_ns, found.st_ctime_ns)
         )
-        return Rgetattr(
-            valid=request.request_mask & GETATTR_BASIC,
+        return linux.Rgetattr(
+            valid=request.request_mask & linux.GETATTR_BASIC,
             qid=file.qid,
-            mode=found.mode,
-            uid=found.uid,
-            gid=found.gid,
-            nlink=found.nlink,
-            rdev=found.rdev,
-            size=found.size,
-            blksize=found.blksize,
-            blocks=found.blocks,
+            mode=found.st_mode,
+            uid=found.st_uid,
+            gid=found.st_gid,
+            nlink=found.st_nlink,
+            rdev=found.st_rdev,
+            size=found.st_size,
+            blksize=found.st_blksize,
+            blocks=found.st_blocks,
             atime_sec=atime,
             atime_nsec=atime_ns,
             mtime_sec=mtime,
             mtime_nsec=mtime_ns,
             ctime_sec=ctime,
             ctime_nsec=ctime_ns,
-            btime_sec=0,
-            btime_nsec=0,
-            gen=0,
-            data_version=0,
         )
 
-    def _statfs(self, request: Tstatfs) -> Rstatfs:
-        found = self._fid(request.fid).walked.file.file_system()
-        return Rstatfs(
-            V9FS_MAGIC,
-            found.bsize,
-            found.blocks,
-            found.bfree,
-            found.bavail,
-            found.files,
-            found.ffree,
-            found.fsid,
-            found.namelen,
-        )
-
-    def _xattrwalk(self, request: Txattrwalk) -> Rxattrwalk:
+    def _xattrwalk(self, request: linux.Txattrwalk) -> linux.Rxattrwalk:
         """The new fid is a file that consists of the value, or of the names of all attributes."""
         fid = self._fid(request.fid)
         if request.newfid != request.fid:
@@ -134,25 +95,25 @@ class LinuxFids(Fids):
         self._check_may_open()
         self._put(request.newfid, Fid(fid.walked, handle=_Xattr(value)))
         self._count_opened()
-        return Rxattrwalk(len(value))
+        return linux.Rxattrwalk(len(value))
 
     # Opening and reading.
 
-    def _lopen(self, request: Tlopen) -> Rlopen:
-        mode = request.flags & P9_ACCESS
-        if mode == P9_ACCESS:
+    def _lopen(self, request: linux.Tlopen) -> linux.Rlopen:
+        mode = request.flags & linux.P9_ACCESS
+        if mode == linux.P9_ACCESS:
             raise NinepError(errno.EINVAL)
-        if request.flags & P9_DIRECTORY and not self._fid(request.fid).walked.is_directory:
+        if request.flags & linux.P9_DIRECTORY and not self._fid(request.fid).walked.is_directory:
             raise NinepError(errno.ENOTDIR)
-        fid = self._open_fid(request.fid, mode | (OTRUNC if request.flags & P9_TRUNC else 0))
-        return Rlopen(fid.walked.file.qid, iounit=0)
+        fid = self._open_fid(request.fid, mode | (OTRUNC if request.flags & linux.P9_TRUNC else 0))
+        return linux.Rlopen(fid.walked.file.qid, iounit=0)
 
     def _read(self, request: Tread) -> Answer:
         if _is_directory(self._fid(request.fid)):
             raise NinepError(errno.EISDIR)
         return super()._read(request)
 
-    def _readdir(self, request: Treaddir) -> Rreaddir:
+    def _readdir(self, request: linux.Treaddir) -> linux.Rreaddir:
         fid = self._fid(request.fid)
         handle = fid.opened(OREAD)
         if not _is_directory(fid):
@@ -168,7 +129,7 @@ class LinuxFids(Fids):
                 break
             entries.append(packed)
             room -= len(packed)
-        return Rreaddir(b"".join(entries))
+        return linux.Rreaddir(b"".join(entries))
 
 
 def _is_directory(fid: Fid) -> bool:

@@ -19,7 +19,7 @@ from xget_lib.ninep.wire import Unix, data2, data4, qid13, qids, text, texts, u8
 MIN_MSIZE = 4096  # less would not carry every reply that must fit whole, such as a walk's or a directory entry
 IOHDRSZ = 24  # room for the header of a Twrite or Rread: what a client subtracts from msize when iounit is 0
 DEFAULT_MSIZE = 1024 * 1024 + IOHDRSZ
-NONUNAME = 0xFFFFFFFF  # no number: the name says who it is
+NONUNAME = 0xFFFFFFFF  # no number: the name identifies the user
 
 # Modes of Topen and Tcreate: open(5).
 OREAD = 0
@@ -96,7 +96,7 @@ class Rattach(RMessage, number=105):
     qid: qid13
 
 
-# 106 would be Terror, which is illegal: nobody asks for an error.
+# 106 would be Terror, which is illegal: no request is for an error.
 
 
 class Rerror(RMessage, number=107):

@@ -1,4 +1,4 @@
-"""What the requests that 9P2000 and 9P2000.u have by themselves do with fids: open(5), stat(5).
+"""What the requests that only 9P2000 and 9P2000.u have do with fids: open(5), stat(5).
 
 The two differ in what they can express of a file, which their `StatFormat`s know.
 """

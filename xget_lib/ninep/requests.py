@@ -1,9 +1,10 @@
-"""A client's side of one connection, without I/O: requests out, replies matched to them by tag, data into its place.
+"""A client's side of one connection, without I/O: requests out, replies matched to them by tag, data into the
+caller's buffer.
 
 Received bytes are not copied: the connection receives straight into what `buffer` gives, and reports how much with
-`received`. That is a small buffer of our own, except in the midst of an Rread: then it is the place that the request
-named (`into`), for as long as the data of that one reply lasts. Only the data that arrived together with the header, in
-the small buffer, is copied once.
+`received`. That is a small buffer of our own, except in the midst of an Rread: then it is the buffer of the request
+(`into`), until all data of that reply has arrived. Only the data that arrived together with the header, in the small
+buffer, is copied once.
 
 A server is not trusted: every size is compared with what was asked for before it is used, and a reply that does not fit
 is a ProtocolViolation, after which nothing here may be used any more.
@@ -85,7 +86,7 @@ class Requests:
         self.msize = msize
         self.dialect = NINEP2000
         self.trace: Callable[[str], None] | None = None
-        """Called with a line for each message, if somebody wants to see them."""
+        """Called with a line for each message; None if no lines are wanted."""
         self._pending: dict[int, _Pending] = {}
         self._next_tag = 0
         self._own = memoryview(bytearray(_BUFFER_SIZE))
@@ -94,13 +95,13 @@ class Requests:
 
     @property
     def missing(self) -> int:
-        """Bytes of data that are missing of the reply that is arriving; 0 when it is not an Rread."""
+        """Bytes of data of the Rread that is arriving that have not arrived; 0 when no Rread is arriving."""
         return 0 if self._data is None else self._data.count - self._data.at
 
     def submit(self, message: TMessage, into: memoryview | None = None) -> tuple[int, bytes]:
         """The tag and the bytes to send for `message`. Raises NinepError for a message that cannot be sent.
 
-        For a Tread, `into` is the place for its data, at least `count` bytes; the caller does not use it until the
+        For a Tread, `into` is the buffer for its data, at least `count` bytes; the caller does not use it until the
         answer arrives or, after flush(), the Rflush. A Tversion must be alone.
         """
         assert not isinstance(message, Tversion) or (not self._pending and message.msize == self.msize)
@@ -130,7 +131,7 @@ class Requests:
         return frame
 
     def buffer(self) -> memoryview:
-        """The place for the next bytes from the network; never empty, valid for one received()."""
+        """Where to put the next bytes from the network; never empty, valid for one received()."""
         if self._data is None:
             return self._own[self._filled :]
         if self._data.sink is None:
@@ -206,8 +207,8 @@ class Requests:
         if data.at < data.count:
             return
         self._data = None
-        has_place = self._pending[data.tag].into is not None
-        self._settle(data.tag, ReadInto(data.count) if has_place else Rread(bytes(data.sink or b"")), answers)
+        has_buffer = self._pending[data.tag].into is not None
+        self._settle(data.tag, ReadInto(data.count) if has_buffer else Rread(bytes(data.sink or b"")), answers)
 
     # All replies.
 
@@ -252,7 +253,7 @@ class Requests:
         return message_line(RECEIVED, tag, reply, self.dialect)
 
     def _new_tag(self) -> int:
-        """A tag that is not in use. Tags are used in turn, so that a second reply to one request is detected."""
+        """A tag that is not in use. All tags take their turn, so that a second reply to a request is detected."""
         if len(self._pending) >= NOTAG:
             raise NinepError(errno.EAGAIN)
         while self._next_tag in self._pending:

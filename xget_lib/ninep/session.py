@@ -23,7 +23,7 @@ from xget_lib.ninep.dialect import DIALECTS, NINEP2000, UNKNOWN, decode, encode,
 from xget_lib.ninep.fids import BAD_USE_OF_FID, Answer, Fids
 from xget_lib.ninep.file import WAITING, Content, File
 from xget_lib.ninep.framer import Framer
-from xget_lib.ninep.limits import MAX_FIDS, MAX_OPEN, MAX_TAGS, MAX_WAITING, Shared
+from xget_lib.ninep.limits import Limits
 from xget_lib.ninep.messages import (
     DEFAULT_MSIZE,
     MIN_MSIZE,
@@ -58,32 +58,23 @@ class Reply:
 class Session:
     """Owned by one connection, which calls close() in the end.
 
-    `attach(dialect, uname, aname)` gives the root of a tree. A message has at most `max_msize` bytes. The session has
-    at most `max_fids` fids, `max_open` of them open, `max_tags` requests without a reply, and `max_waiting` reads that
-    wait; a request beyond these, or beyond what all sessions of the process `shared`, is refused.
+    `attach(dialect, uname, aname)` gives the root of a tree. A message has at most `max_msize` bytes. A request beyond
+    the `limits` is refused.
     """
 
     def __init__(
         self,
         attach: Callable[[str, str, str], File],
         max_msize: int = DEFAULT_MSIZE,
-        max_fids: int = MAX_FIDS,
-        max_tags: int = MAX_TAGS,
-        max_open: int = MAX_OPEN,
-        max_waiting: int = MAX_WAITING,
-        shared: Shared | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.dialect = NINEP2000
         self.msize = max_msize
         self.trace: Callable[[str], None] | None = None
-        """Called with a line for each message, if somebody wants to see them."""
+        """Called with a line for each message; None if no lines are wanted."""
         self._attach = attach
         self._max_msize = max_msize
-        self._max_fids = max_fids
-        self._max_tags = max_tags
-        self._max_open = max_open
-        self._max_waiting = max_waiting
-        self.shared = shared or Shared()
+        self.limits = limits or Limits()
         self._framer = Framer(MIN_MSIZE)  # enough for a Tversion
         self._received = 0  # messages
         self._malformed = 0  # requests in a row
@@ -127,7 +118,7 @@ class Session:
         return None
 
     def retry(self) -> None:
-        """Queue every waiting read again, before all requests that came later."""
+        """Queue every waiting read again, before all requests that arrived later."""
         for tag in reversed(self._waiting):
             self._queue[tag] = self._waiting[tag]
             self._queue.move_to_end(tag, last=False)
@@ -172,7 +163,7 @@ class Session:
         if isinstance(request, Tflush):
             self._flush(request.oldtag)
             self._queue[tag] = Rflush()
-        elif len(self._queue) + len(self._waiting) >= self._max_tags:
+        elif len(self._queue) + len(self._waiting) >= self.limits.max_tags:
             self._queue[tag] = NinepError(errno.EAGAIN, "too many requests")
         else:
             self._queue[tag] = request
@@ -189,7 +180,7 @@ class Session:
         if dialect is None:
             return Rversion(msize, UNKNOWN)
         attach = partial(self._attach, dialect)
-        self._fids = DIALECTS[dialect].fids(attach, msize, self._max_fids, self._max_open, self.shared)
+        self._fids = DIALECTS[dialect].fids(attach, msize, self.limits)
         self.dialect, self.msize, self._framer.msize = dialect, msize, msize
         return Rversion(msize, dialect)
 
@@ -215,7 +206,7 @@ class Session:
         except (XGetError, OSError) as error:
             return self.refusal(tag, error)
         assert answer is WAITING and isinstance(message, Tread)
-        if len(self._waiting) >= self._max_waiting:
+        if len(self._waiting) >= self.limits.max_waiting:
             return self.refusal(tag, NinepError(errno.EAGAIN, "too many reads wait"))
         self._waiting[tag] = message
         return None

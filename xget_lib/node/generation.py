@@ -29,7 +29,7 @@ from xget_lib.node.master_link import MasterLink
 from xget_lib.node.transfer import Transfer, TransferStats
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.files import Files
-from xget_lib.serve.held import HeldContent
+from xget_lib.serve.held import Compared, HeldContent
 from xget_lib.serve.served import Served
 from xget_lib.serve.store import Store
 
@@ -173,15 +173,14 @@ class Generation:
         """Find out what is right already, in threads."""
         files = list(self._selection.files)
         slices = [files[first : first + _SLICE] for first in range(0, len(files), _SLICE)]
-        known = (
-            in_thread(former.held.known, self.manifest, self._selection.file_dest_paths) if former is not None else None
-        )
-        verified = in_thread(known.verified, files) if known is not None else set()
+        compared = Compared()
+        if former is not None:
+            compared = in_thread(former.held.compare, self.manifest, self._selection.file_dest_paths)
 
         def trusts_times(file: int) -> bool:
             if self._environment.config.checksum:
-                return file in verified
-            return known is None or file not in known.changed
+                return file in compared.verified
+            return file not in compared.changed
 
         # Where all is in memory, a second thread only takes the interpreter from the first one.
         permits = Semaphore(1)
@@ -200,7 +199,7 @@ class Generation:
         for _ in GreenletPool(THREADS).imap_unordered(look, slices):
             pass
         download.check_free_space()
-        download.unverified -= verified
+        download.unverified.difference_update(compared.verified)
 
     def _fetch(self, download: Download, held: HeldContent, stats: TransferStats) -> None:
         """Get what is lacking, and put each file in place when it is whole."""

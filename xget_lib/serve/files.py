@@ -21,7 +21,7 @@ from xget_lib.fs.readdir import Listed, listed
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.entry import joined
 from xget_lib.manifest.selection import STAGING
-from xget_lib.ninep.attributes import Attributes, FileSystem
+from xget_lib.ninep.attributes import FileSystem
 from xget_lib.ninep.file import Content, File, Handle
 from xget_lib.ninep.stat import (
     DMDEVICE,
@@ -36,7 +36,7 @@ from xget_lib.ninep.stat import (
     Stat,
 )
 from xget_lib.ninep.wire import QTDIR, QTFILE, QTSYMLINK, Qid
-from xget_lib.serve.served import FileRange
+from xget_lib.serve.served import content_of_file
 from xget_lib.serve.synthetic import check_mode
 
 _FRESH = 0.5
@@ -105,7 +105,7 @@ class FileOnDisk:
 
     @property
     def qid(self) -> Qid:
-        # Version 0 tells Linux not to cache, so the lowest bit is always set.
+        # With version 0 Linux does not cache, so the lowest bit is always set.
         status = self.status
         version = (status.st_mtime_ns ^ status.st_ctime_ns ^ status.st_size << 1) & 0xFFFFFFFF | 1
         return Qid(_QID_TYPES.get(stat.S_IFMT(status.st_mode), QTFILE), version, _number(status.st_ino, status.st_dev))
@@ -154,21 +154,8 @@ class FileOnDisk:
             return f"{letter} {os.major(self.status.st_rdev)} {os.minor(self.status.st_rdev)}"
         return ""
 
-    def attributes(self) -> Attributes:
-        status = self.status
-        return Attributes(
-            mode=status.st_mode,
-            uid=status.st_uid,
-            gid=status.st_gid,
-            nlink=status.st_nlink,
-            rdev=status.st_rdev,
-            size=status.st_size,
-            blksize=status.st_blksize,
-            blocks=status.st_blocks,
-            atime_ns=status.st_atime_ns,
-            mtime_ns=status.st_mtime_ns,
-            ctime_ns=status.st_ctime_ns,
-        )
+    def attributes(self) -> os.stat_result:
+        return self.status
 
     def readlink(self) -> str:
         return os.fsdecode(self.files.root.readlink(self.path))
@@ -266,8 +253,7 @@ class OpenFileOnDisk(Handle):
 
     def read(self, offset: int, count: int) -> bytes | Content:
         assert self._file is not None
-        length = min(count, max(0, os.fstat(self._file.fileno()).st_size - offset))
-        return Content(length, FileRange(self._file, offset, length)) if length else b""
+        return content_of_file(self._file, os.fstat(self._file.fileno()).st_size, offset, count)
 
     def clunk(self) -> None:
         self._file = None

@@ -8,8 +8,8 @@ chunk with a part of it is held.
 from __future__ import annotations
 
 import os
-from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
 
 from xget_lib.download.download import Download
 from xget_lib.download.verify import checked_pieces
@@ -69,20 +69,23 @@ class HeldContent:
             self.chunk_written(chunk)
         return self.store.changes > changes
 
-    def known(self, manifest: Manifest, places: Iterable[tuple[int, bytes]]) -> Known:
-        """What this generation says about another, whose files land at `places`. In any thread."""
-        return Known(self.store, self._download.files, manifest, places)
+    def compare(self, manifest: Manifest, dest_paths: Iterable[tuple[int, bytes]]) -> Compared:
+        """Compare with another generation, whose files, by number, have these paths at the destination. In any
+        thread."""
+        return compare(self.store, self._download.files, manifest, dest_paths)
 
     def carried_over(self, manifest: Manifest, selection: Selection) -> Store:
         """The part of another generation that is verified here, under the same names. In any thread."""
-        known = self.known(manifest, selection.file_dest_paths)
-        same = known.verified(selection.files)
+        same = self.compare(manifest, selection.file_dest_paths).verified
         layout = manifest.layout
         held = Bitmap(layout.chunk_count)
         for chunk in range(layout.chunk_count):
             if all(file in same for file in layout.chunk_files(chunk)):
                 held.add(chunk)
-        return Store(Root(self._dest), manifest, held, stamps=known.stamps_of(same), locate=selection.file_dest_path)
+        stamps = no_stamps(layout.file_count)
+        for file, own in same.items():
+            stamps[file * STAMP_WORDS : (file + 1) * STAMP_WORDS] = self.store.stamp(own)
+        return Store(Root(self._dest), manifest, held, stamps=stamps, locate=selection.file_dest_path)
 
     def _is_verified(self, chunk: int) -> bool:
         # The last chunk of a selection may have parts that were not selected: then it is never whole.
@@ -91,38 +94,30 @@ class HeldContent:
         return not self.unverified or self.unverified.isdisjoint(self._layout.chunk_files(chunk))
 
 
-class Known:
-    """What the store of one generation says about the files of another, in the same directory. In any thread."""
+@dataclass(frozen=True)
+class Compared:
+    """The files of another generation, compared with those of a store in the same directory."""
 
-    def __init__(
-        self, store: Store, selected: Iterable[int], manifest: Manifest, places: Iterable[tuple[int, bytes]]
-    ) -> None:
-        """`selected` are the files that the store can have. `manifest` is the other generation's, and `places` are its
-        files and the paths where they land."""
-        self.changed: set[int] = set()
-        """Files with other content than in the store's generation, whatever their size and times say."""
-        self._store = store
-        self._file_count = manifest.layout.file_count
-        self._same: dict[int, int] = {}
-        """By file of the other generation: the file of the store's with the same path and content."""
-        former = {store.path_of(file): file for file in selected}
-        for file, place in places:
-            old = former.get(place)
-            if old is None:
-                continue
-            if store.manifest.content_of(old) == manifest.content_of(file):
-                self._same[file] = old
-            else:
-                self.changed.add(file)
+    verified: Mapping[int, int] = field(default_factory=dict)
+    """The files with the same path and content as in the store, which has verified them, and that have not changed
+    since. By number in the other generation: the number in the store."""
+    changed: Set[int] = frozenset()
+    """The files with other content than in the store's generation, whatever their size and times say."""
 
-    def verified(self, files: Iterable[int]) -> set[int]:
-        """Of these files, those that the store has verified, and that have not changed since."""
-        return {file for file in files if file in self._same and self._store.is_verified(self._same[file])}
 
-    def stamps_of(self, files: Iterable[int]) -> array[int]:
-        """The store's stamps of these files, which must be the same in both, at their place in the other generation."""
-        stamps = no_stamps(self._file_count)
-        for file in files:
-            first = file * STAMP_WORDS
-            stamps[first : first + STAMP_WORDS] = self._store.stamp(self._same[file])
-        return stamps
+def compare(
+    store: Store, selected: Iterable[int], manifest: Manifest, dest_paths: Iterable[tuple[int, bytes]]
+) -> Compared:
+    """`selected` are the files that the store can have; `manifest` and `dest_paths` are the other generation's."""
+    verified: dict[int, int] = {}
+    changed: set[int] = set()
+    own_files = {store.path_of(file): file for file in selected}
+    for file, path in dest_paths:
+        own = own_files.get(path)
+        if own is None:
+            continue
+        if store.manifest.content_of(own) != manifest.content_of(file):
+            changed.add(file)
+        elif store.is_verified(own):
+            verified[file] = own
+    return Compared(verified, changed)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from io import FileIO
 from typing import Protocol
 
-from xget_lib.ninep.file import Content, Handle
-from xget_lib.serve.store import OpenExtent, Store
+from xget_lib.ninep.file import Content, Handle, OpenExtent
+from xget_lib.serve.store import Store
+
+NOT_READY = (errno.EAGAIN, "the snapshot is not ready yet")
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,7 @@ class Encoded(Handle):
         return cls(file, len(data))
 
     def read(self, offset: int, count: int) -> bytes | Content:
-        length = min(count, max(0, self.size - offset))
-        return Content(length, FileRange(self.file, offset, length)) if length else b""
+        return content_of_file(self.file, self.size, offset, count)
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,8 @@ class Serving(Protocol):
     def debug_level(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class FileRange:
-    """A range of an open file, for `net.outgoing`. The file stays open while this object exists: a fid may be clunked
-    before its last reply is sent, and the kernel would give the descriptor's number to another file."""
-
-    file: FileIO
-    offset: int
-    length: int
-
-    def open(self) -> list[bytes | OpenExtent]:
-        return [OpenExtent(os.dup(self.file.fileno()), self.offset, self.length)]
+def content_of_file(file: FileIO, size: int, offset: int, count: int) -> bytes | Content:
+    """At most `count` bytes from `offset` of an open file of `size` bytes. The Content keeps the file open: a fid may
+    be clunked before its last reply is sent, and the kernel would give the descriptor's number to another file."""
+    length = min(count, max(0, size - offset))
+    return Content(length, lambda: [OpenExtent(os.dup(file.fileno()), offset, length)]) if length else b""

@@ -15,28 +15,20 @@ import os
 import stat
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple, NoReturn
+from functools import partial
+from typing import NoReturn
 
 from xget_lib.errors import NotHeld, PathRefused, StaleGeneration
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import NO_STAMP, STAMP_WORDS, no_stamps, stamp_of
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
-from xget_lib.ninep.file import Content
+from xget_lib.ninep.file import Content, OpenExtent
 
 SENDFILE_FROM = 32 * 1024
 """Bytes of one file from which a descriptor is cheaper than reading."""
 
 _NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENXIO, errno.ESTALE)
-
-
-class OpenExtent(NamedTuple):
-    """`length` bytes at `offset` of an open file. Whoever gets it closes `fd`."""
-
-    fd: int
-    offset: int
-    length: int
 
 
 class Store:
@@ -67,7 +59,7 @@ class Store:
         self.changes = 0
         """Counts every change of `held`."""
         self.growing = False
-        """Whether what is not held may still come."""
+        """Whether chunks that are not held may still arrive."""
         self.on_stale = on_stale
         self._complete = held.full
         self._dropped: set[int] = set()
@@ -112,7 +104,7 @@ class Store:
         error when the content is about to be sent."""
         length = min(count, max(0, self.layout.size - offset))
         self.check(min(offset, self.layout.size), length)
-        return Content(length, StoreRange(self, offset, length)) if length else b""
+        return Content(length, partial(self.open_extents, offset, length)) if length else b""
 
     def check(self, offset: int, length: int) -> None:
         """Raises NotHeld unless every chunk of the range is held. Opens no file."""
@@ -162,11 +154,7 @@ class Store:
     def _read(self, file: int, offset: int, length: int) -> bytes:
         fd = self.open(file)
         try:
-            data = os.pread(fd, length, offset)
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            data = b""
+            data = _pread(fd, length, offset)
         finally:
             os.close(fd)
         if len(data) != length:
@@ -223,18 +211,6 @@ class Store:
         raise StaleGeneration(path)
 
 
-@dataclass(frozen=True, slots=True)
-class StoreRange:
-    """A range of the content stream, for `net.outgoing`."""
-
-    store: Store
-    offset: int
-    length: int
-
-    def open(self) -> list[bytes | OpenExtent]:
-        return self.store.open_extents(self.offset, self.length)
-
-
 class OpenedFile:
     """A file of a store, opened at the first read and kept open: many small reads cost one look-up of its path.
 
@@ -254,12 +230,7 @@ class OpenedFile:
             fd = self._fd
             if fd is None:
                 fd = self._fd = self._store.open(self._file)
-            try:
-                data = os.pread(fd, length, offset)
-            except OSError as error:
-                if error.errno != errno.EIO:
-                    raise
-                data = b""
+            data = _pread(fd, length, offset)
             if len(data) == length and self._is_right(fd):
                 return data
             # The file may have been put in place meanwhile, or been replaced: its path leads to the right one.
@@ -280,6 +251,16 @@ class OpenedFile:
                 return False
             self._right_status = brief
         return True
+
+
+def _pread(fd: int, length: int, offset: int) -> bytes:
+    """As os.pread, but no bytes where the medium cannot be read: the file is not what was verified any more."""
+    try:
+        return os.pread(fd, length, offset)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return b""
 
 
 def close_extents(extents: list[bytes | OpenExtent]) -> None:

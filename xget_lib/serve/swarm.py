@@ -23,10 +23,10 @@ from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
-from xget_lib.errors import NinepError, NotHeld, printable
+from xget_lib.errors import NinepError, NotHeld
 from xget_lib.ninep.file import WAITING, Content, Handle, Waiting
-from xget_lib.serve.served import Encoded, Served, Serving
-from xget_lib.serve.synthetic import Answered, Stream, SyntheticFile, Text, root
+from xget_lib.serve.served import NOT_READY, Encoded, Served, Serving
+from xget_lib.serve.synthetic import Answered, Log, Stream, SyntheticFile, root
 from xget_lib.swarm.messages import LINE_LIMIT, Report
 
 SLOTS_LIMIT = 16
@@ -73,7 +73,7 @@ class SwarmBackend(Protocol):
 
 
 class MasterBackend(SwarmBackend, Protocol):
-    """A master hands out chunks, and keeps a registry of who serves."""
+    """A master hands out chunks, and keeps a registry of the nodes that serve."""
 
     def unsubscribe(self, news: Stream) -> None:
         """`peers` was clunked, whether it was read or not: what the client registered ends with it."""
@@ -83,11 +83,11 @@ class MasterBackend(SwarmBackend, Protocol):
 
 
 class ChildBackend(SwarmBackend, Protocol):
-    """A child gets a chunk every few milliseconds, and tells of several at once."""
+    """A child gets a chunk every few milliseconds, and reports several at once."""
 
     @property
     def have_round(self) -> int:
-        """Counts up whenever readers of `have` may be told what has changed."""
+        """Increases whenever reads of `have` may be answered with what has changed."""
 
 
 def master_tree(backend: MasterBackend) -> SyntheticFile:
@@ -112,7 +112,7 @@ def _tree(
             SyntheticFile("have", 3, 0o444, have),
             SyntheticFile("peers", 4, 0o666, peers),
             slots,
-            SyntheticFile("log", 6, 0o666, lambda: Log(backend)),
+            SyntheticFile("log", 6, 0o666, lambda: Log(b"%d\n" % backend.server.debug_level, backend.remark)),
             SyntheticFile("status", 7, 0o444, lambda: Answered(backend.request_status)),
         ]
     )
@@ -120,7 +120,7 @@ def _tree(
 
 def _manifest(backend: SwarmBackend) -> Encoded:
     if backend.server.manifest is None:
-        raise NinepError(errno.EAGAIN, "the snapshot is not ready yet")
+        raise NinepError(*NOT_READY)
     return backend.server.manifest
 
 
@@ -268,14 +268,4 @@ class Turn(Slot):
         self._documents.clear()
         self._requested = False
         self._backend.release_slot(self._slot)
-        return len(data)
-
-
-class Log(Text):
-    def __init__(self, backend: SwarmBackend) -> None:
-        super().__init__(b"%d\n" % backend.server.debug_level)
-        self._backend = backend
-
-    def write(self, offset: int, data: bytes) -> int:
-        self._backend.remark(printable(data[:LINE_LIMIT].strip(b"\0\n ")))
         return len(data)

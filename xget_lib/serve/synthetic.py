@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from xget_lib.errors import NinepError, XGetError
+from xget_lib.errors import NinepError, XGetError, printable
 from xget_lib.ninep import messages
 from xget_lib.ninep.file import WAITING, Content, File, Handle, Waiting
 from xget_lib.ninep.stat import DMDIR, Stat
 from xget_lib.ninep.wire import QTDIR, QTFILE, Qid
+from xget_lib.swarm.messages import LINE_LIMIT
 
 OWNER = "xget"
 
@@ -28,6 +29,18 @@ class Text(Handle):
 
     def read(self, offset: int, count: int) -> bytes:
         return self._text[offset : offset + count]
+
+
+class Log(Text):
+    """Lines that are written here go to `remark`, which writes them to the log. `text` is what is read."""
+
+    def __init__(self, text: bytes, remark: Callable[[str], None]) -> None:
+        super().__init__(text)
+        self._remark = remark
+
+    def write(self, offset: int, data: bytes) -> int:
+        self._remark(printable(data[:LINE_LIMIT].strip(b"\0\n ")))
+        return len(data)
 
 
 class Answered(Handle):
@@ -98,16 +111,17 @@ class Directory(Handle):
 
 @dataclass(frozen=True)
 class SyntheticFile(File):
-    """A file or, with `files`, a directory."""
+    """A file, or a directory (`root`)."""
 
     name: str
     number: int
     """Unique within the tree: the path of its qid."""
     mode: int
-    opened: Callable[[], Handle] | None = None
-    """Makes a handle; None for a directory."""
+    opened: Callable[[], Handle]
+    """Makes a handle."""
     length: Callable[[], int] = lambda: 0
     files: Mapping[str, SyntheticFile] | None = None
+    """By name: what a directory contains; None for a file."""
 
     @property
     def qid(self) -> Qid:
@@ -136,10 +150,6 @@ class SyntheticFile(File):
 
     def open(self, mode: int) -> Handle:
         check_mode(mode, self.mode)
-        if self.files is not None:
-            files = self.files
-            return Directory(lambda: [file.stat() for file in files.values()])
-        assert self.opened is not None
         return self.opened()
 
 
@@ -156,4 +166,6 @@ def check_mode(mode: int, permissions: int) -> None:
 
 def root(files: Iterable[SyntheticFile]) -> SyntheticFile:
     """The root directory of a synthetic tree."""
-    return SyntheticFile("/", 0, 0o555, files={file.name: file for file in files})
+    found = {file.name: file for file in files}
+    listing = Directory(lambda: [file.stat() for file in found.values()])
+    return SyntheticFile("/", 0, 0o555, lambda: listing, files=found)

@@ -10,8 +10,8 @@ import pytest
 from test.support.backends import served
 from test.support.downloads import manifest_of
 from test.support.network import quiet_hub
-from xget_lib.classic import drain
-from xget_lib.classic.child import ChildNamespace
+from xget_lib.classic import backend
+from xget_lib.classic.backend import Namespace
 from xget_lib.errors import NinepError
 from xget_lib.net.server import Client
 from xget_lib.ninep.file import File
@@ -41,7 +41,7 @@ def child(tmp_path: Path) -> Child:
 
 @pytest.fixture
 def root(child: Child) -> File:
-    return ChildNamespace(child).connect(child.clients[0])()
+    return Namespace(child).connect(child.clients[0])()
 
 
 def test_a_child_gives_its_files_itself(root: File) -> None:
@@ -56,7 +56,7 @@ def test_what_a_client_serves_is_checked_and_goes_no_further(root: File) -> None
     avail.clunk()
 
 
-def test_a_line_for_the_log_comes_with_its_client(child: Child, root: File) -> None:
+def test_a_line_for_the_log_is_written_with_its_client(child: Child, root: File) -> None:
     root.walk("log").open(OWRITE).write(0, b"listen on 4000\n\0")
     assert child.remarks == ["10.0.0.1: listen on 4000"]
 
@@ -64,7 +64,7 @@ def test_a_line_for_the_log_comes_with_its_client(child: Child, root: File) -> N
 def test_a_server_that_ends_refuses_reads_and_waits_until_no_file_is_open(
     child: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    namespace = ChildNamespace(child)
+    namespace = Namespace(child)
     data = namespace.connect(child.clients[0])().walk("image").walk("data").open(OREAD)
     data.read(0, 2)
 
@@ -81,8 +81,8 @@ def test_a_server_that_ends_refuses_reads_and_waits_until_no_file_is_open(
 def test_a_server_that_ends_waits_for_no_client_longer_than_its_patience(
     child: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drain, "_PATIENCE", 0.05)
-    namespace = ChildNamespace(child)
+    monkeypatch.setattr(backend, "_PATIENCE", 0.05)
+    namespace = Namespace(child)
     namespace.connect(child.clients[0])().walk("image").walk("data").open(OREAD).read(0, 2)
     with quiet_hub():
         namespace.drain()
