@@ -183,7 +183,7 @@ def test_a_job_that_kills_workers_fails_in_the_end() -> None:
     for worker in pool.workers[:3]:
         pool.receive(worker.pid)
         pool.nursery.ends[worker.pid].close()
-    with pytest.raises(Failed, match="3 workers died of HashPieces"):
+    with pytest.raises(Failed, match="3 workers died during HashPieces"):
         working.get()
 
 
@@ -196,7 +196,7 @@ def test_a_result_of_another_kind_is_a_violation_and_its_descriptors_are_closed(
     before = len(os.listdir("/proc/self/fd"))
     with open("/dev/null", "rb") as null:
         pool.send(pid, ipc.Done(1, Scanned(1, 2, b"")), null.fileno())
-    with pytest.raises(ProtocolViolation, match="the result of HashPieces is Scanned"):
+    with pytest.raises(ProtocolViolation, match="HashPieces was answered with Scanned"):
         working.get()
     assert len(os.listdir("/proc/self/fd")) == before
 

@@ -54,7 +54,7 @@ def test_a_refused_connection_is_closed_at_once_and_logged_once(door: Door, capl
             client.setblocking(False)
         until(lambda: sum(map(closed, clients)) == 3)
         assert len(door.admitted) == 2 and all(map(closed, clients[2:]))
-    assert caplog.messages == ["127.0.0.1: a connection is refused: it has 2 connections"]
+    assert caplog.messages == ["127.0.0.1: connection refused: this address has reached its limit of 2 connections"]
 
 
 def closed(sock: socket.socket) -> bool:

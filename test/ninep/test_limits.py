@@ -108,7 +108,7 @@ def test_more_waiting_reads_than_allowed_are_refused_and_the_others_wait_on() ->
     session = attached(tree, max_waiting=3)
     say(session, Twalk(0, 1, ("news",)), Topen(1, 0), Tread(1, 0, 100))
     reads = [Tread(1, 0, 100)] * 5
-    assert say(session, *reads, first_tag=10) == [Rerror("too many reads wait")] * 2
+    assert say(session, *reads, first_tag=10) == [Rerror("too many waiting reads")] * 2
     assert session.waiting == 3
     session.retry()
     assert say(session) == []

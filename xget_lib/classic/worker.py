@@ -49,7 +49,7 @@ class WorkerNamespace(backend.Namespace):
             self._generation, self._hidden = generation, set()
         if path not in self._hidden:
             self._hidden.add(path)
-            LOGGER.warning("%s is not shown to C clients: they cannot use that name", printable(path))
+            LOGGER.warning("not served to C clients, which cannot use this name: %s", printable(path))
 
 
 class WorkerBackend(backend.Backend):

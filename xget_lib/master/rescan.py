@@ -154,7 +154,7 @@ class ChangeMonitor:
         if worker is not self._watcher:
             return
         if self._why_not:
-            LOGGER.warning("watching for changes again")
+            LOGGER.warning("watching for changes with inotify again")
             self._why_not = ""
         self._schedule.interval = RescanInterval.SELDOM
         self._schedule.directory_changed()
@@ -166,7 +166,7 @@ class ChangeMonitor:
         self._watcher = None
         self._schedule.interval = RescanInterval.OFTEN
         if why != self._why_not:
-            LOGGER.warning("cannot watch for changes, scanning often instead: %s", why)
+            LOGGER.warning("cannot watch for changes with inotify, rescanning periodically: %s", why)
         self._why_not = why
 
     def _begin(self) -> None:

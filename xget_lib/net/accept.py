@@ -55,4 +55,4 @@ def connections(listening: socket.socket, admission: Admission) -> Iterator[tupl
             yield sock, address, client[1]
         else:
             sock.close()
-            refused.log(WARNING, address, "%s: a connection is refused: %s", address, reason)
+            refused.log(WARNING, address, "%s: connection refused: %s", address, reason)
