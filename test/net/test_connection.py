@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from test.support.memory_tree import MemoryFile, MemoryHandle
 from test.support.network import Peer, Sent, Server, file_parts, quiet_hub, until
+from test.support.strategies import examples
 from xget_lib.errors import NotHeld
 from xget_lib.net import connection, outgoing
 from xget_lib.ninep.dialect import NINEP2000, encode
@@ -488,7 +489,7 @@ def test_replies_to_what_came_before_a_violation_are_sent(server: Server, peer: 
     assert "0 bytes" in (server.wait_ended() or "")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=examples(40))
 @given(said=st.lists(st.binary(max_size=100), max_size=5), begun=st.booleans())
 def test_any_bytes_leave_the_server_running(server: Server, said: list[bytes], begun: bool) -> None:
     stranger = Peer(server.port)
