@@ -93,9 +93,19 @@ class Pool:
 
 @pytest.fixture(autouse=True)
 def bounded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """All that a pool spawned ends with the test: it would find its workers silent during later tests."""
     monkeypatch.setattr(workers, "_YOUNG", 0.0)
+    spawned: list[gevent.Greenlet[..., Any]] = []
+    spawn = gevent.spawn
+
+    def recorded(*call: Any) -> gevent.Greenlet[..., Any]:
+        spawned.append(spawn(*call))
+        return spawned[-1]
+
+    monkeypatch.setattr(gevent, "spawn", recorded)
     with gevent.Timeout(PATIENCE, AssertionError("the test hangs")):
         yield
+    gevent.killall(spawned)
 
 
 def test_a_connection_goes_to_the_worker_that_has_fewest() -> None:
