@@ -15,7 +15,7 @@ from test.support.leftovers import end_all, marked
 
 # No deadlines: a busy machine must not fail a test.
 settings.register_profile("xget", deadline=None)
-settings.register_profile("quick", deadline=None, max_examples=15)  # for `make unit`
+settings.register_profile("quick", deadline=None, max_examples=10)  # for `make unit`
 settings.load_profile("xget")
 
 

@@ -82,7 +82,7 @@ def _parse(arguments: list[str], host: str | None = None) -> dict[str, Any]:
     except docopt.DocoptExit as error:
         why = str(error).partition("\n")[0]
         if not why or why.startswith(("Usage", "Warning")):
-            raise _NoUsageMatches("the arguments match no form of the command (see --help)") from None
+            raise _NoUsageMatches("wrong number or combination of arguments (see --help)") from None
         raise UsageError(f"{printable(why)} (see --help)") from None
 
 

@@ -89,7 +89,7 @@ def _text(value: Any) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError("not a string, or empty")
+        raise ValueError("must be a string that is not empty")
     return value
 
 

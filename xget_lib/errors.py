@@ -148,8 +148,8 @@ class NotServed(XGetError):
 
     def __init__(self, source: bytes | str, why: str = "") -> None:
         """`why`: the reason why the master cannot read it, if that is so."""
-        reason = f", which cannot read it: {why}" if why else ""
-        super().__init__(f"{printable(source)}: not served by the master{reason} (nothing was written)")
+        reason = f"not readable at the master: {why}" if why else "not served by the master"
+        super().__init__(f"{printable(source)}: {reason} (nothing was written)")
         self.source = source
         self.why = why
 
@@ -210,7 +210,7 @@ class MalformedManifest(XGetError):
     errno = errno.EBADMSG
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"manifest refused: {why}")
+        super().__init__(f"invalid manifest: {why}")
         self.why = why
 
 

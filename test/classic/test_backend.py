@@ -69,7 +69,7 @@ def test_a_server_that_ends_refuses_reads_and_waits_until_no_file_is_open(
     data.read(0, 2)
 
     def close(seconds: float) -> None:
-        with pytest.raises(NinepError, match="ends"):
+        with pytest.raises(NinepError, match="shutting down"):
             data.read(2, 3)
         data.clunk()
 

@@ -305,7 +305,7 @@ def test_a_server_that_ends_answers_reads_with_an_error(backend: RecordingClassi
     data = opened(backend, "image/data")
     data.read(0, 10)
     backend.namespace.ending = True
-    with pytest.raises(NinepError, match="ends"):
+    with pytest.raises(NinepError, match="shutting down"):
         data.read(10, 10)
 
 

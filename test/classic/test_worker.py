@@ -112,7 +112,7 @@ def test_a_name_that_is_not_shown_is_logged_once_for_each_generation(
     namespace = WorkerNamespace(worker)
     for number in range(3):
         list(namespace.connect(Client(number, "10.0.0.1", 1))().open(OREAD).children())
-    expected = "log is not shown to C clients: they cannot use that name"
+    expected = "not served to C clients, which cannot use this name: log"
     assert caplog.messages == [expected]
     (tmp_path / "new").write_bytes(b"")
     worker.served = served(tmp_path, manifest_of(tmp_path))

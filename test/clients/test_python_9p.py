@@ -101,7 +101,7 @@ WRONG: dict[str, tuple[Callable[[py9p.Client], object], str]] = {
     "no such file": (lambda client: client.walk(0, 1000, "nothing"), "No such file or directory"),
     "walk from nowhere": (lambda client: client.walk(999, 1000, "odd"), "fid unknown"),
     "attach twice": (lambda client: client.attach(0, aname="files"), "fid already in use"),
-    "no such tree": (lambda client: client.attach(1000, aname="nothing"), "no tree is called 'nothing'"),
+    "no such tree": (lambda client: client.attach(1000, aname="nothing"), "unknown aname 'nothing'"),
     "read before open": (lambda client: client.read(0), "bad use of fid"),
     "seek in a directory": (lambda client: client.read(opened(client, "odd"), 1000, 7), "bad offset"),
     "open twice": (lambda client: client.open(opened(client, "large")), "already open"),

@@ -174,12 +174,12 @@ def test_only_what_was_asked_for(served: Served, tmp_path: Path) -> None:
 
 def test_what_would_be_refused_in_a_run_is_refused(served: Served, dest: Path, tmp_path: Path) -> None:
     _replace_by_directory(dest / "top")
-    with pytest.raises(DestinationRefused, match="top: a directory is where a file must be"):
+    with pytest.raises(DestinationRefused, match="top: is a directory, but the master has a file here"):
         dry_run(served, dest)
     _replace_by_file(dest / "a")
-    with pytest.raises(DestinationRefused, match="a: not a directory, where one must be"):
+    with pytest.raises(DestinationRefused, match="a: not a directory, but the master has a directory here"):
         dry_run(served, dest)
-    with pytest.raises(DestinationRefused, match="its parent directory does not exist"):
+    with pytest.raises(DestinationRefused, match="parent directory does not exist"):
         dry_run(served, tmp_path / "no" / "where")
     with pytest.raises(DestinationRefused, match="top: Not a directory"):
         dry_run(served, served.directory / "top")

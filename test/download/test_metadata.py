@@ -82,7 +82,7 @@ def test_without_owners_somebody_elses_set_id_program_does_not_become_ours(serve
     assert owner_of(tmp_path / "dest/private/set-uid") == (0, 0)
     assert mode_of(tmp_path / "dest/private/set-uid") == 0o755
     assert len(notes) == 1
-    assert "set-id" in notes[0]
+    assert "set-user-ID" in notes[0]
 
 
 def test_without_permissions_the_umask_decides(served: Served, tmp_path: Path) -> None:
@@ -105,7 +105,9 @@ def test_somebody_else_gets_all_but_owners_and_is_told_once(served: Served, open
 
     def first_and_second_run() -> None:
         notes = run(Download(bytes(dest), served.manifest, select(served.manifest, [b"."])), memory)
-        assert [note for note in notes if "only root" in note] == ["owners and groups are not set: only root can"]
+        assert [note for note in notes if "only root" in note] == [
+            "owners and groups were not preserved (only root can set them)"
+        ]
         assert len(notes) == 2  # and the set-id bits
         with Download(bytes(dest), served.manifest, select(served.manifest, [b"."])) as download:
             inspect(download)
@@ -200,7 +202,7 @@ def test_what_is_forbidden_is_noted_once_and_anything_else_is_raised(tmp_path: P
         path.chmod(0o640)
         metadata.apply(place, path.stat(), mine, new=True)
         metadata.apply(place, path.stat(), mine, new=True)
-        assert metadata.notes == ["some permissions could not be set here: Operation not permitted"]
+        assert metadata.notes == ["some permissions were not preserved: Operation not permitted"]
         assert path.stat().st_mtime_ns == 7 * SECOND
         Forbidding.number = 5  # EIO
         with pytest.raises(OSError, match="Input/output"):

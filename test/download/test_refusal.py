@@ -39,7 +39,7 @@ def test_a_destination_that_is_a_file_is_refused(served: Served, dest: Path) -> 
 
 def test_a_second_run_at_the_same_time_is_refused(served: Served, dest: Path) -> None:
     with served.download(dest) as download:
-        refuse(served, dest, "another xget is writing here")
+        refuse(served, dest, "in use by another xget")
         inspect(download)
         fetch(download, served)
         finish(download)
@@ -48,7 +48,7 @@ def test_a_second_run_at_the_same_time_is_refused(served: Served, dest: Path) ->
 
 def test_a_directory_where_a_file_must_be_is_refused_and_kept(served: Served, dest: Path) -> None:
     (dest / "small/mine").mkdir(parents=True)
-    refuse(served, dest, "small: a directory is where a file must be")
+    refuse(served, dest, "small: is a directory, but the master has a file here")
     assert (dest / "small/mine").is_dir()
 
 
@@ -57,7 +57,7 @@ def test_a_directory_where_a_link_must_be_is_refused_and_kept(served: Served, de
     for name in ("a/link", "b"):
         (dest / name).unlink()
         (dest / name).mkdir()
-        refuse(served, dest, f"{name}: a directory is where a file must be")
+        refuse(served, dest, f"{name}: is a directory, but the master has a file here")
         (dest / name).rmdir()
         run_download(served, dest)
     assert is_same(served, dest)
@@ -66,7 +66,7 @@ def test_a_directory_where_a_link_must_be_is_refused_and_kept(served: Served, de
 def test_a_file_where_a_directory_must_be_is_refused_and_kept(served: Served, dest: Path) -> None:
     dest.mkdir()
     (dest / "a").write_bytes(b"mine")
-    refuse(served, dest, "a: not a directory, where one must be")
+    refuse(served, dest, "a: not a directory, but the master has a directory here")
     assert (dest / "a").read_bytes() == b"mine"
 
 
@@ -87,7 +87,7 @@ def test_no_write_follows_a_link_out_of_the_destination(served: Served, dest: Pa
     outside.mkdir()
     dest.mkdir()
     (dest / "a").symlink_to(outside)
-    refuse(served, dest, "not a directory, where one must be")
+    refuse(served, dest, "not a directory, but the master has a directory here")
     (dest / "a").unlink()
     (dest / ".xget").symlink_to(outside)
     refuse(served, dest, "not a directory")

@@ -162,7 +162,7 @@ def test_wrong_content_is_refused_before_it_is_written(served: Served, dest: Pat
 
 def test_a_directory_in_the_place_of_a_file(served: Served, dest: Path) -> None:
     (dest / "d0/010/full").mkdir(parents=True)
-    with served.download(dest) as download, pytest.raises(DestinationRefused, match="d0/010: a directory is where"):
+    with served.download(dest) as download, pytest.raises(DestinationRefused, match="d0/010: is a directory, but"):
         inspect(download)
     get(served, dest, delete=True)
     assert differences(served.directory, dest) == []
@@ -173,7 +173,7 @@ def test_a_directory_made_during_the_download_is_kept(served: Served, dest: Path
         inspect(download)
         fetch(download, served)
         (dest / "d0/010").mkdir()
-        with pytest.raises(DestinationRefused, match="d0/010: a directory is where"):
+        with pytest.raises(DestinationRefused, match="d0/010: is a directory, but"):
             download.install_files(download.take_complete())
         assert (dest / "d0/009").is_file()
         assert download.path_of(served.file_named(b"d0/010")).startswith(b".xget/parts/")

@@ -32,7 +32,7 @@ def descriptors() -> int:
 def test_one_run_at_a_time_and_the_next_when_it_is_gone(root: Root, tmp_path: Path) -> None:
     first, second = Staging(root), Staging(root)
     first.open()
-    with pytest.raises(DestinationRefused, match="another xget is writing here"):
+    with pytest.raises(DestinationRefused, match="in use by another xget"):
         second.open()
     first.worth_keeping = True
     first.close()

@@ -160,13 +160,13 @@ def test_a_master_goes_to_the_background_when_it_can_be_reached(cluster: Cluster
 
     again = cluster.run("-p", str(free_port()), *arguments[2:])
     assert again.status == 1
-    assert again.stderr == f"xget: pid file {pidfile}: process {pid} is running already\n"
+    assert again.stderr == f"xget: pid file {pidfile}: in use by process {pid}\n"
 
     os.kill(pid, signal.SIGTERM)
     assert ended_by_itself(pid)
     eventually(lambda: not cluster.processes(), "nothing is left")
     assert not pidfile.exists()
-    assert "ending: SIGTERM" in log.read_text()
+    assert "stopping: SIGTERM" in log.read_text()
 
 
 def test_a_log_that_was_moved_away_is_begun_anew(cluster: Cluster, master: Master) -> None:

@@ -230,7 +230,7 @@ def test_a_master_that_ends_tells_its_c_clients_before(cluster: Cluster, source:
     master.signal(signal.SIGTERM)
     master.logged("ending")
     offset = 32768
-    with pytest.raises(NinepError, match="this server ends"):
+    with pytest.raises(NinepError, match="the server is shutting down"):
         while True:
             offset += len(connection.read(data, offset % len(IMAGE)))
     connection.close()
@@ -246,7 +246,7 @@ def test_a_node_that_ends_tells_its_c_clients_before(cluster: Cluster, source: P
     connection, data = waiting_read(child["port"], stack)
     os.kill(node, signal.SIGTERM)
     offset = 32768
-    with pytest.raises(NinepError, match="this server ends"):
+    with pytest.raises(NinepError, match="the server is shutting down"):
         while True:
             offset += len(connection.read(data, offset % len(IMAGE)))
 
@@ -261,7 +261,7 @@ def test_a_download_that_is_interrupted_tells_those_who_wait(cluster: Cluster, s
     stack.callback(connection.close)
     data = connection.open("image", "data")
     client.signal(signal.SIGTERM)
-    with pytest.raises(NinepError, match="this server ends"):
+    with pytest.raises(NinepError, match="the server is shutting down"):
         for offset in range(0, len(IMAGE), 32768):
             connection.read(data, offset)
     connection.close()

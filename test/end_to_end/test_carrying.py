@@ -105,5 +105,5 @@ def test_nothing_is_the_same_any_more(cluster: Cluster, source: Path, master: Ma
     assert cluster.client(master, cluster.base / "old", "changes", options=["--log", str(log)]).ended().status == 0
     (source / "changes").unlink()
     look_again(master)
-    eventually(lambda: "nothing of the new generation is served: changes: not served" in log.read_text(), "it is said")
+    eventually(lambda: "cannot serve the new generation: changes: not served" in log.read_text(), "it is said")
     assert cluster.get(master, cluster.base / "new node").status == 0

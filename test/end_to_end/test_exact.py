@@ -145,7 +145,7 @@ def test_what_the_master_cannot_read_is_said_and_the_rest_is_copied(cluster: Clu
     ended = cluster.run(*where, "a/secret", cluster.base / "none")
     assert (ended.status, ended.stderr) == (
         4,
-        "xget: a/secret: not served by the master, which cannot read it: Permission denied (nothing was written)\n",
+        "xget: a/secret: not readable at the master: Permission denied (nothing was written)\n",
     )
     (served / "a" / "secret").chmod(0o644)
     (served / "secret too").unlink()
@@ -164,11 +164,11 @@ def test_what_needs_root_is_said_once_and_left_out(master: Master, cluster: Clus
         ended = cluster.run(*where, prefix=NOBODY)
         assert ended.status == 0
         assert sorted(ended.stderr.splitlines()) == [
-            "xget: capabilities and other attributes that only root can set are left out",
-            "xget: devices are not made here: Operation not permitted (only root can)",
-            "xget: owners and groups are not set: only root can",
-            "xget: set-id bits are left out where the file could not be given its owner",
-            "xget: some access lists could not be set here: Invalid argument",  # of users that this one cannot know
+            "xget: capabilities and other attributes were not preserved (only root can set them)",
+            "xget: devices were not created: Operation not permitted (only root can create them)",
+            "xget: owners and groups were not preserved (only root can set them)",
+            "xget: set-user-ID and set-group-ID bits were not preserved (the owner could not be set)",
+            "xget: some access lists were not preserved: Invalid argument",  # of users that this one cannot know
         ]
     there = {entry.path: entry for entry in manifest_of(source).entries}
     here = {entry.path: entry for entry in manifest_of(dest).entries}

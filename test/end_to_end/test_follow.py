@@ -235,7 +235,7 @@ def test_what_cannot_be_watched_is_looked_at_often_until_it_can(cluster: Cluster
     master = cluster.master(source, prefix=[*NAMESPACE, "sh", "-c", FEW_WATCHES, "sh"])
     dest = cluster.base / "dest"
     assert cluster.client(master, dest, options=["--follow"]).ended().status == 0
-    master.logged("cannot watch for changes, scanning often instead: too many directories")
+    master.logged("cannot watch for changes with inotify, rescanning periodically: too many directories")
     assert not master.status()["notices"]
     for number in range(2):
         write(source / "top", b"changed %d\n" % number)
@@ -247,7 +247,7 @@ def test_what_cannot_be_watched_is_looked_at_often_until_it_can(cluster: Cluster
         check=True,
     )
     master.signal(signal.SIGHUP)
-    master.logged("watching for changes again")
+    master.logged("watching for changes with inotify again")
     write(source / "top", b"changed once more\n")
     become_same(source, dest)
 
@@ -296,7 +296,7 @@ def test_an_update_that_fails_is_tried_again(cluster: Cluster, source: Path, mas
     (source / "top").unlink()
     (source / "top").mkdir()
     write(source / "top" / "below", b"below\n")
-    follower.logged("not updated: ")
+    follower.logged("update failed: ")
     with contextlib.suppress(OSError, NinepError):
         assert status_of(follower.port)["pid"] == follower.pid
     (follower.dest / "top").unlink()
@@ -310,7 +310,7 @@ def test_a_source_that_is_gone_is_waited_for(cluster: Cluster, source: Path, mas
     assert client.ended().status == 0
     follower = Follower(0, 0, dest, cluster.base / "f.log")
     (source / "a").rename(source / "elsewhere")
-    follower.logged("not updated: a: not served")
+    follower.logged("update failed: a: not served")
     write(source / "elsewhere" / "other", b"changed\n")
     (source / "elsewhere").rename(source / "a")
     eventually(lambda: (dest / "a" / "other").read_bytes() == b"changed\n", "updated")

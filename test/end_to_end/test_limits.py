@@ -79,7 +79,7 @@ def test_too_many_connections_are_closed_at_once_and_said_once(small: Master) ->
         # Which of them are let in depends on when the one before them, that asked for the status, has left.
         assert eventually(lambda: sum(map(closed, socks)) >= 60 - DESCRIPTORS // 8, "they are let in")
         assert 60 - sum(map(closed, socks)) >= DESCRIPTORS // 8 - 1
-        small.logged("127.0.0.1: a connection is refused: it has 16 connections")
+        small.logged("127.0.0.1: connection refused: this address has reached its limit of 16 connections")
         assert small.log.read_text().count("a connection is refused") == 1
     assert eventually(small.serves, "nobody is let in any more")
 
@@ -110,7 +110,7 @@ def test_what_strangers_write_to_the_log_does_not_fill_it(cluster: Cluster, tmp_
         for number in range(10 * LINES):
             talkative.write(log, b"remark %d" % number)
         talkative.read_all("status")  # comes after all of them
-    assert 1 <= master.log.read_text().count("127.0.0.1 says: remark") <= LINES
+    assert 1 <= master.log.read_text().count("message from 127.0.0.1: remark") <= LINES
 
 
 @pytest.mark.parametrize(
@@ -125,5 +125,5 @@ def test_who_speaks_something_else_is_closed_at_once_with_a_line_in_the_log(
         stranger.sendall(said)
         assert stranger.recv(100) == b""
     assert time.monotonic() - begun < 20
-    master.logged("connection ended: a message of")
+    master.logged("connection closed: a message of")
     assert master.log.read_text().count("connection ended") == 1

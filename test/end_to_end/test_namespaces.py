@@ -177,7 +177,7 @@ def test_a_remark_of_a_node_is_one_line_of_the_masters_log(master: Master) -> No
     with PlainClient(master.port, "swarm") as client:
         client.write(client.open("log", mode=OWRITE), b"all is well\nERROR: forged\n")
     line = master.logged("all is well")
-    assert "127.0.0.1 says: " in line
+    assert "message from 127.0.0.1: " in line
     assert "forged" in line, "two lines would let a node forge the log"
 
 

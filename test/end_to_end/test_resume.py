@@ -108,7 +108,7 @@ def test_a_killed_background_is_said_and_the_next_run_goes_on(
     os.kill(client.background(), signal.SIGKILL)
     ended = client.ended()
     assert ended.status == 1
-    assert ended.stderr == "xget: the download: killed by SIGKILL (run it again to go on)\n"
+    assert ended.stderr == "xget: download process: killed by SIGKILL (run the command again to continue)\n"
     goes_on(cluster, master, dest, source)
 
 
@@ -135,7 +135,7 @@ def test_a_second_run_at_the_same_time_is_refused_and_the_first_goes_on(
     client = half_done(cluster, slow, dest)
     refused = cluster.get(master, dest)
     assert refused.status == 6
-    assert refused.stderr == f"xget: {dest}: another xget is writing here\n"
+    assert refused.stderr == f"xget: {dest}: in use by another xget (wait for it to end)\n"
     slow.open()
     assert client.ended().status == 0
     assert differences(source, dest) == []

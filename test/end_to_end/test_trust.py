@@ -79,7 +79,7 @@ def test_a_manifest_that_is_not_that_of_the_generation_is_refused(cluster: Clust
     with Relay(master.port, alter=lambda data: data.replace(b"file1", b"fileX")) as liar:
         ended = cluster.get(liar, dest, options=["--timeout", "5"])
     assert ended.status == 5
-    assert ended.stderr.startswith("xget: manifest refused: ")
+    assert ended.stderr.startswith("xget: invalid manifest: ")
     assert not (dest / "fileX").exists()
 
 

@@ -46,5 +46,5 @@ def test_without_proc_everything_is_our_own(mountinfo: Path) -> None:
 def test_what_other_machines_may_change_is_not_watched(tmp_path: Path, mountinfo: Path) -> None:
     device = os.stat(tmp_path).st_dev
     mountinfo.write_text(f"1 1 {os.major(device)}:{os.minor(device)} / / rw - nfs head:/ rw\n")
-    with pytest.raises(CannotWatch, match=r"other machines may change \(nfs\)"):
+    with pytest.raises(CannotWatch, match=r"other machines may change this file system \(nfs\)"):
         InotifyTree(bytes(tmp_path), one_file_system=False)

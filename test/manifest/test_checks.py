@@ -144,7 +144,7 @@ HOSTILE: Mapping[str, Manifest] = {
 @pytest.mark.parametrize("case", HOSTILE)
 def test_refuses(case: str) -> None:
     data = HOSTILE[case].encode()
-    with pytest.raises(MalformedManifest, match=r"^manifest refused: ."):
+    with pytest.raises(MalformedManifest, match=r"^invalid manifest: ."):
         decode(data)
 
 

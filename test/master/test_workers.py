@@ -100,10 +100,19 @@ class Pool:
 
 @pytest.fixture(autouse=True)
 def bounded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """All that a pool spawned ends with the test: it would find its workers silent during later tests."""
     monkeypatch.setattr(workers, "_YOUNG", 0.0)
-    monkeypatch.setattr(workers, "_PING_EVERY", 1e6)  # these pools outlive their tests
+    spawned: list[gevent.Greenlet[..., Any]] = []
+    spawn = gevent.spawn
+
+    def recorded(*call: Any) -> gevent.Greenlet[..., Any]:
+        spawned.append(spawn(*call))
+        return spawned[-1]
+
+    monkeypatch.setattr(gevent, "spawn", recorded)
     with gevent.Timeout(PATIENCE, AssertionError("the test hangs")):
         yield
+    gevent.killall(spawned)
 
 
 def test_a_connection_goes_to_the_worker_that_has_fewest() -> None:
@@ -191,7 +200,7 @@ def test_a_job_that_kills_workers_fails_in_the_end() -> None:
     for worker in pool.workers[:3]:
         pool.receive(worker.pid)
         pool.nursery.ends[worker.pid].close()
-    with pytest.raises(Failed, match="3 workers died of HashPieces"):
+    with pytest.raises(Failed, match="3 workers died during HashPieces"):
         working.get()
 
 
@@ -204,7 +213,7 @@ def test_a_result_of_another_kind_is_a_violation_and_its_descriptors_are_closed(
     before = len(os.listdir("/proc/self/fd"))
     with open("/dev/null", "rb") as null:
         pool.send(pid, ipc.Done(1, Scanned(1, 2, b"")), null.fileno())
-    with pytest.raises(ProtocolViolation, match="the result of HashPieces is Scanned"):
+    with pytest.raises(ProtocolViolation, match="HashPieces was answered with Scanned"):
         working.get()
     assert len(os.listdir("/proc/self/fd")) == before
 

@@ -53,7 +53,7 @@ def test_a_refused_connection_is_closed_at_once_and_logged_once(door: Door, capl
             client.setblocking(False)
         until(lambda: sum(map(closed, clients)) == 3)
         assert len(door.admitted) == 2 and all(map(closed, clients[2:]))
-    assert caplog.messages == ["127.0.0.1: a connection is refused: it has 2 connections"]
+    assert caplog.messages == ["127.0.0.1: connection refused: this address has reached its limit of 2 connections"]
 
 
 def closed(sock: socket.socket) -> bool:
@@ -94,7 +94,7 @@ def test_many_connections_at_once_do_not_keep_other_greenlets_waiting(
 def test_an_address_over_its_limit_is_refused_and_others_are_not() -> None:
     admission = Admission(100, per_address=2)
     assert [admission.admit("10.0.0.1") for _ in range(2)] == [None, None]
-    assert admission.admit("10.0.0.1") == "it has 2 connections"
+    assert admission.admit("10.0.0.1") == "this address has reached its limit of 2 connections"
     assert admission.admit("10.0.0.2") is None
     admission.release("10.0.0.1")
     assert admission.admit("10.0.0.1") is None
@@ -103,7 +103,7 @@ def test_an_address_over_its_limit_is_refused_and_others_are_not() -> None:
 def test_connections_are_limited_in_all() -> None:
     admission = Admission(3)
     assert [admission.admit(f"10.0.0.{n}") for n in range(3)] == [None] * 3
-    assert admission.admit("10.0.0.9") == "there are 3 connections, and no more can be served"
+    assert admission.admit("10.0.0.9") == "the server has reached its limit of 3 connections"
     admission.release("10.0.0.0")
     assert admission.admit("10.0.0.9") is None
 
@@ -111,7 +111,7 @@ def test_connections_are_limited_in_all() -> None:
 def test_one_address_gets_at_most_half_of_all_connections() -> None:
     admission = Admission(10)
     refused = [admission.admit("10.0.0.1") for _ in range(10)]
-    assert refused == [None] * 5 + ["it has 5 connections"] * 5
+    assert refused == [None] * 5 + ["this address has reached its limit of 5 connections"] * 5
     assert admission.admit("10.0.0.2") is None
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from test.support.memory_tree import MemoryFile, MemoryHandle
 from test.support.network import Peer, Sent, Server, file_parts, quiet_hub, until
+from test.support.strategies import examples
 from xget_lib.errors import NotHeld
 from xget_lib.net import connection, outgoing
 from xget_lib.ninep.dialect import NINEP2000, encode
@@ -150,7 +151,7 @@ def test_a_file_that_becomes_shorter_while_it_is_sent_ends_the_connection(
     assert peer.take(11)[4] == 117
     os.truncate(path, 1000)
     assert len(peer.rest()) < 1 << 20
-    assert server.wait_ended() == "a file became shorter while it was sent"
+    assert server.wait_ended() == "a file was truncated while it was sent"
     assert len(os.listdir("/proc/self/fd")) == before - 1  # the connection's own
 
 
@@ -222,13 +223,13 @@ def test_a_peer_that_does_not_read_is_disconnected(server: Server, peer: Peer, m
     peer.attach()
     open_file(peer, "large")
     peer.say(Tread(1, 0, 1 << 20))
-    assert server.wait_ended() == "no progress in time"
+    assert server.wait_ended() == "timed out"
 
 
 def test_a_silent_peer_is_disconnected(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_FID_TIMEOUT", 0.05)
     silent = Peer(server.port)
-    assert server.wait_ended() == "no progress in time"
+    assert server.wait_ended() == "timed out"
     silent.close()
 
 
@@ -240,7 +241,7 @@ def test_a_peer_that_never_sends_a_whole_message_is_disconnected(
     for byte in bytes.fromhex("13000000 64 ffff"):
         slow.sock.sendall(bytes([byte]))
         gevent.sleep(0.001)
-    assert server.wait_ended() == "no progress in time"
+    assert server.wait_ended() == "timed out"
     slow.close()
 
 
@@ -249,7 +250,7 @@ def test_a_peer_that_does_not_attach_is_disconnected(server: Server, monkeypatch
     hesitant = Peer(server.port)
     hesitant.say(Tversion(8192, "9P2000"))
     hesitant.hear()
-    assert server.wait_ended() == "no progress in time"
+    assert server.wait_ended() == "timed out"
     hesitant.close()
 
 
@@ -264,7 +265,7 @@ def test_a_peer_that_sends_everything_but_tattach_is_disconnected(
             talkative.say(Tversion(8192, "9P2000"))
             talkative.hear()
             gevent.sleep(0.001)
-    assert server.wait_ended() == "no progress in time"
+    assert server.wait_ended() == "timed out"
     talkative.close()
 
 
@@ -276,7 +277,7 @@ def test_a_peer_that_has_clunked_its_last_fid_is_disconnected(
     gevent.sleep(0.1)
     peer.say(Tclunk(0))
     assert peer.hear() == (0, Rclunk())
-    assert server.wait_ended() == "no progress in time"
+    assert server.wait_ended() == "timed out"
 
 
 def test_a_peer_that_never_completes_a_message_is_disconnected(
@@ -289,7 +290,7 @@ def test_a_peer_that_never_completes_a_message_is_disconnected(
         for byte in bytes.fromhex("00100000 76 0100") + bytes(4000):
             peer.sock.sendall(bytes([byte]))
             gevent.sleep(0.001)
-    assert server.wait_ended() == "no progress in time"
+    assert server.wait_ended() == "timed out"
 
 
 def test_messages_may_arrive_in_parts_if_each_is_completed_in_time(
@@ -367,7 +368,7 @@ def test_an_error_in_a_tree_ends_its_connection_and_no_other(server: Server, pee
     peer.attach()
     peer.say(Twalk(0, 1, ("wrong",)), Topen(1, 0))
     peer.rest()
-    assert server.wait_ended() == "an error in this server"
+    assert server.wait_ended() == "internal error"
     assert "ZeroDivisionError" in printed.getvalue()
     printed.truncate(0)
     open_file(other, "hello")
@@ -487,7 +488,7 @@ def test_replies_to_what_came_before_a_violation_are_sent(server: Server, peer: 
     assert "0 bytes" in (server.wait_ended() or "")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=examples(40))
 @given(said=st.lists(st.binary(max_size=100), max_size=5), begun=st.booleans())
 def test_any_bytes_leave_the_server_running(server: Server, said: list[bytes], begun: bool) -> None:
     stranger = Peer(server.port)

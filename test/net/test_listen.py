@@ -82,7 +82,7 @@ def test_a_port_is_free_again_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("bind", "why"),
-    [("192.0.2.1", "Cannot assign requested address"), ("a..b", "not an address"), ("x" * 64, "not an address")],
+    [("192.0.2.1", "Cannot assign requested address"), ("a..b", "not an IP address"), ("x" * 64, "not an IP address")],
 )
 def test_an_address_that_this_machine_does_not_have_is_an_error(bind: str, why: str) -> None:
     before = os.listdir("/proc/self/fd")

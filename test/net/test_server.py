@@ -114,7 +114,7 @@ def test_a_client_that_speaks_no_9p_is_closed_and_the_reason_logged(
     assert peer.rest() == b""
     until(lambda: not served.server.clients)
     (line,) = caplog.messages
-    assert line.startswith("127.0.0.1:") and "connection ended: " in line
+    assert line.startswith("127.0.0.1:") and "connection closed: " in line
     peer.close()
 
 

@@ -63,7 +63,7 @@ def test_a_timeout_does_not_affect_later_waits(ends: tuple[socket.socket, socket
     one, other = ends
     watcher = Watcher(one.fileno())
     for seconds in (0.0, 0.01):
-        with pytest.raises(TimeoutError, match="no progress in time"):
+        with pytest.raises(TimeoutError, match="timed out"):
             watcher.wait(READ, seconds)
     other.send(b"x")
     watcher.wait(READ, 10)

@@ -62,7 +62,7 @@ def test_every_message_is_one_printable_line(said: tuple[str, Message]) -> None:
 
 def test_a_malformed_message_is_a_line_too() -> None:
     assert frame_line(RECEIVED, bytes.fromhex("07000000 78 0100"), NINEP2000) == (
-        "<- type 120 tag 1: malformed Tclunk: 0 bytes where 4 belong"
+        "<- type 120 tag 1: malformed Tclunk: 0 bytes instead of 4"
     )
 
 

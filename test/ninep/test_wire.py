@@ -91,20 +91,20 @@ def test_unpacking_starts_at_the_given_offset() -> None:
 @pytest.mark.parametrize(
     ("kind", "data", "why"),
     [
-        (u32, "010203", "3 bytes where 4 belong"),
-        (u32, "0102030405", "5 bytes where 4 belong"),
-        (text, "", "too short: 2 bytes announced, 0 there"),
-        (text, "05", "too short: 2 bytes announced, 1 there"),
-        (text, "0500 61", "too short: 5 bytes announced, 1 there"),
-        (text, "0100 61 62", "1 bytes left over"),
+        (u32, "010203", "3 bytes instead of 4"),
+        (u32, "0102030405", "5 bytes instead of 4"),
+        (text, "", "truncated: 2 bytes announced, 0 present"),
+        (text, "05", "truncated: 2 bytes announced, 1 present"),
+        (text, "0500 61", "truncated: 5 bytes announced, 1 present"),
+        (text, "0100 61 62", "1 extra bytes at the end"),
         (text, "0100 ff", "a string is not UTF-8"),
         (text, "0300 eda080", "a string is not UTF-8"),  # a surrogate
         (text, "0300 610062", "a string contains NUL"),
-        (qid13, "800200000003", "too short: 13 bytes announced, 6 there"),
-        (data4, "ffffffff 61", "too short: 4294967295 bytes announced, 1 there"),
-        (texts, "1100" + 17 * "0000", "17 elements in a walk, 16 are allowed"),
-        (texts, "ffff", "65535 elements in a walk, 16 are allowed"),
-        (texts, "0200 0000", "too short: 2 bytes announced, 0 there"),
+        (qid13, "800200000003", "truncated: 13 bytes announced, 6 present"),
+        (data4, "ffffffff 61", "truncated: 4294967295 bytes announced, 1 present"),
+        (texts, "1100" + 17 * "0000", "17 elements in a walk, at most 16 are allowed"),
+        (texts, "ffff", "65535 elements in a walk, at most 16 are allowed"),
+        (texts, "0200 0000", "truncated: 2 bytes announced, 0 present"),
     ],
 )
 def test_an_error_says_what_is_malformed(kind: object, data: str, why: str) -> None:

@@ -54,7 +54,7 @@ def test_a_message_as_large_as_a_packet_passes_and_one_byte_more_does_not(ends: 
     received = other.receive()
     assert received is not None
     assert len(received[0][1]) == MAX_PACKET - overhead
-    with pytest.raises(ValueError, match="a packet holds 65536"):
+    with pytest.raises(ValueError, match="the packet limit of 65536"):
         one.send(("x", bytes(MAX_PACKET - overhead + 1)))
 
 

@@ -102,7 +102,7 @@ def test_a_failed_child_has_ended_when_the_foreground_process_has(cleanup: ExitS
 @pytest.mark.parametrize(("how", "words"), [("killed", "killed by SIGKILL"), ("silent", "exit status 4")])
 def test_a_child_that_dies_without_a_report_is_a_failure(how: str, words: str) -> None:
     ended = run(how)
-    assert (ended.returncode, ended.stderr) == (1, f"xget: ended without a report: {words}\n")
+    assert (ended.returncode, ended.stderr) == (1, f"xget: server process died: {words}\n")
 
 
 def test_signals_for_the_foreground_process_reach_the_child(cleanup: ExitStack) -> None:

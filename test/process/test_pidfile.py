@@ -31,7 +31,7 @@ def test_a_pid_file_holds_the_pid_until_it_is_removed(path: str) -> None:
 
 def test_a_pid_file_of_a_live_process_is_refused_with_its_pid(path: str) -> None:
     first = Pidfile(path)
-    with pytest.raises(Failed, match=f"process {os.getpid()} is running already"):
+    with pytest.raises(Failed, match=f"in use by process {os.getpid()}"):
         Pidfile(path)
     first.remove()
     Pidfile(path).remove()
@@ -46,7 +46,7 @@ def test_a_pid_file_of_a_killed_process_is_taken_over(path: str) -> None:
     ) as holder:
         assert holder.stdout
         holder.stdout.readline()
-        with pytest.raises(Failed, match=f"process {holder.pid} is running already"):
+        with pytest.raises(Failed, match=f"in use by process {holder.pid}"):
             Pidfile(path)
         holder.kill()
     Pidfile(path).remove()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from test.support import backends as support
 from test.support.downloads import Served, manifest_of
 from test.support.manifests import chunk_range
+from test.support.strategies import examples
 from xget_lib.errors import NotHeld, StaleGeneration
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import no_stamps, put_stamp
@@ -62,7 +63,7 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(data=st.data())
 def test_every_range_is_that_of_the_files_one_after_another(served: Served, data: st.DataObject) -> None:
     store = store_of(served)

@@ -211,5 +211,5 @@ def test_a_file_of_another_user_is_refused(example: DigestCache, tmp_path: Path)
     path = tmp_path / "name"
     digest_cache.save(bytes(path), example.encode())
     os.chown(path, 12345, 12345)
-    with pytest.raises(Failed, match="not a file of this user"):
+    with pytest.raises(Failed, match="belongs to another user, or is not a regular file"):
         digest_cache.load(bytes(path))

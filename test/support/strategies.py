@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from xget_lib.ninep.dialect import DIALECTS, NINEP2000
@@ -66,3 +67,8 @@ spoken = st.one_of(
     [st.tuples(st.just(dialect), message_of(kind, dialect)) for dialect in DIALECTS for kind in DIALECTS[dialect].kinds]
 )
 """A dialect, and any of its messages."""
+
+
+def examples(count: int) -> int:
+    """So many examples for hypothesis; fewer in the profile of `make unit`."""
+    return max(1, count * settings().max_examples // 100)

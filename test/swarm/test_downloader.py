@@ -150,7 +150,7 @@ def test_a_peer_that_lies_is_disconnected_and_reported_and_never_used_again() ->
     tested.peer_has(B, 0b1, 0.0)
     tested.chunk_arrived(A, 0, 1.0)
     actions = tested.chunk_wrong(A, 0, WRONG, 1.0)
-    assert actions == [SendRemark(f"wrong content: {WRONG}"), Disconnect(A), RequestSlot(B)]
+    assert actions == [SendRemark(str(WRONG)), Disconnect(A), RequestSlot(B)]
     assert tested.peer_gone(A, 1.0) == []
     assert tested.master_named([A, B], False, 2.0) == []
     assert tested.peer_introduced(A, GENERATION) == []

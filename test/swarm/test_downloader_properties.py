@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from test.support.strategies import examples
 from xget_lib.errors import PieceMismatch
 from xget_lib.swarm.actions import (
     MASTER,
@@ -257,5 +258,5 @@ class World(RuleBasedStateMachine):
         assert self.finished, f"{self.lacking} never came"
 
 
-World.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+World.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=60, deadline=None)
 TestWorld = World.TestCase

@@ -6,6 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from test.support.strategies import examples
 from xget_lib.swarm.offers import Offers
 from xget_lib.swarm.picker import bits
 
@@ -219,5 +220,5 @@ class Offering(RuleBasedStateMachine):
         assert busy(self.offers) == sum(chunk is not None for chunk in self.slots.values()) <= 3
 
 
-Offering.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+Offering.TestCase.settings = settings(max_examples=examples(80), stateful_step_count=40, deadline=None)
 TestOffering = Offering.TestCase

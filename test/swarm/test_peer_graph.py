@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from test.support.strategies import examples
 from xget_lib.swarm.peer_graph import PeerGraph
 
 DEGREE = 4
@@ -107,5 +108,5 @@ class Joining(RuleBasedStateMachine):
             assert self.known[key] == neighbours
 
 
-Joining.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+Joining.TestCase.settings = settings(max_examples=examples(50), stateful_step_count=40, deadline=None)
 TestJoining = Joining.TestCase

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from test.support.strategies import examples
 from xget_lib.swarm.picker import Picker, bits
 
 CHUNKS = 12
@@ -199,5 +200,5 @@ class AnyOrder(RuleBasedStateMachine):
         assert set(bits(self.picker.unavailable)) == self.lacking - held - self.fetched.keys()
 
 
-AnyOrder.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+AnyOrder.TestCase.settings = settings(max_examples=examples(200), stateful_step_count=40, deadline=None)
 TestAnyOrder = AnyOrder.TestCase

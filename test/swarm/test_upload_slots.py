@@ -6,6 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from test.support.strategies import examples
 from xget_lib.swarm.upload_slots import UploadSlots
 
 
@@ -78,5 +79,5 @@ class AnyOrder(RuleBasedStateMachine):
         self.waiting = self.waiting[free:]
 
 
-AnyOrder.TestCase.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+AnyOrder.TestCase.settings = settings(max_examples=examples(50), stateful_step_count=30, deadline=None)
 TestAnyOrder = AnyOrder.TestCase

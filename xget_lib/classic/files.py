@@ -43,7 +43,7 @@ class Available:
         """Raises NinepError."""
         match = _AVAILABLE.fullmatch(written)
         if match is None or not all(int(port) <= 65535 for port in (match[1], match[3] or b"0")):
-            raise NinepError(errno.EINVAL, "not `PORT REDIR` and a NUL")
+            raise NinepError(errno.EINVAL, "expected `PORT REDIR` and a NUL byte")
         return cls(int(match[1]), (match[2].decode(), int(match[3])) if match[2] else None)
 
 
@@ -105,7 +105,7 @@ class Data(Handle):
 
     def read(self, offset: int, count: int) -> bytes | Content | Waiting:
         if self._backend.namespace.ending:
-            raise NinepError(errno.ESHUTDOWN, "this server ends")
+            raise NinepError(errno.ESHUTDOWN, "the server is shutting down")
         newest = self._backend.namespace.host.served
         if self._file.served is not newest and newest is not None:
             self._renew(newest)

@@ -50,14 +50,14 @@ class ClassicTracker:
             return
         if connection not in self._since:
             self._since[connection] = time.monotonic()
-            LOGGER.debug("%s port %d serves as a C client", address, port)
+            LOGGER.debug("C client %s port %d: registered", address, port)
         self._redirects.serve(connection, avail, file, (address, port), source)
 
     def ended(self, connection: int) -> None:
         """A connection has ended, a C client's or a node's."""
         self._redirects.leave(connection)
         if self._since.pop(connection, None) is not None:
-            LOGGER.debug("%s does not serve any more, as a C client", self._host.address_of(connection))
+            LOGGER.debug("C client %s: unregistered", self._host.address_of(connection))
 
     def node(self, connection: int, address: str, port: int, *, whole: bool) -> None:
         """A node of ours serves there. `whole`: it holds everything that is distributed now."""

@@ -50,7 +50,7 @@ class WorkerNamespace(Namespace):
             self._generation, self._hidden = generation, set()
         if path not in self._hidden:
             self._hidden.add(path)
-            LOGGER.warning("%s is not shown to C clients: they cannot use that name", printable(path))
+            LOGGER.warning("not served to C clients, which cannot use this name: %s", printable(path))
 
 
 class WorkerBackend(Backend):

@@ -124,8 +124,8 @@ class Remover:
         """Removes what is at a path, or raises OSError with the reason why it cannot."""
         before = len(self.refused)
         if not self.remove(path):
-            why = self.refused[-1].why if len(self.refused) > before else "something is mounted there"
-            raise OSError(errno.EBUSY, f"in the way, and cannot be removed: {why}")
+            why = self.refused[-1].why if len(self.refused) > before else "a file system is mounted there"
+            raise OSError(errno.EBUSY, f"cannot be replaced, because what is there cannot be removed: {why}")
 
     def _enter(self, path: bytes) -> list[bytes]:
         """The names in a directory that is to be removed. Raises OSError; EBUSY where something is mounted on it."""

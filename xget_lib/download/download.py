@@ -237,11 +237,15 @@ class Download:
         if remover is None:
             return
         for path in remover.mounted[:1]:
-            self._metadata.note("mounts", f"{printable(path)} is not removed: something is mounted there")
+            self._metadata.note("mounts", f"{printable(path)} was not removed: a file system is mounted there")
         if remover.refused:
             (path, why), *others = remover.refused
-            more = f" (nor {len(others)} others; all else is in place)" if others else " (all else is in place)"
-            raise DestinationRefused(os.path.join(self.dest, path), f"could not be removed: {why}{more}")
+            more = (
+                f" (and {len(others)} others; everything else is in place)"
+                if others
+                else " (everything else is in place)"
+            )
+            raise DestinationRefused(os.path.join(self.dest, path), f"cannot be removed: {why}{more}")
 
     def close(self) -> None:
         """Gives everything back. What is not finished is kept for the next run. May be called twice."""

@@ -136,7 +136,7 @@ class Installer:
         except PermissionError as error:
             if entry.kind == LINK:
                 raise
-            self._metadata.note("devices", f"devices are not made here: {error.strerror} (only root can)")
+            self._metadata.note("devices", f"devices were not created: {error.strerror} (only root can create them)")
             return False
         self._metadata.apply(NamedInode(self._root, new), self._root.lstat(new), entry, new=True)
         self._rename(new, path)
@@ -166,7 +166,7 @@ class Installer:
         except OSError as error:
             if error.errno not in _NO_HARD_LINK:
                 raise
-            self._metadata.note("links", f"some hard links are copies here: {error.strerror}")
+            self._metadata.note("links", f"some hard links were created as copies: {error.strerror}")
             if not stat.S_ISREG(status.st_mode):
                 self._make_special(path, entry)
                 return

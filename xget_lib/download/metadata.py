@@ -186,7 +186,10 @@ class Metadata:
             if owner[1] != target.owner[1]:
                 mode &= ~stat.S_ISGID
             if mode != target.mode:
-                self.note("set-id", "set-id bits are left out where the file could not be given its owner")
+                self.note(
+                    "set-id",
+                    "set-user-ID and set-group-ID bits were not preserved (the owner could not be set)",
+                )
         return mode
 
     def _set_owner(self, place: Inode, status: os.stat_result, wanted: EntryMetadata) -> bool:
@@ -194,7 +197,7 @@ class Metadata:
         if not self._owners or (status.st_uid, status.st_gid) == (owner := self.owner(wanted)):
             return False
         if not self._is_root:
-            self.note("owners", "owners and groups are not set: only root can")
+            self.note("owners", "owners and groups were not preserved (only root can set them)")
             return False
         return self._attempt("owners", lambda: place.chown(*owner))
 
@@ -217,7 +220,9 @@ class Metadata:
                     value = acl.translated(value, self._users.__getitem__, self._groups.__getitem__)
                 found.append((name, value))
             elif not self._is_root and xattr_rules.needs_root(name):
-                self.note("xattrs of root", "capabilities and other attributes that only root can set are left out")
+                self.note(
+                    "xattrs of root", "capabilities and other attributes were not preserved (only root can set them)"
+                )
         return tuple(found)
 
     def _xattr_changes(self, place: Inode, target: _Target) -> dict[bytes, bytes | None]:
@@ -257,7 +262,7 @@ class Metadata:
             self._targets.clear()  # they no longer hold what was refused
             is_list = name in acl.ACLS
             what = "access lists" if is_list else f"extended attributes ({os.fsdecode(xattr_rules.kind_of(name))})"
-            self.note(what, f"some {what} could not be set here: {error.strerror}")
+            self.note(what, f"some {what} were not preserved: {error.strerror}")
 
     def _attempt(self, what: str, change: Callable[[], None]) -> bool:
         """Makes a change that the system may forbid. Returns whether it was made."""
@@ -266,7 +271,7 @@ class Metadata:
         except OSError as error:
             if error.errno not in _FORBIDDEN:
                 raise
-            self.note(what, f"some {what} could not be set here: {error.strerror}")
+            self.note(what, f"some {what} were not preserved: {error.strerror}")
             return False
         return True
 

@@ -28,14 +28,14 @@ def refusing_dest(dest: bytes) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise DestinationRefused(dest, "its parent directory does not exist (make it first)") from error
+        raise DestinationRefused(dest, "parent directory does not exist (create it first)") from error
     except OSError as error:
         raise DestinationRefused(dest, error.strerror or str(error)) from error
 
 
 def not_a_directory() -> NotADirectoryError:
     """The error where something else is in the place of a directory and must not be removed."""
-    return NotADirectoryError(errno.ENOTDIR, f"not a directory, where one must be {_WHAT_TO_DO}")
+    return NotADirectoryError(errno.ENOTDIR, f"not a directory, but the master has a directory here {_WHAT_TO_DO}")
 
 
 def is_a_directory() -> IsADirectoryError:
@@ -45,10 +45,10 @@ def is_a_directory() -> IsADirectoryError:
 
 def _reason(error: OSError | PathRefused) -> str:
     if isinstance(error, PathRefused):
-        return "leads outside the destination"
+        return "a symbolic link leads out of the destination (remove it)"
     why = error.strerror or str(error)
     if error.errno in _DISK_FULL:
-        return f"disk full ({why}; what was fetched is kept for the next run)"
+        return f"disk full: {why} (free space and run again; verified data is kept)"
     if error.errno == errno.EISDIR:
-        return f"a directory is where a file must be {_WHAT_TO_DO}"
+        return f"is a directory, but the master has a file here {_WHAT_TO_DO}"
     return why

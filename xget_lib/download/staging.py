@@ -67,7 +67,9 @@ class Staging:
         try:
             here = self._root.open(STAGING, os.O_RDONLY | os.O_DIRECTORY)
         except NotADirectoryError as error:
-            raise DestinationRefused(self.path, "not a directory (XGet needs this name)") from error
+            raise DestinationRefused(
+                self.path, "not a directory (remove it: XGet stores temporary data there)"
+            ) from error
         try:
             if os.fstat(here).st_uid != os.geteuid():
                 # Its owner could have put links in it that lead our writes elsewhere.
@@ -80,7 +82,7 @@ class Staging:
                     raise FileNotFoundError
             except BlockingIOError as error:
                 os.close(lock)
-                raise DestinationRefused(self._root.path, "another xget is writing here") from error
+                raise DestinationRefused(self._root.path, "in use by another xget (wait for it to end)") from error
             except BaseException:
                 os.close(lock)
                 raise

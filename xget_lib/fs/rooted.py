@@ -160,7 +160,7 @@ class Root:
         parent, _, name = path.rpartition(b"/")
         _check_name(path, name)
         if path.startswith(b"/"):
-            raise PathRefused(path, "not below the directory")
+            raise PathRefused(path, "leads out of the directory")
         with self.directory(parent) as descriptor:
             yield descriptor, name
 
@@ -201,4 +201,4 @@ def in_directory(parent: int, name: bytes) -> bytes:
 
 def _check_name(path: bytes, name: bytes) -> None:
     if name in (b"", b".", b".."):
-        raise PathRefused(path, "not below the directory")
+        raise PathRefused(path, "leads out of the directory")

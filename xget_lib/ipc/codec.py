@@ -70,7 +70,7 @@ def unpack(packed: Sequence[Any]) -> Message:
     values = packed[1:]
     if layout.is_flat:
         if tuple(map(type, values)) != layout.types:
-            raise ProtocolViolation(f"a {packed[0]} message with wrong fields")
+            raise ProtocolViolation(f"{packed[0]}: wrong fields")
         return layout.kind(*values)
     if len(values) != len(layout.types):
         raise ProtocolViolation(f"a {packed[0]} message with {len(values)} fields")

@@ -55,12 +55,12 @@ def _check_names(manifest: Manifest) -> None:
         refuse("the first entry is not the served directory or file", names[0])
     forbidden = next((bad for bad in _FORBIDDEN_IN_NAMES if bad in entries.names), None)
     if forbidden or names[0] in (b".", b"..") or max(map(len, names)) > NAME_LIMIT:
-        refuse("not a file name", forbidden or max(names, key=len))
+        refuse("invalid file name", forbidden or max(names, key=len))
     # The first name in a directory need not be greater than the last name in the directory before.
     starts = set(entries.starts) if sum(entries.children) == count - 1 else set()
     for number in compress(range(1, count), map(ge, names, islice(names, 1, None))):
         if number not in starts:
-            refuse("out of order, or twice", names[number])
+            refuse("names out of order, or a duplicate name", names[number])
 
 
 def _check_tree(manifest: Manifest) -> None:
@@ -84,27 +84,27 @@ def _check_metadata(manifest: Manifest) -> None:
     """Every entry has metadata and a time. All metadata is different, and in the order of first use."""
     entries = manifest.entries
     if not len(entries) == len(entries.metadata_numbers) == len(entries.mtimes):
-        refuse("not every entry has metadata and a time")
+        refuse("the number of metadata indexes or times is wrong")
     used = 0
     for number in entries.metadata_numbers:
         if number > used:
             refuse("metadata is not in the order of first use")
         used += number == used
     if used != len(entries.distinct_metadata) or len(set(entries.distinct_metadata)) != used:
-        refuse("metadata that is not used, or twice there")
+        refuse("unused or duplicate metadata")
 
 
 def _check_links(manifest: Manifest) -> None:
     entries = manifest.entries
     targets = _split(entries.targets, entries.kinds.count(LINK.encode()), "targets")
     if targets and (b"" in targets or max(map(len, targets)) > TARGET_LIMIT):
-        refuse("not a target of a symbolic link")
+        refuse("invalid target of a symbolic link")
     if len(entries.first_names) != len(entries.hard_links):
-        refuse("not every hard link has a first name")
+        refuse("the number of targets of hard links is wrong")
     metadata, mtimes = entries.metadata_numbers, entries.mtimes
     for number, first in zip(entries.hard_links, entries.first_names, strict=True):
         if first >= number or entries.kind(first) in (DIRECTORY, HARD_LINK):
-            refuse("a hard link to something that is not an earlier file", entries.path(number))
+            refuse("the target of a hard link is not an earlier file", entries.path(number))
         if (metadata[first], mtimes[first]) != (metadata[number], mtimes[number]):
             refuse("a hard link with other metadata than its file", entries.path(number))
 
@@ -112,7 +112,7 @@ def _check_links(manifest: Manifest) -> None:
 def _check_devices(manifest: Manifest) -> None:
     entries = manifest.entries
     if len(entries.devices) != 2 * sum(entries.kinds.count(kind.encode()) for kind in (CHARACTER, BLOCK)):
-        refuse("not every device has two numbers")
+        refuse("the number of device numbers is wrong")
 
 
 def _check_content(manifest: Manifest) -> None:
@@ -120,7 +120,7 @@ def _check_content(manifest: Manifest) -> None:
     entries = manifest.entries
     sizes = entries.sizes
     if len(sizes) != len(entries.files) or max(sizes, default=0) >= SIZE_LIMIT:
-        refuse("not every file has a size within the limit")
+        refuse("the number of file sizes is wrong, or a size exceeds the limit")
     size = sum(sizes)
     pieces = sum([size > 0 if size <= SMALLEST_GRANULE else piece_count(size) for size in sizes])
     for file, extents in entries.extents.items():
@@ -130,7 +130,7 @@ def _check_content(manifest: Manifest) -> None:
         size += data - sizes[file]
         pieces += piece_count(data, extents) - piece_count(sizes[file])
     if size >= SIZE_LIMIT:
-        refuse("more content than the limit")
+        refuse("total size exceeds the limit")
     if len(manifest.digests) != DIGEST_SIZE * pieces:
         refuse("the number of digests does not match the sizes")
 

@@ -59,7 +59,7 @@ def decode_trusted(data: bytes | memoryview) -> Manifest:
     try:
         manifest = _read(view)
     except (msgpack.UnpackException, ValueError, OverflowError, RecursionError) as error:
-        raise MalformedManifest(f"not msgpack of a manifest ({error or type(error).__name__})") from error
+        raise MalformedManifest(f"invalid msgpack ({error or type(error).__name__})") from error
     manifest.__dict__["generation"] = blake3(data).digest()  # the encoding is canonical, so it is `data`
     return manifest
 
@@ -80,7 +80,7 @@ def _read(view: memoryview) -> Manifest:
     version = unpacker.unpack()
     if version != VERSION:
         what = f"version {version}" if type(version) is int else "its version"
-        refuse(f"{what} is not known here (a newer xget wrote it?)")
+        refuse(f"{what} is not supported (use the same version of XGet at the master)")
     users, groups = _names(unpacker), _names(unpacker)
     metadata = tuple(map(_metadata, _elements(unpacker, len(view))))
     omitted = tuple(_omitted(list(_elements(unpacker, 3 * OMITTED_LIMIT))))
@@ -88,17 +88,17 @@ def _read(view: memoryview) -> Manifest:
     packer = msgpack.Packer(autoreset=False)
     pack_head(packer, users, groups, metadata, omitted)
     if view[:at] != packer.bytes():
-        refuse("not the canonical encoding")
+        refuse("not in canonical encoding")
     del unpacker  # it has a copy of all the data
     columns: dict[str, Any] = {}
     for name, code in COLUMNS.items():
         column, at = _column(view, at)
         columns[name] = column if code == "B" else decode_column(code, column)
     if at != len(view):
-        refuse("bytes follow after its end")
+        refuse("extra bytes at the end")
     owners = owner_ids(metadata)
     if not (users.keys() <= owners[0] and groups.keys() <= owners[1]):
-        refuse("it names a user or group that owns nothing")
+        refuse("a user or group in the list owns nothing")
     extents = _extents(columns.pop("sparse"), columns.pop("extents"))
     digests = columns.pop("digests")
     kinds, names, targets = (bytes(columns.pop(name)) for name in ("kinds", "names", "targets"))
@@ -137,7 +137,7 @@ def _xattrs(pairs: list[tuple[Any, Any]]) -> Xattrs:
 
 def _metadata(fields: Any) -> EntryMetadata:
     if type(fields) is not list or tuple(map(type, fields)) != (int, int, int, tuple):
-        refuse("metadata with wrong fields")
+        refuse("metadata has wrong fields")
     metadata = EntryMetadata(*fields)
     if not (0 <= metadata.mode <= MODE_LIMIT and 0 <= metadata.uid < ID_LIMIT and 0 <= metadata.gid < ID_LIMIT):
         refuse("mode or owner outside the limits")
@@ -163,7 +163,7 @@ def _column(view: memoryview, at: int) -> tuple[memoryview, int]:
     start = at + 1 + width
     length = int.from_bytes(view[at + 1 : start], "big")
     if not width or start + length > len(view) or (width > 1 and length >> 4 * width == 0):
-        refuse("a column is missing, cut off, or encoded in another way than it should be")
+        refuse("a column is missing, truncated, or not in canonical encoding")
     return view[start : start + length], start + length
 
 

@@ -201,11 +201,11 @@ def normalise_source(source: bytes) -> bytes:
     """A source as a path in the manifest: `./a//b/` is b"a/b", `.` is b"". UsageError where it leads outside."""
     names = [name for name in source.split(b"/") if name not in (b"", b".")]
     if not source or b"\0" in source:
-        raise UsageError(f"'{printable(source)}': not a path (. is everything)")
+        raise UsageError(f"'{printable(source)}': invalid path (use . for everything)")
     if source.startswith(b"/"):
-        raise UsageError(f"{printable(source)}: sources are paths below what the master serves (leave out the first /)")
+        raise UsageError(f"{printable(source)}: a source must be a relative path (remove the / at its start)")
     if b".." in names:
-        raise UsageError(f"{printable(source)}: a source cannot contain ..")
+        raise UsageError(f"{printable(source)}: a source must not contain ..")
     return b"/".join(names)
 
 
@@ -216,7 +216,7 @@ def select(manifest: Manifest, sources: Sequence[bytes]) -> Selection:
     an entry would have two, or one would be where XGet keeps its temporary data.
     """
     if not sources:
-        raise UsageError("no source given (. is everything)")
+        raise UsageError("no source given (use . for everything)")
     asked: dict[bytes, int] = {}
     for source in map(normalise_source, sources):
         number = manifest.entries.find(source) if source else 0
@@ -224,7 +224,7 @@ def select(manifest: Manifest, sources: Sequence[bytes]) -> Selection:
             raise NotServed(source, next((each.why for each in manifest.unreadable if each.path == source), ""))
         name = manifest.entries.name(number)
         if name == STAGING or (not name and manifest.entries.find(STAGING) is not None):
-            raise UsageError(f"{printable(source or STAGING)}: XGet keeps its temporary data under this name")
+            raise UsageError(f"{printable(source or STAGING)}: this name is reserved for temporary data of XGet")
         asked[source] = number
     by_dest_path: dict[bytes, bytes] = {}
     for source in sorted(asked, key=len):
@@ -232,7 +232,9 @@ def select(manifest: Manifest, sources: Sequence[bytes]) -> Selection:
         if _is_covered(source, asked):
             continue
         if name in by_dest_path:
-            raise UsageError(f"{printable(source)} and {printable(by_dest_path[name])} would both be {printable(name)}")
+            raise UsageError(
+                f"{printable(source)} and {printable(by_dest_path[name])} would both be copied to {printable(name)}"
+            )
         by_dest_path[name] = source
     return Selection(manifest, [asked[source] for source in by_dest_path.values()])
 
@@ -247,6 +249,6 @@ def _is_covered(source: bytes, asked: dict[bytes, int]) -> bool:
             if as_part == alone:
                 return True
             raise UsageError(
-                f"{printable(source)}: would be both {printable(alone)} and {printable(as_part)} (ask for it once)"
+                f"{printable(source)}: would be copied to {printable(alone)} and to {printable(as_part)} (name it once)"
             )
     return False

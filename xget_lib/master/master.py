@@ -102,10 +102,10 @@ class Master:
                 case events.SignalReceived(signal.SIGUSR1):
                     LOGGER.warning("status: %s", self._status().decode().strip())
                 case events.SignalReceived(number):
-                    LOGGER.info("ending: %s", signal.Signals(number).name)
+                    LOGGER.info("stopping: %s", signal.Signals(number).name)
                     return None
                 case events.CannotGoOn(error):
-                    LOGGER.info("ending: %s", error)
+                    LOGGER.info("stopping: %s", error)
                     return error
             self._monitor.set_followed(self._tracker.followed)
 

@@ -143,7 +143,7 @@ class ChangeMonitor:
         if worker is not self._watcher:
             return
         if self._why_not:
-            LOGGER.warning("watching for changes again")
+            LOGGER.warning("watching for changes with inotify again")
             self._why_not = ""
         self._schedule.repeat(RescanInterval.SELDOM)
         self._schedule.request(ScanReason.DIRECTORY_CHANGED)
@@ -155,7 +155,7 @@ class ChangeMonitor:
         self._watcher = None
         self._schedule.repeat(RescanInterval.OFTEN)
         if why != self._why_not:
-            LOGGER.warning("cannot watch for changes, scanning often instead: %s", why)
+            LOGGER.warning("cannot watch for changes with inotify, rescanning periodically: %s", why)
         self._why_not = why
 
     def _begin(self) -> None:

@@ -77,7 +77,7 @@ class TrackerIO:
                 self.tracker.unregistered(connection, now)
             case ipc.LogLine(connection, text):
                 address = self.tracker.address(connection) or "?"
-                self._client_lines.log(INFO, address, "%s says: %s", address, text)
+                self._client_lines.log(INFO, address, "message from %s: %s", address, text)
             case _:
                 for extension in self.extensions:
                     extension.handle(message)
@@ -124,11 +124,11 @@ class TrackerIO:
                 case SendNews(connection, news):
                     self._send(connection, ipc.News(connection, news.encode()))
                 case NodeJoined(address, port):
-                    LOGGER.debug("%s port %d serves", address, port)
+                    LOGGER.debug("%s port %d: registered", address, port)
                 case NodeLeft(address, port):
-                    LOGGER.debug("%s port %d serves no longer", address, port)
+                    LOGGER.debug("%s port %d: unregistered", address, port)
                 case NodeComplete(connection, address, port, seconds):
-                    text = "%s port %d holds everything, %.1f s after it joined"
+                    text = "%s port %d: complete, %.1f s after it registered"
                     self._complete_lines.log(INFO, address, text, address, port, seconds)
                     for extension in self.extensions:
                         extension.node(connection, address, port, whole=True)

@@ -135,7 +135,7 @@ class WorkerPool:
             worker.channel.send(ipc.pack(message), descriptors)
         except LinkLost as error:
             # Its end is acted on where its messages are read.
-            LOGGER.debug("worker %d takes no messages: %s", worker.pid, error)
+            LOGGER.debug("cannot send to worker %d: %s", worker.pid, error)
             return False
         return True
 
@@ -161,8 +161,8 @@ class WorkerPool:
             if isinstance(message.result, expected):
                 return message.result, received
             close_all(received)
-            raise ProtocolViolation(f"the result of {type(request).__name__} is {type(message.result).__name__}")
-        raise Failed(what, f"{_JOB_ATTEMPTS} workers died of {type(request).__name__}")
+            raise ProtocolViolation(f"{type(request).__name__} was answered with {type(message.result).__name__}")
+        raise Failed(what, f"{_JOB_ATTEMPTS} workers died during {type(request).__name__} (see the log)")
 
     def refresh(self, seconds: float) -> None:
         """Ask all workers how much they have sent; wait at most so long for their answers."""
@@ -195,7 +195,9 @@ class WorkerPool:
                     LOGGER.error("cannot start a worker: %s", why)
                     gevent.spawn_later(_YOUNG, self._spawn, number)
         if not self._stopping:
-            self._events.put(events.CannotGoOn(Failed("nursery", "ended, so no worker can be replaced")))
+            self._events.put(
+                events.CannotGoOn(Failed("nursery", "process died, cannot start workers (start the master again)"))
+            )
 
     def _spawn(self, number: int) -> None:
         try:

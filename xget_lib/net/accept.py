@@ -45,9 +45,9 @@ class Admission:
     def admit(self, address: str) -> str | None:
         """Count a new connection from an address. Returns None, or why it is refused and not counted."""
         if self._count >= self._total:
-            return f"there are {self._count} connections, and no more can be served"
+            return f"the server has reached its limit of {self._count} connections"
         if self._by_address[address] >= self._per_address:
-            return f"it has {self._per_address} connections"
+            return f"this address has reached its limit of {self._per_address} connections"
         self._by_address[address] += 1
         self._count += 1
         return None
@@ -91,4 +91,4 @@ def connections(listening: socket.socket, admission: Admission) -> Iterator[tupl
             yield sock, address, client[1]
         else:
             sock.close()
-            refused.log(WARNING, address, "%s: a connection is refused: %s", address, reason)
+            refused.log(WARNING, address, "%s: connection refused: %s", address, reason)

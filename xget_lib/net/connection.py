@@ -174,7 +174,7 @@ class Connection:
         except OSError as error:
             self._write_error = None if self._ending else str(error)
         except Exception:
-            self._write_error = "an error in this server"
+            self._write_error = "internal error"
             raise
         finally:
             self._all_answered.set()

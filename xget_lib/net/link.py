@@ -153,7 +153,7 @@ class Link:
         if seconds is None:
             reply = result.get()
         else:
-            with gevent.Timeout(seconds, LinkLost(self.name, f"no answer in {seconds:g} s")):
+            with gevent.Timeout(seconds, LinkLost(self.name, f"no answer within {seconds:g} s")):
                 reply = result.get()
         assert reply is not None
         return reply
@@ -174,7 +174,7 @@ class Link:
 
     def close(self) -> None:
         """End the connection. Requests without an answer get LinkLost."""
-        self._end(LinkLost(self.name, "closed"))
+        self._end(LinkLost(self.name, "connection closed"))
 
     def _end(self, why: LinkLost) -> None:
         if self._lost is not None:
@@ -221,7 +221,7 @@ class Link:
             self._end(LinkLost(self.name, str(error)))
         finally:
             # Also for an unexpected exception: without a reader no request would ever get an answer.
-            self._end(LinkLost(self.name, "an error in this client"))
+            self._end(LinkLost(self.name, "internal error"))
 
     def _wait_for_more(self) -> None:
         """Wait for bytes: in the midst of data for many, or for the rest of it, and not for every packet."""
@@ -278,6 +278,6 @@ def _connected(host: str, port: int) -> socket.socket:
     try:
         host.encode("idna")
     except UnicodeError:
-        raise OSError("not a host name") from None
+        raise OSError("invalid host name") from None
     connecting = gsocket.create_connection((host, port))
     return socket.socket(fileno=connecting.detach())

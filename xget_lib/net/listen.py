@@ -31,7 +31,7 @@ def listen(bind: str | None, port: int) -> socket.socket:
             listening = _bound(family, address)
         listening.listen(_BACKLOG)
     except UnicodeError:
-        raise AddressRefused(bind or "", port, "not an address") from None
+        raise AddressRefused(bind or "", port, "not an IP address") from None
     except OSError as error:
         raise AddressRefused(bind or "", port, error.strerror or str(error)) from None
     listening.setblocking(False)

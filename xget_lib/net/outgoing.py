@@ -172,7 +172,7 @@ class Outgoing:
                 continue
             if not count:
                 # The header that was sent announced more bytes than there are: the connection cannot go on.
-                raise ConnectionAbortedError("a file became shorter while it was sent")
+                raise ConnectionAbortedError("a file was truncated while it was sent")
             offset += count
             self._count(count)
 

@@ -88,7 +88,7 @@ class Server:
                 self._ends.log(
                     self._log_level,
                     client.address,
-                    "%s:%d: connection ended: %s",
+                    "%s:%d: connection closed: %s",
                     client.address,
                     client.port,
                     reason,

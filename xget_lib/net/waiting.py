@@ -27,7 +27,7 @@ class Watcher:
         if seconds is None:
             get_hub().wait(self._watchers[direction])
             return
-        with gevent.Timeout(seconds, TimeoutError("no progress in time")):
+        with gevent.Timeout(seconds, TimeoutError("timed out")):
             get_hub().wait(self._watchers[direction])
 
     def close(self) -> None:

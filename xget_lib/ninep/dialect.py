@@ -94,14 +94,14 @@ DIALECTS: Mapping[str, Dialect] = {
 def decode(frame: Buffer, dialect: str) -> tuple[int, Message]:
     """The tag and the message of one whole frame. Raises ProtocolViolation, which says what is wrong with it."""
     if len(frame) < HEADER.size:
-        raise ProtocolViolation(f"{len(frame)} bytes are no message")
+        raise ProtocolViolation(f"a message of {len(frame)} bytes is too short")
     size, number, tag = HEADER.unpack_from(frame)
     if size != len(frame):
         raise ProtocolViolation(f"a message of {size} bytes in a frame of {len(frame)}")
     try:
         name, make, layout = DIALECTS[dialect].by_number[number]
     except KeyError:
-        raise ProtocolViolation(f"message type {number} is not of {dialect}") from None
+        raise ProtocolViolation(f"message type {number} does not exist in {dialect}") from None
     try:
         return tag, make(*layout.unpack(frame, HEADER.size))
     except ProtocolViolation as violation:

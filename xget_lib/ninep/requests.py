@@ -165,10 +165,10 @@ class Requests:
             return at
         size, number, tag = HEADER.unpack_from(self._own, at)
         if not HEADER.size <= size <= self.msize:
-            raise ProtocolViolation(f"a message of {size} bytes, {HEADER.size} to {self.msize} are possible")
+            raise ProtocolViolation(f"a message of {size} bytes, allowed are {HEADER.size} to {self.msize}")
         pending = self._pending.get(tag)
         if pending is None or pending.answered:
-            raise ProtocolViolation(f"a reply to tag {tag}, which is not in use")
+            raise ProtocolViolation(f"a reply to unused tag {tag}")
         end: int = at + size
         if number == Rread.number:
             if there < RREAD_HEADER_SIZE:
@@ -190,11 +190,11 @@ class Requests:
         """Take an Rread of `size` bytes; `frame` is what has arrived of it."""
         count = int.from_bytes(frame[HEADER.size : RREAD_HEADER_SIZE], "little")
         if size != RREAD_HEADER_SIZE + count:
-            raise ProtocolViolation(f"an Rread of {size} bytes says that {count} are data")
+            raise ProtocolViolation(f"an Rread of {size} bytes with count {count}")
         if not isinstance(pending.request, Tread):
-            raise ProtocolViolation(f"an Rread answers {type(pending.request).__name__}")
+            raise ProtocolViolation(f"{type(pending.request).__name__} was answered with Rread")
         if count > pending.request.count:
-            raise ProtocolViolation(f"{count} bytes of data, {pending.request.count} were asked for")
+            raise ProtocolViolation(f"an Rread with count {count} for a Tread with count {pending.request.count}")
         there = frame[RREAD_HEADER_SIZE:]
         sink = None
         if not pending.flushed:
@@ -215,23 +215,25 @@ class Requests:
     def _check(self, reply: Message, request: TMessage) -> RMessage:
         """Return the reply. Raises ProtocolViolation if it cannot be one to `request`."""
         if not isinstance(reply, RMessage) or not is_reply_to(reply, request):
-            raise ProtocolViolation(f"{type(reply).__name__} answers {type(request).__name__}")
+            raise ProtocolViolation(f"{type(request).__name__} was answered with {type(reply).__name__}")
         match request, reply:
             case Tversion(), Rversion():
                 self._agree(reply)
             case Twalk(), Rwalk() if len(reply.wqid) > len(request.wname):
-                raise ProtocolViolation(f"{len(reply.wqid)} qids for {len(request.wname)} names")
+                raise ProtocolViolation(f"an Rwalk with {len(reply.wqid)} qids for {len(request.wname)} names")
             case Twrite(), Rwrite() if reply.count > len(request.data):
-                raise ProtocolViolation(f"{reply.count} bytes written, {len(request.data)} were sent")
+                raise ProtocolViolation(
+                    f"an Rwrite with count {reply.count} for a Twrite with count {len(request.data)}"
+                )
         return reply
 
     def _agree(self, reply: Rversion) -> None:
         if reply.version == UNKNOWN:
             return
         if reply.version not in DIALECTS:
-            raise ProtocolViolation(f"the server wants to speak {reply.version!a}")
+            raise ProtocolViolation(f"the server answered with version {reply.version!a}")
         if not MIN_MSIZE <= reply.msize <= self.msize:
-            raise ProtocolViolation(f"msize {reply.msize} answers {self.msize}")
+            raise ProtocolViolation(f"the server answered msize {self.msize} with {reply.msize}")
         self.dialect, self.msize = reply.version, reply.msize
 
     def _settle(self, tag: int, reply: RMessage, answers: list[Answer]) -> None:

@@ -144,7 +144,7 @@ class Session:
                 if self._fids is None:
                     raise ProtocolViolation("Tversion must be the first message")
                 if tag == NOTAG:
-                    raise ProtocolViolation("NOTAG is for Tversion alone")
+                    raise ProtocolViolation("only Tversion may have the tag NOTAG")
         except ProtocolViolation as violation:
             self._malformed += 1
             if self._fids is None or self._malformed > MAX_MALFORMED:
@@ -174,7 +174,7 @@ class Session:
         self._fids = None
         self.dialect = NINEP2000  # until another is agreed on
         if request.msize < MIN_MSIZE:
-            return NinepError(errno.EINVAL, f"msize {request.msize} is too small, {MIN_MSIZE} is the least")
+            return NinepError(errno.EINVAL, f"msize {request.msize} is too small, the minimum is {MIN_MSIZE}")
         msize = min(request.msize, self._max_msize)
         dialect = negotiate(request.version, request.msize)
         if dialect is None:
@@ -207,7 +207,7 @@ class Session:
             return self.refusal(tag, error)
         assert answer is WAITING and isinstance(message, Tread)
         if len(self._waiting) >= self.limits.max_waiting:
-            return self.refusal(tag, NinepError(errno.EAGAIN, "too many reads wait"))
+            return self.refusal(tag, NinepError(errno.EAGAIN, "too many waiting reads"))
         self._waiting[tag] = message
         return None
 

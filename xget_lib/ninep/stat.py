@@ -76,7 +76,7 @@ class Stat:
     def unpack(data: Buffer, form: "StatFormat") -> "Stat":
         """The entry that takes all of `data`. Raises ProtocolViolation."""
         if len(data) < _SIZE or _SIZE + int.from_bytes(data[:_SIZE], "little") != len(data):
-            raise ProtocolViolation(f"malformed stat: it gives another size than its {len(data)} bytes")
+            raise ProtocolViolation(f"malformed stat: its size field does not match its {len(data)} bytes")
         return Stat(**dict(zip(form.layout.names, form.layout.unpack(data, _SIZE), strict=True)))
 
 
@@ -158,7 +158,7 @@ class DirectoryReader:
             entry = next(self._entries, b"")
         if entry and not entries and not filling:
             # No bytes would mean the end of the directory: intro(5) wants an error instead.
-            raise NinepError(errno.EINVAL, f"a directory entry of {len(entry)} bytes does not fit {count}")
+            raise NinepError(errno.EINVAL, f"a directory entry of {len(entry)} bytes does not fit into {count} bytes")
         self._next = entry
         self._end, self._room = offset + used, count - used
         return b"".join(entries)

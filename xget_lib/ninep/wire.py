@@ -66,7 +66,7 @@ def _end(data: Buffer, at: int, length: int) -> int:
     """Return where `length` bytes from `at` end. Raises ProtocolViolation if they are not all there."""
     end = at + length
     if end > len(data):
-        raise ProtocolViolation(f"too short: {length} bytes announced, {max(len(data) - at, 0)} there")
+        raise ProtocolViolation(f"truncated: {length} bytes announced, {max(len(data) - at, 0)} present")
     return end
 
 
@@ -111,7 +111,7 @@ class Datum:
 
     def put(self, value: bytes, parts: list[bytes]) -> None:
         if len(value) > self._limit:
-            raise NinepError(errno.EMSGSIZE, f"{len(value)} bytes, 9P has room for {self._limit}")
+            raise NinepError(errno.EMSGSIZE, f"{len(value)} bytes exceed the limit of {self._limit}")
         self._count.put(len(value), parts)
         parts.append(value)
 
@@ -165,7 +165,7 @@ class Repeated:
     def get(self, data: Buffer, at: int) -> tuple[tuple[Any, ...], int]:
         count, at = self._count.get(data, at)
         if count > MAXWELEM:
-            raise ProtocolViolation(f"{count} elements in a walk, {MAXWELEM} are allowed")
+            raise ProtocolViolation(f"{count} elements in a walk, at most {MAXWELEM} are allowed")
         values = []
         for _ in range(count):
             value, at = self.each.get(data, at)
@@ -174,7 +174,7 @@ class Repeated:
 
     def put(self, value: tuple[Any, ...], parts: list[bytes]) -> None:
         if len(value) > MAXWELEM:
-            raise NinepError(errno.E2BIG, f"{len(value)} elements in a walk, {MAXWELEM} are allowed")
+            raise NinepError(errno.E2BIG, f"{len(value)} elements in a walk, at most {MAXWELEM} are allowed")
         self._count.put(len(value), parts)
         for each in value:
             self.each.put(each, parts)
@@ -232,14 +232,14 @@ class Layout:
         """Return the values from `at` to the end of `data`. Raises ProtocolViolation, also for bytes left over."""
         if self._struct is not None:
             if len(data) - at != self._struct.size:
-                raise ProtocolViolation(f"{len(data) - at} bytes where {self._struct.size} belong")
+                raise ProtocolViolation(f"{len(data) - at} bytes instead of {self._struct.size}")
             return self._struct.unpack_from(data, at)
         values = []
         for field in self.fields.values():
             value, at = field.get(data, at)
             values.append(value)
         if at != len(data):
-            raise ProtocolViolation(f"{len(data) - at} bytes left over")
+            raise ProtocolViolation(f"{len(data) - at} extra bytes at the end")
         return values
 
     def pack(self, source: object) -> list[bytes]:

@@ -93,7 +93,7 @@ class Child:
         """Become the one server of this destination: one that was here before is asked to retire."""
         succession = in_thread(replace_former, self._dest)
         if succession is None:
-            LOGGER.warning("the former server of %s does not retire", printable(self._dest))
+            LOGGER.warning("the previous child server of %s does not exit", printable(self._dest))
         else:
             gevent.spawn(self._await_successor, succession)
 
@@ -104,7 +104,7 @@ class Child:
             with accepted:
                 retire = in_thread(answer, accepted, self.port)
             if retire:
-                LOGGER.info("a newer server of %s takes over", printable(self._dest))
+                LOGGER.info("a newer child server of %s has started; exiting", printable(self._dest))
                 self.stop()
 
     def linger(self, seconds: float) -> None:
@@ -113,7 +113,7 @@ class Child:
         while (left := max(begun, self._server.last_sent) + seconds - time.monotonic()) > 0:
             if self._stopped.wait(left if left < math.inf else None):
                 return
-        LOGGER.info("nobody has read for %g s", seconds)
+        LOGGER.info("no node has read for %g s; exiting", seconds)
 
     def stop(self) -> None:
         """End `linger`."""
@@ -134,7 +134,7 @@ class Child:
 
     def remark(self, client: Client, line: str) -> None:
         """Write a line of a client to the log."""
-        self._remarks.log(INFO, "clients", "a client says: %s", line)
+        self._remarks.log(INFO, "clients", "message from a client: %s", line)
 
     def status(self) -> Mapping[str, Any]:
         store = self.served.store if self.served else None

@@ -101,8 +101,8 @@ def _attend(channel: Channel, pid: int, reporter: events.Reporter) -> int:
 def _died(pid: int) -> Failed:
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
-    why = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-    return Failed("the download", f"{why} (run it again to go on)")
+    why = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
+    return Failed("download process", f"{why} (run the command again to continue)")
 
 
 def _background(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel) -> int:

@@ -54,11 +54,11 @@ class Follower:
             done = self._node.update() | self._node.fetched()
         except (NotServed, UsageError) as error:
             # Only another generation can put that right.
-            LOGGER.error("not updated: %s", error)
+            LOGGER.error("update failed: %s", error)
             return None
         except XGetError as error:
             pause = self._backoff.next()
-            LOGGER.error("not updated: %s; trying again in %.1f s", error, pause)
+            LOGGER.error("update failed: %s; trying again in %.1f s", error, pause)
             return pause
         self._backoff.reset()
         _say(done | {"seconds": time.monotonic() - begun})

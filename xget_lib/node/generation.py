@@ -76,7 +76,7 @@ class Environment:
             former.growing, former.on_stale = False, None
 
         def changed(path: bytes) -> None:
-            LOGGER.warning("%s was changed here and is not served any more", printable(path))
+            LOGGER.warning("%s: changed on this node; not serving it any more", printable(path))
             self.held_changed(store)
 
         store.on_stale = changed
@@ -115,7 +115,7 @@ class Generation:
             generation=self.manifest.generation.hex(),
             files=len(selection.files),
             bytes=selection.size,
-            message=f"{len(selection.files)} files, {selection.size} bytes to have",
+            message=f"requested: {len(selection.files)} files, {selection.size} bytes",
         )
         download = Download(environment.dest, self.manifest, selection, **environment.options)
         with download:
@@ -162,7 +162,7 @@ class Generation:
                 for file in sorted(held.unverified):
                     if not in_thread(held.file_is_right, root, file):
                         path = printable(held.store.path_of(file))
-                        LOGGER.error("%s: size and time are right, but the content is wrong; not serving it", path)
+                        LOGGER.error("%s: size and time match, but the content does not; not serving it", path)
                     elif held.file_verified(file):
                         environment.held_changed(held.store)
         finally:
@@ -245,8 +245,9 @@ class Generation:
             if silence < STALLED:
                 continue
             connected = environment.master.link is not None
-            where = "" if connected else ", no connection to the master"
-            environment.tell("stall", message=f"nothing has come for {silence:.0f} s, {sources} servers known{where}")
+            servers = "1 server" if sources == 1 else f"{sources} servers"
+            lost = "" if connected else ", no connection to the master"
+            environment.tell("stall", message=f"no data received for {silence:.0f} s ({servers} known{lost})")
             if not connected and silence > environment.config.timeout:
                 environment.transfer.fail(environment.master.unreachable(silence))
 

@@ -63,9 +63,12 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
         status = error.exit_status
         sender.tell("error", message=str(error))
     except Exception as error:
-        LOGGER.exception("a bug")
+        LOGGER.exception("internal error")
         status = Exit.FAILED
-        sender.tell("error", message=f"a bug: {type(error).__name__}: {error} (more in the log)")
+        sender.tell(
+            "error",
+            message=f"internal error: {type(error).__name__}: {error} (see the traceback in the log)",
+        )
     if node is not None:
         done |= node.fetched()
     child = node.child if node is not None and serves_on else None

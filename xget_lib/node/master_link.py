@@ -119,7 +119,7 @@ class MasterLink:
                 log.write(0, line.encode()[:LINE_LIMIT], ANSWER)
                 log.close(ANSWER)
         except (LinkLost, NinepError) as error:
-            LOGGER.debug("remark not sent: %s", error)
+            LOGGER.debug("message to the log of the master not sent: %s", error)
 
     def _connect(self, seconds: float) -> None:
         link = Link.connect(self.host, self.port, "swarm", seconds)
@@ -150,9 +150,9 @@ class MasterLink:
         while True:
             line += peers.read(0, 64 * 1024, None)
             if not line:
-                raise LinkLost(peers.link.name, "the list of peers ended")
+                raise LinkLost(peers.link.name, "unexpected end of the file peers")
             if len(line) > 64 * LINE_LIMIT:
-                raise ProtocolViolation("peers: a line that is too long")
+                raise ProtocolViolation("peers: line too long")
             if line.endswith(b"\n"):
                 yield News.decode(line)
                 line = b""

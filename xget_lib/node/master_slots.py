@@ -146,4 +146,4 @@ class MasterSlots:
         if isinstance(reply, LinkLost):
             self.fail(reply)
         else:
-            self.fail(NinepError(0, reply.ename if isinstance(reply, messages.Rerror) else "an unexpected reply"))
+            self.fail(NinepError(0, reply.ename if isinstance(reply, messages.Rerror) else "unexpected reply"))

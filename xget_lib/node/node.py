@@ -72,7 +72,7 @@ class Node:
             try:
                 return self._get(self._read_manifest(news))
             except NewGeneration:
-                LOGGER.info("the master serves a new generation; starting over with what is still right")
+                LOGGER.info("the master has a new generation; starting again with the pieces that are still valid")
 
     def carry_over(self) -> None:
         """Serve what is in place, and the same in the newest generation, as a part of that. Raises XGetError."""
@@ -87,7 +87,11 @@ class Node:
         selection = select(manifest, self._sources)
         store = in_thread(in_place.held.carried_over, manifest, selection)
         self._environment.serve(store, selection)
-        LOGGER.info("%d of %d chunks are the same in the new generation", store.held.count, store.layout.chunk_count)
+        LOGGER.info(
+            "serving %d unchanged chunks of %d in the new generation",
+            store.held.count,
+            store.layout.chunk_count,
+        )
 
     def fetched(self) -> dict[str, Any]:
         """What has arrived so far, as `done` says it."""
@@ -140,8 +144,8 @@ class Node:
             waited = time.monotonic() - begun
             if self._master.link is None and waited > self._config.timeout:
                 raise self._master.unreachable(waited)
-            what = "the master is taking its snapshot" if self._master.link else "the connection to the master is lost"
-            self._tell("stall", message=f"{what}, waiting for {waited:.0f} s")
+            what = "the master is taking its snapshot" if self._master.link else "no connection to the master"
+            self._tell("stall", message=f"{what} (waiting for {waited:.0f} s)")
         self.newer.clear()
         assert self._news is not None
         return self._news
@@ -153,7 +157,7 @@ class Node:
         encoded, right = fetch_manifest(news, master, self._config.timeout)
         if not right:
             if self._news == news and not self.newer.wait(_OVERTAKEN):
-                raise MalformedManifest("it is not that of the generation that the master names")
+                raise MalformedManifest("its digest is not the generation that the master announced")
             raise NewGeneration
         manifest: Manifest = in_thread(decode, encoded)
         self.child.manifest = Encoded.of(encoded)

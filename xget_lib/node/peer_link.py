@@ -63,10 +63,10 @@ class PeerLink(Source):
             while len(answer) < length:
                 part = self._have.read(0, length - len(answer), None)
                 if not part:
-                    raise ProtocolViolation("have: a bitmap of the wrong length")
+                    raise ProtocolViolation("have: wrong length of the bitmap")
                 answer += part
             if answer[:GENERATION_SIZE] != generation:
-                raise ProtocolViolation("have: another generation")
+                raise ProtocolViolation("have: unexpected generation")
             yield Bitmap.from_bytes(answer[GENERATION_SIZE:], chunk_count).as_int()
 
     def request_slot(self, on_granted: Callable[[], None]) -> None:

@@ -26,4 +26,4 @@ def rebase(node: Node) -> None:
         try:
             node.carry_over()
         except XGetError as error:
-            LOGGER.info("nothing of the new generation is served: %s", error)
+            LOGGER.info("cannot serve the new generation: %s", error)

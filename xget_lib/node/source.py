@@ -89,9 +89,11 @@ class ChunkRead:
                 if reply.count:
                     self._read(offset + reply.count, into[reply.count :])
                 else:
-                    self._end(messages.Rerror("the content ends too early"))
+                    self._end(messages.Rerror("unexpected end of the content"))
             elif not isinstance(reply, ReadInto):
-                self._end(reply if isinstance(reply, messages.Rerror | LinkLost) else messages.Rerror("not a read"))
+                self._end(
+                    reply if isinstance(reply, messages.Rerror | LinkLost) else messages.Rerror("unexpected reply")
+                )
             elif not self._tags:
                 self._end(None)
 

@@ -322,7 +322,7 @@ class Transfer:
         if 0 <= chunk < self._content.layout.chunk_count:
             self._act(self._downloader.chunk_offered(slot, chunk, time.monotonic()))
         else:
-            slots.fail(LinkLost(f"{self._master.host}:{self._master.port}", "an offer that is not a chunk's number"))
+            slots.fail(LinkLost(f"{self._master.host}:{self._master.port}", "invalid offer: not a chunk number"))
 
     def _slots_failed(self, slots: MasterSlots, error: Failure) -> None:
         if self._content is None or slots is not self._slots:
@@ -428,8 +428,8 @@ class Transfer:
             content = self._slots.content if self._slots is not None else None
             for source in [*self._peers.values(), *([content] if content is not None else [])]:
                 if source.is_silent(now):
-                    LOGGER.warning("%s sends nothing; closing the connection", source.link.name)
-                    self._give_up(source, LinkLost(source.link.name, "sends nothing"))
+                    LOGGER.warning("%s: no data received; closing the connection", source.link.name)
+                    self._give_up(source, LinkLost(source.link.name, "no data received"))
 
     def _keep_time(self) -> None:
         """Call `tick` whenever it is due."""

@@ -62,7 +62,7 @@ class Channel:
         """
         packet = msgpack.packb(message)
         if len(packet) > MAX_PACKET:
-            raise ValueError(f"{message[0]!r}: {len(packet)} bytes, a packet holds {MAX_PACKET}")
+            raise ValueError(f"{message[0]!r}: {len(packet)} bytes exceed the packet limit of {MAX_PACKET}")
         while True:
             try:
                 if fds:
@@ -73,7 +73,7 @@ class Channel:
             except BlockingIOError:
                 self.wait_writable(self._socket)
             except (BrokenPipeError, ConnectionResetError) as error:
-                raise LinkLost("channel", "the process at the other end is gone") from error
+                raise LinkLost("channel", "the process at the other end has exited") from error
 
     def receive(self) -> tuple[Message, list[int]] | None:
         """Wait for a message. Returns it and its descriptors, which the caller now owns; None at the end of file.
@@ -127,13 +127,13 @@ def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
 
 def _decode(packet: bytes, flags: int) -> Message:
     if flags & _TRUNCATED:
-        raise ProtocolViolation(f"channel: a packet of more than {MAX_PACKET} bytes")
+        raise ProtocolViolation(f"channel: packet larger than {MAX_PACKET} bytes")
     if flags & _CONTROL_TRUNCATED:
-        raise ProtocolViolation("channel: descriptors were lost on the way (too many open files?)")
+        raise ProtocolViolation("channel: descriptors were lost (too many open files?)")
     try:
         message = msgpack.unpackb(packet, use_list=False)
     except ValueError as error:  # all that msgpack raises for bad input, and UnicodeDecodeError
-        raise ProtocolViolation(f"channel: not a message: {error}") from error
+        raise ProtocolViolation(f"channel: invalid message: {error}") from error
     if not isinstance(message, tuple) or not message or not isinstance(message[0], str):
-        raise ProtocolViolation("channel: a message is an array that begins with its name")
+        raise ProtocolViolation("channel: invalid message: not an array that begins with a name")
     return message

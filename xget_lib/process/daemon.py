@@ -108,7 +108,7 @@ def _wait_in_foreground(child: int, pipe: int) -> NoReturn:
     if kind != "ready":
         _, ended = os.waitpid(child, 0)
         if not word:
-            status, line = "1", f"xget: ended without a report: {_describe(os.waitstatus_to_exitcode(ended))}"
+            status, line = "1", f"xget: server process died: {_describe(os.waitstatus_to_exitcode(ended))}"
     if line:
         os.write(2, f"{line}\n".encode("utf-8", "backslashreplace"))
     os._exit(int(status))  # handlers registered for exit belong to the child

@@ -43,8 +43,8 @@ class Pidfile:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            other = os.read(fd, 32).decode("ascii", "replace").strip() or "another process"
-            raise Failed(f"pid file {self._path}", f"process {other} is running already") from error
+            pid = os.read(fd, 32).decode("ascii", "replace").strip()
+            raise Failed(f"pid file {self._path}", f"in use by process {pid or 'unknown'}") from error
 
     def _is_at_path(self, fd: int) -> bool:
         try:

@@ -104,7 +104,7 @@ class Bar:
             self.close()
             self._bar = tqdm(total=event["bytes"], unit="B", unit_scale=True, unit_divisor=1024, leave=False)
         elif kind == "progress" and self._bar is not None:
-            self._bar.set_postfix_str(_count(event["peers"], "peer"), refresh=False)
+            self._bar.set_postfix_str(counted(event["peers"], "peer"), refresh=False)
             self._bar.update(event["bytes"] - self._bar.n)
         elif kind == "stall":
             if self._bar is not None:
@@ -129,14 +129,14 @@ def summary(done: Event) -> str:
     """The summary line of a successful run, from its `done` event."""
     if "would" in done:
         return _dry_run_summary(done)
-    in_place = f"xget: {_count(done['files'], 'file')}, {size(done['bytes'])} in place"
+    in_place = f"xget: {counted(done['files'], 'file')}, {size(done['bytes'])} in place"
     if done["removed"]:
-        in_place += f", {_count(done['removed'], 'name')} removed"
+        in_place += f", {counted(done['removed'], 'name')} removed"
     if not done["fetched"]:
         return f"{in_place}; nothing to fetch ({done['seconds']:.1f} s)"
     sources = f"{size(done['from_master'])} from the master"
     if done["peers"]:
-        sources += f", {size(done['fetched'] - done['from_master'])} from {_count(done['peers'], 'peer')}"
+        sources += f", {size(done['fetched'] - done['from_master'])} from {counted(done['peers'], 'peer')}"
     reused = f"; {size(done['reused'])} already present" if done["reused"] else ""
     return f"{in_place}: fetched and verified {size(done['fetched'])} in {done['seconds']:.1f} s ({sources}){reused}"
 
@@ -145,15 +145,16 @@ def _dry_run_summary(done: Event) -> str:
     would = dict(done["would"])
     length = would.pop("bytes")
     if not any(would.values()):
-        files = _count(done["files"], "file")
+        files = counted(done["files"], "file")
         return f"xget: nothing to do: {files}, {size(done['bytes'])} in place ({done['seconds']:.1f} s)"
     fetch = would.pop("fetch")
-    what = [f"fetch {size(length)} of {_count(fetch, 'file')}"] if fetch else []
-    what += [f"{action} {_count(count, 'name')}" for action, count in would.items() if count]
+    what = [f"fetch {size(length)} of {counted(fetch, 'file')}"] if fetch else []
+    what += [f"{action} {counted(count, 'name')}" for action, count in would.items() if count]
     return f"xget: would {', '.join(what)}; nothing was changed ({done['seconds']:.1f} s)"
 
 
-def _count(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
+    """A number of things: `1 file`, `2 files`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 

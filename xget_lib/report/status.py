@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xget_lib.errors import ProtocolViolation, printable
-from xget_lib.report.events import size
+from xget_lib.report.events import counted, size
 
 
 def table(status: Mapping[str, Any]) -> str:
@@ -34,10 +34,11 @@ def _lines(status: Mapping[str, Any]) -> list[str]:
         follows = ", follows the master" if status.get("follows") else ""
         lines.append(f"holds {_share(status['held'], status.get('chunks'))}{follows}")
     for worker in status.get("workers", ()):
-        lines.append(f"worker {worker['pid']}: {worker['connections']} connections, sent {size(worker['sent'])}")
+        connections = counted(worker["connections"], "connection")
+        lines.append(f"worker {worker['pid']}: {connections}, sent {size(worker['sent'])}")
     children = status.get("children")
     if children is not None:
-        lines.append(f"{len(children)} node{'' if len(children) == 1 else 's'} serving")
+        lines.append(f"{counted(len(children), 'node')} serving")
     for child in children or ():
         holds = _share(child["held"], status.get("chunks"))
         if child.get("generation") != generation:
@@ -47,9 +48,9 @@ def _lines(status: Mapping[str, Any]) -> list[str]:
         lines.append(f"  {child['address']} port {child['port']}: {holds}, registered {since} ago{follows}")
     clients = status.get("c_clients", ())
     if clients:
-        lines.append(f"{len(clients)} C client{'' if len(clients) == 1 else 's'} serving")
+        lines.append(f"{counted(len(clients), 'C client')} serving")
     for client in clients:
-        files = f"{client['files']} file{'' if client['files'] == 1 else 's'}"
+        files = counted(client["files"], "file")
         since = _duration(client["seconds"])
         lines.append(f"  {client['address']} port {client['port']}: {files}, registered {since} ago")
     return lines

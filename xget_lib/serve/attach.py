@@ -26,7 +26,7 @@ def attach(roots: Mapping[str, Callable[[], File]]) -> Attach:
         if not aname:
             aname = CLASSIC if dialect != NINEP2000_L and CLASSIC in roots else FILES
         if aname not in roots:
-            raise NinepError(errno.ENOENT, f"no tree is called {aname!r}; there are: {', '.join(sorted(roots))}")
+            raise NinepError(errno.ENOENT, f"unknown aname {aname!r} (available: {', '.join(sorted(roots))})")
         return roots[aname]()
 
     return choose

@@ -84,7 +84,7 @@ class Files:
         descriptor = self.root.open(path, os.O_RDONLY)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise NinepError(errno.ENOENT, "not a file any more")
+            raise NinepError(errno.ENOENT, "no longer a regular file")
         return FileIO(descriptor)
 
     def owner(self, status: os.stat_result) -> tuple[str, str]:

@@ -123,10 +123,10 @@ class DigestCache:
     def decode(cls, data: bytes) -> DigestCache:
         """The inverse of encode. Raises ValueError, which says why, for anything else."""
         if len(data) < _HEAD.size + DIGEST_SIZE:
-            raise ValueError("too short")
+            raise ValueError("truncated")
         magic, version, words, files, pieces = _HEAD.unpack_from(data)
         if (magic, version, words) != (_MAGIC, VERSION, STAMP_WORDS):
-            raise ValueError("of another version of xget")
+            raise ValueError("written by another version of XGet")
         view = memoryview(data)
         counts_at = _HEAD.size + files * _STAMP.size
         digests_at = counts_at + files * 4
@@ -164,7 +164,7 @@ def load(path: bytes) -> DigestCache | None:
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-                raise Failed(printable(path), "not a file of this user")
+                raise Failed(printable(path), "belongs to another user, or is not a regular file")
             return DigestCache.decode(file.read())
     except FileNotFoundError:
         return None

@@ -76,7 +76,7 @@ class InotifyTree:
         self._device = status.st_dev
         kind = shared(status.st_dev)
         if kind is not None:
-            raise CannotWatch(f"it is on a file system that other machines may change ({kind})")
+            raise CannotWatch(f"other machines may change this file system ({kind})")
         if stat.S_ISDIR(status.st_mode):
             self._add(b"")
 

@@ -257,7 +257,7 @@ class Downloader:
         if source != MASTER:
             self._drop_peer(source)
             self._known.distrust(source)
-            self._actions += [SendRemark(f"wrong content: {error}"), Disconnect(source)]
+            self._actions += [SendRemark(str(error)), Disconnect(source)]
         else:
             failures = self._wrong_from_master[chunk] = self._wrong_from_master.get(chunk, 0) + 1
             if failures > self._retries:

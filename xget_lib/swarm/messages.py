@@ -77,7 +77,7 @@ class _Fields:
         try:
             self._fields = json.loads(line)
         except (ValueError, RecursionError):
-            raise ProtocolViolation("peers: not JSON") from None
+            raise ProtocolViolation("peers: invalid JSON") from None
         if not isinstance(self._fields, dict):
             raise ProtocolViolation("peers: not a JSON object")
 
@@ -105,7 +105,7 @@ class _Fields:
     def peers(self) -> tuple[Address, ...]:
         peers = self._fields.get("peers")
         if not isinstance(peers, list):
-            raise ProtocolViolation("peers: peers is not a list")
+            raise ProtocolViolation("peers: the field peers is not a list")
         return tuple(_peer(each) for each in peers)
 
 

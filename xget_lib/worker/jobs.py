@@ -64,7 +64,7 @@ def _perform(request: jobs.Request, descriptors: Sequence[int]) -> _Done:
         case jobs.SaveDigestCache(path):
             digest_cache.save(path, read_all(*descriptors))
             return jobs.Saved(), []
-    raise Failed("snapshot", f"no such job: {type(request).__name__}")
+    raise Failed("snapshot", f"unknown job {type(request).__name__}")
 
 
 def _scan(request: jobs.ScanTree) -> _Done:

@@ -55,7 +55,7 @@ def run(channel: Channel, number: int, debug: int) -> int:
     channel.wait_writable = wait_writable
     catch_greenlets()
     get_hub().threadpool.maxsize = _THREADS
-    LOGGER.debug("worker %d starts", number)
+    LOGGER.debug("worker %d started", number)
     with contextlib.suppress(LinkLost):  # the master is gone
         Worker(channel, debug).run()
     return 0
