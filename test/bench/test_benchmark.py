@@ -102,7 +102,7 @@ def test_without_root_it_says_so_and_measures_nothing(tmp_path: Path) -> None:
     if "ModuleNotFound" in said.stderr or "Permission" in said.stderr:
         pytest.skip("the checkout cannot be read by somebody else")
     assert said.returncode == 2
-    assert "needs root" in said.stderr
+    assert "root is required" in said.stderr
 
 
 # Payload.
