@@ -228,7 +228,7 @@ def test_a_master_that_ends_tells_its_c_clients_before(cluster: Cluster, source:
     master = cluster.master(source)
     connection, data = waiting_read(master.port, stack)
     master.signal(signal.SIGTERM)
-    master.logged("ending")
+    master.logged("stopping: SIGTERM")
     offset = 32768
     with pytest.raises(NinepError, match="the server is shutting down"):
         while True:

@@ -264,7 +264,7 @@ def test_what_was_written_to_since_it_was_verified_is_read_again(
     write(source / "top", b"changed\n", mtime=MOMENT + 1)
     follower.logged("updated to generation")
     # Size and time are those of the manifest; that it was written to since it was verified is noticed all the same.
-    follower.logged("file1: size and time are right, but the content is wrong")
+    follower.logged("file1: size and time match, but the content does not")
     assert status_of(follower.port)["held"] < status_of(follower.port)["chunks"]
 
 

@@ -91,7 +91,7 @@ def test_rehash_believes_nothing_and_keeps_what_it_finds(cluster: Cluster, sourc
     broken = kept.stat().st_mtime_ns
     second = start(cluster, source, cache, "--rehash")
     assert pieces_hashed(second) == whole
-    assert "not used" not in second.log.read_text()
+    assert "ignoring the digest cache" not in second.log.read_text()
     end_when_kept(second, cache, broken)
     assert pieces_hashed(start(cluster, source, cache)) == 0
 
@@ -104,7 +104,7 @@ def test_what_is_broken_is_said_in_one_line_and_hashed_anew(cluster: Cluster, so
     os.truncate(kept, kept.stat().st_size // 2)
     second = start(cluster, source, cache)
     assert pieces_hashed(second) == whole
-    said = [line for line in second.log.read_text().splitlines() if "kept" in line]
+    said = [line for line in second.log.read_text().splitlines() if "digest cache" in line]
     assert len(said) == 1
     assert said[0].endswith(f"WARNING: ignoring the digest cache: {kept}: damaged")
 

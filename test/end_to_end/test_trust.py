@@ -169,5 +169,5 @@ def test_what_was_only_believed_is_not_served_with_what_was_fetched_beside_it(cl
     log = cluster.base / "child.log"
     assert cluster.client(master, dest, options=["--log", str(log)]).ended().status == 0
     (child,) = eventually(master.children, "no child")
-    eventually(lambda: "top: size and time are right" in log.read_text(), "the damage is noticed")
+    eventually(lambda: "top: size and time match, but the content does not" in log.read_text(), "the damage is noticed")
     assert status_of(child["port"])["held"] < master.status()["chunks"]

@@ -18,7 +18,7 @@ from xget_lib.errors import NinepError
 LOAD_ALL = """
 import importlib, pathlib
 for path in sorted(pathlib.Path("xget_lib").rglob("*.py")):
-    importlib.import_module(".".join(path.with_suffix("").parts))
+    importlib.import_module(".".join(path.with_suffix("").parts).removesuffix(".__init__"))
 """
 
 
@@ -48,7 +48,7 @@ def test_a_directory_is_copied_and_the_namespace_does_not_exist(
         assert copy.is_dir() if file.is_dir() else copy.read_bytes() == file.read_bytes()
     (child,) = master.wait_for_children(1)
     for port in (master.port, child["port"]):
-        with pytest.raises(NinepError, match="there are: files, swarm"):
+        with pytest.raises(NinepError, match="available: files, swarm"):
             PlainClient(port, "classic")
         with PlainClient(port, "files") as client:
             assert client.read_all("top") == b"at the top\n"
