@@ -1,37 +1,24 @@
-"""A node of the simulated swarm: a production `Downloader`, and the time that its actions take.
+"""A node of the simulated swarm: a production `Downloader` and `Uploader`, and the time that their actions take.
 
-This is `node/transfer.py` in virtual time. It decides nothing.
+This is `node/transfer.py` and `node/backend.py` in virtual time. It decides nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from random import Random
 
 from test.sim.clock import Clock
 from test.sim.links import Connection, Network, Port, Request
 from test.sim.master import ADDRESS, GENERATION, GREETED, OPENED, RWRITE, TREAD, TWRITE, Master
-from xget_lib.swarm import first_tier
-from xget_lib.swarm.actions import (
-    MASTER,
-    Action,
-    Announce,
-    AskMasterSlot,
-    Cancel,
-    Connect,
-    Fetch,
-    Finished,
-    GrantUploadSlot,
-    OpenMasterSlot,
-    PassSlot,
-    RequestSlot,
-    SendReport,
-    SendWants,
-)
+from xget_lib.swarm import actions, first_tier
+from xget_lib.swarm.actions import MASTER, Action, UploadAction
 from xget_lib.swarm.downloader import Downloader
 from xget_lib.swarm.first_tier import Sources
 from xget_lib.swarm.messages import Address, Report
 from xget_lib.swarm.tuning import Tuning, buffer_count
+from xget_lib.swarm.uploader import Uploader
 
 SPAWN = 0.005
 """Seconds to make a connection ready at both ends, besides its round trips."""
@@ -75,6 +62,7 @@ class Node:
         self._sizes = sizes
         self._random = Random(seed)
         self._downloader = Downloader(tuning, Random(seed + 1), clock.now)
+        self._uploader = Uploader(tuning, clock.now)
         self._next_tick = inf
         self._sources: Sources[Node] | None = None
         self._nodes: dict[Address, Node] = {}
@@ -136,56 +124,58 @@ class Node:
     def _got_manifest(self, request: Request) -> None:
         self.has_manifest = True
         count, now = len(self._sizes), self._clock.now
-        self._carry_out(self._downloader.serves(GENERATION, 0, now))
+        self._carry_out(self._uploader.serves(GENERATION, 0, now))
         buffers = buffer_count(max(self._sizes))
         self._carry_out(self._downloader.begin(GENERATION, count, (1 << count) - 1, buffers, now))
 
     # What the downloader decides.
 
-    def _carry_out(self, actions: list[Action]) -> None:
+    def _carry_out(self, decided: Sequence[Action | UploadAction]) -> None:
         clock, latency = self._clock, self._network.latency
-        for action in actions:
+        for action in decided:
             match action:
-                case RequestSlot(peer):
+                case actions.RequestSlot(peer):
                     clock.after(latency + NEWS_COST, self._nodes[peer].slot_requested, self)
-                case PassSlot(peer):
+                case actions.PassSlot(peer):
                     clock.after(latency, self._nodes[peer].slot_ended, self)
-                case GrantUploadSlot(key):
+                case actions.GrantUploadSlot(key):
                     clock.after(latency + NEWS_COST, self._readers[key].slot_granted, self)
-                case Fetch(source, chunk):
+                case actions.Fetch(source, chunk):
                     self._fetch(source, chunk)
-                case Cancel(source, chunk):
+                case actions.Cancel(source, chunk):
                     self._network.cancel(self._connections[source], self._requests.pop((source, chunk)))
-                case Announce():
+                case actions.Announce():
                     clock.after(latency + NEWS_COST, self._announced, self.held)
-                case Connect(peer, pause):
+                case actions.Connect(peer, pause):
                     clock.after(pause + SPAWN + 2 * ROUND_TRIPS * latency, self._connect, self._nodes[peer])
-                case AskMasterSlot(slot):
+                case actions.AskMasterSlot(slot):
                     self._head.receive("offers", TREAD, self._head.ask, self, slot)
-                case OpenMasterSlot(slot):
+                case actions.OpenMasterSlot(slot):
                     self._head.opened(1)
                     clock.after(2 * latency, self._slot_opened, slot)
-                case SendWants(chunks):
+                case actions.SendWants(chunks):
                     size = TWRITE + RWRITE + (len(self._sizes) + 7) // 8
                     self._head.receive("takes", size, self._head.takes, self, chunks)
-                case SendReport():
+                case actions.SendReport():
                     count = self.held.bit_count()
                     size = TWRITE + RWRITE + len(Report(self.key % 65535 + 1, GENERATION, count).encode())
                     self._head.receive("reports", size, self._head.register, self, count)
-                case Finished():
+                case actions.Finished():
                     self.finished = clock.now
                     self._leave_peers()
                     self._downloader.end()
+                    self._carry_out(self._uploader.completed(clock.now))
                 case _:
                     raise AssertionError(f"nothing goes wrong here, but {action}")
-        if self._downloader.next_tick < self._next_tick:
-            self._next_tick = self._downloader.next_tick
+        due = min(self._downloader.next_tick, self._uploader.next_tick)
+        if due < self._next_tick:
+            self._next_tick = due
             clock.at(self._next_tick, self._tick, self._next_tick)
 
     def _tick(self, moment: float) -> None:
         if self.port.alive and moment == self._next_tick:
             self._next_tick = inf
-            self._carry_out(self._downloader.tick(moment))
+            self._carry_out([*self._uploader.tick(moment), *self._downloader.tick(moment)])
 
     # Peers.
 
@@ -193,7 +183,7 @@ class Node:
         """A peer says where it serves."""
         if self.port.alive:
             self._nodes[peer.address] = peer
-            self._carry_out(self._downloader.peer_introduced(peer.address, GENERATION))
+            self._carry_out(self._downloader.peer_introduced(peer.address, GENERATION, self._clock.now))
 
     def _connect(self, peer: Node) -> None:
         if self.finished is not None or not self.port.alive:
@@ -203,7 +193,7 @@ class Node:
             return
         self._connections[peer.address] = Connection(peer.port, self.port)
         peer._readers[self.key] = self
-        self._carry_out(self._downloader.peer_connected(peer.address))
+        self._downloader.peer_connected(peer.address)
         self._clock.after(self._network.latency, peer.introduced, self)
         self._clock.after(self._network.latency, self.learn, peer, peer.held)
 
@@ -238,11 +228,11 @@ class Node:
 
     def slot_requested(self, reader: Node) -> None:
         if self.port.alive and reader.key in self._readers:
-            self._carry_out(self._downloader.upload_slot_requested(reader.key, self._clock.now))
+            self._carry_out(self._uploader.slot_requested(reader.key, self._clock.now))
 
     def slot_ended(self, reader: Node) -> None:
         if self.port.alive:
-            self._carry_out(self._downloader.upload_slot_ended(reader.key, self._clock.now))
+            self._carry_out(self._uploader.slot_ended(reader.key, self._clock.now))
 
     def slot_granted(self, peer: Node) -> None:
         if self.port.alive:
@@ -286,5 +276,5 @@ class Node:
         if self.held >> chunk & 1:
             self.twice += 1
         self.held |= 1 << chunk
-        self._carry_out(self._downloader.held_changed(self._clock.now))
+        self._carry_out(self._uploader.held_changed(self._clock.now))
         self._carry_out(self._downloader.chunk_written(source, chunk, self._clock.now))

@@ -25,8 +25,9 @@ from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import Selection
 from xget_lib.net.waiting import in_thread
 from xget_lib.node.backend import Child
+from xget_lib.node.content import TransferStats
 from xget_lib.node.master_link import MasterLink
-from xget_lib.node.transfer import Transfer, TransferStats
+from xget_lib.node.transfer import Transfer
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.files import Files
 from xget_lib.serve.held import HeldContent
@@ -69,7 +70,7 @@ class Environment:
         return {"permissions": not config.no_permissions, "owners": not config.no_owners, "delete": config.delete}
 
     def serve(self, store: Store, selection: Selection) -> None:
-        """Serve what is in a store from now on, instead of the former one, and tell the master."""
+        """Serve what is in a store from now on, instead of the former one."""
         if self.child.served is not None:
             # What that one lacks does not arrive any more, and its files are expected to change.
             former = self.child.served.store
@@ -77,7 +78,7 @@ class Environment:
 
         def changed(path: bytes) -> None:
             LOGGER.warning("%s was changed here and is not served any more", printable(path))
-            self.held_changed(store)
+            self.child.held_changed(store)
 
         store.on_stale = changed
         manifest = store.manifest
@@ -86,12 +87,6 @@ class Environment:
             Served(self.child.manifest, store, selection.visible()),
             Files(Root(self.dest), selection.has_dest_path, manifest.users, manifest.groups),
         )
-        self.transfer.serves(manifest.generation, store.held.count)
-
-    def held_changed(self, store: Store) -> None:
-        """More is held in a store than before, or less. Only that of the store that is served matters to others."""
-        if self.child.served is not None and self.child.served.store is store:
-            self.transfer.held_changed(store.manifest.generation, store.held.count)
 
 
 class Generation:
@@ -164,10 +159,10 @@ class Generation:
                         path = printable(held.store.path_of(file))
                         LOGGER.error("%s: size and time are right, but the content is wrong; not serving it", path)
                     elif held.file_verified(file):
-                        environment.held_changed(held.store)
+                        environment.child.held_changed(held.store)
         finally:
             held.store.growing = False
-            environment.held_changed(held.store)  # readers that wait for more must be told that none comes
+            environment.child.held_changed(held.store)  # readers that wait for more must be told that none comes
 
     def _take_inventory(self, download: Download, former: Generation | None) -> None:
         """Find out what is right already, in threads."""
@@ -212,7 +207,7 @@ class Generation:
 
         def chunk_written(chunk: int) -> None:
             if held.chunk_written(chunk):
-                self._environment.held_changed(held.store)
+                self._environment.child.held_changed(held.store)
 
         fetched = Event()
         finisher = gevent.spawn(self._install_files, download, fetched)
@@ -220,6 +215,7 @@ class Generation:
         progress = gevent.spawn(self._tell_progress, download, stats)
         try:
             transfer.run(download, self.manifest, lacking, stats=stats, on_written=chunk_written)
+            self._environment.child.completed()
         finally:
             progress.kill()
             fetched.set()

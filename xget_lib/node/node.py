@@ -19,10 +19,11 @@ from xget_lib.manifest.selection import select
 from xget_lib.net.listen import listen
 from xget_lib.net.waiting import in_thread
 from xget_lib.node.backend import Child
+from xget_lib.node.content import TransferStats
 from xget_lib.node.fetch_manifest import fetch_manifest
 from xget_lib.node.generation import STALLED, THREADS, Environment, Generation, Tell, dry_run, incomplete
 from xget_lib.node.master_link import Change, MasterLink
-from xget_lib.node.transfer import NewGeneration, Transfer, TransferStats
+from xget_lib.node.transfer import NewGeneration, Transfer
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.served import Encoded
 from xget_lib.swarm.messages import News
@@ -46,7 +47,6 @@ class Node:
         self._master = MasterLink(config.host, config.port, serving_port=port, follows=config.follow)
         self._transfer = Transfer(self._master, config.retries)
         self.child = Child(listening, dest, config.debug, self._transfer, follows=config.follow)
-        self._transfer.readers = self.child
         self._environment = Environment(config, dest, tell, self._master, self._transfer, self.child)
         self._news: News | None = None
         """The last from the master."""
