@@ -49,7 +49,7 @@ class Master:
         self.messages = 0
         self._clock = clock
         self._network = network
-        self._tracker = Tracker(tuning.direct, tuning, source)
+        self._tracker = Tracker(tuning.max_direct, tuning, source)
         self._tracker.published(GENERATION, manifest, chunks, clock.now)
         self._nodes: dict[int, Node] = {}
         self._by_port: dict[int, Node] = {}

@@ -42,7 +42,7 @@ class Node:
         clock: Clock,
         network: Network,
         port: Port,
-        head: Master,
+        master: Master,
         sizes: list[int],
         tuning: Tuning,
         seed: int,
@@ -58,7 +58,7 @@ class Node:
         self.has_manifest = False
         self._clock = clock
         self._network = network
-        self._head = head
+        self._master = master
         self._sizes = sizes
         self._random = Random(seed)
         self._downloader = Downloader(tuning, Random(seed + 1), clock.now)
@@ -70,7 +70,7 @@ class Node:
         self._readers: dict[int, Node] = {}
         self._connections: dict[Address, Connection] = {}
         self._requests: dict[tuple[Address, int], Request] = {}
-        self._master_ready = 0.0
+        self._content_ready = 0.0
         """When the connection for the master's content is ready."""
 
     def start(self) -> None:
@@ -84,14 +84,14 @@ class Node:
         for reader in self._readers.values():
             self._clock.after(self._network.latency, reader.lose, self)
         self._leave_peers()
-        self._head.receive("reports", 0, self._head.leave, self)
+        self._master.receive("reports", 0, self._master.leave, self)
 
     # Before the download.
 
     def _join(self) -> None:
         if self.port.alive:
             line = len(Report(self.key % 65535 + 1, b"", 0).encode())
-            self._head.receive("greetings", GREETED + OPENED + TWRITE + RWRITE + line, self._head.join, self)
+            self._master.receive("greetings", GREETED + OPENED + TWRITE + RWRITE + line, self._master.join, self)
 
     def hear(self, peers: list[Node], direct: bool) -> None:
         """News from the master: who else serves."""
@@ -100,7 +100,7 @@ class Node:
         self._nodes.update((peer.address, peer) for peer in peers)
         self._carry_out(self._downloader.master_named([peer.address for peer in peers], direct, self._clock.now))
         if self._sources is None:
-            self._sources = Sources([] if direct else peers, self._head.manifest, self._random, self._clock.now)
+            self._sources = Sources([] if direct else peers, self._master.manifest, self._random, self._clock.now)
             self._carry_out(self._downloader.master_connected(self._clock.now))
             self._ask_for_manifest()
 
@@ -113,12 +113,12 @@ class Node:
         if not self.port.alive:
             return
         if peer is None:
-            self._head.sends_manifest()
+            self._master.sends_manifest()
         elif not (peer.port.alive and peer.has_manifest):
             self._clock.after(first_tier.PAUSE, self._ask_for_manifest)
             return
-        sender = self._head.port if peer is None else peer.port
-        request = Request(MANIFEST, self._head.manifest, self._got_manifest)
+        sender = self._master.port if peer is None else peer.port
+        request = Request(MANIFEST, self._master.manifest, self._got_manifest)
         self._network.send(Connection(sender, self.port), request)
 
     def _got_manifest(self, request: Request) -> None:
@@ -149,17 +149,17 @@ class Node:
                 case actions.Connect(peer, pause):
                     clock.after(pause + SPAWN + 2 * ROUND_TRIPS * latency, self._connect, self._nodes[peer])
                 case actions.AskMasterSlot(slot):
-                    self._head.receive("offers", TREAD, self._head.ask, self, slot)
+                    self._master.receive("offers", TREAD, self._master.ask, self, slot)
                 case actions.OpenMasterSlot(slot):
-                    self._head.opened(1)
+                    self._master.opened(1)
                     clock.after(2 * latency, self._slot_opened, slot)
                 case actions.SendWants(chunks):
                     size = TWRITE + RWRITE + (len(self._sizes) + 7) // 8
-                    self._head.receive("takes", size, self._head.takes, self, chunks)
+                    self._master.receive("takes", size, self._master.takes, self, chunks)
                 case actions.SendReport():
                     count = self.held.bit_count()
                     size = TWRITE + RWRITE + len(Report(self.key % 65535 + 1, GENERATION, count).encode())
-                    self._head.receive("reports", size, self._head.register, self, count)
+                    self._master.receive("reports", size, self._master.register, self, count)
                 case actions.Finished():
                     self.finished = clock.now
                     self._leave_peers()
@@ -258,10 +258,10 @@ class Node:
         sent = self._clock.now
         if source == MASTER:
             if MASTER not in self._connections:
-                self._connections[MASTER] = Connection(self._head.port, self.port)
-                self._head.connected(1)
-                self._master_ready = sent + SPAWN + 2 * (ROUND_TRIPS - 2) * self._network.latency
-            sent = max(sent, self._master_ready)
+                self._connections[MASTER] = Connection(self._master.port, self.port)
+                self._master.connected(1)
+                self._content_ready = sent + SPAWN + 2 * (ROUND_TRIPS - 2) * self._network.latency
+            sent = max(sent, self._content_ready)
         request = self._requests[source, chunk] = Request(chunk, self._sizes[chunk], arrived)
         self._clock.at(sent + self._network.latency, self._network.send, self._connections[source], request)
 

@@ -100,7 +100,7 @@ def test_a_peer_that_gets_something_new_is_asked_for_a_slot() -> None:
 
 
 def test_few_peers_are_asked_at_once() -> None:
-    tuning = Tuning(flights=1, asks=2)
+    tuning = Tuning(fetches=1, requests=2)
     tested = downloader(tuning=tuning)
     tested.master_named([A, B, C], False, 0.0)
     requests = []
@@ -122,7 +122,7 @@ def test_what_a_lost_peer_was_sending_is_fetched_from_another_and_the_peer_is_co
 
 
 def test_a_slot_that_a_lost_peer_never_granted_is_requested_of_another() -> None:
-    tested = downloader(0b1, tuning=Tuning(flights=1, asks=1))
+    tested = downloader(0b1, tuning=Tuning(fetches=1, requests=1))
     tested.master_named([A, B], False, 0.0)
     for peer in (A, B):
         tested.peer_connected(peer)

@@ -1,4 +1,4 @@
-"""What a download has in memory: buffers, and what has arrived."""
+"""One run of a `Transfer`: its buffers and tasks, how it ends, and what has arrived."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TransferStats:
 
 @dataclass
 class Content:
-    """One run of a `Transfer`: what is being downloaded, and where it goes."""
+    """What is being downloaded, and where it goes. From the beginning to the end of one `Transfer.run`."""
 
     download: Download
     generation: bytes
@@ -52,6 +52,23 @@ class Content:
     tasks: set[gevent.Greenlet[..., None]] = field(default_factory=set)
     free_buffers: list[memoryview] = field(default_factory=list)
     """The `Downloader` counts those that are in use."""
+
+    def spawn(self, task: Callable[..., None], *arguments: object) -> None:
+        """Run a task that ends with the download, and ends it where it fails."""
+        greenlet = gevent.spawn(task, *arguments)
+        greenlet.link_exception(lambda failed: self.fail(failed.exception or AssertionError()))
+        greenlet.link(self.tasks.discard)
+        self.tasks.add(greenlet)
+
+    def fail(self, error: BaseException) -> None:
+        """End the download with an error, unless it has ended."""
+        if not self.outcome.ready():
+            self.outcome.set_exception(error)
+
+    def finish(self) -> None:
+        """End the download well, unless it has failed."""
+        if not self.outcome.ready():
+            self.outcome.set(None)
 
     def take_buffer(self) -> memoryview:
         return self.free_buffers.pop() if self.free_buffers else memoryview(bytearray(self.layout.chunk_size))

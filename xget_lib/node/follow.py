@@ -1,9 +1,8 @@
-"""`--follow`: a node that stays, and gets each new generation as soon as the master names it.
+"""What a child server does when its master has a new generation: update, or serve what is the same in that.
 
-A node is connected to its master anyway, so following costs nothing while nothing changes. An update does what
-another run of the client would do, in the process that serves: it serves the former generation until it knows what
-is right of the new one, and the new one from then on. An update that fails or is interrupted leaves every file
-wholly old or wholly new, and keeps its pieces for the next try.
+With `--follow` it updates: it does what another run of the client would do, in the process that serves. It serves the
+former generation until it knows what is right of the new one, and the new one from then on. An update that fails or is
+interrupted leaves every file wholly old or wholly new, and keeps its pieces for the next try.
 """
 
 from __future__ import annotations
@@ -23,6 +22,8 @@ from xget_lib.swarm.backoff import Backoff
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 """Seconds from a failed update to the next try; a newer generation is tried at once."""
+_REBASE_WITHIN = 2.0
+"""Seconds within which the children of one master ask it for the manifest; nodes that download ask at once."""
 _STOP_WITHIN = 5.0
 """Seconds that an update has to end when the node is stopped."""
 
@@ -71,3 +72,18 @@ def _say(done: dict[str, Any]) -> None:
     LOGGER.info("updated to generation %s: %s", done["generation"][:16], summary(done).removeprefix("xget: "))
     for note in done["notes"]:
         LOGGER.info("%s", note)
+
+
+def rebase(node: Node) -> None:
+    """Without `--follow`: serve what is the same in each new generation, for ever.
+
+    The files stay as they are, and most of them are in the new generation too. A node that downloads it gets these
+    from here as from any peer.
+    """
+    while True:
+        node.newer.wait()
+        gevent.sleep(random.uniform(0, _REBASE_WITHIN))
+        try:
+            node.carry_over()
+        except XGetError as error:
+            LOGGER.info("nothing of the new generation is served: %s", error)

@@ -20,9 +20,8 @@ import gevent
 from xget_lib.config import Config
 from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
 from xget_lib.net.waiting import wait_readable, wait_writable
-from xget_lib.node.follow import Follower
+from xget_lib.node.follow import Follower, rebase
 from xget_lib.node.node import Node
-from xget_lib.node.rebase import rebase
 from xget_lib.process import daemon, rlimit
 from xget_lib.process.channel import Channel
 from xget_lib.process.fork import live_on

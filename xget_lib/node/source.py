@@ -31,6 +31,10 @@ class Source:
         since = min((read.begun for read in self.reads.values()), default=now)
         return now - max(since, self.link.last_received) > SILENT
 
+    def cancel_all(self) -> list[memoryview]:
+        """Stop all reads. Returns their buffers."""
+        return [read.cancel() for read in list(self.reads.values())]
+
 
 class ChunkRead:
     """The lacking pieces of one chunk that are being read from one source.

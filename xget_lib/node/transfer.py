@@ -74,13 +74,12 @@ class Transfer:
         """
         if lacking.count and self._newest not in (None, manifest.generation):
             raise NewGeneration
-        content = self._content = Content(download, manifest.generation, manifest.layout, stats, on_written)
-        buffers = buffer_count(manifest.layout.chunk_size)
-        now = time.monotonic()
+        generation, layout, now = manifest.generation, manifest.layout, time.monotonic()
+        content = self._content = Content(download, generation, layout, stats, on_written)
+        content.spawn(self._watch_silence)
+        buffers = buffer_count(layout.chunk_size)
         try:
-            self._spawn(self._watch_silence)
-            count = manifest.layout.chunk_count
-            self._act(self._downloader.begin(manifest.generation, count, lacking.as_int(), buffers, now))
+            self._act(self._downloader.begin(generation, layout.chunk_count, lacking.as_int(), buffers, now))
             content.outcome.get()
         finally:
             self._content = None
@@ -93,8 +92,8 @@ class Transfer:
 
     def fail(self, error: BaseException) -> None:
         """End `run` with an error."""
-        if self._content is not None and not self._content.outcome.ready():
-            self._content.outcome.set_exception(error)
+        if self._content is not None:
+            self._content.fail(error)
 
     # Events from the master, and from peers that introduce themselves to this node.
 
@@ -153,9 +152,9 @@ class Transfer:
                 if slots.content is not None:
                     content.cancel(slots.content, chunk)
             case actions.Connect(address, pause):
-                self._spawn(self._attend_peer, content, address, pause)
+                content.spawn(self._attend_peer, content, address, pause)
             case actions.Disconnect(address):
-                self._forget(address)
+                self._close_peer(content, address)
             case actions.OpenMasterSlot(slot):
                 self._open_slot(slot)
             case actions.AskMasterSlot(slot) if slots is not None:
@@ -165,18 +164,9 @@ class Transfer:
             case actions.SendRemark(text):
                 gevent.spawn(self.master.remark, text)
             case actions.Failed(error):
-                self.fail(error)
-            case actions.Finished() if not content.outcome.ready():
-                content.outcome.set(None)
-
-    def _spawn(self, task: Callable[..., None], *arguments: object) -> None:
-        """Run a task that ends with the download, and ends it where it fails."""
-        assert self._content is not None
-        tasks = self._content.tasks
-        greenlet = gevent.spawn(task, *arguments)
-        greenlet.link_exception(lambda failed: self.fail(failed.exception or AssertionError()))
-        greenlet.link(tasks.discard)
-        tasks.add(greenlet)
+                content.fail(error)
+            case actions.Finished():
+                content.finish()
 
     # Peers.
 
@@ -189,23 +179,22 @@ class Transfer:
             self._downloader.peer_connected(address)
             introduction = self.master.introduction(content.generation)
             if introduction is not None:
-                self._spawn(peer.introduce, introduction)
+                content.spawn(peer.introduce, introduction)
             for held in peer.read_have(content.generation, content.layout.chunk_count):
                 self._act(self._downloader.peer_has(address, held, time.monotonic()))
         except (LinkLost, NinepError, ProtocolViolation) as error:
             LOGGER.debug("peer %s:%d: %s", *address, error)
-            self._forget(address)
+            self._close_peer(content, address)
             self._act(self._downloader.peer_gone(address, time.monotonic()))
 
     def _granted(self, peer: PeerLink) -> None:
         if self._peers.get(peer.address) is peer:
             self._act(self._downloader.slot_granted(peer.address, time.monotonic()))
 
-    def _forget(self, address: Address) -> None:
-        """Close the connections to a peer."""
+    def _close_peer(self, content: Content, address: Address) -> None:
         peer = self._peers.pop(address, None)
         if peer is not None:
-            self._cancel_all(peer)
+            content.free_buffers += peer.cancel_all()
             gevent.spawn(peer.close)
 
     # The master.
@@ -244,8 +233,9 @@ class Transfer:
     def _close_slots(self) -> None:
         slots, self._slots = self._slots, None
         if slots is not None:
-            if slots.content is not None:
-                self._cancel_all(slots.content)
+            buffers = slots.content.cancel_all() if slots.content is not None else []
+            if self._content is not None:
+                self._content.free_buffers += buffers
             slots.close()
 
     # Chunks.
@@ -264,7 +254,7 @@ class Transfer:
             return
         if why is None:
             content.stats.add(read)
-            self._spawn(self._keep, content, read)
+            content.spawn(self._write, content, read)
             self._act(self._downloader.chunk_arrived(source.address, read.chunk, time.monotonic()))
             return
         LOGGER.debug("chunk %d from %s: %s", read.chunk, source.link.name, why)
@@ -274,7 +264,7 @@ class Transfer:
         else:
             self._act(self._downloader.chunk_failed(source.address, read.chunk, time.monotonic()))
 
-    def _keep(self, content: Content, read: ChunkRead) -> None:
+    def _write(self, content: Content, read: ChunkRead) -> None:
         """Verify and write a chunk that has arrived."""
         source, chunk = read.source.address, read.chunk
         try:
@@ -285,7 +275,7 @@ class Transfer:
             self._act(self._downloader.chunk_wrong(source, chunk, error, time.monotonic()))
             return
         except XGetError as error:
-            self.fail(error)
+            content.fail(error)
             return
         finally:
             content.free_buffers.append(read.buffer)
@@ -295,12 +285,6 @@ class Transfer:
         if content.download.chunk_complete(chunk):
             content.on_written(chunk)
         self._act(self._downloader.chunk_written(source, chunk, time.monotonic()))
-
-    def _cancel_all(self, source: Source) -> None:
-        for read in list(source.reads.values()):
-            buffer = read.cancel()
-            if self._content is not None:
-                self._content.free_buffers.append(buffer)
 
     def _give_up(self, source: Source, error: LinkLost) -> None:
         """The connection for content is lost: give up the other one to the same server too."""

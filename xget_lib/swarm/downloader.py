@@ -56,7 +56,7 @@ class Downloader:
         """The connected peers, each with the chunk that is being read in its slot."""
         self._requested: set[Address] = set()
         """Peers whose slot is requested and not granted yet."""
-        self._master = OfferSlots(source, tuning.takes_pause)
+        self._master = OfferSlots(source, tuning.wants_pause)
         self._direct = False
         """Whether this node takes from the master at once."""
 
@@ -127,7 +127,7 @@ class Downloader:
         """A peer grants the slot that was requested: the chunk is chosen only now."""
         if peer in self._requested:
             self._requested.remove(peer)
-            may_fetch = self._picker.fetching < self._tuning.flights and self._free_buffers > 0
+            may_fetch = self._picker.fetching < self._tuning.fetches and self._free_buffers > 0
             chunk = self._picker.pick(peer, now) if may_fetch else None
             if chunk is None:
                 self._actions.append(actions.PassSlot(peer))
@@ -164,7 +164,9 @@ class Downloader:
     def chunk_offered(self, slot: int, chunk: int, now: float) -> list[Action]:
         """The master offers a chunk of this generation on a slot."""
         if slot in self._master:
-            self._actions += [actions.OpenMasterSlot(other) for other in self._master.open_others(self._tuning.slots)]
+            self._actions += [
+                actions.OpenMasterSlot(other) for other in self._master.open_others(self._tuning.master_slots)
+            ]
             self._take_offer(slot, chunk, now)
         return self._decided()
 
@@ -286,8 +288,8 @@ class Downloader:
                 self._actions.append(actions.PassSlot(source))
 
     def _may_request(self) -> bool:
-        room = self._tuning.flights - self._picker.fetching
-        return len(self._requested) < self._tuning.asks * room and self._free_buffers > 0
+        room = self._tuning.fetches - self._picker.fetching
+        return len(self._requested) < self._tuning.requests * room and self._free_buffers > 0
 
     def _request_slot(self, peer: Address, now: float) -> None:
         """Request a slot of a peer, if it would be used."""

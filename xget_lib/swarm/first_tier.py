@@ -9,10 +9,8 @@ the master only when nothing arrives.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Generic, TypeVar
-
-if TYPE_CHECKING:
-    from random import Random
+from random import Random
+from typing import Generic, TypeVar
 
 PAUSE = 0.02
 """Seconds before a node asks the next peer for the manifest."""

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from random import Random
 
 from xget_lib.swarm.backoff import Backoff
 from xget_lib.swarm.messages import Address
-
-if TYPE_CHECKING:
-    from random import Random
 
 INTRODUCED = 64
 """Peers that introduced themselves and are remembered, at most. Peers that the master names are never too many."""

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from math import inf
-from typing import TYPE_CHECKING
+from random import Random
 
 from xget_lib.swarm.backoff import Backoff
 from xget_lib.swarm.first_tier import patience
 from xget_lib.swarm.want_report import WantReport
-
-if TYPE_CHECKING:
-    from random import Random
 
 
 class OfferSlots:
