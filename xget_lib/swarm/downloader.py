@@ -164,9 +164,7 @@ class Downloader:
     def chunk_offered(self, slot: int, chunk: int, now: float) -> list[Action]:
         """The master offers a chunk of this generation on a slot."""
         if slot in self._master:
-            self._actions += [
-                actions.OpenMasterSlot(other) for other in self._master.open_others(self._tuning.master_slots)
-            ]
+            self._actions += map(actions.OpenMasterSlot, self._master.open_others(self._tuning.master_slots))
             self._take_offer(slot, chunk, now)
         return self._decided()
 

@@ -15,10 +15,10 @@ class Tuning:
     master_slots: int = 2
     """Chunks that a node fetches from the master at once."""
     max_direct: int = 6
-    """Chunks that the master sends at once. 10 cost 2 % with 8 nodes and half a percent with more; 3 leave its link idle
-    and cost 10 %."""
+    """Chunks that the master sends at once. 10 cost 2 % with 8 nodes and half a percent with more; 3 leave its link
+    idle and cost 10 %."""
     first_tier: int = 32
-    """Nodes that take from the master at once, where there are more. 64 gain nothing and cost twice as many manifests."""
+    """Nodes that take from the master at once, if there are more. 64 gain nothing and cost twice as many manifests."""
     fetches: int = 4
     """Chunks that a node fetches at once, above which it uses no upload slot of a peer. 3 cost 1 to 6 %; with 6 or
     more the last node is up to 20 % behind."""
