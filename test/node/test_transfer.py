@@ -24,9 +24,9 @@ from xget_lib.net.listen import listen
 from xget_lib.net.server import Client, Server
 from xget_lib.ninep.file import File
 from xget_lib.node.backend import Child
-from xget_lib.node.content import TransferStats
+from xget_lib.node.content import NewGeneration, TransferStats
 from xget_lib.node.master_link import Change, MasterLink
-from xget_lib.node.transfer import NewGeneration, Transfer
+from xget_lib.node.transfer import Transfer
 from xget_lib.serve.attach import SWARM
 from xget_lib.serve.files import Files
 from xget_lib.serve.swarm import master_tree

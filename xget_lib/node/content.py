@@ -15,6 +15,10 @@ from xget_lib.swarm.actions import MASTER
 from xget_lib.swarm.messages import Address
 
 
+class NewGeneration(Exception):
+    """The master serves another generation now."""
+
+
 @dataclass
 class TransferStats:
     """What has arrived, for the summary. Bytes of content."""

@@ -21,7 +21,7 @@ from xget_lib.net.link import Link, Remote
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.report.log import LOGGER
 from xget_lib.swarm.backoff import Backoff
-from xget_lib.swarm.messages import LINE_LIMIT, News, Report
+from xget_lib.swarm.messages import LINE_LIMIT, Address, News, Report
 
 ANSWER = 30.0
 """Seconds within which a server answers a request that waits for nothing."""
@@ -65,6 +65,10 @@ class MasterLink:
         self._peers: Remote | None = None
         self._report = Report(serving_port or 1, b"", 0, follows)
         self._why_lost = "no answer"
+
+    @property
+    def address(self) -> Address:
+        return self.host, self.port
 
     def begin(self, seconds: float) -> None:
         """Connect, within so many seconds. Raises MasterUnreachable."""
@@ -122,7 +126,7 @@ class MasterLink:
             LOGGER.debug("remark not sent: %s", error)
 
     def _connect(self, seconds: float) -> None:
-        link = Link.connect(self.host, self.port, "swarm", seconds)
+        link = Link.connect(*self.address, "swarm", seconds)
         try:
             peers = link.open("peers", ANSWER, ORDWR)
             if self._serving_port is not None:

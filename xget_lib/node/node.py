@@ -19,11 +19,11 @@ from xget_lib.manifest.selection import select
 from xget_lib.net.listen import listen
 from xget_lib.net.waiting import in_thread
 from xget_lib.node.backend import Child
-from xget_lib.node.content import TransferStats
+from xget_lib.node.content import NewGeneration, TransferStats
 from xget_lib.node.fetch_manifest import fetch_manifest
 from xget_lib.node.generation import STALLED, THREADS, Environment, Generation, Tell, dry_run, incomplete
 from xget_lib.node.master_link import Change, MasterLink
-from xget_lib.node.transfer import NewGeneration, Transfer
+from xget_lib.node.transfer import Transfer
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.served import Encoded
 from xget_lib.swarm.messages import News
@@ -149,8 +149,7 @@ class Node:
     def _read_manifest(self, news: News) -> Manifest:
         """The manifest of the generation that the master names; others can have it from now on. Raises XGetError, and
         NewGeneration where the master has another one by now."""
-        master = self._master.host, self._master.port
-        encoded, right = fetch_manifest(news, master, self._config.timeout)
+        encoded, right = fetch_manifest(news, self._master.address, self._config.timeout)
         if not right:
             if self._news == news and not self.newer.wait(_OVERTAKEN):
                 raise MalformedManifest("it is not that of the generation that the master names")

@@ -19,7 +19,7 @@ from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.net.waiting import in_thread
 from xget_lib.ninep import messages
-from xget_lib.node.content import Content, TransferStats
+from xget_lib.node.content import Content, NewGeneration, TransferStats
 from xget_lib.node.master_link import MasterLink
 from xget_lib.node.master_slots import Failure, MasterSlots
 from xget_lib.node.peer_link import PeerLink
@@ -27,16 +27,12 @@ from xget_lib.node.source import ChunkRead, Source
 from xget_lib.node.ticker import Ticker
 from xget_lib.report.log import LOGGER
 from xget_lib.swarm import actions
-from xget_lib.swarm.actions import Action
 from xget_lib.swarm.downloader import Downloader
 from xget_lib.swarm.messages import Address, News
 from xget_lib.swarm.tuning import TUNING, buffer_count
 
 _SILENCE_EVERY = 1.0
-
-
-class NewGeneration(Exception):
-    """The master serves another generation now."""
+"""Seconds between two checks for servers that send nothing."""
 
 
 class Transfer:
@@ -51,7 +47,7 @@ class Transfer:
         self._content: Content | None = None
         self._peers: dict[Address, PeerLink] = {}
         self._slots: MasterSlots | None = None
-        self._actions: deque[Action] = deque()
+        self._actions: deque[actions.Action] = deque()
         self._acting = False
 
     @property
@@ -115,7 +111,7 @@ class Transfer:
 
     # Actions.
 
-    def _act(self, decided: Sequence[Action]) -> None:
+    def _act(self, decided: Sequence[actions.Action]) -> None:
         """Carry out actions. Those that follow from them come after them, also where one of them waits."""
         self._actions.extend(decided)
         if not self._acting:
@@ -131,7 +127,7 @@ class Transfer:
                 self._acting = False
         self._ticker.update()
 
-    def _carry_out(self, action: Action) -> None:
+    def _carry_out(self, action: actions.Action) -> None:
         content, slots = self._content, self._slots
         if content is None:
             return
@@ -201,8 +197,7 @@ class Transfer:
 
     def _open_slot(self, slot: int) -> None:
         if self._slots is None and self.master.link is not None:
-            master = self.master.host, self.master.port
-            self._slots = MasterSlots(self.master.link, master, self._slots_failed)
+            self._slots = MasterSlots(self.master.link, self.master.address, self._slots_failed)
         if self._slots is not None:
             self._slots.open(slot, lambda: self._act(self._downloader.master_slot_opened(slot, time.monotonic())))
 
@@ -224,8 +219,8 @@ class Transfer:
         self._close_slots()
         if isinstance(error, NinepError):
             # A server that offers nothing is a child, as good as any peer.
-            LOGGER.info("%s:%d: %s", self.master.host, self.master.port, error)
-            self.peer_introduced((self.master.host, self.master.port), self._content.generation)
+            LOGGER.info("%s:%d: %s", *self.master.address, error)
+            self.peer_introduced(self.master.address, self._content.generation)
         else:
             LOGGER.debug("slots at the master: %s", error)
         self._act(self._downloader.master_slots_lost(time.monotonic()))
@@ -293,15 +288,13 @@ class Transfer:
         elif self._slots is not None and source is self._slots.content:
             self._slots.fail(error)
 
-    # Time.
-
     def _watch_silence(self) -> None:
         """Give up servers that were asked for content and send nothing."""
         while True:
             gevent.sleep(_SILENCE_EVERY)
             now = time.monotonic()
-            content = self._slots.content if self._slots is not None else None
-            for source in [*self._peers.values(), *([content] if content is not None else [])]:
-                if source.is_silent(now):
+            master = self._slots.content if self._slots is not None else None
+            for source in [*self._peers.values(), master]:
+                if source is not None and source.is_silent(now):
                     LOGGER.warning("%s sends nothing; closing the connection", source.link.name)
                     self._give_up(source, LinkLost(source.link.name, "sends nothing"))

@@ -42,12 +42,10 @@ class Downloader:
         self._random = source
         self._retries = retries
         self._actions: list[Action] = []
-
-        # The download of the newest generation.
+        # The download of one generation.
         self._picker: Picker[Address] = Picker(0, source)
         self._free_buffers = 0
-        self._last_arrival = now
-        self._next_check = now
+        self._last_arrival = self._next_check = now
         self._wrong_from_master: Counter[int] = Counter()
 
         # Where chunks come from.
@@ -69,8 +67,6 @@ class Downloader:
     def next_tick(self) -> float:
         """When `tick` is to be called at the latest."""
         return min(self._next_check, self._master.report_due) if self._picker.lacking else inf
-
-    # The beginning and the end of a download.
 
     def begin(self, generation: bytes, chunk_count: int, lacking: int, buffers: int, now: float) -> list[Action]:
         """Download these chunks of a generation, with so many buffers of one chunk each. No other download is on."""
@@ -213,8 +209,6 @@ class Downloader:
             if self._wrong_from_master[chunk] > self._retries:
                 self._actions.append(actions.Failed(NoGoodSource(error.path, error.source)))
         return self._use_buffers(now)
-
-    # Time.
 
     def tick(self, now: float) -> list[Action]:
         """Time has passed. To be called at `next_tick`; earlier or later does no harm."""
