@@ -51,8 +51,8 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
     try:
         node = Node(config, sources, dest, sender.tell)
         downloading = gevent.spawn(node.download)
-        _attend_signals(node, downloading)
-        foreground = gevent.spawn(_obey_foreground, channel, downloading)
+        _handle_signals(node, downloading)
+        foreground = gevent.spawn(_interrupt_with_foreground, channel, downloading)
         done |= downloading.get()
         foreground.kill()
         serves_on = bool(config.linger)
@@ -94,14 +94,14 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
     return status
 
 
-def _obey_foreground(channel: Channel, downloading: gevent.Greenlet[..., Any]) -> None:
+def _interrupt_with_foreground(channel: Channel, downloading: gevent.Greenlet[..., Any]) -> None:
     """Interrupt the download when the foreground half says so, or is gone."""
     received = channel.receive()
     number = received[0][1] if received is not None else signal.SIGTERM
     downloading.kill(Interrupted(number), block=False)
 
 
-def _attend_signals(node: Node, downloading: gevent.Greenlet[..., Any]) -> None:
+def _handle_signals(node: Node, downloading: gevent.Greenlet[..., Any]) -> None:
     """SIGTERM and SIGINT interrupt a download and end a child server; SIGUSR1 logs the status."""
 
     def stop(number: int) -> None:
@@ -129,7 +129,7 @@ class EventSender:
         try:
             self._channel.send(["event", {"event": event, **facts}])
         except LinkLost:
-            # `_obey_foreground` acts on the end of the channel.
+            # `_interrupt_with_foreground` acts on the end of the channel.
             LOGGER.debug("event %s not sent: the foreground process is gone", event)
 
     def close(self) -> None:

@@ -47,7 +47,7 @@ class Node:
         self._master = MasterLink(config.host, config.port, serving_port=port, follows=config.follow)
         self._transfer = Transfer(self._master, config.retries)
         self.child = Child(listening, dest, config.debug, self._transfer, follows=config.follow)
-        self._environment = Environment(config, dest, tell, self._master, self._transfer, self.child)
+        self._environment = Environment(config, dest, tell, self._transfer, self.child)
         self._news: News | None = None
         """The last from the master."""
         self.newer = Event()
@@ -61,7 +61,7 @@ class Node:
     def download(self) -> dict[str, Any]:
         """Connect to the master, then `update`."""
         self._master.begin(self._config.timeout)
-        gevent.spawn(self._attend_master)
+        gevent.spawn(self._handle_master_events)
         return self.update()
 
     def update(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Node:
         try:
             manifest = self._read_manifest(self._wait_for_news())
         except NewGeneration:
-            return  # it is told by `newer`
+            return  # `newer` is set
         selection = select(manifest, self._sources)
         store = in_thread(in_place.held.carried_over, manifest, selection)
         self._environment.serve(store, selection)
@@ -115,18 +115,18 @@ class Node:
 
     # The master.
 
-    def _attend_master(self) -> None:
+    def _handle_master_events(self) -> None:
         for event in self._master.events():
             if isinstance(event, News):
-                self._hear(event)
+                self._receive_news(event)
             elif event is Change.CONNECTED:
                 self._transfer.master_connected()
             else:
                 self._transfer.master_lost()
 
-    def _hear(self, news: News) -> None:
+    def _receive_news(self, news: News) -> None:
         former, self._news = self._news, news
-        # Whoever reads the news from this node's child server is to take from there.
+        # A node that reads the news here downloads from here.
         self.child.news = replace(news, direct=True)
         if former is None or former.generation != news.generation:
             self.newer.set()
