@@ -131,7 +131,7 @@ def source(tmp_path: Path) -> downloads.Served:
 
 @pytest.fixture
 def liar(tmp_path: Path, source: downloads.Served) -> Iterator[Peer]:
-    """It believes that it holds the file."""
+    """Its file has the right size and time, but other content."""
     status = os.stat(tmp_path / "served" / "large")
     (tmp_path / "lies").mkdir()
     write(tmp_path / "lies" / "large", noise(SIZE, 2))

@@ -247,7 +247,7 @@ class World(RuleBasedStateMachine):
                 self.asking.discard(slot)
                 chunk = min(self.lacking, default=0) if slot else max(self.lacking, default=0)
                 self.carry_out(self.downloader.chunk_offered(slot, chunk, self.now))
-        assert self.finished, f"{self.lacking} never came"
+        assert self.finished, f"{self.lacking} never arrived"
 
 
 World.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)

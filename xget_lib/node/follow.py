@@ -29,7 +29,7 @@ _STOP_WITHIN = 5.0
 
 
 class Follower:
-    """Follows until `end`. A bug in it ends the node's child server, so that whoever started it notices."""
+    """Follows until `end`. A bug in it ends the node's child server, so that a supervisor notices."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -62,13 +62,13 @@ class Follower:
             LOGGER.error("not updated: %s; trying again in %.1f s", error, pause)
             return pause
         self._backoff.reset()
-        _say(done | {"seconds": time.monotonic() - begun})
+        _log_update(done | {"seconds": time.monotonic() - begun})
         if self._node.incomplete is not None:
             LOGGER.error("%s", self._node.incomplete)
         return None
 
 
-def _say(done: dict[str, Any]) -> None:
+def _log_update(done: dict[str, Any]) -> None:
     LOGGER.info("updated to generation %s: %s", done["generation"][:16], summary(done).removeprefix("xget: "))
     for note in done["notes"]:
         LOGGER.info("%s", note)

@@ -41,7 +41,7 @@ _SLOW_INSPECTION = 30e-6
 """Seconds for one file, above which the inspection waits for a disk, or hashes: then several threads do it."""
 _PROGRESS_EVERY = 0.5
 STALLED = 10.0
-"""Seconds without progress after which people are told."""
+"""Seconds without progress after which a stall is reported."""
 _INSTALL_EVERY = 0.5
 
 
@@ -160,7 +160,7 @@ class Generation:
                         environment.child.held_changed(held.store)
         finally:
             held.store.growing = False
-            environment.child.held_changed(held.store)  # readers that wait for more must be told that none comes
+            environment.child.held_changed(held.store)  # readers that wait for more get an answer: no more is verified
 
     def _take_inventory(self, download: Download, former: Generation | None) -> None:
         """Find out what is right already, in threads."""
@@ -248,8 +248,8 @@ def dry_run(environment: Environment, manifest: Manifest, selection: Selection) 
     )
     would = dict.fromkeys(ACTIONS, 0)
     size = 0
-    while told := in_thread(list, islice(steps, _SLICE)):
-        for step in told:
+    while some := in_thread(list, islice(steps, _SLICE)):
+        for step in some:
             would[step.action] += 1
             size += step.size
             environment.tell("step", action=step.action, path=printable(step.path), bytes=step.size)
