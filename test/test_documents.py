@@ -219,7 +219,7 @@ def test_the_limits_are_those_of_the_code(limit: str, value: int) -> None:
 
 
 def test_the_help_states_the_default_of_the_swarm() -> None:
-    assert defaults()["max-direct"] == str(TUNING.direct)
+    assert defaults()["max-direct"] == str(TUNING.max_direct)
 
 
 # Exit statuses and messages

@@ -33,7 +33,7 @@ def large_swarm(master: Master, port: int) -> Iterator[None]:
     """As many members as the master has take from it, all of which serve on one port."""
     said = report(master, port)
     with ExitStack() as stack:
-        for _ in range(TUNING.takers):
+        for _ in range(TUNING.first_tier):
             member = stack.enter_context(PlainClient(master.port, "swarm"))
             peers = member.open("peers", mode=2)
             member.write(peers, said)

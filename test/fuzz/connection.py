@@ -43,9 +43,8 @@ class Connections:
         self._printed = io.StringIO()
         get_hub().exception_stream = self._printed
         self._listening = listen("127.0.0.1", 0)
-        self._transfer = transfer = Transfer(MasterLink("127.0.0.1", 1, serving_port=None), retries=0)
+        transfer = Transfer(MasterLink("127.0.0.1", 1, serving_port=None), retries=0)
         self.child = Child(self._listening, b"/", 0, transfer)
-        transfer.readers = self.child
         classic = self.child._extensions["classic"]
         assert isinstance(classic, Namespace)
         self._classic = classic
@@ -73,7 +72,7 @@ class Connections:
             while self.child.clients or self._classic.checksums._asked:
                 gevent.sleep(0.001)
         assert not self._printed.getvalue(), self._printed.getvalue()
-        slots = self._transfer._downloader._upload_slots
+        slots = self.child._uploader._slots
         assert not self.child._requests and not slots._granted and not slots._queue
         return sum(one.messages for one in strangers)
 

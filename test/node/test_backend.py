@@ -86,7 +86,6 @@ def child(tmp_path: Path) -> Iterator[backend.Child]:
         port = listening.getsockname()[1]
         transfer = Transfer(MasterLink("127.0.0.1", 1, serving_port=port), 0)
         made = backend.Child(listening, bytes(tmp_path), 0, transfer)
-        transfer.readers = made
         yield made
         made.drain()
 
@@ -127,7 +126,7 @@ def test_have_is_answered_when_more_is_held(child: backend.Child, tmp_path: Path
     assert reader.answer() == content.generation + bytes(1)
     reader.ask()
     content.store.hold(1)
-    child.transfer.held_changed(content.generation, 1)
+    child.held_changed(content.store)
     assert reader.answer() == content.generation + bytes([2])
     reader.close()
 

@@ -24,8 +24,9 @@ from xget_lib.net.listen import listen
 from xget_lib.net.server import Client, Server
 from xget_lib.ninep.file import File
 from xget_lib.node.backend import Child
+from xget_lib.node.content import NewGeneration, TransferStats
 from xget_lib.node.master_link import Change, MasterLink
-from xget_lib.node.transfer import NewGeneration, Transfer, TransferStats
+from xget_lib.node.transfer import Transfer
 from xget_lib.serve.attach import SWARM
 from xget_lib.serve.files import Files
 from xget_lib.serve.swarm import master_tree
@@ -41,7 +42,6 @@ class Peer:
         transfer = Transfer(MasterLink("127.0.0.1", 1, serving_port=None), retries=0)
         listening = listen("127.0.0.1", 0)
         self.child = Child(listening, bytes(directory), 0, transfer)
-        transfer.readers = self.child
         generation = served(directory, manifest.manifest)
         self.child.manifest = generation.manifest
         root = Root(bytes(directory))
@@ -131,7 +131,7 @@ def source(tmp_path: Path) -> downloads.Served:
 
 @pytest.fixture
 def liar(tmp_path: Path, source: downloads.Served) -> Iterator[Peer]:
-    """It believes that it holds the file."""
+    """Its file has the right size and time, but other content."""
     status = os.stat(tmp_path / "served" / "large")
     (tmp_path / "lies").mkdir()
     write(tmp_path / "lies" / "large", noise(SIZE, 2))

@@ -49,7 +49,7 @@ class Master:
         self.messages = 0
         self._clock = clock
         self._network = network
-        self._tracker = Tracker(tuning.direct, tuning, source)
+        self._tracker = Tracker(tuning.max_direct, tuning, source)
         self._tracker.published(GENERATION, manifest, chunks, clock.now)
         self._nodes: dict[int, Node] = {}
         self._by_port: dict[int, Node] = {}
@@ -62,7 +62,7 @@ class Master:
         self._next_tick = float("inf")
 
     def receive(self, kind: str, size: int, act: Callable[..., None], *arguments: Any) -> None:
-        """A node sends a small message now. It is acted on after its way, when the processor comes to it."""
+        """A node sends a small message now. It is handled after the latency, when the processor is free."""
         self.traffic[kind] += size
         self.messages += 1
         self._clock.after(self._network.latency, self._queue, kind == "greetings", (act, arguments))

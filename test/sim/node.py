@@ -1,37 +1,24 @@
-"""A node of the simulated swarm: a production `Downloader`, and the time that its actions take.
+"""A node of the simulated swarm: a production `Downloader` and `Uploader`, and the time that their actions take.
 
-This is `node/transfer.py` in virtual time. It decides nothing.
+This is `node/transfer.py` and `node/backend.py` in virtual time. It decides nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from random import Random
 
 from test.sim.clock import Clock
 from test.sim.links import Connection, Network, Port, Request
 from test.sim.master import ADDRESS, GENERATION, GREETED, OPENED, RWRITE, TREAD, TWRITE, Master
-from xget_lib.swarm import first_tier
-from xget_lib.swarm.actions import (
-    MASTER,
-    Action,
-    Announce,
-    AskMasterSlot,
-    Cancel,
-    Connect,
-    Fetch,
-    Finished,
-    GrantUploadSlot,
-    OpenMasterSlot,
-    PassSlot,
-    RequestSlot,
-    SendReport,
-    SendWants,
-)
+from xget_lib.swarm import actions, first_tier
+from xget_lib.swarm.actions import MASTER, Action, UploadAction
 from xget_lib.swarm.downloader import Downloader
 from xget_lib.swarm.first_tier import Sources
 from xget_lib.swarm.messages import Address, Report
 from xget_lib.swarm.tuning import Tuning, buffer_count
+from xget_lib.swarm.uploader import Uploader
 
 SPAWN = 0.005
 """Seconds to make a connection ready at both ends, besides its round trips."""
@@ -55,7 +42,7 @@ class Node:
         clock: Clock,
         network: Network,
         port: Port,
-        head: Master,
+        master: Master,
         sizes: list[int],
         tuning: Tuning,
         seed: int,
@@ -71,10 +58,11 @@ class Node:
         self.has_manifest = False
         self._clock = clock
         self._network = network
-        self._head = head
+        self._master = master
         self._sizes = sizes
         self._random = Random(seed)
         self._downloader = Downloader(tuning, Random(seed + 1), clock.now)
+        self._uploader = Uploader(tuning, clock.now)
         self._next_tick = inf
         self._sources: Sources[Node] | None = None
         self._nodes: dict[Address, Node] = {}
@@ -82,7 +70,7 @@ class Node:
         self._readers: dict[int, Node] = {}
         self._connections: dict[Address, Connection] = {}
         self._requests: dict[tuple[Address, int], Request] = {}
-        self._master_ready = 0.0
+        self._content_ready = 0.0
         """When the connection for the master's content is ready."""
 
     def start(self) -> None:
@@ -96,14 +84,14 @@ class Node:
         for reader in self._readers.values():
             self._clock.after(self._network.latency, reader.lose, self)
         self._leave_peers()
-        self._head.receive("reports", 0, self._head.leave, self)
+        self._master.receive("reports", 0, self._master.leave, self)
 
     # Before the download.
 
     def _join(self) -> None:
         if self.port.alive:
             line = len(Report(self.key % 65535 + 1, b"", 0).encode())
-            self._head.receive("greetings", GREETED + OPENED + TWRITE + RWRITE + line, self._head.join, self)
+            self._master.receive("greetings", GREETED + OPENED + TWRITE + RWRITE + line, self._master.join, self)
 
     def hear(self, peers: list[Node], direct: bool) -> None:
         """News from the master: who else serves."""
@@ -112,7 +100,7 @@ class Node:
         self._nodes.update((peer.address, peer) for peer in peers)
         self._carry_out(self._downloader.master_named([peer.address for peer in peers], direct, self._clock.now))
         if self._sources is None:
-            self._sources = Sources([] if direct else peers, self._head.manifest, self._random, self._clock.now)
+            self._sources = Sources([] if direct else peers, self._master.manifest, self._random, self._clock.now)
             self._carry_out(self._downloader.master_connected(self._clock.now))
             self._ask_for_manifest()
 
@@ -125,67 +113,69 @@ class Node:
         if not self.port.alive:
             return
         if peer is None:
-            self._head.sends_manifest()
+            self._master.sends_manifest()
         elif not (peer.port.alive and peer.has_manifest):
             self._clock.after(first_tier.PAUSE, self._ask_for_manifest)
             return
-        sender = self._head.port if peer is None else peer.port
-        request = Request(MANIFEST, self._head.manifest, self._got_manifest)
+        sender = self._master.port if peer is None else peer.port
+        request = Request(MANIFEST, self._master.manifest, self._got_manifest)
         self._network.send(Connection(sender, self.port), request)
 
     def _got_manifest(self, request: Request) -> None:
         self.has_manifest = True
         count, now = len(self._sizes), self._clock.now
-        self._carry_out(self._downloader.serves(GENERATION, 0, now))
+        self._carry_out(self._uploader.serves(GENERATION, 0, now))
         buffers = buffer_count(max(self._sizes))
         self._carry_out(self._downloader.begin(GENERATION, count, (1 << count) - 1, buffers, now))
 
     # What the downloader decides.
 
-    def _carry_out(self, actions: list[Action]) -> None:
+    def _carry_out(self, decided: Sequence[Action | UploadAction]) -> None:
         clock, latency = self._clock, self._network.latency
-        for action in actions:
+        for action in decided:
             match action:
-                case RequestSlot(peer):
+                case actions.RequestSlot(peer):
                     clock.after(latency + NEWS_COST, self._nodes[peer].slot_requested, self)
-                case PassSlot(peer):
+                case actions.PassSlot(peer):
                     clock.after(latency, self._nodes[peer].slot_ended, self)
-                case GrantUploadSlot(key):
+                case actions.GrantUploadSlot(key):
                     clock.after(latency + NEWS_COST, self._readers[key].slot_granted, self)
-                case Fetch(source, chunk):
+                case actions.Fetch(source, chunk):
                     self._fetch(source, chunk)
-                case Cancel(source, chunk):
+                case actions.Cancel(source, chunk):
                     self._network.cancel(self._connections[source], self._requests.pop((source, chunk)))
-                case Announce():
+                case actions.Announce():
                     clock.after(latency + NEWS_COST, self._announced, self.held)
-                case Connect(peer, pause):
+                case actions.Connect(peer, pause):
                     clock.after(pause + SPAWN + 2 * ROUND_TRIPS * latency, self._connect, self._nodes[peer])
-                case AskMasterSlot(slot):
-                    self._head.receive("offers", TREAD, self._head.ask, self, slot)
-                case OpenMasterSlot(slot):
-                    self._head.opened(1)
+                case actions.AskMasterSlot(slot):
+                    self._master.receive("offers", TREAD, self._master.ask, self, slot)
+                case actions.OpenMasterSlot(slot):
+                    self._master.opened(1)
                     clock.after(2 * latency, self._slot_opened, slot)
-                case SendWants(chunks):
+                case actions.SendWants(chunks):
                     size = TWRITE + RWRITE + (len(self._sizes) + 7) // 8
-                    self._head.receive("takes", size, self._head.takes, self, chunks)
-                case SendReport():
+                    self._master.receive("takes", size, self._master.takes, self, chunks)
+                case actions.SendReport():
                     count = self.held.bit_count()
                     size = TWRITE + RWRITE + len(Report(self.key % 65535 + 1, GENERATION, count).encode())
-                    self._head.receive("reports", size, self._head.register, self, count)
-                case Finished():
+                    self._master.receive("reports", size, self._master.register, self, count)
+                case actions.Finished():
                     self.finished = clock.now
                     self._leave_peers()
                     self._downloader.end()
+                    self._carry_out(self._uploader.completed(clock.now))
                 case _:
                     raise AssertionError(f"nothing goes wrong here, but {action}")
-        if self._downloader.next_tick < self._next_tick:
-            self._next_tick = self._downloader.next_tick
+        due = min(self._downloader.next_tick, self._uploader.next_tick)
+        if due < self._next_tick:
+            self._next_tick = due
             clock.at(self._next_tick, self._tick, self._next_tick)
 
     def _tick(self, moment: float) -> None:
         if self.port.alive and moment == self._next_tick:
             self._next_tick = inf
-            self._carry_out(self._downloader.tick(moment))
+            self._carry_out([*self._uploader.tick(moment), *self._downloader.tick(moment)])
 
     # Peers.
 
@@ -193,7 +183,7 @@ class Node:
         """A peer says where it serves."""
         if self.port.alive:
             self._nodes[peer.address] = peer
-            self._carry_out(self._downloader.peer_introduced(peer.address, GENERATION))
+            self._carry_out(self._downloader.peer_introduced(peer.address, GENERATION, self._clock.now))
 
     def _connect(self, peer: Node) -> None:
         if self.finished is not None or not self.port.alive:
@@ -203,7 +193,7 @@ class Node:
             return
         self._connections[peer.address] = Connection(peer.port, self.port)
         peer._readers[self.key] = self
-        self._carry_out(self._downloader.peer_connected(peer.address))
+        self._downloader.peer_connected(peer.address)
         self._clock.after(self._network.latency, peer.introduced, self)
         self._clock.after(self._network.latency, self.learn, peer, peer.held)
 
@@ -238,11 +228,11 @@ class Node:
 
     def slot_requested(self, reader: Node) -> None:
         if self.port.alive and reader.key in self._readers:
-            self._carry_out(self._downloader.upload_slot_requested(reader.key, self._clock.now))
+            self._carry_out(self._uploader.slot_requested(reader.key, self._clock.now))
 
     def slot_ended(self, reader: Node) -> None:
         if self.port.alive:
-            self._carry_out(self._downloader.upload_slot_ended(reader.key, self._clock.now))
+            self._carry_out(self._uploader.slot_ended(reader.key, self._clock.now))
 
     def slot_granted(self, peer: Node) -> None:
         if self.port.alive:
@@ -268,10 +258,10 @@ class Node:
         sent = self._clock.now
         if source == MASTER:
             if MASTER not in self._connections:
-                self._connections[MASTER] = Connection(self._head.port, self.port)
-                self._head.connected(1)
-                self._master_ready = sent + SPAWN + 2 * (ROUND_TRIPS - 2) * self._network.latency
-            sent = max(sent, self._master_ready)
+                self._connections[MASTER] = Connection(self._master.port, self.port)
+                self._master.connected(1)
+                self._content_ready = sent + SPAWN + 2 * (ROUND_TRIPS - 2) * self._network.latency
+            sent = max(sent, self._content_ready)
         request = self._requests[source, chunk] = Request(chunk, self._sizes[chunk], arrived)
         self._clock.at(sent + self._network.latency, self._network.send, self._connections[source], request)
 
@@ -286,5 +276,5 @@ class Node:
         if self.held >> chunk & 1:
             self.twice += 1
         self.held |= 1 << chunk
-        self._carry_out(self._downloader.held_changed(self._clock.now))
+        self._carry_out(self._uploader.held_changed(self._clock.now))
         self._carry_out(self._downloader.chunk_written(source, chunk, self._clock.now))

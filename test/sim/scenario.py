@@ -66,13 +66,13 @@ def play(scenario: Scenario) -> Result:
     clock = Clock()
     source = Random(scenario.seed)
     network = Network(clock, scenario.latency, -(-chunk // scenario.blocks))
-    head = Master(clock, network, Port(scenario.rate, scenario.rate), len(sizes), manifest, scenario.tuning, source)
+    master = Master(clock, network, Port(scenario.rate, scenario.rate), len(sizes), manifest, scenario.tuning, source)
     unit = scenario.size / scenario.rate
     nodes = []
     for key in range(scenario.nodes):
         slow = 0 < key <= scenario.slow
         rate = scenario.rate / 10 if slow else scenario.rate
-        node = Node(key, clock, network, Port(rate, rate), head, sizes, scenario.tuning, source.randrange(1 << 60))
+        node = Node(key, clock, network, Port(rate, rate), master, sizes, scenario.tuning, source.randrange(1 << 60))
         nodes.append(node)
         clock.at(key * scenario.every if scenario.every else source.uniform(0, scenario.spread), node.start)
     dead = source.sample(nodes, round(scenario.killed * len(nodes)))
@@ -92,10 +92,10 @@ def play(scenario: Scenario) -> Result:
         last=max(node.finished or clock.now for node in counted) / unit,
         median=median(times) / unit,
         slowest_own=times[-1] / unit,
-        copies=head.port.sent / scenario.size,
-        control=sum(head.traffic.values()) / scenario.size,
-        messages=head.messages,
-        traffic=head.traffic,
+        copies=master.port.sent / scenario.size,
+        control=sum(master.traffic.values()) / scenario.size,
+        messages=master.messages,
+        traffic=master.traffic,
         twice=sum(node.twice for node in nodes) / len(nodes) / len(sizes),
         unfinished=len(left) and sum(node.finished is None for node in counted),
         cpu=time.process_time() - begun,

@@ -12,15 +12,15 @@ def times(connections: list[Connection], sizes: list[int], latency: float = 0.0,
     """When each connection has brought as many bytes; all begin at 0."""
     clock = Clock()
     network = Network(clock, latency, block)
-    came = [0.0] * len(connections)
+    ended = [0.0] * len(connections)
     for number, (connection, size) in enumerate(zip(connections, sizes, strict=True)):
 
         def arrived(request: Request, number: int = number) -> None:
-            came[number] = clock.now
+            ended[number] = clock.now
 
         network.send(connection, Request(0, size, arrived))
     clock.run(lambda: False, 1e9)
-    return came
+    return ended
 
 
 def test_an_idle_link_takes_size_by_rate_and_the_latency() -> None:
@@ -29,26 +29,28 @@ def test_an_idle_link_takes_size_by_rate_and_the_latency() -> None:
 
 def test_connections_of_one_sender_share_its_link_equally() -> None:
     sender = Port(1000, 1000)
-    came = times([Connection(sender, Port(1000, 1000)) for _ in range(4)], [1000] * 4, block=10)
-    assert came == pytest.approx([4.0] * 4, rel=0.02)
+    ended = times([Connection(sender, Port(1000, 1000)) for _ in range(4)], [1000] * 4, block=10)
+    assert ended == pytest.approx([4.0] * 4, rel=0.02)
 
 
 def test_connections_to_one_receiver_share_its_link_equally() -> None:
     receiver = Port(1000, 1000)
-    came = times([Connection(Port(1000, 1000), receiver) for _ in range(4)], [1000] * 4, block=10)
-    assert came == pytest.approx([4.0] * 4, rel=0.05)
+    ended = times([Connection(Port(1000, 1000), receiver) for _ in range(4)], [1000] * 4, block=10)
+    assert ended == pytest.approx([4.0] * 4, rel=0.05)
 
 
 def test_a_slow_receiver_leaves_the_rest_of_the_senders_link_to_others() -> None:
     sender = Port(1000, 1000)
-    came = times([Connection(sender, Port(1000, 100)), Connection(sender, Port(1000, 1000))], [1000, 900], block=10)
-    assert came == pytest.approx([10.0, 1.0], rel=0.05)
+    ended = times([Connection(sender, Port(1000, 100)), Connection(sender, Port(1000, 1000))], [1000, 900], block=10)
+    assert ended == pytest.approx([10.0, 1.0], rel=0.05)
 
 
 def test_a_slow_sender_leaves_the_rest_of_the_receivers_link_to_others() -> None:
     receiver = Port(1000, 1000)
-    came = times([Connection(Port(100, 1000), receiver), Connection(Port(1000, 1000), receiver)], [1000, 900], block=10)
-    assert came == pytest.approx([10.0, 1.0], rel=0.05)
+    ended = times(
+        [Connection(Port(100, 1000), receiver), Connection(Port(1000, 1000), receiver)], [1000, 900], block=10
+    )
+    assert ended == pytest.approx([10.0, 1.0], rel=0.05)
 
 
 def test_what_is_cancelled_before_it_began_takes_nothing() -> None:
@@ -56,11 +58,11 @@ def test_what_is_cancelled_before_it_began_takes_nothing() -> None:
     network = Network(clock, 0.0, 100)
     sender, receiver = Port(1000, 1000), Port(1000, 1000)
     connection = Connection(sender, receiver)
-    came = []
-    requests = [Request(number, 1000, lambda request: came.append(request.chunk)) for number in range(2)]
+    ended = []
+    requests = [Request(number, 1000, lambda request: ended.append(request.chunk)) for number in range(2)]
     for request in requests:
         network.send(connection, request)
     network.cancel(connection, requests[1])
     clock.run(lambda: False, 1e9)
-    assert came == [0]
+    assert ended == [0]
     assert sender.sent == 1000

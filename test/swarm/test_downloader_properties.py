@@ -67,7 +67,7 @@ class World(RuleBasedStateMachine):
             for peer in PEERS:
                 self.connecting.discard(peer)
                 self.connected[peer] = False
-                self.carry_out(self.downloader.peer_connected(peer))
+                self.downloader.peer_connected(peer)
                 self.carry_out(self.downloader.peer_has(peer, chunks, 0.0))
             self.master_comes_or_goes()
 
@@ -132,7 +132,7 @@ class World(RuleBasedStateMachine):
 
     @rule(peer=st.sampled_from(PEERS), right=st.booleans())
     def peer_introduces_itself(self, peer: Address, right: bool) -> None:
-        self.carry_out(self.downloader.peer_introduced(peer, GENERATION if right else b"x" * 32))
+        self.carry_out(self.downloader.peer_introduced(peer, GENERATION if right else b"x" * 32, self.now))
 
     @precondition(lambda self: self.connecting)
     @rule(data=st.data(), well=st.booleans())
@@ -141,7 +141,7 @@ class World(RuleBasedStateMachine):
         self.connecting.remove(peer)
         if well:
             self.connected[peer] = False
-            self.carry_out(self.downloader.peer_connected(peer))
+            self.downloader.peer_connected(peer)
         else:
             self.carry_out(self.downloader.peer_gone(peer, self.now))
 
@@ -224,7 +224,7 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def knows_what_is_lacking(self) -> None:
-        assert self.downloader.lacking == sum(1 << chunk for chunk in self.lacking)
+        assert self.downloader._picker.lacking == sum(1 << chunk for chunk in self.lacking)
 
     def teardown(self) -> None:
         """From whatever state: with a master that answers, it finishes."""
@@ -255,7 +255,7 @@ class World(RuleBasedStateMachine):
                 self.asking.discard(slot)
                 chunk = min(self.lacking, default=0) if slot else max(self.lacking, default=0)
                 self.carry_out(self.downloader.chunk_offered(slot, chunk, self.now))
-        assert self.finished, f"{self.lacking} never came"
+        assert self.finished, f"{self.lacking} never arrived"
 
 
 World.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=60, deadline=None)

@@ -15,7 +15,7 @@ CHUNKS = 12
 PEERS = st.sampled_from(["a", "b", "c", "d"])
 
 
-def picker(lacking: int = (1 << CHUNKS) - 1) -> Picker:
+def picker(lacking: int = (1 << CHUNKS) - 1) -> Picker[str]:
     return Picker(lacking, Random(1))
 
 
@@ -31,7 +31,7 @@ def test_nodes_with_the_same_knowledge_choose_differently() -> None:
     everything = (1 << 1000) - 1
     picked = set()
     for seed in range(20):
-        tested = Picker(everything, Random(seed))
+        tested: Picker[str] = Picker(everything, Random(seed))
         tested.peer_has("a", everything)
         picked.add(tested.pick("a", 0.0))
     assert len(picked) > 15
@@ -87,7 +87,7 @@ def test_what_a_peer_does_not_have_after_all_is_not_fetched_from_it_again() -> N
     assert tested.unavailable == 0b1
 
 
-def slowed(peers: str) -> Picker:
+def slowed(peers: str) -> Picker[str]:
     """A picker for which each of these peers took much longer than usual for a chunk; the time is 100."""
     tested = picker()
     for chunk in range(6):
@@ -129,7 +129,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.lacking = set(range(CHUNKS - 1))
         self.has: dict[str, set[int]] = {}
         self.fetched: dict[int, list[str]] = {}
-        self.picker = Picker(sum(1 << chunk for chunk in self.lacking), Random(0))
+        self.picker: Picker[str] = Picker(sum(1 << chunk for chunk in self.lacking), Random(0))
 
     @rule(peer=PEERS, chunks=st.integers(0, (1 << CHUNKS) - 1))
     def peer_has(self, peer: str, chunks: int) -> None:

@@ -96,17 +96,17 @@ def test_a_client_that_does_not_read_peers_gets_no_news(master: Master) -> None:
 
 
 def test_a_few_take_from_the_master_until_they_have_everything(master: Master) -> None:
-    for connection in range(TUNING.takers + 5):
+    for connection in range(TUNING.first_tier + 5):
         master.join(connection)
     news = master.news()
-    assert sum(line.direct for line in news.values()) == TUNING.takers
+    assert sum(line.direct for line in news.values()) == TUNING.first_tier
     master.report(next(connection for connection, line in news.items() if line.direct), OLD, held=CHUNKS)
     master.join(1000)
     assert master.news()[1000].direct
 
 
 def test_a_node_that_joins_complete_does_not_enter_the_first_tier(master: Master) -> None:
-    for connection in range(TUNING.takers):
+    for connection in range(TUNING.first_tier):
         master.join(connection, OLD, held=CHUNKS)
     assert all(line.direct for line in master.news().values())
     master.join(1000)
@@ -114,7 +114,7 @@ def test_a_node_that_joins_complete_does_not_enter_the_first_tier(master: Master
 
 
 def test_nodes_that_stay_with_an_old_generation_are_not_in_the_first_tier(master: Master) -> None:
-    for connection in range(TUNING.takers):
+    for connection in range(TUNING.first_tier):
         master.join(connection, OLD, held=CHUNKS)
     master.publish(NEW)
     master.join(1000)

@@ -25,28 +25,28 @@ ALL = (1 << 100) - 1
     ],
 )
 def test_a_node_reports_what_the_master_can_learn_from(wanted: int, reported: int, reports: bool) -> None:
-    report = WantReport(100, ALL)
-    assert reported == ALL or report.must_report(reported)
-    assert report.must_report(wanted) is reports
+    report = WantReport(100, ALL, 0.5)
+    assert reported == ALL or report.must_report(reported, 0.0)
+    assert report.must_report(wanted, 0.0) is reports
 
 
 def test_a_node_that_has_something_reports_at_once() -> None:
-    report = WantReport(100, ALL >> 1)
-    assert report.must_report(ALL >> 1)
-    assert not report.must_report(ALL >> 1)
+    report = WantReport(100, ALL >> 1, 0.5)
+    assert report.must_report(ALL >> 1, 0.0)
+    assert not report.must_report(ALL >> 1, 0.0)
 
 
 def test_a_chunk_that_the_master_takes_for_arrived_and_is_not_is_reported() -> None:
-    report = WantReport(100, ALL)
+    report = WantReport(100, ALL, 0.5)
     report.took(3)
-    assert not report.must_report(ALL & ~0b1000)
-    assert report.must_report(ALL)
+    assert not report.must_report(ALL & ~0b1000, 0.0)
+    assert report.must_report(ALL, 0.0)
 
 
 def test_a_master_that_offers_what_is_not_wanted_is_told_again() -> None:
-    report = WantReport(100, ALL >> 1)
-    assert report.must_report(ALL >> 1)
+    report = WantReport(100, ALL >> 1, 0.5)
+    assert report.must_report(ALL >> 1, 0.0)
     report.took(99)
-    assert report.must_report(ALL >> 1)
+    assert report.must_report(ALL >> 1, 0.0)
     report.took(98)
-    assert not report.must_report(ALL >> 2)
+    assert not report.must_report(ALL >> 2, 0.0)

@@ -1,8 +1,8 @@
 """The server of a node: the same namespaces as the master's, for what this node holds, from its first piece on.
 
-It runs in the client's own process while that downloads, and goes on when the client is done. It offers nothing by
-itself: a node is asked for what its `have` shows, by the peers that have an upload slot here. Who gets a slot, and when
-readers of `have` are told of changes, is decided by the node's `Downloader` (`node.transfer`).
+It runs in the client's own process while that downloads, and goes on when the client is done. Peers read `have` to see
+what it holds, request an upload slot, and read. An `Uploader` decides which peer gets a slot, and when peers and the
+master hear of changes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from logging import DEBUG, INFO
 from typing import Any
@@ -28,6 +28,7 @@ from xget_lib.extensions import extensions
 from xget_lib.net.server import Client, Server
 from xget_lib.net.waiting import in_thread
 from xget_lib.ninep.file import File
+from xget_lib.node.ticker import Ticker
 from xget_lib.node.transfer import Transfer
 from xget_lib.process.single_server import answer, replace_former
 from xget_lib.report.log import LOGGER
@@ -36,9 +37,13 @@ from xget_lib.serve import swarm
 from xget_lib.serve.attach import FILES, SWARM
 from xget_lib.serve.files import Files
 from xget_lib.serve.served import Encoded, Served
+from xget_lib.serve.store import Store
 from xget_lib.serve.swarm import SLOTS_LIMIT
 from xget_lib.serve.synthetic import Answered, Stream
+from xget_lib.swarm.actions import Announce, GrantUploadSlot, SendReport, UploadAction
 from xget_lib.swarm.messages import News, Report
+from xget_lib.swarm.tuning import TUNING
+from xget_lib.swarm.uploader import Uploader
 
 
 class Child:
@@ -48,6 +53,7 @@ class Child:
         self, listening: socket.socket, dest: bytes, debug: int, transfer: Transfer, *, follows: bool = False
     ) -> None:
         """`follows` is for the status."""
+        self._started = time.monotonic()
         self.debug_level = debug
         self.follows = follows
         self.port: int = listening.getsockname()[1]
@@ -57,12 +63,13 @@ class Child:
         self.news: News | None = None
         """The last news from the master, for clients that read `peers` here."""
         self.transfer = transfer
+        self._uploader = Uploader(TUNING, self._started)
+        self._ticker = Ticker(self._uploader, self._carry_out)
         self.have_round = 0
         """As `serve.swarm.ChildBackend`."""
         self._dest = dest
         self._files: Files | None = None
         self._listening = listening
-        self._started = time.monotonic()
         self._remarks = RateLimitedLog()
         self._requests: dict[int, tuple[Stream, Client]] = {}
         """By slot: those that have no upload slot yet."""
@@ -72,20 +79,42 @@ class Child:
         self._server = Server({**connects, SWARM: self._connect, FILES: lambda _: self._files_root}, DEBUG)
         self._server.accept(listening)
 
+    # What this node holds.
+
     def serve(self, served: Served, files: Files) -> None:
-        """Serve this from now on."""
+        """Serve this from now on, and tell the master."""
         self.served, self._files = served, files
+        store = served.store
+        self.transfer.master.set_report(served.generation, store.held.count)
+        self._carry_out(self._uploader.serves(served.generation, store.held.count, time.monotonic()))
+
+    def held_changed(self, store: Store) -> None:
+        """More is held in a store than before, or less. Only that of the store that is served matters to others."""
+        if self.served is not None and self.served.store is store:
+            self.transfer.master.set_report(self.served.generation, store.held.count)
+            self._carry_out(self._uploader.held_changed(time.monotonic()))
+
+    def completed(self) -> None:
+        """Everything that was asked for is here: tell the master at once."""
+        self._carry_out(self._uploader.completed(time.monotonic()))
 
     def announce(self) -> None:
         """Answer the readers of `have`: it has changed."""
         self.have_round += 1
         self._server.retry()
 
-    def grant_upload_slot(self, slot: int) -> None:
-        """Answer the reader that requested this slot."""
-        answers, client = self._requests.pop(slot)
-        answers.put(b"take\n")
-        client.retry()
+    def _carry_out(self, decided: Sequence[UploadAction]) -> None:
+        for action in decided:
+            match action:
+                case GrantUploadSlot(slot) if slot in self._requests:
+                    answers, client = self._requests.pop(slot)
+                    answers.put(b"take\n")
+                    client.retry()
+                case Announce():
+                    self.announce()
+                case SendReport():
+                    gevent.spawn(self.transfer.master.report)
+        self._ticker.update()
 
     # Its life.
 
@@ -158,12 +187,12 @@ class Child:
     def request_slot(self, slot: int, answers: Stream, client: Client) -> None:
         """Put a line into the stream when this slot may take a chunk."""
         self._requests[slot] = answers, client
-        self.transfer.upload_slot_requested(slot)
+        self._carry_out(self._uploader.slot_requested(slot, time.monotonic()))
 
     def release_slot(self, slot: int) -> None:
         """The slot takes nothing now."""
         self._requests.pop(slot, None)
-        self.transfer.upload_slot_ended(slot)
+        self._carry_out(self._uploader.slot_ended(slot, time.monotonic()))
 
     def _connect(self, client: Client) -> Callable[[], File]:
         return partial(swarm.child_tree, ChildBackend(self, client))

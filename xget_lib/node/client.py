@@ -31,7 +31,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
             normalise_source(source)
         log.check(config.log)
         channel, pid = _fork(config, sources, os.path.abspath(dest))
-        return _attend(channel, pid, reporter)
+        return _show_events(channel, pid, reporter)
     except XGetError as error:
         reporter.report({"event": "error", "message": str(error)})
         reporter.report({**events.NOTHING, "exit": int(error.exit_status)})
@@ -55,7 +55,7 @@ def _fork(config: Config, sources: Sequence[bytes], dest: bytes) -> tuple[Channe
     return ours, pid
 
 
-def _attend(channel: Channel, pid: int, reporter: events.Reporter) -> int:
+def _show_events(channel: Channel, pid: int, reporter: events.Reporter) -> int:
     """Show events until `done`. Pass the first signal on; kill the background half at the second.
 
     Raises Interrupted for the second signal, and Failed where the background half ended without `done`.
@@ -72,7 +72,7 @@ def _attend(channel: Channel, pid: int, reporter: events.Reporter) -> int:
     poller = select.poll()
     poller.register(channel, select.POLLIN)
     poller.register(wake, select.POLLIN)
-    passed = 0
+    passed_on = 0
     while True:
         ready = dict(poller.poll())
         if wake in ready:
@@ -80,13 +80,13 @@ def _attend(channel: Channel, pid: int, reporter: events.Reporter) -> int:
         if len(noted) > 1:
             os.kill(pid, signal.SIGKILL)
             raise Interrupted(noted[0])
-        if noted and not passed:
-            passed = noted[0]
-            number = signal.SIGINT if passed == signal.SIGINT else signal.SIGTERM
+        if noted and not passed_on:
+            passed_on = noted[0]
+            number = signal.SIGINT if passed_on == signal.SIGINT else signal.SIGTERM
             try:
                 channel.send(["stop", int(number)])
             except LinkLost:
-                # It has just ended; its last events are still to be read.
+                # It has just ended. Its last events are not read yet.
                 continue
         if channel.fileno() in ready:
             received = channel.receive()

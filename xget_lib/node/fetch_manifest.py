@@ -59,8 +59,4 @@ def _read(server: Address, size: int, seconds: float, answer: float) -> bytes:
 
 
 def _is_of(encoded: bytes, generation: bytes) -> bool:
-    return in_thread(_digest, encoded) == generation
-
-
-def _digest(data: bytes) -> bytes:
-    return blake3(data).digest()
+    return in_thread(lambda: blake3(encoded).digest()) == generation

@@ -1,9 +1,8 @@
-"""`--follow`: a node that stays, and gets each new generation as soon as the master names it.
+"""What a child server does when its master has a new generation: update, or serve what is the same in that.
 
-A node is connected to its master anyway, so following costs nothing while nothing changes. An update does what
-another run of the client would do, in the process that serves: it serves the former generation until it knows what
-is right of the new one, and the new one from then on. An update that fails or is interrupted leaves every file
-wholly old or wholly new, and keeps its pieces for the next try.
+With `--follow` it updates: it does what another run of the client would do, in the process that serves. It serves the
+former generation until it knows what is right of the new one, and the new one from then on. An update that fails or is
+interrupted leaves every file wholly old or wholly new, and keeps its pieces for the next try.
 """
 
 from __future__ import annotations
@@ -23,12 +22,14 @@ from xget_lib.swarm.backoff import Backoff
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 """Seconds from a failed update to the next try; a newer generation is tried at once."""
+_REBASE_WITHIN = 2.0
+"""Seconds within which the children of one master ask it for the manifest; nodes that download ask at once."""
 _STOP_WITHIN = 5.0
 """Seconds that an update has to end when the node is stopped."""
 
 
 class Follower:
-    """Follows until `end`. A bug in it ends the node's child server, so that whoever started it notices."""
+    """Follows until `end`. A bug in it ends the node's child server, so that a supervisor notices."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -61,13 +62,28 @@ class Follower:
             LOGGER.error("update failed: %s; trying again in %.1f s", error, pause)
             return pause
         self._backoff.reset()
-        _say(done | {"seconds": time.monotonic() - begun})
+        _log_update(done | {"seconds": time.monotonic() - begun})
         if self._node.incomplete is not None:
             LOGGER.error("%s", self._node.incomplete)
         return None
 
 
-def _say(done: dict[str, Any]) -> None:
+def _log_update(done: dict[str, Any]) -> None:
     LOGGER.info("updated to generation %s: %s", done["generation"][:16], summary(done).removeprefix("xget: "))
     for note in done["notes"]:
         LOGGER.info("%s", note)
+
+
+def rebase(node: Node) -> None:
+    """Without `--follow`: serve what is the same in each new generation, for ever.
+
+    The files stay as they are, and most of them are in the new generation too. A node that downloads it gets these
+    from here as from any peer.
+    """
+    while True:
+        node.newer.wait()
+        gevent.sleep(random.uniform(0, _REBASE_WITHIN))
+        try:
+            node.carry_over()
+        except XGetError as error:
+            LOGGER.info("cannot serve the new generation: %s", error)

@@ -25,8 +25,8 @@ from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import Selection
 from xget_lib.net.waiting import in_thread
 from xget_lib.node.backend import Child
-from xget_lib.node.master_link import MasterLink
-from xget_lib.node.transfer import Transfer, TransferStats
+from xget_lib.node.content import TransferStats
+from xget_lib.node.transfer import Transfer
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.files import Files
 from xget_lib.serve.held import Compared, HeldContent
@@ -36,13 +36,13 @@ from xget_lib.serve.store import Store
 THREADS = min(4, max(2, os.cpu_count() or 1))
 """More threads than processors only take the interpreter from each other."""
 _SLICE = 2000
-"""Files that one call into a thread looks at."""
-_SLOW_LOOK = 30e-6
-"""Seconds a file above which a look at it waits for a disk, or hashes: then several threads do it."""
+"""Files that one call into a thread inspects."""
+_SLOW_INSPECTION = 30e-6
+"""Seconds for one file, above which the inspection waits for a disk, or hashes: then several threads do it."""
 _PROGRESS_EVERY = 0.5
 STALLED = 10.0
-"""Seconds without progress after which people are told."""
-_FINISH_EVERY = 0.5
+"""Seconds without progress after which a stall is reported."""
+_INSTALL_EVERY = 0.5
 
 
 class Tell(Protocol):
@@ -58,7 +58,6 @@ class Environment:
     config: Config
     dest: bytes
     tell: Tell
-    master: MasterLink
     transfer: Transfer
     child: Child
 
@@ -69,7 +68,7 @@ class Environment:
         return {"permissions": not config.no_permissions, "owners": not config.no_owners, "delete": config.delete}
 
     def serve(self, store: Store, selection: Selection) -> None:
-        """Serve what is in a store from now on, instead of the former one, and tell the master."""
+        """Serve what is in a store from now on, instead of the former one."""
         if self.child.served is not None:
             # What that one lacks does not arrive any more, and its files are expected to change.
             former = self.child.served.store
@@ -77,7 +76,7 @@ class Environment:
 
         def changed(path: bytes) -> None:
             LOGGER.warning("%s: changed on this node; not serving it any more", printable(path))
-            self.held_changed(store)
+            self.child.held_changed(store)
 
         store.on_stale = changed
         manifest = store.manifest
@@ -86,12 +85,6 @@ class Environment:
             Served(self.child.manifest, store, selection.visible()),
             Files(Root(self.dest), selection.has_dest_path, manifest.users, manifest.groups),
         )
-        self.transfer.serves(manifest.generation, store.held.count)
-
-    def held_changed(self, store: Store) -> None:
-        """More is held in a store than before, or less. Only that of the store that is served matters to others."""
-        if self.child.served is not None and self.child.served.store is store:
-            self.transfer.held_changed(store.manifest.generation, store.held.count)
 
 
 class Generation:
@@ -164,10 +157,10 @@ class Generation:
                         path = printable(held.store.path_of(file))
                         LOGGER.error("%s: size and time match, but the content does not; not serving it", path)
                     elif held.file_verified(file):
-                        environment.held_changed(held.store)
+                        environment.child.held_changed(held.store)
         finally:
             held.store.growing = False
-            environment.held_changed(held.store)  # readers that wait for more must be told that none comes
+            environment.child.held_changed(held.store)  # readers that wait for more get an answer: no more is verified
 
     def _take_inventory(self, download: Download, former: Generation | None) -> None:
         """Find out what is right already, in threads."""
@@ -186,23 +179,23 @@ class Generation:
         permits = Semaphore(1)
         alone = True
 
-        def look(numbers: list[int]) -> None:
+        def inspect(numbers: list[int]) -> None:
             nonlocal alone
             with permits:
                 begun = time.monotonic()
                 in_thread(download.inspect_files, numbers, trusts_times)
-                if alone and time.monotonic() - begun > _SLOW_LOOK * len(numbers):
+                if alone and time.monotonic() - begun > _SLOW_INSPECTION * len(numbers):
                     alone = False
                     for _ in range(THREADS - 1):
                         permits.release()
 
-        for _ in GreenletPool(THREADS).imap_unordered(look, slices):
+        for _ in GreenletPool(THREADS).imap_unordered(inspect, slices):
             pass
         download.check_free_space()
         download.unverified.difference_update(compared.verified)
 
     def _fetch(self, download: Download, held: HeldContent, stats: TransferStats) -> None:
-        """Get what is lacking, and put each file in place when it is whole."""
+        """Download the chunks that are lacking, and put each file in place when it is whole."""
         layout, transfer = self.manifest.layout, self._environment.transfer
         lacking = Bitmap(layout.chunk_count)
         for chunk in range(layout.chunk_count):
@@ -211,24 +204,20 @@ class Generation:
 
         def chunk_written(chunk: int) -> None:
             if held.chunk_written(chunk):
-                self._environment.held_changed(held.store)
+                self._environment.child.held_changed(held.store)
 
         fetched = Event()
-        finisher = gevent.spawn(self._install_files, download, fetched)
-        finisher.link_exception(lambda failed: transfer.fail(failed.exception or AssertionError()))
+        installer = gevent.spawn(_install_files, download, fetched)
+        installer.link_exception(lambda failed: transfer.fail(failed.exception or AssertionError()))
         progress = gevent.spawn(self._tell_progress, download, stats)
         try:
             transfer.run(download, self.manifest, lacking, stats=stats, on_written=chunk_written)
+            self._environment.child.completed()
         finally:
             progress.kill()
             fetched.set()
-            finisher.join()
-        _put_in_place(download)
-
-    def _install_files(self, download: Download, fetched: Event) -> None:
-        """Put files in place as they become whole: waiting for the disk overlaps with waiting for the network."""
-        while not fetched.wait(_FINISH_EVERY):
-            _put_in_place(download)
+            installer.join()
+        _install_complete_files(download)
 
     def _tell_progress(self, download: Download, stats: TransferStats) -> None:
         """Tell how far it is, and when nothing arrives. Gives up where the master is lost for too long as well."""
@@ -244,12 +233,12 @@ class Generation:
             silence = now - since
             if silence < STALLED:
                 continue
-            connected = environment.master.link is not None
+            connected = environment.transfer.master.link is not None
             servers = "1 server" if sources == 1 else f"{sources} servers"
             lost = "" if connected else ", no connection to the master"
             environment.tell("stall", message=f"no data received for {silence:.0f} s ({servers} known{lost})")
             if not connected and silence > environment.config.timeout:
-                environment.transfer.fail(environment.master.unreachable(silence))
+                environment.transfer.fail(environment.transfer.master.unreachable(silence))
 
 
 def dry_run(environment: Environment, manifest: Manifest, selection: Selection) -> dict[str, Any]:
@@ -259,8 +248,8 @@ def dry_run(environment: Environment, manifest: Manifest, selection: Selection) 
     )
     would = dict.fromkeys(ACTIONS, 0)
     size = 0
-    while told := in_thread(list, islice(steps, _SLICE)):
-        for step in told:
+    while some := in_thread(list, islice(steps, _SLICE)):
+        for step in some:
             would[step.action] += 1
             size += step.size
             environment.tell("step", action=step.action, path=printable(step.path), bytes=step.size)
@@ -278,7 +267,14 @@ def incomplete(selection: Selection) -> Incomplete | None:
     return Incomplete(lacking[0].path, lacking[0].why, len(lacking) - 1) if lacking else None
 
 
-def _put_in_place(download: Download) -> None:
+def _install_files(download: Download, fetched: Event) -> None:
+    """Put files in place as they become whole, until all is fetched: waiting for the disk overlaps with waiting for the
+    network."""
+    while not fetched.wait(_INSTALL_EVERY):
+        _install_complete_files(download)
+
+
+def _install_complete_files(download: Download) -> None:
     files = download.take_complete()
     if files:
         in_thread(download.install_files, files)

@@ -20,9 +20,8 @@ import gevent
 from xget_lib.config import Config
 from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
 from xget_lib.net.waiting import wait_readable, wait_writable
-from xget_lib.node.follow import Follower
+from xget_lib.node.follow import Follower, rebase
 from xget_lib.node.node import Node
-from xget_lib.node.rebase import rebase
 from xget_lib.process import daemon, rlimit
 from xget_lib.process.channel import Channel
 from xget_lib.process.fork import live_on
@@ -52,8 +51,8 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
     try:
         node = Node(config, sources, dest, sender.tell)
         downloading = gevent.spawn(node.download)
-        _attend_signals(node, downloading)
-        foreground = gevent.spawn(_obey_foreground, channel, downloading)
+        _handle_signals(node, downloading)
+        foreground = gevent.spawn(_interrupt_with_foreground, channel, downloading)
         done |= downloading.get()
         foreground.kill()
         serves_on = bool(config.linger)
@@ -98,14 +97,14 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
     return status
 
 
-def _obey_foreground(channel: Channel, downloading: gevent.Greenlet[..., Any]) -> None:
+def _interrupt_with_foreground(channel: Channel, downloading: gevent.Greenlet[..., Any]) -> None:
     """Interrupt the download when the foreground half says so, or is gone."""
     received = channel.receive()
     number = received[0][1] if received is not None else signal.SIGTERM
     downloading.kill(Interrupted(number), block=False)
 
 
-def _attend_signals(node: Node, downloading: gevent.Greenlet[..., Any]) -> None:
+def _handle_signals(node: Node, downloading: gevent.Greenlet[..., Any]) -> None:
     """SIGTERM and SIGINT interrupt a download and end a child server; SIGUSR1 logs the status."""
 
     def stop(number: int) -> None:
@@ -133,7 +132,7 @@ class EventSender:
         try:
             self._channel.send(["event", {"event": event, **facts}])
         except LinkLost:
-            # `_obey_foreground` acts on the end of the channel.
+            # `_interrupt_with_foreground` acts on the end of the channel.
             LOGGER.debug("event %s not sent: the foreground process is gone", event)
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """A node's connection to its master for small messages, made again whenever it is lost.
 
-On it the node reports what it serves, reads who else serves, holds its slots, and writes to the master's log. Content
-travels on other connections, so that no message waits behind a megabyte. A master that is not there yet, or not any
-more, is tried again with growing pauses, since nodes boot before their master and all at once.
+On it the node reports what it serves, reads the addresses of its peers, has its slots, and writes to the master's log.
+Content travels on other connections, so that no message waits for a megabyte. The pauses between two tries grow, since
+nodes boot before their master and all at once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import Enum, auto
+from math import inf
 from typing import TypeVar
 
 import gevent
@@ -21,7 +22,7 @@ from xget_lib.net.link import Link, Remote
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.report.log import LOGGER
 from xget_lib.swarm.backoff import Backoff
-from xget_lib.swarm.messages import LINE_LIMIT, News, Report
+from xget_lib.swarm.messages import LINE_LIMIT, Address, News, Report
 
 ANSWER = 30.0
 """Seconds within which a server answers a request that waits for nothing."""
@@ -66,12 +67,15 @@ class MasterLink:
         self._report = Report(serving_port or 1, b"", 0, follows)
         self._why_lost = "no answer"
 
+    @property
+    def address(self) -> Address:
+        return self.host, self.port
+
     def begin(self, seconds: float) -> None:
         """Connect, within so many seconds. Raises MasterUnreachable."""
         try:
             retry_for(seconds, self._connect, LinkLost, NinepError)
-        except (LinkLost, NinepError) as error:
-            self._why_lost = str(error).removeprefix(f"{self.host}:{self.port}: ")
+        except (LinkLost, NinepError):
             raise self.unreachable(seconds) from None
 
     def events(self) -> Iterator[Change | News]:
@@ -87,7 +91,9 @@ class MasterLink:
                 self.link.close()
                 self.link = None
             yield Change.LOST
-            self._connect_again()
+            gevent.sleep(Backoff(random.Random()).next())  # the other nodes connect again too
+            retry_for(inf, lambda left: self._connect(ANSWER), LinkLost, NinepError)
+            LOGGER.info("connected to the master again")
 
     def unreachable(self, seconds: float) -> MasterUnreachable:
         """The error after so many seconds without a connection."""
@@ -122,28 +128,19 @@ class MasterLink:
             LOGGER.debug("message to the log of the master not sent: %s", error)
 
     def _connect(self, seconds: float) -> None:
-        link = Link.connect(self.host, self.port, "swarm", seconds)
         try:
-            peers = link.open("peers", ANSWER, ORDWR)
-            if self._serving_port is not None:
-                peers.write(0, self._report.encode(), ANSWER)
-        except BaseException:
-            link.close()
+            link = Link.connect(*self.address, "swarm", seconds)
+            try:
+                peers = link.open("peers", ANSWER, ORDWR)
+                if self._serving_port is not None:
+                    peers.write(0, self._report.encode(), ANSWER)
+            except BaseException:
+                link.close()
+                raise
+        except (LinkLost, NinepError) as error:
+            self._why_lost = str(error).removeprefix(f"{self.host}:{self.port}: ")
             raise
         self.link, self._peers = link, peers
-
-    def _connect_again(self) -> None:
-        backoff = Backoff(random.Random())
-        while True:
-            gevent.sleep(backoff.next())
-            try:
-                self._connect(ANSWER)
-            except (LinkLost, NinepError) as error:
-                self._why_lost = str(error)
-                LOGGER.debug("cannot connect to the master: %s", error)
-            else:
-                LOGGER.info("connected to the master again")
-                return
 
     def _read_news(self, peers: Remote) -> Iterator[News]:
         line = b""

@@ -15,8 +15,7 @@ from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.node.master_link import ANSWER
-from xget_lib.node.source import Source
-from xget_lib.report.log import LOGGER
+from xget_lib.node.source import Source, send
 from xget_lib.swarm.actions import MASTER
 from xget_lib.swarm.messages import Address
 
@@ -54,7 +53,9 @@ class MasterSlots:
             else:
                 self._failed(reply)
 
-        self._start(messages.Tread(self._offers[slot].fid, 0, 32), answered, slot)
+        tag = send(self._control, messages.Tread(self._offers[slot].fid, 0, 32), answered)
+        if tag is not None:
+            self._asking[slot] = tag
 
     def send_wants(self, bitmap: bytes) -> None:
         """Tell the master which chunks this node wants from it."""
@@ -63,7 +64,7 @@ class MasterSlots:
             if not isinstance(reply, messages.Rwrite):
                 self._failed(reply)
 
-        self._start(messages.Twrite(next(iter(self._offers.values())).fid, 0, bitmap), answered)
+        send(self._control, messages.Twrite(next(iter(self._offers.values())).fid, 0, bitmap), answered)
 
     def use_content(self, chunk: int, use: Callable[[Source], None]) -> None:
         """Call `use` with the connection for content, as soon as it is there."""
@@ -91,8 +92,7 @@ class MasterSlots:
         for tag in self._asking.values():
             self._control.flush(tag)
         for offer in self._offers.values():
-            if not self._control.lost:
-                self._control.start(messages.Tclunk(offer.fid), lambda reply: None)
+            send(self._control, messages.Tclunk(offer.fid), lambda reply: None)
         self._offers.clear()
         if self.content is not None:
             gevent.spawn(self.content.link.close)
@@ -127,20 +127,6 @@ class MasterSlots:
         waiting, self._waiting = self._waiting, {}
         for use in waiting.values():
             use(content)
-
-    def _start(
-        self,
-        message: messages.TMessage,
-        on_answer: Callable[[messages.Message | LinkLost], None],
-        slot: int | None = None,
-    ) -> None:
-        try:
-            tag = self._control.start(message, on_answer)
-        except LinkLost as error:
-            LOGGER.debug("%s", error)  # whoever reads the news on the same connection reports it
-        else:
-            if slot is not None:
-                self._asking[slot] = tag
 
     def _failed(self, reply: messages.Message | LinkLost) -> None:
         if isinstance(reply, LinkLost):

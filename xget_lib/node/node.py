@@ -19,10 +19,11 @@ from xget_lib.manifest.selection import select
 from xget_lib.net.listen import listen
 from xget_lib.net.waiting import in_thread
 from xget_lib.node.backend import Child
+from xget_lib.node.content import NewGeneration, TransferStats
 from xget_lib.node.fetch_manifest import fetch_manifest
 from xget_lib.node.generation import STALLED, THREADS, Environment, Generation, Tell, dry_run, incomplete
 from xget_lib.node.master_link import Change, MasterLink
-from xget_lib.node.transfer import NewGeneration, Transfer, TransferStats
+from xget_lib.node.transfer import Transfer
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.served import Encoded
 from xget_lib.swarm.messages import News
@@ -46,8 +47,7 @@ class Node:
         self._master = MasterLink(config.host, config.port, serving_port=port, follows=config.follow)
         self._transfer = Transfer(self._master, config.retries)
         self.child = Child(listening, dest, config.debug, self._transfer, follows=config.follow)
-        self._transfer.readers = self.child
-        self._environment = Environment(config, dest, tell, self._master, self._transfer, self.child)
+        self._environment = Environment(config, dest, tell, self._transfer, self.child)
         self._news: News | None = None
         """The last from the master."""
         self.newer = Event()
@@ -61,7 +61,7 @@ class Node:
     def download(self) -> dict[str, Any]:
         """Connect to the master, then `update`."""
         self._master.begin(self._config.timeout)
-        gevent.spawn(self._attend_master)
+        gevent.spawn(self._handle_master_events)
         return self.update()
 
     def update(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Node:
         try:
             manifest = self._read_manifest(self._wait_for_news())
         except NewGeneration:
-            return  # it is told by `newer`
+            return  # `newer` is set
         selection = select(manifest, self._sources)
         store = in_thread(in_place.held.carried_over, manifest, selection)
         self._environment.serve(store, selection)
@@ -119,18 +119,18 @@ class Node:
 
     # The master.
 
-    def _attend_master(self) -> None:
+    def _handle_master_events(self) -> None:
         for event in self._master.events():
             if isinstance(event, News):
-                self._hear(event)
+                self._receive_news(event)
             elif event is Change.CONNECTED:
                 self._transfer.master_connected()
             else:
                 self._transfer.master_lost()
 
-    def _hear(self, news: News) -> None:
+    def _receive_news(self, news: News) -> None:
         former, self._news = self._news, news
-        # Whoever reads the news from this node's child server is to take from there.
+        # A node that reads the news here downloads from here.
         self.child.news = replace(news, direct=True)
         if former is None or former.generation != news.generation:
             self.newer.set()
@@ -153,8 +153,7 @@ class Node:
     def _read_manifest(self, news: News) -> Manifest:
         """The manifest of the generation that the master names; others can have it from now on. Raises XGetError, and
         NewGeneration where the master has another one by now."""
-        master = self._master.host, self._master.port
-        encoded, right = fetch_manifest(news, master, self._config.timeout)
+        encoded, right = fetch_manifest(news, self._master.address, self._config.timeout)
         if not right:
             if self._news == news and not self.newer.wait(_OVERTAKEN):
                 raise MalformedManifest("its digest is not the generation that the master announced")

@@ -1,4 +1,4 @@
-"""The connections of a node to one peer: one for content, one for small messages, which so wait behind no content."""
+"""The connections of a node to one peer: one for content, one for messages, which must not wait for content."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.node.master_link import ANSWER
-from xget_lib.node.source import Source
+from xget_lib.node.source import Source, send
 from xget_lib.report.log import LOGGER
 from xget_lib.swarm.messages import GENERATION_SIZE, Address
 
@@ -48,7 +48,7 @@ class PeerLink(Source):
             raise
 
     def introduce(self, report: bytes) -> None:
-        """Tell the peer where this node serves; the master tells it much later."""
+        """Tell the peer where this node serves. The master would tell it much later."""
         try:
             self._control.open("peers", ANSWER, ORDWR).write(0, report, ANSWER)
         except (LinkLost, NinepError) as error:
@@ -81,22 +81,16 @@ class PeerLink(Source):
             else:
                 self.end()
 
-        self._start(messages.Tread(self._turn.fid, 0, 32), answered)
+        send(self._control, messages.Tread(self._turn.fid, 0, 32), answered)
 
     def pass_slot(self) -> None:
         if self._turn is not None:
-            self._start(messages.Twrite(self._turn.fid, 0, b"pass\n"), lambda reply: None)
+            send(self._control, messages.Twrite(self._turn.fid, 0, b"pass\n"), lambda reply: None)
 
     def end(self) -> None:
-        """Something is wrong: `read_have` raises LinkLost, and whoever reads it closes all."""
+        """Something is wrong: make `read_have` raise LinkLost. Its caller then closes all."""
         gevent.spawn(self._control.close)
 
     def close(self) -> None:
         self._control.close()
         self.link.close()
-
-    def _start(self, message: messages.TMessage, on_answer: Callable[[messages.Message | LinkLost], None]) -> None:
-        try:
-            self._control.start(message, on_answer)
-        except LinkLost as error:
-            LOGGER.debug("%s", error)  # read_have raises it as well

@@ -1,6 +1,6 @@
-"""What a `Downloader` decides, as data.
+"""What a `Downloader` and an `Uploader` decide, as data.
 
-`node/transfer.py` carries it out with 9P requests, the simulator in virtual time.
+`node/transfer.py` and `node/backend.py` carry it out with 9P requests and replies, the simulator in virtual time.
 """
 
 from __future__ import annotations
@@ -131,9 +131,10 @@ Action = (
     | AskMasterSlot
     | SendWants
     | SendRemark
-    | SendReport
-    | Announce
-    | GrantUploadSlot
     | Finished
     | Failed
 )
+"""Of a `Downloader`."""
+
+UploadAction = GrantUploadSlot | Announce | SendReport
+"""Of an `Uploader`."""

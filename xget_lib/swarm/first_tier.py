@@ -1,18 +1,16 @@
-"""Which nodes take from the master at once, and where the other nodes look first.
+"""Which nodes take from the master at once, and which ask their peers first.
 
-Every node that asks the master for the manifest and for chunks costs it processor time and link time. Ten thousand
-nodes that do so at once would keep the master from giving out what nobody has yet. The first few dozen are enough to
-spread everything. The master tells the other nodes to ask their peers, where they get both as soon, and they turn to
-the master only when nothing arrives.
+Every node that asks the master for the manifest and for chunks costs it processor time and link time. If ten thousand
+nodes did so at once, the master could not send what no node has yet. The first few dozen are enough to spread
+everything. The master tells the other nodes to ask their peers, which send both as soon. They ask the master only when
+nothing arrives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Generic, TypeVar
-
-if TYPE_CHECKING:
-    from random import Random
+from random import Random
+from typing import Generic, TypeVar
 
 PAUSE = 0.02
 """Seconds before a node asks the next peer for the manifest."""
@@ -24,8 +22,8 @@ K = TypeVar("K")
 
 
 def patience(source: Random) -> float:
-    """Seconds without an arriving chunk after which a node that was told to ask its peers turns to the master. Each
-    node draws its own, so that they do not all come at once."""
+    """Seconds without an arriving chunk after which a node that asks its peers first asks the master. Each node draws
+    its own, so that they do not all ask at once."""
     return _PATIENCE * source.uniform(1, 2)
 
 

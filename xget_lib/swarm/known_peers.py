@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from random import Random
 
 from xget_lib.swarm.backoff import Backoff
 from xget_lib.swarm.messages import Address
-
-if TYPE_CHECKING:
-    from random import Random
 
 INTRODUCED = 64
 """Peers that introduced themselves and are remembered, at most. Peers that the master names are never too many."""
@@ -63,7 +60,8 @@ class KnownPeers:
     def to_connect(self) -> list[Address]:
         """The peers that are to be connected to now. They count as being connected to."""
         introduced = (peer for peer, served in self._introduced.items() if served == self._generation)
-        new = [peer for peer in dict.fromkeys([*sorted(self._named), *introduced]) if self._is_free(peer)]
+        candidates = dict.fromkeys([*sorted(self._named), *introduced])
+        new = [peer for peer in candidates if peer not in self._connections and peer not in self._bad]
         for peer in new:
             self._connections[peer] = Backoff(self._random)
             self._tries[peer] = 0
@@ -81,6 +79,3 @@ class KnownPeers:
             return _PAUSE + backoff.next()
         del self._connections[peer]
         return None
-
-    def _is_free(self, peer: Address) -> bool:
-        return peer not in self._connections and peer not in self._bad

@@ -21,7 +21,7 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """A line that a server sends to the readers of its `peers`: what it serves, and who else serves that."""
+    """A line that a server sends to the readers of its `peers`: what it serves, and where else that is served."""
 
     generation: bytes
     manifest_size: int

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from math import inf
-from typing import TYPE_CHECKING
+from random import Random
 
 from xget_lib.swarm.backoff import Backoff
 from xget_lib.swarm.first_tier import patience
 from xget_lib.swarm.want_report import WantReport
-
-if TYPE_CHECKING:
-    from random import Random
 
 
 class OfferSlots:
@@ -29,9 +26,9 @@ class OfferSlots:
         self._backoff = Backoff(source)
         self._retry = -inf
         """The slots are not opened again before that."""
-        self._wants = WantReport(0, 0)
-        self.report_due = inf
-        """When the next report of wants may be due; infinite until a slot is open."""
+        self._chunk_count = 0
+        self.wants = WantReport(0, 0, report_pause)
+        """What the master assumes that this node wants. Made anew whenever slots are opened."""
         self.postponed: deque[tuple[int, int]] = deque()
         """Slots with offered chunks that wait for a buffer."""
 
@@ -41,11 +38,17 @@ class OfferSlots:
     def __contains__(self, slot: int) -> bool:
         return slot in self._chunks
 
+    @property
+    def report_due(self) -> float:
+        """When the next report of wants may be due; infinite while no slot is open."""
+        return self.wants.due if self._chunks else inf
+
     def connected(self) -> None:
         """The master is connected: slots may be opened."""
         self._connected = True
         self._backoff.reset()
         self._retry = -inf
+        self._patience = patience(self._random)
 
     def lost(self) -> None:
         """The master is not connected any more."""
@@ -55,8 +58,9 @@ class OfferSlots:
         """The slots were lost: they are not opened again before a pause has passed."""
         self._retry = now + self._backoff.next()
 
-    def be_patient(self) -> None:
-        """A node that is not direct gives its peers some time before it opens slots."""
+    def begin(self, chunk_count: int) -> None:
+        """A download of a generation begins. A node that is not direct gives its peers some time first."""
+        self._chunk_count = chunk_count
         self._patience = patience(self._random)
 
     def may_open(self, direct: bool, last_arrival: float, now: float) -> bool:
@@ -66,10 +70,10 @@ class OfferSlots:
             return False
         return direct or now >= last_arrival + self._patience
 
-    def open_first(self, chunk_count: int, lacking: int) -> int:
-        """Open the first slot. Returns its number."""
+    def open_first(self, lacking: int) -> int:
+        """Open the first slot of a node that lacks these chunks. Returns its number."""
         self._patience = 0.0
-        self._wants = WantReport(chunk_count, lacking)
+        self.wants = WantReport(self._chunk_count, lacking, self._report_pause)
         self._chunks[0] = None
         return 0
 
@@ -84,7 +88,6 @@ class OfferSlots:
         read = [chunk for chunk in self._chunks.values() if chunk is not None]
         self._chunks.clear()
         self.postponed.clear()
-        self.report_due = inf
         return read
 
     def read(self, slot: int, chunk: int) -> None:
@@ -101,13 +104,3 @@ class OfferSlots:
                 self._chunks[slot] = None
                 return slot
         return None
-
-    def took(self, chunk: int) -> None:
-        """The next chunk is asked for after this one, so the master takes this one for arrived."""
-        self._wants.took(chunk)
-
-    def must_report(self, wanted: int, now: float) -> bool:
-        """Whether to report now that these chunks are wanted from the master. To be called when a report is due, and
-        when a slot has been opened, before it asks."""
-        self.report_due = now + self._report_pause
-        return self._wants.must_report(wanted)

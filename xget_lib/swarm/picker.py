@@ -12,12 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from random import Random
+from typing import Generic, TypeVar
 
 from xget_lib.swarm.moving_average import MovingAverage
-
-if TYPE_CHECKING:
-    from random import Random
 
 _PATIENCE = 2.0
 """A chunk is late, and fetched from a second source, after so many times the usual duration."""
@@ -30,6 +28,10 @@ _SPARED = 8.0
 """So many times as long as that chunk took, a slow peer is asked only for what nobody else has."""
 
 
+K = TypeVar("K", bound=Hashable)
+"""Names a source of chunks."""
+
+
 def bits(number: int) -> Iterator[int]:
     """The positions of the one bits, rising."""
     while number:
@@ -39,28 +41,28 @@ def bits(number: int) -> Iterator[int]:
 
 
 @dataclass(slots=True)
-class _Fetched:
+class _Fetched(Generic[K]):
     """A chunk that is being fetched."""
 
     since: float
-    sources: list[Hashable] = field(default_factory=list)
+    sources: list[K] = field(default_factory=list)
 
 
-class Picker:
+class Picker(Generic[K]):
     """What a node lacks, which peer has it, and what is being fetched. Owned by a `Downloader`, for one generation."""
 
     def __init__(self, lacking: int, source: Random) -> None:
         self._lacking = lacking
         self._random = source
-        self._has: dict[Hashable, int] = {}
+        self._has: dict[K, int] = {}
         self._counts: dict[int, int] = {}
         self._levels: list[int] = [lacking]
-        self._fetched: dict[int, _Fetched] = {}
+        self._fetched: dict[int, _Fetched[K]] = {}
         self._fetching = 0
         """The keys of `_fetched`, as bits."""
         self._usual = MovingAverage(1.0)
         """Seconds from the request of a chunk until it is written."""
-        self._slow_until: dict[Hashable, float] = {}
+        self._slow_until: dict[K, float] = {}
 
     @property
     def lacking(self) -> int:
@@ -77,7 +79,7 @@ class Picker:
         """The number of chunks that are being fetched."""
         return len(self._fetched)
 
-    def peer_has(self, peer: Hashable, chunks: int) -> None:
+    def peer_has(self, peer: K, chunks: int) -> None:
         """A peer says which chunks it holds, as bits. Replaces what it said before."""
         before = self._has.get(peer, 0)
         self._has[peer] = chunks
@@ -86,12 +88,12 @@ class Picker:
         for chunk in bits(before & ~chunks):
             self._move(chunk, -1)
 
-    def peer_lost(self, peer: Hashable, chunk: int) -> None:
+    def peer_lost(self, peer: K, chunk: int) -> None:
         """A peer does not hold a chunk after all."""
         if peer in self._has:
             self.peer_has(peer, self._has[peer] & ~(1 << chunk))
 
-    def peer_gone(self, peer: Hashable) -> None:
+    def peer_gone(self, peer: K) -> None:
         """A peer is lost, and with it what was being fetched from it."""
         self.peer_has(peer, 0)
         del self._has[peer]
@@ -99,16 +101,16 @@ class Picker:
         for chunk in [chunk for chunk, fetched in self._fetched.items() if peer in fetched.sources]:
             self.failed(chunk, peer)
 
-    def is_slow(self, peer: Hashable, now: float) -> bool:
+    def is_slow(self, peer: K, now: float) -> bool:
         """Whether a peer was slow, not long ago."""
         return self._slow_until.get(peer, now) > now
 
-    def wants(self, peer: Hashable, now: float) -> bool:
+    def wants(self, peer: K, now: float) -> bool:
         """Whether `pick` would find a chunk for a peer."""
         possible = self._possible(peer, now)
         return bool(possible & ~self._fetching) or (bool(possible) and self._late(peer, possible, now) is not None)
 
-    def pick(self, peer: Hashable, now: float) -> int | None:
+    def pick(self, peer: K, now: float) -> int | None:
         """The chunk to fetch from a peer, or None. It counts as being fetched from now on."""
         possible = self._possible(peer, now)
         free = possible & ~self._fetching
@@ -125,14 +127,14 @@ class Picker:
         self._begin(chunk, peer, now)
         return chunk
 
-    def take(self, chunk: int, source: Hashable, now: float) -> bool:
+    def take(self, chunk: int, source: K, now: float) -> bool:
         """A source offers a chunk: whether to fetch it. It counts as being fetched from now on."""
         if not self._lacking >> chunk & 1 or self._fetching >> chunk & 1:
             return False
         self._begin(chunk, source, now)
         return True
 
-    def done(self, chunk: int, now: float) -> list[Hashable]:
+    def done(self, chunk: int, now: float) -> list[K]:
         """A chunk is verified and written. Returns all sources that it was being fetched from."""
         self._lacking &= ~(1 << chunk)
         self._fetching &= ~(1 << chunk)
@@ -145,7 +147,7 @@ class Picker:
         self._usual.add(took)
         return fetched.sources
 
-    def failed(self, chunk: int, source: Hashable) -> None:
+    def failed(self, chunk: int, source: K) -> None:
         """A chunk does not arrive from a source, or is wrong."""
         fetched = self._fetched.get(chunk)
         if fetched is None or source not in fetched.sources:
@@ -155,7 +157,7 @@ class Picker:
             del self._fetched[chunk]
             self._fetching &= ~(1 << chunk)
 
-    def _possible(self, peer: Hashable, now: float) -> int:
+    def _possible(self, peer: K, now: float) -> int:
         """What may be fetched from a peer: from a slow one only what no other peer has, other slow ones left aside."""
         possible = self._has.get(peer, 0) & self._lacking
         if possible and self.is_slow(peer, now):
@@ -164,7 +166,7 @@ class Picker:
                     possible &= ~has
         return possible
 
-    def _late(self, peer: Hashable, possible: int, now: float) -> int | None:
+    def _late(self, peer: K, possible: int, now: float) -> int | None:
         """The chunk that has been fetched for longest, if that is too long and it may have one more source."""
         limit = now - _PATIENCE * self._usual.value
         late = [
@@ -177,7 +179,7 @@ class Picker:
         ]
         return min(late)[1] if late else None
 
-    def _begin(self, chunk: int, source: Hashable, now: float) -> None:
+    def _begin(self, chunk: int, source: K, now: float) -> None:
         self._fetched.setdefault(chunk, _Fetched(now)).sources.append(source)
         self._fetching |= 1 << chunk
 

@@ -129,7 +129,7 @@ class Tracker:
     def _begin_generation(self, chunk_count: int) -> None:
         self._offers = Offers(chunk_count, self._max_direct)
         self._graph = PeerGraph(self._tuning.degree, self._random, self._reachable)
-        self._first_tier = FirstTier(self._tuning.takers)
+        self._first_tier = FirstTier(self._tuning.first_tier)
 
     # The state, for others to read.
 

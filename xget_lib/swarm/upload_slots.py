@@ -11,7 +11,6 @@ client that stopped) stays valid, but is not counted any more, so that another r
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Generic, TypeVar
 
 from xget_lib.swarm.moving_average import MovingAverage
@@ -31,8 +30,8 @@ class UploadSlots(Generic[K]):
         self._limit = limit
         self._granted: dict[K, float] = {}
         """When each slot that is in use was granted."""
-        self._queue: deque[K] = deque()
-        self._queued: set[K] = set()
+        self._queue: dict[K, None] = {}
+        """Readers that wait, in the order of their requests."""
         self._usual = MovingAverage(_FIRST_USUAL)
         """Seconds from a grant to the next request."""
 
@@ -46,31 +45,24 @@ class UploadSlots(Generic[K]):
         granted = self._granted.pop(key, None)
         if granted is not None:
             self._usual.add(now - granted)
-        if key not in self._queued:
-            self._queued.add(key)
-            self._queue.append(key)
+        self._queue.setdefault(key)
 
     def end(self, key: K) -> None:
         """A reader passes its slot, takes its request back, or is gone."""
         self._granted.pop(key, None)
-        if key in self._queued:
-            self._queued.remove(key)
-            self._queue.remove(key)
+        self._queue.pop(key, None)
 
     def grant(self, now: float) -> list[K]:
         """The readers that are granted a slot now.
 
         To be called after every event, and now and then when nothing happens, since slots expire by time alone.
         """
-        granted: list[K] = []
         if not self._queue:
-            return granted
+            return []
         limit = _PATIENCE * self._usual.value
         busy = sum(now - since <= limit for since in self._granted.values())
-        while self._queue and busy < self._limit:
-            key = self._queue.popleft()
-            self._queued.remove(key)
+        granted = list(self._queue)[: max(0, self._limit - busy)]
+        for key in granted:
+            del self._queue[key]
             self._granted[key] = now
-            granted.append(key)
-            busy += 1
         return granted

@@ -10,6 +10,8 @@ Sets of chunks are integers, bit i for chunk i.
 
 from __future__ import annotations
 
+from math import inf
+
 _REPORT_BELOW = 4
 """A node reports a smaller number only when it is no more than one chunk in so many."""
 
@@ -17,8 +19,12 @@ _REPORT_BELOW = 4
 class WantReport:
     """What the master assumes that this node wants. The node keeps it, one for each time that it opens slots there."""
 
-    def __init__(self, chunk_count: int, lacking: int) -> None:
-        """`lacking` are the chunks that the node lacks; the master has no report yet."""
+    def __init__(self, chunk_count: int, lacking: int, pause: float) -> None:
+        """`lacking` are the chunks that the node lacks; the master has no report yet. Reports are at least `pause`
+        seconds apart, but for those before a new slot asks."""
+        self._pause = pause
+        self.due = inf
+        """When the next report may be due; infinite before the first slot is open."""
         everything = (1 << chunk_count) - 1
         self._few = chunk_count // _REPORT_BELOW
         self._assumed = everything
@@ -32,8 +38,10 @@ class WantReport:
         self._wrong = self._wrong or not self._assumed >> chunk & 1
         self._assumed &= ~(1 << chunk)
 
-    def must_report(self, wanted: int) -> bool:
-        """Whether the node must report now that it wants these. It is taken as reported then."""
+    def must_report(self, wanted: int, now: float) -> bool:
+        """Whether the node must report now that it wants these; then this counts as reported. To be called when a
+        report is due, and before a new slot asks."""
+        self.due = now + self._pause
         if not (self._wrong or wanted & ~self._assumed or self._has_shrunk(wanted)):
             return False
         self._assumed, self._wrong = wanted, False

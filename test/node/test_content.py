@@ -1,0 +1,74 @@
+"""One run of a transfer: its tasks, how it ends, and what it counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gevent
+import pytest
+
+from test.support.downloads import Served
+from test.support.network import quiet_hub
+from test.support.trees import noise, write
+from xget_lib.net.link import Link, Remote
+from xget_lib.node.content import Content, TransferStats
+from xget_lib.node.source import ChunkRead, Source
+from xget_lib.swarm.actions import MASTER
+from xget_lib.swarm.messages import Address
+
+PEER = ("10.0.0.1", 1)
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> Content:
+    (tmp_path / "served").mkdir()
+    write(tmp_path / "served" / "file", noise(1000, 1))
+    served = Served(tmp_path / "served")
+    download = served.download(tmp_path / "dest")
+    return Content(download, served.manifest.generation, served.layout, TransferStats(), lambda chunk: None)
+
+
+def read(address: Address, length: int) -> ChunkRead:
+    link = Link.__new__(Link)
+    made = ChunkRead(Source(address, link, Remote(link, 1)), 0, [], memoryview(b""), lambda read, why: None)
+    made.length = length
+    return made
+
+
+def test_bytes_are_counted_by_source_until_they_turn_out_to_be_wrong() -> None:
+    stats = TransferStats()
+    for address, length in ((MASTER, 10), (PEER, 5)):
+        stats.add(read(address, length))
+    assert (stats.fetched, stats.from_master, stats.peers) == (15, 10, {PEER})
+    stats.take_back(read(MASTER, 10))
+    assert (stats.fetched, stats.from_master) == (5, 0)
+
+
+def test_a_cancelled_read_gives_its_buffer_back(content: Content) -> None:
+    buffer = content.take_buffer()
+    assert len(buffer) == content.layout.chunk_size
+    link = Link.__new__(Link)
+    source = Source(PEER, link, Remote(link, 1))
+    ChunkRead(source, 0, [], buffer, lambda read, why: None)
+    content.cancel(source, 1)
+    content.cancel(source, 0)
+    assert content.take_buffer() is buffer
+
+
+def test_the_first_outcome_counts(content: Content) -> None:
+    content.finish()
+    content.fail(ValueError())
+    assert content.outcome.get() is None
+
+
+def test_a_task_that_fails_ends_the_download(content: Content) -> None:
+    def task() -> None:
+        raise ValueError
+
+    with quiet_hub() as printed:
+        content.spawn(task)
+        with pytest.raises(ValueError):
+            content.outcome.get()
+        gevent.sleep(0)
+        printed.truncate(0)
+    assert not content.tasks

@@ -1,0 +1,92 @@
+"""One run of a `Transfer`: its buffers and tasks, how it ends, and what has arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import gevent
+from gevent.event import AsyncResult
+
+from xget_lib.download.download import Download
+from xget_lib.manifest.layout import Layout
+from xget_lib.node.source import ChunkRead, Source
+from xget_lib.swarm.actions import MASTER
+from xget_lib.swarm.messages import Address
+
+
+class NewGeneration(Exception):
+    """The master serves another generation now."""
+
+
+@dataclass
+class TransferStats:
+    """What has arrived, for the summary. Bytes of content."""
+
+    fetched: int = 0
+    from_master: int = 0
+    peers: set[Address] = field(default_factory=set)
+
+    def add(self, read: ChunkRead) -> None:
+        """A chunk has arrived. It counts before it is verified: the last one must be in the summary."""
+        self._count(read, +1)
+        if read.source.address != MASTER:
+            self.peers.add(read.source.address)
+
+    def take_back(self, read: ChunkRead) -> None:
+        """It was not the right content."""
+        self._count(read, -1)
+
+    def _count(self, read: ChunkRead, sign: int) -> None:
+        self.fetched += sign * read.length
+        if read.source.address == MASTER:
+            self.from_master += sign * read.length
+
+
+@dataclass
+class Content:
+    """What is being downloaded, and where it goes. From the beginning to the end of one `Transfer.run`."""
+
+    download: Download
+    generation: bytes
+    layout: Layout
+    stats: TransferStats
+    on_written: Callable[[int], None]
+    outcome: AsyncResult[None] = field(default_factory=AsyncResult)
+    tasks: set[gevent.Greenlet[..., None]] = field(default_factory=set)
+    free_buffers: list[memoryview] = field(default_factory=list)
+    """The `Downloader` counts those that are in use."""
+
+    def spawn(self, task: Callable[..., None], *arguments: object) -> None:
+        """Run a task that ends with the download, and ends it where it fails."""
+        greenlet = gevent.spawn(task, *arguments)
+        greenlet.link_exception(lambda failed: self.fail(failed.exception or AssertionError()))
+        greenlet.link(self.tasks.discard)
+        self.tasks.add(greenlet)
+
+    def fail(self, error: BaseException) -> None:
+        """End the download with an error, unless it has ended."""
+        if not self.outcome.ready():
+            self.outcome.set_exception(error)
+
+    def finish(self) -> None:
+        """End the download well, unless it has failed."""
+        if not self.outcome.ready():
+            self.outcome.set(None)
+
+    def take_buffer(self) -> memoryview:
+        return self.free_buffers.pop() if self.free_buffers else memoryview(bytearray(self.layout.chunk_size))
+
+    def cancel(self, source: Source, chunk: int) -> None:
+        """Stop reading a chunk from a source, if it is being read."""
+        if chunk in source.reads:
+            self.free_buffers.append(source.reads[chunk].cancel())
+
+    def write(self, read: ChunkRead) -> None:
+        """Verify and write a chunk that has arrived. Blocks, so it runs in a thread. Raises XGetError."""
+        position = 0
+        for run in read.runs:
+            first, last = self.layout.piece(run.start), self.layout.piece(run.stop - 1)
+            length = last.stream_offset + last.length - first.stream_offset
+            self.download.write_run(run, read.buffer[position : position + length], read.source.link.name)
+            position += length

@@ -1,0 +1,47 @@
+"""Time for decisions that know no clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Protocol, TypeVar
+
+import gevent
+from gevent.event import Event
+
+A = TypeVar("A", covariant=True)
+
+
+class Decisions(Protocol[A]):
+    """A `Downloader` or an `Uploader`."""
+
+    @property
+    def next_tick(self) -> float: ...
+
+    def tick(self, now: float) -> Sequence[A]: ...
+
+
+class Ticker:
+    """Calls `tick` whenever it is due, and has its actions carried out. Owned by the owner of the decisions."""
+
+    def __init__(self, decisions: Decisions[A], carry_out: Callable[[Sequence[A]], None]) -> None:
+        self._decisions = decisions
+        self._next_tick = inf
+        self._wake = Event()
+        gevent.spawn(self._run, decisions, carry_out)
+
+    def update(self) -> None:
+        """To be called after each event: a tick may be due earlier now."""
+        if self._decisions.next_tick < self._next_tick:
+            self._wake.set()
+
+    def _run(self, decisions: Decisions[A], carry_out: Callable[[Sequence[A]], None]) -> None:
+        while True:
+            self._next_tick = decisions.next_tick
+            wait = self._next_tick - time.monotonic()
+            self._wake.wait(max(0.0, wait) if wait < inf else None)
+            self._wake.clear()
+            now = time.monotonic()
+            if now >= decisions.next_tick:
+                carry_out(decisions.tick(now))

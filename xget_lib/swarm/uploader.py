@@ -1,0 +1,78 @@
+"""What a node decides as a server: which reader gets an upload slot, and when others hear how much the node holds.
+
+It shares no state with the `Downloader` of the node. An event is a method that returns the actions to carry out; times
+are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from xget_lib.swarm.actions import Announce, GrantUploadSlot, SendReport, UploadAction
+from xget_lib.swarm.pace import Pace
+from xget_lib.swarm.tuning import Tuning
+from xget_lib.swarm.upload_slots import UploadSlots
+
+_CHECK_EVERY = 0.25
+"""Seconds between two checks for slots that have expired, while a reader waits."""
+
+
+class Uploader:
+    """One for the whole life of a node, whatever generations it serves. Owned by its child server."""
+
+    def __init__(self, tuning: Tuning, now: float) -> None:
+        self._slots: UploadSlots[int] = UploadSlots(tuning.uploads)
+        self._announcements = Pace(tuning.have_chunks, tuning.have_least, tuning.have_most)
+        self._reports = Pace(0.0, tuning.report_pause, tuning.report_pause)
+        self._reports.announced(now)
+        self._generation = b""
+        self._next_check = inf
+
+    @property
+    def next_tick(self) -> float:
+        """When `tick` is to be called at the latest."""
+        return min(self._next_check, self._announcements.due, self._reports.due)
+
+    def slot_requested(self, key: int, now: float) -> list[UploadAction]:
+        """A reader requests an upload slot; the one that it had was used."""
+        self._slots.request(key, now)
+        return self.tick(now)
+
+    def slot_ended(self, key: int, now: float) -> list[UploadAction]:
+        """A reader passes its upload slot, or is gone."""
+        self._slots.end(key)
+        return self.tick(now)
+
+    def serves(self, generation: bytes, held: int, now: float) -> list[UploadAction]:
+        """The node serves so many chunks of a generation from now on. The master hears at once of another generation
+        than before, but not that a node that holds nothing knows its first one."""
+        if generation != self._generation and (held or self._generation):
+            self._reports.hurry(now)
+        else:
+            self._reports.changed(now)
+        self._generation = generation
+        self._announcements.restart()
+        return self.tick(now)
+
+    def held_changed(self, now: float) -> list[UploadAction]:
+        """The node holds more chunks than before, or less."""
+        self._announcements.changed(now)
+        self._reports.changed(now)
+        return self.tick(now)
+
+    def completed(self, now: float) -> list[UploadAction]:
+        """The node holds everything that it downloads: the master hears at once."""
+        self._reports.hurry(now)
+        return self.tick(now)
+
+    def tick(self, now: float) -> list[UploadAction]:
+        """Time has passed. To be called at `next_tick`; earlier or later does no harm."""
+        actions: list[UploadAction] = [GrantUploadSlot(key) for key in self._slots.grant(now)]
+        self._next_check = now + _CHECK_EVERY if self._slots.waiting else inf
+        if now >= self._announcements.due:
+            self._announcements.announced(now)
+            actions.append(Announce())
+        if now >= self._reports.due:
+            self._reports.announced(now)
+            actions.append(SendReport())
+        return actions
