@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from test.support.downloads import Served
+from test.support.downloads import Served, destination
 from test.support.somebody import as_nobody
 from test.support.trees import MOMENT
 from xget_lib.download.directories import SYNC_EACH, Directories
@@ -17,7 +17,6 @@ from xget_lib.download.plan import CORRECT, MAKE, UNCHANGED, Step
 from xget_lib.errors import DestinationRefused
 from xget_lib.fs import syscalls
 from xget_lib.fs.rooted import Root
-from xget_lib.manifest.selection import select
 
 
 @pytest.fixture
@@ -30,9 +29,7 @@ def served(tmp_path: Path) -> Served:
 
 
 def directories(served: Served, root: Root, *, delete: bool = False) -> Directories:
-    manifest = served.manifest
-    metadata = Metadata(manifest, permissions=True, owners=False)
-    return Directories(root, manifest, select(manifest, [b"."]), metadata, delete=delete)
+    return Directories(destination(root, served.manifest, owners=False, delete=delete))
 
 
 def step(served: Served, action: str, path: bytes, *, clears: bool = False) -> Step:

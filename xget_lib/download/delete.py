@@ -18,44 +18,36 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
+from xget_lib.download.destination import Destination
 from xget_lib.fs.inode import NamedInode
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.entry import DIRECTORY, joined
-from xget_lib.manifest.manifest import Manifest
-from xget_lib.manifest.selection import STAGING, Selection
+from xget_lib.manifest.selection import STAGING
 
 
-class Surplus:
-    """Finds what is below `root` and not in the manifest. Iterating gives paths, none of them below another.
-
-    Raises OSError.
-    """
-
-    def __init__(self, root: Root, manifest: Manifest, selection: Selection) -> None:
-        self._root = root
-        self._entries = manifest.entries
-        self._selection = selection
-        self._omitted = {each.path for each in manifest.omitted}
-
-    def __iter__(self) -> Iterator[bytes]:
-        here = mount_of(self._root, b"")
-        for number in self._selection.of_kind(DIRECTORY):
-            path, landing = self._entries.path(number), self._selection.dest_path(number)
-            try:
-                if path in self._omitted or mount_of(self._root, landing) != here:
-                    continue
-                names = set(self._root.names(landing))
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # a dry run: the directory is still to be made
-            names.difference_update(self._entries.names_in(self._entries.children_of(number)))
-            if not landing:
-                names.discard(STAGING)
-            for name in sorted(names):
-                if joined(path, name) not in self._omitted:
-                    yield joined(landing, name)
+def surplus(dest: Destination) -> Iterator[bytes]:
+    """The paths of what is in the destination and not in the manifest, none of them below another. Raises OSError."""
+    root, entries = dest.root, dest.manifest.entries
+    omitted = {each.path for each in dest.manifest.omitted}
+    try:
+        here = _mount_of(root, b"")
+    except FileNotFoundError:
+        return  # a dry run: the destination is still to be made
+    for number in dest.selection.of_kind(DIRECTORY):
+        path, dest_path = entries.path(number), dest.selection.dest_path(number)
+        try:
+            if path in omitted or _mount_of(root, dest_path) != here:
+                continue
+            names = set(root.names(dest_path))
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # a dry run: the directory is still to be made
+        names.difference_update(entries.names_in(entries.children_of(number)))
+        if not dest_path:
+            names.discard(STAGING)
+        yield from (joined(dest_path, name) for name in sorted(names) if joined(path, name) not in omitted)
 
 
-def mount_of(root: Root, directory: bytes) -> tuple[int, bytes]:
+def _mount_of(root: Root, directory: bytes) -> tuple[int, bytes]:
     """(device, mount number) of a directory. A bind mount of the same file system has a number of its own."""
     with root.opened(directory, os.O_PATH | os.O_DIRECTORY) as descriptor:
         number = b""
@@ -129,7 +121,7 @@ class Remover:
 
     def _enter(self, path: bytes) -> list[bytes]:
         """The names in a directory that is to be removed. Raises OSError; EBUSY where something is mounted on it."""
-        if mount_of(self._root, path) != mount_of(self._root, path.rpartition(b"/")[0]):
+        if _mount_of(self._root, path) != _mount_of(self._root, path.rpartition(b"/")[0]):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         if os.geteuid() != 0:
             with suppress(OSError):  # not ours: then the next call fails

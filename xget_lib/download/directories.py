@@ -12,15 +12,12 @@ import stat
 from threading import Lock
 
 from xget_lib.download.delete import Remover
-from xget_lib.download.metadata import Metadata
+from xget_lib.download.destination import Destination
 from xget_lib.download.plan import CORRECT, MAKE, Step
 from xget_lib.download.refusal import refusing
 from xget_lib.fs import syscalls
 from xget_lib.fs.inode import NamedInode, OpenInode
-from xget_lib.fs.rooted import Root
 from xget_lib.manifest.entry import DIRECTORY
-from xget_lib.manifest.manifest import Manifest
-from xget_lib.manifest.selection import Selection
 
 SYNC_EACH = 32  # files or directories up to which each is synced; for more the whole file system is synced at once
 
@@ -31,20 +28,18 @@ class Directories:
     Any thread may call `names_changed`; the rest is for one thread. Raises DestinationRefused.
     """
 
-    def __init__(
-        self, root: Root, manifest: Manifest, selection: Selection, metadata: Metadata, *, delete: bool
-    ) -> None:
-        self.remover = Remover(root, self.name_changed) if delete else None
-        self._root = root
-        self._entries = manifest.entries
-        self._selection = selection
-        self._metadata = metadata
+    def __init__(self, dest: Destination) -> None:
+        self.remover = Remover(dest.root, self.name_changed) if dest.delete else None
+        self._root = dest.root
+        self._entries = dest.manifest.entries
+        self._selection = dest.selection
+        self._metadata = dest.metadata
         self._lock = Lock()
         self._incorrect: set[bytes] = set()  # directories without the right metadata
         self._changed: set[bytes] = set()  # directories whose names changed, which is not synced
         self._opened_up: dict[bytes, int] = {}  # directories that we gave more permissions -> their mode before
         self._sync_all = False
-        self._filesystem = root.open(b"", os.O_RDONLY | os.O_DIRECTORY)
+        self._filesystem = dest.root.open(b"", os.O_RDONLY | os.O_DIRECTORY)
 
     def close(self) -> None:
         os.close(self._filesystem)

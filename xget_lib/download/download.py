@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from threading import Lock
 
+from xget_lib.download.destination import Destination
 from xget_lib.download.directories import Directories
 from xget_lib.download.file_states import FileStates
-from xget_lib.download.free_space import SpaceNeeded
+from xget_lib.download.free_space import check_free_space
 from xget_lib.download.install import Installer
 from xget_lib.download.metadata import Metadata
 from xget_lib.download.pieces import Pieces
@@ -33,7 +34,7 @@ from xget_lib.download.plan import FETCH, LINK_TO, UNCHANGED, FileDecision, Plan
 from xget_lib.download.refusal import refusing, refusing_dest
 from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import SmallFiles
-from xget_lib.download.staging import Parts, Staging, part_path
+from xget_lib.download.staging import Parts, Staging
 from xget_lib.download.write import PieceWriter
 from xget_lib.errors import DestinationRefused, printable
 from xget_lib.fs.rooted import Root
@@ -79,10 +80,10 @@ class Download:
     def open(self) -> None:
         """Makes the destination where it is missing, locks it, makes the directories."""
         try:
-            root = self._root = self._open_root()
+            root = self._open_root()
             self._resources.callback(root.close)
             with refusing(self.dest):
-                self._open_staging(root)
+                self._open_staging(Destination(root, self._manifest, self._selection, self._metadata, self._delete))
             for step in self._planner.directories():
                 self._directories.prepare(step)
             # Decided now: better refused before everything is fetched.
@@ -97,28 +98,24 @@ class Download:
                 os.mkdir(self.dest, 0o700 if self._selection.whole and self._permissions else 0o777)
             return Root(self.dest)
 
-    def _open_staging(self, root: Root) -> None:
-        """Opens the staging directory, and makes everything that works in `root`."""
-        manifest, selection, metadata = self._manifest, self._selection, self._metadata
-        directories = self._directories = Directories(root, manifest, selection, metadata, delete=self._delete)
+    def _open_staging(self, dest: Destination) -> None:
+        """Opens the staging directory, and makes everything that works in `dest`."""
+        self._root = dest.root
+        directories = self._directories = Directories(dest)
         self._resources.callback(directories.close)
-        if selection.whole:
+        if dest.selection.whole:
             directories.open_up(b"")
-        self._staging = Staging(root)
+        self._staging = Staging(dest.root)
         self._resources.callback(self._staging.close)
         self._staging.open()
         if self._staging.resumed:
             directories.sync_everything()  # names that the earlier run gave may not be on disk
-        parts = self._parts = Parts(
-            root, lambda file: part_path(selection.file_dest_path(file)), manifest.entries.sizes.__getitem__
-        )
+        parts = self._parts = Parts(dest)
         self._resources.callback(parts.close_all)
-        states = self._states
-        small = SmallFiles(root, manifest, metadata, states.stamps)
-        reuse = Reuse(root, manifest, self._staging.leftovers, parts)
-        self._planner = Planner(self.dest, root, manifest, selection, metadata, reuse, small, delete=self._delete)
-        self._writer = PieceWriter(self.dest, manifest, selection, self._pieces, states, parts, small)
-        self._installer = Installer(root, manifest, selection, metadata, directories, states, parts, small)
+        small_files = SmallFiles(dest, self._states.stamps)
+        self._planner = Planner(dest, Reuse(dest, self._staging.leftovers, parts), small_files)
+        self._writer = PieceWriter(dest, self._pieces, self._states, parts, small_files)
+        self._installer = Installer(dest, directories, self._states, parts, small_files)
 
     def inspect_files(self, files: Sequence[int], trusts_times: Callable[[int], bool]) -> None:
         """Finds out what is there of selected files (rising), and what has to be done about them.
@@ -170,15 +167,17 @@ class Download:
         """Raises DestinationRefused where the file system has not enough space for what is still to be written."""
         with refusing(self.dest):
             available = self._root.statvfs()
-        needed = SpaceNeeded(available.f_frsize)
+        check_free_space(self.dest, available, self._sizes_to_write())
+
+    def _sizes_to_write(self) -> Iterator[int]:
+        """Bytes still to be written, of each file that lacks any or has no content at all."""
         for file in self.files:
             pieces = self._layout.file_pieces(file)
             missing = self._pieces.missing(file)
             if missing == len(pieces):
-                needed.add(self._layout.file_range(file)[1])
+                yield self._layout.file_range(file)[1]
             elif missing:
-                needed.add(sum(self._layout.piece(n).length for n in pieces if n not in self._pieces))
-        needed.check(self.dest, available)
+                yield sum(self._layout.piece(n).length for n in pieces if n not in self._pieces)
 
     def write_run(self, run: range, data: memoryview, source: str) -> None:
         """Verifies pieces that follow one another and writes those that are selected; see `PieceWriter.write_run`."""

@@ -10,18 +10,15 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 
+from xget_lib.download.destination import Destination
 from xget_lib.download.directories import SYNC_EACH, Directories
 from xget_lib.download.file_states import FileStates
-from xget_lib.download.metadata import Metadata
 from xget_lib.download.plan import CORRECT, FILE_TYPES, LINK_TO, MAKE, FileDecision, Step
 from xget_lib.download.refusal import refusing
 from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.staging import Parts, part_path
 from xget_lib.fs.inode import NamedInode, OpenInode
-from xget_lib.fs.rooted import Root
 from xget_lib.manifest.entry import FIFO, LINK, Entry
-from xget_lib.manifest.manifest import Manifest
-from xget_lib.manifest.selection import Selection
 
 _NO_HARD_LINK = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)  # no hard links here, or a file with too many
 
@@ -31,21 +28,13 @@ class Installer:
     entries of its own. Raises DestinationRefused."""
 
     def __init__(
-        self,
-        root: Root,
-        manifest: Manifest,
-        selection: Selection,
-        metadata: Metadata,
-        directories: Directories,
-        states: FileStates,
-        parts: Parts,
-        small_files: SmallFiles,
+        self, dest: Destination, directories: Directories, states: FileStates, parts: Parts, small_files: SmallFiles
     ) -> None:
-        self._root = root
-        self._manifest = manifest
-        self._entries = manifest.entries
-        self._selection = selection
-        self._metadata = metadata
+        self._root = dest.root
+        self._manifest = dest.manifest
+        self._entries = dest.manifest.entries
+        self._selection = dest.selection
+        self._metadata = dest.metadata
         self._directories = directories
         self._states = states
         self._parts = parts

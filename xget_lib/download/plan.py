@@ -6,23 +6,22 @@ Deciding only reads, with one exception: in a run, pieces that can be reused are
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 from typing import NamedTuple
 
-from xget_lib.download.delete import Surplus
-from xget_lib.download.metadata import Metadata
-from xget_lib.download.refusal import is_a_directory, not_a_directory, refusing
+from xget_lib.download.delete import surplus
+from xget_lib.download.destination import Destination
+from xget_lib.download.refusal import MOVE_OR_DELETE, refusing
 from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import Inspected, SmallFiles
 from xget_lib.fs.inode import NamedInode
-from xget_lib.fs.rooted import Root
 from xget_lib.manifest.entry import BLOCK, CHARACTER, DIRECTORY, FIFO, LINK, Entry
 from xget_lib.manifest.layout import SMALLEST_GRANULE
-from xget_lib.manifest.manifest import Manifest
-from xget_lib.manifest.selection import Selection, Siblings
+from xget_lib.manifest.selection import Siblings
 
 UNCHANGED = "unchanged"
 FETCH, MAKE, LINK_TO, CORRECT, REMOVE = ACTIONS = ("fetch", "make", "link", "correct", "remove")
@@ -85,33 +84,19 @@ class _Found(NamedTuple):
 
 
 class Planner:
-    """Compares the destination `dest` with a manifest. Any thread may call `files`, each for files of its own.
+    """Compares a destination with the manifest. Any thread may call `files`, each for files of its own.
 
     What would end the run raises DestinationRefused.
     """
 
-    def __init__(
-        self,
-        dest: bytes,
-        root: Root | None,
-        manifest: Manifest,
-        selection: Selection,
-        metadata: Metadata,
-        reuse: Reuse,
-        small_files: SmallFiles | None,
-        *,
-        delete: bool,
-    ) -> None:
-        """`root` and `small_files` are of `dest`; None where it does not exist yet."""
+    def __init__(self, dest: Destination, reuse: Reuse, small_files: SmallFiles) -> None:
         self._dest = dest
-        self._root = root
-        self._manifest = manifest
-        self._entries = manifest.entries
-        self._selection = selection
-        self._metadata = metadata
+        self._root = dest.root
+        self._layout = dest.manifest.layout
+        self._entries = dest.manifest.entries
+        self._selection = dest.selection
         self._reuse = reuse
         self._small_files = small_files
-        self._delete = delete
         self._lock = Lock()
         self._kept_inodes: dict[tuple[int, int], int] = {}  # (device, inode) with several names -> its file
 
@@ -120,15 +105,15 @@ class Planner:
         for number in self._selection.of_kind(DIRECTORY):
             path = self._selection.dest_path(number)
             if path:
-                with refusing(self._dest, path):
+                with refusing(self._root.path, path):
                     step = self._directory(number, path)
                 yield step
 
     def _directory(self, number: int, path: bytes) -> Step:
         status = self._status(path)
         if status is None or not stat.S_ISDIR(status.st_mode):
-            if status is not None and not self._delete:
-                raise not_a_directory()
+            if status is not None and not self._dest.delete:
+                raise NotADirectoryError(errno.ENOTDIR, f"not a directory, where one must be {MOVE_OR_DELETE}")
             return Step(MAKE, path, entry=number, clears=status is not None)
         return self.metadata_step(number, path, status)
 
@@ -139,7 +124,7 @@ class Planner:
             path, *links = map(self._selection.dest_path, self._selection.link_groups.get(entry, (number,)))
             found = self._find((path, *links))
             status = found[path].status
-            with refusing(self._dest, path):
+            with refusing(self._root.path, path):
                 if status is not None and self._is_same_special(path, status, self._entries[entry]):
                     step = self.metadata_step(entry, path, status)
                 else:
@@ -153,7 +138,7 @@ class Planner:
         plan = FilePlan([], [], [])
         groups, single = self._selection.siblings(files)
         for siblings in groups:
-            with refusing(self._dest, siblings.directory):
+            with refusing(self._root.path, siblings.directory):
                 found = self._inspect(siblings, trusts_times)
             plan.unchanged.extend(found.unchanged)
             single.extend(found.others)
@@ -164,24 +149,22 @@ class Planner:
 
     def surplus(self) -> Iterator[Step]:
         """For each path that the master does not have, where these are to be removed."""
-        if self._delete and self._root is not None:
-            with refusing(self._dest):
-                yield from (Step(REMOVE, path) for path in Surplus(self._root, self._manifest, self._selection))
+        if self._dest.delete:
+            with refusing(self._root.path):
+                yield from (Step(REMOVE, path) for path in surplus(self._dest))
 
     # Regular files.
 
     def _inspect(self, siblings: Siblings, trusts_times: Callable[[int], bool]) -> Inspected:
-        if self._small_files is not None:
-            try:
-                return self._small_files.inspect(siblings, trusts_times)
-            except (FileNotFoundError, NotADirectoryError):
-                pass  # their directory is still to be made
-        return Inspected([], list(siblings.files), [])
+        try:
+            return self._small_files.inspect(siblings, trusts_times)
+        except (FileNotFoundError, NotADirectoryError):  # their directory is still to be made
+            return Inspected([], list(siblings.files), [])
 
     def _is_new(self, file: int) -> bool:
         """Whether an absent file has no pieces to reuse: it is not empty, too small for pieces of zeros, and nothing of
         an earlier run is left."""
-        _, size = self._manifest.layout.file_range(file)
+        _, size = self._layout.file_range(file)
         return 0 < size < SMALLEST_GRANULE and not self._reuse.has_leftovers
 
     def _file(self, file: int, *, trusts_times: bool) -> FileDecision:
@@ -190,7 +173,7 @@ class Planner:
         found = self._find((path, *links))
         for name, (status, _) in found.items():
             trusted = trusts_times and self._has_time(entry, status)
-            with refusing(self._dest, name):
+            with refusing(self._root.path, name):
                 if status is None or not self._keeps(file, name, status, trusted=trusted):
                     continue
                 if name == path:
@@ -199,10 +182,10 @@ class Planner:
                     step = Step(LINK_TO, path, entry=entry, origin=name, clears=found[path].clears)
             further = self._links(entry, path, links, found, status)
             return FileDecision(file, step, list(further), status=status, unverified=trusted)
-        with refusing(self._dest, path):
+        with refusing(self._root.path, path):
             pieces = self._reuse.pieces(file, path, found[path].status)
-        _, size = self._manifest.layout.file_range(file)
-        size -= sum(self._manifest.layout.piece(number).length for number in pieces)
+        _, size = self._layout.file_range(file)
+        size -= sum(self._layout.piece(number).length for number in pieces)
         step = Step(FETCH, path, size, entry, clears=found[path].clears)
         return FileDecision(file, step, list(self._links(entry, path, links, found, None)), pieces)
 
@@ -235,25 +218,22 @@ class Planner:
 
     def metadata_step(self, entry: int, path: bytes, status: os.stat_result) -> Step:
         """For something that is at `path` as it should be, except perhaps for its metadata."""
-        assert self._root is not None
-        matches = self._metadata.matches(self._entries[entry], status, NamedInode(self._root, path))
+        matches = self._dest.metadata.matches(self._entries[entry], status, NamedInode(self._root, path))
         return Step(UNCHANGED if matches else CORRECT, path, entry=entry)
 
     def _find(self, paths: Sequence[bytes]) -> dict[bytes, _Found]:
         """What is at paths where no directory must be. Raises DestinationRefused for one that must not be removed."""
         found = {}
         for path in paths:
-            with refusing(self._dest, path):
+            with refusing(self._root.path, path):
                 status = self._status(path)
                 is_directory = status is not None and stat.S_ISDIR(status.st_mode)
-                if is_directory and not self._delete:
-                    raise is_a_directory()
+                if is_directory and not self._dest.delete:
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             found[path] = _Found(None if is_directory else status, is_directory)
         return found
 
     def _status(self, path: bytes) -> os.stat_result | None:
-        if self._root is None:
-            return None
         try:
             return self._root.lstat(path)
         except (FileNotFoundError, NotADirectoryError):  # also where something else is in the place of its directory
@@ -261,7 +241,6 @@ class Planner:
 
     def _is_same_special(self, path: bytes, status: os.stat_result, entry: Entry) -> bool:
         """Whether what is there is the symbolic link, FIFO or device of an entry, whatever its metadata."""
-        assert self._root is not None
         if stat.S_IFMT(status.st_mode) != FILE_TYPES[entry.kind]:
             return False
         if entry.kind == LINK:

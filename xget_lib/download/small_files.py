@@ -13,14 +13,13 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from xget_lib.download.metadata import Expected, Metadata
+from xget_lib.download.destination import Destination
+from xget_lib.download.metadata import Expected
 from xget_lib.download.staging import PARTS, part_name
 from xget_lib.fs import xattrs
 from xget_lib.fs.inode import OpenInode
-from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import put_stamp
 from xget_lib.fs.thread_cwd import inside
-from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import Siblings
 
 _PART = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -38,13 +37,13 @@ class Inspected(NamedTuple):
 class SmallFiles:
     """Works below `root`. Any thread may use it, each for files of its own. Raises OSError."""
 
-    def __init__(self, root: Root, manifest: Manifest, metadata: Metadata, stamps: array[int]) -> None:
-        """`stamps`: where it notes how files look that are in place (`fs.stamp`)."""
-        self._root = root
-        self._entries = manifest.entries
-        self._metadata = metadata
+    def __init__(self, dest: Destination, stamps: array[int]) -> None:
+        """It stores in `stamps` the stamps of the files that are in place (`fs.stamp`)."""
+        self._root = dest.root
+        self._entries = dest.manifest.entries
+        self._metadata = dest.metadata
         self._stamps = stamps
-        self._expected: dict[int, Expected | None] = {}  # by number of the look
+        self._expected: dict[int, Expected | None] = {}  # by metadata number
 
     def inspect(self, siblings: Siblings, trusts_times: Callable[[int], bool]) -> Inspected:
         """Compares siblings with the manifest. Only files of which `trusts_times` are unchanged without being read."""
@@ -77,10 +76,10 @@ class SmallFiles:
             and xattrs.read(path) == expected.xattrs
         )
 
-    def _expectation(self, look: int) -> Expected | None:
-        if look not in self._expected:
-            self._expected[look] = self._metadata.expected(self._entries.distinct_metadata[look])
-        return self._expected[look]
+    def _expectation(self, number: int) -> Expected | None:
+        if number not in self._expected:
+            self._expected[number] = self._metadata.expected(self._entries.distinct_metadata[number])
+        return self._expected[number]
 
     def write(self, siblings: Siblings, contents: Sequence[memoryview]) -> None:
         """Makes the part of each file, with its metadata, in place of an older one. `contents` are verified."""

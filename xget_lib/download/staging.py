@@ -12,11 +12,11 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 
 from blake3 import blake3
 
+from xget_lib.download.destination import Destination
 from xget_lib.errors import DestinationRefused
 from xget_lib.fs.fd_cache import FdCache
 from xget_lib.fs.inode import NamedInode
@@ -136,11 +136,10 @@ def leftover_parts(root: Root) -> frozenset[bytes]:
 class Parts:
     """The parts, by file number. The ones used last stay open. Any thread may use it."""
 
-    def __init__(self, root: Root, path: Callable[[int], bytes], size: Callable[[int], int]) -> None:
-        """`path` and `size` (bytes) say where the part of a file is and how long it will be."""
-        self._root = root
-        self._path = path
-        self._size = size
+    def __init__(self, dest: Destination) -> None:
+        self._root = dest.root
+        self._selection = dest.selection
+        self._sizes = dest.manifest.entries.sizes
         self._open_parts: FdCache[int] = FdCache(DESCRIPTORS_KEPT)
 
     def opened(self, file: int) -> AbstractContextManager[int]:
@@ -151,11 +150,10 @@ class Parts:
         return self._open_parts.opened(file, lambda: self._open(file))
 
     def _open(self, file: int) -> int:
-        fd = self._root.open(self._path(file), os.O_RDWR | os.O_CREAT, 0o600)
+        fd = self._root.open(part_path(self._selection.file_dest_path(file)), os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            size = self._size(file)
-            if os.fstat(fd).st_size != size:
-                os.ftruncate(fd, size)
+            if os.fstat(fd).st_size != self._sizes[file]:
+                os.ftruncate(fd, self._sizes[file])
         except OSError:
             os.close(fd)
             raise

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from blake3 import blake3
 
+from xget_lib.download.destination import Destination
 from xget_lib.download.file_states import FileStates
 from xget_lib.download.pieces import Pieces
 from xget_lib.download.refusal import refusing
@@ -15,8 +16,7 @@ from xget_lib.download.staging import Parts
 from xget_lib.errors import PieceMismatch
 from xget_lib.fs import syscalls
 from xget_lib.manifest.layout import Piece
-from xget_lib.manifest.manifest import Manifest
-from xget_lib.manifest.selection import Selection, Siblings
+from xget_lib.manifest.selection import Siblings
 
 BULK_FROM = 33  # pieces written at once from which the small files among them are written by directory
 
@@ -32,19 +32,12 @@ class PieceWriter:
     """Writes pieces of the selected files into their parts. Owned by a download; any thread may use it."""
 
     def __init__(
-        self,
-        dest: bytes,
-        manifest: Manifest,
-        selection: Selection,
-        pieces: Pieces,
-        states: FileStates,
-        parts: Parts,
-        small_files: SmallFiles,
+        self, dest: Destination, pieces: Pieces, states: FileStates, parts: Parts, small_files: SmallFiles
     ) -> None:
-        self._dest = dest
-        self._manifest = manifest
-        self._layout = manifest.layout
-        self._selection = selection
+        self._path = dest.root.path
+        self._manifest = dest.manifest
+        self._layout = dest.manifest.layout
+        self._selection = dest.selection
         self._pieces = pieces
         self._states = states
         self._parts = parts
@@ -76,7 +69,7 @@ class PieceWriter:
         if not self._pieces.claim((piece.number,)):
             return
         try:
-            with refusing(self._dest, self._selection.file_dest_path(piece.file)), self._parts.opened(piece.file) as fd:
+            with refusing(self._path, self._selection.file_dest_path(piece.file)), self._parts.opened(piece.file) as fd:
                 write_ranges(fd, data, self._layout.parts(piece))
                 self._start_write_back(fd, piece)
         except BaseException:
@@ -92,7 +85,7 @@ class PieceWriter:
         claimed = self._pieces.claim(piece.number for piece, _ in pieces)
         siblings = siblings.subset([index for index, (piece, _) in enumerate(pieces) if piece.number in claimed])
         try:
-            with refusing(self._dest, siblings.directory):
+            with refusing(self._path, siblings.directory):
                 self._small_files.write(siblings, [content for piece, content in pieces if piece.number in claimed])
         except BaseException:
             self._pieces.release(claimed)
@@ -115,16 +108,11 @@ class PieceWriter:
                 syscalls.start_writeback(fd, 0, size)
 
 
-def write_all(fd: int, data: memoryview, offset: int) -> None:
-    """Writes all of the data at an offset of a file, however little the kernel takes at once. Raises OSError."""
-    while data:
-        count = os.pwrite(fd, data[:_WRITE_AT_ONCE], offset)
-        data = data[count:]
-        offset += count
-
-
 def write_ranges(fd: int, data: memoryview, ranges: Iterable[tuple[int, int]]) -> None:
     """Writes the data to ranges of a file, (offset, length) each, which it fills. Raises OSError."""
     for offset, length in ranges:
-        write_all(fd, data[:length], offset)
-        data = data[length:]
+        end = offset + length
+        while offset < end:
+            count = os.pwrite(fd, data[: min(_WRITE_AT_ONCE, end - offset)], offset)
+            data = data[count:]
+            offset += count
