@@ -5,20 +5,19 @@ where (`manifest.extents`), so its digests stay the same whatever happens to oth
 scheduled and asked for: one large piece, or a run of consecutive pieces. There should be several hundred chunks, and
 none so small that asking for it costs more than sending it.
 
-A file of at least the chunk size begins a new chunk and has its chunks for itself. Smaller files share chunks. A shared
-chunk ends when the next file does not fit, or, once it is a quarter full, after a file whose path has a CRC-32 that is
-divisible by BOUNDARY_ONE_IN. So where a file was added or removed, the old chunk boundaries come back after a chunk or
-two, and a node keeps nearly all chunks that it has.
+docs/protocol.md, section 4, has the rules. A chunk of small files ends after a file whose path has a certain CRC-32. So
+where a file was added or removed, the old chunk boundaries come back after a chunk or two, and a node keeps nearly all
+its chunks.
 
-There is no object per piece or file: two numbers per file and two per chunk are in arrays, and everything else is
-computed when it is asked for. 500,000 files take 8 MB, and so does a content of 2 TB.
+There is no object per piece or file, but two numbers per file and two per chunk in arrays: 500,000 files take 8 MB, and
+so does a content of 2 TB.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -193,8 +192,6 @@ class Layout:
 
     def parts(self, piece: Piece) -> list[tuple[int, int]]:
         """The ranges of its file with the data of a piece: (offset, length) each, rising."""
-        if piece.file not in self._sparse:
-            return [(piece.file_offset, piece.length)]
         return self._parts(piece.file, piece.stream_offset, piece.length)
 
     def stream_range(self, file: int, offset: int, length: int) -> tuple[int, int]:
@@ -243,17 +240,16 @@ class Layout:
     def extents(self, offset: int, length: int) -> list[tuple[int, int, int]]:
         """The ranges of files that a range of the stream consists of, in order: (file, offset in the file, length)."""
         self._check_range(offset, length)
-        return list(self._extents(offset, offset + length))
-
-    def _extents(self, offset: int, end: int) -> Iterator[tuple[int, int, int]]:
+        extents: list[tuple[int, int, int]] = []
         file = bisect_right(self._file_offset, offset) - 1
+        end = offset + length
         while offset < end:
             stop = min(end, self._file_offset[file + 1])
             if offset < stop:  # not an empty file
-                for start, length in self._parts(file, offset, stop - offset):
-                    yield file, start, length
+                extents += [(file, *part) for part in self._parts(file, offset, stop - offset)]
                 offset = stop
             file += 1
+        return extents
 
     def _check_range(self, offset: int, length: int) -> None:
         if min(offset, length) < 0 or offset + length > self.size:

@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from xget_lib.errors import NotServed, UsageError, printable
-from xget_lib.manifest.entry import FILE, Entry, joined
+from xget_lib.manifest.entry import FILE, joined
 from xget_lib.manifest.manifest import Manifest, Omitted
 
 STAGING = b".xget"
@@ -94,11 +94,6 @@ class Selection:
                 if is_one or number in made:
                     yield number
 
-    def entries_of(self, kinds: str) -> Iterator[tuple[bytes, Entry]]:
-        """The destination path and the entry of each in of_kind."""
-        for number in self.of_kind(kinds):
-            yield self.dest_path(number), self._entries[number]
-
     # The regular files among them, by file number.
 
     @cached_property
@@ -160,10 +155,10 @@ class Selection:
     @cached_property
     def omitted(self) -> tuple[Omitted, ...]:
         """What is below the sources and not in the manifest."""
-        sources = [self._entries.path(number) + b"/" for number in self._sources.values()]
         if 0 in self._sources.values():
             return self._omitted
-        return tuple(each for each in self._omitted if (each.path + b"/").startswith(tuple(sources)))
+        sources = tuple(self._entries.path(number) + b"/" for number in self._sources.values())
+        return tuple(each for each in self._omitted if (each.path + b"/").startswith(sources))
 
     @cached_property
     def size(self) -> int:
