@@ -65,7 +65,11 @@ class Installer:
         """Carries out what was decided of a file that has the right content at its final name."""
         path, entry = decision.step.path, self._entries[decision.step.entry]
         with refusing(self._root.path, path):
-            self._correct(path, entry)
+            status = self._root.lstat(path)
+            inode = NamedInode(self._root, path)
+            if not self._metadata.matches(entry, status, inode):
+                self._metadata.apply(inode, status, entry, new=False)
+                self._directories.sync_everything()
         for link in decision.links:
             self.link(link)
         with refusing(self._root.path, path):
@@ -97,13 +101,6 @@ class Installer:
             for link in self._selection.other_dest_paths(file):
                 self.link(Step(LINK_TO, link, origin=path, entry=self._entries.files[file]))
             self._states.stamp(file, self._root.lstat(path))
-
-    def _correct(self, path: bytes, entry: Entry) -> None:
-        status = self._root.lstat(path)
-        place = NamedInode(self._root, path)
-        if not self._metadata.matches(entry, status, place):
-            self._metadata.apply(place, status, entry, new=False)
-            self._directories.sync_everything()
 
     # Symbolic links, FIFOs and devices.
 

@@ -22,12 +22,11 @@ import os
 import pwd
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from xget_lib.download import xattr_rules
-from xget_lib.download.local_ids import LocalIds
 from xget_lib.fs import xattrs
 from xget_lib.fs.inode import Inode
 from xget_lib.manifest import acl
@@ -43,7 +42,7 @@ _SET_ID = stat.S_ISUID | stat.S_ISGID
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What a `EntryMetadata` of the manifest means on this machine, as far as this process can set it."""
+    """What an EntryMetadata of the manifest means on this machine, as far as this process can set it."""
 
     owner: tuple[int, int]
     mode: int
@@ -78,8 +77,8 @@ class Metadata:
         self._owners = owners
         self._is_root = os.geteuid() == 0
         self._umask = umask_of_process()
-        self._users = LocalIds(manifest.users, lambda name: pwd.getpwnam(name).pw_uid)
-        self._groups = LocalIds(manifest.groups, lambda name: grp.getgrnam(name).gr_gid)
+        self._users = _LocalIds(manifest.users, lambda name: pwd.getpwnam(name).pw_uid)
+        self._groups = _LocalIds(manifest.groups, lambda name: grp.getgrnam(name).gr_gid)
         self._targets: dict[EntryMetadata, _Target] = {}
         self._unsupported: set[bytes] = set()  # namespaces, and access lists, that the file system does not take
         self._refused: set[tuple[EntryMetadata, bytes]] = set()  # (wanted, attribute) that could not be set
@@ -114,36 +113,36 @@ class Metadata:
             return None
         return Expected(stat.S_IFREG | target.mode if self._permissions else None, owner, target.xattrs)
 
-    def matches(self, entry: Entry, status: os.stat_result, place: Inode) -> bool:
-        """Whether `apply` would change nothing. `status` is the stat of what is at `place`."""
+    def matches(self, entry: Entry, status: os.stat_result, inode: Inode) -> bool:
+        """Whether `apply` would change nothing. `status` is the stat of what is at `inode`."""
         if status.st_mtime_ns != entry.mtime_ns:
             return False
         target = self._target(entry.metadata)
         owner = (status.st_uid, status.st_gid)
         if self._owners and self._is_root and owner != target.owner:
             return False
-        if self._permissions and entry.kind != LINK and stat.S_IMODE(status.st_mode) != self._mode(entry, owner):
+        if self._permissions and entry.kind != LINK and stat.S_IMODE(status.st_mode) != self._mode_for(entry, owner):
             return False
-        return not self._xattr_changes(place, target)
+        return not self._xattr_changes(inode, target)
 
     # Setting it.
 
-    def apply(self, place: Inode, status: os.stat_result, entry: Entry, *, new: bool) -> None:
-        """Sets what differs. `status` is the stat of what is at `place` now; `new` says that XGet made it, so its
+    def apply(self, inode: Inode, status: os.stat_result, entry: Entry, *, new: bool) -> None:
+        """Sets what differs. `status` is the stat of what is at `inode` now; `new` says that XGet made it, so its
         permissions are set also where none are preserved. A symbolic link has no permissions.
 
         The order matters: chown drops capabilities and set-id bits, and an access list changes the mode.
         """
-        chowned = self._set_owner(place, status, entry.metadata)
-        xattrs_changed = self._set_xattrs(place, status, entry.metadata)
+        chowned = self._set_owner(inode, status, entry.metadata)
+        xattrs_changed = self._set_xattrs(inode, status, entry.metadata)
         if entry.kind != LINK:
             mode = stat.S_IMODE(status.st_mode)
             if self._permissions or new:
-                mode = self._mode(entry, self.owner(entry.metadata) if chowned else (status.st_uid, status.st_gid))
+                mode = self._mode_for(entry, self.owner(entry.metadata) if chowned else (status.st_uid, status.st_gid))
             if xattrs_changed or mode != stat.S_IMODE(status.st_mode) or (chowned and (self._permissions or new)):
-                self._attempt("permissions", lambda: place.chmod(mode))
+                self._attempt("permissions", lambda: inode.chmod(mode))
         if status.st_mtime_ns != entry.mtime_ns:
-            self._attempt("times", lambda: place.utime(entry.mtime_ns))
+            self._attempt("times", lambda: inode.utime(entry.mtime_ns))
 
     def apply_to_new_file(self, fd: int, wanted: EntryMetadata, mtime_ns: int) -> bool:
         """The fast form of `apply` for a regular file that was just made and has no extended attributes.
@@ -176,7 +175,7 @@ class Metadata:
             mode &= ~0o070 | acl.group_permissions(access) << 3
         return mode if self._permissions else mode & 0o777 & ~self._umask
 
-    def _mode(self, entry: Entry, owner: tuple[int, int]) -> int:
+    def _mode_for(self, entry: Entry, owner: tuple[int, int]) -> int:
         """The permission bits for an entry that belongs to this user and group."""
         target = self._target(entry.metadata)
         mode = target.mode
@@ -189,14 +188,14 @@ class Metadata:
                 self.note("set-id", "set-id bits are left out where the file could not be given its owner")
         return mode
 
-    def _set_owner(self, place: Inode, status: os.stat_result, wanted: EntryMetadata) -> bool:
+    def _set_owner(self, inode: Inode, status: os.stat_result, wanted: EntryMetadata) -> bool:
         """Returns whether it changed the owner."""
         if not self._owners or (status.st_uid, status.st_gid) == (owner := self.owner(wanted)):
             return False
         if not self._is_root:
             self.note("owners", "owners and groups are not set: only root can")
             return False
-        return self._attempt("owners", lambda: place.chown(*owner))
+        return self._attempt("owners", lambda: inode.chown(*owner))
 
     # Extended attributes.
 
@@ -220,9 +219,9 @@ class Metadata:
                 self.note("xattrs of root", "capabilities and other attributes that only root can set are left out")
         return tuple(found)
 
-    def _xattr_changes(self, place: Inode, target: _Target) -> dict[bytes, bytes | None]:
+    def _xattr_changes(self, inode: Inode, target: _Target) -> dict[bytes, bytes | None]:
         """By name: the value to set, or None for an attribute to remove."""
-        there = place.xattrs()
+        there = inode.xattrs()
         if there == target.xattrs:
             return {}
         present = {name: value for name, value in there if self._sets_xattr(name)}
@@ -231,23 +230,23 @@ class Metadata:
         changes.update((name, None) for name in present if name not in wanted and name != xattrs.SELINUX)
         return changes
 
-    def _set_xattrs(self, place: Inode, status: os.stat_result, wanted: EntryMetadata) -> bool:
+    def _set_xattrs(self, inode: Inode, status: os.stat_result, wanted: EntryMetadata) -> bool:
         """Returns whether it changed anything; the mode may have changed with it."""
-        changes = self._xattr_changes(place, self._target(wanted))
+        changes = self._xattr_changes(inode, self._target(wanted))
         if not changes:
             return False
         if not self._is_root and not status.st_mode & stat.S_IWUSR and not stat.S_ISLNK(status.st_mode):
-            self._attempt("permissions", lambda: place.chmod(stat.S_IMODE(status.st_mode) | stat.S_IWUSR))
+            self._attempt("permissions", lambda: inode.chmod(stat.S_IMODE(status.st_mode) | stat.S_IWUSR))
         for name, value in changes.items():
-            self._change_xattr(place, wanted, name, value)
+            self._change_xattr(inode, wanted, name, value)
         return True
 
-    def _change_xattr(self, place: Inode, wanted: EntryMetadata, name: bytes, value: bytes | None) -> None:
+    def _change_xattr(self, inode: Inode, wanted: EntryMetadata, name: bytes, value: bytes | None) -> None:
         try:
             if value is None:
-                place.removexattr(name)
+                inode.removexattr(name)
             else:
-                place.setxattr(name, value)
+                inode.setxattr(name, value)
         except OSError as error:
             if error.errno not in _XATTR_FORBIDDEN:
                 raise
@@ -269,6 +268,23 @@ class Metadata:
             self.note(what, f"some {what} could not be set here: {error.strerror}")
             return False
         return True
+
+
+class _LocalIds(dict[int, int]):
+    """ID in the manifest -> ID here: that of the same name, or else the same number. Each is looked up once."""
+
+    def __init__(self, names: Mapping[int, str], look_up: Callable[[str], int]) -> None:
+        """`names`: of IDs in the manifest. `look_up` raises KeyError for a name that this machine does not have."""
+        super().__init__()
+        self._names = names
+        self._look_up = look_up
+
+    def __missing__(self, number: int) -> int:
+        self[number] = number
+        if number in self._names:
+            with suppress(KeyError):
+                self[number] = self._look_up(self._names[number])
+        return self[number]
 
 
 def umask_of_process() -> int:
