@@ -1,12 +1,12 @@
-"""`--delete`: removes what the master does not have, and what is in the place of something else.
+"""`--delete`: removes what the master does not have, and what is in the way of something else.
 
-It looks only into the directories that were selected, for names that the manifest does not have there. These stay:
+It compares only the selected directories with the manifest. These stay:
 
     the staging directory
     what the master left out of its manifest, as nobody knows what it should be
-    what is mounted here, and the directories that lead to it
+    mount points, and the directories that lead to them
 
-Symbolic links are not followed, neither on the way to what is removed nor in it.
+Symbolic links are never followed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
 from xget_lib.download.destination import Destination
 from xget_lib.fs.inode import NamedInode
@@ -56,29 +55,22 @@ def _mount_of(root: Root, directory: bytes) -> tuple[int, bytes]:
         return os.fstat(descriptor).st_dev, number
 
 
-class Refused(NamedTuple):
-    """A path that could not be removed, and why."""
-
-    path: bytes
-    why: str
-
-
 class Remover:
-    """Removes what is below one root. What cannot be removed is listed and stops nothing. For one thread.
+    """Removes paths below one root. Lists what it cannot remove, and goes on. For one thread.
 
-    It keeps the paths of what is mounted and so stays in `mounted`, all other failures in `refused`.
+    `mounted`: the paths that stay because something is mounted there. `refused`: all other failures, (path, reason).
     """
 
     def __init__(self, root: Root, on_removed: Callable[[bytes], None]) -> None:
         """`on_removed` is called with the path of each name that was removed."""
         self.removed = 0  # names
-        self.refused: list[Refused] = []
+        self.refused: list[tuple[bytes, str]] = []
         self.mounted: list[bytes] = []
         self._root = root
         self._on_removed = on_removed
 
     def remove(self, path: bytes) -> bool:
-        """Removes what is at a path, with all below it. Returns whether nothing is left. Raises nothing."""
+        """Removes a path and all below it. Returns whether nothing is left. Raises nothing."""
         # No recursion: directories may be deep. A directory is popped twice; the second time all below it is done.
         unvisited: list[tuple[bytes, bool]] = [(path, False)]
         not_empty: set[bytes] = set()
@@ -104,7 +96,7 @@ class Remover:
                 if error.errno == errno.EBUSY:
                     self.mounted.append(at)
                 else:
-                    self.refused.append(Refused(at, error.strerror or str(error)))
+                    self.refused.append((at, error.strerror or str(error)))
             if is_gone:
                 self.removed += 1
                 self._on_removed(at)
@@ -116,7 +108,7 @@ class Remover:
         """Removes what is at a path, or raises OSError with the reason why it cannot."""
         before = len(self.refused)
         if not self.remove(path):
-            why = self.refused[-1].why if len(self.refused) > before else "something is mounted there"
+            why = self.refused[-1][1] if len(self.refused) > before else "something is mounted there"
             raise OSError(errno.EBUSY, f"in the way, and cannot be removed: {why}")
 
     def _enter(self, path: bytes) -> list[bytes]:

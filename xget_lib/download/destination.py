@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from xget_lib.download.metadata import Metadata
@@ -20,3 +21,10 @@ class Destination:
     metadata: Metadata
     delete: bool
     """Whether to remove what the master does not have, and what is in the way."""
+
+    def status(self, path: bytes) -> os.stat_result | None:
+        """What is at a path; None for nothing, also where its directory is missing or no directory. Raises OSError."""
+        try:
+            return self.root.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None

@@ -1,6 +1,6 @@
-"""Directories of the destination: made first and writable for us, given their metadata last, synced.
+"""Directories of the destination: made first, writable for us; given their metadata last; synced.
 
-Changing the names in a directory changes its time. So a directory gets its metadata only when nothing in it changes
+A new name in a directory changes the directory's time. So a directory gets its metadata only when nothing in it changes
 any more, and the deepest directories get theirs first.
 """
 
@@ -29,7 +29,7 @@ class Directories:
     """
 
     def __init__(self, dest: Destination) -> None:
-        self.remover = Remover(dest.root, self.name_changed) if dest.delete else None
+        self.remover = Remover(dest.root, self.name_changed)
         self._root = dest.root
         self._entries = dest.manifest.entries
         self._selection = dest.selection
@@ -45,10 +45,10 @@ class Directories:
         os.close(self._filesystem)
 
     def prepare(self, step: Step) -> None:
-        """Carries out a step for a directory, except for its metadata: it is there and we can work in it."""
+        """Carries out a step for a directory, without its metadata. Afterwards it exists and we can write in it."""
         with refusing(self._root.path, step.path):
             if step.action == MAKE:
-                if step.clears and self.remover is not None:
+                if step.clears:
                     self.remover.make_way(step.path)
                 self._root.mkdir(step.path, self._metadata.new_directory_mode(self._entries[step.entry]))
                 self.name_changed(step.path)
@@ -58,7 +58,7 @@ class Directories:
             self._incorrect.add(step.path)
 
     def open_up(self, path: bytes) -> None:
-        """Lets us work in a directory that its owner, who we are, may not write in."""
+        """Lets us write in a directory that is ours and that we may not write in. `finish` sets its mode back."""
         if os.geteuid() == 0:
             return
         mode = stat.S_IMODE(self._root.lstat(path).st_mode)
@@ -67,7 +67,7 @@ class Directories:
             self._opened_up[path] = mode
 
     def name_changed(self, path: bytes) -> None:
-        """Something at `path` was made, replaced or removed."""
+        """To be called when something at `path` was made, replaced or removed."""
         self.names_changed(path.rpartition(b"/")[0])
 
     def names_changed(self, directory: bytes) -> None:
@@ -75,7 +75,7 @@ class Directories:
             self._changed.add(directory)
 
     def sync_everything(self) -> None:
-        """Not only the changes that are known here have to be on disk at the end."""
+        """Makes `finish` sync the whole file system: there are changes that this object does not know of."""
         self._sync_all = True
 
     def sync_filesystem(self) -> None:
@@ -96,7 +96,7 @@ class Directories:
                 self.sync_filesystem()
 
     def finish_root(self) -> None:
-        """The last of all: the destination itself, with metadata where the served directory was asked for."""
+        """The last step: the destination itself, with metadata if the whole served directory was selected."""
         with refusing(self._root.path), self._root.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as fd:
             if self._selection.whole:
                 self._set_metadata(fd, b"", 0)
@@ -115,7 +115,7 @@ class Directories:
 
 
 def _sync_directory(fd: int) -> None:
-    """Returns when the names in a directory are on disk, on a file system that can be asked for that."""
+    """Returns when the names in a directory are on disk. Does nothing on a file system that cannot sync directories."""
     try:
         os.fsync(fd)
     except OSError as error:

@@ -1,6 +1,6 @@
 """Checks, before the download, whether a file system has space for what is still to be written.
 
-It is a forecast: others write too, and the space of a replaced file becomes free. A write that fails says the same.
+It is a forecast: others write too, and a replaced file frees its space. A write to a full disk raises the same error.
 """
 
 from __future__ import annotations

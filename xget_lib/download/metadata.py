@@ -51,7 +51,7 @@ class _Target:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a regular file has when nothing of its metadata but the time has to be set. None: it does not matter."""
+    """The metadata, except the time, of a regular file that needs no change. None: any value is right."""
 
     mode: int | None
     """With the file type."""
@@ -87,7 +87,7 @@ class Metadata:
 
     @property
     def notes(self) -> list[str]:
-        """What could not be preserved: one line for each kind, in the order in which it was met."""
+        """What could not be preserved: one line for each kind, in order of the first occurrence."""
         with self._lock:
             return list(self._notes.values())
 
@@ -98,7 +98,7 @@ class Metadata:
     # What it should be.
 
     def new_directory_mode(self, entry: Entry) -> int:
-        """The mode for mkdir: we can work in the directory, and nobody else may do more than in the end."""
+        """The mode for mkdir: we can write in the directory, and nobody else has more permissions than in the end."""
         return 0o700 if self._permissions else (self._mode_of(entry.metadata) & 0o777) | 0o700
 
     def owner(self, wanted: EntryMetadata) -> tuple[int, int]:
@@ -288,7 +288,7 @@ class _LocalIds(dict[int, int]):
 
 
 def umask_of_process() -> int:
-    """The umask, read without a change that other threads would see where the kernel shows it (Linux 4.7)."""
+    """The umask. Since Linux 4.7 it is read from /proc; before, it is changed for a moment, which other threads see."""
     with suppress(OSError), open("/proc/self/status") as status:
         for line in status:
             if line.startswith("Umask:"):

@@ -1,8 +1,8 @@
 """The pieces of a file that need not be fetched, because its old version or the part of an earlier run has them.
 
-A piece counts only when its bytes, as they were just read, have the digest that the manifest promises. A run copies
-these bytes into the part at once; a dry run only counts them. A file that has the right size and turns out to be wrong
-was read as far as its first wrong piece before (`is_whole`): most such files are right, and then nothing is copied.
+A piece counts only if its bytes, as just read, have the digest in the manifest. A run copies these bytes into the part
+at once; a dry run only counts them. A file of the right size is first compared up to its first wrong piece, without
+copying (`is_whole`): most such files are right.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Reuse:
         self._parts = parts
 
     def is_whole(self, file: int, path: bytes, status: os.stat_result) -> bool:
-        """Reads what is at `path`, a regular file of the right size, and says whether all of it is right."""
+        """Reads the regular file at `path`, which has the right size. Returns whether all of it is right."""
         numbers = self._layout.file_pieces(file)
         with self._opened(path, status) as fd:
             return (
@@ -48,7 +48,7 @@ class Reuse:
             )
 
     def pieces(self, file: int, path: bytes, status: os.stat_result | None) -> list[int]:
-        """The numbers of the pieces, rising, that the part of a file has from now on.
+        """The numbers of the pieces, rising, that need not be fetched: the part of the file has them afterwards.
 
         `status` is that of the old file at `path`. A part is only made where there is a piece for it.
         """
@@ -84,7 +84,7 @@ class Reuse:
 
     @contextmanager
     def _opened_part(self, file: int, path: bytes) -> Iterator[int | None]:
-        """The part that was left: of a run, with the length and the holes of the file; of a dry run, as it is."""
+        """The part that an earlier run left. A run gives it the length and holes of the file; a dry run does not."""
         if self._parts is not None:
             with self._parts.opened(file) as part:
                 for offset, length in self._holes(file):
@@ -95,7 +95,7 @@ class Reuse:
                 yield part
 
     def _allocate(self, piece: Piece) -> None:
-        """Gives a piece that is all zeros, and a hole in the part, its blocks: at the master it has them."""
+        """Allocates disk blocks for a piece of zeros that is a hole in the part: at the master it is no hole."""
         if self._parts is not None:
             with self._parts.opened(piece.file) as part:
                 for offset, length in self._layout.parts(piece):

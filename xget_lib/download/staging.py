@@ -3,8 +3,8 @@
     lock        flock'ed by the run that writes here; there is only one
     parts/      a part for each file that is not complete: as long as the file, with holes where pieces are missing
 
-A part is named for the final path of its file and not for a generation: when the content changes, the right pieces
-of a half-fetched file stay useful. The next run trusts nothing in here; it hashes what it finds.
+The name of a part depends on the final path of its file and not on the generation: when the content changes, the right
+pieces of a half-fetched file stay useful. The next run trusts nothing in here; it hashes what it finds.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ DESCRIPTORS_KEPT = 128
 
 
 class Staging:
-    """`.xget` below `root`, locked by this run from `open` until `remove` or `close`. Raises OSError where not said."""
+    """`.xget` below `root`, locked by this run from `open` until `remove` or `close`. Its methods raise OSError."""
 
     def __init__(self, root: Root) -> None:
         self._root = root
         self._lock = -1
         self.path = os.path.join(root.path, STAGING)
         self.resumed = False  # whether an earlier run left it
-        self.worth_keeping = False  # whether the next run must see that there was one, also if it has no parts
+        self.worth_keeping = False  # whether it stays for the next run even if it has no parts
         self.leftovers: frozenset[bytes] = frozenset()  # the names of the parts that an earlier run left
 
     def open(self) -> None:
@@ -47,7 +47,7 @@ class Staging:
                 self._root.mkdir(STAGING, 0o700)
             except FileExistsError:
                 self.resumed = self.worth_keeping = True
-            with suppress(FileNotFoundError):  # the run that had it has just removed it: make it anew
+            with suppress(FileNotFoundError):  # another run has just removed it: make it again
                 self._lock = self._locked()
         with suppress(FileExistsError):
             self._root.mkdir(PARTS, 0o700)
@@ -95,7 +95,7 @@ class Staging:
         with suppress(OSError):  # not empty: NFS keeps the name of a file that is open somewhere
             self._root.rmdir(PARTS)
         self._root.unlink(STAGING + b"/" + LOCK)
-        with suppress(OSError):  # not empty: another run made its lock already, or someone keeps things here
+        with suppress(OSError):  # not empty: it has the lock of another run, or files of somebody else
             self._root.rmdir(STAGING)
         self.worth_keeping = True  # nothing is left to remove
         self.close()

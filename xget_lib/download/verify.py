@@ -34,8 +34,8 @@ def checked_pieces(
 ) -> Iterator[tuple[Piece, memoryview | None]]:
     """Yields pieces of one file (`numbers` rise), each with its bytes in `fd` where these are right, else with None.
 
-    The bytes are good until the next piece is asked for; those of a hole are left out (an empty view). `size`: the
-    length in bytes that the file is about to get, where it does not have it yet. Raises OSError.
+    A view of the bytes is valid until the next iteration; for a hole it is empty. `size`: the length in bytes that the
+    file will get, if it does not have it yet. Raises OSError.
     """
     layout = manifest.layout
     buffer = memoryview(b"")

@@ -1,8 +1,7 @@
 """Extended attributes (xattr(7)): which of them belong to a copy, and reading them.
 
-Kept are `user`, POSIX access lists, and what only root may read or set: `trusted` and `security`, with the
-capabilities. Not kept are the others of `system`, which file systems compute, and signatures that are valid for one
-inode only.
+Copied are `user`, POSIX access lists, and what only root may read or set: `trusted` and `security`, with capabilities.
+Not copied are the others of `system`, which file systems compute, and signatures that are valid for one inode only.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def is_kept(name: bytes) -> bool:
 
 
 def read(file: bytes | int) -> Xattrs:
-    """The attributes that are kept, of an open file or of a path; a symbolic link is not followed. Raises OSError.
+    """The attributes to copy, of an open file or of a path; a symbolic link is not followed. Raises OSError.
 
     An attribute that this process may not read is left out.
     """

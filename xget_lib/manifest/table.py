@@ -222,7 +222,7 @@ class Table:
 
     @cached_property
     def _last_path(self) -> tuple[int, bytes]:
-        """The directory asked for last, and its path: most often the next entry is in the same directory."""
+        """The last result of `_directory_path`, and its argument: most often the next entry has the same directory."""
         return 0, b""
 
     def _path_checksums(self) -> array[int]:
