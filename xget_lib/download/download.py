@@ -4,13 +4,12 @@ The order is always the same: verify a piece, write it, mark it; when a file has
 sync it, rename it. So a final name has the old file or all of the new one, and whatever ends the run, the next one
 finds the pieces that were written.
 
-    open                lock the destination, make the directories
+    with download       lock the destination, make the directories; a run without `finish` leaves its parts to the next
     inspect_files       each file once, in any threads: what is there already
     check_free_space
     write_run           the pieces of a chunk that has arrived, in any threads
     take_complete, install_files    now and then, in one thread
     finish              when every file is in place: links, devices, `--delete`, metadata of directories
-    close               always; before `finish` it keeps the parts for the next run
 
 What the operating system refuses raises DestinationRefused.
 """
@@ -59,7 +58,7 @@ class Download:
         owners: bool = True,
         delete: bool = False,
     ) -> None:
-        self.dest = dest
+        self._path = dest
         self.reused = 0  # bytes of content that need not be fetched
         self.unverified: set[int] = set()  # files whose content was accepted by size and time alone
         self._manifest = manifest
@@ -76,26 +75,31 @@ class Download:
 
     # The run, from its beginning to its end.
 
-    def open(self) -> None:
-        """Makes the destination where it is missing, locks it, makes the directories."""
+    def __enter__(self) -> Download:
+        """Makes the destination if it is missing, locks it, makes the directories."""
         try:
             root = self._open_root()
             self._resources.callback(root.close)
-            with refusing(self.dest):
+            with refusing(self._path):
                 self._open_staging(Destination(root, self._manifest, self._selection, self._metadata, self._delete))
             for step in self._planner.directories():
                 self._directories.prepare(step)
             # Decided now: better refused before everything is fetched.
             self._specials = [step for step in self._planner.specials() if step.action != UNCHANGED]
         except BaseException:
-            self.close()
+            self._resources.close()
             raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes everything. Keeps for the next run what is not finished."""
+        self._resources.close()
 
     def _open_root(self) -> Root:
-        with refusing_dest(self.dest):
+        with refusing_dest(self._path):
             with suppress(FileExistsError):
-                os.mkdir(self.dest, 0o700 if self._selection.whole and self._permissions else 0o777)
-            return Root(self.dest)
+                os.mkdir(self._path, 0o700 if self._selection.whole and self._permissions else 0o777)
+            return Root(self._path)
 
     def _open_staging(self, dest: Destination) -> None:
         """Opens the staging directory, and makes everything that works in `dest`."""
@@ -156,9 +160,9 @@ class Download:
 
     def check_free_space(self) -> None:
         """Raises DestinationRefused where the file system has not enough space for what is still to be written."""
-        with refusing(self.dest):
+        with refusing(self._path):
             available = self._root.statvfs()
-        check_free_space(self.dest, available, self._sizes_to_write())
+        check_free_space(self._path, available, self._sizes_to_write())
 
     def _sizes_to_write(self) -> Iterator[int]:
         """Bytes still to be written, of each file that lacks any or has no content at all."""
@@ -205,7 +209,7 @@ class Download:
         for step in self._planner.surplus():
             self._directories.remover.remove(step.path)
         self._directories.finish()
-        with refusing(self.dest):
+        with refusing(self._path):
             self._parts.close_all()
             self._staging.remove()
         self._directories.finish_root()
@@ -228,18 +232,7 @@ class Download:
         if remover.refused:
             (path, why), *others = remover.refused
             more = f" (nor {len(others)} others; all else is in place)" if others else " (all else is in place)"
-            raise DestinationRefused(os.path.join(self.dest, path), f"could not be removed: {why}{more}")
-
-    def close(self) -> None:
-        """Closes everything. Keeps for the next run what is not finished. May be called twice."""
-        self._resources.close()
-
-    def __enter__(self) -> Download:
-        self.open()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+            raise DestinationRefused(os.path.join(self._path, path), f"could not be removed: {why}{more}")
 
     # What a node reads during the download.
 

@@ -6,7 +6,7 @@
     permission bits          unless permissions are not wanted (-s); then new things get what the umask leaves of them
     set-user-ID, set-group-ID  only on a file that has the owner or group they were meant for: a copy of somebody's
                              set-user-ID program must not become root's
-    extended attributes      as the table in xattr_rules.py says
+    extended attributes      as the table in fs/xattrs.py says
     modification time        always
 
 An access list counts as permissions. Where it cannot be set, the mode gives nobody more than the list did.
@@ -26,7 +26,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from xget_lib.download import xattr_rules
 from xget_lib.fs import xattrs
 from xget_lib.fs.inode import Inode
 from xget_lib.manifest import acl
@@ -201,10 +200,10 @@ class Metadata:
 
     def _sets_xattr(self, name: bytes) -> bool:
         """Whether this process sets an attribute of this name where the manifest has it, and removes it elsewhere."""
-        if xattr_rules.kind_of(name) in self._unsupported:
+        if xattrs.kind_of(name) in self._unsupported:
             return False
-        allowed = self._is_root or not xattr_rules.needs_root(name)
-        return allowed and (self._permissions or not xattr_rules.is_permission(name))
+        allowed = self._is_root or not xattrs.needs_root(name)
+        return allowed and (self._permissions or not xattrs.is_permission(name))
 
     def _xattrs_of(self, wanted: EntryMetadata) -> Xattrs:
         found = []
@@ -215,7 +214,7 @@ class Metadata:
                 if name in acl.ACLS:
                     value = acl.translated(value, self._users.__getitem__, self._groups.__getitem__)
                 found.append((name, value))
-            elif not self._is_root and xattr_rules.needs_root(name):
+            elif not self._is_root and xattrs.needs_root(name):
                 self.note("xattrs of root", "capabilities and other attributes that only root can set are left out")
         return tuple(found)
 
@@ -251,11 +250,11 @@ class Metadata:
             if error.errno not in _XATTR_FORBIDDEN:
                 raise
             if error.errno == errno.EOPNOTSUPP:
-                self._unsupported.add(xattr_rules.kind_of(name))
+                self._unsupported.add(xattrs.kind_of(name))
             self._refused.add((wanted, name))
             self._targets.clear()  # they no longer hold what was refused
             is_list = name in acl.ACLS
-            what = "access lists" if is_list else f"extended attributes ({os.fsdecode(xattr_rules.kind_of(name))})"
+            what = "access lists" if is_list else f"extended attributes ({os.fsdecode(xattrs.kind_of(name))})"
             self.note(what, f"some {what} could not be set here: {error.strerror}")
 
     def _attempt(self, what: str, change: Callable[[], None]) -> bool:
@@ -280,11 +279,12 @@ class _LocalIds(dict[int, int]):
         self._look_up = look_up
 
     def __missing__(self, number: int) -> int:
-        self[number] = number
+        here = number
         if number in self._names:
             with suppress(KeyError):
-                self[number] = self._look_up(self._names[number])
-        return self[number]
+                here = self._look_up(self._names[number])
+        self[number] = here  # once: other threads read it
+        return here
 
 
 def umask_of_process() -> int:

@@ -171,9 +171,11 @@ class Planner:
         path, links = self._selection.file_dest_path(file), self._selection.other_dest_paths(file)
         found = self._find((path, *links))
         for name, status in found.items():
-            trusted = trusts_times and self._has_time(entry, status)
+            if status is None:
+                continue
+            trusted = trusts_times and status.st_mtime_ns == self._entries.mtimes[entry]
             with refusing(self._root.path, name):
-                if status is None or not self._keeps(file, name, status, trusted=trusted):
+                if not self._keeps(file, name, status, trusted=trusted):
                     continue
                 if name == path:
                     step = self.metadata_step(entry, path, status)
@@ -188,13 +190,10 @@ class Planner:
         step = Step(FETCH, path, size, entry, clears=_is_directory(found[path]))
         return FileDecision(file, step, list(self._links(entry, path, links, found, None)), pieces)
 
-    def _has_time(self, entry: int, status: os.stat_result | None) -> bool:
-        return status is not None and status.st_mtime_ns == self._entries.mtimes[entry]
-
     def _keeps(self, file: int, name: bytes, status: os.stat_result, *, trusted: bool) -> bool:
-        """Whether what is at `name`, one of the names of a file, has its content and was not taken for another file.
+        """Whether the inode at `name`, one of the names of a file, has its content and was not used for another file.
 
-        (Two files of the manifest may be one file here, by a hard link that somebody made. They must become two again.)
+        Two files of the manifest may share an inode here because somebody made a hard link. They must become two again.
         """
         if not stat.S_ISREG(status.st_mode) or status.st_size != self._entries.sizes[file]:
             return False

@@ -65,28 +65,24 @@ class Staging:
     def _locked(self) -> int:
         """Takes the lock and returns its descriptor. Raises FileNotFoundError where it was removed meanwhile."""
         try:
-            here = self._root.open(STAGING, os.O_RDONLY | os.O_DIRECTORY)
+            with self._root.opened(STAGING, os.O_RDONLY | os.O_DIRECTORY) as staging:
+                if os.fstat(staging).st_uid != os.geteuid():
+                    # Its owner could have put links in it that lead our writes elsewhere.
+                    raise DestinationRefused(self.path, "belongs to another user (remove it)")
+                os.fchmod(staging, 0o700)
+                lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=staging)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if os.stat(LOCK, dir_fd=staging).st_ino != os.fstat(lock).st_ino:
+                        raise FileNotFoundError
+                except BaseException:
+                    os.close(lock)
+                    raise
+                return lock
         except NotADirectoryError as error:
             raise DestinationRefused(self.path, "not a directory (XGet needs this name)") from error
-        try:
-            if os.fstat(here).st_uid != os.geteuid():
-                # Its owner could have put links in it that lead our writes elsewhere.
-                raise DestinationRefused(self.path, "belongs to another user (remove it)")
-            os.fchmod(here, 0o700)
-            lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=here)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.stat(LOCK, dir_fd=here).st_ino != os.fstat(lock).st_ino:
-                    raise FileNotFoundError
-            except BlockingIOError as error:
-                os.close(lock)
-                raise DestinationRefused(self._root.path, "another xget is writing here") from error
-            except BaseException:
-                os.close(lock)
-                raise
-            return lock
-        finally:
-            os.close(here)
+        except BlockingIOError as error:
+            raise DestinationRefused(self._root.path, "another xget is writing here") from error
 
     def remove(self) -> None:
         """Removes the parts and the directory, and unlocks it. What is not XGet's own stays."""
