@@ -76,7 +76,7 @@ class Layout:
     range that is not inside the stream ValueError.
     """
 
-    __slots__ = ("_chunk_offset", "_chunk_piece", "_file_offset", "_file_piece", "_sparse", "chunk_size", "size")
+    __slots__ = ("_chunk_offset", "_chunk_piece", "_file_offset", "_sparse", "chunk_size", "first_pieces", "size")
 
     def __init__(
         self, sizes: Sequence[int], checksums: Sequence[int], extents: Mapping[int, Sequence[int]] | None = None
@@ -85,7 +85,8 @@ class Layout:
         self._sparse = {file: SparseFile(each, piece_size(sum(each[1::2]))) for file, each in (extents or {}).items()}
         # Each array has one more number at the end: where the next file or chunk would begin.
         self._file_offset = array("Q", accumulate(self._lengths(sizes), initial=0))
-        self._file_piece = array("Q", accumulate(self._counts(sizes), initial=0))
+        self.first_pieces = array("Q", accumulate(self._counts(sizes), initial=0))
+        """By file number: its first piece. The last number is that of all pieces."""
         self.size = self._file_offset[-1]
         self.chunk_size = granule(self.size)
         self._chunk_offset = array("Q")
@@ -112,7 +113,7 @@ class Layout:
 
     def _cut_chunks(self, checksums: Sequence[int]) -> None:
         chunk_size = self.chunk_size
-        pieces = self._file_piece
+        pieces = self.first_pieces
         quarter = chunk_size // 4
         offset = 0
         shared = 0  # bytes in the shared chunk that has not ended yet; 0 where there is none
@@ -153,16 +154,11 @@ class Layout:
 
     @property
     def piece_count(self) -> int:
-        return self._file_piece[-1]
+        return self.first_pieces[-1]
 
     @property
     def chunk_count(self) -> int:
         return len(self._chunk_offset) - 1
-
-    @property
-    def first_pieces(self) -> Sequence[int]:
-        """By file number: its first piece. One more number at the end: the number of all pieces."""
-        return self._file_piece
 
     def file_range(self, file: int) -> tuple[int, int]:
         """The range of the stream with the data of a file: (offset, length)."""
@@ -171,16 +167,16 @@ class Layout:
 
     def file_pieces(self, file: int) -> range:
         _check(file, self.file_count, "file")
-        return range(self._file_piece[file], self._file_piece[file + 1])
+        return range(self.first_pieces[file], self.first_pieces[file + 1])
 
     def file_of_piece(self, number: int) -> int:
         _check(number, self.piece_count, "piece")
-        return bisect_right(self._file_piece, number) - 1
+        return bisect_right(self.first_pieces, number) - 1
 
     def piece(self, number: int) -> Piece:
         file = self.file_of_piece(number)
         start, length = self.file_range(file)
-        index = number - self._file_piece[file]
+        index = number - self.first_pieces[file]
         if file in self._sparse:
             sparse = self._sparse[file]
             position, end = sparse.piece_positions[index : index + 2]
@@ -219,7 +215,7 @@ class Layout:
         """The files of which any byte is in a chunk."""
         pieces = self.chunk_pieces(chunk)
         files = range(self.file_of_piece(pieces.start), self.file_of_piece(pieces.stop - 1) + 1)
-        return [file for file in files if self._file_piece[file] < self._file_piece[file + 1]]
+        return [file for file in files if self.first_pieces[file] < self.first_pieces[file + 1]]
 
     def chunk_of_piece(self, number: int) -> int:
         _check(number, self.piece_count, "piece")
