@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from test.support.downloads import Served, fetch, finish, inspect, run_download
+from test.support.downloads import Served, destination, fetch, finish, inspect, run_download
 from test.support.trees import differences, small_tree
-from xget_lib.download.delete import Remover, Surplus
+from xget_lib.download.delete import Remover, surplus
 from xget_lib.download.download import Download
 from xget_lib.errors import DestinationRefused
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.manifest import Omitted
-from xget_lib.manifest.selection import select
 
 
 @pytest.fixture
@@ -115,7 +114,7 @@ def test_what_the_master_skips_stays(tmp_path: Path, dest: Path) -> None:
     for omitted in (b"a/extra", b"a"):  # a socket there; another file system there
         manifest = replace(served.manifest, omitted=(Omitted(omitted, "skipped", expected=True),))
         with Root(bytes(dest)) as root:
-            assert list(Surplus(root, manifest, select(manifest, [b"."]))) == []
+            assert list(surplus(destination(root, manifest))) == []
 
 
 def test_what_cannot_be_removed_is_listed_and_stops_nothing(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +131,7 @@ def test_what_cannot_be_removed_is_listed_and_stops_nothing(dest: Path, monkeypa
         remover = Remover(root, gone.append)
         assert not remover.remove(b"a")
         assert remover.remove(b"nothing of this name")
-        assert [tuple(each) for each in remover.refused] == [(b"a/other", "Operation not permitted")]
+        assert remover.refused == [(b"a/other", "Operation not permitted")]
         assert sorted(gone) == [b"a/b", b"a/b/file1", b"a/b/file2"]
         with pytest.raises(OSError, match="what is there cannot be removed: Operation not permitted"):
             remover.make_way(b"a")

@@ -11,7 +11,7 @@ import pytest
 
 from test.support.downloads import Served, inspect, run_download, write_piece
 from test.support.trees import MOMENT, differences, noise, small_tree, write
-from xget_lib.download.dry_run import DryRun
+from xget_lib.download.dry_run import dry_run_steps
 from xget_lib.errors import DestinationRefused
 from xget_lib.manifest.selection import select
 
@@ -44,7 +44,7 @@ Steps = list[tuple[str, bytes, int]]
 def dry_run(served: Served, dest: Path, *sources: bytes, **options: bool) -> Steps:
     """The steps of a dry run; fails if it changed anything."""
     before = statuses(dest)
-    steps = list(DryRun(bytes(dest), served.manifest, select(served.manifest, sources or (b".",)), **options))
+    steps = list(dry_run_steps(bytes(dest), served.manifest, select(served.manifest, sources or (b".",)), **options))
     assert statuses(dest) == before
     return [(step.action, step.path, step.size) for step in steps]
 

@@ -10,19 +10,20 @@ from pathlib import Path
 import pytest
 
 from test.support.downloads import Served, fetch, finish, inspect, manifest_of, present
-from xget_lib.download.free_space import SpaceNeeded, amount
+from xget_lib.download.free_space import amount, check_free_space
 from xget_lib.errors import DestinationRefused
 
 
 def test_space_is_counted_in_blocks_and_files(tmp_path: Path) -> None:
-    needed = SpaceNeeded(4096)
-    for size in (1, 4096, 4097, 0):
-        needed.add(size)
-    assert (needed.bytes, needed.files) == (4 * 4096, 4)
-    needed.check(bytes(tmp_path), os.statvfs(tmp_path))
-    needed.add(1 << 60)
-    with pytest.raises(DestinationRefused, match=r"disk full: needs 1.049e\+06 TiB"):
-        needed.check(bytes(tmp_path), os.statvfs(tmp_path))
+    def check(blocks: int, files: int) -> None:
+        available = os.statvfs_result((4096, 4096, 1000, 1000, blocks, 1000, 1000, files, 0, 255))
+        check_free_space(bytes(tmp_path), available, (1, 4096, 4097, 0))
+
+    check(blocks=4, files=4)
+    with pytest.raises(DestinationRefused, match="disk full: needs 16 KiB, has 12 KiB free"):
+        check(blocks=3, files=4)
+    with pytest.raises(DestinationRefused, match="disk full: needs 4 files, has room for 3"):
+        check(blocks=4, files=3)
 
 
 @pytest.mark.parametrize(

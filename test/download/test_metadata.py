@@ -186,6 +186,20 @@ def test_an_owner_is_found_by_name_where_the_name_exists_and_else_by_number() ->
     assert metadata.owner(entry().metadata) == (os.geteuid(), 4243)
 
 
+def test_a_name_that_exists_here_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def look_up(name: str) -> pwd.struct_passwd:
+        asked.append(name)
+        return pwd.struct_passwd((name, "", {"mail": 8}[name], 8, "", "", ""))
+
+    monkeypatch.setattr(pwd, "getpwnam", look_up)
+    metadata = Metadata(manifest(entry(), users={1000: "mail", 1001: "unknown here"}), permissions=True, owners=True)
+    owners = [metadata.owner(entry(mode, uid).metadata)[0] for mode in (0o644, 0o600) for uid in (1000, 1001, 1002)]
+    assert owners == [8, 1001, 1002] * 2
+    assert asked == ["mail", "unknown here"]
+
+
 def test_what_is_forbidden_is_noted_once_and_anything_else_is_raised(tmp_path: Path) -> None:
     class Forbidding(OpenInode):
         number = 1  # EPERM

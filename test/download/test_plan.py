@@ -13,7 +13,7 @@ import pytest
 
 from test.support.downloads import Served, fetch, finish, inspect, missing
 from test.support.trees import MOMENT, differences, noise, write
-from xget_lib.download.dry_run import DryRun
+from xget_lib.download.dry_run import dry_run_steps
 from xget_lib.download.plan import UNCHANGED, FilePlan, Planner, Step
 from xget_lib.errors import DestinationRefused
 from xget_lib.manifest.selection import select
@@ -148,7 +148,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
         plan = files(self, numbers, trusts_times)
         for file in plan.new:
             path = self._selection.file_dest_path(file)
-            steps.append(Step("fetch", path, self._manifest.layout.file_range(file)[1]))
+            steps.append(Step("fetch", path, self._layout.file_range(file)[1]))
         for decision in plan.others:
             steps.extend((decision.step, *decision.links))
         return plan
@@ -181,7 +181,7 @@ def test_a_dry_run_and_a_run_have_the_same_steps(tmp_path: Path, seed: int, exec
     before = inodes(dest)
     selection = select(served.manifest, [b"."])
     try:
-        steps = list(DryRun(bytes(dest), served.manifest, selection, checksum=checksum, **options))
+        steps = list(dry_run_steps(bytes(dest), served.manifest, selection, checksum=checksum, **options))
     except DestinationRefused as refused:
         with pytest.raises(DestinationRefused) as raised, served.download(dest, **options) as download:
             inspect(download, trust_times=not checksum)
@@ -201,7 +201,7 @@ def test_a_dry_run_and_a_run_have_the_same_steps(tmp_path: Path, seed: int, exec
     _check_what_changed(before, inodes(dest), steps)
     if options["delete"] and checksum:
         assert differences(served.directory, dest) == []
-    assert not list(DryRun(bytes(dest), served.manifest, selection, **options))
+    assert not list(dry_run_steps(bytes(dest), served.manifest, selection, **options))
 
 
 def _fifos(directory: str, names: list[str]) -> list[str]:

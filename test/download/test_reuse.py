@@ -268,11 +268,10 @@ def test_a_killed_run_never_loses_a_piece_that_it_marked(served: Served, dest: P
     numbers = range(served.layout.piece_count)
 
     def run_that_dies() -> None:
-        download = served.download(dest)
-        download.open()
-        inspect(download)
-        fetch(download, served, numbers)
-        os.kill(os.getpid(), signal.SIGKILL)
+        with served.download(dest) as download:
+            inspect(download)
+            fetch(download, served, numbers)
+            os.kill(os.getpid(), signal.SIGKILL)
 
     assert killed_before(1000, run_that_dies)
     assert reusable(served, dest) == list(numbers)

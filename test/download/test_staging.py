@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from xget_lib.download.staging import DESCRIPTORS_KEPT, Parts, Staging, part_path
+from test.support.downloads import destination
+from test.support.manifests import file as file_of
+from test.support.manifests import manifest as manifest_of
+from test.support.manifests import root as root_entry
+from xget_lib.download.staging import DESCRIPTORS_KEPT, PARTS, Parts, Staging, part_path
 from xget_lib.errors import DestinationRefused
 from xget_lib.fs import syscalls
 from xget_lib.fs.rooted import Root
+from xget_lib.manifest.selection import STAGING
 
 
 @pytest.fixture
@@ -86,17 +91,23 @@ def test_parts_are_named_for_their_final_paths() -> None:
 
 @pytest.fixture
 def parts(root: Root) -> Iterator[Parts]:
-    parts = Parts(root, lambda file: b"part%d" % file, lambda file: 100 + file)
+    root.mkdir(STAGING)
+    root.mkdir(PARTS)
+    with root.directory(PARTS):
+        pass  # its own descriptors are open from now on
+    files = [file_of(b"%04d" % number, 100 + number) for number in range(3 * DESCRIPTORS_KEPT)]
+    parts = Parts(destination(root, manifest_of(root_entry(), *files)))
     yield parts
     parts.close_all()
 
 
 def test_a_part_has_the_length_of_its_file(parts: Parts, tmp_path: Path) -> None:
-    (tmp_path / "part2").write_bytes(bytes(1000))
+    first, second = (tmp_path / os.fsdecode(part_path(b"%04d" % number)) for number in (1, 2))
+    second.write_bytes(bytes(1000))
     for file in (1, 2):
         with parts.opened(file) as fd:
             assert os.fstat(fd).st_size == 100 + file
-    assert (tmp_path / "part1").stat().st_mode & 0o777 == 0o600
+    assert first.stat().st_mode & 0o777 == 0o600
 
 
 def test_descriptors_are_bounded_and_never_closed_in_use(parts: Parts) -> None:

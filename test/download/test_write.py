@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from test.support.downloads import Served, fetch, finish, inspect, is_same, missing, present, run_download, write_piece
-from xget_lib.download.write import write_all
+from xget_lib.download.write import write_ranges
 from xget_lib.errors import PieceMismatch
 
 PIECE = 65536
@@ -70,12 +71,12 @@ def test_a_piece_that_arrives_twice_at_once_is_written_once(
 ) -> None:
     inside, go_on = threading.Event(), threading.Event()
 
-    def slow(fd: int, data: memoryview, offset: int) -> None:
+    def slow(fd: int, data: memoryview, ranges: Iterable[tuple[int, int]]) -> None:
         inside.set()
         assert go_on.wait(30)
-        write_all(fd, data, offset)
+        write_ranges(fd, data, ranges)
 
-    monkeypatch.setattr("xget_lib.download.write.write_all", slow)
+    monkeypatch.setattr("xget_lib.download.write.write_ranges", slow)
     with one_large.download(dest) as download:
         inspect(download)
         first = threading.Thread(target=write_piece, args=(download, 4, one_large.piece(4), "slow"))

@@ -64,3 +64,18 @@ def test_an_attribute_that_may_not_be_read_is_left_out(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(os, "getxattr", get)
     assert xattrs.read(bytes(tmp_path)) == ((b"user.a", b"value"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "root", "permission", "kind"),
+    [
+        (b"user.x", False, False, b"user"),
+        (b"system.posix_acl_access", False, True, b"system.posix_acl_access"),
+        (b"system.posix_acl_default", False, True, b"system.posix_acl_default"),
+        (b"security.capability", True, True, b"security"),
+        (b"security.selinux", True, False, b"security"),
+        (b"trusted.x", True, False, b"trusted"),
+    ],
+)
+def test_each_attribute_has_its_rule(name: bytes, root: bool, permission: bool, kind: bytes) -> None:
+    assert (xattrs.needs_root(name), xattrs.is_permission(name), xattrs.kind_of(name)) == (root, permission, kind)

@@ -26,7 +26,7 @@ def test_holds_what_was_added_and_counts_it(case: tuple[int, set[int]]) -> None:
     size, numbers = case
     bitmap = bitmap_of(size, numbers)
     assert list(bitmap) == sorted(numbers)
-    assert (bitmap.count, bitmap.missing, bitmap.size) == (len(numbers), size - len(numbers), size)
+    assert (bitmap.count, bitmap.size) == (len(numbers), size)
     assert bitmap.full == (len(numbers) == size)
     assert bitmap.as_int() == sum(1 << number for number in numbers)
 
@@ -35,8 +35,7 @@ def test_holds_what_was_added_and_counts_it(case: tuple[int, set[int]]) -> None:
 def test_bytes_and_back(case: tuple[int, set[int]]) -> None:
     bitmap = bitmap_of(*case)
     again = Bitmap.from_bytes(bitmap.to_bytes(), bitmap.size)
-    assert again == bitmap
-    assert again.count == bitmap.count
+    assert (list(again), again.count) == (list(bitmap), bitmap.count)
 
 
 def test_bytes_count_bits_from_the_least_significant() -> None:
@@ -80,10 +79,3 @@ def test_a_number_outside_is_an_error_and_not_another_bit(number: int) -> None:
     with pytest.raises(IndexError):
         number in bitmap  # noqa: B015  # asking is what must fail
     assert bitmap.count == 8
-
-
-def test_a_copy_changes_alone() -> None:
-    bitmap = bitmap_of(8, {1})
-    other = bitmap.copy()
-    other.add(2)
-    assert (list(bitmap), list(other)) == ([1], [1, 2])

@@ -195,5 +195,5 @@ def test_how_a_file_is_cut_does_not_depend_on_the_others() -> None:
 def test_a_large_content_stays_small_in_memory() -> None:
     layout = layout_of([(b"huge", 1 << 41)])
     assert (layout.chunk_count, layout.piece_count) == (1 << 19, 1 << 21)
-    arrays = (layout._chunk_offset, layout._chunk_piece, layout._file_offset, layout._file_piece)
+    arrays = (layout._chunk_offset, layout._chunk_piece, layout._file_offset, layout.first_pieces)
     assert sum(len(numbers) * numbers.itemsize for numbers in arrays) < 9_000_000

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from xget_lib.download.destination import Destination
 from xget_lib.download.download import Download
+from xget_lib.download.metadata import Metadata
 from xget_lib.errors import DestinationRefused
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.layout import Layout
@@ -33,6 +35,12 @@ def manifest_of(directory: Path, unreadable: Mapping[bytes, str] | None = None) 
     with Root(found.base) as root:
         hashed = hash_pieces(root, found, 0, found.layout.piece_count)
     return assemble(*without_unreadable(found, hashed.digests, hashed.unreadable | refused))
+
+
+def destination(root: Root, manifest: Manifest, *, owners: bool = True, delete: bool = False) -> Destination:
+    """A destination for everything in a manifest."""
+    metadata = Metadata(manifest, permissions=True, owners=owners)
+    return Destination(root, manifest, select(manifest, [b"."]), metadata, delete)
 
 
 def one_of_everything(directory: Path) -> Path:

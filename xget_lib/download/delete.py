@@ -1,12 +1,12 @@
-"""`--delete`: removes what the master does not have, and what is in the place of something else.
+"""`--delete`: removes what the master does not have, and what is in the way of something else.
 
-It looks only into the directories that were selected, for names that the manifest does not have there. These stay:
+It compares only the selected directories with the manifest. These stay:
 
     the staging directory
     what the master left out of its manifest, as nobody knows what it should be
-    what is mounted here, and the directories that lead to it
+    mount points, and the directories that lead to them
 
-Symbolic links are not followed, neither on the way to what is removed nor in it.
+Symbolic links are never followed.
 """
 
 from __future__ import annotations
@@ -16,46 +16,37 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
+from xget_lib.download.destination import Destination
 from xget_lib.fs.inode import NamedInode
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.entry import DIRECTORY, joined
-from xget_lib.manifest.manifest import Manifest
-from xget_lib.manifest.selection import STAGING, Selection
+from xget_lib.manifest.selection import STAGING
 
 
-class Surplus:
-    """Finds what is below `root` and not in the manifest. Iterating gives paths, none of them below another.
-
-    Raises OSError.
-    """
-
-    def __init__(self, root: Root, manifest: Manifest, selection: Selection) -> None:
-        self._root = root
-        self._entries = manifest.entries
-        self._selection = selection
-        self._omitted = {each.path for each in manifest.omitted}
-
-    def __iter__(self) -> Iterator[bytes]:
-        here = mount_of(self._root, b"")
-        for number in self._selection.of_kind(DIRECTORY):
-            path, landing = self._entries.path(number), self._selection.dest_path(number)
-            try:
-                if path in self._omitted or mount_of(self._root, landing) != here:
-                    continue
-                names = set(self._root.names(landing))
-            except (FileNotFoundError, NotADirectoryError):
-                continue  # a dry run: the directory is still to be made
-            names.difference_update(self._entries.names_in(self._entries.children_of(number)))
-            if not landing:
-                names.discard(STAGING)
-            for name in sorted(names):
-                if joined(path, name) not in self._omitted:
-                    yield joined(landing, name)
+def surplus(dest: Destination) -> Iterator[bytes]:
+    """The paths of what is in the destination and not in the manifest, none of them below another. Raises OSError."""
+    root, entries = dest.root, dest.manifest.entries
+    omitted = {each.path for each in dest.manifest.omitted}
+    try:
+        here = _mount_of(root, b"")
+    except FileNotFoundError:
+        return  # a dry run: the destination is still to be made
+    for number in dest.selection.of_kind(DIRECTORY):
+        path, dest_path = entries.path(number), dest.selection.dest_path(number)
+        try:
+            if path in omitted or _mount_of(root, dest_path) != here:
+                continue
+            names = set(root.names(dest_path))
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # a dry run: the directory is still to be made
+        names.difference_update(entries.names_in(entries.children_of(number)))
+        if not dest_path:
+            names.discard(STAGING)
+        yield from (joined(dest_path, name) for name in sorted(names) if joined(path, name) not in omitted)
 
 
-def mount_of(root: Root, directory: bytes) -> tuple[int, bytes]:
+def _mount_of(root: Root, directory: bytes) -> tuple[int, bytes]:
     """(device, mount number) of a directory. A bind mount of the same file system has a number of its own."""
     with root.opened(directory, os.O_PATH | os.O_DIRECTORY) as descriptor:
         number = b""
@@ -64,29 +55,22 @@ def mount_of(root: Root, directory: bytes) -> tuple[int, bytes]:
         return os.fstat(descriptor).st_dev, number
 
 
-class Refused(NamedTuple):
-    """A path that could not be removed, and why."""
-
-    path: bytes
-    why: str
-
-
 class Remover:
-    """Removes what is below one root. What cannot be removed is listed and stops nothing. For one thread.
+    """Removes paths below one root. Lists what it cannot remove, and goes on. For one thread.
 
-    It keeps the paths of what is mounted and so stays in `mounted`, all other failures in `refused`.
+    `mounted`: the paths that stay because something is mounted there. `refused`: all other failures, (path, reason).
     """
 
     def __init__(self, root: Root, on_removed: Callable[[bytes], None]) -> None:
         """`on_removed` is called with the path of each name that was removed."""
         self.removed = 0  # names
-        self.refused: list[Refused] = []
+        self.refused: list[tuple[bytes, str]] = []
         self.mounted: list[bytes] = []
         self._root = root
         self._on_removed = on_removed
 
     def remove(self, path: bytes) -> bool:
-        """Removes what is at a path, with all below it. Returns whether nothing is left. Raises nothing."""
+        """Removes a path and all below it. Returns whether nothing is left. Raises nothing."""
         # No recursion: directories may be deep. A directory is popped twice; the second time all below it is done.
         unvisited: list[tuple[bytes, bool]] = [(path, False)]
         not_empty: set[bytes] = set()
@@ -112,7 +96,7 @@ class Remover:
                 if error.errno == errno.EBUSY:
                     self.mounted.append(at)
                 else:
-                    self.refused.append(Refused(at, error.strerror or str(error)))
+                    self.refused.append((at, error.strerror or str(error)))
             if is_gone:
                 self.removed += 1
                 self._on_removed(at)
@@ -124,12 +108,12 @@ class Remover:
         """Removes what is at a path, or raises OSError with the reason why it cannot."""
         before = len(self.refused)
         if not self.remove(path):
-            why = self.refused[-1].why if len(self.refused) > before else "a file system is mounted there"
+            why = self.refused[-1][1] if len(self.refused) > before else "a file system is mounted there"
             raise OSError(errno.EBUSY, f"cannot be replaced, because what is there cannot be removed: {why}")
 
     def _enter(self, path: bytes) -> list[bytes]:
         """The names in a directory that is to be removed. Raises OSError; EBUSY where something is mounted on it."""
-        if mount_of(self._root, path) != mount_of(self._root, path.rpartition(b"/")[0]):
+        if _mount_of(self._root, path) != _mount_of(self._root, path.rpartition(b"/")[0]):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         if os.geteuid() != 0:
             with suppress(OSError):  # not ours: then the next call fails

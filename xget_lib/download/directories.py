@@ -1,6 +1,6 @@
-"""Directories of the destination: made first and writable for us, given their metadata last, synced.
+"""Directories of the destination: made first, writable for us; given their metadata last; synced.
 
-Changing the names in a directory changes its time. So a directory gets its metadata only when nothing in it changes
+A new name in a directory changes the directory's time. So a directory gets its metadata only when nothing in it changes
 any more, and the deepest directories get theirs first.
 """
 
@@ -12,15 +12,12 @@ import stat
 from threading import Lock
 
 from xget_lib.download.delete import Remover
-from xget_lib.download.metadata import Metadata
+from xget_lib.download.destination import Destination
 from xget_lib.download.plan import CORRECT, MAKE, Step
 from xget_lib.download.refusal import refusing
 from xget_lib.fs import syscalls
 from xget_lib.fs.inode import NamedInode, OpenInode
-from xget_lib.fs.rooted import Root
 from xget_lib.manifest.entry import DIRECTORY
-from xget_lib.manifest.manifest import Manifest
-from xget_lib.manifest.selection import Selection
 
 SYNC_EACH = 32  # files or directories up to which each is synced; for more the whole file system is synced at once
 
@@ -31,29 +28,27 @@ class Directories:
     Any thread may call `names_changed`; the rest is for one thread. Raises DestinationRefused.
     """
 
-    def __init__(
-        self, root: Root, manifest: Manifest, selection: Selection, metadata: Metadata, *, delete: bool
-    ) -> None:
-        self.remover = Remover(root, self.name_changed) if delete else None
-        self._root = root
-        self._entries = manifest.entries
-        self._selection = selection
-        self._metadata = metadata
+    def __init__(self, dest: Destination) -> None:
+        self.remover = Remover(dest.root, self.name_changed)
+        self._root = dest.root
+        self._entries = dest.manifest.entries
+        self._selection = dest.selection
+        self._metadata = dest.metadata
         self._lock = Lock()
         self._incorrect: set[bytes] = set()  # directories without the right metadata
         self._changed: set[bytes] = set()  # directories whose names changed, which is not synced
         self._opened_up: dict[bytes, int] = {}  # directories that we gave more permissions -> their mode before
         self._sync_all = False
-        self._filesystem = root.open(b"", os.O_RDONLY | os.O_DIRECTORY)
+        self._filesystem = dest.root.open(b"", os.O_RDONLY | os.O_DIRECTORY)
 
     def close(self) -> None:
         os.close(self._filesystem)
 
     def prepare(self, step: Step) -> None:
-        """Carries out a step for a directory, except for its metadata: it is there and we can work in it."""
+        """Carries out a step for a directory, without its metadata. Afterwards it exists and we can write in it."""
         with refusing(self._root.path, step.path):
             if step.action == MAKE:
-                if step.clears and self.remover is not None:
+                if step.clears:
                     self.remover.make_way(step.path)
                 self._root.mkdir(step.path, self._metadata.new_directory_mode(self._entries[step.entry]))
                 self.name_changed(step.path)
@@ -63,7 +58,7 @@ class Directories:
             self._incorrect.add(step.path)
 
     def open_up(self, path: bytes) -> None:
-        """Lets us work in a directory that its owner, who we are, may not write in."""
+        """Lets us write in a directory that is ours and that we may not write in. `finish` sets its mode back."""
         if os.geteuid() == 0:
             return
         mode = stat.S_IMODE(self._root.lstat(path).st_mode)
@@ -72,7 +67,7 @@ class Directories:
             self._opened_up[path] = mode
 
     def name_changed(self, path: bytes) -> None:
-        """Something at `path` was made, replaced or removed."""
+        """To be called when something at `path` was made, replaced or removed."""
         self.names_changed(path.rpartition(b"/")[0])
 
     def names_changed(self, directory: bytes) -> None:
@@ -80,7 +75,7 @@ class Directories:
             self._changed.add(directory)
 
     def sync_everything(self) -> None:
-        """Not only the changes that are known here have to be on disk at the end."""
+        """Makes `finish` sync the whole file system: there are changes that this object does not know of."""
         self._sync_all = True
 
     def sync_filesystem(self) -> None:
@@ -101,7 +96,7 @@ class Directories:
                 self.sync_filesystem()
 
     def finish_root(self) -> None:
-        """The last of all: the destination itself, with metadata where the served directory was asked for."""
+        """The last step: the destination itself, with metadata if the whole served directory was selected."""
         with refusing(self._root.path), self._root.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as fd:
             if self._selection.whole:
                 self._set_metadata(fd, b"", 0)
@@ -120,7 +115,7 @@ class Directories:
 
 
 def _sync_directory(fd: int) -> None:
-    """Returns when the names in a directory are on disk, on a file system that can be asked for that."""
+    """Returns when the names in a directory are on disk. Does nothing on a file system that cannot sync directories."""
     try:
         os.fsync(fd)
     except OSError as error:

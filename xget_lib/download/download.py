@@ -4,13 +4,12 @@ The order is always the same: verify a piece, write it, mark it; when a file has
 sync it, rename it. So a final name has the old file or all of the new one, and whatever ends the run, the next one
 finds the pieces that were written.
 
-    open                lock the destination, make the directories
+    with download       lock the destination, make the directories; a run without `finish` leaves its parts to the next
     inspect_files       each file once, in any threads: what is there already
     check_free_space
     write_run           the pieces of a chunk that has arrived, in any threads
     take_complete, install_files    now and then, in one thread
     finish              when every file is in place: links, devices, `--delete`, metadata of directories
-    close               always; before `finish` it keeps the parts for the next run
 
 What the operating system refuses raises DestinationRefused.
 """
@@ -19,24 +18,25 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from threading import Lock
 
+from xget_lib.download.destination import Destination
 from xget_lib.download.directories import Directories
-from xget_lib.download.file_states import FileStates
-from xget_lib.download.free_space import SpaceNeeded
+from xget_lib.download.free_space import check_free_space
 from xget_lib.download.install import Installer
 from xget_lib.download.metadata import Metadata
-from xget_lib.download.pieces import Pieces
 from xget_lib.download.plan import FETCH, LINK_TO, UNCHANGED, FileDecision, Planner, Step
+from xget_lib.download.progress import Progress
 from xget_lib.download.refusal import refusing, refusing_dest
 from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import SmallFiles
-from xget_lib.download.staging import Parts, Staging, part_path
+from xget_lib.download.staging import Parts, Staging
 from xget_lib.download.write import PieceWriter
 from xget_lib.errors import DestinationRefused, printable
 from xget_lib.fs.rooted import Root
+from xget_lib.fs.stamp import put_stamp
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import Selection
 
@@ -58,7 +58,7 @@ class Download:
         owners: bool = True,
         delete: bool = False,
     ) -> None:
-        self.dest = dest
+        self._path = dest
         self.reused = 0  # bytes of content that need not be fetched
         self.unverified: set[int] = set()  # files whose content was accepted by size and time alone
         self._manifest = manifest
@@ -67,8 +67,7 @@ class Download:
         self._permissions = permissions
         self._delete = delete
         self._metadata = Metadata(manifest, permissions=permissions, owners=owners)
-        self._pieces = Pieces(manifest.layout)
-        self._states = FileStates(selection, manifest.layout.file_count)
+        self._progress = Progress(selection, manifest.layout)
         self._lock = Lock()
         self._to_correct: dict[int, FileDecision] = {}  # files with the right content that are to be changed
         self._specials: list[Step] = []
@@ -76,109 +75,104 @@ class Download:
 
     # The run, from its beginning to its end.
 
-    def open(self) -> None:
-        """Makes the destination where it is missing, locks it, makes the directories."""
+    def __enter__(self) -> Download:
+        """Makes the destination if it is missing, locks it, makes the directories."""
         try:
-            root = self._root = self._open_root()
+            root = self._open_root()
             self._resources.callback(root.close)
-            with refusing(self.dest):
-                self._open_staging(root)
+            with refusing(self._path):
+                self._open_staging(Destination(root, self._manifest, self._selection, self._metadata, self._delete))
             for step in self._planner.directories():
                 self._directories.prepare(step)
             # Decided now: better refused before everything is fetched.
             self._specials = [step for step in self._planner.specials() if step.action != UNCHANGED]
         except BaseException:
-            self.close()
+            self._resources.close()
             raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes everything. Keeps for the next run what is not finished."""
+        self._resources.close()
 
     def _open_root(self) -> Root:
-        with refusing_dest(self.dest):
+        with refusing_dest(self._path):
             with suppress(FileExistsError):
-                os.mkdir(self.dest, 0o700 if self._selection.whole and self._permissions else 0o777)
-            return Root(self.dest)
+                os.mkdir(self._path, 0o700 if self._selection.whole and self._permissions else 0o777)
+            return Root(self._path)
 
-    def _open_staging(self, root: Root) -> None:
-        """Opens the staging directory, and makes everything that works in `root`."""
-        manifest, selection, metadata = self._manifest, self._selection, self._metadata
-        directories = self._directories = Directories(root, manifest, selection, metadata, delete=self._delete)
+    def _open_staging(self, dest: Destination) -> None:
+        """Opens the staging directory, and makes everything that works in `dest`."""
+        self._root = dest.root
+        directories = self._directories = Directories(dest)
         self._resources.callback(directories.close)
-        if selection.whole:
+        if dest.selection.whole:
             directories.open_up(b"")
-        self._staging = Staging(root)
+        self._staging = Staging(dest.root)
         self._resources.callback(self._staging.close)
         self._staging.open()
         if self._staging.resumed:
             directories.sync_everything()  # names that the earlier run gave may not be on disk
-        parts = self._parts = Parts(
-            root, lambda file: part_path(selection.file_dest_path(file)), manifest.entries.sizes.__getitem__
-        )
+        parts = self._parts = Parts(dest)
         self._resources.callback(parts.close_all)
-        states = self._states
-        small = SmallFiles(root, manifest, metadata, states.stamps)
-        reuse = Reuse(root, manifest, self._staging.leftovers, parts)
-        self._planner = Planner(self.dest, root, manifest, selection, metadata, reuse, small, delete=self._delete)
-        self._writer = PieceWriter(self.dest, manifest, selection, self._pieces, states, parts, small)
-        self._installer = Installer(root, manifest, selection, metadata, directories, states, parts, small)
+        small_files = SmallFiles(dest, self._progress.stamps)
+        self._planner = Planner(dest, Reuse(dest, self._staging.leftovers, parts), small_files)
+        self._writer = PieceWriter(dest, self._progress, parts, small_files)
+        self._installer = Installer(dest, directories, self._progress, parts, small_files)
 
     def inspect_files(self, files: Sequence[int], trusts_times: Callable[[int], bool]) -> None:
-        """Finds out what is there of selected files (rising), and what has to be done about them.
+        """Finds out what the destination has of selected files (rising), and what to do about them.
 
-        To be called once for each selected file, an empty one too, before anything of it is written. A file of which
-        `trusts_times` is unchanged when its size and modification time are right; any other file is read.
+        To be called once for each selected file, also for an empty one, before anything of it is written. A file for
+        which `trusts_times` is true is unchanged if its size and modification time are right; any other file is read.
         """
         plan = self._planner.files(files, trusts_times)
         self._accept(plan.unchanged, unverified=True)
-        for file in plan.unchanged:
-            self._states.set_in_place(file)
         for decision in plan.others:
-            if decision.step.action == FETCH:
-                self._start_fetching(decision)
-            else:
+            if decision.step.action != FETCH:
                 self._keep(decision)
-
-    def _start_fetching(self, decision: FileDecision) -> None:
-        file = decision.file
-        with self._lock:
-            self.reused += self._layout.file_range(file)[1] - decision.step.size
-        if self._pieces.add(file, decision.pieces) or not self._layout.file_pieces(file):
-            self._states.add_complete((file,))
+                continue
+            with self._lock:
+                self.reused += self._layout.file_range(decision.file)[1] - decision.step.size
+            self._progress.add(decision.file, decision.pieces)
 
     def _keep(self, decision: FileDecision) -> None:
-        """The content of a file is right under its final name, or under a further name."""
+        """The content of a file is right at its final path, or at a further path."""
         file, step, links, _, status, unverified = decision
         if step.action == LINK_TO:
             self._staging.worth_keeping = True
             self._installer.link(step)
-        self._states.set_in_place(file)
         self._accept((file,), unverified=unverified)
         if step.action == UNCHANGED and not links and status is not None:
-            self._states.stamp(file, status)
+            put_stamp(self.stamps, file, status)
         else:
             with self._lock:
                 self._to_correct[file] = decision
-            self._states.add_complete((file,))
+            self._progress.to_install(file)
 
     def _accept(self, files: Sequence[int], *, unverified: bool) -> None:
-        """All of the content of these files is there."""
+        """These files are in place, with all their content."""
         with self._lock:
             self.reused += sum(self._layout.file_range(file)[1] for file in files)
             if unverified:
                 self.unverified.update(files)
-        self._pieces.add_files(files)
+        self._progress.add_in_place(files)
 
     def check_free_space(self) -> None:
         """Raises DestinationRefused where the file system has not enough space for what is still to be written."""
-        with refusing(self.dest):
+        with refusing(self._path):
             available = self._root.statvfs()
-        needed = SpaceNeeded(available.f_frsize)
+        check_free_space(self._path, available, self._sizes_to_write())
+
+    def _sizes_to_write(self) -> Iterator[int]:
+        """Bytes still to be written, of each file that lacks any or has no content at all."""
         for file in self.files:
             pieces = self._layout.file_pieces(file)
-            missing = self._pieces.missing(file)
+            missing = self._progress.missing(file)
             if missing == len(pieces):
-                needed.add(self._layout.file_range(file)[1])
+                yield self._layout.file_range(file)[1]
             elif missing:
-                needed.add(sum(self._layout.piece(n).length for n in pieces if n not in self._pieces))
-        needed.check(self.dest, available)
+                yield sum(self._layout.piece(n).length for n in pieces if n not in self._progress)
 
     def write_run(self, run: range, data: memoryview, source: str) -> None:
         """Verifies pieces that follow one another and writes those that are selected; see `PieceWriter.write_run`."""
@@ -186,7 +180,7 @@ class Download:
 
     def take_complete(self) -> list[int]:
         """The files that became complete since the last call, to be given to `install_files`."""
-        return self._states.take_complete()
+        return self._progress.take_complete()
 
     def install_files(self, files: Sequence[int]) -> None:
         """Puts complete files in place, durably. Many at once are much cheaper than one by one.
@@ -194,29 +188,28 @@ class Download:
         Their names are on disk only after `finish`. A file that is not complete raises ValueError.
         """
         self._staging.worth_keeping = True
-        incomplete = [file for file in files if self._pieces.missing(file)]
+        incomplete = [file for file in files if self._progress.missing(file)]
         if incomplete:
             raise ValueError(f"file {incomplete[0]} is not complete")
-        self._installer.install_files(sorted(file for file in files if not self._states.is_in_place(file)))
+        self._installer.install_files(sorted(file for file in files if not self._progress.is_in_place(file)))
         for file in files:
             if file in self._to_correct:
                 self._installer.correct_file(self._to_correct[file])
                 del self._to_correct[file]
 
     def finish(self) -> None:
-        """Every selected file is in place: does the rest, removes the staging directory, and syncs.
+        """To be called when every selected file is in place: does the rest, removes the staging directory, and syncs.
 
-        When it returns, all that was asked for is there and on disk. A file that is not in place raises ValueError;
-        what could not be removed raises DestinationRefused at the very end.
+        When it returns, everything selected is in place and on disk. Raises ValueError if a file is not in place, and
+        DestinationRefused, at the very end, for what could not be removed.
         """
-        if self._to_correct or not all(map(self._states.is_in_place, self.files)):
+        if self._to_correct or not all(map(self._progress.is_in_place, self.files)):
             raise ValueError("not every file is in place")
         self._install_specials()
         for step in self._planner.surplus():
-            assert self._directories.remover is not None
             self._directories.remover.remove(step.path)
         self._directories.finish()
-        with refusing(self.dest):
+        with refusing(self._path):
             self._parts.close_all()
             self._staging.remove()
         self._directories.finish_root()
@@ -234,31 +227,15 @@ class Download:
     def _report_what_stays(self) -> None:
         """Notes what was not removed because it is mounted. Raises DestinationRefused for what could not be removed."""
         remover = self._directories.remover
-        if remover is None:
-            return
         for path in remover.mounted[:1]:
             self._metadata.note("mounts", f"{printable(path)} was not removed: a file system is mounted there")
         if remover.refused:
             (path, why), *others = remover.refused
-            more = (
-                f" (and {len(others)} others; everything else is in place)"
-                if others
-                else " (everything else is in place)"
-            )
-            raise DestinationRefused(os.path.join(self.dest, path), f"cannot be removed: {why}{more}")
+            rest = f"and {len(others)} others; " if others else ""
+            why = f"cannot be removed: {why} ({rest}everything else is in place)"
+            raise DestinationRefused(os.path.join(self._path, path), why)
 
-    def close(self) -> None:
-        """Gives everything back. What is not finished is kept for the next run. May be called twice."""
-        self._resources.close()
-
-    def __enter__(self) -> Download:
-        self.open()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    # What a node asks while it lasts.
+    # What a node reads during the download.
 
     @property
     def files(self) -> Sequence[int]:
@@ -267,8 +244,8 @@ class Download:
 
     @property
     def stamps(self) -> array[int]:
-        """How the files that are in place look; see `fs.stamp`."""
-        return self._states.stamps
+        """The stamps of the files that are in place; see `fs.stamp`."""
+        return self._progress.stamps
 
     @property
     def notes(self) -> list[str]:
@@ -278,21 +255,21 @@ class Download:
     @property
     def removed(self) -> int:
         """How many names were removed."""
-        return self._directories.remover.removed if self._directories.remover is not None else 0
+        return self._directories.remover.removed
 
     def path_of(self, file: int) -> bytes:
-        """Where a selected file is now, relative to the destination."""
-        return self._states.path_of(file)
+        """The current path of a selected file, relative to the destination."""
+        return self._progress.path_of(file)
 
     def chunk_complete(self, chunk: int) -> bool:
         """Whether all of a chunk is on disk and right. It may be served when none of its files is `unverified`."""
-        return self._pieces.chunk_complete(chunk)
+        return self._progress.chunk_complete(chunk)
 
     def missing(self, chunk: int) -> list[range]:
-        """The pieces of a chunk that are asked for and not present, as rising ranges that do not touch."""
+        """The pieces of a chunk that are selected and not present, as rising ranges that do not touch."""
         runs: list[range] = []
         for number in self._layout.chunk_pieces(chunk):
-            if number in self._pieces or not self._selection.has_file(self._layout.file_of_piece(number)):
+            if number in self._progress or not self._selection.has_file(self._layout.file_of_piece(number)):
                 continue
             if runs and runs[-1].stop == number:
                 runs[-1] = range(runs[-1].start, number + 1)

@@ -8,58 +8,52 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 
+from xget_lib.download.destination import Destination
 from xget_lib.download.directories import SYNC_EACH, Directories
-from xget_lib.download.file_states import FileStates
-from xget_lib.download.metadata import Metadata
 from xget_lib.download.plan import CORRECT, FILE_TYPES, LINK_TO, MAKE, FileDecision, Step
+from xget_lib.download.progress import Progress
 from xget_lib.download.refusal import refusing
 from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.staging import Parts, part_path
 from xget_lib.fs.inode import NamedInode, OpenInode
-from xget_lib.fs.rooted import Root
+from xget_lib.fs.stamp import put_stamp
 from xget_lib.manifest.entry import FIFO, LINK, Entry
-from xget_lib.manifest.manifest import Manifest
-from xget_lib.manifest.selection import Selection
 
 _NO_HARD_LINK = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)  # no hard links here, or a file with too many
 
 
 class Installer:
-    """Carries out the steps for everything that is no directory. Owned by a download. Any thread may use it, each for
-    entries of its own. Raises DestinationRefused."""
+    """Carries out the steps for everything that is not a directory. Owned by a download. Raises DestinationRefused.
+
+    Any thread may use it, but no two for the same entry.
+    """
 
     def __init__(
-        self,
-        root: Root,
-        manifest: Manifest,
-        selection: Selection,
-        metadata: Metadata,
-        directories: Directories,
-        states: FileStates,
-        parts: Parts,
-        small_files: SmallFiles,
+        self, dest: Destination, directories: Directories, progress: Progress, parts: Parts, small_files: SmallFiles
     ) -> None:
-        self._root = root
-        self._manifest = manifest
-        self._entries = manifest.entries
-        self._selection = selection
-        self._metadata = metadata
+        self._dest = dest
+        self._root = dest.root
+        self._manifest = dest.manifest
+        self._entries = dest.manifest.entries
+        self._selection = dest.selection
+        self._metadata = dest.metadata
         self._directories = directories
-        self._states = states
+        self._progress = progress
         self._parts = parts
         self._small_files = small_files
 
     # Regular files.
 
     def install_files(self, files: Sequence[int]) -> None:
-        """Puts files whose parts are complete in place, with all their names. Many at once are much cheaper.
+        """Gives files whose parts are complete all their names. Many at once are much cheaper.
 
         The content is on disk before a file gets its name; the names are on disk after `Directories.finish`.
         """
-        ready = [file for file in files if self._states.is_ready(file)]
-        unready = [file for file in files if not self._states.is_ready(file)]
+        ready = [file for file in files if self._progress.is_ready(file)]
+        unready = [file for file in files if not self._progress.is_ready(file)]
         at_once = bool(ready) or len(unready) > SYNC_EACH
         for file in unready:
             with refusing(self._root.path, self._selection.file_dest_path(file)):
@@ -69,21 +63,25 @@ class Installer:
                 self._directories.sync_filesystem()
         self._rename_by_directory(ready)
         for file in files:
-            if not self._states.is_in_place(file):
+            if not self._progress.is_in_place(file):
                 self._rename_file(file)
 
     def correct_file(self, decision: FileDecision) -> None:
-        """Carries out what was decided of a file that has the right content at its final name."""
+        """Carries out a decision about a file that has the right content at its final name."""
         path, entry = decision.step.path, self._entries[decision.step.entry]
         with refusing(self._root.path, path):
-            self._correct(path, entry)
+            status = self._root.lstat(path)
+            inode = NamedInode(self._root, path)
+            if not self._metadata.matches(entry, status, inode):
+                self._metadata.apply(inode, status, entry, new=False)
+                self._directories.sync_everything()
         for link in decision.links:
             self.link(link)
         with refusing(self._root.path, path):
-            self._states.stamp(decision.file, self._root.lstat(path))
+            put_stamp(self._progress.stamps, decision.file, self._root.lstat(path))
 
     def _make_ready(self, file: int, *, sync: bool) -> None:
-        """Gives a part its metadata, the last that it lacks."""
+        """Gives a complete part its metadata."""
         with self._parts.opened(file) as fd:
             self._metadata.apply(OpenInode(fd), os.fstat(fd), self._manifest.file(file), new=True)
             if sync:
@@ -91,36 +89,28 @@ class Installer:
         self._parts.close(file)
 
     def _rename_by_directory(self, files: Sequence[int]) -> None:
-        """Renames files with one name each, except those in whose place there is a directory."""
+        """Renames files that have one name each, except where a directory has the final name."""
         groups, _ = self._selection.siblings(files)
         for siblings in groups:
-            with refusing(self._root.path, siblings.directory), self._states.moving(siblings.files):
+            with refusing(self._root.path, siblings.directory), self._progress.moving(siblings.files):
                 for file in self._small_files.rename(siblings):
-                    self._states.set_in_place(file)
+                    self._progress.set_in_place(file)
             self._directories.names_changed(siblings.directory)
 
     def _rename_file(self, file: int) -> None:
         path = self._selection.file_dest_path(file)
         with refusing(self._root.path, path):
-            with self._states.moving((file,)):
+            with self._progress.moving((file,)):
                 self._rename(part_path(path), path)
-                self._states.set_in_place(file)
+                self._progress.set_in_place(file)
             for link in self._selection.other_dest_paths(file):
                 self.link(Step(LINK_TO, link, origin=path, entry=self._entries.files[file]))
-            self._states.stamp(file, self._root.lstat(path))
-
-    def _correct(self, path: bytes, entry: Entry) -> None:
-        status = self._root.lstat(path)
-        place = NamedInode(self._root, path)
-        if not self._metadata.matches(entry, status, place):
-            self._metadata.apply(place, status, entry, new=False)
-            self._directories.sync_everything()
+            put_stamp(self._progress.stamps, file, self._root.lstat(path))
 
     # Symbolic links, FIFOs and devices.
 
     def special(self, step: Step) -> bool:
-        """Makes or corrects a symbolic link, FIFO or device. Returns whether it is there: a device is not, where this
-        process may not make one."""
+        """Makes or corrects a symbolic link, FIFO or device. Returns False for a device that we may not make."""
         entry = self._entries[step.entry]
         with refusing(self._root.path, step.path):
             if step.action == CORRECT:
@@ -130,9 +120,9 @@ class Installer:
         return True
 
     def _make_special(self, path: bytes, entry: Entry) -> bool:
-        new = part_path(path)
+        new = self._free_part(path)
         try:
-            self._make(new, lambda: self._mknod(new, entry))
+            self._mknod(new, entry)
         except PermissionError as error:
             if entry.kind == LINK:
                 raise
@@ -152,17 +142,17 @@ class Installer:
     # Hard links.
 
     def link(self, step: Step) -> None:
-        """Makes the path of a step another name of its origin; where that cannot be, a copy."""
+        """Makes a hard link to the origin of a step; a copy where hard links are not possible."""
         with refusing(self._root.path, step.path):
             self._link(step.origin, step.path, self._entries[step.entry])
 
     def _link(self, origin: bytes, path: bytes, entry: Entry) -> None:
-        status, there = self._root.lstat(origin), self._status(path)
+        status, there = self._root.lstat(origin), self._dest.status(path)
         if there is not None and os.path.samestat(there, status):
             return  # rename(2) would leave both names
-        new = part_path(path)
+        new = self._free_part(path)
         try:
-            self._make(new, lambda: self._root.link(origin, new))
+            self._root.link(origin, new)
         except OSError as error:
             if error.errno not in _NO_HARD_LINK:
                 raise
@@ -174,12 +164,6 @@ class Installer:
                 return  # the copy of an earlier run
             self._copy(origin, new, entry)
         self._rename(new, path)
-
-    def _status(self, path: bytes) -> os.stat_result | None:
-        try:
-            return self._root.lstat(path)
-        except FileNotFoundError:
-            return None
 
     def _copy(self, origin: bytes, new: bytes, entry: Entry) -> None:
         with (
@@ -193,23 +177,20 @@ class Installer:
 
     # Names.
 
-    def _make(self, path: bytes, make: Callable[[], None]) -> None:
-        """Makes something in the staging directory, in place of what an earlier run may have left there."""
-        try:
-            make()
-        except FileExistsError:
-            self._root.unlink(path)
-            make()
+    def _free_part(self, path: bytes) -> bytes:
+        """The path of a part, at which nothing is: removes what an earlier run may have left there."""
+        part = part_path(path)
+        with suppress(FileNotFoundError):
+            self._root.unlink(part)
+        return part
 
     def _rename(self, new: bytes, path: bytes) -> None:
-        """Gives what was made in the staging directory its final name; removes a directory that is in its place where
-        that is wanted."""
-        remover = self._directories.remover
+        """Moves something from the staging directory to its final path. With `--delete`, removes a directory there."""
         try:
             self._root.rename(new, path)
         except IsADirectoryError:
-            if remover is None:
+            if not self._dest.delete:
                 raise
-            remover.make_way(path)
+            self._directories.remover.make_way(path)
             self._root.rename(new, path)
         self._directories.name_changed(path)

@@ -6,7 +6,7 @@
     permission bits          unless permissions are not wanted (-s); then new things get what the umask leaves of them
     set-user-ID, set-group-ID  only on a file that has the owner or group they were meant for: a copy of somebody's
                              set-user-ID program must not become root's
-    extended attributes      as the table in xattr_rules.py says
+    extended attributes      as the table in fs/xattrs.py says
     modification time        always
 
 An access list counts as permissions. Where it cannot be set, the mode gives nobody more than the list did.
@@ -22,12 +22,10 @@ import os
 import pwd
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from xget_lib.download import xattr_rules
-from xget_lib.download.local_ids import LocalIds
 from xget_lib.fs import xattrs
 from xget_lib.fs.inode import Inode
 from xget_lib.manifest import acl
@@ -43,7 +41,7 @@ _SET_ID = stat.S_ISUID | stat.S_ISGID
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What a `EntryMetadata` of the manifest means on this machine, as far as this process can set it."""
+    """What an EntryMetadata of the manifest means on this machine, as far as this process can set it."""
 
     owner: tuple[int, int]
     mode: int
@@ -52,7 +50,7 @@ class _Target:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a regular file has when nothing of its metadata but the time has to be set. None: it does not matter."""
+    """The metadata, except the time, of a regular file that needs no change. None: any value is right."""
 
     mode: int | None
     """With the file type."""
@@ -78,8 +76,8 @@ class Metadata:
         self._owners = owners
         self._is_root = os.geteuid() == 0
         self._umask = umask_of_process()
-        self._users = LocalIds(manifest.users, lambda name: pwd.getpwnam(name).pw_uid)
-        self._groups = LocalIds(manifest.groups, lambda name: grp.getgrnam(name).gr_gid)
+        self._users = _LocalIds(manifest.users, lambda name: pwd.getpwnam(name).pw_uid)
+        self._groups = _LocalIds(manifest.groups, lambda name: grp.getgrnam(name).gr_gid)
         self._targets: dict[EntryMetadata, _Target] = {}
         self._unsupported: set[bytes] = set()  # namespaces, and access lists, that the file system does not take
         self._refused: set[tuple[EntryMetadata, bytes]] = set()  # (wanted, attribute) that could not be set
@@ -88,7 +86,7 @@ class Metadata:
 
     @property
     def notes(self) -> list[str]:
-        """What could not be preserved: one line for each kind, in the order in which it was met."""
+        """What could not be preserved: one line for each kind, in order of the first occurrence."""
         with self._lock:
             return list(self._notes.values())
 
@@ -99,7 +97,7 @@ class Metadata:
     # What it should be.
 
     def new_directory_mode(self, entry: Entry) -> int:
-        """The mode for mkdir: we can work in the directory, and nobody else may do more than in the end."""
+        """The mode for mkdir: we can write in the directory, and nobody else has more permissions than in the end."""
         return 0o700 if self._permissions else (self._mode_of(entry.metadata) & 0o777) | 0o700
 
     def owner(self, wanted: EntryMetadata) -> tuple[int, int]:
@@ -114,36 +112,36 @@ class Metadata:
             return None
         return Expected(stat.S_IFREG | target.mode if self._permissions else None, owner, target.xattrs)
 
-    def matches(self, entry: Entry, status: os.stat_result, place: Inode) -> bool:
-        """Whether `apply` would change nothing. `status` is the stat of what is at `place`."""
+    def matches(self, entry: Entry, status: os.stat_result, inode: Inode) -> bool:
+        """Whether `apply` would change nothing. `status` is the stat of what is at `inode`."""
         if status.st_mtime_ns != entry.mtime_ns:
             return False
         target = self._target(entry.metadata)
         owner = (status.st_uid, status.st_gid)
         if self._owners and self._is_root and owner != target.owner:
             return False
-        if self._permissions and entry.kind != LINK and stat.S_IMODE(status.st_mode) != self._mode(entry, owner):
+        if self._permissions and entry.kind != LINK and stat.S_IMODE(status.st_mode) != self._mode_for(entry, owner):
             return False
-        return not self._xattr_changes(place, target)
+        return not self._xattr_changes(inode, target)
 
     # Setting it.
 
-    def apply(self, place: Inode, status: os.stat_result, entry: Entry, *, new: bool) -> None:
-        """Sets what differs. `status` is the stat of what is at `place` now; `new` says that XGet made it, so its
+    def apply(self, inode: Inode, status: os.stat_result, entry: Entry, *, new: bool) -> None:
+        """Sets what differs. `status` is the stat of what is at `inode` now; `new` says that XGet made it, so its
         permissions are set also where none are preserved. A symbolic link has no permissions.
 
         The order matters: chown drops capabilities and set-id bits, and an access list changes the mode.
         """
-        chowned = self._set_owner(place, status, entry.metadata)
-        xattrs_changed = self._set_xattrs(place, status, entry.metadata)
+        chowned = self._set_owner(inode, status, entry.metadata)
+        xattrs_changed = self._set_xattrs(inode, status, entry.metadata)
         if entry.kind != LINK:
             mode = stat.S_IMODE(status.st_mode)
             if self._permissions or new:
-                mode = self._mode(entry, self.owner(entry.metadata) if chowned else (status.st_uid, status.st_gid))
+                mode = self._mode_for(entry, self.owner(entry.metadata) if chowned else (status.st_uid, status.st_gid))
             if xattrs_changed or mode != stat.S_IMODE(status.st_mode) or (chowned and (self._permissions or new)):
-                self._attempt("permissions", lambda: place.chmod(mode))
+                self._attempt("permissions", lambda: inode.chmod(mode))
         if status.st_mtime_ns != entry.mtime_ns:
-            self._attempt("times", lambda: place.utime(entry.mtime_ns))
+            self._attempt("times", lambda: inode.utime(entry.mtime_ns))
 
     def apply_to_new_file(self, fd: int, wanted: EntryMetadata, mtime_ns: int) -> bool:
         """The fast form of `apply` for a regular file that was just made and has no extended attributes.
@@ -176,7 +174,7 @@ class Metadata:
             mode &= ~0o070 | acl.group_permissions(access) << 3
         return mode if self._permissions else mode & 0o777 & ~self._umask
 
-    def _mode(self, entry: Entry, owner: tuple[int, int]) -> int:
+    def _mode_for(self, entry: Entry, owner: tuple[int, int]) -> int:
         """The permission bits for an entry that belongs to this user and group."""
         target = self._target(entry.metadata)
         mode = target.mode
@@ -192,23 +190,23 @@ class Metadata:
                 )
         return mode
 
-    def _set_owner(self, place: Inode, status: os.stat_result, wanted: EntryMetadata) -> bool:
+    def _set_owner(self, inode: Inode, status: os.stat_result, wanted: EntryMetadata) -> bool:
         """Returns whether it changed the owner."""
         if not self._owners or (status.st_uid, status.st_gid) == (owner := self.owner(wanted)):
             return False
         if not self._is_root:
             self.note("owners", "owners and groups were not preserved (only root can set them)")
             return False
-        return self._attempt("owners", lambda: place.chown(*owner))
+        return self._attempt("owners", lambda: inode.chown(*owner))
 
     # Extended attributes.
 
     def _sets_xattr(self, name: bytes) -> bool:
         """Whether this process sets an attribute of this name where the manifest has it, and removes it elsewhere."""
-        if xattr_rules.kind_of(name) in self._unsupported:
+        if xattrs.kind_of(name) in self._unsupported:
             return False
-        allowed = self._is_root or not xattr_rules.needs_root(name)
-        return allowed and (self._permissions or not xattr_rules.is_permission(name))
+        allowed = self._is_root or not xattrs.needs_root(name)
+        return allowed and (self._permissions or not xattrs.is_permission(name))
 
     def _xattrs_of(self, wanted: EntryMetadata) -> Xattrs:
         found = []
@@ -219,15 +217,15 @@ class Metadata:
                 if name in acl.ACLS:
                     value = acl.translated(value, self._users.__getitem__, self._groups.__getitem__)
                 found.append((name, value))
-            elif not self._is_root and xattr_rules.needs_root(name):
+            elif not self._is_root and xattrs.needs_root(name):
                 self.note(
                     "xattrs of root", "capabilities and other attributes were not preserved (only root can set them)"
                 )
         return tuple(found)
 
-    def _xattr_changes(self, place: Inode, target: _Target) -> dict[bytes, bytes | None]:
+    def _xattr_changes(self, inode: Inode, target: _Target) -> dict[bytes, bytes | None]:
         """By name: the value to set, or None for an attribute to remove."""
-        there = place.xattrs()
+        there = inode.xattrs()
         if there == target.xattrs:
             return {}
         present = {name: value for name, value in there if self._sets_xattr(name)}
@@ -236,32 +234,32 @@ class Metadata:
         changes.update((name, None) for name in present if name not in wanted and name != xattrs.SELINUX)
         return changes
 
-    def _set_xattrs(self, place: Inode, status: os.stat_result, wanted: EntryMetadata) -> bool:
+    def _set_xattrs(self, inode: Inode, status: os.stat_result, wanted: EntryMetadata) -> bool:
         """Returns whether it changed anything; the mode may have changed with it."""
-        changes = self._xattr_changes(place, self._target(wanted))
+        changes = self._xattr_changes(inode, self._target(wanted))
         if not changes:
             return False
         if not self._is_root and not status.st_mode & stat.S_IWUSR and not stat.S_ISLNK(status.st_mode):
-            self._attempt("permissions", lambda: place.chmod(stat.S_IMODE(status.st_mode) | stat.S_IWUSR))
+            self._attempt("permissions", lambda: inode.chmod(stat.S_IMODE(status.st_mode) | stat.S_IWUSR))
         for name, value in changes.items():
-            self._change_xattr(place, wanted, name, value)
+            self._change_xattr(inode, wanted, name, value)
         return True
 
-    def _change_xattr(self, place: Inode, wanted: EntryMetadata, name: bytes, value: bytes | None) -> None:
+    def _change_xattr(self, inode: Inode, wanted: EntryMetadata, name: bytes, value: bytes | None) -> None:
         try:
             if value is None:
-                place.removexattr(name)
+                inode.removexattr(name)
             else:
-                place.setxattr(name, value)
+                inode.setxattr(name, value)
         except OSError as error:
             if error.errno not in _XATTR_FORBIDDEN:
                 raise
             if error.errno == errno.EOPNOTSUPP:
-                self._unsupported.add(xattr_rules.kind_of(name))
+                self._unsupported.add(xattrs.kind_of(name))
             self._refused.add((wanted, name))
             self._targets.clear()  # they no longer hold what was refused
             is_list = name in acl.ACLS
-            what = "access lists" if is_list else f"extended attributes ({os.fsdecode(xattr_rules.kind_of(name))})"
+            what = "access lists" if is_list else f"extended attributes ({os.fsdecode(xattrs.kind_of(name))})"
             self.note(what, f"some {what} were not preserved: {error.strerror}")
 
     def _attempt(self, what: str, change: Callable[[], None]) -> bool:
@@ -276,8 +274,26 @@ class Metadata:
         return True
 
 
+class _LocalIds(dict[int, int]):
+    """ID in the manifest -> ID here: that of the same name, or else the same number. Each is looked up once."""
+
+    def __init__(self, names: Mapping[int, str], look_up: Callable[[str], int]) -> None:
+        """`names`: of IDs in the manifest. `look_up` raises KeyError for a name that this machine does not have."""
+        super().__init__()
+        self._names = names
+        self._look_up = look_up
+
+    def __missing__(self, number: int) -> int:
+        here = number
+        if number in self._names:
+            with suppress(KeyError):
+                here = self._look_up(self._names[number])
+        self[number] = here  # once: other threads read it
+        return here
+
+
 def umask_of_process() -> int:
-    """The umask, read without a change that other threads would see where the kernel shows it (Linux 4.7)."""
+    """The umask. Since Linux 4.7 it is read from /proc; before, it is changed for a moment, which other threads see."""
     with suppress(OSError), open("/proc/self/status") as status:
         for line in status:
             if line.startswith("Umask:"):

@@ -1,28 +1,27 @@
-"""Decides what a download does to a destination, as data. A run carries the steps out; a dry run prints them.
+"""Decides what a download does to a destination, as data. A run carries out the steps; a dry run prints them.
 
-Deciding only reads, with one exception: in a run, pieces that can be reused are copied into the part as they are found
-(`reuse`). Nothing is read again to carry out the steps.
+Planning only reads, with one exception: in a run, pieces that can be reused are copied into the part as soon as they
+are found (`reuse`), so that nothing is read twice.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 from typing import NamedTuple
 
-from xget_lib.download.delete import Surplus
-from xget_lib.download.metadata import Metadata
-from xget_lib.download.refusal import is_a_directory, not_a_directory, refusing
+from xget_lib.download.delete import surplus
+from xget_lib.download.destination import Destination
+from xget_lib.download.refusal import MOVE_OR_DELETE, refusing
 from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import Inspected, SmallFiles
 from xget_lib.fs.inode import NamedInode
-from xget_lib.fs.rooted import Root
 from xget_lib.manifest.entry import BLOCK, CHARACTER, DIRECTORY, FIFO, LINK, Entry
 from xget_lib.manifest.layout import SMALLEST_GRANULE
-from xget_lib.manifest.manifest import Manifest
-from xget_lib.manifest.selection import Selection, Siblings
+from xget_lib.manifest.selection import Siblings
 
 UNCHANGED = "unchanged"
 FETCH, MAKE, LINK_TO, CORRECT, REMOVE = ACTIONS = ("fetch", "make", "link", "correct", "remove")
@@ -36,7 +35,7 @@ class Step(NamedTuple):
     """What to do at one path.
 
     unchanged   nothing; a dry run does not print it
-    fetch       a file: `size` bytes of it come over the network, the rest is here
+    fetch       a file: `size` bytes of it come over the network, the rest is reused
     make        a directory, symbolic link, FIFO or device
     link        another name of what is at `origin`
     correct     owner, permissions, extended attributes or time of what is there
@@ -70,90 +69,77 @@ class FileDecision(NamedTuple):
 
 
 class FilePlan(NamedTuple):
-    """What to do about some regular files: nothing, fetch all of it, or more than that. File numbers."""
+    """What to do about some regular files."""
 
     unchanged: list[int]
+    """File numbers: nothing to do."""
     new: list[int]
+    """File numbers: nothing is there, fetch everything."""
     others: list[FileDecision]
 
 
-class _Found(NamedTuple):
-    """What is at a path: None for nothing, and for a directory, which is to be cleared away."""
-
-    status: os.stat_result | None
-    clears: bool
+_Statuses = dict[bytes, os.stat_result | None]
+"""By path: what is there."""
 
 
 class Planner:
-    """Compares the destination `dest` with a manifest. Any thread may call `files`, each for files of its own.
+    """Compares a destination with its manifest. Raises DestinationRefused where a download cannot be done.
 
-    What would end the run raises DestinationRefused.
+    Any thread may call `files`, but no two for the same file.
     """
 
-    def __init__(
-        self,
-        dest: bytes,
-        root: Root | None,
-        manifest: Manifest,
-        selection: Selection,
-        metadata: Metadata,
-        reuse: Reuse,
-        small_files: SmallFiles | None,
-        *,
-        delete: bool,
-    ) -> None:
-        """`root` and `small_files` are of `dest`; None where it does not exist yet."""
+    def __init__(self, dest: Destination, reuse: Reuse, small_files: SmallFiles) -> None:
         self._dest = dest
-        self._root = root
-        self._manifest = manifest
-        self._entries = manifest.entries
-        self._selection = selection
-        self._metadata = metadata
+        self._root = dest.root
+        self._layout = dest.manifest.layout
+        self._entries = dest.manifest.entries
+        self._selection = dest.selection
         self._reuse = reuse
         self._small_files = small_files
-        self._delete = delete
         self._lock = Lock()
         self._kept_inodes: dict[tuple[int, int], int] = {}  # (device, inode) with several names -> its file
 
     def directories(self) -> Iterator[Step]:
-        """For each directory below the destination; one is decided when those before it are carried out."""
+        """A step for each directory below the destination. The caller carries out a step before it takes the next."""
         for number in self._selection.of_kind(DIRECTORY):
             path = self._selection.dest_path(number)
             if path:
-                with refusing(self._dest, path):
+                with refusing(self._root.path, path):
                     step = self._directory(number, path)
                 yield step
 
     def _directory(self, number: int, path: bytes) -> Step:
-        status = self._status(path)
-        if status is None or not stat.S_ISDIR(status.st_mode):
-            if status is not None and not self._delete:
-                raise not_a_directory()
+        status = self._dest.status(path)
+        if status is None or not _is_directory(status):
+            if status is not None and not self._dest.delete:
+                raise NotADirectoryError(
+                    errno.ENOTDIR, f"not a directory, but the master has a directory here {MOVE_OR_DELETE}"
+                )
             return Step(MAKE, path, entry=number, clears=status is not None)
         return self.metadata_step(number, path, status)
 
     def specials(self) -> Iterator[Step]:
-        """For each symbolic link, FIFO and device, and its further names."""
+        """Steps for each symbolic link, FIFO and device, and for its further names."""
         for number in self._selection.of_kind(SPECIAL):
             entry = self._entries.first_name(number)
             path, *links = map(self._selection.dest_path, self._selection.link_groups.get(entry, (number,)))
             found = self._find((path, *links))
-            status = found[path].status
-            with refusing(self._dest, path):
+            status = found[path]
+            with refusing(self._root.path, path):
                 if status is not None and self._is_same_special(path, status, self._entries[entry]):
                     step = self.metadata_step(entry, path, status)
                 else:
-                    step, status = Step(MAKE, path, entry=entry, clears=found[path].clears), None
+                    step, status = Step(MAKE, path, entry=entry, clears=_is_directory(status)), None
             yield step
             yield from self._links(entry, path, links, found, status)
 
     def files(self, files: Sequence[int], trusts_times: Callable[[int], bool]) -> FilePlan:
-        """For selected files (rising). A file of which `trusts_times` is unchanged when its size and time are right;
-        any other is read."""
+        """The plan for selected files (rising). A file for which `trusts_times` is true is unchanged if its size and
+        time are right; any other file is read."""
         plan = FilePlan([], [], [])
         groups, single = self._selection.siblings(files)
         for siblings in groups:
-            with refusing(self._dest, siblings.directory):
+            with refusing(self._root.path, siblings.directory):
                 found = self._inspect(siblings, trusts_times)
             plan.unchanged.extend(found.unchanged)
             single.extend(found.others)
@@ -163,56 +149,53 @@ class Planner:
         return plan
 
     def surplus(self) -> Iterator[Step]:
-        """For each path that the master does not have, where these are to be removed."""
-        if self._delete and self._root is not None:
-            with refusing(self._dest):
-                yield from (Step(REMOVE, path) for path in Surplus(self._root, self._manifest, self._selection))
+        """With `--delete`: a step for each path that the master does not have."""
+        if self._dest.delete:
+            with refusing(self._root.path):
+                yield from (Step(REMOVE, path) for path in surplus(self._dest))
 
     # Regular files.
 
     def _inspect(self, siblings: Siblings, trusts_times: Callable[[int], bool]) -> Inspected:
-        if self._small_files is not None:
-            try:
-                return self._small_files.inspect(siblings, trusts_times)
-            except (FileNotFoundError, NotADirectoryError):
-                pass  # their directory is still to be made
-        return Inspected([], list(siblings.files), [])
+        try:
+            return self._small_files.inspect(siblings, trusts_times)
+        except (FileNotFoundError, NotADirectoryError):  # their directory is still to be made
+            return Inspected([], list(siblings.files), [])
 
     def _is_new(self, file: int) -> bool:
         """Whether an absent file has no pieces to reuse: it is not empty, too small for pieces of zeros, and nothing of
         an earlier run is left."""
-        _, size = self._manifest.layout.file_range(file)
+        _, size = self._layout.file_range(file)
         return 0 < size < SMALLEST_GRANULE and not self._reuse.has_leftovers
 
     def _file(self, file: int, *, trusts_times: bool) -> FileDecision:
         entry = self._entries.files[file]
         path, links = self._selection.file_dest_path(file), self._selection.other_dest_paths(file)
         found = self._find((path, *links))
-        for name, (status, _) in found.items():
-            trusted = trusts_times and self._has_time(entry, status)
-            with refusing(self._dest, name):
-                if status is None or not self._keeps(file, name, status, trusted=trusted):
+        for name, status in found.items():
+            if status is None:
+                continue
+            trusted = trusts_times and status.st_mtime_ns == self._entries.mtimes[entry]
+            with refusing(self._root.path, name):
+                if not self._keeps(file, name, status, trusted=trusted):
                     continue
                 if name == path:
                     step = self.metadata_step(entry, path, status)
                 else:
-                    step = Step(LINK_TO, path, entry=entry, origin=name, clears=found[path].clears)
+                    step = Step(LINK_TO, path, entry=entry, origin=name, clears=_is_directory(found[path]))
             further = self._links(entry, path, links, found, status)
             return FileDecision(file, step, list(further), status=status, unverified=trusted)
-        with refusing(self._dest, path):
-            pieces = self._reuse.pieces(file, path, found[path].status)
-        _, size = self._manifest.layout.file_range(file)
-        size -= sum(self._manifest.layout.piece(number).length for number in pieces)
-        step = Step(FETCH, path, size, entry, clears=found[path].clears)
+        with refusing(self._root.path, path):
+            pieces = self._reuse.pieces(file, path, found[path])
+        _, size = self._layout.file_range(file)
+        size -= sum(self._layout.piece(number).length for number in pieces)
+        step = Step(FETCH, path, size, entry, clears=_is_directory(found[path]))
         return FileDecision(file, step, list(self._links(entry, path, links, found, None)), pieces)
 
-    def _has_time(self, entry: int, status: os.stat_result | None) -> bool:
-        return status is not None and status.st_mtime_ns == self._entries.mtimes[entry]
-
     def _keeps(self, file: int, name: bytes, status: os.stat_result, *, trusted: bool) -> bool:
-        """Whether what is under one of its names has the content of a file, and is no other file's only copy.
+        """Whether the inode at `name`, one of the names of a file, has its content and was not used for another file.
 
-        Two files of the manifest that someone made one by a hard link must become two again.
+        Two files of the manifest may share an inode here because somebody made a hard link. They must become two again.
         """
         if not stat.S_ISREG(status.st_mode) or status.st_size != self._entries.sizes[file]:
             return False
@@ -225,45 +208,37 @@ class Planner:
     # Any entry.
 
     def _links(
-        self, entry: int, path: bytes, links: Sequence[bytes], found: dict[bytes, _Found], status: os.stat_result | None
+        self, entry: int, path: bytes, links: Sequence[bytes], found: _Statuses, status: os.stat_result | None
     ) -> Iterator[Step]:
-        """For further names of what is, or will be, at `path`. A name of what has this `status` is right already."""
+        """Steps for further names of what is, or will be, at `path`. Names of the inode of `status` need no step."""
         for link in links:
             there = found[link]
-            if status is None or there.status is None or not os.path.samestat(status, there.status):
-                yield Step(LINK_TO, link, entry=entry, origin=path, clears=there.clears)
+            if status is None or there is None or not os.path.samestat(status, there):
+                yield Step(LINK_TO, link, entry=entry, origin=path, clears=_is_directory(there))
 
     def metadata_step(self, entry: int, path: bytes, status: os.stat_result) -> Step:
-        """For something that is at `path` as it should be, except perhaps for its metadata."""
-        assert self._root is not None
-        matches = self._metadata.matches(self._entries[entry], status, NamedInode(self._root, path))
+        """The step for something at `path` that is right, except perhaps for its metadata."""
+        matches = self._dest.metadata.matches(self._entries[entry], status, NamedInode(self._root, path))
         return Step(UNCHANGED if matches else CORRECT, path, entry=entry)
 
-    def _find(self, paths: Sequence[bytes]) -> dict[bytes, _Found]:
+    def _find(self, paths: Sequence[bytes]) -> _Statuses:
         """What is at paths where no directory must be. Raises DestinationRefused for one that must not be removed."""
         found = {}
         for path in paths:
-            with refusing(self._dest, path):
-                status = self._status(path)
-                is_directory = status is not None and stat.S_ISDIR(status.st_mode)
-                if is_directory and not self._delete:
-                    raise is_a_directory()
-            found[path] = _Found(None if is_directory else status, is_directory)
+            with refusing(self._root.path, path):
+                found[path] = self._dest.status(path)
+                if _is_directory(found[path]) and not self._dest.delete:
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         return found
-
-    def _status(self, path: bytes) -> os.stat_result | None:
-        if self._root is None:
-            return None
-        try:
-            return self._root.lstat(path)
-        except (FileNotFoundError, NotADirectoryError):  # also where something else is in the place of its directory
-            return None
 
     def _is_same_special(self, path: bytes, status: os.stat_result, entry: Entry) -> bool:
         """Whether what is there is the symbolic link, FIFO or device of an entry, whatever its metadata."""
-        assert self._root is not None
         if stat.S_IFMT(status.st_mode) != FILE_TYPES[entry.kind]:
             return False
         if entry.kind == LINK:
             return self._root.readlink(path) == entry.target
         return entry.kind == FIFO or status.st_rdev == os.makedev(*entry.device)
+
+
+def _is_directory(status: os.stat_result | None) -> bool:
+    return status is not None and stat.S_ISDIR(status.st_mode)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from xget_lib.errors import DestinationRefused, PathRefused
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_WHAT_TO_DO = "(move it away, or use --delete)"
+MOVE_OR_DELETE = "(move it away, or use --delete)"
 
 
 @contextmanager
@@ -33,16 +33,6 @@ def refusing_dest(dest: bytes) -> Iterator[None]:
         raise DestinationRefused(dest, error.strerror or str(error)) from error
 
 
-def not_a_directory() -> NotADirectoryError:
-    """The error where something else is in the place of a directory and must not be removed."""
-    return NotADirectoryError(errno.ENOTDIR, f"not a directory, but the master has a directory here {_WHAT_TO_DO}")
-
-
-def is_a_directory() -> IsADirectoryError:
-    """The error where a directory is in the place of something else and must not be removed."""
-    return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-
-
 def _reason(error: OSError | PathRefused) -> str:
     if isinstance(error, PathRefused):
         return "a symbolic link leads out of the destination (remove it)"
@@ -50,5 +40,5 @@ def _reason(error: OSError | PathRefused) -> str:
     if error.errno in _DISK_FULL:
         return f"disk full: {why} (free space and run again; verified data is kept)"
     if error.errno == errno.EISDIR:
-        return f"is a directory, but the master has a file here {_WHAT_TO_DO}"
+        return f"is a directory, but the master has a file here {MOVE_OR_DELETE}"
     return why

@@ -1,8 +1,8 @@
 """The pieces of a file that need not be fetched, because its old version or the part of an earlier run has them.
 
-A piece counts only when its bytes, as they were just read, have the digest that the manifest promises. A run copies
-these bytes into the part at once; a dry run only counts them. A file that has the right size and turns out to be wrong
-was read as far as its first wrong piece before (`is_whole`): most such files are right, and then nothing is copied.
+A piece counts only if its bytes, as just read, have the digest in the manifest. A run copies these bytes into the part
+at once; a dry run only counts them. A file of the right size is first compared up to its first wrong piece, without
+copying (`is_whole`): most such files are right.
 """
 
 from __future__ import annotations
@@ -10,45 +10,45 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
+from xget_lib.download.destination import Destination
 from xget_lib.download.staging import Parts, part_name, part_path
 from xget_lib.download.verify import checked_pieces, is_zeros
 from xget_lib.download.write import write_ranges
-from xget_lib.fs.rooted import Root
 from xget_lib.fs.sparse import are_zeros, clear
 from xget_lib.manifest.extents import holes
 from xget_lib.manifest.layout import Piece
-from xget_lib.manifest.manifest import Manifest
 
 _NOT_READABLE = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ELOOP)
 
 
 class Reuse:
-    """Reads what is below `root` for the files of one manifest. Any thread may use it. Raises OSError."""
+    """Finds reusable content in one destination. Any thread may use it. Raises OSError."""
 
-    def __init__(self, root: Root | None, manifest: Manifest, leftovers: frozenset[bytes], parts: Parts | None) -> None:
-        """`root`: None where there is no destination yet. `leftovers`: the names of the parts that an earlier run left.
-        `parts`: where a run collects the pieces; None for a dry run, which changes nothing."""
+    def __init__(self, dest: Destination, leftovers: frozenset[bytes], parts: Parts | None) -> None:
+        """`leftovers`: the names of the parts that an earlier run left. `parts`: where a run collects the pieces; None
+        for a dry run, which changes nothing."""
         self.has_leftovers = bool(leftovers)
-        self._root = root
-        self._manifest = manifest
-        self._layout = manifest.layout
+        self._root = dest.root
+        self._manifest = dest.manifest
+        self._layout = dest.manifest.layout
         self._leftovers = leftovers
         self._parts = parts
 
     def is_whole(self, file: int, path: bytes, status: os.stat_result) -> bool:
-        """Reads what is at `path`, a regular file of the right size, and says whether all of it is right."""
+        """Reads the regular file at `path`, which has the right size. Returns whether all of it is right."""
+        numbers = self._layout.file_pieces(file)
         with self._opened(path, status) as fd:
             return (
                 fd is not None
                 and all(are_zeros(fd, offset, length) for offset, length in self._holes(file))
-                and all(data is not None for _, data in self._checked(fd, self._layout.file_pieces(file)))
+                and all(data is not None for _, data in checked_pieces(fd, self._manifest, numbers))
             )
 
     def pieces(self, file: int, path: bytes, status: os.stat_result | None) -> list[int]:
-        """The numbers of the pieces, rising, that the part of a file has from now on.
+        """The numbers of the pieces, rising, that need not be fetched: the part of the file has them afterwards.
 
         `status` is that of the old file at `path`. A part is only made where there is a piece for it.
         """
@@ -56,7 +56,7 @@ class Reuse:
         with self._opened(path, status) as old:
             if old is not None:
                 missing = [number for number in self._layout.file_pieces(file) if number not in found]
-                for piece, data in self._checked(old, missing):
+                for piece, data in checked_pieces(old, self._manifest, missing):
                     # A hole has no data to copy. Where zeros belong, the part has a hole too, or other data: it was
                     # not right there.
                     if data:
@@ -69,14 +69,14 @@ class Reuse:
         numbers = self._layout.file_pieces(file)
         if part_name(path) not in self._leftovers:
             for piece in map(self._layout.piece, numbers):
-                if is_zeros(piece, self._manifest.digest):
+                if is_zeros(self._manifest, piece):
                     self._allocate(piece)
                     yield piece.number
             return
         with self._opened_part(file, path) as part:
             if part is None:
                 return
-            for piece, data in self._checked(part, numbers, size=self._manifest.entries.sizes[file]):
+            for piece, data in checked_pieces(part, self._manifest, numbers, size=self._manifest.entries.sizes[file]):
                 if data is not None:
                     if not data:
                         self._allocate(piece)
@@ -84,18 +84,18 @@ class Reuse:
 
     @contextmanager
     def _opened_part(self, file: int, path: bytes) -> Iterator[int | None]:
-        """The part that was left: of a run, with the length and the holes of the file; of a dry run, as it is."""
+        """The part that an earlier run left. A run gives it the length and holes of the file; a dry run does not."""
         if self._parts is not None:
             with self._parts.opened(file) as part:
                 for offset, length in self._holes(file):
                     clear(part, offset, length)
                 yield part
-        elif self._root is not None:
+        else:
             with self._opened(part_path(path), self._root.lstat(part_path(path))) as part:
                 yield part
 
     def _allocate(self, piece: Piece) -> None:
-        """Gives a piece that is all zeros, and a hole in the part, its blocks: at the master it has them."""
+        """Allocates disk blocks for a piece of zeros that is a hole in the part: at the master it is no hole."""
         if self._parts is not None:
             with self._parts.opened(piece.file) as part:
                 for offset, length in self._layout.parts(piece):
@@ -110,7 +110,7 @@ class Reuse:
     def _opened(self, path: bytes, status: os.stat_result | None) -> Iterator[int | None]:
         """A descriptor of the regular file at `path`, good inside the `with`; None where there is none to be read."""
         fd: int | None = None
-        if self._root is not None and status is not None and stat.S_ISREG(status.st_mode):
+        if status is not None and stat.S_ISREG(status.st_mode):
             try:
                 fd = self._root.open(path, os.O_RDONLY)
             except OSError as error:
@@ -126,8 +126,3 @@ class Reuse:
         """(offset, length) of each hole of a file, in bytes."""
         extents = self._manifest.entries.extents.get(file)
         return iter(()) if extents is None else holes(extents, self._manifest.entries.sizes[file])
-
-    def _checked(
-        self, fd: int, numbers: Iterable[int], size: int | None = None
-    ) -> Iterator[tuple[Piece, memoryview | None]]:
-        return checked_pieces(fd, self._layout, numbers, self._manifest.digest, size)

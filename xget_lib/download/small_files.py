@@ -1,9 +1,9 @@
 """Small files in bulk: all of one directory are inspected, written or renamed together.
 
 The cost of a small file is not its bytes but a dozen system calls and the Python around each; for half a million files
-that is most of a download. So a directory is walked to once for all its files, a file gets its metadata while it is
-open for writing, and what many files have in common is worked out once. A file that needs more (several names, holes,
-a directory in its place) is handed back, to be done by itself.
+that is most of a download. So a directory is opened once for all its files, a file gets its metadata while it is open
+for writing, and what many files have in common is computed once. A file that needs more (several names, holes, a
+directory at its path) is left to the code for single files.
 """
 
 from __future__ import annotations
@@ -13,41 +13,40 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from xget_lib.download.metadata import Expected, Metadata
+from xget_lib.download.destination import Destination
+from xget_lib.download.metadata import Expected
 from xget_lib.download.staging import PARTS, part_name
 from xget_lib.fs import xattrs
 from xget_lib.fs.inode import OpenInode
-from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import put_stamp
 from xget_lib.fs.thread_cwd import inside
-from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import Siblings
 
 _PART = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Inspected(NamedTuple):
-    """What is under the final names of some siblings. File numbers."""
+    """What is at the final paths of some siblings. File numbers."""
 
     unchanged: list[int]
-    """Right by size and time, with all metadata: nothing is to be done."""
+    """Size, time and metadata are right: nothing to do."""
     absent: list[int]
     others: list[int]
 
 
 class SmallFiles:
-    """Works below `root`. Any thread may use it, each for files of its own. Raises OSError."""
+    """Handles siblings in one destination. Any thread may use it, but no two for the same file. Raises OSError."""
 
-    def __init__(self, root: Root, manifest: Manifest, metadata: Metadata, stamps: array[int]) -> None:
-        """`stamps`: where it notes how files look that are in place (`fs.stamp`)."""
-        self._root = root
-        self._entries = manifest.entries
-        self._metadata = metadata
+    def __init__(self, dest: Destination, stamps: array[int]) -> None:
+        """It stores in `stamps` the stamps of the files that are in place (`fs.stamp`)."""
+        self._root = dest.root
+        self._entries = dest.manifest.entries
+        self._metadata = dest.metadata
         self._stamps = stamps
-        self._expected: dict[int, Expected | None] = {}  # by number of the look
+        self._expected: dict[int, Expected | None] = {}  # by metadata number
 
     def inspect(self, siblings: Siblings, trusts_times: Callable[[int], bool]) -> Inspected:
-        """Compares siblings with the manifest. Only files of which `trusts_times` are unchanged without being read."""
+        """Compares siblings with the manifest, without reading them. `trusts_times`: see `Planner.files`."""
         found = Inspected([], [], [])
         with self._root.directory(siblings.directory) as directory, inside(directory) as path_of:
             for file, name in zip(siblings.files, siblings.names, strict=True):
@@ -77,13 +76,13 @@ class SmallFiles:
             and xattrs.read(path) == expected.xattrs
         )
 
-    def _expectation(self, look: int) -> Expected | None:
-        if look not in self._expected:
-            self._expected[look] = self._metadata.expected(self._entries.distinct_metadata[look])
-        return self._expected[look]
+    def _expectation(self, number: int) -> Expected | None:
+        if number not in self._expected:
+            self._expected[number] = self._metadata.expected(self._entries.distinct_metadata[number])
+        return self._expected[number]
 
     def write(self, siblings: Siblings, contents: Sequence[memoryview]) -> None:
-        """Makes the part of each file, with its metadata, in place of an older one. `contents` are verified."""
+        """Makes the part of each file, with its metadata, and replaces an older part. `contents` are verified."""
         entries = self._entries
         with self._root.directory(PARTS) as parts:
             for index, (file, content) in enumerate(zip(siblings.files, contents, strict=True)):
@@ -100,8 +99,7 @@ class SmallFiles:
                     os.close(part)
 
     def rename(self, siblings: Siblings) -> Iterator[int]:
-        """Renames the parts to the final names. Yields each file that is in place; where a directory is in the place
-        of a file, this file is left out."""
+        """Renames the parts to the final names. Yields each renamed file; skips it where a directory has its name."""
         with self._root.directory(PARTS) as parts, self._root.directory(siblings.directory) as directory:
             for index, (file, name) in enumerate(zip(siblings.files, siblings.names, strict=True)):
                 try:

@@ -3,8 +3,8 @@
     lock        flock'ed by the run that writes here; there is only one
     parts/      a part for each file that is not complete: as long as the file, with holes where pieces are missing
 
-A part is named for the final path of its file and not for a generation: when the content changes, the right pieces
-of a half-fetched file stay useful. The next run trusts nothing in here; it hashes what it finds.
+The name of a part depends on the final path of its file and not on the generation: when the content changes, the right
+pieces of a half-fetched file stay useful. The next run trusts nothing in here; it hashes what it finds.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 
 from blake3 import blake3
 
+from xget_lib.download.destination import Destination
 from xget_lib.errors import DestinationRefused
 from xget_lib.fs.fd_cache import FdCache
 from xget_lib.fs.inode import NamedInode
@@ -30,14 +30,14 @@ DESCRIPTORS_KEPT = 128
 
 
 class Staging:
-    """`.xget` below `root`, locked by this run from `open` until `remove` or `close`. Raises OSError where not said."""
+    """`.xget` below `root`, locked by this run from `open` until `remove` or `close`. Its methods raise OSError."""
 
     def __init__(self, root: Root) -> None:
         self._root = root
         self._lock = -1
         self.path = os.path.join(root.path, STAGING)
         self.resumed = False  # whether an earlier run left it
-        self.worth_keeping = False  # whether the next run must see that there was one, also if it has no parts
+        self.worth_keeping = False  # whether it stays for the next run even if it has no parts
         self.leftovers: frozenset[bytes] = frozenset()  # the names of the parts that an earlier run left
 
     def open(self) -> None:
@@ -47,7 +47,7 @@ class Staging:
                 self._root.mkdir(STAGING, 0o700)
             except FileExistsError:
                 self.resumed = self.worth_keeping = True
-            with suppress(FileNotFoundError):  # the run that had it has just removed it: make it anew
+            with suppress(FileNotFoundError):  # another run has just removed it: make it again
                 self._lock = self._locked()
         with suppress(FileExistsError):
             self._root.mkdir(PARTS, 0o700)
@@ -65,30 +65,26 @@ class Staging:
     def _locked(self) -> int:
         """Takes the lock and returns its descriptor. Raises FileNotFoundError where it was removed meanwhile."""
         try:
-            here = self._root.open(STAGING, os.O_RDONLY | os.O_DIRECTORY)
+            with self._root.opened(STAGING, os.O_RDONLY | os.O_DIRECTORY) as staging:
+                if os.fstat(staging).st_uid != os.geteuid():
+                    # Its owner could have put links in it that lead our writes elsewhere.
+                    raise DestinationRefused(self.path, "belongs to another user (remove it)")
+                os.fchmod(staging, 0o700)
+                lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=staging)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if os.stat(LOCK, dir_fd=staging).st_ino != os.fstat(lock).st_ino:
+                        raise FileNotFoundError
+                except BaseException:
+                    os.close(lock)
+                    raise
+                return lock
         except NotADirectoryError as error:
             raise DestinationRefused(
                 self.path, "not a directory (remove it: XGet stores temporary data there)"
             ) from error
-        try:
-            if os.fstat(here).st_uid != os.geteuid():
-                # Its owner could have put links in it that lead our writes elsewhere.
-                raise DestinationRefused(self.path, "belongs to another user (remove it)")
-            os.fchmod(here, 0o700)
-            lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=here)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.stat(LOCK, dir_fd=here).st_ino != os.fstat(lock).st_ino:
-                    raise FileNotFoundError
-            except BlockingIOError as error:
-                os.close(lock)
-                raise DestinationRefused(self._root.path, "in use by another xget (wait for it to end)") from error
-            except BaseException:
-                os.close(lock)
-                raise
-            return lock
-        finally:
-            os.close(here)
+        except BlockingIOError as error:
+            raise DestinationRefused(self._root.path, "in use by another xget (wait for it to end)") from error
 
     def remove(self) -> None:
         """Removes the parts and the directory, and unlocks it. What is not XGet's own stays."""
@@ -97,7 +93,7 @@ class Staging:
         with suppress(OSError):  # not empty: NFS keeps the name of a file that is open somewhere
             self._root.rmdir(PARTS)
         self._root.unlink(STAGING + b"/" + LOCK)
-        with suppress(OSError):  # not empty: another run made its lock already, or someone keeps things here
+        with suppress(OSError):  # not empty: it has the lock of another run, or files of somebody else
             self._root.rmdir(STAGING)
         self.worth_keeping = True  # nothing is left to remove
         self.close()
@@ -138,11 +134,10 @@ def leftover_parts(root: Root) -> frozenset[bytes]:
 class Parts:
     """The parts, by file number. The ones used last stay open. Any thread may use it."""
 
-    def __init__(self, root: Root, path: Callable[[int], bytes], size: Callable[[int], int]) -> None:
-        """`path` and `size` (bytes) say where the part of a file is and how long it will be."""
-        self._root = root
-        self._path = path
-        self._size = size
+    def __init__(self, dest: Destination) -> None:
+        self._root = dest.root
+        self._selection = dest.selection
+        self._sizes = dest.manifest.entries.sizes
         self._open_parts: FdCache[int] = FdCache(DESCRIPTORS_KEPT)
 
     def opened(self, file: int) -> AbstractContextManager[int]:
@@ -153,11 +148,10 @@ class Parts:
         return self._open_parts.opened(file, lambda: self._open(file))
 
     def _open(self, file: int) -> int:
-        fd = self._root.open(self._path(file), os.O_RDWR | os.O_CREAT, 0o600)
+        fd = self._root.open(part_path(self._selection.file_dest_path(file)), os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            size = self._size(file)
-            if os.fstat(fd).st_size != size:
-                os.ftruncate(fd, size)
+            if os.fstat(fd).st_size != self._sizes[file]:
+                os.ftruncate(fd, self._sizes[file])
         except OSError:
             os.close(fd)
             raise

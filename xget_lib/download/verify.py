@@ -7,15 +7,14 @@ is right as it is.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from blake3 import blake3
 
 from xget_lib.fs.sparse import next_data, read_ranges
-from xget_lib.manifest.layout import SMALLEST_GRANULE, Layout, Piece
-
-Digest = Callable[[int], bytes]  # piece number -> digest in the manifest
+from xget_lib.manifest.layout import SMALLEST_GRANULE, Piece
+from xget_lib.manifest.manifest import Manifest
 
 
 @lru_cache(maxsize=16)  # piece sizes are the powers of two from 64 KiB to 1 MiB
@@ -23,21 +22,22 @@ def _digest_of_zeros(length: int) -> bytes:
     return blake3(bytes(length)).digest()
 
 
-def is_zeros(piece: Piece, digest: Digest) -> bool:
+def is_zeros(manifest: Manifest, piece: Piece) -> bool:
     """Whether the manifest says that a piece is all zeros. False for odd lengths (a file's last piece)."""
     if piece.length < SMALLEST_GRANULE or piece.length & (piece.length - 1):
         return False
-    return digest(piece.number) == _digest_of_zeros(piece.length)
+    return manifest.digest(piece.number) == _digest_of_zeros(piece.length)
 
 
 def checked_pieces(
-    fd: int, layout: Layout, numbers: Iterable[int], digest: Digest, size: int | None = None
+    fd: int, manifest: Manifest, numbers: Iterable[int], size: int | None = None
 ) -> Iterator[tuple[Piece, memoryview | None]]:
     """Yields pieces of one file (`numbers` rise), each with its bytes in `fd` where these are right, else with None.
 
-    The bytes are good until the next piece is asked for; those of a hole are left out (an empty view). `size`: the
-    length in bytes that the file is about to get, where it does not have it yet. Raises OSError.
+    A view of the bytes is valid until the next iteration; for a hole it is empty. `size`: the length in bytes that the
+    file will get, if it does not have it yet. Raises OSError.
     """
+    layout = manifest.layout
     buffer = memoryview(b"")
     size = max(size or 0, os.fstat(fd).st_size)
     data = 0  # from the piece before: no data is known between its end and this offset
@@ -47,10 +47,10 @@ def checked_pieces(
         if data < end:
             data = next_data(fd, piece.file_offset)
         if data >= end:
-            yield piece, buffer[:0] if end <= size and is_zeros(piece, digest) else None
+            yield piece, buffer[:0] if end <= size and is_zeros(manifest, piece) else None
             continue
         if len(buffer) < piece.length:
             buffer = memoryview(bytearray(piece.length))
         view = buffer[: piece.length]
-        right = read_ranges(fd, view, ranges) and blake3(view).digest() == digest(piece.number)
+        right = read_ranges(fd, view, ranges) and blake3(view).digest() == manifest.digest(piece.number)
         yield piece, view if right else None

@@ -7,18 +7,17 @@ from collections.abc import Iterable
 
 from blake3 import blake3
 
-from xget_lib.download.file_states import FileStates
-from xget_lib.download.pieces import Pieces
+from xget_lib.download.destination import Destination
+from xget_lib.download.progress import Progress
 from xget_lib.download.refusal import refusing
 from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.staging import Parts
 from xget_lib.errors import PieceMismatch
 from xget_lib.fs import syscalls
 from xget_lib.manifest.layout import Piece
-from xget_lib.manifest.manifest import Manifest
-from xget_lib.manifest.selection import Selection, Siblings
+from xget_lib.manifest.selection import Siblings
 
-BULK_FROM = 33  # pieces written at once from which the small files among them are written by directory
+BULK_FROM = 33  # pieces. In a run of at least so many, small files are written by directory
 
 _LARGE_PIECE = 1024 * 1024  # bytes of a piece from which its write-back is started at once
 _WRITE_BACK_FROM = 256 * 1024  # bytes of a file from which its write-back is started with its last piece
@@ -31,22 +30,12 @@ was just in use; a guest that gives free memory back to its host must then fetch
 class PieceWriter:
     """Writes pieces of the selected files into their parts. Owned by a download; any thread may use it."""
 
-    def __init__(
-        self,
-        dest: bytes,
-        manifest: Manifest,
-        selection: Selection,
-        pieces: Pieces,
-        states: FileStates,
-        parts: Parts,
-        small_files: SmallFiles,
-    ) -> None:
-        self._dest = dest
-        self._manifest = manifest
-        self._layout = manifest.layout
-        self._selection = selection
-        self._pieces = pieces
-        self._states = states
+    def __init__(self, dest: Destination, progress: Progress, parts: Parts, small_files: SmallFiles) -> None:
+        self._path = dest.root.path
+        self._manifest = dest.manifest
+        self._layout = dest.manifest.layout
+        self._selection = dest.selection
+        self._progress = progress
         self._parts = parts
         self._small_files = small_files
 
@@ -73,33 +62,30 @@ class PieceWriter:
 
     def _write(self, piece: Piece, data: memoryview, source: str) -> None:
         self._verify(piece, data, source)
-        if not self._pieces.claim((piece.number,)):
+        if not self._progress.claim((piece.number,)):
             return
         try:
-            with refusing(self._dest, self._selection.file_dest_path(piece.file)), self._parts.opened(piece.file) as fd:
+            with refusing(self._path, self._selection.file_dest_path(piece.file)), self._parts.opened(piece.file) as fd:
                 write_ranges(fd, data, self._layout.parts(piece))
                 self._start_write_back(fd, piece)
         except BaseException:
-            self._pieces.release((piece.number,))
+            self._progress.release((piece.number,))
             raise
-        if self._pieces.add(piece.file, (piece.number,)):
-            self._states.add_complete((piece.file,))
+        self._progress.add(piece.file, (piece.number,))
 
     def _write_siblings(self, siblings: Siblings, pieces: list[tuple[Piece, memoryview]], source: str) -> None:
         """Writes whole files of one piece each, all of one directory, with their metadata."""
         for piece, content in pieces:
             self._verify(piece, content, source)
-        claimed = self._pieces.claim(piece.number for piece, _ in pieces)
+        claimed = self._progress.claim(piece.number for piece, _ in pieces)
         siblings = siblings.subset([index for index, (piece, _) in enumerate(pieces) if piece.number in claimed])
         try:
-            with refusing(self._dest, siblings.directory):
+            with refusing(self._path, siblings.directory):
                 self._small_files.write(siblings, [content for piece, content in pieces if piece.number in claimed])
         except BaseException:
-            self._pieces.release(claimed)
+            self._progress.release(claimed)
             raise
-        self._pieces.add_files(siblings.files)
-        self._states.set_ready(siblings.files)
-        self._states.add_complete(siblings.files)
+        self._progress.add_ready(siblings.files)
 
     def _verify(self, piece: Piece, data: memoryview, source: str) -> None:
         if blake3(data).digest() != self._manifest.digest(piece.number):
@@ -109,22 +95,17 @@ class PieceWriter:
         """Has the disk start early with what the last fsync would wait for."""
         if piece.length >= _LARGE_PIECE:
             syscalls.start_writeback(fd, piece.file_offset, piece.length)
-        elif self._pieces.missing(piece.file) == 1:
+        elif self._progress.missing(piece.file) == 1:
             size = self._manifest.entries.sizes[piece.file]
             if size >= _WRITE_BACK_FROM:
                 syscalls.start_writeback(fd, 0, size)
 
 
-def write_all(fd: int, data: memoryview, offset: int) -> None:
-    """Writes all of the data at an offset of a file, however little the kernel takes at once. Raises OSError."""
-    while data:
-        count = os.pwrite(fd, data[:_WRITE_AT_ONCE], offset)
-        data = data[count:]
-        offset += count
-
-
 def write_ranges(fd: int, data: memoryview, ranges: Iterable[tuple[int, int]]) -> None:
     """Writes the data to ranges of a file, (offset, length) each, which it fills. Raises OSError."""
     for offset, length in ranges:
-        write_all(fd, data[:length], offset)
-        data = data[length:]
+        end = offset + length
+        while offset < end:
+            count = os.pwrite(fd, data[: min(_WRITE_AT_ONCE, end - offset)], offset)
+            data = data[count:]
+            offset += count

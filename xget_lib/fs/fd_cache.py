@@ -1,4 +1,4 @@
-"""A cache of open descriptors: what was used last stays open, and nothing is closed while somebody uses it."""
+"""A cache of open descriptors: the most recently used stay open, and none is closed while it is in use."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class SharedFd:
 class FdCache(Generic[Key]):
     """Keeps up to `limit` descriptors open by key. Any thread may use it.
 
-    The cache itself counts as a user of each descriptor that it keeps. Whoever gets a SharedFd from it (`get`, `add`,
-    `use`) is one more user and calls `release`; `opened` does both.
+    The cache itself counts as a user of each descriptor that it keeps. The caller of `get`, `add` or `use` is one more
+    user of the SharedFd that it gets, and calls `release`; `opened` does both.
     """
 
     def __init__(self, limit: int) -> None:
@@ -93,14 +93,14 @@ class FdCache(Generic[Key]):
             return list(self._kept)
 
     def forget(self, keys: Iterable[Key]) -> None:
-        """Keeps these no longer: the next user opens them anew."""
+        """Drops these keys: the next user opens them again."""
         with self._lock:
             forgotten = [self._kept.pop(key) for key in keys if key in self._kept]
         for shared in forgotten:
             self.release(shared)
 
     def close(self) -> bool:
-        """Closes what nobody uses; the rest follows when it is released. Returns False if it was closed before.
+        """Closes unused descriptors, and the others when they are released. Returns False if it was closed before.
 
         Afterwards `get`, `use` and `opened` raise ValueError.
         """

@@ -5,30 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import Protocol
 
 from xget_lib.fs import xattrs
 from xget_lib.fs.rooted import Root, in_directory
 from xget_lib.manifest.entry import Xattrs
 
 
-class Inode(Protocol):
-    """Something whose owner, mode, times and extended attributes can be set. Each call raises OSError as Linux does."""
-
-    def chown(self, uid: int, gid: int) -> None: ...
-    def chmod(self, mode: int) -> None: ...
-    def utime(self, mtime_ns: int) -> None:
-        """Sets the time of the last modification, and that of the last access to the same."""
-
-    def xattrs(self) -> Xattrs:
-        """The extended attributes that belong to a copy."""
-
-    def setxattr(self, name: bytes, value: bytes) -> None: ...
-    def removexattr(self, name: bytes) -> None: ...
-
-
 class OpenInode:
-    """An open file or directory. The descriptor stays the caller's."""
+    """An open file or directory. The descriptor stays the caller's. Each call raises OSError as Linux does."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -40,9 +24,11 @@ class OpenInode:
         os.fchmod(self._fd, mode)
 
     def utime(self, mtime_ns: int) -> None:
+        """Sets the time of the last modification, and that of the last access to the same."""
         os.utime(self._fd, ns=(mtime_ns, mtime_ns))
 
     def xattrs(self) -> Xattrs:
+        """The extended attributes that belong to a copy."""
         return xattrs.read(self._fd)
 
     def setxattr(self, name: bytes, value: bytes) -> None:
@@ -53,10 +39,7 @@ class OpenInode:
 
 
 class NamedInode:
-    """What a path below a Root names, also if it cannot be opened: links, devices, files without read permission.
-
-    A symbolic link is not followed.
-    """
+    """As OpenInode, for what cannot be opened: links, devices, files without read permission. Follows no link."""
 
     def __init__(self, root: Root, path: bytes) -> None:
         self._root = root
@@ -92,3 +75,6 @@ class NamedInode:
     def removexattr(self, name: bytes) -> None:
         with self._root.parent(self._path) as (parent, file):
             os.removexattr(in_directory(parent, file), name, follow_symlinks=False)
+
+
+Inode = OpenInode | NamedInode

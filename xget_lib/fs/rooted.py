@@ -41,12 +41,12 @@ class Root:
         self._root = SharedFd(os.open(path, _WALK & ~os.O_NOFOLLOW))
 
     def close(self) -> None:
-        """Closes every descriptor; those in use follow when their users are done. Later operations raise ValueError."""
+        """Closes every descriptor, those in use after their last user. Later operations raise ValueError."""
         if self._directories.close():
             self._directories.release(self._root)
 
     def __del__(self) -> None:
-        """Old generations are served for as long as somebody reads them; the last reference closes their Root."""
+        """An old generation is served until its last reader is gone; then nobody is left to close its Root."""
         if hasattr(self, "_root"):
             self.close()
 
@@ -57,7 +57,7 @@ class Root:
         self.close()
 
     def forget(self, path: bytes = b"") -> None:
-        """Walks to `path`, and to everything below it, anew the next time: something may have moved them."""
+        """Drops the open directories at and below `path`: something may have moved them."""
         below = path + b"/"
         keys = self._directories.keys()
         self._directories.forget([key for key in keys if not path or key == path or key.startswith(below)])
@@ -174,8 +174,8 @@ class Root:
             self._directories.release(directory)
 
     def _walk(self, path: bytes) -> SharedFd:
-        """The directory at a path, walked to from the nearest one above it that is open. The caller releases it."""
-        ends: list[int] = []  # of the directories to open, in the path: a deep path has ten thousands
+        """Opens the directory at a path, from the nearest open directory above it. The caller releases it."""
+        ends: list[int] = []  # where the path of each directory to open ends. A deep path has tens of thousands
         at = path
         while (directory := self._get(at)) is None:
             ends.append(len(at))

@@ -17,7 +17,7 @@ _BEYOND_ALL_FILES = 1 << 63
 
 
 def next_data(fd: int, offset: int) -> int:
-    """Where the file has data at or after `offset`; beyond every file where it has none. Raises OSError.
+    """The first offset with data at or after `offset`; a number beyond every file if there is none. Raises OSError.
 
     On a file system without holes everything is data (lseek(2), SEEK_DATA).
     """

@@ -12,16 +12,21 @@ from array import array
 STAMP_WORDS = 5
 MTIME_WORD, CTIME_WORD = 1, 2
 
+_BOUND = 1 << 63
+
 Stamp = tuple[int, int, int, int, int]
 
 NO_STAMP = -1
-"""In the place of the size: the stamp is not known."""
+"""Stands for the size where the stamp is not known."""
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
     """(size in bytes, mtime in ns, ctime in ns, inode number, device), each modulo 2**64 as a signed number."""
     stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
-    return stamp if max(stamp) < _BOUND and min(stamp) >= -_BOUND else _wrapped(*stamp)
+    if max(stamp) < _BOUND and min(stamp) >= -_BOUND:
+        return stamp
+    size, mtime, ctime, inode, device = ((number + _BOUND) % (2 * _BOUND) - _BOUND for number in stamp)
+    return size, mtime, ctime, inode, device
 
 
 def no_stamps(files: int) -> array[int]:
@@ -33,14 +38,3 @@ def put_stamp(stamps: array[int], file: int, status: os.stat_result) -> None:
     """Stores the stamp of a file, by file number."""
     first = file * STAMP_WORDS
     stamps[first : first + STAMP_WORDS] = array("q", stamp_of(status))
-
-
-_BOUND = 1 << 63
-
-
-def _wrapped(size: int, mtime: int, ctime: int, inode: int, device: int) -> Stamp:
-    return _signed(size), _signed(mtime), _signed(ctime), _signed(inode), _signed(device)
-
-
-def _signed(number: int) -> int:
-    return (number + _BOUND) % (2 * _BOUND) - _BOUND

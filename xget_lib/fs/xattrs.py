@@ -1,8 +1,7 @@
-"""Extended attributes (xattr(7)): which of them belong to a copy, and reading them.
+"""Extended attributes (xattr(7)): reading those that belong to a copy, and who may set which.
 
-Kept are `user`, POSIX access lists, and what only root may read or set: `trusted` and `security`, with the
-capabilities. Not kept are the others of `system`, which file systems compute, and signatures that are valid for one
-inode only.
+Copied are `user`, POSIX access lists, and what only root may read or set: `trusted` and `security`, with capabilities.
+Not copied are the others of `system`, which file systems compute, and signatures that are valid for one inode only.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from xget_lib.manifest.acl import ACLS
+from xget_lib.manifest.acl import ACCESS, ACLS, DEFAULT
 from xget_lib.manifest.entry import Xattrs
 
 USER = b"user."
@@ -21,6 +20,15 @@ _KEPT = (USER, b"trusted.", b"security.", *ACLS)
 _NOT_KEPT = (b"security.evm",)
 _NONE = (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS)  # no such attribute; a file system or kernel without any
 
+# Prefix of the name; whether only root can set it; whether it counts as permissions. The first that fits decides.
+_RULES = (
+    (USER, False, False),
+    (ACCESS, False, True),
+    (DEFAULT, False, True),
+    (CAPABILITY, True, True),
+    (b"", True, False),  # trusted, and the rest of security
+)
+
 
 def is_kept(name: bytes) -> bool:
     """Whether an attribute belongs to a copy."""
@@ -28,7 +36,7 @@ def is_kept(name: bytes) -> bool:
 
 
 def read(file: bytes | int) -> Xattrs:
-    """The attributes that are kept, of an open file or of a path; a symbolic link is not followed. Raises OSError.
+    """The attributes to copy, of an open file or of a path; a symbolic link is not followed. Raises OSError.
 
     An attribute that this process may not read is left out.
     """
@@ -50,3 +58,18 @@ def read(file: bytes | int) -> Xattrs:
                 if error.errno not in (*_NONE, errno.EPERM, errno.EACCES):
                     raise
     return tuple(found)
+
+
+def needs_root(name: bytes) -> bool:
+    """Whether only root can set this attribute."""
+    return next(root for prefix, root, _ in _RULES if name.startswith(prefix))
+
+
+def is_permission(name: bytes) -> bool:
+    """Whether it counts as permissions, as the mode does."""
+    return next(permission for prefix, _, permission in _RULES if name.startswith(prefix))
+
+
+def kind_of(name: bytes) -> bytes:
+    """What a file system supports as a whole or not at all: an access list, or a namespace."""
+    return name if name in ACLS else name.partition(b".")[0]

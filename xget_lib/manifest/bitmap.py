@@ -14,14 +14,15 @@ from xget_lib.errors import ProtocolViolation
 class Bitmap:
     """A set of the numbers 0 .. size - 1. A number outside raises IndexError."""
 
-    __slots__ = ("_bits", "_count", "_size")
+    __slots__ = ("_bits", "count", "size")
 
     def __init__(self, size: int) -> None:
         if size < 0:
             raise ValueError(f"a bitmap of {size} bits")
-        self._size = size
+        self.size = size
+        self.count = 0
+        """How many numbers are in the set."""
         self._bits = bytearray((size + 7) // 8)
-        self._count = 0
 
     @classmethod
     def filled(cls, size: int) -> Bitmap:
@@ -38,7 +39,7 @@ class Bitmap:
         if number >> size:
             raise ProtocolViolation(f"bitmap of {size} bits has bits set beyond its end")
         bitmap._bits[:] = data
-        bitmap._count = number.bit_count()
+        bitmap.count = number.bit_count()
         return bitmap
 
     def to_bytes(self) -> bytes:
@@ -49,23 +50,9 @@ class Bitmap:
         return int.from_bytes(self._bits, "little")
 
     @property
-    def size(self) -> int:
-        return self._size
-
-    @property
-    def count(self) -> int:
-        """How many numbers are in the set."""
-        return self._count
-
-    @property
-    def missing(self) -> int:
-        """How many numbers are not in the set."""
-        return self._size - self._count
-
-    @property
     def full(self) -> bool:
         """Whether all numbers are in the set (true for size 0)."""
-        return self._count == self._size
+        return self.count == self.size
 
     def add(self, number: int) -> bool:
         """Returns whether the number was not in the set before."""
@@ -73,7 +60,7 @@ class Bitmap:
         if self._bits[number >> 3] & mask:
             return False
         self._bits[number >> 3] |= mask
-        self._count += 1
+        self.count += 1
         return True
 
     def discard(self, number: int) -> bool:
@@ -82,18 +69,12 @@ class Bitmap:
         if not self._bits[number >> 3] & mask:
             return False
         self._bits[number >> 3] ^= mask
-        self._count -= 1
+        self.count -= 1
         return True
 
     def has_range(self, first: int, end: int) -> bool:
         """Whether all numbers first .. end - 1 are in the set (true for an empty range)."""
         return all(number in self for number in range(first, end))
-
-    def copy(self) -> Bitmap:
-        other = Bitmap(self._size)
-        other._bits[:] = self._bits
-        other._count = self._count
-        return other
 
     def __contains__(self, number: int) -> bool:
         return bool(self._bits[self._inside(number) >> 3] & (1 << (number & 7)))
@@ -105,18 +86,10 @@ class Bitmap:
                 yield index * 8 + (byte & -byte).bit_length() - 1
                 byte &= byte - 1
 
-    def __len__(self) -> int:
-        return self._count
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Bitmap) and self._size == other._size and self._bits == other._bits
-
     def __repr__(self) -> str:
-        return f"<Bitmap {self._count} of {self._size}>"
-
-    __hash__ = None  # type: ignore[assignment]  # it changes
+        return f"<Bitmap {self.count} of {self.size}>"
 
     def _inside(self, number: int) -> int:
-        if not 0 <= number < self._size:
-            raise IndexError(f"bit {number} of a bitmap of {self._size}")
+        if not 0 <= number < self.size:
+            raise IndexError(f"bit {number} of a bitmap of {self.size}")
         return number

@@ -1,8 +1,7 @@
-"""What must be true of a decoded manifest: everything that the rest of the program relies on.
+"""Checks of a decoded manifest: afterwards, everything that the rest of the program relies on is true.
 
 Each check goes through whole columns with functions that Python runs at the speed of C, so half a million entries take
-a fraction of a second. No check allocates memory in proportion to a number that it has not
-compared with the data.
+a fraction of a second. No check allocates memory by a number that it has not compared with the data.
 """
 
 from __future__ import annotations

@@ -71,35 +71,31 @@ class SparseFile:
     pieces of the others as they are. A *position* counts the bytes of data before a point in the file, without holes.
     """
 
-    __slots__ = ("_piece_positions", "_positions", "_starts", "length")
+    __slots__ = ("_positions", "_starts", "length", "piece_positions")
 
     def __init__(self, extents: Sequence[int], cell: int) -> None:
         """`cell`: bytes. Takes memory for each cell that has data; compare `cell_count` with a limit before."""
         self._starts = array("Q", extents[::2])
         self._positions = array("Q")  # of the start of each extent
-        self._piece_positions = array("Q")  # of the start of each piece, and of the end of the last
+        self.piece_positions = array("Q")
+        """The position at which each piece starts, and the one at which the last ends."""
         last = -1
         position = 0
         for start, length in zip(extents[::2], extents[1::2], strict=True):
             self._positions.append(position)
             first = start // cell
             if first != last:
-                self._piece_positions.append(position)
+                self.piece_positions.append(position)
             last = (start + length - 1) // cell
-            self._piece_positions.extend(range(position + (first + 1) * cell - start, position + length, cell))
+            self.piece_positions.extend(range(position + (first + 1) * cell - start, position + length, cell))
             position += length
         self.length = position
         """Bytes of data in the whole file."""
-        self._piece_positions.append(position)
+        self.piece_positions.append(position)
 
     @property
     def piece_count(self) -> int:
-        return len(self._piece_positions) - 1
-
-    @property
-    def piece_positions(self) -> Sequence[int]:
-        """The position at which each piece starts, and the one at which the last ends."""
-        return self._piece_positions
+        return len(self.piece_positions) - 1
 
     def parts(self, position: int, length: int) -> list[tuple[int, int]]:
         """The ranges of the file with the `length` bytes of data at a position: (offset, length) each."""

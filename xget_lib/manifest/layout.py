@@ -5,20 +5,19 @@ where (`manifest.extents`), so its digests stay the same whatever happens to oth
 scheduled and asked for: one large piece, or a run of consecutive pieces. There should be several hundred chunks, and
 none so small that asking for it costs more than sending it.
 
-A file of at least the chunk size begins a new chunk and has its chunks for itself. Smaller files share chunks. A shared
-chunk ends when the next file does not fit, or, once it is a quarter full, after a file whose path has a CRC-32 that is
-divisible by BOUNDARY_ONE_IN. So where a file was added or removed, the old chunk boundaries come back after a chunk or
-two, and a node keeps nearly all chunks that it has.
+docs/protocol.md, section 4, has the rules. A chunk of small files ends after a file whose path has a certain CRC-32. So
+where a file was added or removed, the old chunk boundaries come back after a chunk or two, and a node keeps nearly all
+its chunks.
 
-There is no object per piece or file: two numbers per file and two per chunk are in arrays, and everything else is
-computed when it is asked for. 500,000 files take 8 MB, and so does a content of 2 TB.
+There is no object per piece or file, but two numbers per file and two per chunk in arrays: 500,000 files take 8 MB, and
+so does a content of 2 TB.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -77,7 +76,7 @@ class Layout:
     range that is not inside the stream ValueError.
     """
 
-    __slots__ = ("_chunk_offset", "_chunk_piece", "_file_offset", "_file_piece", "_sparse", "chunk_size", "size")
+    __slots__ = ("_chunk_offset", "_chunk_piece", "_file_offset", "_sparse", "chunk_size", "first_pieces", "size")
 
     def __init__(
         self, sizes: Sequence[int], checksums: Sequence[int], extents: Mapping[int, Sequence[int]] | None = None
@@ -86,7 +85,8 @@ class Layout:
         self._sparse = {file: SparseFile(each, piece_size(sum(each[1::2]))) for file, each in (extents or {}).items()}
         # Each array has one more number at the end: where the next file or chunk would begin.
         self._file_offset = array("Q", accumulate(self._lengths(sizes), initial=0))
-        self._file_piece = array("Q", accumulate(self._counts(sizes), initial=0))
+        self.first_pieces = array("Q", accumulate(self._counts(sizes), initial=0))
+        """By file number: its first piece. The last number is that of all pieces."""
         self.size = self._file_offset[-1]
         self.chunk_size = granule(self.size)
         self._chunk_offset = array("Q")
@@ -113,7 +113,7 @@ class Layout:
 
     def _cut_chunks(self, checksums: Sequence[int]) -> None:
         chunk_size = self.chunk_size
-        pieces = self._file_piece
+        pieces = self.first_pieces
         quarter = chunk_size // 4
         offset = 0
         shared = 0  # bytes in the shared chunk that has not ended yet; 0 where there is none
@@ -154,16 +154,11 @@ class Layout:
 
     @property
     def piece_count(self) -> int:
-        return self._file_piece[-1]
+        return self.first_pieces[-1]
 
     @property
     def chunk_count(self) -> int:
         return len(self._chunk_offset) - 1
-
-    @property
-    def first_pieces(self) -> Sequence[int]:
-        """By file number: its first piece. One more number at the end: the number of all pieces."""
-        return self._file_piece
 
     def file_range(self, file: int) -> tuple[int, int]:
         """The range of the stream with the data of a file: (offset, length)."""
@@ -172,16 +167,16 @@ class Layout:
 
     def file_pieces(self, file: int) -> range:
         _check(file, self.file_count, "file")
-        return range(self._file_piece[file], self._file_piece[file + 1])
+        return range(self.first_pieces[file], self.first_pieces[file + 1])
 
     def file_of_piece(self, number: int) -> int:
         _check(number, self.piece_count, "piece")
-        return bisect_right(self._file_piece, number) - 1
+        return bisect_right(self.first_pieces, number) - 1
 
     def piece(self, number: int) -> Piece:
         file = self.file_of_piece(number)
         start, length = self.file_range(file)
-        index = number - self._file_piece[file]
+        index = number - self.first_pieces[file]
         if file in self._sparse:
             sparse = self._sparse[file]
             position, end = sparse.piece_positions[index : index + 2]
@@ -193,8 +188,6 @@ class Layout:
 
     def parts(self, piece: Piece) -> list[tuple[int, int]]:
         """The ranges of its file with the data of a piece: (offset, length) each, rising."""
-        if piece.file not in self._sparse:
-            return [(piece.file_offset, piece.length)]
         return self._parts(piece.file, piece.stream_offset, piece.length)
 
     def stream_range(self, file: int, offset: int, length: int) -> tuple[int, int]:
@@ -222,7 +215,7 @@ class Layout:
         """The files of which any byte is in a chunk."""
         pieces = self.chunk_pieces(chunk)
         files = range(self.file_of_piece(pieces.start), self.file_of_piece(pieces.stop - 1) + 1)
-        return [file for file in files if self._file_piece[file] < self._file_piece[file + 1]]
+        return [file for file in files if self.first_pieces[file] < self.first_pieces[file + 1]]
 
     def chunk_of_piece(self, number: int) -> int:
         _check(number, self.piece_count, "piece")
@@ -243,17 +236,16 @@ class Layout:
     def extents(self, offset: int, length: int) -> list[tuple[int, int, int]]:
         """The ranges of files that a range of the stream consists of, in order: (file, offset in the file, length)."""
         self._check_range(offset, length)
-        return list(self._extents(offset, offset + length))
-
-    def _extents(self, offset: int, end: int) -> Iterator[tuple[int, int, int]]:
+        extents: list[tuple[int, int, int]] = []
         file = bisect_right(self._file_offset, offset) - 1
+        end = offset + length
         while offset < end:
             stop = min(end, self._file_offset[file + 1])
             if offset < stop:  # not an empty file
-                for start, length in self._parts(file, offset, stop - offset):
-                    yield file, start, length
+                extents += [(file, *part) for part in self._parts(file, offset, stop - offset)]
                 offset = stop
             file += 1
+        return extents
 
     def _check_range(self, offset: int, length: int) -> None:
         if min(offset, length) < 0 or offset + length > self.size:

@@ -1,53 +1,9 @@
 """The manifest: every entry of a served directory with its metadata, and the digest of every piece of its files.
 
-Encoding
-========
-
-A manifest is one msgpack array of 18 elements. The encoding is canonical: one content has exactly one encoding, and a
-reader refuses every other one. The BLAKE3 of the encoding (32 bytes), the *generation*, is therefore the name of
-exactly this content, and a node that knows the generation can take the manifest and the content from any peer.
-
-    element        msgpack  content
-    0  magic       str      "xget-manifest"
-    1  version     int      3
-    2  users       map      {user ID: name}, sorted by ID; at most 65,536. A name is printable, 1 to 256 bytes of UTF-8.
-                            Only IDs that own an entry or stand in an access list, and that have a name
-    3  groups      map      {group ID: name}, in the same way
-    4  metadata    array    of [mode, user ID, group ID, xattrs], all different, in the order of first use in element 9.
-                            mode: permission bits, 0 to 07777. IDs: 0 to 2**32 - 2. xattrs: map of bin to bin, sorted by
-                            name; at most 1,024; names of 1 to 255 bytes without NUL, values of up to 65,536 bytes
-    5  omitted     array    flat: path (bin), reason (str), expected (bool), path, ...; at most 1,000,000 paths, sorted,
-                            each once, of up to 65,535 bytes without NUL. reason: printable, up to 256 characters.
-                            What is in the directory and not in the manifest; of a directory, everything in it.
-                            expected: nobody wants a copy (sockets, other file systems). Else the master could not
-                            read it
-
-The other elements are columns: each is a msgpack bin that contains values without separators. u32 and u64 are unsigned,
-i64 is signed, all are little-endian. `manifest.table` says how entries are numbered.
-
-    6  kinds       u8       of each entry, an ASCII letter: d directory, f regular file, l symbolic link, h hard link,
-                            c character device, b block device, p FIFO. Entry 0 is a directory with an empty name, or
-                            a regular file, which then is the only entry
-    7  names       bytes    of each entry, its name and a NUL; 1 to 255 bytes, no "/", not "." or ".."; rising bytewise
-                            within a directory. The path of a directory has at most 65,279 bytes
-    8  children    u32      of each directory, how many entries are in it
-    9  metadata    u32      of each entry, an index into element 4; of a hard link that of its first name
-       numbers
-    10 mtimes      i64      of each entry, nanoseconds since the epoch; of a hard link that of its first name
-    11 sizes       u64      of each regular file, bytes including holes: less than 2**63, as is the data of all together
-    12 first       u32      of each hard link, the entry that is the first name of the same file: an earlier one, which
-       names                is no directory and no hard link
-    13 targets     bytes    of each symbolic link, its text and a NUL; 1 to 4,095 bytes
-    14 devices     u32      of each device, two values: major and minor number
-    15 sparse      u64      of each regular file with holes, two values: file number (its index in element 11), rising;
-                            number of its extents, up to 16,384
-    16 extents     u64      of each extent, two values: offset and length; those of one file after those of another.
-                            Rising, not touching; they begin at multiples of 4,096, and end at multiples of 4,096 or at
-                            the end of the file
-    17 digests     bytes    of each piece, its BLAKE3, 32 bytes; in the order of the content stream (`manifest.layout`)
-
-msgpack values have their shortest form. A column is used where it lies in the received bytes, so half a million entries
-cost no more than checking them.
+docs/protocol.md, section 3, has the encoding: a msgpack array, canonical. The BLAKE3 of the encoding (32 bytes), the
+*generation*, is therefore the name of exactly this content, and a node that knows the generation can take the manifest
+and the content from any peer. A column is used where it lies in the received bytes, so half a million entries cost no
+more than checking them.
 """
 
 from __future__ import annotations

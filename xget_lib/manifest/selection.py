@@ -1,4 +1,4 @@
-"""Which entries of a manifest a client asked for, and the destination path of each.
+"""Which entries of a manifest a client selected, and the destination path of each.
 
 A source is a path below the directory that the master serves. It keeps its last component: `a/b/file1` goes to `file1`,
 a directory `a/b` goes to `b` with everything below it, and `.` goes to the destination itself. The parent of every
@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from xget_lib.errors import NotServed, UsageError, printable
-from xget_lib.manifest.entry import FILE, Entry, joined
+from xget_lib.manifest.entry import FILE, joined
 from xget_lib.manifest.manifest import Manifest, Omitted
 
 STAGING = b".xget"
@@ -42,27 +42,25 @@ class Siblings(NamedTuple):
 
 
 class Selection:
-    """The entries that a client asked for, by entry number; regular files also by file number.
+    """The entries that a client selected, by entry number; regular files also by file number.
 
     A destination path is relative to the destination, which is b"".
     """
 
     def __init__(self, manifest: Manifest, sources: Sequence[int]) -> None:
         """`sources` are entries; none of them is below another."""
-        self._entries = manifest.entries
+        entries = self._entries = manifest.entries
         self._omitted = manifest.omitted
-        self._sources = {self._entries.name(number): number for number in sources}  # by destination path
-        runs = sorted((run.start, run.stop, number) for number in sources for run in self._entries.subtree(number))
+        self._sources = {entries.name(number): number for number in sources}  # by destination path
+        runs = sorted((run.start, run.stop, number) for number in sources for run in entries.subtree(number))
         self.runs = [range(start, stop) for start, stop, _ in runs]
         """The selected entries as ranges of consecutive entries, rising."""
         self._starts = [start for start, _, _ in runs]
         # Of each run: how many bytes of its paths come before the name of the source.
-        self._above_source = [
-            len(self._entries.path(number)) - len(self._entries.name(number)) for _, _, number in runs
-        ]
+        self._above_source = [len(entries.path(number)) - len(entries.name(number)) for _, _, number in runs]
         self.link_groups = self._group_links()
-        """By entry, of files of which any selected name is a hard link: all its selected names, rising. The key is its
-        first name, selected or not. The first in the list is to be made as the file, the others as links to it."""
+        """All selected names, rising, of each file with a selected name that is a hard link. Entry numbers; the key is
+        the first name in the table, selected or not. The first in the list is made as the file, the others as links."""
 
     def _group_links(self) -> dict[int, list[int]]:
         groups: dict[int, list[int]] = {}
@@ -93,11 +91,6 @@ class Selection:
             for number, is_one in zip(run, self._entries.kind_mask(kinds, run), strict=True):
                 if is_one or number in made:
                     yield number
-
-    def entries_of(self, kinds: str) -> Iterator[tuple[bytes, Entry]]:
-        """The destination path and the entry of each in of_kind."""
-        for number in self.of_kind(kinds):
-            yield self.dest_path(number), self._entries[number]
 
     # The regular files among them, by file number.
 
@@ -160,10 +153,10 @@ class Selection:
     @cached_property
     def omitted(self) -> tuple[Omitted, ...]:
         """What is below the sources and not in the manifest."""
-        sources = [self._entries.path(number) + b"/" for number in self._sources.values()]
         if 0 in self._sources.values():
             return self._omitted
-        return tuple(each for each in self._omitted if (each.path + b"/").startswith(tuple(sources)))
+        sources = tuple(self._entries.path(number) + b"/" for number in self._sources.values())
+        return tuple(each for each in self._omitted if (each.path + b"/").startswith(sources))
 
     @cached_property
     def size(self) -> int:

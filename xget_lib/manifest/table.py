@@ -7,8 +7,7 @@ the whole tree: kinds, names, and the number of entries in each directory. Every
 the master serves one file, this file is entry 0 and the only one.
 
 Each column has one value for every entry, or for every entry of one kind, in the order of the entries; numbers that
-count only directories or only regular files are called directory number and file number. `manifest.manifest` lists the
-columns.
+count only directories or only regular files are called directory number and file number.
 """
 
 from __future__ import annotations
@@ -223,7 +222,7 @@ class Table:
 
     @cached_property
     def _last_path(self) -> tuple[int, bytes]:
-        """The directory asked for last, and its path: most often the next entry is in the same directory."""
+        """The last result of `_directory_path`, and its argument: most often the next entry has the same directory."""
         return 0, b""
 
     def _path_checksums(self) -> array[int]:

@@ -16,7 +16,7 @@ from gevent.pool import Pool as GreenletPool
 
 from xget_lib.config import Config
 from xget_lib.download.download import Download
-from xget_lib.download.dry_run import DryRun
+from xget_lib.download.dry_run import dry_run_steps
 from xget_lib.download.plan import ACTIONS
 from xget_lib.errors import Incomplete, printable
 from xget_lib.fs.rooted import Root
@@ -243,9 +243,8 @@ class Generation:
 
 def dry_run(environment: Environment, manifest: Manifest, selection: Selection) -> dict[str, Any]:
     """Tell what a download would do. Returns what `done` says of it."""
-    steps = iter(
-        DryRun(environment.dest, manifest, selection, checksum=environment.config.checksum, **environment.options)
-    )
+    checksum = environment.config.checksum
+    steps = dry_run_steps(environment.dest, manifest, selection, checksum=checksum, **environment.options)
     would = dict.fromkeys(ACTIONS, 0)
     size = 0
     while some := in_thread(list, islice(steps, _SLICE)):

@@ -50,11 +50,11 @@ class HeldContent:
     def file_is_right(self, root: Root, file: int) -> bool:
         """Read a file below the destination and compare every piece with its digest. In any thread, with a root of its
         own. A file that cannot be read is not right."""
-        manifest, layout = self.store.manifest, self._layout
+        manifest = self.store.manifest
         try:
             descriptor = root.open(self.store.path_of(file), os.O_RDONLY)
             try:
-                pieces = checked_pieces(descriptor, layout, layout.file_pieces(file), manifest.digest)
+                pieces = checked_pieces(descriptor, manifest, manifest.layout.file_pieces(file))
                 return all(right is not None for _, right in pieces)
             finally:
                 os.close(descriptor)

@@ -12,8 +12,7 @@ The encoding, with numbers in the byte order of this machine:
     digests     DIGEST_SIZE bytes a piece
     BLAKE3      of all before it
 
-Half a million small files take 38 MB. Reading checks everything, as somebody else may have written the file: the worst
-that a valid file can do is to contain wrong digests.
+Half a million small files take 38 MB. Reading checks everything, as somebody else may have written the file.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ class DigestCache:
         return cls(b"".join(kept), array("I", compress(counts, chosen)), b"".join(runs))
 
     def look_up(self, stamps: array[int], first_pieces: Sequence[int]) -> tuple[bytearray, array[int]]:
-        """The digests that are known of a new scan with these stamps.
+        """Finds the digests of a new scan with these stamps.
 
         Returns the digests of all its pieces, with zeros where they are not known, and the ranges of pieces that must
         be hashed: first, end, first, end, ...

@@ -1,4 +1,4 @@
-"""Hashes the pieces of scanned files, and notices files that are not as the scan found them."""
+"""Hashes the pieces of scanned files, and finds files that have changed since the scan."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class Hashed(NamedTuple):
     unreadable: dict[int, str]
     """Files that cannot be read, and why."""
     changed: dict[int, bytes]
-    """Files that are not as they were scanned, and their paths."""
+    """Files that have changed since the scan, and their paths."""
 
 
 class _Changed(Exception):
-    """The file is not as it was scanned."""
+    """The file has changed since the scan."""
 
 
 def hash_pieces(root: Root, scan: Scan, first: int, end: int) -> Hashed:
     """Hashes pieces first .. end - 1. `root` is scan.base.
 
-    Raises PathRefused for an error that has nothing to do with the file (no descriptors left, say).
+    Raises PathRefused for an error that is not one of the file (for example, no descriptors left).
     """
     layout = scan.layout
     digests = bytearray()

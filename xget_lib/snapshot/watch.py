@@ -1,10 +1,9 @@
-"""Watching a directory and everything below it for changes: inotify(7), with a watch on each directory.
+"""Watches a directory and everything below it for changes: inotify(7), with a watch on each directory.
 
-It reports that something changed, not what: events tell less than a scan finds, and in another order. A file counts as
-changed when the process that wrote to it closes it, not at each write: else a large file would be read again and again
-while it is copied. So some changes are not reported: in a file that is never closed, through a mapping, or under a name
-outside. Callers that need these, too, scan now and then. On a network file system inotify does not report what other
-machines do; such a directory is not watched at all.
+It reports that something changed, not what: a scan finds that. A file counts as changed when the process that wrote to
+it closes it, not at each write: else a large file would be read again and again while it is copied. So some changes are
+not reported: in a file that is never closed, through a mapping, or under a name outside. On a network file system
+inotify does not report what other machines do; such a directory is not watched at all.
 """
 
 from __future__ import annotations
@@ -81,13 +80,13 @@ class InotifyTree:
             self._add(b"")
 
     def close(self) -> None:
-        """Waits for a thread that is just reading."""
+        """Waits until no thread is in `read`."""
         with self._lock:
             self._inotify.close()
 
     @property
     def count(self) -> int:
-        """The directories that are watched."""
+        """How many directories are watched."""
         return len(self._directories)
 
     def fileno(self) -> int:
@@ -95,9 +94,9 @@ class InotifyTree:
         return int(self._inotify.fileno())
 
     def read(self) -> bool:
-        """Whether something changed since the last call; does not wait. EntryMetadata at `outdated` afterwards.
+        """Whether something changed since the last call; does not wait. Check `outdated` afterwards.
 
-        Raises CannotWatch if there is something new that cannot be watched.
+        Raises CannotWatch if something new cannot be watched.
         """
         with self._lock:
             return self._read()
@@ -151,7 +150,7 @@ class InotifyTree:
         return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 
     def _add(self, top: bytes) -> None:
-        """Watch a directory and all below it, each before it is listed. One that was moved gets its new path so."""
+        """Watches a directory and all below it, each before it is listed. Moved directories get their new paths."""
         unvisited = [top]
         try:
             # A new Root each time: it keeps directories open by path, and these may have been moved.
@@ -171,7 +170,7 @@ class InotifyTree:
             raise _cannot(error) from error
 
     def _add_one(self, root: Root, path: bytes) -> list[bytes]:
-        """Watch a directory. Returns the names of the directories in it."""
+        """Watches a directory. Returns the names of the directories in it."""
         descriptor = root.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             if self._one_file_system and os.fstat(descriptor).st_dev != self._device:
@@ -186,7 +185,7 @@ class InotifyTree:
         return [name for name in names if path or name != STAGING]
 
     def _forget(self, moved_away: set[bytes]) -> None:
-        """Remove the watches of directories that were moved away, and not to another place below."""
+        """Removes the watches of directories that were moved out of the watched tree."""
         for watch, path in list(self._directories.items()):
             if any(parent in moved_away for parent in _with_parents(path)):
                 del self._directories[watch]

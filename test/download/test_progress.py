@@ -1,4 +1,4 @@
-"""Where a file is while a download serves it: in its part, moving, or in place."""
+"""Where a file is while a download serves it (in its part, moving, or in place), and what a piece completes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,24 @@ from pathlib import Path
 import pytest
 
 from test.support.downloads import Served, fetch, inspect, write_piece
-from xget_lib.download.file_states import FileStates
+from test.support.manifests import file as file_of
+from test.support.manifests import manifest as manifest_of
+from test.support.manifests import root
+from xget_lib.download.progress import Progress
 from xget_lib.download.staging import part_path
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
+from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import select
 from xget_lib.ninep.file import OpenExtent
 from xget_lib.serve.store import Store, close_extents
 
 PIECE = 65536
+MANIFEST = manifest_of(root(), file_of(b"a", 200_000), file_of(b"b", 1), file_of(b"c", 0))
+
+
+def progress_of(manifest: Manifest) -> Progress:
+    return Progress(select(manifest, [b"."]), manifest.layout)
 
 
 def test_what_is_verified_is_served_from_part_and_from_place(one_large: Served, dest: Path) -> None:
@@ -77,18 +86,43 @@ def test_while_a_file_is_renamed_its_path_is_not_given(
 
 
 def test_a_file_that_could_not_be_renamed_is_in_its_part_still(one_large: Served) -> None:
-    states = FileStates(select(one_large.manifest, [b"."]), 2)
-    states.set_ready([0, 1])
-    with pytest.raises(OSError, match="no room"), states.moving([0, 1]):
-        states.set_in_place(0)
+    progress = progress_of(one_large.manifest)
+    progress.add_ready([0, 1])
+    with pytest.raises(OSError, match="no room"), progress.moving([0, 1]):
+        progress.set_in_place(0)
         raise OSError("no room")
-    assert (states.is_in_place(0), states.is_in_place(1), states.is_ready(1)) == (True, False, False)
-    assert (states.path_of(0), states.path_of(1)) == (b"large", part_path(b"small"))
+    assert (progress.is_in_place(0), progress.is_in_place(1), progress.is_ready(1)) == (True, False, False)
+    assert (progress.path_of(0), progress.path_of(1)) == (b"large", part_path(b"small"))
 
 
-def test_complete_files_are_given_out_once(one_large: Served) -> None:
-    states = FileStates(select(one_large.manifest, [b"."]), 2)
-    states.add_complete([1])
-    states.add_complete([0])
-    assert states.take_complete() == [1, 0]
-    assert states.take_complete() == []
+def test_files_to_install_are_given_out_once(one_large: Served) -> None:
+    progress = progress_of(one_large.manifest)
+    progress.add_ready([1])
+    progress.add(0, range(4))
+    assert progress.take_complete() == [1, 0]
+    assert progress.take_complete() == []
+
+
+def test_a_piece_is_claimed_once_until_it_is_released() -> None:
+    progress = progress_of(MANIFEST)
+    assert progress.claim([0]) == {0}
+    assert progress.claim([0, 1]) == {1}
+    progress.release([0])
+    assert progress.claim([0]) == {0}
+    progress.add(0, [0])
+    assert not progress.claim([0])
+    assert (0 in progress, 1 in progress) == (True, False)
+
+
+def test_files_and_chunks_become_complete_with_their_last_piece() -> None:
+    progress = progress_of(MANIFEST)
+    progress.add(0, [3, 0, 1])
+    assert progress.missing(0) == 1
+    assert progress.take_complete() == []
+    progress.add(0, [2])
+    progress.add(0, [2])  # said once
+    progress.add(1, [4])
+    progress.add(2, [])
+    assert progress.take_complete() == [0, 1, 2]
+    assert all(progress.chunk_complete(chunk) for chunk in range(MANIFEST.layout.chunk_count))
+    assert all(number in progress for number in range(MANIFEST.layout.piece_count))
