@@ -15,7 +15,7 @@ from xget_lib import __version__, cli
 from xget_lib.config import Config
 from xget_lib.control import status
 from xget_lib.errors import Exit, Interrupted, NotServed
-from xget_lib.master import main as master
+from xget_lib.master import start as master
 from xget_lib.node import client
 
 ROOT = Path(__file__).parent.parent

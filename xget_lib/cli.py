@@ -142,9 +142,11 @@ def _run(arguments: list[str]) -> int:
 
         return status.run(options)
     if not parsed["<dest>"]:
-        from xget_lib.master import main
+        from xget_lib.master import start
 
-        return main.run(options, os.fsencode(parsed["<path>"]), lambda channel, number: _work(options, channel, number))
+        return start.run(
+            options, os.fsencode(parsed["<path>"]), lambda channel, number: _work(options, channel, number)
+        )
     from xget_lib.node import client
 
     *sources, dest = (os.fsencode(name) for name in (parsed["<source>"], *parsed["<dest>"]))

@@ -18,7 +18,7 @@ from xget_lib.classic.checksums import EMPTY, Checksums, extended
 from xget_lib.classic.files import Regular
 from xget_lib.errors import StaleGeneration
 from xget_lib.ninep.file import WAITING
-from xget_lib.serve.synthetic import Answered
+from xget_lib.serve.synthetic import DeferredText
 
 CONTENT = bytes(at % 253 for at in range(300_000))
 
@@ -28,7 +28,7 @@ class Asker:
 
     def __init__(self, known: Checksums, file: Regular) -> None:
         self.retries = 0
-        self._answer = Answered(lambda answer: known.ask(file, answer, self._retry))
+        self._answer = DeferredText(lambda answer: known.ask(file, answer, self._retry))
 
     def reads(self) -> object:
         return self._answer.read(0, 128)

@@ -275,7 +275,7 @@ def test_a_file_that_is_the_same_is_read_from_the_newest_generation(directory: P
     manifest = manifest_of(directory)
     backend = RecordingClassicBackend(served(directory, manifest, full=False))
     assert backend.served
-    backend.served.store.growing = True
+    backend.served.store.more_may_come = True
     data = opened(backend, "image/data")
     assert data.read(0, 10) is WAITING
     backend.served = served(directory, manifest)
@@ -286,7 +286,7 @@ def test_a_range_that_is_to_come_is_waited_for_and_one_that_is_not_is_an_error(d
     backend = RecordingClassicBackend(served(directory, manifest_of(directory), full=False))
     assert backend.served
     store = backend.served.store
-    store.growing = True
+    store.more_may_come = True
     data = opened(backend, "image/data")
     assert [read(data, 0, 10), read(data, 299_990, 100)] == [WAITING, WAITING]
     assert data.read(300_000, 10) == b""
@@ -294,7 +294,7 @@ def test_a_range_that_is_to_come_is_waited_for_and_one_that_is_not_is_an_error(d
     first, *_, last = store.layout.file_chunks(file)
     store.hold(first)
     assert [read(data, 0, 10), read(data, 299_990, 100)] == [IMAGE[:10], WAITING]
-    store.growing = False
+    store.more_may_come = False
     with pytest.raises(NotHeld):
         data.read(299_990, 100)
     store.hold(last)
@@ -350,7 +350,7 @@ def test_a_client_that_reads_a_checksum_has_the_file(backend: RecordingClassicBa
 def test_a_checksum_is_waited_for_until_all_of_the_file_is_there(directory: Path) -> None:
     backend = RecordingClassicBackend(served(directory, manifest_of(directory), full=False))
     assert backend.served
-    backend.served.store.growing = True
+    backend.served.store.more_may_come = True
     handle = opened(backend, "image/checksum")
     assert handle.read(0, 128) is WAITING
     assert backend.answers == []

@@ -22,93 +22,93 @@ PIECE = 65536
 NAMES = ("one", "two", "three", "four", "five", "six")
 
 
-def random_tree(root: Path, source: random.Random) -> None:
+def random_tree(root: Path, rng: random.Random) -> None:
     """Two levels of directories, with files of no, one and several pieces in them."""
     for directory in (root, root / "a", root / "a/b", root / "c"):
         directory.mkdir()
-        for name in source.sample(NAMES, 4):
-            size = source.choice((0, 10, 500, PIECE, 3 * PIECE + 5))
-            write(directory / name, noise(size, source.randrange(3)), mtime=MOMENT + source.randrange(3))
+        for name in rng.sample(NAMES, 4):
+            size = rng.choice((0, 10, 500, PIECE, 3 * PIECE + 5))
+            write(directory / name, noise(size, rng.randrange(3)), mtime=MOMENT + rng.randrange(3))
     (root / "zeros").write_bytes(bytes(3 * PIECE))
     for _ in range(10):
-        change(root, source)
+        change(root, rng)
 
 
-def change(root: Path, source: random.Random) -> None:
+def change(root: Path, rng: random.Random) -> None:
     """Does something to one path below `root`."""
     paths = sorted(path for path in root.rglob("*") if ".xget" not in path.parts)
-    path = source.choice(paths)
+    path = rng.choice(paths)
     if path.is_symlink() or not (path.is_file() or path.is_dir()):
-        source.choice((_retarget, _remove, _replace_by_directory))(path, source)
+        rng.choice((_retarget, _remove, _replace_by_directory))(path, rng)
     elif path.is_dir():
-        source.choice((_touch, _chmod, _add, _add, _add, _remove, _replace_by_file))(path, source)
+        rng.choice((_touch, _chmod, _add, _add, _add, _remove, _replace_by_file))(path, rng)
     else:
-        source.choice(FILE_CHANGES)(path, source)
+        rng.choice(FILE_CHANGES)(path, rng)
 
 
-def _touch(path: Path, source: random.Random) -> None:
-    os.utime(path, ns=(MOMENT, MOMENT + source.randrange(100, 103)))
+def _touch(path: Path, rng: random.Random) -> None:
+    os.utime(path, ns=(MOMENT, MOMENT + rng.randrange(100, 103)))
 
 
-def _chmod(path: Path, source: random.Random) -> None:
-    path.chmod(source.choice((0o700, 0o755, 0o1777) if path.is_dir() else (0o600, 0o644, 0o755)))
+def _chmod(path: Path, rng: random.Random) -> None:
+    path.chmod(rng.choice((0o700, 0o755, 0o1777) if path.is_dir() else (0o600, 0o644, 0o755)))
 
 
-def _attribute(path: Path, source: random.Random) -> None:
-    os.setxattr(path, "user.x", b"%d" % source.randrange(2))
+def _attribute(path: Path, rng: random.Random) -> None:
+    os.setxattr(path, "user.x", b"%d" % rng.randrange(2))
 
 
-def _append(path: Path, source: random.Random) -> None:
+def _append(path: Path, rng: random.Random) -> None:
     with path.open("ab") as file:
         file.write(b"more")
 
 
-def _damage(path: Path, source: random.Random) -> None:
+def _damage(path: Path, rng: random.Random) -> None:
     """Changes the first byte; half the time neither size nor time shows it."""
     status = path.stat()
     with path.open("r+b") as file:
         file.write(b"!")
-    if source.random() < 0.5:
+    if rng.random() < 0.5:
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def _make_sparse(path: Path, source: random.Random) -> None:
+def _make_sparse(path: Path, rng: random.Random) -> None:
     with path.open("r+b") as file:
         file.truncate(0)
         file.truncate(4 * PIECE)
-        file.seek(source.choice((0, PIECE, 2 * PIECE)))
+        file.seek(rng.choice((0, PIECE, 2 * PIECE)))
         file.write(noise(PIECE, 1))
 
 
-def _add(path: Path, source: random.Random) -> None:
-    new = path / f"new {source.randrange(3)}"
+def _add(path: Path, rng: random.Random) -> None:
+    new = path / f"new {rng.randrange(3)}"
     if not os.path.lexists(new):
-        source.choice((Path.mkdir, os.mkfifo, lambda each: write(each, b"new"), lambda each: each.symlink_to("x")))(new)
+        rng.choice((Path.mkdir, os.mkfifo, lambda each: write(each, b"new"), lambda each: each.symlink_to("x")))(new)
 
 
-def _link(path: Path, source: random.Random) -> None:
-    new = path.with_name(f"link {source.randrange(2)}")
+def _link(path: Path, rng: random.Random) -> None:
+    new = path.with_name(f"link {rng.randrange(2)}")
     if path != new and not new.is_dir():
         new.unlink(missing_ok=True)
         os.link(path, new)
 
 
-def _remove(path: Path, source: random.Random) -> None:
+def _remove(path: Path, rng: random.Random) -> None:
     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _retarget(path: Path, source: random.Random) -> None:
+def _retarget(path: Path, rng: random.Random) -> None:
     path.unlink()
     path.symlink_to("elsewhere")
 
 
-def _replace_by_directory(path: Path, source: random.Random) -> None:
+def _replace_by_directory(path: Path, rng: random.Random) -> None:
     path.unlink()
     path.mkdir()
     (path / "in the way").write_bytes(b"x")
 
 
-def _replace_by_file(path: Path, source: random.Random) -> None:
+def _replace_by_file(path: Path, rng: random.Random) -> None:
     shutil.rmtree(path)
     path.write_bytes(b"in the way")
 
@@ -208,13 +208,13 @@ def _fifos(directory: str, names: list[str]) -> list[str]:
     return [name for name in names if stat.S_ISFIFO(os.lstat(os.path.join(directory, name)).st_mode)]
 
 
-def _interrupted_run(served: Served, dest: Path, source: random.Random, options: dict[str, bool]) -> None:
+def _interrupted_run(served: Served, dest: Path, rng: random.Random, options: dict[str, bool]) -> None:
     """A run that ends, as the disk is full or so, when it has written some pieces."""
     try:
         with served.download(dest, **options) as download:
             inspect(download)
             to_fetch = missing(download, served.layout)
-            fetch(download, served, source.sample(to_fetch, len(to_fetch) // 2))
+            fetch(download, served, rng.sample(to_fetch, len(to_fetch) // 2))
     except DestinationRefused:
         pass
 

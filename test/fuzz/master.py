@@ -25,7 +25,7 @@ from xget_lib.process.channel import MAX_PACKET
 from xget_lib.process.memfd import memfd
 from xget_lib.serve import swarm
 from xget_lib.serve.attach import Attach, attach
-from xget_lib.serve.synthetic import Answered
+from xget_lib.serve.synthetic import DeferredText
 from xget_lib.worker.backend import WorkerBackend
 from xget_lib.worker.worker import Worker
 
@@ -63,7 +63,7 @@ class Master:
             chunks = served.store.layout.chunk_count
             self.tracker.published(served.generation, served.manifest.size, chunks)
 
-    def ask(self, file: Regular, answer: Answered, retry: Callable[[], None]) -> None:
+    def ask(self, file: Regular, answer: DeferredText, retry: Callable[[], None]) -> None:
         """For a checksum, which reading the file would take time."""
         answer.put(b"1")
 

@@ -79,7 +79,7 @@ class Texts:
             assert 0 < report.port < 65536 and 0 <= report.held < 2**63 and len(report.generation) in (0, 32)
             assert Report.decode(report.encode()) == report
             # What goes on to the master fits a message between processes.
-            assert len(msgpack.packb(ipc.pack(ipc.Register(1, *astuple(report))))) < 200
+            assert len(msgpack.packb(ipc.pack(ipc.NodeRegistered(1, *astuple(report))))) < 200
 
     def _news(self, choices: Choices) -> None:
         known = News(bytes(32), 5, (("127.0.0.1", 1), ("::1", 65535))).encode()

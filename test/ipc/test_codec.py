@@ -17,9 +17,9 @@ from xget_lib.process.channel import pair
 
 MESSAGES = [
     ipc.Ping(),
-    ipc.Ask(1, 2),
+    ipc.SlotAsked(1, 2),
     ipc.Adopt(1, "10.0.0.1", 40000),
-    ipc.Register(1, 4711, bytes(32), 3, True),
+    ipc.NodeRegistered(1, 4711, bytes(32), 3, True),
     ipc.Job(5, HashPieces(0, 10)),
     ipc.Done(5, Hashed(bytes(64), ((2, b"a/b"), (3, b"\xff")), ((4, "Permission denied"),))),
     ipc.Done(5, Hashed(b"", (), ())),
@@ -116,4 +116,4 @@ def test_messages_are_frozen_and_keep_their_names_for_match() -> None:
         case ipc.Grant(connection, slot, chunk):
             assert (connection, slot, chunk) == (1, 2, 3)
     with pytest.raises(AttributeError):
-        ipc.Ask(1, 2).slot = 3  # type: ignore[misc]
+        ipc.SlotAsked(1, 2).slot = 3  # type: ignore[misc]

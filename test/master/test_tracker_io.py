@@ -23,7 +23,7 @@ class Master:
 
     def join(self, connection: int, held: int = 0) -> None:
         self.tracker.connected(connection, f"10.0.0.{connection}")
-        self.tracker.handle(ipc.Register(connection, 1000 + connection, GENERATION, held, False))
+        self.tracker.handle(ipc.NodeRegistered(connection, 1000 + connection, GENERATION, held, False))
         self.tracker.handle(ipc.PeersOpened(connection))
 
     def wait_for(self, count: int) -> list[tuple[int, ipc.Message]]:
@@ -48,7 +48,7 @@ def test_a_slot_that_asks_is_granted_what_its_node_wants() -> None:
     master = Master()
     master.tracker.connected(1, "10.0.0.1")
     master.tracker.handle(ipc.Wants(1, b"\x00\x02"))
-    master.tracker.handle(ipc.Ask(1, 7))
+    master.tracker.handle(ipc.SlotAsked(1, 7))
     assert master.wait_for(1) == [(1, ipc.Grant(1, 7, 9))]
 
 
@@ -65,7 +65,7 @@ def test_c_clients_are_sent_to_a_node_while_it_holds_everything() -> None:
 
     master.join(1, held=9)
     assert where() == b"me"
-    master.tracker.handle(ipc.Register(1, 1001, GENERATION, 10, False))
+    master.tracker.handle(ipc.NodeRegistered(1, 1001, GENERATION, 10, False))
     assert where() == b"10.0.0.1!1001"
     master.tracker.ended(1)
     assert where() == b"me"

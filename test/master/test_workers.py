@@ -121,7 +121,7 @@ def test_a_connection_goes_to_the_worker_that_has_fewest() -> None:
     for pid, number in ((first, 1), (second, 2)):
         assert pool.adopt() == number
         assert pool.receive(pid) == ipc.Adopt(number, "10.0.0.1", 40000)
-    pool.send(second, ipc.Closed(2))
+    pool.send(second, ipc.ConnectionClosed(2))
     assert pool.event(events.ConnectionEnded) == events.ConnectionEnded(2)
     assert pool.adopt() == 3
     assert pool.receive(second) == ipc.Adopt(3, "10.0.0.1", 40000)
@@ -135,8 +135,8 @@ def test_messages_for_a_connection_reach_its_worker_until_it_has_ended() -> None
     pool.pool.send_to(1, ipc.Grant(1, 0, 5))
     pool.pool.send_to(99, ipc.Grant(99, 0, 5))
     assert pool.receive(pid) == ipc.Grant(1, 0, 5)
-    pool.send(pid, ipc.Ask(1, 0))
-    assert pool.event(events.Received).message == ipc.Ask(1, 0)
+    pool.send(pid, ipc.SlotAsked(1, 0))
+    assert pool.event(events.Received).message == ipc.SlotAsked(1, 0)
 
 
 def test_a_worker_that_dies_costs_its_connections_and_is_replaced() -> None:

@@ -101,7 +101,7 @@ def held(source: Served, dest: Path) -> Iterator[tuple[HeldContent, Download]]:
 
 def test_nothing_is_held_of_an_empty_destination_until_whole_chunks_are_written(source: Served, tmp_path: Path) -> None:
     with held(source, tmp_path / "dest") as (content, download):
-        assert content.store.held.count == 0 and content.store.growing
+        assert content.store.held.count == 0 and content.store.more_may_come
         (chunk, *_) = source.layout.file_chunks(source.file_named(b"same"))
         assert not content.chunk_written(chunk)
         for number in source.layout.chunk_pieces(chunk):
@@ -150,6 +150,6 @@ def test_chunks_with_the_same_files_are_carried_over_to_a_new_generation(source:
             content.file_verified(file)
         write(source.directory / "changed", b"other content")
         newer = Served(source.directory)
-        store = content.carried_over(newer.manifest, select(newer.manifest, [b"."]))
+        store = content.rebased(newer.manifest, select(newer.manifest, [b"."]))
     chunks = set(range(newer.layout.chunk_count)) - set(newer.layout.file_chunks(newer.file_named(b"changed")))
     assert set(store.held) == chunks and chunks

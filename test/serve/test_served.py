@@ -9,7 +9,7 @@ import pytest
 
 from test.support.backends import bytes_of, served
 from test.support.downloads import manifest_of
-from xget_lib.serve.served import Encoded, Served
+from xget_lib.serve.served import EncodedManifest, Served
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_the_manifest_is_sent_from_its_file(content: Served) -> None:
 
 def test_a_manifest_on_its_way_outlives_its_generation(content: Served) -> None:
     encoded = content.store.manifest.encode()
-    read = Encoded.of(encoded).read(0, 9)
+    read = EncodedManifest.of(encoded).read(0, 9)
     with open(os.devnull, "rb"):
         assert bytes_of(read) == encoded[:9]
 

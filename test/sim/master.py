@@ -39,7 +39,7 @@ class Master:
     """The master and its link. Nodes call `receive` with what the master is to do when their message has come."""
 
     def __init__(
-        self, clock: Clock, network: Network, port: Port, chunks: int, manifest: int, tuning: Tuning, source: Random
+        self, clock: Clock, network: Network, port: Port, chunks: int, manifest: int, tuning: Tuning, rng: Random
     ) -> None:
         """`manifest` is its size in bytes."""
         self.port = port
@@ -49,7 +49,7 @@ class Master:
         self.messages = 0
         self._clock = clock
         self._network = network
-        self._tracker = Tracker(tuning.max_direct, tuning, source)
+        self._tracker = Tracker(tuning.max_direct, tuning, rng)
         self._tracker.published(GENERATION, manifest, chunks, clock.now)
         self._nodes: dict[int, Node] = {}
         self._by_port: dict[int, Node] = {}

@@ -12,9 +12,9 @@ from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.net.server import Client
 from xget_lib.ninep.file import Content, OpenExtent
-from xget_lib.serve.served import Encoded, Served
+from xget_lib.serve.served import EncodedManifest, Served
 from xget_lib.serve.store import Store, close_extents
-from xget_lib.serve.synthetic import Answered, Stream
+from xget_lib.serve.synthetic import DeferredText, Stream
 from xget_lib.swarm.messages import Report
 
 
@@ -24,7 +24,7 @@ def served(directory: Path | Root, manifest: Manifest, *, full: bool = True) -> 
     held = Bitmap.filled(chunks) if full else Bitmap(chunks)
     root = directory if isinstance(directory, Root) else Root(bytes(directory))
     store = Store(root, manifest, held)
-    return Served(Encoded.of(manifest.encode()), store)
+    return Served(EncodedManifest.of(manifest.encode()), store)
 
 
 def parts_of(data: object) -> list[bytes | OpenExtent]:
@@ -54,13 +54,13 @@ class RecordingBackend:
     def __init__(self, served: Served | None = None) -> None:
         self.server = self
         self.served = served
-        self.manifest: Encoded | None = served.manifest if served else None
+        self.manifest: EncodedManifest | None = served.manifest if served else None
         self.debug_level = 3
         self.have_round = 0
         self.said: list[object] = []
         self.news: list[Stream] = []
         self.requests: dict[int, Stream] = {}
-        self.answers: list[Answered] = []
+        self.answers: list[DeferredText] = []
 
     def subscribe(self, news: Stream) -> None:
         self.said.append("subscribe")
@@ -85,7 +85,7 @@ class RecordingBackend:
     def wants(self, chunks: bytes) -> None:
         self.said.append(chunks)
 
-    def request_status(self, answer: Answered) -> None:
+    def request_status(self, answer: DeferredText) -> None:
         self.said.append("status")
         self.answers.append(answer)
 
@@ -102,13 +102,13 @@ class RecordingClassicBackend(Backend):
         self.clients: list[Client] = []
         super().__init__(Namespace(self), Client(1, "10.0.0.1", 1))
         self.said: list[object] = []
-        self.answers: list[Answered] = []
+        self.answers: list[DeferredText] = []
 
-    def redirect(self, file: Regular, answer: Answered) -> None:
+    def redirect(self, file: Regular, answer: DeferredText) -> None:
         self.said.append(("redirect", file.path))
         self.answers.append(answer)
 
-    def checksum(self, file: Regular, answer: Answered) -> None:
+    def checksum(self, file: Regular, answer: DeferredText) -> None:
         self.said.append(("checksum", file.path))
         self.answers.append(answer)
 

@@ -20,7 +20,7 @@ class Worker:
         self.requested: list[int] = []
 
     def send(self, message: ipc.Message) -> None:
-        if isinstance(message, ipc.Ask):
+        if isinstance(message, ipc.SlotAsked):
             self.requested.append(message.slot)
 
 

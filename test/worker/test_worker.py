@@ -86,7 +86,7 @@ def test_a_connection_that_is_handed_over_is_served_and_its_end_is_reported(mast
     assert master.sent == [ipc.Pong(1, 0)]
     client.close()
     until(lambda: len(master.sent) > 1)
-    assert master.sent[1:] == [ipc.Closed(17)]
+    assert master.sent[1:] == [ipc.ConnectionClosed(17)]
     master.send_to_worker(ipc.Ping())
     until(lambda: len(master.sent) > 2)
     assert master.sent[2:] == [ipc.Pong(0, 0)]

@@ -20,7 +20,7 @@ from xget_lib.extensions import Host
 from xget_lib.net.server import Client
 from xget_lib.ninep.file import File
 from xget_lib.serve.served import NOT_READY, Served
-from xget_lib.serve.synthetic import Answered
+from xget_lib.serve.synthetic import DeferredText
 
 _PATIENCE = 2.0
 """Seconds that C clients have to ask for more of what they are downloading, and to get the error."""
@@ -69,11 +69,11 @@ class Backend:
             raise NinepError(*NOT_READY)
         return newest
 
-    def redirect(self, file: Regular, answer: Answered) -> None:
+    def redirect(self, file: Regular, answer: DeferredText) -> None:
         """Put into the answer where the client is to take this file from."""
         answer.put(ME)
 
-    def checksum(self, file: Regular, answer: Answered) -> None:
+    def checksum(self, file: Regular, answer: DeferredText) -> None:
         """Put the checksum into the answer, or the error because of which there is none."""
         self.namespace.checksums.ask(file, answer, self._client.retry)
 

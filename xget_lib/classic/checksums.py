@@ -17,7 +17,7 @@ from xget_lib.classic.files import Regular
 from xget_lib.errors import StaleGeneration
 from xget_lib.net.waiting import in_thread
 from xget_lib.serve.store import Store
-from xget_lib.serve.synthetic import Answered
+from xget_lib.serve.synthetic import DeferredText
 
 EMPTY = 1
 """The checksum of no bytes: the start of a computation."""
@@ -33,10 +33,10 @@ class Checksums:
 
     def __init__(self) -> None:
         self._known: dict[bytes, bytes] = {}
-        self._asked: dict[bytes, list[tuple[Answered, Callable[[], None]]]] = {}
+        self._asked: dict[bytes, list[tuple[DeferredText, Callable[[], None]]]] = {}
         self._one = BoundedSemaphore(1)
 
-    def ask(self, file: Regular, answer: Answered, retry: Callable[[], None]) -> None:
+    def ask(self, file: Regular, answer: DeferredText, retry: Callable[[], None]) -> None:
         """Put the checksum, in decimal, into the answer, or the reason why there is none. `retry` is called if that
         happens later.
 
@@ -52,14 +52,14 @@ class Checksums:
             gevent.spawn(self._find, key, file)
 
     def _find(self, key: bytes, file: Regular) -> None:
-        give: Callable[[Answered], None]
+        give: Callable[[DeferredText], None]
         try:
             with self._one:
                 text = b"%d" % _compute(file)
         except (StaleGeneration, OSError) as error:
-            give = partial(Answered.fail, error=error)
+            give = partial(DeferredText.fail, error=error)
         else:
-            give = partial(Answered.put, text=text)
+            give = partial(DeferredText.put, text=text)
             self._known[key] = text
             if len(self._known) > _KEPT:
                 del self._known[next(iter(self._known))]

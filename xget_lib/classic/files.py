@@ -15,7 +15,7 @@ from xget_lib.manifest.entry import Entry
 from xget_lib.ninep.file import WAITING, Content, Handle, OpenExtent, Waiting
 from xget_lib.serve.served import Served
 from xget_lib.serve.store import OpenedFile
-from xget_lib.serve.synthetic import Answered
+from xget_lib.serve.synthetic import DeferredText
 
 if TYPE_CHECKING:
     from xget_lib.classic.backend import Backend
@@ -78,7 +78,7 @@ class Regular:
         try:
             store.check_file(self.number, offset, length)
         except NotHeld:
-            if store.growing:
+            if store.more_may_come:
                 return False
             raise
         return True
@@ -139,7 +139,7 @@ class Data(Handle):
         self._backend.closed(self._file)
 
 
-class Checksum(Answered):
+class Checksum(DeferredText):
     """A client that reads it has the whole file, as far as a server can know. The read waits until this server has the
     whole file as well."""
 

@@ -74,9 +74,9 @@ class Redirects:
     can reach the other.
     """
 
-    def __init__(self, max_direct: int, source: Random, reachable: Callable[[int, int], bool]) -> None:
+    def __init__(self, max_direct: int, rng: Random, reachable: Callable[[int, int], bool]) -> None:
         self._max_direct = max_direct
-        self._random = source
+        self._random = rng
         self._reachable = reachable
         self._servers: dict[Key, _Server] = {}
         self._by_address: dict[tuple[bytes | None, Address], Key] = {}

@@ -38,7 +38,7 @@ from xget_lib.manifest.manifest import Manifest
 from xget_lib.ninep.file import File, Handle
 from xget_lib.ninep.stat import DMDIR, Stat
 from xget_lib.ninep.wire import QTDIR, QTFILE, Qid
-from xget_lib.serve.synthetic import OWNER, Answered, Directory, Log, check_mode
+from xget_lib.serve.synthetic import OWNER, DeferredText, Directory, Log, check_mode
 
 if TYPE_CHECKING:
     from xget_lib.classic.backend import Backend
@@ -247,5 +247,5 @@ class Control(File):
             return Log(b"%d" % backend.namespace.host.debug_level, backend.remark)
         file = self.tree.file(self.path)
         if self.name == REDIR:
-            return Answered(lambda answer: backend.redirect(file, answer))
+            return DeferredText(lambda answer: backend.redirect(file, answer))
         return Checksum(backend, file) if self.name == CHECKSUM else Avail(backend, self.path)

@@ -17,7 +17,7 @@ from xget_lib.extensions import WorkerHost
 from xget_lib.net.server import Client
 from xget_lib.ninep.file import File
 from xget_lib.report.log import LOGGER
-from xget_lib.serve.synthetic import Answered
+from xget_lib.serve.synthetic import DeferredText
 
 
 class WorkerNamespace(Namespace):
@@ -62,12 +62,12 @@ class WorkerBackend(Backend):
     def __init__(self, namespace: WorkerNamespace, client: Client) -> None:
         super().__init__(namespace, client)
         self._worker = namespace
-        self._redirects: dict[int, Answered] = {}
+        self._redirects: dict[int, DeferredText] = {}
         """By number of the request: what the master has not answered yet."""
         self._downloads: dict[bytes, bytes] = {}
         """By path: the keys of files that the client has asked for, and may not have yet."""
 
-    def redirect(self, file: Regular, answer: Answered) -> None:
+    def redirect(self, file: Regular, answer: DeferredText) -> None:
         self._downloads.pop(file.path, None)
         key = self._downloads[file.path] = file.key()
         if len(self._downloads) > DOWNLOADS:

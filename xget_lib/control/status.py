@@ -10,6 +10,7 @@ from xget_lib.errors import Exit, LinkLost, MasterUnreachable, NinepError
 from xget_lib.net.link import Link
 from xget_lib.process.single_server import local_ports
 from xget_lib.report.status import table
+from xget_lib.serve.attach import SWARM
 
 _TIMEOUT = 10.0
 """Seconds per server; --timeout if that is shorter."""
@@ -42,7 +43,7 @@ def run(config: Config) -> int:
 
 def _read(host: str, port: int, seconds: float) -> dict[str, Any]:
     """Raises LinkLost, NinepError, ValueError."""
-    link = Link.connect(host, port, "swarm", seconds)
+    link = Link.connect(host, port, SWARM, seconds)
     try:
         file = link.open("status", seconds)
         text = b""

@@ -106,7 +106,7 @@ class Pong(Message):
 
 
 @message
-class Closed(Message):
+class ConnectionClosed(Message):
     """A connection has ended, and everything that depended on it."""
 
     connection: int
@@ -136,7 +136,7 @@ class PeersOpened(Message):
 
 
 @message
-class Register(Message):
+class NodeRegistered(Message):
     """A node serves on this port of the connection's address, and holds so many chunks of a generation.
 
     The generation is b"" while it does not know one. Fields as in `swarm.messages.Report`.
@@ -150,14 +150,14 @@ class Register(Message):
 
 
 @message
-class Unregister(Message):
+class NodeUnregistered(Message):
     """A client closed `peers`: it serves no longer."""
 
     connection: int
 
 
 @message
-class Ask(Message):
+class SlotAsked(Message):
     """A slot asks for a chunk; its former one has arrived."""
 
     connection: int
@@ -173,7 +173,7 @@ class Wants(Message):
 
 
 @message
-class CloseSlot(Message):
+class SlotClosed(Message):
     """A client closed a slot."""
 
     connection: int

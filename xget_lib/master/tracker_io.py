@@ -63,17 +63,17 @@ class TrackerIO:
         """Act on what a worker reports of a connection."""
         now = time.monotonic()
         match message:
-            case ipc.Ask(connection, slot):
+            case ipc.SlotAsked(connection, slot):
                 self.tracker.slot_asked(connection, slot, now)
             case ipc.Wants(connection, chunks):
                 self.tracker.wants(connection, int.from_bytes(chunks, "little"))
-            case ipc.CloseSlot(connection, slot):
+            case ipc.SlotClosed(connection, slot):
                 self.tracker.slot_closed(connection, slot)
             case ipc.PeersOpened(connection):
                 self.tracker.peers_opened(connection, now)
-            case ipc.Register(connection, port, generation, held, follows):
+            case ipc.NodeRegistered(connection, port, generation, held, follows):
                 self.tracker.registered(connection, Report(port, generation, held, follows), now)
-            case ipc.Unregister(connection):
+            case ipc.NodeUnregistered(connection):
                 self.tracker.unregistered(connection, now)
             case ipc.LogLine(connection, text):
                 address = self.tracker.address(connection) or "?"

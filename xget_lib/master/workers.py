@@ -262,7 +262,7 @@ class WorkerPool:
         elif isinstance(message, ipc.Pong):
             worker.sent = message.sent
             self._ponged.set()
-        elif isinstance(message, ipc.Closed):
+        elif isinstance(message, ipc.ConnectionClosed):
             worker.connections.discard(message.connection)
             self._serving.pop(message.connection, None)
             self._events.put(events.ConnectionEnded(message.connection))

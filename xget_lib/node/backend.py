@@ -36,10 +36,10 @@ from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.serve import swarm
 from xget_lib.serve.attach import FILES, SWARM
 from xget_lib.serve.files import Files
-from xget_lib.serve.served import Encoded, Served
+from xget_lib.serve.served import EncodedManifest, Served
 from xget_lib.serve.store import Store
 from xget_lib.serve.swarm import SLOTS_LIMIT
-from xget_lib.serve.synthetic import Answered, Stream
+from xget_lib.serve.synthetic import DeferredText, Stream
 from xget_lib.swarm.actions import Announce, GrantUploadSlot, SendReport, UploadAction
 from xget_lib.swarm.messages import News, Report
 from xget_lib.swarm.tuning import TUNING
@@ -57,7 +57,7 @@ class Child:
         self.debug_level = debug
         self.follows = follows
         self.port: int = listening.getsockname()[1]
-        self.manifest: Encoded | None = None
+        self.manifest: EncodedManifest | None = None
         """The newest; what is served may still be of the one before."""
         self.served: Served | None = None
         self.news: News | None = None
@@ -235,7 +235,7 @@ class ChildBackend:
         self._slots.discard(slot)
         self.server.release_slot(slot)
 
-    def request_status(self, answer: Answered) -> None:
+    def request_status(self, answer: DeferredText) -> None:
         answer.put(json.dumps(self.server.status()).encode() + b"\n")
 
     def remark(self, line: str) -> None:

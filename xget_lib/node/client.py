@@ -109,6 +109,6 @@ def _background(config: Config, sources: Sequence[bytes], dest: bytes, channel: 
     """Run the background half. Returns the exit status. It ignores SIGINT, which the foreground half passes on."""
     level = log.level(debug=config.debug, verbose=config.verbose, quiet=config.quiet)
     log.start(config.log, background=True, level=level)
-    from xget_lib.node import main
+    from xget_lib.node import background
 
-    return main.run(config, sources, dest, channel)
+    return background.run(config, sources, dest, channel)

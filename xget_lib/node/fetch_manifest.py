@@ -16,6 +16,7 @@ from xget_lib.net.link import Link
 from xget_lib.net.waiting import in_thread
 from xget_lib.node.master_link import ANSWER, retry_for
 from xget_lib.report.log import LOGGER
+from xget_lib.serve.attach import SWARM
 from xget_lib.swarm.first_tier import PAUSE, Sources
 from xget_lib.swarm.messages import Address, News
 
@@ -45,7 +46,7 @@ def fetch_manifest(news: News, master: Address, seconds: float) -> tuple[bytes, 
 
 def _read(server: Address, size: int, seconds: float, answer: float) -> bytes:
     encoded = bytearray()
-    link = Link.connect(*server, "swarm", seconds)
+    link = Link.connect(*server, SWARM, seconds)
     try:
         file = link.open("manifest", answer)
         while len(encoded) < size:

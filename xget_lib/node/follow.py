@@ -84,6 +84,6 @@ def rebase(node: Node) -> None:
         node.newer.wait()
         gevent.sleep(random.uniform(0, _REBASE_WITHIN))
         try:
-            node.carry_over()
+            node.rebase()
         except XGetError as error:
             LOGGER.info("cannot serve the new generation: %s", error)

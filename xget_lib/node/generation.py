@@ -52,7 +52,7 @@ class Tell(Protocol):
 
 
 @dataclass(frozen=True)
-class Environment:
+class NodeContext:
     """What all generations of one node have in common."""
 
     config: Config
@@ -72,7 +72,7 @@ class Environment:
         if self.child.served is not None:
             # What that one lacks does not arrive any more, and its files are expected to change.
             former = self.child.served.store
-            former.growing, former.on_stale = False, None
+            former.more_may_come, former.on_stale = False, None
 
         def changed(path: bytes) -> None:
             LOGGER.warning("%s: changed on this node; not serving it any more", printable(path))
@@ -90,9 +90,9 @@ class Environment:
 class Generation:
     """The download of one generation into the destination: `run` once. It is served from the middle of `run` on."""
 
-    def __init__(self, environment: Environment, manifest: Manifest, selection: Selection) -> None:
+    def __init__(self, context: NodeContext, manifest: Manifest, selection: Selection) -> None:
         self.manifest = manifest
-        self._environment = environment
+        self._context = context
         self._selection = selection
         self._held: HeldContent | None = None
         self._verifying: gevent.Greenlet[..., None] | None = None
@@ -102,20 +102,20 @@ class Generation:
 
         `former` is the generation that is in place, if there is one.
         """
-        environment, selection = self._environment, self._selection
-        environment.tell(
+        context, selection = self._context, self._selection
+        context.tell(
             "start",
             generation=self.manifest.generation.hex(),
             files=len(selection.files),
             bytes=selection.size,
             message=f"requested: {len(selection.files)} files, {selection.size} bytes",
         )
-        download = Download(environment.dest, self.manifest, selection, **environment.options)
+        download = Download(context.dest, self.manifest, selection, **context.options)
         with download:
             try:
                 self._take_inventory(download, former)
-                held = self._held = HeldContent(environment.dest, self.manifest, download)
-                environment.serve(held.store, selection)
+                held = self._held = HeldContent(context.dest, self.manifest, download)
+                context.serve(held.store, selection)
                 self._fetch(download, held, stats)
                 in_thread(download.finish)
             finally:
@@ -149,18 +149,18 @@ class Generation:
 
     def _verify(self, held: HeldContent) -> None:
         """Read the files that were accepted by size and time, and serve those that are right."""
-        environment = self._environment
+        context = self._context
         try:
-            with Root(environment.dest) as root:
+            with Root(context.dest) as root:
                 for file in sorted(held.unverified):
                     if not in_thread(held.file_is_right, root, file):
                         path = printable(held.store.path_of(file))
                         LOGGER.error("%s: size and time match, but the content does not; not serving it", path)
                     elif held.file_verified(file):
-                        environment.child.held_changed(held.store)
+                        context.child.held_changed(held.store)
         finally:
-            held.store.growing = False
-            environment.child.held_changed(held.store)  # readers that wait for more get an answer: no more is verified
+            held.store.more_may_come = False
+            context.child.held_changed(held.store)  # readers that wait for more get an answer: no more is verified
 
     def _take_inventory(self, download: Download, former: Generation | None) -> None:
         """Find out what is right already, in threads."""
@@ -171,7 +171,7 @@ class Generation:
             compared = in_thread(former.held.compare, self.manifest, self._selection.file_dest_paths)
 
         def trusts_times(file: int) -> bool:
-            if self._environment.config.checksum:
+            if self._context.config.checksum:
                 return file in compared.verified
             return file not in compared.changed
 
@@ -196,7 +196,7 @@ class Generation:
 
     def _fetch(self, download: Download, held: HeldContent, stats: TransferStats) -> None:
         """Download the chunks that are lacking, and put each file in place when it is whole."""
-        layout, transfer = self.manifest.layout, self._environment.transfer
+        layout, transfer = self.manifest.layout, self._context.transfer
         lacking = Bitmap(layout.chunk_count)
         for chunk in range(layout.chunk_count):
             if not download.chunk_complete(chunk) and download.missing(chunk):
@@ -204,7 +204,7 @@ class Generation:
 
         def chunk_written(chunk: int) -> None:
             if held.chunk_written(chunk):
-                self._environment.child.held_changed(held.store)
+                self._context.child.held_changed(held.store)
 
         fetched = Event()
         installer = gevent.spawn(_install_files, download, fetched)
@@ -212,7 +212,7 @@ class Generation:
         progress = gevent.spawn(self._tell_progress, download, stats)
         try:
             transfer.run(download, self.manifest, lacking, stats=stats, on_written=chunk_written)
-            self._environment.child.completed()
+            self._context.child.completed()
         finally:
             progress.kill()
             fetched.set()
@@ -221,37 +221,37 @@ class Generation:
 
     def _tell_progress(self, download: Download, stats: TransferStats) -> None:
         """Tell how far it is, and when nothing arrives. Gives up where the master is lost for too long as well."""
-        environment = self._environment
+        context = self._context
         last, since = stats.fetched, time.monotonic()
         while True:
             gevent.sleep(_PROGRESS_EVERY)
             now = time.monotonic()
             if stats.fetched != last:
                 last, since = stats.fetched, now
-            sources = environment.transfer.sources
-            environment.tell("progress", bytes=download.reused + last, fetched=last, peers=sources)
+            sources = context.transfer.sources
+            context.tell("progress", bytes=download.reused + last, fetched=last, peers=sources)
             silence = now - since
             if silence < STALLED:
                 continue
-            connected = environment.transfer.master.link is not None
+            connected = context.transfer.master.link is not None
             servers = "1 server" if sources == 1 else f"{sources} servers"
             lost = "" if connected else ", no connection to the master"
-            environment.tell("stall", message=f"no data received for {silence:.0f} s ({servers} known{lost})")
-            if not connected and silence > environment.config.timeout:
-                environment.transfer.fail(environment.transfer.master.unreachable(silence))
+            context.tell("stall", message=f"no data received for {silence:.0f} s ({servers} known{lost})")
+            if not connected and silence > context.config.timeout:
+                context.transfer.fail(context.transfer.master.unreachable(silence))
 
 
-def dry_run(environment: Environment, manifest: Manifest, selection: Selection) -> dict[str, Any]:
+def dry_run(context: NodeContext, manifest: Manifest, selection: Selection) -> dict[str, Any]:
     """Tell what a download would do. Returns what `done` says of it."""
-    checksum = environment.config.checksum
-    steps = dry_run_steps(environment.dest, manifest, selection, checksum=checksum, **environment.options)
+    checksum = context.config.checksum
+    steps = dry_run_steps(context.dest, manifest, selection, checksum=checksum, **context.options)
     would = dict.fromkeys(ACTIONS, 0)
     size = 0
     while some := in_thread(list, islice(steps, _SLICE)):
         for step in some:
             would[step.action] += 1
             size += step.size
-            environment.tell("step", action=step.action, path=printable(step.path), bytes=step.size)
+            context.tell("step", action=step.action, path=printable(step.path), bytes=step.size)
     return {
         "generation": manifest.generation.hex(),
         "files": len(selection.files),

@@ -21,6 +21,7 @@ from xget_lib.errors import LinkLost, MasterUnreachable, NinepError, ProtocolVio
 from xget_lib.net.link import Link, Remote
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.report.log import LOGGER
+from xget_lib.serve.attach import SWARM
 from xget_lib.swarm.backoff import Backoff
 from xget_lib.swarm.messages import LINE_LIMIT, Address, News, Report
 
@@ -129,7 +130,7 @@ class MasterLink:
 
     def _connect(self, seconds: float) -> None:
         try:
-            link = Link.connect(*self.address, "swarm", seconds)
+            link = Link.connect(*self.address, SWARM, seconds)
             try:
                 peers = link.open("peers", ANSWER, ORDWR)
                 if self._serving_port is not None:

@@ -16,6 +16,7 @@ from xget_lib.ninep import messages
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.node.master_link import ANSWER
 from xget_lib.node.source import Source, send
+from xget_lib.serve.attach import SWARM
 from xget_lib.swarm.actions import MASTER
 from xget_lib.swarm.messages import Address
 
@@ -111,7 +112,7 @@ class MasterSlots:
 
     def _connect(self) -> None:
         try:
-            link = Link.connect(*self._master, "swarm", ANSWER)
+            link = Link.connect(*self._master, SWARM, ANSWER)
             try:
                 content = Source(MASTER, link, link.open("data", ANSWER))
             except BaseException:

@@ -21,11 +21,11 @@ from xget_lib.net.waiting import in_thread
 from xget_lib.node.backend import Child
 from xget_lib.node.content import NewGeneration, TransferStats
 from xget_lib.node.fetch_manifest import fetch_manifest
-from xget_lib.node.generation import STALLED, THREADS, Environment, Generation, Tell, dry_run, incomplete
+from xget_lib.node.generation import STALLED, THREADS, Generation, NodeContext, Tell, dry_run, incomplete
 from xget_lib.node.master_link import Change, MasterLink
 from xget_lib.node.transfer import Transfer
 from xget_lib.report.log import LOGGER
-from xget_lib.serve.served import Encoded
+from xget_lib.serve.served import EncodedManifest
 from xget_lib.swarm.messages import News
 
 _OVERTAKEN = 3.0
@@ -47,7 +47,7 @@ class Node:
         self._master = MasterLink(config.host, config.port, serving_port=port, follows=config.follow)
         self._transfer = Transfer(self._master, config.retries)
         self.child = Child(listening, dest, config.debug, self._transfer, follows=config.follow)
-        self._environment = Environment(config, dest, tell, self._transfer, self.child)
+        self._context = NodeContext(config, dest, tell, self._transfer, self.child)
         self._news: News | None = None
         """The last from the master."""
         self.newer = Event()
@@ -74,7 +74,7 @@ class Node:
             except NewGeneration:
                 LOGGER.info("the master has a new generation; starting again with the pieces that are still valid")
 
-    def carry_over(self) -> None:
+    def rebase(self) -> None:
         """Serve what is in place, and the same in the newest generation, as a part of that. Raises XGetError."""
         in_place = self._in_place
         if in_place is None:
@@ -85,8 +85,8 @@ class Node:
         except NewGeneration:
             return  # `newer` is set
         selection = select(manifest, self._sources)
-        store = in_thread(in_place.held.carried_over, manifest, selection)
-        self._environment.serve(store, selection)
+        store = in_thread(in_place.held.rebased, manifest, selection)
+        self._context.serve(store, selection)
         LOGGER.info(
             "serving %d unchanged chunks of %d in the new generation",
             store.held.count,
@@ -107,11 +107,11 @@ class Node:
     def _get(self, manifest: Manifest) -> dict[str, Any]:
         selection = select(manifest, self._sources)
         if self._config.dry_run:
-            done = dry_run(self._environment, manifest, selection)
+            done = dry_run(self._context, manifest, selection)
         else:
             if self._in_place is not None:
                 self._in_place.stop_verifying()
-            generation = Generation(self._environment, manifest, selection)
+            generation = Generation(self._context, manifest, selection)
             done = generation.run(self._in_place, self._stats)
             self._in_place = generation
         self.incomplete = incomplete(selection)
@@ -159,5 +159,5 @@ class Node:
                 raise MalformedManifest("its digest is not the generation that the master announced")
             raise NewGeneration
         manifest: Manifest = in_thread(decode, encoded)
-        self.child.manifest = Encoded.of(encoded)
+        self.child.manifest = EncodedManifest.of(encoded)
         return manifest

@@ -14,6 +14,7 @@ from xget_lib.ninep.messages import ORDWR
 from xget_lib.node.master_link import ANSWER
 from xget_lib.node.source import Source, send
 from xget_lib.report.log import LOGGER
+from xget_lib.serve.attach import SWARM
 from xget_lib.swarm.messages import GENERATION_SIZE, Address
 
 _CONNECT = 10.0
@@ -37,10 +38,10 @@ class PeerLink(Source):
     @classmethod
     def connect(cls, address: Address) -> PeerLink:
         """Raises LinkLost, NinepError."""
-        link = Link.connect(*address, "swarm", _CONNECT)
+        link = Link.connect(*address, SWARM, _CONNECT)
         control = link
         try:
-            control = Link.connect(*address, "swarm", _CONNECT)
+            control = Link.connect(*address, SWARM, _CONNECT)
             return cls(address, link, control)
         except BaseException:
             control.close()

@@ -24,7 +24,7 @@ import threading
 from contextlib import suppress
 from typing import NoReturn
 
-from xget_lib.process.fork import close_all_but, die_with, flush, live_on, signals_held
+from xget_lib.process.fork import close_all_but, die_with, flush, outlive_parent, signals_held
 
 # A script, a shell or a service sends these to the process that it started, and means the child.
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -39,7 +39,7 @@ class Daemon:
 
     def ready(self) -> None:
         """The foreground process exits with status 0; this process lives on without it."""
-        live_on()
+        outlive_parent()
         self._report("ready 0")
 
     def failed(self, status: int, line: str = "") -> None:

@@ -80,6 +80,6 @@ def die_with(parent: int, signal_number: signal.Signals = signal.SIGKILL) -> Non
         os._exit(128 + signal_number)
 
 
-def live_on() -> None:
+def outlive_parent() -> None:
     """Undo die_with()."""
     set_parent_death_signal(0)

@@ -34,7 +34,7 @@ class HeldContent:
         self._layout = manifest.layout
         held = Bitmap(self._layout.chunk_count)
         self.store = Store(Root(dest), manifest, held, stamps=download.stamps, locate=download.path_of)
-        self.store.growing = True
+        self.store.more_may_come = True
         for chunk in range(self._layout.chunk_count):
             if self._is_verified(chunk):
                 held.add(chunk)
@@ -74,7 +74,7 @@ class HeldContent:
         thread."""
         return compare(self.store, self._download.files, manifest, dest_paths)
 
-    def carried_over(self, manifest: Manifest, selection: Selection) -> Store:
+    def rebased(self, manifest: Manifest, selection: Selection) -> Store:
         """The part of another generation that is verified here, under the same names. In any thread."""
         same = self.compare(manifest, selection.file_dest_paths).verified
         layout = manifest.layout

@@ -15,14 +15,14 @@ NOT_READY = (errno.EAGAIN, "the snapshot is not ready yet")
 
 
 @dataclass(frozen=True)
-class Encoded(Handle):
+class EncodedManifest(Handle):
     """An encoded manifest: one handle for all clients. The file is closed when nothing refers to this object."""
 
     file: FileIO
     size: int
 
     @classmethod
-    def of(cls, data: bytes) -> Encoded:
+    def of(cls, data: bytes) -> EncodedManifest:
         """In a file without a name."""
         file = FileIO(os.memfd_create("xget-manifest", os.MFD_CLOEXEC), "r+")
         file.write(data)
@@ -36,7 +36,7 @@ class Encoded(Handle):
 class Served:
     """One generation as a server has it."""
 
-    manifest: Encoded
+    manifest: EncodedManifest
     store: Store
     shown: bytes | None = None
     """By number of the entry: whether it is served here. None where all are."""

@@ -58,7 +58,7 @@ class Store:
         self.held = held
         self.changes = 0
         """Counts every change of `held`."""
-        self.growing = False
+        self.more_may_come = False
         """Whether chunks that are not held may still arrive."""
         self.on_stale = on_stale
         self._complete = held.full

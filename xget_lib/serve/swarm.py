@@ -25,8 +25,8 @@ from typing import Protocol
 
 from xget_lib.errors import NinepError, NotHeld
 from xget_lib.ninep.file import WAITING, Content, Handle, Waiting
-from xget_lib.serve.served import NOT_READY, Encoded, Served, Serving
-from xget_lib.serve.synthetic import Answered, Log, Stream, SyntheticFile, root
+from xget_lib.serve.served import NOT_READY, EncodedManifest, Served, Serving
+from xget_lib.serve.synthetic import DeferredText, Log, Stream, SyntheticFile, root
 from xget_lib.swarm.messages import LINE_LIMIT, Report
 
 SLOTS_LIMIT = 16
@@ -40,7 +40,7 @@ class SwarmServer(Serving, Protocol):
     """What all connections of a process have in common."""
 
     @property
-    def manifest(self) -> Encoded | None:
+    def manifest(self) -> EncodedManifest | None:
         """The newest manifest. A node serves it before it knows what it holds of the content."""
 
 
@@ -65,7 +65,7 @@ class SwarmBackend(Protocol):
     def release_slot(self, slot: int) -> None:
         """The slot takes nothing now; called for every slot at the end, whether it was requested or not."""
 
-    def request_status(self, answer: Answered) -> None:
+    def request_status(self, answer: DeferredText) -> None:
         """Put the status into the answer, now or later."""
 
     def remark(self, line: str) -> None:
@@ -113,12 +113,12 @@ def _tree(
             SyntheticFile("peers", 4, 0o666, peers),
             slots,
             SyntheticFile("log", 6, 0o666, lambda: Log(b"%d\n" % backend.server.debug_level, backend.remark)),
-            SyntheticFile("status", 7, 0o444, lambda: Answered(backend.request_status)),
+            SyntheticFile("status", 7, 0o444, lambda: DeferredText(backend.request_status)),
         ]
     )
 
 
-def _manifest(backend: SwarmBackend) -> Encoded:
+def _manifest(backend: SwarmBackend) -> EncodedManifest:
     if backend.server.manifest is None:
         raise NinepError(*NOT_READY)
     return backend.server.manifest

@@ -43,10 +43,10 @@ class Log(Text):
         return len(data)
 
 
-class Answered(Handle):
+class DeferredText(Handle):
     """A text that the server finds out at the first read. All reads wait for it and then get the same text."""
 
-    def __init__(self, ask: Callable[[Answered], None]) -> None:
+    def __init__(self, ask: Callable[[DeferredText], None]) -> None:
         """`ask(self)` is called at the first read. It calls `put` or `fail`, then or later."""
         self._ask = ask
         self._asked = False

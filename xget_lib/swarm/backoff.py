@@ -8,9 +8,9 @@ from random import Random
 class Backoff:
     """Pauses that double, each at random between half and the whole, so that many nodes do not retry at once."""
 
-    def __init__(self, source: Random, first: float = 0.1, longest: float = 10.0) -> None:
+    def __init__(self, rng: Random, first: float = 0.1, longest: float = 10.0) -> None:
         """`first` and `longest` pause in seconds."""
-        self._random = source
+        self._random = rng
         self._first = first
         self._longest = longest
         self._pause = first

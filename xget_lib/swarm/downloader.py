@@ -25,8 +25,8 @@ from xget_lib.swarm import actions
 from xget_lib.swarm.actions import MASTER, Action
 from xget_lib.swarm.known_peers import KnownPeers
 from xget_lib.swarm.messages import Address
-from xget_lib.swarm.offer_slots import OfferSlots
 from xget_lib.swarm.picker import Picker
+from xget_lib.swarm.slots_at_master import SlotsAtMaster
 from xget_lib.swarm.tuning import Tuning
 
 _CHECK_EVERY = 0.25
@@ -36,25 +36,25 @@ _CHECK_EVERY = 0.25
 class Downloader:
     """One for the whole life of a node, whatever generations it downloads."""
 
-    def __init__(self, tuning: Tuning, source: Random, now: float, *, retries: int = 0) -> None:
+    def __init__(self, tuning: Tuning, rng: Random, now: float, *, retries: int = 0) -> None:
         """`retries`: how often the master may send a chunk again that was wrong."""
         self._tuning = tuning
-        self._random = source
+        self._random = rng
         self._retries = retries
         self._actions: list[Action] = []
         # The download of one generation.
-        self._picker: Picker[Address] = Picker(0, source)
+        self._picker: Picker[Address] = Picker(0, rng)
         self._free_buffers = 0
         self._last_arrival = self._next_check = now
         self._wrong_from_master: Counter[int] = Counter()
 
         # Where chunks come from.
-        self._known = KnownPeers(source)
+        self._known = KnownPeers(rng)
         self._peers: dict[Address, int | None] = {}
         """The connected peers, each with the chunk that is being read in its slot."""
         self._requested: set[Address] = set()
         """Peers whose slot is requested and not granted yet."""
-        self._master = OfferSlots(source, tuning.wants_pause)
+        self._master = SlotsAtMaster(rng, tuning.wants_pause)
         self._direct = False
         """Whether this node takes from the master at once."""
 

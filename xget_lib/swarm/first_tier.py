@@ -21,10 +21,10 @@ _MANIFEST_RATE = 2e6
 K = TypeVar("K")
 
 
-def patience(source: Random) -> float:
+def patience(rng: Random) -> float:
     """Seconds without an arriving chunk after which a node that asks its peers first asks the master. Each node draws
     its own, so that they do not all ask at once."""
-    return _PATIENCE * source.uniform(1, 2)
+    return _PATIENCE * rng.uniform(1, 2)
 
 
 class FirstTier:
@@ -50,11 +50,11 @@ class Sources(Generic[K]):
     """At a node: where it asks for the manifest, one source after the other. It checks the manifest against the
     generation's digest, so any peer will do. Keys name peers; times are monotonic seconds."""
 
-    def __init__(self, peers: Collection[K], size: int, source: Random, now: float) -> None:
+    def __init__(self, peers: Collection[K], size: int, rng: Random, now: float) -> None:
         """`peers` is empty for a node that takes from the master at once; `size` is that of the manifest in bytes."""
         self._peers = list(peers)
-        self._random = source
-        self._until = now + patience(source) + size / _MANIFEST_RATE
+        self._random = rng
+        self._until = now + patience(rng) + size / _MANIFEST_RATE
         self._round: list[K] = []
 
     def next(self, now: float) -> K | None:

@@ -19,8 +19,8 @@ _PAUSE = 1.0
 class KnownPeers:
     """Owned by a `Downloader`. A peer has one connection at a time, being made or in use."""
 
-    def __init__(self, source: Random) -> None:
-        self._random = source
+    def __init__(self, rng: Random) -> None:
+        self._random = rng
         self._generation = b""
         self._named: frozenset[Address] = frozenset()
         self._introduced: dict[Address, bytes] = {}

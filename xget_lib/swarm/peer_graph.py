@@ -26,9 +26,9 @@ class PeerGraph:
     `reachable(asker, peer)` says whether `asker` can connect to `peer`.
     """
 
-    def __init__(self, degree: int, source: Random, reachable: Callable[[int, int], bool]) -> None:
+    def __init__(self, degree: int, rng: Random, reachable: Callable[[int, int], bool]) -> None:
         self._small_swarm_degree = degree
-        self._random = source
+        self._random = rng
         self._reachable = reachable
         self._nodes: RandomSet[int] = RandomSet()
         self._neighbours: dict[int, set[int]] = {}

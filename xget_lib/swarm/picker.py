@@ -51,9 +51,9 @@ class _Fetched(Generic[K]):
 class Picker(Generic[K]):
     """What a node lacks, which peer has it, and what is being fetched. Owned by a `Downloader`, for one generation."""
 
-    def __init__(self, lacking: int, source: Random) -> None:
+    def __init__(self, lacking: int, rng: Random) -> None:
         self._lacking = lacking
-        self._random = source
+        self._random = rng
         self._has: dict[K, int] = {}
         self._counts: dict[int, int] = {}
         self._levels: list[int] = [lacking]

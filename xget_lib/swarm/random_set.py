@@ -36,10 +36,10 @@ class RandomSet(Generic[T]):
             self._members[position] = last
             self._positions[last] = position
 
-    def choose(self, source: Random) -> T:
+    def choose(self, rng: Random) -> T:
         """One member, picked at random. Raises IndexError if there is none."""
-        return self._members[int(source.random() * len(self._members))]
+        return self._members[int(rng.random() * len(self._members))]
 
-    def sample(self, count: int, source: Random) -> list[T]:
+    def sample(self, count: int, rng: Random) -> list[T]:
         """`count` different members in random order, or all of them if there are fewer."""
-        return source.sample(self._members, min(count, len(self._members)))
+        return rng.sample(self._members, min(count, len(self._members)))

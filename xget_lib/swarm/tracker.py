@@ -111,11 +111,11 @@ class _Published:
 class Tracker:
     """The nodes of one master. Times are monotonic seconds."""
 
-    def __init__(self, max_direct: int, tuning: Tuning, source: Random) -> None:
+    def __init__(self, max_direct: int, tuning: Tuning, rng: Random) -> None:
         """At most `max_direct` chunks are on their way from the master at once."""
         self._max_direct = max_direct
         self._tuning = tuning
-        self._random = source
+        self._random = rng
         self._clients: dict[int, _Client] = {}
         self._followers: set[int] = set()
         """The connections of nodes that want each new generation as soon as there is one."""

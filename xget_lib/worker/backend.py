@@ -12,7 +12,7 @@ from xget_lib.errors import NinepError
 from xget_lib.net.server import Client
 from xget_lib.process.memfd import read_all
 from xget_lib.serve.swarm import SLOTS_LIMIT
-from xget_lib.serve.synthetic import Answered, Stream
+from xget_lib.serve.synthetic import DeferredText, Stream
 from xget_lib.swarm.messages import Report
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class WorkerBackend:
         self._client = client
         self._news: list[Stream] = []
         self._slots: dict[int, Stream] = {}
-        self._status_readers: list[Answered] = []
+        self._status_readers: list[DeferredText] = []
 
     def subscribe(self, news: Stream) -> None:
         self._news.append(news)
@@ -37,25 +37,25 @@ class WorkerBackend:
         if news in self._news:
             self._news.remove(news)
         if not self._news:
-            self.server.send(ipc.Unregister(self._client.number))
+            self.server.send(ipc.NodeUnregistered(self._client.number))
 
     def register(self, report: Report) -> None:
-        self.server.send(ipc.Register(self._client.number, *astuple(report)))
+        self.server.send(ipc.NodeRegistered(self._client.number, *astuple(report)))
 
     def request_slot(self, slot: int, answers: Stream) -> None:
         if slot not in self._slots and len(self._slots) >= SLOTS_LIMIT:
             raise NinepError(errno.EMFILE, "too many slots")
         self._slots[slot] = answers
-        self.server.send(ipc.Ask(self._client.number, slot))
+        self.server.send(ipc.SlotAsked(self._client.number, slot))
 
     def release_slot(self, slot: int) -> None:
         if self._slots.pop(slot, None) is not None:
-            self.server.send(ipc.CloseSlot(self._client.number, slot))
+            self.server.send(ipc.SlotClosed(self._client.number, slot))
 
     def wants(self, chunks: bytes) -> None:
         self.server.send(ipc.Wants(self._client.number, chunks))
 
-    def request_status(self, answer: Answered) -> None:
+    def request_status(self, answer: DeferredText) -> None:
         self._status_readers.append(answer)
         self.server.send(ipc.StatusWanted(self._client.number))
 

@@ -36,7 +36,7 @@ from xget_lib.report.log import LOGGER, catch_greenlets
 from xget_lib.serve import swarm
 from xget_lib.serve.attach import FILES, SWARM
 from xget_lib.serve.files import Files
-from xget_lib.serve.served import Encoded, Served
+from xget_lib.serve.served import EncodedManifest, Served
 from xget_lib.serve.store import Store
 from xget_lib.worker import jobs
 from xget_lib.worker.backend import WorkerBackend
@@ -107,7 +107,7 @@ class Worker:
         self._channel.send(ipc.pack(message), descriptors)
 
     @property
-    def manifest(self) -> Encoded | None:
+    def manifest(self) -> EncodedManifest | None:
         """As `serve.swarm.SwarmServer`."""
         return self.served.manifest if self.served is not None else None
 
@@ -126,7 +126,7 @@ class Worker:
             self._server.serve(client, sock)
         finally:
             self._backends.pop(client.number, None)
-            self.send(ipc.Closed(client.number))
+            self.send(ipc.ConnectionClosed(client.number))
 
     def _connect(self, client: Client) -> Callable[[], File]:
         backend = self._backends[client.number] = WorkerBackend(self, client)
@@ -171,7 +171,7 @@ class Worker:
             locate=(lambda _: location) if location else None,
             on_stale=lambda path: self.send(ipc.Stale(manifest.generation, path[:_PATH_LIMIT])),
         )
-        self.served = Served(Encoded(FileIO(manifest_descriptor), os.fstat(manifest_descriptor).st_size), store)
+        self.served = Served(EncodedManifest(FileIO(manifest_descriptor), os.fstat(manifest_descriptor).st_size), store)
         self._files = Files(
             Root(message.base),
             (lambda path: path in (b"", location)) if location else lambda _: True,

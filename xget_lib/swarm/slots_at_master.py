@@ -12,18 +12,18 @@ from xget_lib.swarm.first_tier import patience
 from xget_lib.swarm.want_report import WantReport
 
 
-class OfferSlots:
+class SlotsAtMaster:
     """Owned by a `Downloader`. Slots are numbered from 0; times are monotonic seconds."""
 
-    def __init__(self, source: Random, report_pause: float) -> None:
+    def __init__(self, rng: Random, report_pause: float) -> None:
         """Wants are reported at most every `report_pause` seconds."""
-        self._random = source
+        self._random = rng
         self._report_pause = report_pause
         self._chunks: dict[int, int | None] = {}
         """By slot: the chunk that is being read; None while the slot waits for an offer."""
         self._connected = False
         self._patience = 0.0
-        self._backoff = Backoff(source)
+        self._backoff = Backoff(rng)
         self._retry = -inf
         """The slots are not opened again before that."""
         self._chunk_count = 0

@@ -24,7 +24,7 @@ from xget_lib.node.follow import Follower, rebase
 from xget_lib.node.node import Node
 from xget_lib.process import daemon, rlimit
 from xget_lib.process.channel import Channel
-from xget_lib.process.fork import live_on
+from xget_lib.process.fork import outlive_parent
 from xget_lib.process.pidfile import Pidfile
 from xget_lib.report.events import NOTHING
 from xget_lib.report.log import LOGGER, catch_greenlets
@@ -79,7 +79,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
                     stack.callback(Pidfile(config.pidfile).remove)
                 except Failed as error:
                     done["notes"].append(str(error))
-        live_on()
+        outlive_parent()
         daemon.detach()
         sender.tell(**done | {"exit": int(status), "seconds": round(time.monotonic() - begun, 3)})
         sender.close()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import inf
 from random import Random
 
-from xget_lib.swarm.offer_slots import OfferSlots
+from xget_lib.swarm.slots_at_master import SlotsAtMaster
 
 
-def connected() -> OfferSlots:
-    slots = OfferSlots(Random(1), 0.5)
+def connected() -> SlotsAtMaster:
+    slots = SlotsAtMaster(Random(1), 0.5)
     slots.begin(4)
     slots.connected()
     return slots
