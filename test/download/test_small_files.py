@@ -51,7 +51,7 @@ def content(served: Served) -> memoryview:
 
 def fetch(download: Download, served: Served) -> None:
     """All of the content, as one run of pieces."""
-    download.write_run(range(served.layout.piece_count), content(served), "peer")
+    download.writer.write_run(range(served.layout.piece_count), content(served), "peer")
 
 
 def get(served: Served, dest: Path, **options: bool) -> int:
@@ -154,7 +154,7 @@ def test_wrong_content_is_refused_before_it_is_written(served: Served, dest: Pat
     with served.download(dest) as download:
         inspect(download)
         with pytest.raises(PieceMismatch, match="wrong content from peer"):
-            download.write_run(range(served.layout.piece_count), memoryview(wrong), "peer")
+            download.writer.write_run(range(served.layout.piece_count), memoryview(wrong), "peer")
         fetch(download, served)
         finish(download)
     assert differences(served.directory, dest) == []

@@ -60,7 +60,7 @@ def test_a_run_of_pieces_is_written_without_those_not_asked_for(served: Served, 
         inspect(download)
         run = range(served.layout.piece_count)
         data = b"".join(map(served.piece, run))
-        download.write_run(run, memoryview(data), "peer")
+        download.writer.write_run(run, memoryview(data), "peer")
         finish(download)
     assert sorted(os.listdir(dest)) == ["large", "small"]
     assert (dest / "large").read_bytes() == (served.directory / "a/large").read_bytes()

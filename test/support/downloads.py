@@ -122,7 +122,7 @@ def present(download: Download, layout: Layout) -> list[int]:
 
 def write_piece(download: Download, number: int, data: bytes, source: str = "peer") -> None:
     """Writes one piece as if it had come from `source`."""
-    download.write_run(range(number, number + 1), memoryview(data), source)
+    download.writer.write_run(range(number, number + 1), memoryview(data), source)
 
 
 def fetch(download: Download, served: Served, numbers: Iterable[int] | None = None) -> int:

@@ -7,7 +7,7 @@ finds the pieces that were written.
     with download       lock the destination, make the directories; a run without `finish` leaves its parts to the next
     inspect_files       each file once, in any threads: what is there already
     check_free_space
-    write_run           the pieces of a chunk that has arrived, in any threads
+    writer              writes the pieces of a chunk that has arrived, in any threads
     take_complete, install_files    now and then, in one thread
     finish              when every file is in place: links, devices, `--delete`, metadata of directories
 
@@ -117,7 +117,7 @@ class Download:
         self._resources.callback(parts.close_all)
         small_files = SmallFiles(dest, self._progress.stamps)
         self._planner = Planner(dest, Reuse(dest, self._staging.leftovers, parts), small_files)
-        self._writer = PieceWriter(dest, self._progress, parts, small_files)
+        self.writer = PieceWriter(dest, self._progress, parts, small_files)
         self._installer = Installer(dest, directories, self._progress, parts, small_files)
 
     def inspect_files(self, files: Sequence[int], trusts_times: Callable[[int], bool]) -> None:
@@ -173,10 +173,6 @@ class Download:
                 yield self._layout.file_range(file)[1]
             elif missing:
                 yield sum(self._layout.piece(n).length for n in pieces if n not in self._progress)
-
-    def write_run(self, run: range, data: memoryview, source: str) -> None:
-        """Verifies pieces that follow one another and writes those that are selected; see `PieceWriter.write_run`."""
-        self._writer.write_run(run, data, source)
 
     def take_complete(self) -> list[int]:
         """The files that became complete since the last call, to be given to `install_files`."""

@@ -36,6 +36,7 @@ from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.serve import swarm
 from xget_lib.serve.attach import FILES, SWARM
 from xget_lib.serve.files import Files
+from xget_lib.serve.held import HeldContent
 from xget_lib.serve.served import EncodedManifest, Served
 from xget_lib.serve.store import Store
 from xget_lib.serve.swarm import SLOTS_LIMIT
@@ -87,6 +88,11 @@ class Child:
         store = served.store
         self.transfer.master.set_report(served.generation, store.held.count)
         self._carry_out(self._uploader.serves(served.generation, store.held.count, time.monotonic()))
+
+    def chunk_written(self, held: HeldContent, chunk: int) -> None:
+        """All that was missing of a chunk of a download is written."""
+        if held.chunk_written(chunk):
+            self.held_changed(held.store)
 
     def held_changed(self, store: Store) -> None:
         """More is held in a store than before, or less. Only that of the store that is served matters to others."""

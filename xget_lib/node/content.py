@@ -88,5 +88,5 @@ class Content:
         for run in read.runs:
             first, last = self.layout.piece(run.start), self.layout.piece(run.stop - 1)
             length = last.stream_offset + last.length - first.stream_offset
-            self.download.write_run(run, read.buffer[position : position + length], read.source.link.name)
+            self.download.writer.write_run(run, read.buffer[position : position + length], read.source.link.name)
             position += length

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
@@ -202,16 +203,13 @@ class Generation:
             if not download.chunk_complete(chunk) and download.missing(chunk):
                 lacking.add(chunk)
 
-        def chunk_written(chunk: int) -> None:
-            if held.chunk_written(chunk):
-                self._context.child.held_changed(held.store)
-
         fetched = Event()
         installer = gevent.spawn(_install_files, download, fetched)
         installer.link_exception(lambda failed: transfer.fail(failed.exception or AssertionError()))
         progress = gevent.spawn(self._tell_progress, download, stats)
         try:
-            transfer.run(download, self.manifest, lacking, stats=stats, on_written=chunk_written)
+            on_written = partial(self._context.child.chunk_written, held)
+            transfer.run(download, self.manifest, lacking, stats=stats, on_written=on_written)
             self._context.child.completed()
         finally:
             progress.kill()
