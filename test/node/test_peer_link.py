@@ -73,19 +73,17 @@ def test_have_is_heard_again_whenever_the_peer_holds_more(peer: SwarmServer) -> 
         assert heard.get() == bits
 
 
-def test_a_peer_of_another_generation_breaks_the_protocol(peer: SwarmServer) -> None:
-    link = PeerLink.connect(peer.address)
-    with pytest.raises(ProtocolViolation, match="generation"):
-        next(link.read_have(b"n" * 32, chunk_count(peer)))
-
-
-def test_a_bitmap_that_is_too_short_breaks_the_protocol() -> None:
+@pytest.mark.parametrize(("answer", "why"), [(b"n" * 32 + b"\7", "generation"), (b"g" * 32, "length"), (b"", "length")])
+def test_a_bitmap_of_another_generation_or_length_breaks_the_protocol(answer: bytes, why: str) -> None:
     def tree(backend: RecordingBackend) -> File:
-        have = SyntheticFile("have", 1, 0o444, lambda: Text(b""))
+        answers = Stream()
+        answers.put(answer)
+        answers.put(b"")
+        have = SyntheticFile("have", 1, 0o444, lambda: answers)
         return root([SyntheticFile("data", 2, 0o444, lambda: Text(b"")), have])
 
     link = PeerLink.connect(SwarmServer(tree=tree).address)
-    with pytest.raises(ProtocolViolation, match="length"):
+    with pytest.raises(ProtocolViolation, match=why):
         next(link.read_have(b"g" * 32, CHUNKS))
 
 
