@@ -2,49 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from logging import DEBUG
+from collections.abc import Iterator
 
 import gevent
 import pytest
 from gevent.queue import Queue
 
-from test.support.backends import RecordingBackend
 from test.support.network import quiet_hub, until
+from test.support.swarm_server import SwarmServer, unused_address
 from xget_lib.errors import LinkLost, MasterUnreachable
-from xget_lib.net.listen import listen
-from xget_lib.net.server import Client, Server
-from xget_lib.ninep.file import File
 from xget_lib.node.master_link import Change, MasterLink, retry_for
-from xget_lib.serve.attach import SWARM
-from xget_lib.serve.swarm import master_tree
 from xget_lib.swarm.messages import News, Report
 
 GENERATION = b"g" * 32
 NEWS = News(GENERATION, 100, (("10.0.0.1", 7),), True)
 
 
-class Master:
-    """A server of the master's namespace."""
-
-    def __init__(self) -> None:
-        self.backend = RecordingBackend()
-        self.clients: list[Client] = []
-        self._server = Server({SWARM: self._connect}, DEBUG)
-        listening = listen("127.0.0.1", 0)
-        self.port: int = listening.getsockname()[1]
-        self._server.accept(listening)
-
-    def _connect(self, client: Client) -> Callable[[], File]:
-        self.clients.append(client)
-        return partial(master_tree, self.backend)
-
+class Master(SwarmServer):
     def send(self, line: bytes) -> None:
         """Put a line into the `peers` that is read last."""
         until(lambda: self.backend.news)
         self.backend.news[-1].put(line)
-        self._server.retry()
+        self.retry()
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +45,7 @@ def events(link: MasterLink) -> Queue[Change | News]:
 
 def test_news_are_events_and_the_report_is_there_first() -> None:
     master = Master()
-    link = MasterLink("127.0.0.1", master.port, serving_port=9)
+    link = MasterLink(*master.address, serving_port=9)
     link.set_report(GENERATION, 3)
     link.begin(10)
     happened = events(link)
@@ -78,7 +57,7 @@ def test_news_are_events_and_the_report_is_there_first() -> None:
 
 def test_a_line_that_is_no_news_costs_the_connection_and_a_new_one_is_made() -> None:
     master = Master()
-    link = MasterLink("127.0.0.1", master.port, serving_port=9)
+    link = MasterLink(*master.address, serving_port=9)
     link.begin(10)
     happened = events(link)
     assert happened.get() is Change.CONNECTED
@@ -93,7 +72,7 @@ def test_a_line_that_is_no_news_costs_the_connection_and_a_new_one_is_made() -> 
 
 def test_a_node_that_serves_nobody_reports_nothing() -> None:
     master = Master()
-    link = MasterLink("127.0.0.1", master.port, serving_port=None)
+    link = MasterLink(*master.address, serving_port=None)
     link.begin(10)
     link.report()
     assert master.backend.said == []
@@ -101,11 +80,9 @@ def test_a_node_that_serves_nobody_reports_nothing() -> None:
 
 
 def test_a_master_that_does_not_answer_is_unreachable() -> None:
-    listening = listen("127.0.0.1", 0)
-    port = listening.getsockname()[1]
-    listening.close()
-    with pytest.raises(MasterUnreachable, match=f"127.0.0.1 port {port}"):
-        MasterLink("127.0.0.1", port, serving_port=None).begin(0.3)
+    host, port = unused_address()
+    with pytest.raises(MasterUnreachable, match=f"{host} port {port}"):
+        MasterLink(host, port, serving_port=None).begin(0.3)
 
 
 def test_what_fails_is_tried_again_until_it_succeeds() -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from functools import partial
-from logging import DEBUG
+from collections.abc import Iterator
 from pathlib import Path
 
 import gevent
@@ -15,21 +13,18 @@ from gevent.event import AsyncResult
 from test.support import downloads
 from test.support.backends import RecordingBackend, served
 from test.support.network import quiet_hub, until
+from test.support.swarm_server import SwarmServer
 from test.support.trees import noise, write
 from xget_lib.download.download import Download
 from xget_lib.errors import NoGoodSource, XGetError
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.net.listen import listen
-from xget_lib.net.server import Client, Server
-from xget_lib.ninep.file import File
 from xget_lib.node.backend import Child
 from xget_lib.node.content import NewGeneration, TransferStats
 from xget_lib.node.master_link import Change, MasterLink
 from xget_lib.node.transfer import Transfer
-from xget_lib.serve.attach import SWARM
 from xget_lib.serve.files import Files
-from xget_lib.serve.swarm import master_tree
 from xget_lib.swarm.messages import Address, News
 
 SIZE = 300_000
@@ -49,35 +44,18 @@ class Peer:
         self.address: Address = ("127.0.0.1", self.child.port)
 
 
-class Master:
-    """A server of the master's namespace whose offers the test makes: `backend.requests` are the slots that ask."""
-
-    def __init__(self, directory: Path, manifest: downloads.Served) -> None:
-        self.backend = RecordingBackend(served(directory, manifest.manifest))
-        self.clients: list[Client] = []
-        self._server = Server({SWARM: self._connect}, DEBUG)
-        listening = listen("127.0.0.1", 0)
-        self.port: int = listening.getsockname()[1]
-        self._server.accept(listening)
-
-    def _connect(self, client: Client) -> Callable[[], File]:
-        self.clients.append(client)
-        return partial(master_tree, self.backend)
-
-    def offer(self, line: bytes) -> None:
-        """Answer the slot that asks, when there is one."""
-        until(lambda: bool(self.backend.requests))
-        _, stream = self.backend.requests.popitem()
-        stream.put(line)
-        for client in self.clients:
-            client.retry()
+def master_of(directory: Path, manifest: downloads.Served) -> SwarmServer:
+    """A master whose offers the test makes: `backend.requests` are the slots that ask."""
+    return SwarmServer(RecordingBackend(served(directory, manifest.manifest)))
 
 
 class Node:
     """What downloads: `run` in a greenlet of its own."""
 
-    def __init__(self, source: downloads.Served, dest: Path, port: int = 1, retries: int = 0) -> None:
-        self.link = MasterLink("127.0.0.1", port, serving_port=None)
+    def __init__(
+        self, source: downloads.Served, dest: Path, master: Address = ("127.0.0.1", 1), retries: int = 0
+    ) -> None:
+        self.link = MasterLink(*master, serving_port=None)
         self.transfer = Transfer(self.link, retries)
         self.stats = TransferStats()
         self.held: list[int] = []
@@ -171,13 +149,13 @@ def test_what_a_liar_sent_is_fetched_from_another_peer(tmp_path: Path, source: d
 
 
 def test_chunks_that_the_master_offers_are_fetched_from_it(tmp_path: Path, source: downloads.Served) -> None:
-    master = Master(tmp_path / "served", source)
-    node = Node(source, tmp_path / "dest", master.port)
+    master = master_of(tmp_path / "served", source)
+    node = Node(source, tmp_path / "dest", master.address)
     node.attend_master()
     node.name(direct=True)
     running = node.start()
     for chunk in range(source.layout.chunk_count):
-        master.offer(b"%d\n" % chunk)
+        master.answer_slot(b"%d\n" % chunk)
     running.get()
     assert content(tmp_path / "dest") == noise(SIZE, 1)
     assert node.stats.from_master == SIZE
@@ -187,15 +165,15 @@ def test_chunks_that_the_master_offers_are_fetched_from_it(tmp_path: Path, sourc
 def test_an_offer_of_a_chunk_that_does_not_exist_costs_the_slots_and_nothing_else(
     tmp_path: Path, source: downloads.Served, line: bytes
 ) -> None:
-    master = Master(tmp_path / "served", source)
-    node = Node(source, tmp_path / "dest", master.port)
+    master = master_of(tmp_path / "served", source)
+    node = Node(source, tmp_path / "dest", master.address)
     node.attend_master()
     node.name(direct=True)
     running = node.start()
-    master.offer(line)
+    master.answer_slot(line)
     until(lambda: "release slot" in master.backend.said)
     for chunk in range(source.layout.chunk_count):
-        master.offer(b"%d\n" % chunk)
+        master.answer_slot(b"%d\n" % chunk)
     running.get()
     assert content(tmp_path / "dest") == noise(SIZE, 1)
 
@@ -203,14 +181,14 @@ def test_an_offer_of_a_chunk_that_does_not_exist_costs_the_slots_and_nothing_els
 def test_a_master_whose_content_is_wrong_is_given_up_after_the_retries(
     tmp_path: Path, source: downloads.Served, liar: Peer
 ) -> None:
-    master = Master(tmp_path / "lies", source)
-    node = Node(source, tmp_path / "dest", master.port, retries=1)
+    master = master_of(tmp_path / "lies", source)
+    node = Node(source, tmp_path / "dest", master.address, retries=1)
     node.attend_master()
     node.name(direct=True)
     running = node.start()
     while not running.ready():
         if master.backend.requests:
-            master.offer(b"0\n")
+            master.answer_slot(b"0\n")
         gevent.sleep(0.001)
     with pytest.raises(NoGoodSource):
         running.get()

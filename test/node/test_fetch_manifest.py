@@ -1,0 +1,123 @@
+"""Reading the manifest from peers and from the master: real servers, and some that are no good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import gevent
+import pytest
+from blake3 import blake3
+
+from test.support.backends import RecordingBackend
+from test.support.network import quiet_hub, until
+from test.support.swarm_server import SwarmServer, unused_address
+from xget_lib.errors import LinkLost, NinepError
+from xget_lib.net.listen import listen
+from xget_lib.node import fetch_manifest as fetching
+from xget_lib.node.fetch_manifest import fetch_manifest
+from xget_lib.serve.served import EncodedManifest
+from xget_lib.serve.swarm import child_tree
+from xget_lib.swarm import first_tier
+from xget_lib.swarm.messages import Address, News
+
+MANIFEST = bytes(range(256)) * 8192  # more than one read
+OTHER = MANIFEST[::-1]
+GENERATION = blake3(MANIFEST).digest()
+
+
+@pytest.fixture(autouse=True)
+def bounded() -> Iterator[None]:
+    with quiet_hub():
+        yield
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The master is asked after a fraction of a second without a good peer."""
+    monkeypatch.setattr(first_tier, "_PATIENCE", 0.1)
+    monkeypatch.setattr(first_tier, "_MANIFEST_RATE", 1e9)
+    monkeypatch.setattr(fetching, "_PEER_ANSWERS", 0.1)
+
+
+@pytest.fixture
+def silent() -> Iterator[Address]:
+    """A server whose kernel accepts connections, and that never answers."""
+    with listen("127.0.0.1", 0) as listening:
+        yield listening.getsockname()
+
+
+def backend(manifest: bytes | None) -> RecordingBackend:
+    found = RecordingBackend()
+    found.manifest = None if manifest is None else EncodedManifest.of(manifest)
+    return found
+
+
+def master(manifest: bytes | None = MANIFEST) -> SwarmServer:
+    return SwarmServer(backend(manifest))
+
+
+def peer(manifest: bytes | None = MANIFEST) -> SwarmServer:
+    return SwarmServer(backend(manifest), child_tree)
+
+
+def news(*peers: Address, direct: bool = False) -> News:
+    return News(GENERATION, len(MANIFEST), peers, direct)
+
+
+def test_a_node_of_the_first_tier_reads_from_the_master_and_asks_no_peer() -> None:
+    asked, idle = master(), peer()
+    assert fetch_manifest(news(idle.address, direct=True), asked.address, 10) == (MANIFEST, True)
+    assert (asked.accepted, idle.accepted) == (1, 0)
+    until(lambda: not asked.connected)
+
+
+def test_another_node_reads_from_a_peer_and_does_not_ask_the_master() -> None:
+    idle, asked = master(), peer()
+    assert fetch_manifest(news(asked.address), idle.address, 10) == (MANIFEST, True)
+    assert (asked.accepted, idle.accepted) == (1, 0)
+    until(lambda: not asked.connected)
+
+
+def test_a_peer_with_another_manifest_is_asked_again_later() -> None:
+    idle, outdated = master(), peer(OTHER)
+
+    def update() -> None:
+        until(lambda: outdated.accepted == 2)
+        outdated.backend.manifest = EncodedManifest.of(MANIFEST)
+
+    gevent.spawn(update)
+    assert fetch_manifest(news(outdated.address), idle.address, 10) == (MANIFEST, True)
+    assert outdated.accepted >= 2 and not idle.accepted
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_master_is_asked_when_no_peer_is_any_good(silent: Address) -> None:
+    asked, lying, short, not_ready = master(), peer(OTHER), peer(MANIFEST[:100]), peer(None)
+    peers = (silent, lying.address, short.address, not_ready.address, unused_address())
+    assert fetch_manifest(news(*peers), asked.address, 10) == (MANIFEST, True)
+    assert asked.accepted == 1
+
+
+@pytest.mark.parametrize("manifest", [OTHER, MANIFEST[:100], b""])
+def test_the_manifest_of_another_generation_is_returned_as_such(manifest: bytes) -> None:
+    assert fetch_manifest(news(direct=True), master(manifest).address, 10) == (manifest, False)
+
+
+def test_a_master_that_is_restarted_meanwhile_is_tried_again() -> None:
+    address = unused_address()
+    fetched = gevent.spawn(fetch_manifest, news(direct=True), address, 10)
+    gevent.spawn_later(0.05, lambda: SwarmServer(backend(MANIFEST), port=address[1]))
+    assert fetched.get() == (MANIFEST, True)
+
+
+def test_a_master_that_is_gone_or_silent_is_given_up_when_the_time_is_over(silent: Address) -> None:
+    for address in (unused_address(), silent):
+        with pytest.raises(LinkLost, match=f"127.0.0.1:{address[1]}"):
+            fetch_manifest(news(direct=True), address, 0.2)
+
+
+def test_a_refusal_of_the_master_is_final() -> None:
+    refusing = master(None)
+    with pytest.raises(NinepError, match="not ready"):
+        fetch_manifest(news(direct=True), refusing.address, 10)
+    assert refusing.accepted == 1
