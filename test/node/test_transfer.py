@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from functools import partial
-from logging import DEBUG
+from collections.abc import Iterator
 from pathlib import Path
 
 import gevent
@@ -13,64 +11,18 @@ import pytest
 from gevent.event import AsyncResult
 
 from test.support import downloads
-from test.support.backends import RecordingBackend, served
 from test.support.network import quiet_hub, until
+from test.support.nodes import Master, Peer
 from test.support.trees import noise, write
 from xget_lib.download.download import Download
 from xget_lib.errors import NoGoodSource, XGetError
-from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
-from xget_lib.net.listen import listen
-from xget_lib.net.server import Client, Server
-from xget_lib.ninep.file import File
-from xget_lib.node.backend import Child
 from xget_lib.node.content import NewGeneration, TransferStats
 from xget_lib.node.master_link import Change, MasterLink
 from xget_lib.node.transfer import Transfer
-from xget_lib.serve.attach import SWARM
-from xget_lib.serve.files import Files
-from xget_lib.serve.swarm import master_tree
 from xget_lib.swarm.messages import Address, News
 
 SIZE = 300_000
-
-
-class Peer:
-    """A child server that holds everything under a directory, as far as it knows."""
-
-    def __init__(self, directory: Path, manifest: downloads.Served) -> None:
-        transfer = Transfer(MasterLink("127.0.0.1", 1, serving_port=None), retries=0)
-        listening = listen("127.0.0.1", 0)
-        self.child = Child(listening, bytes(directory), 0, transfer)
-        generation = served(directory, manifest.manifest)
-        self.child.manifest = generation.manifest
-        root = Root(bytes(directory))
-        self.child.serve(generation, Files(root, {}.get, manifest.manifest.users, manifest.manifest.groups))  # type: ignore[arg-type]
-        self.address: Address = ("127.0.0.1", self.child.port)
-
-
-class Master:
-    """A server of the master's namespace whose offers the test makes: `backend.requests` are the slots that ask."""
-
-    def __init__(self, directory: Path, manifest: downloads.Served) -> None:
-        self.backend = RecordingBackend(served(directory, manifest.manifest))
-        self.clients: list[Client] = []
-        self._server = Server({SWARM: self._connect}, DEBUG)
-        listening = listen("127.0.0.1", 0)
-        self.port: int = listening.getsockname()[1]
-        self._server.accept(listening)
-
-    def _connect(self, client: Client) -> Callable[[], File]:
-        self.clients.append(client)
-        return partial(master_tree, self.backend)
-
-    def offer(self, line: bytes) -> None:
-        """Answer the slot that asks, when there is one."""
-        until(lambda: bool(self.backend.requests))
-        _, stream = self.backend.requests.popitem()
-        stream.put(line)
-        for client in self.clients:
-            client.retry()
 
 
 class Node:
