@@ -1,4 +1,4 @@
-"""Packages import only what stands above them in the list, and the pure ones do no I/O.
+"""Packages import only what stands above them in the list, the pure ones do no I/O, and each module has a unit test.
 
 The list is the architecture; a slip in it is cheap to make and dear to undo, so the imports are read from the source
 (every import, also those inside functions) and compared.
@@ -35,6 +35,18 @@ FORBIDDEN = {
     "serve": NETWORK,
     "process": {"gevent"},
 }
+
+SYSTEM_TESTS = {"bench", "clients", "end_to_end", "kernel", "sim"}
+"""Directories of tests of several parts together: what only they import has no unit test."""
+NOT_IMPORTED = {
+    "xget_lib.download.install": "test/download/test_install.py: its steps are those of a whole download",
+    "xget_lib.download.reuse": "test/download/test_reuse.py: what is reused shows in the next download",
+    "xget_lib.master.master": "a process of its own that forks workers: test/end_to_end",
+    "xget_lib.node.background": "a process of its own: test/end_to_end",
+    "xget_lib.process.daemon": "test/process/test_daemon.py runs it in programs of its own",
+    "xget_lib.process.rlimit": "test/process/test_rlimit.py runs it in programs of its own",
+}
+"""Modules with logic that no unit test imports, and what tests them instead."""
 
 
 def imports(source: str, module: str, *, is_package: bool) -> Iterator[str]:
@@ -119,3 +131,47 @@ def test_the_nursery_comes_without_gevent() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
     assert loaded.stdout.strip() == "False"
+
+
+def has_logic(source: str) -> bool:
+    """Whether a function in it has a body of more than three lines, its docstring left out."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
+            if body and (body[-1].end_lineno or 0) - body[0].lineno >= 3:
+                return True
+    return False
+
+
+def imported_by_unit_tests() -> set[str]:
+    """Every module, and every name in one, that a unit test imports."""
+    names: set[str] = set()
+    for path in (ROOT / "test").rglob("test_*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if parts[1] not in SYSTEM_TESTS:
+            names.update(imports(path.read_text(), ".".join(parts), is_package=False))
+    return names | {name.rpartition(".")[0] for name in names}
+
+
+def test_each_module_with_logic_is_imported_by_a_unit_test() -> None:
+    imported = imported_by_unit_tests() | set(NOT_IMPORTED)
+    with_logic = [path for path in sources() if has_logic(path.read_text())]
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in with_logic]
+    assert [module for module in modules if module not in imported] == []
+
+
+def test_what_is_excepted_from_unit_tests_exists_and_needs_it() -> None:
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sources()}
+    assert set(NOT_IMPORTED) <= modules - imported_by_unit_tests()
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ('def add(a, b):\n    """Two\n    numbers."""\n    a += b\n    return a', False),
+        ("def add(a, b, c):\n    a += b\n    a += c\n    a += 1\n    return a", True),
+        ("class A:\n    def add(self, a):\n        a(\n            1,\n            2,\n        )", True),
+    ],
+)
+def test_a_function_of_more_than_three_lines_is_logic(source: str, expected: bool) -> None:
+    assert has_logic(source) is expected

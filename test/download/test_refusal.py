@@ -21,7 +21,8 @@ from test.support.downloads import (
     run_download,
     write_piece,
 )
-from xget_lib.errors import DestinationRefused
+from xget_lib.download.refusal import refusing, refusing_dest
+from xget_lib.errors import DestinationRefused, PathRefused
 from xget_lib.fs.rooted import Root
 
 SECOND = 1_000_000_000  # in ns
@@ -157,3 +158,30 @@ def test_a_write_that_fails_is_refused_and_can_be_tried_again(
         assert 0 in missing(download, one_large.layout)
         write_piece(download, 0, one_large.piece(0))
         assert 0 in present(download, one_large.layout)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk full: Disk quota exceeded (free space and run again"),
+        (OSError(errno.EISDIR, "Is a directory"), "is a directory, but the master has a file here (move it away"),
+        (OSError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (PathRefused(b"a/b", "leads out"), "a symbolic link leads out of the destination (remove it)"),
+    ],
+)
+def test_an_error_names_the_path_and_what_to_do(error: Exception, why: str) -> None:
+    with pytest.raises(DestinationRefused) as refused, refusing(b"/dest", b"a/b"):
+        raise error
+    assert str(refused.value).startswith(f"/dest/a/b: {why}")
+    assert refused.value.__cause__ is error
+
+
+def test_what_is_missing_of_the_destination_itself_is_its_parent() -> None:
+    missing_parent = pytest.raises(DestinationRefused, match=r"^/no/dest: parent directory does not exist")
+    with missing_parent, refusing_dest(b"/no/dest"):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+
+def test_an_error_of_the_program_is_not_one_of_the_destination() -> None:
+    with pytest.raises(ValueError), refusing(b"/dest"):
+        raise ValueError

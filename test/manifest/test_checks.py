@@ -21,6 +21,7 @@ from test.support.manifests import (
     root,
 )
 from xget_lib.errors import MalformedManifest
+from xget_lib.manifest.checks import check
 from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.entry import EntryMetadata
 from xget_lib.manifest.manifest import Manifest, Omitted
@@ -148,8 +149,34 @@ def test_refuses(case: str) -> None:
         decode(data)
 
 
+@pytest.mark.parametrize(
+    ("case", "why"),
+    [
+        ("no entries", "no entries"),
+        ("a single link", "a: the first entry is not the served directory or file"),
+        ("a slash in a name", "/: invalid file name"),
+        ("out of order", "names out of order"),
+        ("numbers of entries too many", "numbers of entries in the directories do not add up"),
+        ("a directory that is in itself", "a directory comes after its entries"),
+        ("metadata in another order", "metadata is not in the order of first use"),
+        ("metadata twice", "unused or duplicate metadata"),
+        ("a symbolic link to nothing", "invalid target of a symbolic link"),
+        ("a hard link to itself", "f: the target of a hard link is not an earlier file"),
+        ("a hard link with another time", "g: a hard link with other metadata than its file"),
+        ("numbers of no device", "number of device numbers is wrong"),
+        ("a huge size", "a size exceeds the limit"),
+        ("an extent beyond the end", "extents are not in order, or outside the file"),
+        ("a digest too few", "number of digests does not match the sizes"),
+    ],
+)
+def test_names_what_is_wrong(case: str, why: str) -> None:
+    with pytest.raises(MalformedManifest, match=f"^invalid manifest: .*{why}"):
+        check(HOSTILE[case])
+
+
 @pytest.mark.parametrize("good", [SMALL, TWO_FILES, LINKED, SPARSE, named(b"", b"a", b"b")])
 def test_what_the_test_before_changes_is_a_manifest(good: Manifest) -> None:
+    check(good)
     assert decode(good.encode()).encode() == good.encode()
 
 

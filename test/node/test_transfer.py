@@ -11,42 +11,18 @@ import pytest
 from gevent.event import AsyncResult
 
 from test.support import downloads
-from test.support.backends import RecordingBackend, served
 from test.support.network import quiet_hub, until
-from test.support.swarm_server import SwarmServer
+from test.support.nodes import Master, Peer
 from test.support.trees import noise, write
 from xget_lib.download.download import Download
 from xget_lib.errors import NoGoodSource, XGetError
-from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
-from xget_lib.net.listen import listen
-from xget_lib.node.backend import Child
 from xget_lib.node.content import NewGeneration, TransferStats
 from xget_lib.node.master_link import Change, MasterLink
 from xget_lib.node.transfer import Transfer
-from xget_lib.serve.files import Files
 from xget_lib.swarm.messages import Address, News
 
 SIZE = 300_000
-
-
-class Peer:
-    """A child server that holds everything under a directory, as far as it knows."""
-
-    def __init__(self, directory: Path, manifest: downloads.Served) -> None:
-        transfer = Transfer(MasterLink("127.0.0.1", 1, serving_port=None), retries=0)
-        listening = listen("127.0.0.1", 0)
-        self.child = Child(listening, bytes(directory), 0, transfer)
-        generation = served(directory, manifest.manifest)
-        self.child.manifest = generation.manifest
-        root = Root(bytes(directory))
-        self.child.serve(generation, Files(root, {}.get, manifest.manifest.users, manifest.manifest.groups))  # type: ignore[arg-type]
-        self.address: Address = ("127.0.0.1", self.child.port)
-
-
-def master_of(directory: Path, manifest: downloads.Served) -> SwarmServer:
-    """A master whose offers the test makes: `backend.requests` are the slots that ask."""
-    return SwarmServer(RecordingBackend(served(directory, manifest.manifest)))
 
 
 class Node:
@@ -149,7 +125,7 @@ def test_what_a_liar_sent_is_fetched_from_another_peer(tmp_path: Path, source: d
 
 
 def test_chunks_that_the_master_offers_are_fetched_from_it(tmp_path: Path, source: downloads.Served) -> None:
-    master = master_of(tmp_path / "served", source)
+    master = Master(tmp_path / "served", source)
     node = Node(source, tmp_path / "dest", master.address)
     node.attend_master()
     node.name(direct=True)
@@ -165,7 +141,7 @@ def test_chunks_that_the_master_offers_are_fetched_from_it(tmp_path: Path, sourc
 def test_an_offer_of_a_chunk_that_does_not_exist_costs_the_slots_and_nothing_else(
     tmp_path: Path, source: downloads.Served, line: bytes
 ) -> None:
-    master = master_of(tmp_path / "served", source)
+    master = Master(tmp_path / "served", source)
     node = Node(source, tmp_path / "dest", master.address)
     node.attend_master()
     node.name(direct=True)
@@ -181,7 +157,7 @@ def test_an_offer_of_a_chunk_that_does_not_exist_costs_the_slots_and_nothing_els
 def test_a_master_whose_content_is_wrong_is_given_up_after_the_retries(
     tmp_path: Path, source: downloads.Served, liar: Peer
 ) -> None:
-    master = master_of(tmp_path / "lies", source)
+    master = Master(tmp_path / "lies", source)
     node = Node(source, tmp_path / "dest", master.address, retries=1)
     node.attend_master()
     node.name(direct=True)

@@ -283,7 +283,8 @@ def _skipped(selection: Selection) -> list[str]:
     for each in selection.omitted:
         if each.expected:
             kinds.setdefault(each.why, []).append(each.path)
-    return [
-        f"{printable(paths[0])}{f' and {len(paths) - 1} others' if len(paths) > 1 else ''} skipped: {why}"
-        for why, paths in kinds.items()
-    ]
+    return [f"{printable(paths[0])}{_and_others(len(paths) - 1)} skipped: {why}" for why, paths in kinds.items()]
+
+
+def _and_others(count: int) -> str:
+    return f" and {count} other{'s' * (count > 1)}" if count else ""

@@ -1,0 +1,227 @@
+"""One generation: what is downloaded, kept, verified and served, and what is told of it."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from test.support.downloads import Served, is_same
+from test.support.network import quiet_hub
+from test.support.nodes import Peer, configured
+from test.support.trees import noise, write
+from xget_lib.errors import DestinationRefused, MasterUnreachable
+from xget_lib.manifest.manifest import Omitted
+from xget_lib.manifest.selection import select
+from xget_lib.net.listen import listen
+from xget_lib.node import generation as generation_module
+from xget_lib.node.backend import Child
+from xget_lib.node.content import NewGeneration, TransferStats
+from xget_lib.node.generation import Generation, NodeContext, dry_run, incomplete
+from xget_lib.node.master_link import MasterLink
+from xget_lib.node.transfer import Transfer
+from xget_lib.serve.served import EncodedManifest
+from xget_lib.swarm.messages import Address, News
+
+SIZE = 300_000
+SMALL = 1000
+
+
+class Node:
+    """What the generations of a node need, without the node. `told` are its events."""
+
+    def __init__(self, dest: Path, **options: Any) -> None:
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.stats = TransferStats()
+        self._transfer = Transfer(MasterLink("127.0.0.1", 1, serving_port=None), retries=0)
+        self.child = Child(listen("127.0.0.1", 0), bytes(dest), 0, self._transfer)
+        self.context = NodeContext(configured(1, **options), bytes(dest), self._tell, self._transfer, self.child)
+
+    def _tell(self, event: str, **facts: Any) -> None:
+        self.told.append((event, facts))
+
+    def facts_of(self, event: str) -> list[dict[str, Any]]:
+        return [facts for told, facts in self.told if told == event]
+
+    def generation(self, served: Served, *sources: bytes) -> Generation:
+        self.child.manifest = EncodedManifest.of(served.manifest.encode())
+        return Generation(self.context, served.manifest, select(served.manifest, sources or (b".",)))
+
+    def name(self, served: Served, *peers: Address) -> None:
+        self._transfer.master_named(News(served.manifest.generation, 1, peers, direct=False))
+
+    def held(self) -> int:
+        """How many chunks are served."""
+        assert self.child.served is not None
+        return self.child.served.store.held.count
+
+
+@pytest.fixture(autouse=True)
+def bounded() -> Iterator[io.StringIO]:
+    with quiet_hub() as printed:
+        yield printed
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Served:
+    (tmp_path / "served").mkdir()
+    write(tmp_path / "served" / "large", noise(SIZE, 1))
+    write(tmp_path / "served" / "small", noise(SMALL, 2))
+    return Served(tmp_path / "served")
+
+
+@pytest.fixture
+def dest(tmp_path: Path) -> Path:
+    return tmp_path / "dest"
+
+
+@pytest.fixture
+def copied(source: Served, dest: Path) -> Path:
+    """A destination with all content, sizes and times, that nobody has read."""
+    shutil.copytree(source.directory, dest)
+    return dest
+
+
+def test_all_that_is_missing_is_fetched_and_then_served(source: Served, dest: Path) -> None:
+    node = Node(dest)
+    node.name(source, Peer(source.directory, source).address)
+    done = node.generation(source).run(None, node.stats)
+    assert is_same(source, dest)
+    assert done == {
+        "generation": source.manifest.generation.hex(),
+        "files": 2,
+        "bytes": SIZE + SMALL,
+        "reused": 0,
+        "removed": 0,
+        "notes": [],
+    }
+    assert node.facts_of("start")[0]["bytes"] == node.stats.fetched == SIZE + SMALL
+    assert node.held() == source.layout.chunk_count
+
+
+def test_only_what_was_asked_for_is_fetched(source: Served, dest: Path) -> None:
+    node = Node(dest)
+    node.name(source, Peer(source.directory, source).address)
+    done = node.generation(source, b"small").run(None, node.stats)
+    assert (done["files"], node.stats.fetched) == (1, SMALL)
+    assert os.listdir(dest) == ["small"]
+
+
+def test_files_that_are_accepted_by_size_and_time_are_read_before_they_are_served(source: Served, copied: Path) -> None:
+    node = Node(copied)
+    generation = node.generation(source)
+    done = generation.run(None, node.stats)
+    assert (done["reused"], node.stats.fetched, node.held()) == (SIZE + SMALL, 0, 0)
+    generation.wait_until_verified()
+    assert node.held() == source.layout.chunk_count
+    assert node.child.served is not None and not node.child.served.store.more_may_come
+
+
+def test_a_file_with_the_right_size_and_time_and_other_content_is_not_served(source: Served, copied: Path) -> None:
+    write(copied / "small", noise(SMALL, 3))
+    node = Node(copied)
+    generation = node.generation(source)
+    generation.run(None, node.stats)
+    generation.wait_until_verified()
+    lacking = set(source.layout.file_chunks(source.file_named(b"small")))
+    assert node.held() == source.layout.chunk_count - len(lacking)
+    assert (copied / "small").read_bytes() == noise(SMALL, 3)
+
+
+def test_with_checksum_a_file_with_other_content_is_fetched(source: Served, copied: Path) -> None:
+    write(copied / "small", noise(SMALL, 3))
+    node = Node(copied, checksum=True)
+    node.name(source, Peer(source.directory, source).address)
+    done = node.generation(source).run(None, node.stats)
+    assert (done["reused"], node.stats.fetched) == (SIZE, SMALL)
+    assert is_same(source, copied)
+
+
+def test_what_was_verified_for_the_generation_before_is_served_at_once(
+    source: Served, dest: Path, tmp_path: Path
+) -> None:
+    node = Node(dest)
+    node.name(source, Peer(source.directory, source).address)
+    former = node.generation(source)
+    former.run(None, node.stats)
+    shutil.copytree(source.directory, tmp_path / "newer")
+    write(tmp_path / "newer" / "third", noise(SMALL, 4))
+    newer = Served(tmp_path / "newer")
+    node.name(newer, Peer(newer.directory, newer).address)
+    generation, stats = node.generation(newer), TransferStats()
+    generation.run(former, stats)
+    assert not generation.held.unverified
+    assert (node.held(), stats.fetched) == (newer.layout.chunk_count, SMALL)
+
+
+def test_files_that_nobody_reads_any_more_stay_unserved(source: Served, copied: Path) -> None:
+    node = Node(copied)
+    generation = node.generation(source)
+    generation.run(None, node.stats)
+    generation.stop_verifying()
+    generation.wait_until_verified()
+    assert node.held() == 0
+
+
+def test_a_newer_generation_ends_the_run(source: Served, dest: Path) -> None:
+    node = Node(dest)
+    node.name(Served(source.directory.parent))
+    with pytest.raises(NewGeneration):
+        node.generation(source).run(None, node.stats)
+
+
+def test_a_destination_that_is_refused_ends_the_run(source: Served, dest: Path, bounded: io.StringIO) -> None:
+    (dest / "small").mkdir(parents=True)
+    node = Node(dest)
+    with pytest.raises(DestinationRefused, match="small: is a directory"):
+        node.generation(source).run(None, node.stats)
+    bounded.truncate(0)  # gevent prints what the greenlet of the inspection died of
+
+
+def test_a_stall_is_told_and_ends_the_run_when_the_master_is_lost_as_well(
+    source: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation_module, "STALLED", 0.02)
+    monkeypatch.setattr(generation_module, "_PROGRESS_EVERY", 0.01)
+    node = Node(dest, timeout=0.05)
+    with pytest.raises(MasterUnreachable):
+        node.generation(source).run(None, node.stats)
+    message = node.facts_of("stall")[0]["message"]
+    assert message.startswith("no data received for ")
+    assert message.endswith(" s (0 servers known, no connection to the master)")
+    assert node.facts_of("progress")[0] == {"bytes": 0, "fetched": 0, "peers": 0}
+
+
+def test_a_dry_run_tells_each_step_and_their_sum(source: Served, copied: Path) -> None:
+    (copied / "large").unlink()
+    (copied / "mine").write_bytes(b"mine")
+    node = Node(copied, delete=True)
+    done = dry_run(node.context, source.manifest, select(source.manifest, (b".",)))
+    steps = {facts["path"]: facts["action"] for facts in node.facts_of("step")}
+    assert {"large", "mine"} <= set(steps) and "small" not in steps
+    assert done["would"]["bytes"] == sum(facts["bytes"] for facts in node.facts_of("step"))
+    assert done["would"][steps["large"]] == done["would"][steps["mine"]] == 1
+    assert sorted(os.listdir(copied)) == ["mine", "small"]
+
+
+def test_what_the_master_could_not_read_is_an_error_and_what_it_skips_is_a_note(source: Served, dest: Path) -> None:
+    omitted = (
+        Omitted(b"a", "Permission denied"),
+        Omitted(b"b", "a socket", expected=True),
+        Omitted(b"c", "a socket", expected=True),
+        Omitted(b"d", "Permission denied"),
+    )
+    source.manifest = replace(source.manifest, omitted=omitted)
+    node = Node(dest)
+    node.name(source, Peer(source.directory, source).address)
+    done = node.generation(source).run(None, node.stats)
+    assert done["notes"] == ["b and 1 other skipped: a socket"]
+    failure = incomplete(select(source.manifest, (b".",)))
+    assert failure is not None and (failure.path, failure.why, failure.others) == (b"a", "Permission denied", 1)
+    assert incomplete(select(source.manifest, (b"small",))) is None

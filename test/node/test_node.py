@@ -1,0 +1,175 @@
+"""The life of a node: it waits for its master, downloads what that names, and goes on serving it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from blake3 import blake3
+from gevent.event import AsyncResult
+
+from test.support.downloads import Served
+from test.support.network import quiet_hub, until
+from test.support.nodes import Master, Peer, configured
+from test.support.trees import noise, write
+from xget_lib.errors import MalformedManifest, MasterUnreachable
+from xget_lib.net.listen import listen
+from xget_lib.node import node as node_module
+from xget_lib.node.node import Node
+from xget_lib.swarm.messages import Address, News
+
+SIZE = 100_000
+
+
+class Events:
+    """What a node tells."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, event: str, **facts: Any) -> None:
+        self.told.append((event, facts))
+
+    def facts_of(self, event: str) -> list[dict[str, Any]]:
+        return [facts for told, facts in self.told if told == event]
+
+
+def news(served: Served, *peers: Address) -> News:
+    """Names a generation that the node gets from these peers."""
+    return News(served.manifest.generation, len(served.manifest.encode()), peers, direct=False)
+
+
+def in_greenlet(run: Callable[[], dict[str, Any]]) -> AsyncResult[dict[str, Any]]:
+    ended: AsyncResult[dict[str, Any]] = AsyncResult()
+
+    def call() -> None:
+        try:
+            ended.set(run())
+        except Exception as error:
+            ended.set_exception(error)
+
+    gevent.spawn(call)
+    return ended
+
+
+@pytest.fixture(autouse=True)
+def bounded() -> Iterator[None]:
+    with quiet_hub():
+        yield
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Served:
+    (tmp_path / "first").mkdir()
+    write(tmp_path / "first" / "same", noise(SIZE, 1))
+    write(tmp_path / "first" / "other", noise(SIZE, 2))
+    return Served(tmp_path / "first")
+
+
+@pytest.fixture
+def second(tmp_path: Path, first: Served) -> Served:
+    (tmp_path / "second").mkdir()
+    write(tmp_path / "second" / "same", noise(SIZE, 1))
+    write(tmp_path / "second" / "other", noise(SIZE, 3), mtime=1_600_000_000_000_000_000)
+    return Served(tmp_path / "second")
+
+
+def connected(served: Served, dest: Path, **options: Any) -> tuple[Master, Node, Events]:
+    """A master, and a node that has not begun."""
+    master, events = Master(served.directory, served), Events()
+    return master, Node(configured(master.port, **options), [b"."], bytes(dest), events), events
+
+
+def test_a_node_downloads_what_the_master_names_and_serves_it(first: Served, tmp_path: Path) -> None:
+    master, node, events = connected(first, tmp_path / "dest")
+    running = in_greenlet(node.download)
+    master.name(news(first, Peer(first.directory, first).address))
+    done = running.get()
+    assert done is not None
+    assert (tmp_path / "dest" / "other").read_bytes() == noise(SIZE, 2)
+    assert (done["files"], done["bytes"], done["reused"]) == (2, 2 * SIZE, 0)
+    assert node.fetched() == {"fetched": 2 * SIZE, "from_master": 0, "peers": 1}
+    assert events.facts_of("start")[0]["generation"] == first.manifest.generation.hex()
+    assert node.child.status()["held"] == first.layout.chunk_count
+    assert not node.outdated and node.incomplete is None
+
+
+def test_a_newer_generation_is_downloaded_from_what_is_the_same(first: Served, second: Served, tmp_path: Path) -> None:
+    master, node, _ = connected(first, tmp_path / "dest")
+    running = in_greenlet(node.download)
+    master.name(news(first, Peer(first.directory, first).address))
+    running.get()
+    node.newer.clear()
+    master.name(news(second, Peer(second.directory, second).address))
+    node.newer.wait()
+    assert node.outdated
+    done = node.update()
+    assert (tmp_path / "dest" / "other").read_bytes() == noise(SIZE, 3)
+    assert done["reused"] == SIZE and node.fetched()["fetched"] == SIZE
+    assert not node.outdated
+
+
+def test_what_is_the_same_in_a_newer_generation_is_served_without_a_download(
+    first: Served, second: Served, tmp_path: Path
+) -> None:
+    master, node, _ = connected(first, tmp_path / "dest")
+    running = in_greenlet(node.download)
+    master.name(news(first, Peer(first.directory, first).address))
+    running.get()
+    node.newer.clear()
+    master.name(news(second, Peer(second.directory, second).address))
+    node.newer.wait()
+    node.rebase()
+    served = node.child.served
+    assert served is not None and served.generation == second.manifest.generation
+    same, layout = second.file_named(b"same"), second.layout
+    held = {chunk for chunk in range(layout.chunk_count) if chunk in served.store.held}
+    assert held == {chunk for chunk in range(layout.chunk_count) if set(layout.chunk_files(chunk)) == {same}} != set()
+    assert (tmp_path / "dest" / "other").read_bytes() == noise(SIZE, 2)
+    assert node.outdated
+
+
+def test_a_dry_run_changes_and_serves_nothing(first: Served, tmp_path: Path) -> None:
+    master, node, events = connected(first, tmp_path / "dest", dry_run=True)
+    running = in_greenlet(node.download)
+    master.name(news(first, Peer(first.directory, first).address))
+    done = running.get()
+    assert done is not None
+    assert done["would"]["bytes"] == 2 * SIZE
+    assert {facts["path"] for facts in events.facts_of("step")} >= {"same", "other"}
+    assert not (tmp_path / "dest").exists()
+    assert node.child.served is None
+
+
+def test_a_node_without_a_master_gives_up_after_its_timeout(tmp_path: Path) -> None:
+    listening = listen("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    listening.close()
+    node = Node(configured(port, timeout=0.2), [b"."], bytes(tmp_path / "dest"), Events())
+    with pytest.raises(MasterUnreachable):
+        node.download()
+
+
+def test_a_node_says_what_it_waits_for(first: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_module, "STALLED", 0.01)
+    master, node, events = connected(first, tmp_path / "dest")
+    running = in_greenlet(node.download)
+    until(lambda: events.facts_of("stall"))
+    assert events.facts_of("stall")[0]["message"].startswith("the master is taking its snapshot")
+    master.name(news(first, Peer(first.directory, first).address))
+    running.get()
+
+
+def test_a_manifest_that_is_not_what_the_master_names_is_refused(
+    first: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_module, "_OVERTAKEN", 0.01)
+    master, node, _ = connected(first, tmp_path / "dest")
+    running = in_greenlet(node.download)
+    master.name(News(blake3(b"another").digest(), len(first.manifest.encode()), (), direct=True))
+    with pytest.raises(MalformedManifest, match="not the generation that the master announced"):
+        running.get()
+    assert not (tmp_path / "dest").exists()
