@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from test.support.cluster import Cluster, Master, Server, ended_by_itself, eventually, free_port, status_of
-from test.support.processes import open_files
+from test.support.processes import PATIENCE, open_files
 from test.support.relay import MIB, Relay
 from test.support.trees import MOMENT, differences, noise, small_tree, write
 from xget_lib.errors import NinepError
@@ -56,7 +56,7 @@ def follow(cluster: Cluster, server: Server, master: Master, dest: Path, *option
     return Follower(pid, new.pop(), dest, log)
 
 
-def become_same(source: Path, dest: Path, gone: Collection[Path] = ()) -> None:
+def become_same(source: Path, dest: Path, gone: Collection[Path] = (), seconds: float = PATIENCE) -> None:
     """Wait until one directory is exactly like the other, but for what is `gone` from the first."""
     expected = {f"only in one: {bytes(path)!r}" for path in gone} | ({"hard links"} if gone else set())
     found: list[str] = []
@@ -68,7 +68,7 @@ def become_same(source: Path, dest: Path, gone: Collection[Path] = ()) -> None:
         return False
 
     try:
-        eventually(same, "the same as the source")
+        eventually(same, "the same as the source", seconds)
     except AssertionError as error:
         raise AssertionError(f"{error}: {found}") from None
 
@@ -239,7 +239,7 @@ def test_what_cannot_be_watched_is_looked_at_often_until_it_can(cluster: Cluster
     assert not master.status()["notices"]
     for number in range(2):
         write(source / "top", b"changed %d\n" % number)
-        become_same(source, dest)
+        become_same(source, dest, seconds=120)  # ten times the length of a scan, which a busy machine makes long
     assert master.log.read_text().count("cannot watch for changes") == 1, "it is said once"
 
     subprocess.run(
