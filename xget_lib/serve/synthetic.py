@@ -1,7 +1,7 @@
 """Files that exist only in the server, such as control files. Their content is made when they are read.
 
 A namespace is a tree of `SyntheticFile`s. Each makes a handle when it is opened. The handles here are the common kinds:
-one that refuses everything, a fixed text, a text that the server must find out first, and a stream of documents.
+a fixed text, a text that the server must find out first, and a stream of documents.
 """
 
 from __future__ import annotations

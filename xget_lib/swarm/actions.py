@@ -65,14 +65,14 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class OpenMasterSlot:
-    """Open one more slot at the master and ask for a chunk: `chunk_offered` follows."""
+    """Open one more slot at the master: `master_slot_opened` follows, or `master_slots_lost`."""
 
     slot: int
 
 
 @dataclass(frozen=True, slots=True)
 class AskMasterSlot:
-    """Ask for the next chunk on a slot at the master: `chunk_offered` follows. The former one has arrived."""
+    """Ask for a chunk on an open slot at the master: `chunk_offered` follows. The one before it, if any, has arrived."""
 
     slot: int
 
