@@ -72,7 +72,7 @@ class OpenMasterSlot:
 
 @dataclass(frozen=True, slots=True)
 class AskMasterSlot:
-    """Ask for a chunk on an open slot at the master: `chunk_offered` follows. The one before it, if any, has arrived."""
+    """Ask for a chunk on an open slot at the master: `chunk_offered` follows. The one before, if any, has arrived."""
 
     slot: int
 
