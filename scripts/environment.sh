@@ -1,13 +1,13 @@
-# Creates the Python environment of this checkout in .venv. Sourced by scripts/xget, scripts/test and others.
+# Creates the Python environment of this checkout in .venv. Other scripts, such as scripts/xget, source this file.
 #
 #     ROOT=...checkout...; . "$ROOT/scripts/environment.sh"; environment RUNTIME      (or: RUNTIME TESTS)
 #
-# The arguments are names of package lists in setup.py. Afterwards $PYTHON is an interpreter with these packages. If the
-# environment is complete, this starts no process: for each list, it holds a copy of the setup.py it was made from, and
-# the shell compares that copy.
+# The arguments are names of package lists in setup.py. Afterwards $PYTHON is an interpreter with these packages. For
+# each list, the environment contains a copy of the setup.py from which it was made. The shell compares this copy with
+# setup.py. So if the environment is complete, no process is started.
 #
-#     .venv/made-for-RUNTIME   copy of setup.py; written last, so it exists only if everything before succeeded
-#     .venv/unfinished         exists while packages are installed; if a later run finds it, it starts from nothing
+#     .venv/made-for-RUNTIME   copy of setup.py; written last, so it exists only if all packages are installed
+#     .venv/unfinished         exists while packages are installed; a run that finds it creates the environment again
 #     .venv/lock               locked by the run that creates the environment; other runs wait for it
 
 VENV=$ROOT/.venv
@@ -24,20 +24,20 @@ environment() {
 
 made_for() {
     local list
-    [ -x "$PYTHON" ] || return 1 # also if the interpreter that the link points to is gone
+    [ -x "$PYTHON" ] || return 1 # fails also if the interpreter that the link points to was removed
     for list; do
         { [ -r "$VENV/made-for-$list" ] && [ "$(<"$VENV/made-for-$list")" = "$(<"$ROOT/setup.py")" ]; } || return 1
     done
 }
 
-# A subshell: the lock and its descriptor are released however it ends.
+# The function is a subshell: when it ends for any reason, the lock and its descriptor are released.
 make_environment() (
     existing=
     { mkdir -p "$VENV" && : >>"$VENV/lock"; } 2>/dev/null ||
         refuse "cannot create the Python environment in $VENV: not writable (run $0 once as the owner of this directory)"
     exec 9>>"$VENV/lock"
     flock 9 || refuse "cannot lock $VENV/lock"
-    made_for "$@" && exit 0 # another run created it while this one waited
+    made_for "$@" && exit 0 # another run created the environment while this run waited
 
     if [ ! -e "$VENV/unfinished" ] && usable_environment; then
         existing=yes
@@ -48,7 +48,7 @@ make_environment() (
     fi
     : >"$VENV/unfinished"
     install_packages "$@" || {
-        # For example without a network. Keep an environment that worked before.
+        # For example, there is no network. Keep an environment that worked before.
         [ -z "$existing" ] || rm "$VENV/unfinished"
         exit 1
     }
@@ -70,8 +70,9 @@ create_empty() {
     shown_if_it_fails "$base" -m venv "$VENV"
 }
 
-# Prints the file name of a suitable Python. The real file, not a link: an upgrade can point /usr/bin/python3 to another
-# version, which breaks the environment silently. If /usr/bin/python3.11 is removed, made_for notices it.
+# Prints the file name of a suitable Python: the real file, not a symbolic link. An upgrade can change the link
+# /usr/bin/python3 to another version, and this would break the environment without an error. If a real file such as
+# /usr/bin/python3.11 is removed, made_for detects this.
 usable_python() {
     local name found major minor path why="no Python found; 3.11 or newer is required"
     for name in python3 python3.14 python3.13 python3.12 python3.11; do

@@ -121,7 +121,7 @@ def test_what_exists_or_is_no_path_is_accepted(text: str, tmp_path: Path) -> Non
     assert missing_paths(text, tmp_path) == []
 
 
-# The walks in ARCHITECTURE.md
+# The walkthroughs in ARCHITECTURE.md
 
 WALK = re.compile(r"^### (.*) \((\d+) files\)\n\n((?:\d+\. .*\n)+)", re.MULTILINE)
 

@@ -21,8 +21,8 @@ _EXAMPLES = """
 examples:
   scripts/bench/run --nodes 16,32                          one file of 128 MiB over links of 25 Mbit/s
   scripts/bench/run --nodes 16 --tree 5000                 5,000 files of 4 to 64 KiB
-  scripts/bench/run --nodes 16 --every 1 --slow --kill     the plain case, then each of these conditions
-  scripts/bench/run --nodes 4,8,16 --against all           also all other tools that are installed
+  scripts/bench/run --nodes 16 --every 1 --slow --kill     without conditions, then with each of these conditions
+  scripts/bench/run --nodes 4,8,16 --against all           XGet and all other tools that are installed
   scripts/bench/run picture bench-results/*.json --to docs/benchmark.svg
 """
 
@@ -42,7 +42,7 @@ def _tools(text: str) -> list[str]:
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/bench/run",
-        description="Measures the time to copy one payload to N nodes. The unit: one curl over one idle link.",
+        description="Measures the time to copy one payload to N nodes, in units of one curl over one idle link.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -51,18 +51,18 @@ def _arguments() -> argparse.ArgumentParser:
     add("--rate", type=float, default=25.0, metavar="MBIT", help="rate of every link in Mbit/s, in each direction (25)")
     add("--size", type=float, default=128.0, metavar="MIB", help="size of the file in MiB (128)")
     add("--tree", type=int, default=0, metavar="FILES", help="copy this many files of 4 to 64 KiB instead of one file")
-    add("--every", type=float, default=0.0, metavar="S", help="also: nodes start S seconds apart")
-    add("--slow", action="store_true", help="also: one node's link has a tenth of the rate")
-    add("--kill", action="store_true", help="also: the processes of a quarter of the nodes are killed halfway")
+    add("--every", type=float, default=0.0, metavar="S", help="also measure: nodes start S seconds apart")
+    add("--slow", action="store_true", help="also measure: the link of one node has a tenth of the rate")
+    add("--kill", action="store_true", help="also measure: the processes of a quarter of the nodes are killed halfway")
     add(
         "--cut",
         action="store_true",
-        help="also: the links of a quarter of the nodes are cut halfway, as in a power failure",
+        help="also measure: the links of a quarter of the nodes are cut halfway, as in a power failure",
     )
     add(
         "--no-plain",
         action="store_true",
-        help="omit the case without any of these conditions (then --kill kills after half a unit)",
+        help="do not measure the case without these conditions (--kill then kills after half a unit)",
     )
     add(
         "--against",
@@ -74,9 +74,13 @@ def _arguments() -> argparse.ArgumentParser:
     add("--only", action="store_true", help="measure only the tools of --against, not XGet")
     add("--repeat", type=int, default=1, metavar="K", help="measure each case K times and print medians (1)")
     add(
-        "--limit", type=float, default=0.0, metavar="S", help="stop a case after this time (10 units per node and 60 s)"
+        "--limit",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="stop a case after S seconds (10 units per node + 60 s)",
     )
-    add("--minutes", type=float, default=120.0, metavar="M", help="start no further case after this time (120)")
+    add("--minutes", type=float, default=120.0, metavar="M", help="start no further case after M minutes (120)")
     return parser
 
 
@@ -169,8 +173,13 @@ def _picture(words: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/bench/run picture", description="Draws the time against the number of nodes."
     )
-    parser.add_argument("results", nargs="+", type=Path, help="files in bench-results")
-    parser.add_argument("--to", type=Path, default=Path("benchmark.svg"), help="a .svg or .png file (benchmark.svg)")
+    parser.add_argument("results", nargs="+", type=Path, help="result files in bench-results")
+    parser.add_argument(
+        "--to",
+        type=Path,
+        default=Path("benchmark.svg"),
+        help="write to this .svg or .png file (benchmark.svg)",
+    )
     given = parser.parse_args(words)
     from scripts.bench import picture  # its packages are needed only here
 

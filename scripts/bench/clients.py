@@ -109,7 +109,7 @@ def main() -> None:
         description="Measures the throughput of `files` with different 9P clients, in MiB/s."
     )
     parser.add_argument("--size", type=int, default=1024, metavar="MIB", help="size of the file (1024)")
-    parser.add_argument("--repeat", type=int, default=3, metavar="K", help="measure this often and print the best (3)")
+    parser.add_argument("--repeat", type=int, default=3, metavar="K", help="measure K times and print the best (3)")
     given = parser.parse_args()
     unwind_on_signals()
     with tempfile.TemporaryDirectory(prefix="xget-clients-") as directory:

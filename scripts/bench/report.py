@@ -21,12 +21,12 @@ DIRECTORY = CHECKOUT / "bench-results"
 _HEADINGS = ("tool", "N", "condition", "all", "median", "slowest", "copies", "cpu", "memory", "busy", "")
 _LEFT = ("tool", "condition", "")
 _LEGEND = """\
-all      from the first start until the last node has everything, in units, without killed or cut off nodes
-median   time of a node from its own start, without killed, cut off or slowed nodes; slowest likewise
+all      time from the first start until the last node is complete, in units; killed and cut off nodes are not counted
+median   time of a node from its own start; killed, cut off and slow nodes are not counted. The same for `slowest`
 copies   bytes sent over the head's link, divided by bytes of content; one copy with headers is 1.05
 cpu      processor seconds: master/workers/all clients/network stack of the kernel (of the whole machine)
 memory   peak MiB of one process: head/client
-busy     load of all processors; in brackets the share of half seconds in which none was idle"""
+busy     load of all processors; in brackets: the share of intervals of 0.5 s in which no processor was idle"""
 
 
 def this_machine() -> dict[str, Any]:
@@ -166,9 +166,8 @@ def _comparisons(run: Run, medians: list[Result]) -> list[str]:
             continue
         without = [taken for node in case.ordinary if (taken := plain[0].seconds[node]) is not None]
         if without:
-            lines.append(
-                f"{_title(case)}: the others took {result.times()[-1] / max(without):.2f} of their time without"
-            )
+            ratio = result.times()[-1] / max(without)
+            lines.append(f"{_title(case)}: the other nodes took {ratio:.2f} times as long as without it")
     return lines
 
 

@@ -50,12 +50,12 @@ class Result:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m scripts.bench.small_reads", description=__doc__.split("\n")[0])
-    parser.add_argument("--sizes", default="4096,32768", metavar="BYTES,...", help="sizes of a read (4096,32768)")
-    parser.add_argument("--flights", default="1,3,32", metavar="N,...", help="reads in flight (1,3,32)")
+    parser.add_argument("--sizes", default="4096,32768", metavar="BYTES,...", help="sizes of one read (4096,32768)")
+    parser.add_argument("--flights", default="1,3,32", metavar="N,...", help="numbers of reads in flight (1,3,32)")
     parser.add_argument(
         "--trees", default=",".join(_WAYS), metavar="NAME,...", help=f"trees to read: {', '.join(_WAYS)} (all)"
     )
-    parser.add_argument("--seconds", type=float, default=3.0, help="duration of one run (3)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="duration of one run in seconds (3)")
     arguments = parser.parse_args()
     unwind_on_signals()
     with tempfile.TemporaryDirectory(prefix="xget-small-reads-") as directory:

@@ -76,13 +76,16 @@ def main() -> int:
     parser.add_argument(
         "--files", type=int, default=500_000, metavar="N", help="create this many files of 1 to 16 KiB (500000)"
     )
-    parser.add_argument("--tree", type=Path, metavar="DIR", help="use an existing tree instead, and only read it")
+    parser.add_argument("--tree", type=Path, metavar="DIR", help="do not create files, but read this existing tree")
     parser.add_argument("--repeat", type=int, default=2, metavar="K", help="number of transfers of each kind (2)")
     parser.add_argument(
-        "--directory", type=Path, metavar="DIR", help="directory with enough space (that of temporary files)"
+        "--directory",
+        type=Path,
+        metavar="DIR",
+        help="directory with enough free space (that of temporary files)",
     )
     parser.add_argument(
-        "--results", type=Path, default=_RESULTS, metavar="DIR", help="where to store the results (bench-results/trees)"
+        "--results", type=Path, default=_RESULTS, metavar="DIR", help="directory for the results (bench-results/trees)"
     )
     given = parser.parse_args()
     for program, package in _PROGRAMS.items():

@@ -74,14 +74,17 @@ def main() -> int:
         "--cases",
         default="tree,large",
         metavar="NAME,...",
-        help="tree (the first four cases), large, or both (tree,large)",
+        help="cases to measure: tree (the first four), large, or both (tree,large)",
     )
     parser.add_argument("--tree", type=float, default=2.0, metavar="GB", help="size of the tree (2)")
     parser.add_argument("--files", type=int, default=40_000, metavar="N", help="number of files in the tree (40000)")
     parser.add_argument("--package", type=float, default=10.0, metavar="MB", help="size of the package (10)")
     parser.add_argument("--size", type=float, default=4.0, metavar="GIB", help="size of the large file (4)")
     parser.add_argument(
-        "--directory", type=Path, metavar="DIR", help="directory with enough space (that of temporary files)"
+        "--directory",
+        type=Path,
+        metavar="DIR",
+        help="directory with enough free space (that of temporary files)",
     )
     given = parser.parse_args()
     unwind_on_signals()

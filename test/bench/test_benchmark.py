@@ -157,7 +157,7 @@ def test_the_table_shows_multiples_of_the_unit_and_the_cost_of_a_slow_node() -> 
     plain, slowed = (line.split() for line in shown.splitlines()[1:3])
     assert plain[2:5] == ["1.50", "1.50", "1.50"]
     assert slowed[4:7] == ["10.00", "1.65", "1.65"]
-    assert "the others took 1.10 of their time without" in shown
+    assert "the other nodes took 1.10 times as long as without it" in shown
 
 
 def test_of_several_runs_the_median_is_shown() -> None:
