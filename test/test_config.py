@@ -33,6 +33,7 @@ DEFAULTS: dict[str, Any] = {
             "no-owners",
             "one-file-system",
             "rehash",
+            "force",
             "daemon",
             "quiet",
             "verbose",

@@ -2,12 +2,14 @@
 
 Usage:
   xget.py status [options] [-n HOST]
+  xget.py reload [options]
   xget.py [options] <path>
   xget.py [options] -n HOST <source>... <dest>
 
-The first form prints the status of a master, or of the servers on this node. The second starts a master, which serves
-the file or directory <path>. The third is a client: it downloads from the master and from other nodes, and then serves
-what it has to other nodes, in the background.
+The first form prints the status of a master, or of the servers on this node. The second tells the master on this
+machine to scan its directory now, and ends when that is done. The third starts a master, which serves the file or
+directory <path>. The fourth is a client: it downloads from the master and from other nodes, and then serves what it has
+to other nodes, in the background.
 
 <source> is a path below what the master serves; `.` is everything. <dest> is a directory. It is created if it does not
 exist; its parent must exist.
@@ -34,6 +36,7 @@ Options:
   --cache=DIR                 master: directory of the digest cache (without it: $XDG_CACHE_HOME/xget, or
                               /var/cache/xget for root, or ~/.cache/xget)
   --rehash                    master: ignore the digest cache, and hash all files
+  --force                     reload: serve what is there now, even if it looks as if a file system is not mounted
   --daemon                    master: go to the background when ready
   --pidfile=FILE              write the process ID of the server to FILE
   --log=FILE                  write the log to FILE (without it: stderr of a master, syslog in the background)
@@ -141,6 +144,10 @@ def _run(arguments: list[str]) -> int:
         from xget_lib.control import status
 
         return status.run(options)
+    if parsed["reload"]:
+        from xget_lib.control import reload
+
+        return reload.run(options)
     if not parsed["<dest>"]:
         from xget_lib.master import start
 

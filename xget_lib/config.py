@@ -45,6 +45,7 @@ class Config:
     one_file_system: bool
     cache: str | None
     rehash: bool
+    force: bool
     log: str | None
     debug: int
     daemon: bool
@@ -123,6 +124,7 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "one-file-system": _flag,
     "cache": _path,
     "rehash": _flag,
+    "force": _flag,
     "log": _path,
     "debug": _integer(0, 9),
     "daemon": _flag,

@@ -25,6 +25,7 @@ class Exit(IntEnum):
     UNVERIFIED = 5
     DESTINATION = 6
     NOT_ADMITTED = 7
+    UNSAFE = 8
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -151,6 +152,48 @@ class NotServed(XGetError):
         reason = f"not readable at the master: {why}" if why else "not served by the master"
         super().__init__(f"{printable(source)}: {reason} (nothing was written)")
         self.source = source
+        self.why = why
+
+
+class SourceSuspect(XGetError):
+    """What the master serves seems to be another directory now. It keeps serving the former generation."""
+
+    exit_status = Exit.UNSAFE
+    errno = errno.ESTALE
+
+    def __init__(self, path: bytes, why: str) -> None:
+        super().__init__(
+            f"{printable(path)}: {why}; still serving the former generation (xget.py reload --force serves it as it is)"
+        )
+        self.path = path
+        self.why = why
+
+
+class StillChanging(XGetError):
+    """The only file that a master serves changes each time the master reads it."""
+
+    errno = errno.EAGAIN
+
+    def __init__(self, path: bytes) -> None:
+        super().__init__(f"{printable(path)}: still changing; not served until it is quiet")
+        self.path = path
+
+
+class CommandFailed(XGetError):
+    """A server could not do what a command asked for, and says why and with which exit status."""
+
+    def __init__(self, command: str, why: str, status: int) -> None:
+        super().__init__(f"{command}: {printable(why)}")
+        self.exit_status = Exit(status) if status in set(Exit) else Exit.FAILED
+
+
+class Outdated(XGetError):
+    """The master does not serve what is in its directory now. What it served before is in place."""
+
+    errno = errno.ESTALE
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the master serves an older state of its directory: {why}")
         self.why = why
 
 

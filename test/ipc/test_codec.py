@@ -21,8 +21,8 @@ MESSAGES = [
     ipc.Adopt(1, "10.0.0.1", 40000),
     ipc.NodeRegistered(1, 4711, bytes(32), 3, True),
     ipc.Job(5, HashPieces(0, 10)),
-    ipc.Done(5, Hashed(bytes(64), ((2, b"a/b"), (3, b"\xff")), ((4, "Permission denied"),))),
-    ipc.Done(5, Hashed(b"", (), ())),
+    ipc.Done(5, Hashed(bytes(64), (2, 3), b"\xff", 9, (("Permission denied", (4, 5)),))),
+    ipc.Done(5, Hashed(b"", (), b"", 0, ())),
 ]
 
 
@@ -57,11 +57,11 @@ def test_a_message_arrives_as_it_was_sent(message: ipc.Message) -> None:
         ["Job", 5, []],
         ["Job", 5, ["HashPieces", 0]],
         ["Job", 5, ["Ask", 0, 1]],
-        ["Job", 5, ipc.pack(Scanned(1, 2, b""))],
-        ["Done", 5, ["Hashed", b"", [], [[1, b"bytes"]]]],
-        ["Done", 5, ["Hashed", b"", [], [[1]]]],
-        ["Done", 5, ["Hashed", b"", [], [1]]],
-        ["Done", 5, ["Hashed", b"", b"", []]],
+        ["Job", 5, ipc.pack(Scanned(1, 2, b"", b"/srv", 3, False, False, ()))],
+        ["Done", 5, ["Hashed", b"", [], b"", 0, [["why", [b"1"]]]]],
+        ["Done", 5, ["Hashed", b"", [], b"", 0, [["why"]]]],
+        ["Done", 5, ["Hashed", b"", [], b"", 0, [1]]],
+        ["Done", 5, ["Hashed", b"", b"", b"", 0, []]],
     ],
 )
 def test_what_is_no_message_or_has_a_field_of_another_type_is_a_violation(packed: Any) -> None:

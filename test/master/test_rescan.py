@@ -51,9 +51,10 @@ def scanned(clock: Clock, seconds: float = 0.1) -> RescanSchedule:
     ("reason", "delay"),
     [
         (ScanReason.REQUEST, 0),
-        (ScanReason.FILE_CHANGED, 1),
+        (ScanReason.FILE_CHANGED, 0.2),
         (ScanReason.DIRECTORY_CHANGED, 0.1),
-        (ScanReason.NODE_JOINED, 10),
+        (ScanReason.NOBODY_FOLLOWS, 1),
+        (ScanReason.STILL_CHANGING, 2),
     ],
 )
 def test_each_reason_has_its_delay(clock: Clock, reason: ScanReason, delay: float) -> None:
@@ -69,7 +70,7 @@ def test_each_reason_has_its_delay(clock: Clock, reason: ScanReason, delay: floa
 
 def test_the_earliest_reason_counts_and_one_scan_is_enough_for_all(clock: Clock) -> None:
     schedule = scanned(clock)
-    schedule.request(ScanReason.NODE_JOINED)
+    schedule.request(ScanReason.STILL_CHANGING)
     schedule.request(ScanReason.FILE_CHANGED)
     clock.now += 1
     assert is_due(schedule)
@@ -80,8 +81,8 @@ def test_the_earliest_reason_counts_and_one_scan_is_enough_for_all(clock: Clock)
 
 def test_scans_that_take_long_are_rarer(clock: Clock) -> None:
     schedule = scanned(clock, seconds=4)
-    schedule.request(ScanReason.NODE_JOINED)
-    clock.now += 199
+    schedule.request(ScanReason.NOBODY_FOLLOWS)
+    clock.now += 39
     assert not is_due(schedule)
     clock.now += 2
     assert is_due(schedule)
@@ -130,9 +131,10 @@ class FakePool:
     workers: list[Any] = field(default_factory=list)
     sent: list[tuple[Any, ipc.Message]] = field(default_factory=list)
 
-    def send(self, worker: Any, message: ipc.Message) -> None:
+    def send(self, worker: Any, message: ipc.Message) -> bool:
         assert worker in self.workers, "its channel is closed"
         self.sent.append((worker, message))
+        return True
 
 
 @dataclass(eq=False)
@@ -158,71 +160,95 @@ class Watched:
 ORDER = ipc.WatchDirectory(b"/srv", True)
 
 
-def test_a_worker_watches_while_a_node_follows() -> None:
+def test_a_worker_watches_and_followers_cause_a_scan_now_and_then() -> None:
     watched = Watched()
-    watched.monitor.set_followed(False)
     watched.monitor.worker_started()
-    watched.monitor.retry(asked=True)
-    assert watched.sent() == []
-    watched.monitor.set_followed(True)
-    watched.monitor.set_followed(True)
+    watched.monitor.worker_started()
     assert watched.sent() == [(watched.one, ORDER)]
-    assert (watched.schedule.interval, watched.monitor.watching) == (RescanInterval.NEVER, False)
+    assert not watched.monitor.watching
     watched.monitor.changed(watched.one)
-    assert (watched.schedule.interval, watched.monitor.watching) == (RescanInterval.SELDOM, True)
-    watched.monitor.set_followed(False)
-    assert watched.sent() == [(watched.one, ipc.StopWatching())]
-    assert watched.schedule.interval is RescanInterval.NEVER
-
-
-def test_a_change_causes_a_scan_if_the_worker_that_watches_reports_it(clock: Clock) -> None:
-    watched = Watched()
+    assert (watched.schedule.interval, watched.monitor.watching) == (RescanInterval.NEVER, True)
     watched.monitor.set_followed(True)
-    watched.monitor.changed(watched.other)  # it watches no longer
-    assert not is_due(watched.schedule)
+    assert watched.schedule.interval is RescanInterval.SELDOM
+    watched.monitor.set_followed(False)
+    assert (watched.schedule.interval, watched.sent()) == (RescanInterval.NEVER, [])
+
+
+def test_the_worker_is_asked_at_once_if_something_changed_as_soon_as_it_watches() -> None:
+    watched = Watched()
+    watched.monitor.worker_started()
+    assert not watched.monitor.check(), "it does not watch yet"
     watched.monitor.changed(watched.one)
+    watched.sent()
+    assert watched.monitor.check()
+    assert watched.sent() == [(watched.one, ipc.CheckDirectory())]
+
+
+@pytest.mark.parametrize(("followed", "seconds"), [(True, 0.1), (False, 1.0)])
+def test_a_change_causes_a_scan_if_the_worker_that_watches_reports_it(
+    clock: Clock, followed: bool, seconds: float
+) -> None:
+    watched = Watched()
+    watched.monitor.set_followed(followed)
+    watched.monitor.worker_started()
+    watched.schedule.done(0.1)
+    watched.monitor.changed(watched.other)  # it watches no longer
+    clock.now += 2
+    assert not is_due(watched.schedule)
+    watched.schedule.done(0.1)
+    watched.monitor.changed(watched.one)
+    clock.now += seconds - 0.01
+    assert not is_due(watched.schedule)
+    clock.now += 0.02
     assert is_due(watched.schedule)
 
 
 def test_another_worker_watches_when_one_has_died() -> None:
     watched = Watched()
-    watched.monitor.set_followed(True)
+    watched.monitor.worker_started()
     watched.monitor.changed(watched.one)
     watched.sent()
     watched.monitor.worker_started()
     assert watched.sent() == []
+    assert not watched.monitor.lost()
     watched.pool.workers.remove(watched.one)
+    assert watched.monitor.lost()
+    assert not watched.monitor.lost(), "it is said once"
+    assert not watched.monitor.check()
     watched.monitor.worker_started()
     assert watched.sent() == [(watched.other, ORDER)]
     assert not watched.monitor.watching
 
 
-def test_the_last_follower_may_leave_with_the_worker_that_watches() -> None:
-    watched = Watched()
-    watched.monitor.set_followed(True)
-    watched.pool.workers.remove(watched.one)
-    watched.sent()
-    watched.monitor.set_followed(False)
-    assert watched.sent() == []
-    watched.monitor.set_followed(True)
-    assert watched.sent() == [(watched.other, ORDER)]
-
-
 def test_if_there_is_no_worker_the_first_that_starts_watches() -> None:
     watched = Watched()
     watched.pool.workers = []
-    watched.monitor.set_followed(True)
+    watched.monitor.worker_started()
     assert watched.sent() == []
     watched.pool.workers = [watched.one]
     watched.monitor.worker_started()
     assert watched.sent() == [(watched.one, ORDER)]
 
 
+@pytest.mark.usefixtures("clock")
+def test_inotify_alone_is_not_trusted_for_long(clock: Clock) -> None:
+    schedule = scanned(clock)
+    clock.now += 59
+    assert not schedule.is_old
+    clock.now += 2
+    assert schedule.is_old
+
+
 def test_what_cannot_be_watched_is_tried_again_when_somebody_asks(caplog: pytest.LogCaptureFixture) -> None:
     watched = Watched()
     watched.monitor.set_followed(True)
+    watched.monitor.worker_started()
     watched.monitor.failed(watched.one, "too many")
-    assert watched.schedule.interval is RescanInterval.OFTEN
+    followed = watched.schedule.interval
+    assert followed is RescanInterval.OFTEN
+    watched.monitor.set_followed(False)
+    not_followed = watched.schedule.interval
+    assert not_followed is RescanInterval.NEVER, "a scan is made for each client"
     watched.sent()
     watched.monitor.worker_started()
     watched.monitor.retry(asked=False)

@@ -14,9 +14,10 @@ import pytest
 from test.support.downloads import manifest_of
 from test.support.trees import noise, write
 from xget_lib import ipc
-from xget_lib.errors import Failed
+from xget_lib.errors import Failed, SourceSuspect, StillChanging
 from xget_lib.ipc.jobs import HashPieces, Request, ScanTree
-from xget_lib.master.snapshotter import Snapshot, take_snapshot
+from xget_lib.master import snapshotter
+from xget_lib.master.snapshotter import Progress, Snapshot, Taken, take_snapshot
 from xget_lib.master.workers import WorkerPool
 from xget_lib.worker import jobs
 
@@ -27,9 +28,11 @@ class Workers:
     size = 1
 
     def __init__(self) -> None:
-        self.before_hashing: Callable[[], None] = lambda: None
+        self.before_hashing: Callable[[], object] = lambda: None
+        self.requests: list[Request] = []
 
     def work(self, what: str, request: Request, expected: type[Any], descriptors: Sequence[int]) -> Any:
+        self.requests.append(request)
         if isinstance(request, HashPieces) and request.first == 0:
             self.before_hashing()
         answer, made = jobs.perform(ipc.Job(1, request), descriptors)
@@ -46,13 +49,18 @@ class Server:
         self.workers = Workers()
         self._scan = ScanTree(bytes(root), False, True)
         self._taken: list[Snapshot] = []
+        self.progress = Progress()
+
+    def take(self, cache_path: bytes = b"", *, force: bool = False) -> Taken:
+        former = self._taken[-1] if self._taken else None
+        pool = cast(WorkerPool, self.workers)
+        taken = take_snapshot(pool, self._scan, former, cache_path, progress=self.progress, force=force)
+        if taken.snapshot is not None:
+            self._taken.append(taken.snapshot)
+        return taken
 
     def snapshot(self, cache_path: bytes = b"") -> Snapshot | None:
-        former = self._taken[-1] if self._taken else None
-        taken = take_snapshot(cast(WorkerPool, self.workers), self._scan, former, cache_path)
-        if taken is not None:
-            self._taken.append(taken)
-        return taken
+        return self.take(cache_path).snapshot
 
     def close(self) -> None:
         for taken in self._taken:
@@ -103,11 +111,51 @@ def test_a_file_that_changes_while_it_is_read_costs_another_attempt(server: Serv
     assert taken.facts.generation == manifest_of(tree).generation
 
 
-def test_files_that_do_not_stop_changing_are_a_failure(server: Server, tree: Path) -> None:
+def test_a_file_that_does_not_stop_changing_is_left_out_until_it_is_quiet(server: Server, tree: Path) -> None:
     numbers = iter(range(100))
     server.workers.before_hashing = lambda: write(tree / "file0", noise(100_000, next(numbers)))
-    with pytest.raises(Failed, match="files keep changing"):
-        server.snapshot()
+    taken = server.take()
+    assert taken.changing
+    assert taken.snapshot is not None
+    assert taken.snapshot.facts.files == 2
+    assert taken.snapshot.facts.omitted == ("file0: still changing",)
+    server.workers.before_hashing = lambda: None
+    taken = server.take()
+    assert not taken.changing
+    assert taken.snapshot is not None
+    assert taken.snapshot.facts.generation == manifest_of(tree).generation
+
+
+def test_no_more_of_a_large_file_is_hashed_once_it_is_known_to_have_changed(
+    server: Server, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshotter, "_RUN_PIECES", 1)
+    write(tree / "large", noise(2_000_000, 7))
+    server.workers.before_hashing = lambda: (tree / "large").touch()
+    asked = server.workers.requests
+    server.take()
+    in_large = [request for request in asked if isinstance(request, HashPieces) and request.first >= 6]
+    assert len(in_large) < 4, "of 31 pieces in each of two attempts"
+
+
+def test_a_single_file_that_does_not_stop_changing_is_said_to_be_so(tree: Path) -> None:
+    server = Server(tree / "file0")
+    server.workers.before_hashing = (tree / "file0").touch
+    with pytest.raises(StillChanging, match="file0: still changing"):
+        server.take()
+    server.close()
+
+
+def test_a_directory_that_became_empty_is_not_published_unless_forced(server: Server, tree: Path) -> None:
+    assert server.snapshot() is not None
+    for path in tree.iterdir():
+        path.unlink()
+    with pytest.raises(SourceSuspect, match="it is empty now; still serving the former generation"):
+        server.take()
+    taken = server.take(force=True).snapshot
+    assert taken is not None
+    assert taken.facts.files == 0
+    assert server.snapshot() is None, "it is no surprise any more"
 
 
 def test_a_directory_that_is_gone_is_a_failure(server: Server, tree: Path) -> None:

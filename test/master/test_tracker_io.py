@@ -24,7 +24,7 @@ class Master:
     def join(self, connection: int, held: int = 0) -> None:
         self.tracker.connected(connection, f"10.0.0.{connection}")
         self.tracker.handle(ipc.NodeRegistered(connection, 1000 + connection, GENERATION, held, False))
-        self.tracker.handle(ipc.PeersOpened(connection))
+        self.tracker.peers_opened(connection)
 
     def wait_for(self, count: int) -> list[tuple[int, ipc.Message]]:
         """So many messages, as they come without anybody calling `tick`."""

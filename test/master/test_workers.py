@@ -212,7 +212,7 @@ def test_a_result_of_another_kind_is_a_violation_and_its_descriptors_are_closed(
     gevent.sleep(0)
     before = len(os.listdir("/proc/self/fd"))
     with open("/dev/null", "rb") as null:
-        pool.send(pid, ipc.Done(1, Scanned(1, 2, b"")), null.fileno())
+        pool.send(pid, ipc.Done(1, Scanned(1, 2, b"", b"/srv", 3, False, False, ())), null.fileno())
     with pytest.raises(ProtocolViolation, match="HashPieces was answered with Scanned"):
         working.get()
     assert len(os.listdir("/proc/self/fd")) == before

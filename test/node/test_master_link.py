@@ -12,7 +12,7 @@ from test.support.network import quiet_hub, until
 from test.support.swarm_server import SwarmServer, unused_address
 from xget_lib.errors import LinkLost, MasterUnreachable
 from xget_lib.node.master_link import Change, MasterLink, retry_for
-from xget_lib.swarm.messages import News, Report
+from xget_lib.swarm.messages import News, Report, Scanning
 
 GENERATION = b"g" * 32
 NEWS = News(GENERATION, 100, (("10.0.0.1", 7),), True)
@@ -32,8 +32,8 @@ def bounded() -> Iterator[None]:
         yield
 
 
-def events(link: MasterLink) -> Queue[Change | News]:
-    happened: Queue[Change | News] = Queue()
+def events(link: MasterLink) -> Queue[Change | News | Scanning]:
+    happened: Queue[Change | News | Scanning] = Queue()
 
     def collect() -> None:
         for event in link.events():

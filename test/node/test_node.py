@@ -158,7 +158,7 @@ def test_a_node_says_what_it_waits_for(first: Served, tmp_path: Path, monkeypatc
     master, node, events = connected(first, tmp_path / "dest")
     running = in_greenlet(node.download)
     until(lambda: events.facts_of("stall"))
-    assert events.facts_of("stall")[0]["message"].startswith("the master is taking its snapshot")
+    assert events.facts_of("stall")[0]["message"].startswith("the master has sent no news yet")
     master.name(news(first, Peer(first.directory, first).address))
     running.get()
 

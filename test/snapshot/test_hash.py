@@ -71,8 +71,8 @@ def test_a_file_that_changed_since_the_scan_is_noticed(tree: Path, change: Calla
     before = digests(found)
     change(tree / "a.txt")
     result = hashed(found)
-    ((file, path),) = result.changed.items()
-    assert (path, found.path_of(file), result.unreadable) == (b"a.txt", b"a.txt", {})
+    (file,) = result.changed
+    assert (found.path_of(file), result.unreadable) == (b"a.txt", {})
     piece = found.layout.file_pieces(file).start
     expected = before[: piece * DIGEST_SIZE] + UNKNOWN_DIGEST + before[(piece + 1) * DIGEST_SIZE :]
     assert result.digests == expected  # of all other files they are known
@@ -83,7 +83,7 @@ def test_a_directory_that_became_a_link_is_noticed_and_not_followed(tree: Path) 
     found = scanned(tree)
     (tree / "a").rename(tree / "b")
     (tree / "a").symlink_to("b")
-    assert list(hashed(found).changed.values()) == [b"a/own"]
+    assert list(map(found.path_of, hashed(found).changed)) == [b"a/own"]
 
 
 def shrink(path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(
         return count
 
     monkeypatch.setattr(os, "preadv", read_and_change)
-    assert list(hashed(found).changed.values()) == [b"z"]
+    assert list(map(found.path_of, hashed(found).changed)) == [b"z"]
 
 
 def test_an_error_of_the_machine_is_not_that_of_a_file(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +119,45 @@ def test_an_error_of_the_machine_is_not_that_of_a_file(tree: Path, monkeypatch: 
     monkeypatch.setattr(os, "preadv", broken)
     with pytest.raises(XGetError, match=r"\.hidden: Too many open files"):
         digests(found)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENODATA, errno.ENXIO, errno.EUCLEAN, errno.EREMOTEIO, 4711])
+def test_an_error_of_a_file_costs_this_file_whatever_error_it_is(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    found = scanned(tree)
+    broken = (tree / "a.txt").stat().st_ino
+    read = os.preadv
+
+    def read_or_fail(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        if os.fstat(descriptor).st_ino == broken:
+            raise OSError(number, "broken")
+        return read(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", read_or_fail)
+    result = hashed(found)
+    assert ({found.path_of(file): why for file, why in result.unreadable.items()}, result.changed) == (
+        {b"a.txt": "broken"},
+        set(),
+    )
+
+
+def test_a_file_that_is_shorter_than_its_size_is_unreadable(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of /sys say 4096 bytes, and have fewer."""
+    found = scanned(tree)
+    short = (tree / "a.txt").stat().st_ino
+    read = os.preadv
+
+    def read_less(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        if os.fstat(descriptor).st_ino == short:
+            return read(descriptor, [buffers[0][:1]], offset) if offset == 0 else 0
+        return read(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", read_less)
+    result = hashed(found)
+    assert {found.path_of(file): why for file, why in result.unreadable.items()} == {
+        b"a.txt": "shorter than its size says"
+    }
 
 
 def test_short_reads_are_continued(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

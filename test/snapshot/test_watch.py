@@ -8,6 +8,7 @@ import select
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from inotify_simple import Event, INotify, flags
 
 from test.support.processes import PATIENCE
 from xget_lib.errors import CannotWatch
-from xget_lib.snapshot.watch import InotifyTree
+from xget_lib.snapshot import watch
+from xget_lib.snapshot.watch import InotifyTree, Seen
 
 
 @pytest.fixture
@@ -39,12 +41,12 @@ def watching(tree: Path) -> Iterator[InotifyTree]:
 
 def changed(watching: InotifyTree) -> bool:
     """Whether something has changed. Events are there when the call that made them returns."""
-    return watching.read() and not watching.outdated
+    return watching.read() is Seen.CHANGED and not watching.outdated
 
 
 def is_outdated(watching: InotifyTree) -> bool:
     """Whether something has changed, and the directory must be watched anew."""
-    return watching.read() and watching.outdated
+    return watching.read() is Seen.CHANGED and watching.outdated
 
 
 def is_watched(watching: InotifyTree, directory: Path) -> bool:
@@ -293,3 +295,58 @@ def test_it_reports_that_the_kernel_refuses_to_watch_a_new_directory(
 def test_a_missing_directory_cannot_be_watched(tmp_path: Path) -> None:
     with pytest.raises(CannotWatch, match="No such file"):
         InotifyTree(bytes(tmp_path / "nothing"), one_file_system=False)
+
+
+def test_a_file_is_being_written_until_nothing_was_written_for_a_while(
+    tree: Path, watching: InotifyTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: now))
+    with open(tree / "a" / "log", "wb", buffering=0) as log:
+        assert watching.read() is Seen.WRITING  # the new name
+        for _ in range(3):
+            log.write(b"line\n")
+            assert watching.read() is Seen.WRITING
+        poller = select.poll()
+        poller.register(watching, select.POLLIN)
+        log.write(b"line\n")
+        assert not poller.poll(0), "further writes cause no events"
+        assert watching.read() is Seen.WRITING, "there may have been some"
+        assert watching.wait() == watch._WRITING
+        now += watch._WRITING
+        assert watching.read() is Seen.WRITING, "there may have been some before"
+        assert watching.read() is Seen.NOTHING
+        log.write(b"line\n")
+        assert watching.read() is Seen.WRITING, "writes are watched again"
+        for _ in range(2):
+            now += watch._WRITING
+            last = watching.read()
+        assert last is Seen.CHANGED, "it is over, although nobody closed the file"
+        assert (watching.read(), watching.wait()) == (Seen.NOTHING, watch._MOUNTS_EVERY)
+
+
+def test_a_file_that_is_truncated_by_name_is_reported(tree: Path, watching: InotifyTree) -> None:
+    os.truncate(tree / "a" / "file", 1)
+    assert watching.read() is Seen.WRITING
+
+
+@pytest.mark.parametrize("path", ["link", "link/a", "around/link/a", "link/a/file"])
+def test_a_link_on_the_way_that_leads_elsewhere_is_noticed(tree: Path, path: str) -> None:
+    (tree.parent / "link").symlink_to("served")
+    (tree.parent / "around").symlink_to(".")
+    watching = InotifyTree(bytes(tree.parent / path), one_file_system=False)
+    try:
+        assert watching.read() is Seen.NOTHING
+        (tree.parent / "next").symlink_to("elsewhere")
+        assert not watching.outdated
+        (tree.parent / "next").rename(tree.parent / "link")
+        assert is_outdated(watching)
+    finally:
+        watching.close()
+
+
+def test_links_in_a_circle_cannot_be_watched(tree: Path) -> None:
+    (tree.parent / "one").symlink_to("other")
+    (tree.parent / "other").symlink_to("one")
+    with pytest.raises(CannotWatch, match="Too many levels of symbolic links"):
+        InotifyTree(bytes(tree.parent / "one"), one_file_system=False)

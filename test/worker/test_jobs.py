@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,9 +31,11 @@ from xget_lib.ipc.jobs import (
     Scanned,
     ScanTree,
     Unknown,
+    encode_left_out,
 )
 from xget_lib.manifest.decoding import decode
-from xget_lib.process.memfd import read_all
+from xget_lib.process.channel import MAX_PACKET
+from xget_lib.process.memfd import memfd, read_all
 from xget_lib.worker import jobs
 
 LATER = 1 << 62  # ns; everything was changed long before
@@ -62,6 +65,11 @@ class Bench:
     def find_unknown(self, scan: int, cache: int) -> tuple[int, array[int]]:
         _, (digests, runs) = self.do(FindUnknown(), Unknown, scan, cache)
         return digests, array("Q", read_all(runs))
+
+    def left_out(self, *files: int) -> int:
+        descriptor = memfd("left-out", encode_left_out({"why": files} if files else {}))
+        self.descriptors.append(descriptor)
+        return descriptor
 
     def hash(self, scan: int, first: int, end: int) -> Hashed:
         return self.do(HashPieces(first, end), Hashed, scan)[0]
@@ -103,9 +111,10 @@ def test_a_file_that_changed_since_it_was_scanned_costs_a_second_scan_but_not_th
     (tree / "file4").unlink()
     for first, end in ((0, 5), (5, 10)):
         hashed = bench.hash(scan, first, end)
-        assert hashed.changed == (((2, b"file2"),) if first == 0 else ((2, b"file2"), (4, b"file4")))
+        assert (hashed.changed, hashed.changed_path) == ((2,) if first == 0 else (2, 4), b"file2")
+        assert hashed.changed_end == (6 if first == 0 else 10)
         os.pwrite(digests, hashed.digests, first * 32)
-    _, (cache,) = bench.do(MakeDigestCache(LATER, (2, 4)), DigestCacheMade, scan, digests)
+    _, (cache,) = bench.do(MakeDigestCache(LATER), DigestCacheMade, scan, digests, bench.left_out(2, 4))
 
     scan, pieces = bench.scan(tree)
     digests, runs = bench.find_unknown(scan, cache)
@@ -113,7 +122,7 @@ def test_a_file_that_changed_since_it_was_scanned_costs_a_second_scan_but_not_th
     hashed = bench.hash(scan, 4, 6)
     assert hashed.changed == ()
     os.pwrite(digests, hashed.digests, 4 * 32)
-    assembled, (manifest, _) = bench.do(AssembleManifest(()), Assembled, scan, digests)
+    assembled, (manifest, _) = bench.do(AssembleManifest(), Assembled, scan, digests, bench.left_out())
     assert assembled.generation == decode(read_all(manifest)).generation == manifest_of(tree).generation
 
 
@@ -124,12 +133,12 @@ def test_a_file_that_seemed_gone_has_no_digest_when_it_is_back_as_it_was(bench: 
     scan, pieces = bench.scan(tree)
     (tree / "below").rename(tree / "elsewhere")
     hashed = bench.hash(scan, 0, pieces)
-    assert hashed.changed == ((4, b"below/file"),)
+    assert (hashed.changed, hashed.changed_path) == ((4,), b"below/file")
     (tree / "elsewhere").rename(tree / "below")
     digests = os.memfd_create("digests")
     bench.descriptors.append(digests)
     os.pwrite(digests, hashed.digests, 0)
-    _, (cache,) = bench.do(MakeDigestCache(LATER, (4,)), DigestCacheMade, scan, digests)
+    _, (cache,) = bench.do(MakeDigestCache(LATER), DigestCacheMade, scan, digests, bench.left_out(4))
     again, _ = bench.scan(tree)
     assert list(bench.find_unknown(again, cache)[1]) == [8, 10]
 
@@ -157,7 +166,34 @@ def test_a_digest_cache_is_saved_and_loaded(bench: Bench, tree: Path, tmp_path: 
     digests = os.memfd_create("digests")
     bench.descriptors.append(digests)
     os.pwrite(digests, bench.hash(scan, 0, pieces).digests, 0)
-    _, (cache,) = bench.do(MakeDigestCache(LATER, ()), DigestCacheMade, scan, digests)
+    _, (cache,) = bench.do(MakeDigestCache(LATER), DigestCacheMade, scan, digests, bench.left_out())
     bench.do(SaveDigestCache(path), Saved, cache)
     _, (loaded,) = bench.do(LoadDigestCache(path), DigestCacheMade)
     assert list(bench.find_unknown(scan, loaded)[1]) == []
+
+
+def test_more_files_can_be_left_out_than_fit_in_a_message(bench: Bench, tree: Path) -> None:
+    """And the log names as many as fit."""
+    for number in range(3000):
+        write(tree / ("x" * 200 + str(number)), b"x")
+    scan, pieces = bench.scan(tree)
+    digests = os.memfd_create("digests")
+    bench.descriptors.append(digests)
+    os.ftruncate(digests, pieces * 32)
+    left_out = bench.left_out(*range(5, 3005))
+    assembled, _ = bench.do(AssembleManifest(), Assembled, scan, digests, left_out)
+    assert assembled.files == 5
+    assert assembled.omitted[0].endswith(": why")
+    assert assembled.omitted[-1] == f"and {3000 - len(assembled.omitted) + 1} more"
+    assert as_received(ipc.Done(1, assembled))
+
+
+def test_a_thousand_files_that_are_gone_fit_in_one_result(bench: Bench, tree: Path) -> None:
+    for number in range(1024):
+        write(tree / ("x" * 200 + str(number)), b"x")
+    scan, pieces = bench.scan(tree)
+    shutil.rmtree(tree)
+    tree.mkdir()
+    hashed = bench.hash(scan, pieces - 1024, pieces)
+    assert len(hashed.changed) == 1024
+    assert len(msgpack.packb(ipc.pack(ipc.Done(1, hashed)))) <= MAX_PACKET

@@ -54,8 +54,8 @@ class WatchDirectory(Message):
 
 
 @message
-class StopWatching(Message):
-    """Stop watching: no node follows any longer."""
+class CheckDirectory(Message):
+    """Report at once whether something has happened in the watched directory since the last report. Checked follows."""
 
 
 @message
@@ -206,6 +206,14 @@ class Stale(Message):
 @message
 class Changed(Message):
     """Something in the watched directory has changed, or may have changed before it was watched."""
+
+
+@message
+class Checked(Message):
+    """The answer to CheckDirectory."""
+
+    changed: bool
+    """Whether something may have changed, or is being written, since the last report (a Changed or Checked)."""
 
 
 @message

@@ -1,12 +1,29 @@
 """The jobs of a snapshot: the requests of the master, and the results of workers. Each request names its result.
 
 Master and workers pass the scan, the digests and the manifest to each other as memfds, whose descriptors travel with
-the message in the order that the docstring gives. The master never looks into them.
+the message in the order that the docstring gives. The master never looks into them. What is left out of the manifest is
+such a memfd too: why, and the numbers of the files (`encode_left_out`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
+import msgpack
+
 from xget_lib.ipc.codec import Message, message
+
+
+def encode_left_out(why: Mapping[str, Iterable[int]]) -> bytes:
+    """The files that a manifest does not have: the reason -> their numbers. There may be too many for a message."""
+    encoded: bytes = msgpack.packb({reason: sorted(files) for reason, files in why.items()})
+    return encoded
+
+
+def decode_left_out(encoded: bytes) -> dict[int, str]:
+    """The number of each file that a manifest does not have -> the reason."""
+    why: dict[str, list[int]] = msgpack.unpackb(encoded)
+    return {file: reason for reason, files in why.items() for file in files}
 
 
 class Request(Message):
@@ -42,6 +59,16 @@ class Scanned(Result):
     """Bytes of content."""
     digest: bytes
     """The BLAKE3 of the scan."""
+    base: bytes
+    """Absolute path, without links, of the directory that files are read below."""
+    device: int
+    """Its st_dev."""
+    empty: bool
+    """Whether there is nothing in it."""
+    single: bool
+    """Whether one file is served."""
+    mounts: tuple[bytes, ...]
+    """Paths below it at which other file systems are mounted: as many as fit in a message."""
 
 
 @message
@@ -88,32 +115,31 @@ class Hashed(Result):
 
     digests: bytes
     """32 bytes a piece; blank where there is none."""
-    changed: tuple[tuple[int, bytes], ...]
-    """Number and path of each file that is not as it was scanned."""
-    unreadable: tuple[tuple[int, str], ...]
-    """Number of each file that cannot be read, and why."""
+    changed: tuple[int, ...]
+    """Numbers of the files that are not as they were scanned."""
+    changed_path: bytes
+    """The path of the first of them, for the log."""
+    changed_end: int
+    """The end of the pieces of the last of them: no other job needs to hash those."""
+    unreadable: tuple[tuple[str, tuple[int, ...]], ...]
+    """Why files cannot be read, and the numbers of those."""
 
 
 @message
 class MakeDigestCache(Request):
-    """Make a digest cache. Descriptors: the scan, the digests. Result: DigestCacheMade."""
+    """Make a digest cache. Descriptors: the scan, the digests, what is left out. Result: DigestCacheMade."""
 
-    DESCRIPTORS = 2
+    DESCRIPTORS = 3
 
     begun: int
     """When the snapshot began, in nanoseconds since the epoch."""
-    without: tuple[int, ...]
-    """Numbers of the files that have no digests."""
 
 
 @message
 class AssembleManifest(Request):
-    """Make the manifest. Descriptors: the scan, the digests. Result: Assembled."""
+    """Make the manifest. Descriptors: the scan, the digests, what is left out. Result: Assembled."""
 
-    DESCRIPTORS = 2
-
-    unreadable: tuple[tuple[int, str], ...]
-    """Number of each file that cannot be read, and why."""
+    DESCRIPTORS = 3
 
 
 @message

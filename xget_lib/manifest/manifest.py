@@ -29,6 +29,8 @@ OWNER_LIMIT = 65536  # users, or groups, that have a name
 OWNER_NAME_LIMIT = 256  # bytes
 OMITTED_LIMIT = 1000000
 REASON_LIMIT = 256  # characters
+STILL_CHANGING = "still changing"
+"""The reason why a file is omitted that changed each time the master read it. It may be complete soon."""
 
 COLUMNS = {
     "kinds": "B",

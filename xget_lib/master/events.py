@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from xget_lib import ipc
     from xget_lib.errors import XGetError
+    from xget_lib.master.commands import Reload
     from xget_lib.master.workers import Worker
 
 
@@ -44,6 +45,13 @@ class WorkerStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class ReloadWanted:
+    """Somebody runs `xget.py reload`."""
+
+    reload: Reload
+
+
+@dataclass(frozen=True, slots=True)
 class Received:
     """A worker sent a message."""
 
@@ -51,4 +59,4 @@ class Received:
     message: ipc.Message
 
 
-Event = SignalReceived | CannotGoOn | Connected | ConnectionEnded | WorkerStarted | Received
+Event = SignalReceived | CannotGoOn | Connected | ConnectionEnded | WorkerStarted | ReloadWanted | Received

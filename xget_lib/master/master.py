@@ -21,18 +21,16 @@ from gevent.queue import Queue
 from xget_lib import __version__, ipc
 from xget_lib.config import Config
 from xget_lib.errors import Exit, XGetError, printable
-from xget_lib.ipc.jobs import ScanTree
-from xget_lib.master import events
-from xget_lib.master.digest_saver import DigestCacheSaver, cache_path
-from xget_lib.master.rescan import ChangeMonitor, RescanSchedule, ScanReason
-from xget_lib.master.snapshotter import Snapshot, take_snapshot
+from xget_lib.master import commands, events
+from xget_lib.master.publisher import Publisher
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.workers import Worker, WorkerPool
 from xget_lib.net.accept import Admission, connections
-from xget_lib.process import rlimit
+from xget_lib.process import control_socket, rlimit
 from xget_lib.process.memfd import memfd
 from xget_lib.process.nursery import Nursery
 from xget_lib.report.log import LOGGER, catch_greenlets
+from xget_lib.report.rate_limited_log import RateLimitedLog
 
 _STATUS_TIMEOUT = 1.0
 """Seconds to wait for workers to say how much they have sent."""
@@ -51,15 +49,12 @@ class Master:
         self._listening = listening
         self._started = time.monotonic()
         self._events: Queue[events.Event] = Queue()
-        self._snapshot: Snapshot | None = None
         self._admission = Admission(config.workers * rlimit.part())
+        self._stale_lines = RateLimitedLog()
         self._status_readers: list[tuple[Worker, int]] = []
         self._pool = WorkerPool(nursery, config.workers, self._events)
         self._tracker = TrackerIO(config.max_direct, self._pool.send_to)
-        self._schedule = RescanSchedule()
-        self._monitor = ChangeMonitor(self._pool, self._schedule, root, one_file_system=config.one_file_system)
-        self._cache_path = cache_path(config.cache, root)
-        self._digest_saver = DigestCacheSaver(self._pool, self._cache_path)
+        self._publisher = Publisher(config, root, self._pool, self._tracker, self._events)
 
     def run(self, ready: Callable[[], None]) -> int:
         """Serve; `ready` is called when clients can connect. Returns the exit status. Raises XGetError."""
@@ -68,8 +63,8 @@ class Master:
         catch_greenlets()
         self._pool.start()
         accepting = gevent.spawn(self._accept)
-        gevent.spawn(self._scan_when_due)
-        self._schedule.request(ScanReason.REQUEST)
+        self._publisher.start()
+        self._take_commands()
         address, port = self._listening.getsockname()[:2]
         LOGGER.info("serving %s on %s port %d", printable(self._root), address, port)
         ready()
@@ -95,10 +90,11 @@ class Master:
                 case events.ConnectionEnded(connection):
                     self._connection_ended(connection)
                 case events.WorkerStarted():
-                    self._monitor.worker_started()
+                    self._publisher.worker_started()
+                case events.ReloadWanted(reload):
+                    self._publisher.reload(reload)
                 case events.SignalReceived(signal.SIGHUP):
-                    self._schedule.request(ScanReason.REQUEST)
-                    self._monitor.retry(asked=True)
+                    self._publisher.request_scan()
                 case events.SignalReceived(signal.SIGUSR1):
                     LOGGER.warning("status: %s", self._status().decode().strip())
                 case events.SignalReceived(number):
@@ -107,7 +103,16 @@ class Master:
                 case events.CannotGoOn(error):
                     LOGGER.info("stopping: %s", error)
                     return error
-            self._monitor.set_followed(self._tracker.followed)
+            self._publisher.advance()
+
+    def _take_commands(self) -> None:
+        """Take commands from this machine, such as `xget.py reload`."""
+        listening = control_socket.listen(self._config.port)
+        if listening is None:
+            port = self._config.port
+            LOGGER.warning("another master of port %d runs here: no commands can be given to this one", port)
+            return
+        gevent.spawn(commands.serve, listening, lambda reload: self._events.put(events.ReloadWanted(reload)))
 
     # Connections.
 
@@ -120,6 +125,7 @@ class Master:
     def _connection_ended(self, connection: int) -> None:
         if address := self._tracker.address_of(connection):
             self._admission.release(address)
+            self._publisher.left(connection)
             self._tracker.ended(connection)
 
     def _receive(self, worker: Worker, message: ipc.Message) -> None:
@@ -129,59 +135,19 @@ class Master:
                 if len(self._status_readers) == 1:
                     gevent.spawn(self._send_status)
             case ipc.Stale(generation, path):
-                if self._snapshot is not None and generation == self._snapshot.facts.generation:
-                    LOGGER.info("%s changed since the snapshot; rescanning", printable(path))
-                    self._schedule.request(ScanReason.FILE_CHANGED)
-            case ipc.Changed():
-                self._monitor.changed(worker)
-            case ipc.WatchFailed(why):
-                self._monitor.failed(worker, why)
-            case _:
-                if isinstance(message, ipc.PeersOpened):
-                    self._schedule.request(ScanReason.NODE_JOINED)
+                if self._publisher.is_stale(generation):
+                    self._stale_lines.log(
+                        logging.INFO, "", "%s changed since the snapshot; rescanning", printable(path)
+                    )
+            case ipc.Changed() | ipc.Checked() | ipc.WatchFailed():
+                self._publisher.watch_reported(worker, message)
+            case ipc.PeersOpened(connection):
+                self._publisher.arrived(connection)
+            case ipc.NodeUnregistered(connection):
+                self._publisher.left(connection)
                 self._tracker.handle(message)
-
-    # The snapshot.
-
-    def _scan_when_due(self) -> None:
-        """Take a snapshot whenever one is due. The first must succeed; where a later one fails, the former stays."""
-        scan = ScanTree(self._root, self._config.one_file_system, not self._config.no_owners)
-        saved = b"" if self._config.rehash else self._cache_path
-        while True:
-            self._schedule.wait()
-            begun = time.monotonic()
-            try:
-                snapshot = take_snapshot(self._pool, scan, self._snapshot, saved)
-            except XGetError as error:
-                if self._snapshot is None:
-                    self._events.put(events.CannotGoOn(error))
-                    return
-                LOGGER.error("cannot rescan the directory: %s", error)
-                continue
-            finally:
-                self._schedule.done(time.monotonic() - begun)
-            if snapshot is not None:
-                self._publish(snapshot, time.monotonic() - begun)
-                self._digest_saver.save(snapshot.digest_cache)
-                self._monitor.retry(asked=False)
-
-    def _publish(self, snapshot: Snapshot, seconds: float) -> None:
-        facts, former, self._snapshot = snapshot.facts, self._snapshot, snapshot
-        is_new = former is None or former.facts.generation != facts.generation
-        LOGGER.log(
-            logging.INFO if is_new else logging.DEBUG,
-            "generation %s: %d files, %d bytes, in %.1f s, %d pieces hashed",
-            facts.generation.hex()[:16],
-            facts.files,
-            facts.size,
-            seconds,
-            snapshot.hashed,
-        )
-        self._pool.serve(ipc.Serve(facts.base, facts.location), [snapshot.manifest, snapshot.stamps])
-        if former is not None:
-            former.close()
-        if is_new:
-            self._tracker.published(facts.generation, os.fstat(snapshot.manifest).st_size, facts.chunks)
+            case _:
+                self._tracker.handle(message)
 
     # The status.
 
@@ -198,19 +164,14 @@ class Master:
             os.close(text)
 
     def _status(self) -> bytes:
-        snapshot = self._snapshot
         status = {
             "role": "master",
             "version": __version__,
             "pid": os.getpid(),
             "path": printable(self._root),
             "seconds": round(time.monotonic() - self._started, 1),
-            "generation": snapshot.facts.generation.hex() if snapshot else None,
-            "files": snapshot.facts.files if snapshot else None,
-            "bytes": snapshot.facts.size if snapshot else None,
-            "chunks": snapshot.facts.chunks if snapshot else None,
+            **self._publisher.status(),
             "sent": self._pool.sent,
-            "notices": self._monitor.watching,
             **self._tracker.status(),
             "workers": [
                 {"pid": worker.pid, "connections": len(worker.connections), "sent": worker.sent}

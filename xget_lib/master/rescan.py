@@ -1,7 +1,7 @@
 """When a master scans its directory again, and how it learns of changes.
 
-One greenlet of the master waits until the RescanSchedule says that a scan is due, and scans. While a node follows, the
-ChangeMonitor has a worker watch the directory. Without followers nothing is watched: a scan is made when a node joins.
+One greenlet of the master waits until the RescanSchedule says that a scan is due, and scans. The ChangeMonitor has a
+worker watch the directory, so that neither new clients nor followers have to wait for a scan that finds nothing.
 """
 
 from __future__ import annotations
@@ -20,20 +20,25 @@ _RETRY = 60.0
 """Seconds after which a worker is asked again to watch what it could not; at once on SIGHUP."""
 
 _Delay = tuple[float, float]
-"""Since the end of the last scan: so many seconds, or so many times as long as it took, whichever is longer."""
+"""Since the end of the last scan: so many seconds, or so many times as long as it took without hashing, whichever is
+longer."""
 
 
 class ScanReason(Enum):
     """Why to scan once more, and after which _Delay."""
 
     REQUEST = (0.0, 0.0)
-    """SIGHUP, or there was no scan yet."""
-    FILE_CHANGED = (1.0, 0.0)
+    """SIGHUP, `xget.py reload`, there was no scan yet, or something changed and a client waits for it."""
+    FILE_CHANGED = (0.2, 0.0)
     """A file was found changed when it was to be sent; clients wait."""
     DIRECTORY_CHANGED = (0.0, 1.0)
     """inotify reported something."""
-    NODE_JOINED = (10.0, 50.0)
-    """The node should get what is there now."""
+    NOBODY_FOLLOWS = (1.0, 10.0)
+    """inotify reported something, and no node has to have it at once."""
+    STILL_CHANGING = (2.0, 10.0)
+    """A file is left out, which may be complete soon. Or the scan failed."""
+    ALWAYS_CHANGING = (60.0, 10.0)
+    """A file has been left out for long; inotify probably reports when it is complete."""
 
 
 class RescanInterval(Enum):
@@ -41,7 +46,7 @@ class RescanInterval(Enum):
 
     NEVER = (math.inf, 0.0)
     """No node follows."""
-    SELDOM = (60.0, 50.0)
+    SELDOM = (60.0, 10.0)
     """The directory is watched; inotify does not report everything."""
     OFTEN = (2.0, 10.0)
     """The directory cannot be watched."""
@@ -82,9 +87,14 @@ class RescanSchedule:
             self._updated.wait(None if due == math.inf else due - now)
 
     def done(self, seconds: float) -> None:
-        """A scan has ended, with whatever result, after so many seconds."""
+        """A scan has ended, with whatever result. It took so many seconds without hashing."""
         self._ended = time.monotonic()
         self._took = seconds
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the last scan is so long ago that inotify alone is not trusted: it does not report everything."""
+        return time.monotonic() >= self._after(RescanInterval.SELDOM.value)
 
     def _after(self, delay: _Delay) -> float:
         seconds, scans = delay
@@ -92,9 +102,9 @@ class RescanSchedule:
 
 
 class ChangeMonitor:
-    """Has one worker watch the directory while a node follows; another one when that worker dies. Owned by the master.
+    """Has one worker watch the directory; another one when that worker dies. Owned by the master.
 
-    What cannot be watched is scanned often instead.
+    While a node follows, what cannot be watched is scanned often instead. Otherwise a scan is made for each new client.
     """
 
     def __init__(self, pool: WorkerPool, schedule: RescanSchedule, path: bytes, *, one_file_system: bool) -> None:
@@ -104,39 +114,53 @@ class ChangeMonitor:
         self._followed = False
         self._watcher: Worker | None = None
         """The worker that watches, or was asked to."""
+        self._begun = False
+        """Whether it does."""
         self._asked = 0.0
-        """When."""
+        """When it was asked, in monotonic seconds."""
         self._why_not = ""
         """Why the directory cannot be watched; "" if no worker reported a failure."""
 
     @property
     def watching(self) -> bool:
         """Whether changes are reported as they happen."""
-        return self._schedule.interval is RescanInterval.SELDOM
+        return self._begun
+
+    @property
+    def why_not(self) -> str:
+        """Why the directory cannot be watched; "" if it is, or soon will be."""
+        return self._why_not
 
     def set_followed(self, followed: bool) -> None:
         """Some node follows, or none does any longer."""
-        if followed == self._followed:
-            return
-        self._followed = followed
-        if followed:
-            self._begin()
-            return
-        self._schedule.repeat(RescanInterval.NEVER)
-        if self._watcher is not None and self._watcher in self._pool.workers:
-            self._pool.send(self._watcher, ipc.StopWatching())
-        self._watcher = None
-        self._why_not = ""
+        if followed != self._followed:
+            self._followed = followed
+            self._set_interval()
 
     def worker_started(self) -> None:
         """A worker has started: the one that watched may have died."""
-        if self._followed and not self._why_not and self._watcher not in self._pool.workers:
+        if not self._why_not and self._watcher not in self._pool.workers:
             self._begin()
 
     def retry(self, *, asked: bool) -> None:
         """Try again if watching failed: there may be room for watches now. `asked`: because of SIGHUP."""
-        if self._followed and self._why_not and (asked or time.monotonic() > self._asked + _RETRY):
+        if self._why_not and (asked or time.monotonic() > self._asked + _RETRY):
             self._begin()
+
+    def check(self) -> bool:
+        """Ask the worker if something happened since its last report. Returns whether it will answer."""
+        return self._begun and self._watcher is not None and self._pool.send(self._watcher, ipc.CheckDirectory())
+
+    def is_watcher(self, worker: Worker) -> bool:
+        return worker is self._watcher
+
+    def lost(self) -> bool:
+        """Whether the worker that watched has ended."""
+        if self._watcher is None or self._watcher in self._pool.workers:
+            return False
+        self._watcher, self._begun = None, False
+        self._set_interval()
+        return True
 
     def changed(self, worker: Worker) -> None:
         """A worker watches the directory, and something in it may have changed."""
@@ -145,24 +169,29 @@ class ChangeMonitor:
         if self._why_not:
             LOGGER.warning("watching for changes with inotify again")
             self._why_not = ""
-        self._schedule.repeat(RescanInterval.SELDOM)
-        self._schedule.request(ScanReason.DIRECTORY_CHANGED)
+        self._begun = True
+        self._set_interval()
+        self._schedule.request(ScanReason.DIRECTORY_CHANGED if self._followed else ScanReason.NOBODY_FOLLOWS)
 
     def failed(self, worker: Worker, why: str) -> None:
         """A worker cannot watch the directory."""
         if worker is not self._watcher:
             return
-        self._watcher = None
-        self._schedule.repeat(RescanInterval.OFTEN)
+        self._watcher, self._begun = None, False
         if why != self._why_not:
-            LOGGER.warning("cannot watch for changes with inotify, rescanning periodically: %s", why)
+            LOGGER.warning("cannot watch for changes with inotify; scanning for each client instead: %s", why)
         self._why_not = why
+        self._set_interval()
+
+    def _set_interval(self) -> None:
+        """A scan now and then, if a node follows."""
+        interval = RescanInterval.SELDOM if self._begun else RescanInterval.OFTEN
+        self._schedule.repeat(interval if self._followed and (self._begun or self._why_not) else RescanInterval.NEVER)
 
     def _begin(self) -> None:
         """Ask a worker to watch. It reports a change as soon as it does."""
-        if not self._why_not:
-            self._schedule.repeat(RescanInterval.NEVER)
         self._asked = time.monotonic()
+        self._begun = False
         self._watcher = min(self._pool.workers, key=lambda worker: len(worker.connections), default=None)
         if self._watcher is not None:
             self._pool.send(self._watcher, self._order)

@@ -18,19 +18,22 @@ from typing import TypeVar
 import gevent
 from gevent.pool import Pool
 
-from xget_lib.errors import Failed, printable
+from xget_lib.errors import SourceSuspect, StillChanging, printable
 from xget_lib.ipc import jobs
-from xget_lib.manifest.manifest import DIGEST_SIZE
+from xget_lib.manifest.manifest import DIGEST_SIZE, STILL_CHANGING
 from xget_lib.master.workers import WorkerPool
-from xget_lib.process.memfd import read_all
+from xget_lib.process.memfd import memfd, read_all
 from xget_lib.report.log import LOGGER
 
 _RUN_BYTES = 64 * 1024 * 1024
 _RUN_PIECES = 1024
 """What a job hashes: short enough to spread well, and its digests fit in one message."""
 _JOBS_A_WORKER = 2
-_ATTEMPTS = 10
-"""How often a directory that changes while it is read is scanned again, a second later each time."""
+_ATTEMPTS = 2
+"""How often a directory is scanned if files change while they are read. Those that change in the last attempt too are
+left out."""
+_PAUSE = 0.5
+"""Seconds between two attempts."""
 
 R = TypeVar("R", bound=jobs.Result)
 
@@ -48,8 +51,8 @@ class Snapshot:
     """Descriptor of the digests, for the next snapshot and the next run."""
     hashed: int
     """How many pieces were hashed for it."""
-    scan_digest: bytes
-    """The BLAKE3 of the scan: if the next scan has the same, nothing changed."""
+    scanned: jobs.Scanned
+    """If the next scan has the same digest, nothing changed."""
 
     def close(self) -> None:
         for descriptor in (self.manifest, self.stamps, self.digest_cache):
@@ -71,6 +74,28 @@ class _Jobs(ExitStack):
         return result, received
 
 
+class Progress:
+    """How far a snapshot is. Owned by the master; `take_snapshot` updates it."""
+
+    def __init__(self) -> None:
+        self.pieces = 0
+        """That must be hashed, as far as known."""
+        self.hashed = 0
+        """Of these."""
+        self.scan_seconds = 0.0
+        """How long the last scan took, without hashing."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The result of `take_snapshot`."""
+
+    snapshot: Snapshot | None
+    """None if nothing changed since the former one."""
+    changing: bool
+    """Whether files are left out because they are still changing."""
+
+
 class _FilesChanged(Exception):
     """Files changed while they were read. `digest_cache` has the digests of all others."""
 
@@ -79,74 +104,140 @@ class _FilesChanged(Exception):
         self.digest_cache = digest_cache
 
 
-def take_snapshot(pool: WorkerPool, scan: jobs.ScanTree, former: Snapshot | None, cache_path: bytes) -> Snapshot | None:
-    """Take a snapshot of a directory (or file). Returns None if nothing changed since the former one.
+def take_snapshot(
+    pool: WorkerPool,
+    scan: jobs.ScanTree,
+    former: Snapshot | None,
+    cache_path: bytes,
+    *,
+    progress: Progress,
+    force: bool = False,
+) -> Taken:
+    """Take a snapshot of a directory (or file).
 
     If there is no former one, the digests saved in the file `cache_path` (b"": none) save work. Raises Failed if the
-    directory cannot be read, or does not stop changing.
+    directory cannot be read, and SourceSuspect if it looks like another one than that of the former snapshot, unless
+    `force`.
     """
     with _Jobs(pool) as kept:
         if former is not None:
             cache = former.digest_cache
         else:
             _, (cache,) = kept.do(jobs.LoadDigestCache(cache_path), jobs.DigestCacheMade)
-        for _ in range(_ATTEMPTS):
+        for attempts_left in reversed(range(_ATTEMPTS)):
+            progress.pieces = progress.hashed = 0
             with _Jobs(pool) as attempt:
+                begun = time.time_ns()
+                scanned, (found,) = _scan(attempt, scan, progress)
+                if former is not None and not force:
+                    _check_source(scan.root, former.scanned, scanned)
                 try:
-                    return _attempt(attempt, scan, former, cache)
+                    return _attempt(
+                        attempt, scanned, found, former, cache, begun, progress, leave_out_changed=not attempts_left
+                    )
                 except _FilesChanged as changed:
-                    LOGGER.warning("%s while it was read; scanning again", changed)
+                    LOGGER.debug("%s while it was read; scanning again", changed)
                     cache = os.dup(changed.digest_cache)
                     kept.callback(os.close, cache)
-            gevent.sleep(1)
-    raise Failed("snapshot", "files keep changing while they are read")
+            gevent.sleep(_PAUSE)
+    raise AssertionError("the last attempt leaves out what changes")
 
 
-def _attempt(attempt: _Jobs, request: jobs.ScanTree, former: Snapshot | None, cache: int) -> Snapshot | None:
-    """Raises _FilesChanged."""
-    begun = time.time_ns()
-    scanned, (scan,) = attempt.do(request, jobs.Scanned)
+def _scan(attempt: _Jobs, scan: jobs.ScanTree, progress: Progress) -> tuple[jobs.Scanned, list[int]]:
+    begun = time.monotonic()
+    try:
+        return attempt.do(scan, jobs.Scanned)
+    finally:
+        progress.scan_seconds = time.monotonic() - begun
+
+
+def _check_source(root: bytes, former: jobs.Scanned, now: jobs.Scanned) -> None:
+    """Raise SourceSuspect if a file system was probably mounted or unmounted, by accident or for a while.
+
+    A link that leads to another directory now was switched on purpose.
+    """
+    if now.empty and not former.empty:
+        raise SourceSuspect(root, "it is empty now")
+    if now.base != former.base:
+        return
+    if now.device != former.device:
+        raise SourceSuspect(root, "another file system is mounted there now")
+    for path in former.mounts:
+        if path not in now.mounts:
+            raise SourceSuspect(root, f"the file system at {printable(path)} is not mounted any more")
+
+
+def _attempt(
+    attempt: _Jobs,
+    scanned: jobs.Scanned,
+    scan: int,
+    former: Snapshot | None,
+    cache: int,
+    begun: int,
+    progress: Progress,
+    *,
+    leave_out_changed: bool,
+) -> Taken:
+    """Hash and assemble what was scanned. Raises _FilesChanged."""
     _, (digests, listed) = attempt.do(jobs.FindUnknown(), jobs.Unknown, scan, cache)
     runs = array("Q", read_all(listed))
-    if former is not None and scanned.digest == former.scan_digest and not runs:
-        return None
+    if former is not None and scanned.digest == former.scanned.digest and not runs:
+        return Taken(None, changing=False)
     length = max(1, min(_RUN_PIECES, _RUN_BYTES * scanned.pieces // max(scanned.size, 1)))
-    changed, unreadable = _hash(attempt, scan, digests, runs, length)
-    without = jobs.MakeDigestCache(begun, (*changed, *unreadable))
-    _, (new_cache,) = attempt.do(without, jobs.DigestCacheMade, scan, digests)
-    if changed:
-        raise _FilesChanged(next(iter(changed.values())), new_cache)
-    assembling = jobs.AssembleManifest(tuple(sorted(unreadable.items())))
-    facts, (manifest, stamps) = attempt.do(assembling, jobs.Assembled, scan, digests)
-    if former is not None and former.scan_digest == scanned.digest and former.facts.generation == facts.generation:
-        return None  # files that cannot be read are tried again each time
-    for line in facts.omitted:
-        LOGGER.warning("not served: %s", line)
-    return Snapshot(
+    changed_path, changed, left_out = _hash(attempt, scan, digests, runs, length, progress)
+    left_out_descriptor = memfd("left-out", jobs.encode_left_out({**left_out, STILL_CHANGING: changed}))
+    attempt.callback(os.close, left_out_descriptor)
+    inputs = scan, digests, left_out_descriptor
+    _, (new_cache,) = attempt.do(jobs.MakeDigestCache(begun), jobs.DigestCacheMade, *inputs)
+    if changed and not leave_out_changed:
+        raise _FilesChanged(changed_path, new_cache)
+    if changed and scanned.single:
+        raise StillChanging(changed_path)
+    facts, (manifest, stamps) = attempt.do(jobs.AssembleManifest(), jobs.Assembled, *inputs)
+    same = former is not None and former.scanned.digest == scanned.digest
+    if same and former is not None and former.facts.generation == facts.generation:
+        return Taken(None, bool(changed))  # files that cannot be read are tried again each time
+    if former is None or former.facts.omitted != facts.omitted:
+        for line in facts.omitted:
+            LOGGER.warning("not served: %s", line)
+    snapshot = Snapshot(
         facts,
         manifest=os.dup(manifest),
         stamps=os.dup(stamps),
         digest_cache=os.dup(new_cache),
-        hashed=sum(runs[1::2]) - sum(runs[::2]),
-        scan_digest=scanned.digest,
+        hashed=progress.hashed,
+        scanned=scanned,
     )
+    return Taken(snapshot, bool(changed))
 
 
 def _hash(
-    attempt: _Jobs, scan: int, digests: int, runs: array[int], length: int
-) -> tuple[dict[int, bytes], dict[int, str]]:
+    attempt: _Jobs, scan: int, digests: int, runs: array[int], length: int, progress: Progress
+) -> tuple[bytes, list[int], dict[str, list[int]]]:
     """Hash runs of pieces (first, end, first, end, ...) in jobs of so many pieces.
 
-    Returns, by the number of the file: the path of each that is not as it was scanned, and why others cannot be read.
+    Returns the path of one file that is not as it was scanned, the numbers of all such files, and why others cannot be
+    read, with their numbers.
     """
-    changed: dict[int, bytes] = {}
-    unreadable: dict[int, str] = {}
+    path = b""
+    changed: set[int] = set()
+    skipped: list[tuple[int, int]] = []  # pieces of files that have changed: the first that was hashed, and the end
+    unreadable: dict[str, list[int]] = {}
+    progress.pieces = sum(runs[1::2]) - sum(runs[::2])
 
     def hash_run(job: jobs.HashPieces) -> None:
+        nonlocal path
+        progress.hashed += job.end - job.first
+        if any(first <= job.first and job.end <= end for first, end in skipped):
+            return
         hashed, _ = attempt.do(job, jobs.Hashed, scan)
         os.pwrite(digests, hashed.digests, job.first * DIGEST_SIZE)
-        changed.update(hashed.changed)
-        unreadable.update(hashed.unreadable)
+        if hashed.changed:
+            path = path or hashed.changed_path
+            changed.update(hashed.changed)
+            skipped.append((job.end, hashed.changed_end))
+        for why, files in hashed.unreadable:
+            unreadable.setdefault(why, []).extend(files)
 
     hashing = (
         jobs.HashPieces(first, min(first + length, end))
@@ -156,4 +247,4 @@ def _hash(
     greenlets = Pool(_JOBS_A_WORKER * attempt.pool.size)
     for _ in greenlets.imap_unordered(hash_run, hashing):
         pass
-    return changed, unreadable
+    return path, sorted(changed), unreadable

@@ -40,6 +40,10 @@ class TrackerIO:
         self.tracker.published(generation, manifest_size, chunk_count, time.monotonic())
         self._happened.set()
 
+    def scanned(self, at: float, *, watched: bool, problem: str, settled: float) -> None:
+        """As `Tracker.scanned`."""
+        self.tracker.scanned(at, watched=watched, problem=problem, settled=settled)
+
     def connected(self, connection: int, address: str) -> None:
         """A client connected from this address."""
         self.tracker.connected(connection, address)
@@ -51,6 +55,11 @@ class TrackerIO:
     def send(self, connection: int, message: ipc.Message) -> None:
         """As `extensions.MasterHost`."""
         self._send(connection, message)
+
+    def peers_opened(self, connection: int) -> None:
+        """A client waits for news, and may have it."""
+        self.tracker.peers_opened(connection, time.monotonic())
+        self._happened.set()
 
     def ended(self, connection: int) -> None:
         """A connection has ended, and everything that depended on it."""
@@ -69,8 +78,6 @@ class TrackerIO:
                 self.tracker.wants(connection, int.from_bytes(chunks, "little"))
             case ipc.SlotClosed(connection, slot):
                 self.tracker.slot_closed(connection, slot)
-            case ipc.PeersOpened(connection):
-                self.tracker.peers_opened(connection, now)
             case ipc.NodeRegistered(connection, port, generation, held, follows):
                 self.tracker.registered(connection, Report(port, generation, held, follows), now)
             case ipc.NodeUnregistered(connection):

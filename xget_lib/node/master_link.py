@@ -23,7 +23,7 @@ from xget_lib.ninep.messages import ORDWR
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.attach import SWARM
 from xget_lib.swarm.backoff import Backoff
-from xget_lib.swarm.messages import LINE_LIMIT, Address, News, Report
+from xget_lib.swarm.messages import LINE_LIMIT, Address, News, Report, Scanning
 
 ANSWER = 30.0
 """Seconds within which a server answers a request that waits for nothing."""
@@ -79,7 +79,7 @@ class MasterLink:
         except (LinkLost, NinepError):
             raise self.unreachable(seconds) from None
 
-    def events(self) -> Iterator[Change | News]:
+    def events(self) -> Iterator[Change | News | Scanning]:
         """What happens, for ever. Connects again when the connection is lost."""
         while True:
             yield Change.CONNECTED
@@ -143,7 +143,7 @@ class MasterLink:
             raise
         self.link, self._peers = link, peers
 
-    def _read_news(self, peers: Remote) -> Iterator[News]:
+    def _read_news(self, peers: Remote) -> Iterator[News | Scanning]:
         line = b""
         while True:
             line += peers.read(0, 64 * 1024, None)
@@ -152,5 +152,5 @@ class MasterLink:
             if len(line) > 64 * LINE_LIMIT:
                 raise ProtocolViolation("peers: line too long")
             if line.endswith(b"\n"):
-                yield News.decode(line)
+                yield Scanning.decode(line) or News.decode(line)
                 line = b""

@@ -12,9 +12,9 @@ from gevent import get_hub
 from gevent.event import Event
 
 from xget_lib.config import Config
-from xget_lib.errors import Incomplete, MalformedManifest
+from xget_lib.errors import Incomplete, MalformedManifest, Outdated, printable
 from xget_lib.manifest.decoding import decode
-from xget_lib.manifest.manifest import Manifest
+from xget_lib.manifest.manifest import STILL_CHANGING, Manifest
 from xget_lib.manifest.selection import select
 from xget_lib.net.listen import listen
 from xget_lib.net.waiting import in_thread
@@ -26,7 +26,7 @@ from xget_lib.node.master_link import Change, MasterLink
 from xget_lib.node.transfer import Transfer
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.served import EncodedManifest
-from xget_lib.swarm.messages import News
+from xget_lib.swarm.messages import CURRENT, News, Scanning
 
 _OVERTAKEN = 3.0
 """Seconds within which the master names a new generation after it has sent the manifest of that one already."""
@@ -50,9 +50,13 @@ class Node:
         self._context = NodeContext(config, dest, tell, self._transfer, self.child)
         self._news: News | None = None
         """The last from the master."""
+        self._scanning: Scanning | None = None
+        """How far the master is with a scan, if there is no news because of that."""
+        self._freshness, self._freshness_received = CURRENT, 0.0
+        """Of the generation in the last news, and when it was received, in monotonic seconds."""
         self.newer = Event()
         """Set whenever the master names another generation than before."""
-        self.incomplete: Incomplete | None = None
+        self.incomplete: Incomplete | Outdated | None = None
         """What the master could not read of the generation that is in place."""
         self._stats = TransferStats()
         self._in_place: Generation | None = None
@@ -62,7 +66,10 @@ class Node:
         """Connect to the master, then `update`."""
         self._master.begin(self._config.timeout)
         gevent.spawn(self._handle_master_events)
-        return self.update()
+        done = self.update()
+        while self._wait_until_settled():
+            done = self.update()
+        return done
 
     def update(self) -> dict[str, Any]:
         """Download all that was asked for, of the newest generation. Returns what `done` says. Raises XGetError."""
@@ -114,8 +121,12 @@ class Node:
             generation = Generation(self._context, manifest, selection)
             done = generation.run(self._in_place, self._stats)
             self._in_place = generation
-        self.incomplete = incomplete(selection)
-        return done
+        self.incomplete = incomplete(selection) or self._outdated_at_master()
+        return done | {"age": self._freshness.age}
+
+    def _outdated_at_master(self) -> Outdated | None:
+        problem = self._freshness.problem
+        return Outdated(problem) if problem else None
 
     # The master.
 
@@ -123,6 +134,8 @@ class Node:
         for event in self._master.events():
             if isinstance(event, News):
                 self._receive_news(event)
+            elif isinstance(event, Scanning):
+                self._scanning = event
             elif event is Change.CONNECTED:
                 self._transfer.master_connected()
             else:
@@ -130,9 +143,12 @@ class Node:
 
     def _receive_news(self, news: News) -> None:
         former, self._news = self._news, news
+        self._scanning = None
         # A node that reads the news here downloads from here.
-        self.child.news = replace(news, direct=True)
+        self.child.news = replace(news, direct=True, freshness=CURRENT)
         if former is None or former.generation != news.generation:
+            # The first news of a generation is the one that it was held back for.
+            self._freshness, self._freshness_received = news.freshness, time.monotonic()
             self.newer.set()
         self._transfer.master_named(news)
 
@@ -144,11 +160,34 @@ class Node:
             waited = time.monotonic() - begun
             if self._master.link is None and waited > self._config.timeout:
                 raise self._master.unreachable(waited)
-            what = "the master is taking its snapshot" if self._master.link else "no connection to the master"
+            what = self._what_is_awaited()
             self._tell("stall", message=f"{what} (waiting for {waited:.0f} s)")
         self.newer.clear()
         assert self._news is not None
         return self._news
+
+    def _what_is_awaited(self) -> str:
+        if self._master.link is None:
+            return "no connection to the master"
+        if self._scanning is None:
+            return "the master has sent no news yet"
+        hashed = f", {self._scanning.hashed} % of new content hashed" if self._scanning.hashed else ""
+        return f"the master is scanning its directory, for {self._scanning.seconds} s{hashed}"
+
+    def _wait_until_settled(self) -> bool:
+        """Wait for files that are left out because they are still changing, if they may be complete soon.
+
+        Returns whether there is another generation, which may have them.
+        """
+        if not isinstance(self.incomplete, Incomplete) or self.incomplete.why != STILL_CHANGING or self._config.dry_run:
+            return False
+        deadline = self._freshness_received + self._freshness.settling
+        while (left := deadline - time.monotonic()) > 0:
+            if self.newer.wait(min(left, STALLED)):
+                return True
+            message = f"{printable(self.incomplete.path)} is still changing at the master; waiting {left:.0f} s more"
+            self._tell("stall", message=message)
+        return False
 
     def _read_manifest(self, news: News) -> Manifest:
         """The manifest of the generation that the master names; others can have it from now on. Raises XGetError, and

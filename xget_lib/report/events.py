@@ -32,6 +32,7 @@ NOTHING: Event = {
     "peers": 0,
     "removed": 0,
     "seconds": 0.0,
+    "age": 0.0,
 }
 """The `done` event of a run that did nothing."""
 
@@ -132,6 +133,8 @@ def summary(done: Event) -> str:
     in_place = f"xget: {counted(done['files'], 'file')}, {size(done['bytes'])} in place"
     if done["removed"]:
         in_place += f", {counted(done['removed'], 'name')} removed"
+    if done.get("age"):
+        in_place += f", as the master's directory was {done['age']:.0f} s before"
     if not done["fetched"]:
         return f"{in_place}; nothing to fetch ({done['seconds']:.1f} s)"
     sources = f"{size(done['from_master'])} from the master"

@@ -30,6 +30,12 @@ def _lines(status: Mapping[str, Any]) -> list[str]:
         if generation
         else "no snapshot yet",
     ]
+    if status.get("problem"):
+        lines.append(f"PROBLEM: {status['problem']}")
+    lines += [f"not served: {line}" for line in status.get("omitted") or ()]
+    if status.get("scanned") is not None:
+        watched = "watching for changes" if status.get("notices") else "not watching for changes"
+        lines.append(f"scanned {_duration(status['scanned'])} ago, {watched}")
     if "held" in status:
         follows = ", follows the master" if status.get("follows") else ""
         lines.append(f"holds {_share(status['held'], status.get('chunks'))}{follows}")

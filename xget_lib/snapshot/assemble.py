@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
+from dataclasses import replace
 
 from xget_lib.errors import PathRefused
 from xget_lib.manifest.acl import owner_ids
@@ -49,7 +50,7 @@ def without_unreadable(scan: Scan, digests: bytes, unreadable: Mapping[int, str]
         {number: name for number, name in outline.groups.items() if number in gids},
         tuple(sorted(omitted, key=lambda each: each.path)[:OMITTED_LIMIT]),
     )
-    return Scan(scan.base, left, stamps, scan.location), digests
+    return replace(scan, outline=left, stamps=stamps), digests
 
 
 def _without(entries: Table, excluded: Mapping[int, str]) -> Table:

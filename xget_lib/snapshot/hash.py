@@ -19,8 +19,9 @@ from xget_lib.snapshot.scan import Scan
 UNKNOWN_DIGEST = bytes(DIGEST_SIZE)
 """Stands for the digest of a piece that was not hashed. No content has it: that would be a preimage of BLAKE3."""
 
-_CHANGED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
-_UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ENODATA, errno.ETXTBSY)
+_SHORT = "shorter than its size says"
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors that say nothing of the file. All others cost this file, whichever they are."""
 
 
 class Hashed(NamedTuple):
@@ -30,23 +31,27 @@ class Hashed(NamedTuple):
     """DIGEST_SIZE bytes a piece; UNKNOWN_DIGEST for the pieces of the files below."""
     unreadable: dict[int, str]
     """Files that cannot be read, and why."""
-    changed: dict[int, bytes]
-    """Files that have changed since the scan, and their paths."""
+    changed: set[int]
+    """Files that have changed since the scan."""
 
 
 class _Changed(Exception):
     """The file has changed since the scan."""
 
 
+class _TooShort(Exception):
+    """It has not changed, but ends before its size. Files of /sys do."""
+
+
 def hash_pieces(root: Root, scan: Scan, first: int, end: int) -> Hashed:
     """Hashes pieces first .. end - 1. `root` is scan.base.
 
-    Raises PathRefused for an error that is not one of the file (for example, no descriptors left).
+    Raises PathRefused where this process can read no file at all (no descriptors left).
     """
     layout = scan.layout
     digests = bytearray()
     unreadable: dict[int, str] = {}
-    changed: dict[int, bytes] = {}
+    changed: set[int] = set()
     buffer = memoryview(bytearray(layout.chunk_size))  # no piece is larger
     while first < end:
         file = layout.file_of_piece(first)
@@ -57,27 +62,30 @@ def hash_pieces(root: Root, scan: Scan, first: int, end: int) -> Hashed:
             with root.opened(path, os.O_RDONLY) as descriptor:
                 made = _hash_file(descriptor, scan.stamp(file), layout, pieces, buffer)
         except _Changed:
-            changed[file] = path
+            changed.add(file)
+        except _TooShort:
+            unreadable[file] = _SHORT
         except OSError as error:
-            if error.errno in _CHANGED:
-                changed[file] = path
-            elif error.errno in _UNREADABLE:
+            if error.errno in _OURS:
+                raise PathRefused(path, error.strerror or str(error)) from error
+            if _is_as_scanned(root, path, scan.stamp(file)):
                 unreadable[file] = error.strerror or str(error)
             else:
-                raise PathRefused(path, error.strerror or str(error)) from error
+                changed.add(file)
         digests += made
         first = pieces.stop
     return Hashed(bytes(digests), unreadable, changed)
 
 
 def _hash_file(descriptor: int, stamp: Stamp, layout: Layout, pieces: range, buffer: memoryview) -> bytes:
-    """The digests of some pieces of one file. Raises _Changed, or OSError."""
+    """The digests of some pieces of one file. Raises _Changed, _TooShort, or OSError."""
     digests = bytearray()
     _check_stamp(descriptor, stamp)
     for piece in map(layout.piece, pieces):
         view = buffer[: piece.length]
         if not read_ranges(descriptor, view, layout.parts(piece)):
-            raise _Changed
+            _check_stamp(descriptor, stamp)
+            raise _TooShort
         digests += blake3(view).digest()
     _check_stamp(descriptor, stamp)
     return bytes(digests)
@@ -86,3 +94,10 @@ def _hash_file(descriptor: int, stamp: Stamp, layout: Layout, pieces: range, buf
 def _check_stamp(descriptor: int, expected: Stamp) -> None:
     if stamp_of(os.fstat(descriptor)) != expected:
         raise _Changed
+
+
+def _is_as_scanned(root: Root, path: bytes, expected: Stamp) -> bool:
+    try:
+        return stamp_of(root.lstat(path)) == expected
+    except (OSError, PathRefused):
+        return False

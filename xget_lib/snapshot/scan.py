@@ -62,6 +62,10 @@ class Scan:
     location: bytes = b""
     """The name below `base` of a single served file. If it was given as a link, its entry has the name of the link.
     b"" where a directory is served."""
+    device: int = 0
+    """The st_dev of `base`."""
+    mounts: tuple[bytes, ...] = ()
+    """The paths below `base` of other file systems that are mounted there."""
 
     @property
     def entries(self) -> Table:
@@ -91,14 +95,16 @@ class Scan:
 
     def encode(self) -> bytes:
         """For a process of the same program, which does not check it."""
-        encoded: bytes = msgpack.packb((self.base, self.outline.encode(), self.stamps.tobytes(), self.location))
+        outline = self.outline.encode()
+        fields = (self.base, outline, self.stamps.tobytes(), self.location, self.device, self.mounts)
+        encoded: bytes = msgpack.packb(fields)
         return encoded
 
     @classmethod
     def decode(cls, data: bytes) -> Scan:
         """The inverse of encode."""
-        base, outline, stamps, location = msgpack.unpackb(data, use_list=False)
-        return cls(base, decode_trusted(outline), array("q", stamps), location)
+        base, outline, stamps, *rest = msgpack.unpackb(data, use_list=False)
+        return cls(base, decode_trusted(outline), array("q", stamps), *rest)
 
 
 def scan(root: bytes, one_file_system: bool = False, owner_names: bool = True) -> Scan:
@@ -120,7 +126,8 @@ def scan(root: bytes, one_file_system: bool = False, owner_names: bool = True) -
             scanner.scan()
     except OSError as error:
         raise PathRefused(root, error.strerror or str(error)) from error
-    return Scan(base, scanner.outline(owner_names), scanner.stamps)
+    mounts = tuple(scanner.mounts)
+    return Scan(base, scanner.outline(owner_names), scanner.stamps, device=scanner.device, mounts=mounts)
 
 
 def _scan_file(root: bytes, owner_names: bool) -> Scan:
@@ -133,7 +140,7 @@ def _scan_file(root: bytes, owner_names: bool) -> Scan:
         scanner.add_file(
             os.path.basename(os.path.abspath(root)), status, found, _find_extents(directory, location, status)
         )
-    return Scan(base, scanner.outline(owner_names), scanner.stamps, location)
+    return Scan(base, scanner.outline(owner_names), scanner.stamps, location, status.st_dev)
 
 
 _OTHER_FILE_SYSTEM = "on another file system"
@@ -156,7 +163,9 @@ class _Scanner:
         self._root = root
         self._path_of: Callable[[bytes], bytes]  # of a name in the directory that is being scanned
         self._one_file_system = one_file_system
-        self._device = 0
+        self.device = 0
+        self.mounts: list[bytes] = []
+        self._device_here = 0  # of the directory that is being scanned
         self._builder = TableBuilder()
         self._metadata: dict[tuple[int, int, int, Xattrs], EntryMetadata] = {}
         self._first_names: dict[tuple[int, int], int] = {}  # (device, inode) of a file with several names -> entry
@@ -167,7 +176,7 @@ class _Scanner:
         with self._root.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as directory:
             os.listdir(directory)
             status = os.fstat(directory)
-            self._device = status.st_dev
+            self.device = status.st_dev
             self.add_entry(DIRECTORY, b"", status, xattrs.read(in_directory(directory, b".")))
         self._unvisited.append(b"")
         while self._unvisited:
@@ -198,6 +207,7 @@ class _Scanner:
             self._root.opened(path, os.O_RDONLY | os.O_DIRECTORY) as directory,
             inside(directory) as self._path_of,
         ):
+            self._device_here = os.fstat(directory).st_dev
             for name in sorted(os.listdir(self._path_of(b"."))):
                 try:
                     self._add(directory, above, name, os.lstat(self._path_of(name)))
@@ -206,7 +216,7 @@ class _Scanner:
 
     def _add(self, directory: int, above: bytes, name: bytes, status: os.stat_result) -> None:
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
-        other_file_system = self._one_file_system and status.st_dev != self._device
+        other_file_system = self._one_file_system and status.st_dev != self.device
         if kind is None:
             self._skip(above + name, "a socket")
         elif kind == DIRECTORY:
@@ -233,6 +243,8 @@ class _Scanner:
             self._unvisited.append(None if other_file_system else path)
             if other_file_system:
                 self._skip(path, _OTHER_FILE_SYSTEM)
+            elif status.st_dev != self._device_here:
+                self.mounts.append(path)
 
     def _add_other(self, kind: str, directory: int, name: bytes, status: os.stat_result) -> None:
         """Does everything that can fail before it adds something: an entry is added as a whole or not at all."""

@@ -6,9 +6,10 @@ A line comes from a stranger, so each field is checked when it is decoded.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from xget_lib.errors import ProtocolViolation
+from xget_lib.errors import ProtocolViolation, printable
 
 LINE_LIMIT = 1024
 """Bytes of a line that a node writes, at most."""
@@ -17,6 +18,21 @@ _HUGE = (1 << 63) - 1
 
 Address = tuple[str, int]
 """Where a node serves: IP address and port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How well a generation shows what is in the master's directory when the news is sent."""
+
+    age: float = 0.0
+    """Seconds since the master scanned; 0 if it would know of changes since."""
+    problem: str = ""
+    """Why the master does not serve what is there now; "" if it does."""
+    settling: float = 0.0
+    """Seconds within which files that are left out, because they are still changing, may become complete."""
+
+
+CURRENT = Freshness()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +45,18 @@ class News:
     peers: tuple[Address, ...]
     direct: bool = True
     """Whether the reader takes from the master at once, or asks its peers first (`swarm.first_tier`)."""
+    freshness: Freshness = CURRENT
 
     def encode(self) -> bytes:
-        fields = {"generation": self.generation.hex(), "manifest": self.manifest_size, "peers": self.peers}
+        fields: dict[str, Any] = {
+            "generation": self.generation.hex(),
+            "manifest": self.manifest_size,
+            "peers": self.peers,
+        }
         if not self.direct:
             fields["direct"] = False
+        # Only what says something: a master sends thousands of these lines.
+        fields |= {name: value for name, value in asdict(self.freshness).items() if value}
         return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
 
     @classmethod
@@ -41,7 +64,29 @@ class News:
         """Raises ProtocolViolation."""
         fields = _Fields(line)
         manifest, peers = fields.number("manifest", 0, _HUGE), fields.peers()
-        return cls(fields.generation(), manifest, peers, fields.flag("direct", True))
+        freshness = Freshness(fields.seconds("age"), fields.text("problem"), fields.seconds("settling"))
+        return cls(fields.generation(), manifest, peers, fields.flag("direct", True), freshness)
+
+
+@dataclass(frozen=True, slots=True)
+class Scanning:
+    """A line that a master sends to a client for which it scans its directory, until there is news."""
+
+    seconds: int
+    """Since the scan began."""
+    hashed: int
+    """Percent of what has to be hashed."""
+
+    def encode(self) -> bytes:
+        return json.dumps({"scanning": asdict(self)}).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, line: bytes) -> Scanning | None:
+        """None if the line is another one. Raises ProtocolViolation."""
+        fields = _Fields(line).inner("scanning")
+        if fields is None:
+            return None
+        return cls(fields.number("seconds", 0, _HUGE), fields.number("hashed", 0, 100))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +118,33 @@ class Report:
 class _Fields:
     """A stranger's JSON object. A field of the wrong type or out of range raises ProtocolViolation."""
 
-    def __init__(self, line: bytes) -> None:
+    def __init__(self, line: bytes | dict[str, Any]) -> None:
         try:
-            self._fields = json.loads(line)
+            fields = json.loads(line) if isinstance(line, bytes) else line
         except (ValueError, RecursionError):
             raise ProtocolViolation("peers: invalid JSON") from None
-        if not isinstance(self._fields, dict):
+        if not isinstance(fields, dict):
             raise ProtocolViolation("peers: not a JSON object")
+        self._fields: dict[str, Any] = fields
+
+    def inner(self, name: str) -> _Fields | None:
+        """The object in a field; None if there is no such field."""
+        return _Fields(self._fields[name]) if name in self._fields else None
 
     def number(self, name: str, least: int, most: int) -> int:
         return _whole(name, self._fields.get(name), least, most)
+
+    def seconds(self, name: str) -> float:
+        value = self._fields.get(name, 0)
+        if type(value) not in (int, float) or not 0 <= value <= _HUGE:  # not NaN either
+            raise ProtocolViolation(f"peers: {name} is not a number of seconds")
+        return float(value)
+
+    def text(self, name: str) -> str:
+        value = self._fields.get(name, "")
+        if not isinstance(value, str):
+            raise ProtocolViolation(f"peers: {name} is not a text")
+        return printable(value)
 
     def port(self) -> int:
         return self.number("port", 1, 65535)
@@ -95,8 +157,8 @@ class _Fields:
 
     def generation(self, *, may_lack: bool = False) -> bytes:
         try:
-            generation = bytes.fromhex(self._fields.get("generation"))
-        except (TypeError, ValueError):
+            generation = bytes.fromhex(self._fields["generation"])
+        except (KeyError, TypeError, ValueError):
             raise ProtocolViolation("peers: the generation is not hexadecimal") from None
         if len(generation) != GENERATION_SIZE and (generation or not may_lack):
             raise ProtocolViolation(f"peers: a generation of {len(generation)} bytes")

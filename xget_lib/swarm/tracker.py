@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from xget_lib.swarm.addresses import can_reach
 from xget_lib.swarm.announce_queue import AnnounceQueue
 from xget_lib.swarm.first_tier import FirstTier
-from xget_lib.swarm.messages import News, Report
+from xget_lib.swarm.messages import CURRENT, Freshness, News, Report
 from xget_lib.swarm.offers import Offers
 from xget_lib.swarm.peer_graph import PeerGraph
 from xget_lib.swarm.tuning import Tuning
@@ -108,6 +108,20 @@ class _Published:
     since: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Scanned:
+    """As in `Tracker.scanned`."""
+
+    at: float
+    watched: bool
+    problem: str
+    settled: float
+
+    def freshness(self, now: float) -> Freshness:
+        age = 0.0 if self.watched and not self.problem else round(max(0.0, now - self.at), 1)
+        return Freshness(age, self.problem, round(max(0.0, self.settled - now), 1))
+
+
 class Tracker:
     """The nodes of one master. Times are monotonic seconds."""
 
@@ -120,6 +134,7 @@ class Tracker:
         self._followers: set[int] = set()
         """The connections of nodes that want each new generation as soon as there is one."""
         self._published: _Published | None = None
+        self._scanned: _Scanned | None = None
         self._announcements = AnnounceQueue(tuning.news_pause, tuning.news_later, tuning.news_most)
         self._actions: list[Action] = []
         """What is decided already, for the next tick to return."""
@@ -223,6 +238,14 @@ class Tracker:
 
     # Events: the snapshot and the clock.
 
+    def scanned(self, at: float, *, watched: bool, problem: str, settled: float) -> None:
+        """The master scanned its directory at this time.
+
+        `watched`: it would know of changes since. `problem`: why it does not serve what is there; "" if it does.
+        `settled`: until when files that are left out may become complete.
+        """
+        self._scanned = _Scanned(at, watched, problem, settled)
+
     def published(self, generation: bytes, manifest_size: int, chunk_count: int, now: float) -> None:
         """The master serves another generation from now on. `manifest_size` is in bytes."""
         self._published = _Published(generation, manifest_size, chunk_count, now)
@@ -240,8 +263,9 @@ class Tracker:
         actions += [Grant(*granted) for granted in self._offers.grant(now)]
         urgent, delayed = self._announcements.take(now)
         if self._published is not None:
-            actions += self._news(urgent, self._graph.chosen, self._published)
-            actions += self._news(delayed, self._graph.neighbours, self._published)
+            freshness = self._scanned.freshness(now) if self._scanned else CURRENT
+            actions += self._news(urgent, self._graph.chosen, self._published, freshness)
+            actions += self._news(delayed, self._graph.neighbours, self._published, freshness)
         return actions
 
     def wait(self, now: float) -> float | None:
@@ -281,7 +305,11 @@ class Tracker:
         self._announcements.add(now, [each for each in changed if not self._clients[each].complete], urgent)
 
     def _news(
-        self, connections: Iterable[int], peers_of: Callable[[int], Collection[int]], published: _Published
+        self,
+        connections: Iterable[int],
+        peers_of: Callable[[int], Collection[int]],
+        published: _Published,
+        freshness: Freshness,
     ) -> Iterator[SendNews]:
         for connection in sorted(connections):  # a set has no order that a simulation could repeat
             client = self._clients.get(connection)
@@ -290,7 +318,8 @@ class Tracker:
                 addresses = tuple((peer.address, peer.report.port) for peer in peers if peer.report is not None)
                 # A client that takes no part, or is complete, needs no room in the first tier.
                 direct = client.complete or connection not in self._graph or self._first_tier.admit(connection)
-                yield SendNews(connection, News(published.generation, published.manifest_size, addresses, direct))
+                news = News(published.generation, published.manifest_size, addresses, direct, freshness)
+                yield SendNews(connection, news)
 
     def _reachable(self, asker: int, peer: int) -> bool:
         return can_reach(self.address(asker), self.address(peer))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from itertools import islice, takewhile
 
 from blake3 import blake3
 
@@ -28,6 +29,10 @@ _SETTLED = 2_000_000_000
 clock (FAT counts in 2 s), so it is read again whatever its times say."""
 _OMITTED_SHOWN = 100
 """Lines about files that are not served that go into the log."""
+
+_PATH_SIZE = 1024
+_PATHS_SIZE = 32 * 1024
+"""Bytes of a path, and of several, that go into a message."""
 
 _Done = tuple[jobs.Result, list[int]]
 """A result, and the descriptors that go with it."""
@@ -59,8 +64,8 @@ def _perform(request: jobs.Request, descriptors: Sequence[int]) -> _Done:
             return _hash(first, end, *descriptors), []
         case jobs.MakeDigestCache():
             return _make_digest_cache(request, *descriptors)
-        case jobs.AssembleManifest(unreadable):
-            return _assemble(dict(unreadable), *descriptors)
+        case jobs.AssembleManifest():
+            return _assemble(*descriptors)
         case jobs.SaveDigestCache(path):
             digest_cache.save(path, read_all(*descriptors))
             return jobs.Saved(), []
@@ -72,7 +77,17 @@ def _scan(request: jobs.ScanTree) -> _Done:
     encoded = found.encode()
     descriptor = memfd("scan", encoded)
     _remember(descriptor, found)
-    return jobs.Scanned(found.layout.piece_count, found.layout.size, blake3(encoded).digest()), [descriptor]
+    result = jobs.Scanned(
+        found.layout.piece_count,
+        found.layout.size,
+        blake3(encoded).digest(),
+        found.base,
+        found.device,
+        len(found.entries) == 1 and not found.location,
+        bool(found.location),
+        tuple(takewhile(_Room(_PATHS_SIZE).has, found.mounts)),
+    )
+    return result, [descriptor]
 
 
 def _load(path: bytes) -> DigestCache:
@@ -93,28 +108,41 @@ def _hash(first: int, end: int, scan_descriptor: int) -> jobs.Hashed:
     found = _decoded(scan_descriptor)
     with Root(found.base) as root:
         hashed = hash_pieces(root, found, first, end)
-    return jobs.Hashed(hashed.digests, tuple(hashed.changed.items()), tuple(hashed.unreadable.items()))
+    changed = sorted(hashed.changed)
+    unreadable: dict[str, list[int]] = {}
+    for file, why in hashed.unreadable.items():
+        unreadable.setdefault(why, []).append(file)
+    return jobs.Hashed(
+        hashed.digests,
+        tuple(changed),
+        found.path_of(changed[0])[:_PATH_SIZE] if changed else b"",
+        found.layout.file_pieces(changed[-1]).stop if changed else 0,
+        tuple((why, tuple(files)) for why, files in unreadable.items()),
+    )
 
 
-def _make_digest_cache(request: jobs.MakeDigestCache, scan_descriptor: int, digests_descriptor: int) -> _Done:
+def _make_digest_cache(request: jobs.MakeDigestCache, scan_descriptor: int, digests: int, left_out: int) -> _Done:
     found = _decoded(scan_descriptor)
     made = DigestCache.build(
         found.cache_keys,
         found.layout.first_pieces,
-        read_all(digests_descriptor),
+        read_all(digests),
         settled=request.begun - _SETTLED,
-        without=request.without,
+        without=jobs.decode_left_out(read_all(left_out)),
     )
     return jobs.DigestCacheMade(), [memfd("digest-cache", made.encode())]
 
 
-def _assemble(unreadable: dict[int, str], scan_descriptor: int, digests_descriptor: int) -> _Done:
-    found, digests = without_unreadable(_decoded(scan_descriptor), read_all(digests_descriptor), unreadable)
+def _assemble(scan_descriptor: int, digests_descriptor: int, left_out_descriptor: int) -> _Done:
+    left_out = jobs.decode_left_out(read_all(left_out_descriptor))
+    found, digests = without_unreadable(_decoded(scan_descriptor), read_all(digests_descriptor), left_out)
     manifest = assemble(found, digests)
     encoded = manifest.encode()
-    omitted = [f"{printable(each.path)}: {each.why}" for each in manifest.omitted]
-    if len(omitted) > _OMITTED_SHOWN:
-        omitted[_OMITTED_SHOWN:] = [f"and {len(omitted) - _OMITTED_SHOWN} more"]
+    lines = (f"{printable(each.path)}: {each.why}" for each in manifest.omitted)
+    room = _Room(_PATHS_SIZE)
+    omitted = list(takewhile(lambda line: room.has(line.encode()), islice(lines, _OMITTED_SHOWN)))
+    if len(omitted) < len(manifest.omitted):
+        omitted.append(f"and {len(manifest.omitted) - len(omitted)} more")
     layout = manifest.layout
     result = jobs.Assembled(
         manifest.generation,
@@ -127,6 +155,18 @@ def _assemble(unreadable: dict[int, str], scan_descriptor: int, digests_descript
         tuple(omitted),
     )
     return result, [memfd("manifest", encoded), memfd("stamps", found.stamps.tobytes())]
+
+
+class _Room:
+    """So many bytes for texts."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def has(self, text: bytes) -> bool:
+        """Whether this text fits too. Then it takes its room."""
+        self._left -= len(text)
+        return self._left >= 0
 
 
 _last_scan: tuple[os.stat_result, Scan] | None = None

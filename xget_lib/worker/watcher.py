@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import gevent
 from gevent import get_hub
@@ -17,7 +18,7 @@ from xget_lib import ipc
 from xget_lib.errors import CannotWatch
 from xget_lib.net.waiting import in_thread
 from xget_lib.report.log import LOGGER
-from xget_lib.snapshot.watch import InotifyTree
+from xget_lib.snapshot.watch import InotifyTree, Seen
 
 _SILENCE = 0.25
 """Seconds without a change before changes are reported,"""
@@ -31,6 +32,10 @@ class DirectoryWatcher:
     def __init__(self, send: Callable[[ipc.Message], None]) -> None:
         self._send = send
         self._task: gevent.Greenlet[..., None] | None = None
+        self._tree: InotifyTree | None = None
+        """None while the directory is not watched."""
+        self._unreported = False
+        """Whether something happened that the master was not told of."""
 
     def begin(self, order: ipc.WatchDirectory) -> None:
         """Begin to watch. The first report says that it has begun: anything may have changed before."""
@@ -41,6 +46,19 @@ class DirectoryWatcher:
         if self._task is not None:
             self._task.kill(block=False)
             self._task = None
+
+    def check(self) -> None:
+        """Report at once whether something happened since the last report. Returns when that is done."""
+        tree = self._tree
+        try:
+            if tree is not None:
+                self._read(tree)
+        except CannotWatch as error:
+            self.end()
+            self._send(ipc.WatchFailed(str(error)))
+        changed = tree is None or tree is not self._tree or tree.outdated or self._unreported
+        self._unreported = False
+        self._send(ipc.Checked(changed))
 
     def _run(self, path: bytes, one_file_system: bool) -> None:
         try:
@@ -55,23 +73,37 @@ class DirectoryWatcher:
         tree = in_thread(InotifyTree, path, one_file_system=one_file_system)
         try:
             LOGGER.debug("watching %d directories, after %.1f s", tree.count, time.monotonic() - begun)
-            self._send(ipc.Changed())
+            self._tree = tree
+            self._report()
             while not tree.outdated:
-                if _wait_for_change(tree) and not tree.outdated:
-                    self._send(ipc.Changed())
+                if self._wait_for_change(tree) and not tree.outdated:
+                    self._report()
         finally:
+            self._tree = None
             # In a thread: close() waits for a thread that is reading.
             get_hub().threadpool.spawn(tree.close)
 
+    def _report(self) -> None:
+        self._unreported = False
+        self._send(ipc.Changed())
 
-def _wait_for_change(tree: InotifyTree) -> bool:
-    """Wait for events, and for those that come with them. Returns whether something changed."""
-    gsocket.wait_read(tree.fileno())
-    until = time.monotonic() + _LONGEST
-    changed: bool = in_thread(tree.read)
-    while not tree.outdated and time.monotonic() < until:
-        gevent.sleep(_SILENCE)
-        if not in_thread(tree.read):
-            break
-        changed = True
-    return changed
+    def _read(self, tree: InotifyTree) -> Seen:
+        """Raises CannotWatch."""
+        seen: Seen = in_thread(tree.read)
+        if seen > Seen.NOTHING:
+            self._unreported = True
+        return seen
+
+    def _wait_for_change(self, tree: InotifyTree) -> bool:
+        """Wait for events, and for those that come with them. Returns whether a change is complete."""
+        with suppress(TimeoutError):
+            gsocket.wait_read(tree.fileno(), tree.wait())
+        until = time.monotonic() + _LONGEST
+        seen = self._read(tree)
+        while not tree.outdated and time.monotonic() < until:
+            gevent.sleep(_SILENCE)
+            new = self._read(tree)
+            if new < Seen.CHANGED:
+                break
+            seen = new
+        return seen is Seen.CHANGED

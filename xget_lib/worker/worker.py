@@ -94,8 +94,8 @@ class Worker:
                     gevent.spawn(self._perform, message, descriptors)
                 case ipc.WatchDirectory():
                     self._watcher.begin(message)
-                case ipc.StopWatching():
-                    self._watcher.end()
+                case ipc.CheckDirectory():
+                    gevent.spawn(self._watcher.check)
                 case ipc.News() | ipc.Grant() | ipc.Status():
                     self._answer_read(message, descriptors)
                 case _:

@@ -1,0 +1,307 @@
+"""Status 0 means: as the master's directory was when the client started, or later.
+
+The master notices each change, or scans before it answers. What it cannot serve is named.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from test.support.cluster import Cluster, Master, eventually
+from test.support.processes import PATIENCE
+from test.support.trees import differences, noise, small_tree, write
+
+as_root = pytest.mark.root
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return small_tree(tmp_path / "served")
+
+
+@pytest.fixture
+def master(cluster: Cluster, source: Path) -> Master:
+    master = cluster.master(source)
+    eventually(lambda: master.status()["notices"], "changes are not noticed")
+    return master
+
+
+def truncate(path: Path) -> None:
+    """With truncate(2), which opens nothing that could be closed."""
+    os.truncate(path, 1)
+
+
+def move_new(path: Path) -> None:
+    path.with_name("temporary").write_bytes(b"new content")
+    path.with_name("temporary").rename(path)
+
+
+def touch(path: Path) -> None:
+    os.utime(path, ns=(10**18, 10**18))
+
+
+def same_size_and_time(path: Path) -> None:
+    before = path.stat()
+    path.write_bytes(bytes(before.st_size))
+    os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        move_new,
+        truncate,
+        touch,
+        Path.unlink,
+        lambda path: path.chmod(0o600),
+        lambda path: path.write_bytes(b"other"),
+        lambda path: path.with_name("new").write_bytes(b""),
+        lambda path: path.with_name("link").symlink_to("nowhere"),
+        lambda path: path.rename(path.with_name("other")),
+        lambda path: path.with_name("directory").mkdir(),
+    ],
+)
+def test_a_client_gets_what_changed_just_before_it_started(
+    cluster: Cluster, source: Path, master: Master, change: Callable[[Path], object]
+) -> None:
+    dest = cluster.base / "dest"
+    assert cluster.get(master, dest, options=["--delete"]).status == 0
+    change(source / "top")
+    ended = cluster.get(master, dest, options=["--delete"])
+    assert ended.status == 0, ended.stderr
+    assert not differences(source, dest)
+
+
+def test_a_file_that_is_still_open_for_writing_is_as_new_as_what_was_written(
+    cluster: Cluster, source: Path, master: Master
+) -> None:
+    dest = cluster.base / "dest"
+    with open(source / "log", "wb", buffering=0) as log:
+        for number in range(3):
+            log.write(b"line %d\n" % number)
+            assert cluster.get(master, dest).status == 0
+            assert (dest / "log").read_bytes() == (source / "log").read_bytes()
+
+
+def test_clients_do_not_wait_for_a_scan_if_nothing_changed(cluster: Cluster, master: Master) -> None:
+    dest = cluster.base / "dest"
+    assert cluster.get(master, dest).status == 0
+    begun = master.status()["scanned"]
+    for _ in range(3):
+        assert cluster.get(master, dest).status == 0
+    assert master.status()["scanned"] > begun, "it has scanned again"
+
+
+def test_clients_that_come_together_cost_few_scans(cluster: Cluster, source: Path) -> None:
+    master = cluster.master(source, "-v")
+    eventually(lambda: master.status()["notices"], "changes are not noticed")
+    write(source / "new", b"new")
+    clients = [cluster.client(master, cluster.base / f"dest{number}", options=["--linger", "0"]) for number in range(8)]
+    for client in clients:
+        assert client.ended().status == 0
+    for number in range(8):
+        assert (cluster.base / f"dest{number}" / "new").read_bytes() == b"new"
+    assert master.log.read_text().count("generation ") <= 3
+
+
+def test_where_nothing_can_be_noticed_each_client_waits_for_a_scan_and_says_how_old_it_is(
+    cluster: Cluster, source: Path
+) -> None:
+    few_watches = ["unshare", "--user", "--map-root-user", "sh", "-c"]
+    few_watches += ['echo 1 > /proc/sys/user/max_inotify_watches && exec "$@"', "sh"]
+    master = cluster.master(source, prefix=few_watches)
+    master.logged("cannot watch for changes with inotify")
+    dest = cluster.base / "dest"
+    for number in range(2):
+        (source / "top").write_bytes(b"changed %d" % number)
+        ended = cluster.get(master, dest)
+        assert ended.status == 0, ended.stderr
+        assert (dest / "top").read_bytes() == b"changed %d" % number
+        assert ended.done["age"] < PATIENCE
+
+
+@pytest.mark.parametrize("path", ["current", "current/images", "current/images/top"])
+def test_a_link_on_the_way_to_what_is_served_may_be_switched(cluster: Cluster, path: str) -> None:
+    for number in (1, 2):
+        images = cluster.base / "releases" / str(number) / "images"
+        images.mkdir(parents=True)
+        (images / "top").write_bytes(b"release %d" % number)
+    current = cluster.base / "current"
+    current.symlink_to("releases/1")
+    master = cluster.master(cluster.base / path)
+    eventually(lambda: master.status()["notices"], "changes are not noticed")
+    dest = cluster.base / "dest"
+    for number in (1, 2):
+        if number == 2:
+            (cluster.base / "next").symlink_to("releases/2")
+            (cluster.base / "next").rename(current)
+        assert cluster.get(master, dest).status == 0
+        assert [found.read_bytes() for found in dest.rglob("top")] == [b"release %d" % number]
+
+
+# Files that keep changing.
+
+
+@contextmanager
+def written_all_the_time(path: Path) -> Iterator[None]:
+    stop = threading.Event()
+
+    def write_on() -> None:
+        with open(path, "r+b", buffering=0) as file:
+            while not stop.wait(0.001):
+                file.seek(0)
+                file.write(os.urandom(4096))
+
+    writer = threading.Thread(target=write_on)
+    writer.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_a_file_that_keeps_changing_costs_this_file_and_the_rest_is_served(cluster: Cluster, source: Path) -> None:
+    write(source / "vm.img", noise(200_000, 1))
+    with written_all_the_time(source / "vm.img"):
+        master = cluster.master(source)
+        master.logged("not served: vm.img: still changing")
+        assert any("vm.img: still changing" in line for line in master.status()["omitted"])
+        dest = cluster.base / "dest"
+        ended = cluster.get(master, dest)
+        assert ended.status == 1
+        assert "vm.img: not readable at the master: still changing (everything else is in place)" in ended.stderr
+        assert "only in one: b'vm.img'" in differences(source, dest)
+        assert (dest / "top").read_bytes() == (source / "top").read_bytes()
+    assert cluster.get(master, dest).status == 0
+    assert not differences(source, dest)
+
+
+def test_a_client_waits_for_a_file_that_is_quiet_soon(cluster: Cluster, source: Path, master: Master) -> None:
+    write(source / "copied", noise(200_000, 1))
+    dest = cluster.base / "dest"
+    with written_all_the_time(source / "copied"):
+        client = cluster.client(master, dest, options=["--linger", "0"])
+        client.event(lambda event: "still changing" in event.get("message", ""), "it does not wait")
+    ended = client.ended()
+    assert ended.status == 0, ended.stderr
+    assert not differences(source, dest)
+
+
+# Odd files.
+
+
+@as_root
+def test_a_mounted_sysfs_below_the_directory_costs_its_odd_files_only(cluster: Cluster, source: Path) -> None:
+    (source / "sys").mkdir()
+    mount = f'mount -t sysfs sysfs {source}/sys && mount --bind {source}/sys/kernel/mm {source}/sys && exec "$@"'
+    master = cluster.master(source, prefix=["unshare", "--mount", "sh", "-c", mount, "sh"])
+    dest = cluster.base / "dest"
+    ended = cluster.get(master, dest)
+    assert ended.status == 1
+    assert "shorter than its size says" in ended.stderr
+    assert (dest / "top").read_bytes() == (source / "top").read_bytes()
+
+
+# A directory that is not what it was.
+
+
+@as_root
+@pytest.mark.parametrize("what", ["emptied", "moved away", "covered by another file system"])
+def test_a_directory_that_vanished_does_not_wipe_followers(cluster: Cluster, source: Path, what: str) -> None:
+    namespace = ["unshare", "--mount", "--propagation", "private"]
+    master = cluster.master(source, prefix=namespace)
+    inside = ["nsenter", "--mount", f"--target={master.pid}"]
+    dest = cluster.base / "dest"
+    client = cluster.client(master, dest, options=["--follow", "--delete"])
+    assert client.ended().status == 0
+    before = sorted(dest.rglob("*"))
+    elsewhere = source.with_name("elsewhere")
+    match what:
+        case "emptied":
+            elsewhere.mkdir()
+            for path in source.iterdir():
+                path.rename(elsewhere / path.name)
+        case "moved away":
+            source.rename(elsewhere)
+        case _:
+            subprocess.run([*inside, "mount", "-t", "tmpfs", "tmpfs", str(source)], check=True)
+            subprocess.run([*inside, "cp", "-a", str(dest / "top"), str(source / "another")], check=True)
+    problem = {
+        "emptied": "it is empty now",
+        "moved away": "No such file or directory",
+        "covered by another file system": "another file system is mounted there now",
+    }[what]
+    eventually(lambda: problem in str(master.status()["problem"]), "the problem is not seen")
+    master.logged("cannot publish what is in the directory now: ")
+    reloaded = cluster.run("reload", "-p", str(master.port))
+    assert (reloaded.status, problem in reloaded.stderr) == (1 if what == "moved away" else 8, True)
+    ended = cluster.get(master, cluster.base / "late")
+    assert ended.status == 1
+    assert "the master serves an older state of its directory: " in ended.stderr
+    assert problem in ended.stderr
+    assert sorted(dest.rglob("*")) == before, "followers keep what they have"
+    if what != "moved away":
+        forced = cluster.run("reload", "--force", "-p", str(master.port))
+        assert forced.status == 0, forced.stderr
+        assert master.status()["problem"] is None
+        eventually(lambda: sorted(dest.rglob("*")) != before, "followers get what was forced")
+    else:
+        elsewhere.rename(source)
+        eventually(lambda: master.status()["problem"] is None, "it is there again")
+        assert cluster.run("reload", "-p", str(master.port)).status == 0
+        assert sorted(dest.rglob("*")) == before
+    assert master.log.read_text().count("cannot publish") == 1, "once a minute at most"
+
+
+@as_root
+def test_a_file_system_that_is_not_mounted_any_more_below_the_directory_is_noticed(
+    cluster: Cluster, source: Path
+) -> None:
+    (source / "data").mkdir()
+    mount = f'mount -t tmpfs tmpfs {source}/data && echo kept > {source}/data/file && exec "$@"'
+    master = cluster.master(source, prefix=["unshare", "--mount", "sh", "-c", mount, "sh"])
+    dest = cluster.base / "dest"
+    assert cluster.get(master, dest, options=["--delete"]).status == 0
+    subprocess.run(["nsenter", "--mount", f"--target={master.pid}", "umount", "-l", str(source / "data")], check=True)
+    ended = cluster.get(master, dest, options=["--delete"])
+    assert ended.status == 1
+    assert "the file system at data is not mounted any more" in ended.stderr
+    assert (dest / "data" / "file").read_text() == "kept\n"
+
+
+# Reload.
+
+
+def test_reload_scans_now_and_says_what_is_served_then(cluster: Cluster, source: Path, master: Master) -> None:
+    port = ["-p", str(master.port)]
+    same = cluster.run("reload", *port)
+    assert (same.status, same.stdout.startswith("nothing changed: generation ")) == (0, True)
+    write(source / "new", b"new")
+    new = cluster.run("reload", *port)
+    assert (new.status, new.stdout.startswith("new generation ")) == (0, True)
+    ended = cluster.run("reload", "--json", *port)
+    assert (ended.status, ended.events[0]["generation"]) == (0, master.status()["generation"])
+
+
+def test_reload_without_a_master_says_so(cluster: Cluster) -> None:
+    ended = cluster.run("reload", "-p", "9")
+    assert (ended.status, ended.stderr.strip()) == (
+        1,
+        "xget: master of port 9: not running on this machine (choose another port with -p)",
+    )
+
+
+def test_sighup_scans_now(cluster: Cluster, source: Path, master: Master) -> None:
+    before = master.status()["generation"]
+    write(source / "new", b"new")
+    master.signal(signal.SIGHUP)
+    eventually(lambda: master.status()["generation"] != before, "no new generation")

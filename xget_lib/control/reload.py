@@ -1,0 +1,33 @@
+"""`xget.py reload`: the master on this machine scans its directory now."""
+
+from __future__ import annotations
+
+import json
+
+from xget_lib.config import Config
+from xget_lib.errors import CommandFailed, Exit, UsageError, printable
+from xget_lib.process import control_socket
+from xget_lib.report.events import size
+
+_DAY = 86400.0
+"""Seconds: hashing new files may take long. The command ends at once if the master does."""
+
+
+def run(config: Config) -> int:
+    """Print what the master serves when it has scanned. Returns the exit status: 8 if it serves its former generation.
+
+    Raises Failed if no master of this port runs on this machine.
+    """
+    if config.host:
+        raise UsageError("reload works on the machine of the master only (run it there, without -n)")
+    answer = control_socket.request(config.port, {"command": "reload", "force": config.force}, _DAY)
+    if config.json:
+        print(json.dumps(answer), flush=True)
+    if answer.get("problem"):
+        raise CommandFailed("reload", str(answer["problem"]), answer.get("exit", Exit.FAILED))
+    if not config.json and not config.quiet:
+        state = "new generation" if answer["new"] else "nothing changed: generation"
+        print(f"{state} {answer['generation'][:16]}: {answer['files']} files, {size(answer['bytes'])}", flush=True)
+        for line in answer["omitted"]:
+            print(f"not served: {printable(str(line))}", flush=True)
+    return Exit.OK

@@ -1,0 +1,71 @@
+"""Commands to a master from its own machine: each becomes an event, and its answer is sent when the master has it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import gevent
+from gevent import Timeout
+from gevent import socket as gsocket
+from gevent.event import AsyncResult
+
+from xget_lib.process import control_socket
+from xget_lib.report.log import LOGGER
+
+_READ_TIMEOUT = 5.0
+"""Seconds that a client has to send its command."""
+
+
+@dataclass(eq=False)
+class Reload:
+    """`xget.py reload`: scan now. `force`: publish whatever is there."""
+
+    force: bool
+    former: bytes = b""
+    """The generation that was served when it came."""
+    answer: AsyncResult[dict[str, Any]] = field(default_factory=AsyncResult)
+
+
+def serve(listening: socket.socket, act: Callable[[Reload], None]) -> None:
+    """Take commands for ever. `act` is called with each, and must set its answer some time."""
+    with gsocket.socket(fileno=listening.detach()) as accepting:
+        while True:
+            accepted, _ = accepting.accept()
+            gevent.spawn(_converse, accepted, act)
+
+
+def _converse(sock: gsocket.socket, act: Callable[[Reload], None]) -> None:
+    with sock:
+        try:
+            if not control_socket.is_trusted(sock):
+                return
+            with Timeout(_READ_TIMEOUT):
+                command = _read(sock)
+            sock.sendall(json.dumps(_perform(command, act)).encode() + b"\n")
+        except (OSError, ValueError, Timeout) as error:
+            LOGGER.debug("command: %s", error)
+
+
+def _read(sock: gsocket.socket) -> Any:
+    line = b""
+    while not line.endswith(b"\n"):
+        part = sock.recv(control_socket.LINE_LIMIT)
+        line += part
+        if not part or len(line) > control_socket.LINE_LIMIT:
+            raise ValueError("no command")
+    return json.loads(line)
+
+
+def _perform(command: Any, act: Callable[[Reload], None]) -> dict[str, Any]:
+    match command:
+        case {"command": "reload", "force": bool(force)}:
+            reload = Reload(force)
+            act(reload)
+            answer = reload.answer.get()
+            assert answer is not None
+            return answer
+    return {"problem": "unknown command (is this another version of XGet?)"}

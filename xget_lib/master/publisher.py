@@ -1,0 +1,261 @@
+"""Keeps what the master serves as new as its directory, and holds clients back as long as it is not.
+
+It scans when the RescanSchedule says so, publishes what it finds, and lets the clients go on that have waited for it.
+Where the directory cannot be scanned, or seems to be another one, the former generation stays. Then the reason is in
+the log once a minute, in the status, and in what new clients are told.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import Any
+
+import gevent
+from gevent.queue import Queue
+
+from xget_lib import ipc
+from xget_lib.config import Config
+from xget_lib.errors import Exit, StillChanging, XGetError
+from xget_lib.ipc.jobs import ScanTree
+from xget_lib.master import events
+from xget_lib.master.arrivals import Arrivals
+from xget_lib.master.commands import Reload
+from xget_lib.master.digest_saver import DigestCacheSaver, cache_path
+from xget_lib.master.rescan import ChangeMonitor, RescanSchedule, ScanReason
+from xget_lib.master.snapshotter import Progress, Snapshot, take_snapshot
+from xget_lib.master.tracker_io import TrackerIO
+from xget_lib.master.workers import Worker, WorkerPool
+from xget_lib.report.log import LOGGER
+from xget_lib.swarm.messages import Scanning
+
+_SETTLING = 30.0
+"""Seconds after which a file that is still changing is not expected to become complete soon."""
+_TELL_EVERY = 2.0
+"""Seconds between two lines to a client that waits for a scan."""
+_LOG_EVERY = 60.0
+"""Seconds between two log lines about the same problem."""
+
+
+class Publisher:
+    """Owned by the master, which passes on what happens, and calls `advance` afterwards."""
+
+    def __init__(
+        self, config: Config, root: bytes, pool: WorkerPool, tracker: TrackerIO, queue: Queue[events.Event]
+    ) -> None:
+        self._scan = ScanTree(root, config.one_file_system, not config.no_owners)
+        self._pool = pool
+        self._tracker = tracker
+        self._events = queue
+        self._snapshot: Snapshot | None = None
+        self._schedule = RescanSchedule()
+        self._monitor = ChangeMonitor(pool, self._schedule, root, one_file_system=config.one_file_system)
+        self._arrivals: Arrivals[int | Reload] = Arrivals()
+        self._cache_path = cache_path(config.cache, root)
+        self._rehash = config.rehash
+        self._digest_saver = DigestCacheSaver(pool, self._cache_path)
+        self._progress = Progress()
+        self._force = False
+        """Whether the next scan is published whatever is there."""
+        self._scan_begun = 0.0
+        """When the last scan began, in monotonic seconds."""
+        self._problem: XGetError | None = None
+        """Why the former generation is served, and not what the last scan found."""
+        self._problem_logged = 0.0
+        self._changing_since: float | None = None
+        """Since when some file has been left out because it is still changing."""
+
+    def start(self) -> None:
+        gevent.spawn(self._scan_when_due)
+        gevent.spawn(self._tell_waiting)
+        self._schedule.request(ScanReason.REQUEST)
+
+    # What happens.
+
+    def arrived(self, connection: int) -> None:
+        """A client opened `peers` and waits for news."""
+        self._arrivals.arrived(connection)
+
+    def left(self, connection: int) -> None:
+        """A client is gone."""
+        self._arrivals.left(connection)
+
+    def worker_started(self) -> None:
+        self._monitor.worker_started()
+
+    def request_scan(self) -> None:
+        """SIGHUP."""
+        self._schedule.request(ScanReason.REQUEST)
+        self._monitor.retry(asked=True)
+
+    def reload(self, reload: Reload) -> None:
+        """`xget.py reload`."""
+        reload.former = self._generation
+        self._force = self._force or reload.force
+        self._arrivals.arrived_for_scan(reload)
+        self._monitor.retry(asked=True)
+
+    def is_stale(self, generation: bytes) -> bool:
+        """A file was found changed when it was to be sent. Returns whether this generation is served still."""
+        if generation != self._generation:
+            return False
+        self._arrivals.changed()
+        self._schedule.request(ScanReason.FILE_CHANGED)
+        return True
+
+    def watch_reported(self, worker: Worker, report: ipc.Changed | ipc.Checked | ipc.WatchFailed) -> None:
+        """The worker that watches the directory reports."""
+        if not self._monitor.is_watcher(worker):
+            return
+        match report:
+            case ipc.Changed():
+                self._monitor.changed(worker)
+                self._arrivals.changed()
+            case ipc.Checked(changed):
+                self._arrivals.checked(changed)
+                if changed:
+                    self._monitor.changed(worker)
+            case ipc.WatchFailed(why):
+                self._monitor.failed(worker, why)
+                self._arrivals.checked(changed=True)
+
+    def advance(self) -> None:
+        """Act on what has happened."""
+        self._monitor.set_followed(self._tracker.followed)
+        if self._monitor.lost():
+            self._arrivals.checked(changed=True)
+        if self._arrivals.check_wanted:
+            if not self._schedule.is_old and self._monitor.check():
+                self._arrivals.check_begun()
+            else:
+                self._arrivals.changed()
+        if self._arrivals.scan_wanted:
+            self._schedule.request(ScanReason.REQUEST)
+        if self._snapshot is not None:
+            for client in self._arrivals.admit():
+                if isinstance(client, Reload):
+                    client.answer.set(self._reload_answer(client, self._snapshot))
+                else:
+                    self._tracker.peers_opened(client)
+
+    # Scans.
+
+    def _scan_when_due(self) -> None:
+        while True:
+            self._schedule.wait()
+            force, self._force = self._force, False
+            saved = b"" if self._rehash else self._cache_path
+            begun = self._scan_begun = time.monotonic()
+            self._arrivals.scan_begun()
+            try:
+                taken = take_snapshot(
+                    self._pool, self._scan, self._snapshot, saved, progress=self._progress, force=force
+                )
+            except XGetError as error:
+                if self._snapshot is None and not isinstance(error, StillChanging):
+                    self._events.put(events.CannotGoOn(error))
+                    return
+                self._failed(error)
+            else:
+                self._succeeded(changing=taken.changing)
+                if taken.snapshot is not None:
+                    self._publish(taken.snapshot, time.monotonic() - begun)
+            finally:
+                self._schedule.done(self._progress.scan_seconds)
+            self._scan_again_if_needed()
+            self._tell_tracker()
+            self._arrivals.scan_ended()
+            self.advance()
+
+    def _scan_again_if_needed(self) -> None:
+        since = self._changing_since
+        if self._problem is not None or (since is not None and time.monotonic() < since + _SETTLING):
+            self._schedule.request(ScanReason.STILL_CHANGING)
+        elif since is not None:
+            self._schedule.request(ScanReason.ALWAYS_CHANGING)
+
+    def _failed(self, error: XGetError) -> None:
+        now = time.monotonic()
+        if str(error) != str(self._problem) or now > self._problem_logged + _LOG_EVERY:
+            LOGGER.error("cannot publish what is in the directory now: %s", error)
+            self._problem_logged = now
+        self._problem = error
+
+    def _succeeded(self, *, changing: bool) -> None:
+        if self._problem is not None:
+            LOGGER.warning("the directory can be scanned again")
+        self._problem = None
+        if not changing:
+            self._changing_since = None
+        elif self._changing_since is None:
+            self._changing_since = time.monotonic()
+        self._monitor.retry(asked=False)
+
+    def _publish(self, snapshot: Snapshot, seconds: float) -> None:
+        facts, former, self._snapshot = snapshot.facts, self._snapshot, snapshot
+        is_new = former is None or former.facts.generation != facts.generation
+        LOGGER.log(
+            logging.INFO if is_new else logging.DEBUG,
+            "generation %s: %d files, %d bytes, in %.1f s, %d pieces hashed",
+            facts.generation.hex()[:16],
+            facts.files,
+            facts.size,
+            seconds,
+            snapshot.hashed,
+        )
+        self._pool.serve(ipc.Serve(facts.base, facts.location), [snapshot.manifest, snapshot.stamps])
+        if former is not None:
+            former.close()
+        if is_new:
+            self._tell_tracker()
+            self._tracker.published(facts.generation, os.fstat(snapshot.manifest).st_size, facts.chunks)
+        self._digest_saver.save(snapshot.digest_cache)
+
+    def _tell_tracker(self) -> None:
+        settled = self._changing_since + _SETTLING if self._changing_since is not None else 0.0
+        problem = str(self._problem) if self._problem is not None else ""
+        self._tracker.scanned(self._scan_begun, watched=self._monitor.watching, problem=problem, settled=settled)
+
+    def _tell_waiting(self) -> None:
+        """Tell clients that wait for a scan how far it is: silence would mean that the master hangs."""
+        while True:
+            gevent.sleep(_TELL_EVERY)
+            progress = self._progress
+            share = 100 * progress.hashed // progress.pieces if progress.pieces else 0
+            line = Scanning(int(time.monotonic() - self._scan_begun), min(share, 100)).encode()
+            for client in self._arrivals.waiting:
+                if not isinstance(client, Reload):
+                    self._pool.send_to(client, ipc.News(client, line))
+
+    # For others to read.
+
+    @property
+    def _generation(self) -> bytes:
+        return self._snapshot.facts.generation if self._snapshot is not None else b""
+
+    def _reload_answer(self, reload: Reload, snapshot: Snapshot) -> dict[str, Any]:
+        facts, problem = snapshot.facts, self._problem
+        return {
+            "generation": facts.generation.hex(),
+            "new": facts.generation != reload.former,
+            "files": facts.files,
+            "bytes": facts.size,
+            "omitted": list(facts.omitted),
+            "problem": str(problem) if problem is not None else None,
+            "exit": int(problem.exit_status) if problem is not None else int(Exit.OK),
+        }
+
+    def status(self) -> dict[str, Any]:
+        """The part of the master's status about what it serves."""
+        snapshot = self._snapshot
+        return {
+            "generation": snapshot.facts.generation.hex() if snapshot else None,
+            "files": snapshot.facts.files if snapshot else None,
+            "bytes": snapshot.facts.size if snapshot else None,
+            "chunks": snapshot.facts.chunks if snapshot else None,
+            "scanned": round(time.monotonic() - self._scan_begun, 1) if snapshot else None,
+            "problem": str(self._problem) if self._problem is not None else None,
+            "omitted": list(snapshot.facts.omitted) if snapshot else [],
+            "notices": self._monitor.watching,
+        }
