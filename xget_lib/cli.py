@@ -147,10 +147,10 @@ def _run(arguments: list[str]) -> int:
         return start.run(
             options, os.fsencode(parsed["<path>"]), lambda channel, number: _work(options, channel, number)
         )
-    from xget_lib.node import client
+    from xget_lib.node import foreground
 
     *sources, dest = (os.fsencode(name) for name in (parsed["<source>"], *parsed["<dest>"]))
-    return client.run(options, sources, dest)
+    return foreground.run(options, sources, dest)
 
 
 def _work(options: config.Config, channel: Channel, number: int) -> int:

@@ -39,9 +39,9 @@ def test_news_goes_out_by_itself_when_a_node_joins() -> None:
     master = Master()
     master.join(1)
     ((connection, message),) = master.wait_for(1)
-    assert isinstance(message, ipc.News)
+    assert isinstance(message, ipc.NewsLine)
     assert (connection, message.connection) == (1, 1)
-    assert News.decode(message.line) == News(GENERATION, 100, (), direct=True)
+    assert News.decode(message.line) == News(GENERATION, 100, (), master_first=True)
 
 
 def test_a_slot_that_asks_is_granted_what_its_node_wants() -> None:

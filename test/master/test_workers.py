@@ -19,7 +19,7 @@ from xget_lib.errors import Failed, ProtocolViolation
 from xget_lib.ipc.jobs import HashPieces, Saved, Scanned
 from xget_lib.master import events, workers
 from xget_lib.master.workers import Worker, WorkerPool
-from xget_lib.net.waiting import wait_readable, wait_writable
+from xget_lib.net.blocking import wait_readable, wait_writable
 from xget_lib.process.channel import Channel, pair
 from xget_lib.process.nursery import Exited, Nursery, Spawned
 

@@ -110,7 +110,7 @@ def test_a_generation_is_served_from_its_manifest_and_a_change_is_reported(maste
 
 def test_a_message_for_a_connection_that_has_ended_is_dropped_and_its_descriptor_closed(master: Master) -> None:
     text = memfd("status", b"{}\n")
-    master.send_to_worker(ipc.News(99, b"{}\n"))
+    master.send_to_worker(ipc.NewsLine(99, b"{}\n"))
     master.send_to_worker(ipc.Grant(99, 1, 1))
     master.send_to_worker(ipc.Status(99), text)
     master.send_to_worker(ipc.Ping())

@@ -14,7 +14,7 @@ import gevent
 
 from xget_lib.classic import tree
 from xget_lib.classic.checksums import Checksums
-from xget_lib.classic.files import ME, Available, Regular
+from xget_lib.classic.files import ME, AvailLine, Regular
 from xget_lib.errors import NinepError
 from xget_lib.extensions import Host
 from xget_lib.net.server import Client
@@ -94,7 +94,7 @@ class Backend:
     def complete(self, file: Regular) -> None:
         """The client has all of this file, from whatever server: it reads the checksum."""
 
-    def available(self, avail: int, file: Regular, written: Available) -> None:
+    def available(self, avail: int, file: Regular, written: AvailLine) -> None:
         """The client serves this file. `avail` is the number of the open `avail` on which it said so."""
 
     def unavailable(self, avail: int) -> None:

@@ -31,7 +31,7 @@ _AVAILABLE = re.compile(rb"([1-9][0-9]{0,4}) (?:me|([0-9A-Za-z.:%_-]{1,80})!([1-
 
 
 @dataclass(frozen=True, slots=True)
-class Available:
+class AvailLine:
     """What a C client writes to `avail`: the port on which it serves the file, and from where it takes it itself."""
 
     port: int
@@ -39,7 +39,7 @@ class Available:
     """Address and port; None is this server."""
 
     @classmethod
-    def decode(cls, written: bytes) -> Available:
+    def decode(cls, written: bytes) -> AvailLine:
         """Raises NinepError."""
         match = _AVAILABLE.fullmatch(written)
         if match is None or not all(int(port) <= 65535 for port in (match[1], match[3] or b"0")):
@@ -169,7 +169,7 @@ class Avail(Handle):
         self._written = False
 
     def write(self, offset: int, data: bytes) -> int:
-        written = Available.decode(data)
+        written = AvailLine.decode(data)
         self._backend.available(self._number, Regular.find(self._backend.newest(), self._path), written)
         self._written = True
         return len(data)

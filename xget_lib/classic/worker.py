@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from xget_lib import ipc
 from xget_lib.classic import messages, tree
 from xget_lib.classic.backend import Backend, Namespace
-from xget_lib.classic.files import Available, Regular
+from xget_lib.classic.files import AvailLine, Regular
 from xget_lib.classic.redirects import DOWNLOADS
 from xget_lib.errors import printable
 from xget_lib.extensions import WorkerHost
@@ -26,7 +26,7 @@ class WorkerNamespace(Namespace):
     def __init__(self, host: WorkerHost) -> None:
         super().__init__(host)
         self.send = host.send
-        self._backends: WeakValueDictionary[int, WorkerBackend] = WeakValueDictionary()
+        self._backends: WeakValueDictionary[int, ClassicWorkerBackend] = WeakValueDictionary()
         """By number of the connection, while its session exists."""
         self._generation = b""
         self._hidden: set[bytes] = set()
@@ -34,7 +34,7 @@ class WorkerNamespace(Namespace):
 
     def connect(self, client: Client) -> Callable[[], File]:
         """As `net.server.Namespace`."""
-        made = self._backends[client.number] = WorkerBackend(self, client)
+        made = self._backends[client.number] = ClassicWorkerBackend(self, client)
         return partial(tree.tree, made)
 
     def handle(self, message: ipc.Message) -> None:
@@ -53,7 +53,7 @@ class WorkerNamespace(Namespace):
             LOGGER.warning("not served to C clients, which cannot use this name: %s", printable(path))
 
 
-class WorkerBackend(Backend):
+class ClassicWorkerBackend(Backend):
     """What the files of one connection ask for, at a worker."""
 
     _numbers = count(1)
@@ -72,7 +72,7 @@ class WorkerBackend(Backend):
         key = self._downloads[file.path] = file.key()
         if len(self._downloads) > DOWNLOADS:
             del self._downloads[next(iter(self._downloads))]
-        number = next(WorkerBackend._numbers)
+        number = next(ClassicWorkerBackend._numbers)
         self._redirects[number] = answer
         self._worker.send(messages.Redirect(self._client.number, number, key))
 
@@ -90,7 +90,7 @@ class WorkerBackend(Backend):
     def complete(self, file: Regular) -> None:
         self._ended(file, whole=True)
 
-    def available(self, avail: int, file: Regular, written: Available) -> None:
+    def available(self, avail: int, file: Regular, written: AvailLine) -> None:
         source, source_port = written.source or ("", 0)
         self._worker.send(messages.Available(self._client.number, avail, file.key(), written.port, source, source_port))
 

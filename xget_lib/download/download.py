@@ -33,7 +33,7 @@ from xget_lib.download.refusal import refusing, refusing_dest
 from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.staging import Parts, Staging
-from xget_lib.download.write import PieceWriter
+from xget_lib.download.verified_write import PieceWriter
 from xget_lib.errors import DestinationRefused, printable
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import put_stamp

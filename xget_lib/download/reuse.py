@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from xget_lib.download.destination import Destination
+from xget_lib.download.read_back import checked_pieces, is_zeros
 from xget_lib.download.staging import Parts, part_name, part_path
-from xget_lib.download.verify import checked_pieces, is_zeros
-from xget_lib.download.write import write_ranges
+from xget_lib.download.verified_write import write_ranges
 from xget_lib.fs.sparse import are_zeros, clear
 from xget_lib.manifest.extents import holes
 from xget_lib.manifest.layout import Piece

@@ -59,7 +59,7 @@ class StopWatching(Message):
 
 
 @message
-class News(Message):
+class NewsLine(Message):
     """A line for the readers of `peers` on this connection."""
 
     connection: int
@@ -139,7 +139,7 @@ class PeersOpened(Message):
 class NodeRegistered(Message):
     """A node serves on this port of the connection's address, and holds so many chunks of a generation.
 
-    The generation is b"" while it does not know one. Fields as in `swarm.messages.Report`.
+    The generation is b"" while it does not know one. Fields as in `swarm.messages.Registration`.
     """
 
     connection: int

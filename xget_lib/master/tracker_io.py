@@ -19,8 +19,8 @@ from xget_lib import ipc
 from xget_lib.extensions import extensions
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
-from xget_lib.swarm.messages import Report
-from xget_lib.swarm.tracker import Grant, NodeComplete, NodeIncomplete, NodeJoined, NodeLeft, SendNews, Tracker
+from xget_lib.swarm.messages import Registration
+from xget_lib.swarm.tracker import NodeComplete, NodeIncomplete, NodeJoined, NodeLeft, SendGrant, SendNews, Tracker
 from xget_lib.swarm.tuning import TUNING
 
 
@@ -72,7 +72,7 @@ class TrackerIO:
             case ipc.PeersOpened(connection):
                 self.tracker.peers_opened(connection, now)
             case ipc.NodeRegistered(connection, port, generation, held, follows):
-                self.tracker.registered(connection, Report(port, generation, held, follows), now)
+                self.tracker.registered(connection, Registration(port, generation, held, follows), now)
             case ipc.NodeUnregistered(connection):
                 self.tracker.unregistered(connection, now)
             case ipc.LogLine(connection, text):
@@ -95,13 +95,13 @@ class TrackerIO:
         children = [
             {
                 "address": address,
-                "port": report.port,
-                "held": report.held,
-                "generation": report.generation.hex(),
+                "port": registration.port,
+                "held": registration.held,
+                "generation": registration.generation.hex(),
                 "seconds": round(now - joined, 1),
-                "follows": report.follows,
+                "follows": registration.follows,
             }
-            for address, report, joined in sorted(self.tracker.nodes(), key=lambda node: node[2])
+            for address, registration, joined in sorted(self.tracker.nodes(), key=lambda node: node[2])
         ]
         status: dict[str, Any] = {"offered": self.tracker.granted_count, "children": children}
         for extension in self.extensions:
@@ -119,10 +119,10 @@ class TrackerIO:
         """Carry out what the tracker decides now."""
         for action in self.tracker.tick(time.monotonic()):
             match action:
-                case Grant(connection, slot, chunk):
+                case SendGrant(connection, slot, chunk):
                     self._send(connection, ipc.Grant(connection, slot, chunk))
                 case SendNews(connection, news):
-                    self._send(connection, ipc.News(connection, news.encode()))
+                    self._send(connection, ipc.NewsLine(connection, news.encode()))
                 case NodeJoined(address, port):
                     LOGGER.debug("%s port %d: registered", address, port)
                 case NodeLeft(address, port):

@@ -23,7 +23,7 @@ from xget_lib import ipc
 from xget_lib.errors import Failed, LinkLost, ProtocolViolation
 from xget_lib.ipc.jobs import Request, Result
 from xget_lib.master import events
-from xget_lib.net.waiting import wait_readable, wait_writable
+from xget_lib.net.blocking import wait_readable, wait_writable
 from xget_lib.process.channel import Channel, close_all
 from xget_lib.process.nursery import Exited, NotSpawned, Nursery, Spawned
 from xget_lib.report.log import LOGGER

@@ -15,8 +15,8 @@ from logging import ERROR, WARNING
 
 import gevent
 
+from xget_lib.net.blocking import wait_readable
 from xget_lib.net.listen import plain_address
-from xget_lib.net.waiting import wait_readable
 from xget_lib.report.rate_limited_log import RateLimitedLog
 
 PER_ADDRESS = 4096

@@ -17,8 +17,8 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from xget_lib.errors import ProtocolViolation
+from xget_lib.net.blocking import READ, DescriptorWaiter
 from xget_lib.net.outgoing import Outgoing
-from xget_lib.net.waiting import READ, Watcher
 from xget_lib.ninep.session import Session
 
 _READ_SIZE = 64 * 1024
@@ -40,7 +40,7 @@ class Connection:
         """`sent(bytes)` is called as content goes out."""
         self._sock = sock
         self._session = session
-        self._watcher = Watcher(sock.fileno())
+        self._watcher = DescriptorWaiter(sock.fileno())
         self._outgoing = Outgoing(sock, self._watcher, session, sent)
         self._ready = Event()
         """Set when the writer has something to do."""

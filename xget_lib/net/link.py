@@ -17,9 +17,9 @@ from gevent import socket as gsocket
 from gevent.event import AsyncResult
 
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation
+from xget_lib.net.blocking import READ, WRITE, DescriptorWaiter
 from xget_lib.net.listen import prepare
 from xget_lib.net.tracing import tracer
-from xget_lib.net.waiting import READ, WRITE, Watcher
 from xget_lib.ninep import messages
 from xget_lib.ninep.dialect import NINEP2000
 from xget_lib.ninep.messages import IOHDRSZ, Message, TMessage
@@ -69,7 +69,7 @@ class Link:
         self.last_received = time.monotonic()
         """When bytes arrived last, in monotonic seconds."""
         self._sock = sock
-        self._watcher = Watcher(sock.fileno())
+        self._watcher = DescriptorWaiter(sock.fileno())
         self._requests = Requests(MAX_READ + IOHDRSZ)
         self._requests.trace = tracer(name)
         self._callbacks: dict[int, OnAnswer] = {}

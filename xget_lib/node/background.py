@@ -1,6 +1,6 @@
 """The background half of `xget.py -n`: downloads, then serves as the child server.
 
-It sends events to the foreground half (`client`) and outlives it. When the channel between them ends before the
+It sends events to the foreground half (`foreground`) and outlives it. When the channel between them ends before the
 download is done, the foreground half was killed, and the download stops. Until it is done the process belongs to the
 terminal's session, so that ^Z and job control work; then it leaves the session.
 """
@@ -19,7 +19,7 @@ import gevent
 
 from xget_lib.config import Config
 from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
-from xget_lib.net.waiting import wait_readable, wait_writable
+from xget_lib.net.blocking import wait_readable, wait_writable
 from xget_lib.node.follow import Follower, rebase
 from xget_lib.node.node import Node
 from xget_lib.process import daemon, rlimit

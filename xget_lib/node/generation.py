@@ -24,10 +24,10 @@ from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import Selection
-from xget_lib.net.waiting import in_thread
-from xget_lib.node.backend import Child
-from xget_lib.node.content import TransferStats
+from xget_lib.net.blocking import in_thread
+from xget_lib.node.child import Child
 from xget_lib.node.transfer import Transfer
+from xget_lib.node.transfer_run import TransferStats
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.files import Files
 from xget_lib.serve.held import Compared, HeldContent

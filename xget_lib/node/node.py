@@ -16,14 +16,14 @@ from xget_lib.errors import Incomplete, MalformedManifest
 from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import select
+from xget_lib.net.blocking import in_thread
 from xget_lib.net.listen import listen
-from xget_lib.net.waiting import in_thread
-from xget_lib.node.backend import Child
-from xget_lib.node.content import NewGeneration, TransferStats
+from xget_lib.node.child import Child
 from xget_lib.node.fetch_manifest import fetch_manifest
 from xget_lib.node.generation import STALLED, THREADS, Generation, NodeContext, Tell, dry_run, incomplete
 from xget_lib.node.master_link import Change, MasterLink
 from xget_lib.node.transfer import Transfer
+from xget_lib.node.transfer_run import NewGeneration, TransferStats
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.served import EncodedManifest
 from xget_lib.swarm.messages import News
@@ -131,7 +131,7 @@ class Node:
     def _receive_news(self, news: News) -> None:
         former, self._news = self._news, news
         # A node that reads the news here downloads from here.
-        self.child.news = replace(news, direct=True)
+        self.child.news = replace(news, master_first=True)
         if former is None or former.generation != news.generation:
             self.newer.set()
         self._transfer.master_named(news)

@@ -48,12 +48,12 @@ class PeerLink(Source):
             link.close()
             raise
 
-    def introduce(self, report: bytes) -> None:
+    def register(self, registration: bytes) -> None:
         """Tell the peer where this node serves. The master would tell it much later."""
         try:
-            self._control.open("peers", ANSWER, ORDWR).write(0, report, ANSWER)
+            self._control.open("peers", ANSWER, ORDWR).write(0, registration, ANSWER)
         except (LinkLost, NinepError) as error:
-            LOGGER.debug("not introduced to %s: %s", self._control.name, error)
+            LOGGER.debug("cannot register with %s: %s", self._control.name, error)
 
     def read_have(self, generation: bytes, chunk_count: int) -> Iterator[int]:
         """The chunks that the peer holds, as bits, each time that they have changed. Ends only by LinkLost, NinepError

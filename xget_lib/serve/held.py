@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from xget_lib.download.download import Download
-from xget_lib.download.verify import checked_pieces
+from xget_lib.download.read_back import checked_pieces
 from xget_lib.errors import PathRefused
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import STAMP_WORDS, no_stamps

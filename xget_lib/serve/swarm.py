@@ -4,8 +4,8 @@
     data       the content stream, by offset; a range that is not held is an error at once
     have       the generation, 32 bytes, and a bitmap of the chunks held. Each further read is answered when the bitmap
                has changed
-    peers      read: a line of JSON for each news of the swarm (`News`). Written: what the writer serves (`Report`), to
-               the master, or to a peer that the writer downloads from
+    peers      read: a line of JSON for each news of the swarm (`News`). Written: what the writer serves
+               (`Registration`), to the master, or to a peer that the writer downloads from
     offer      at a master: each read answers with the number of a chunk to take from it (`17\\n`); reading again says
                that the chunk has arrived. Written: a bitmap of the chunks that the writer finds at none of its peers
     turn       at a child: a read answers (`take\\n`) when this connection gets an upload slot, which is good for one
@@ -27,7 +27,7 @@ from xget_lib.errors import NinepError, NotHeld
 from xget_lib.ninep.file import WAITING, Content, Handle, Waiting
 from xget_lib.serve.served import NOT_READY, EncodedManifest, Served, Serving
 from xget_lib.serve.synthetic import DeferredText, Log, Stream, SyntheticFile, root
-from xget_lib.swarm.messages import LINE_LIMIT, Report
+from xget_lib.swarm.messages import LINE_LIMIT, Registration
 
 SLOTS_LIMIT = 16
 """Slots that one connection may request at once: each costs the server time whenever anything happens. Our own clients
@@ -53,7 +53,7 @@ class SwarmBackend(Protocol):
     def subscribe(self, news: Stream) -> None:
         """Put lines of news into this stream, the first one as soon as there is one."""
 
-    def register(self, report: Report) -> None:
+    def register(self, registration: Registration) -> None:
         """The client wrote what it serves."""
 
     def request_slot(self, slot: int, answers: Stream) -> None:
@@ -206,7 +206,7 @@ class Peers(Stream):
     def write(self, offset: int, data: bytes) -> int:
         if len(data) > LINE_LIMIT:
             raise NinepError(errno.EMSGSIZE)
-        self._backend.register(Report.decode(data))
+        self._backend.register(Registration.decode(data))
         return len(data)
 
 

@@ -2,7 +2,7 @@
 
     scan            one stat per name: entries, metadata, holes, stamps   scan.scan          -> Scan
     look up         digests of files that have not changed                DigestCache.look_up -> digests, pieces to hash
-    hash            the other pieces, in any number of parts              hash.hash_pieces   -> Hashed
+    hash            the other pieces, in any number of parts              hash.hash_pieces   -> HashedPieces
     assemble        without the files that could not be read              assemble.assemble  -> Manifest
     keep            digests for the next snapshot                         DigestCache.build
 

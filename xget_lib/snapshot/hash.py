@@ -23,7 +23,7 @@ _CHANGED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 _UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ENODATA, errno.ETXTBSY)
 
 
-class Hashed(NamedTuple):
+class HashedPieces(NamedTuple):
     """The result of hashing a range of pieces. Files are given by file number."""
 
     digests: bytes
@@ -38,7 +38,7 @@ class _Changed(Exception):
     """The file has changed since the scan."""
 
 
-def hash_pieces(root: Root, scan: Scan, first: int, end: int) -> Hashed:
+def hash_pieces(root: Root, scan: Scan, first: int, end: int) -> HashedPieces:
     """Hashes pieces first .. end - 1. `root` is scan.base.
 
     Raises PathRefused for an error that is not one of the file (for example, no descriptors left).
@@ -67,7 +67,7 @@ def hash_pieces(root: Root, scan: Scan, first: int, end: int) -> Hashed:
                 raise PathRefused(path, error.strerror or str(error)) from error
         digests += made
         first = pieces.stop
-    return Hashed(bytes(digests), unreadable, changed)
+    return HashedPieces(bytes(digests), unreadable, changed)
 
 
 def _hash_file(descriptor: int, stamp: Stamp, layout: Layout, pieces: range, buffer: memoryview) -> bytes:

@@ -17,8 +17,8 @@ from threading import Lock
 from inotify_simple import INotify, flags
 
 from xget_lib.errors import CannotWatch, PathRefused
-from xget_lib.fs.mounts import shared
 from xget_lib.fs.rooted import Root
+from xget_lib.fs.shared_filesystem import shared_type
 from xget_lib.manifest.entry import joined
 from xget_lib.manifest.selection import STAGING
 
@@ -73,7 +73,7 @@ class InotifyTree:
             self._parents[self._inotify.add_watch(directory, _MASK)] = frozenset(watched)
         status = os.stat(base)
         self._device = status.st_dev
-        kind = shared(status.st_dev)
+        kind = shared_type(status.st_dev)
         if kind is not None:
             raise CannotWatch(f"other machines may change this file system ({kind})")
         if stat.S_ISDIR(status.st_mode):

@@ -1,6 +1,6 @@
 """What a `Downloader` and an `Uploader` decide, as data.
 
-`node/transfer.py` and `node/backend.py` carry it out with 9P requests and replies, the simulator in virtual time.
+`node/transfer.py` and `node/child.py` carry it out with 9P requests and replies, the simulator in virtual time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MASTER: Address = ("", 0)
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """After `pause` seconds connect to a peer, introduce this node to it and read its `have`. Then `peer_connected` and
+    """After `pause` seconds connect to a peer, register with it and read its `have`. Then `peer_connected` and
     `peer_has` follow, in the end `peer_gone`."""
 
     peer: Address
@@ -92,8 +92,8 @@ class SendRemark:
 
 
 @dataclass(frozen=True, slots=True)
-class SendReport:
-    """Report to the master how much of the generation this node holds."""
+class SendRegistration:
+    """Register again at the master, with how much of the generation this node holds now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class GiveUp:
     """The download cannot be completed."""
 
     error: XGetError
@@ -132,9 +132,9 @@ Action = (
     | SendWants
     | SendRemark
     | Finished
-    | Failed
+    | GiveUp
 )
 """Of a `Downloader`."""
 
-UploadAction = GrantUploadSlot | Announce | SendReport
+UploadAction = GrantUploadSlot | Announce | SendRegistration
 """Of an `Uploader`."""

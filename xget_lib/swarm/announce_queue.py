@@ -1,7 +1,7 @@
 """Which nodes the master has news for, and when it sends it.
 
 A node that joins is connected with a dozen others. The master sends it their addresses at once, since it can do nothing
-before, and it introduces itself to them. The master sends them the new address later, once for all changes of some
+before, and it registers with them. The master sends them the new address later, once for all changes of some
 seconds: when ten thousand nodes join at once, sending each change to each node would take longer than the download.
 """
 

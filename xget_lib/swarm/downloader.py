@@ -55,7 +55,7 @@ class Downloader:
         self._requested: set[Address] = set()
         """Peers whose slot is requested and not granted yet."""
         self._master = SlotsAtMaster(rng, tuning.wants_pause)
-        self._direct = False
+        self._master_first = False
         """Whether this node takes from the master at once."""
 
     @property
@@ -89,15 +89,15 @@ class Downloader:
 
     # Peers.
 
-    def master_named(self, peers: Iterable[Address], direct: bool, now: float) -> list[Action]:
+    def master_named(self, peers: Iterable[Address], master_first: bool, now: float) -> list[Action]:
         """The master names the peers of this node, and says whether it takes from the master at once."""
-        self._direct = direct
+        self._master_first = master_first
         self._known.name(peers)
         return self._find_sources(now)
 
-    def peer_introduced(self, peer: Address, generation: bytes, now: float) -> list[Action]:
+    def peer_registered(self, peer: Address, generation: bytes, now: float) -> list[Action]:
         """A peer says where it serves, and which generation."""
-        self._known.introduce(peer, generation)
+        self._known.register(peer, generation)
         return self._find_sources(now)
 
     def peer_connected(self, peer: Address) -> None:
@@ -207,7 +207,7 @@ class Downloader:
         else:
             self._wrong_from_master[chunk] += 1
             if self._wrong_from_master[chunk] > self._retries:
-                self._actions.append(actions.Failed(NoGoodSource(error.path, error.source)))
+                self._actions.append(actions.GiveUp(NoGoodSource(error.path, error.source)))
         return self._use_buffers(now)
 
     def tick(self, now: float) -> list[Action]:
@@ -230,7 +230,7 @@ class Downloader:
         lacking = self._picker.lacking
         if lacking:
             self._actions += [actions.Connect(peer, 0.0) for peer in self._known.to_connect()]
-            if self._master.may_open(self._direct, self._last_arrival, now):
+            if self._master.may_open(self._master_first, self._last_arrival, now):
                 self._actions.append(actions.OpenMasterSlot(self._master.open_first(lacking)))
         return self._decided()
 

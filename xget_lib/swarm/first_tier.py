@@ -46,7 +46,7 @@ class FirstTier:
         self._members.discard(node)
 
 
-class Sources(Generic[K]):
+class ManifestSources(Generic[K]):
     """At a node: where it asks for the manifest, one source after the other. It checks the manifest against the
     generation's digest, so any peer will do. Keys name peers; times are monotonic seconds."""
 

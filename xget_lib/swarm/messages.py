@@ -27,12 +27,12 @@ class News:
     manifest_size: int
     """Bytes."""
     peers: tuple[Address, ...]
-    direct: bool = True
-    """Whether the reader takes from the master at once, or asks its peers first (`swarm.first_tier`)."""
+    master_first: bool = True
+    """Whether the reader asks the master first, or its peers (`swarm.first_tier`). In the JSON it is `direct`."""
 
     def encode(self) -> bytes:
         fields = {"generation": self.generation.hex(), "manifest": self.manifest_size, "peers": self.peers}
-        if not self.direct:
+        if not self.master_first:
             fields["direct"] = False
         return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
 
@@ -45,7 +45,7 @@ class News:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Registration:
     """A line that a node writes to `peers`: where it serves, which generation, and how much of it."""
 
     port: int
@@ -63,7 +63,7 @@ class Report:
         return json.dumps(fields).encode() + b"\n"
 
     @classmethod
-    def decode(cls, line: bytes) -> Report:
+    def decode(cls, line: bytes) -> Registration:
         """Raises ProtocolViolation."""
         fields = _Fields(line)
         held = fields.number("held", 0, _HUGE)

@@ -59,16 +59,16 @@ class SlotsAtMaster:
         self._retry = now + self._backoff.next()
 
     def begin(self, chunk_count: int) -> None:
-        """A download of a generation begins. A node that is not direct gives its peers some time first."""
+        """A download of a generation begins. Unless `may_open` says `master_first`, peers get some time."""
         self._chunk_count = chunk_count
         self._patience = patience(self._random)
 
-    def may_open(self, direct: bool, last_arrival: float, now: float) -> bool:
+    def may_open(self, master_first: bool, last_arrival: float, now: float) -> bool:
         """Whether to open the first slot now. Others are opened when the master offers the first chunk: of ten thousand
         nodes it offers chunks to some hundred."""
         if not self._connected or self._chunks or now < self._retry:
             return False
-        return direct or now >= last_arrival + self._patience
+        return master_first or now >= last_arrival + self._patience
 
     def open_first(self, lacking: int) -> int:
         """Open the first slot of a node that lacks these chunks. Returns its number."""

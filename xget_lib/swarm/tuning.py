@@ -14,9 +14,6 @@ class Tuning:
     8 gain a quarter of a percent with 32 nodes, and each costs messages; 5 cost 1 %."""
     master_slots: int = 2
     """Chunks that a node fetches from the master at once."""
-    max_direct: int = 6
-    """Chunks that the master sends at once. 10 cost 2 % with 8 nodes and half a percent with more; 3 leave its link
-    idle and cost 10 %."""
     first_tier: int = 32
     """Nodes that take from the master at once, if there are more. 64 gain nothing and cost twice as many manifests."""
     fetches: int = 4
@@ -37,13 +34,13 @@ class Tuning:
     news_pause: float = 0.05
     """Between two rounds of news from the master. A new node gets its peers in the next one."""
     news_later: float = 10.0
-    """After which the master tells a node of new peers, which introduce themselves before,"""
+    """After which the master tells a node of new peers. These have registered with the node before."""
     news_most: int = 200
-    """so many nodes between two pauses: a tenth of what the master can send."""
+    """Nodes that the master tells of new peers between two pauses: a tenth of what it can send."""
     wants_pause: float = 0.5
     """Between two reports of a node to the master about the chunks that it finds at no peer."""
-    report_pause: float = 10.0
-    """Between two reports of a node to the master about how much it holds; a complete node reports at once."""
+    register_pause: float = 10.0
+    """Between two registrations of a node, which say how much it holds. A complete node registers at once."""
 
 
 TUNING = Tuning()

@@ -13,7 +13,7 @@ from xget_lib.net.server import Client
 from xget_lib.process.memfd import read_all
 from xget_lib.serve.swarm import SLOTS_LIMIT
 from xget_lib.serve.synthetic import DeferredText, Stream
-from xget_lib.swarm.messages import Report
+from xget_lib.swarm.messages import Registration
 
 if TYPE_CHECKING:
     from xget_lib.worker.worker import Worker
@@ -39,8 +39,8 @@ class WorkerBackend:
         if not self._news:
             self.server.send(ipc.NodeUnregistered(self._client.number))
 
-    def register(self, report: Report) -> None:
-        self.server.send(ipc.NodeRegistered(self._client.number, *astuple(report)))
+    def register(self, registration: Registration) -> None:
+        self.server.send(ipc.NodeRegistered(self._client.number, *astuple(registration)))
 
     def request_slot(self, slot: int, answers: Stream) -> None:
         if slot not in self._slots and len(self._slots) >= SLOTS_LIMIT:
@@ -62,10 +62,10 @@ class WorkerBackend:
     def remark(self, line: str) -> None:
         self.server.remark(self._client, line)
 
-    def receive(self, message: ipc.News | ipc.Grant | ipc.Status, descriptors: Sequence[int]) -> None:
+    def receive(self, message: ipc.NewsLine | ipc.Grant | ipc.Status, descriptors: Sequence[int]) -> None:
         """The master answers a read that may still wait."""
         match message:
-            case ipc.News(_, line):
+            case ipc.NewsLine(_, line):
                 for news in self._news:
                     news.replace(line)
             case ipc.Grant(_, slot, chunk):

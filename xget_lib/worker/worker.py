@@ -27,8 +27,8 @@ from xget_lib.extensions import extensions
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.decoding import decode_trusted
+from xget_lib.net.blocking import in_thread, wait_readable, wait_writable
 from xget_lib.net.server import Client, Server
-from xget_lib.net.waiting import in_thread, wait_readable, wait_writable
 from xget_lib.ninep.file import File
 from xget_lib.process.channel import Channel, close_all
 from xget_lib.process.memfd import read_all
@@ -96,7 +96,7 @@ class Worker:
                     self._watcher.begin(message)
                 case ipc.StopWatching():
                     self._watcher.end()
-                case ipc.News() | ipc.Grant() | ipc.Status():
+                case ipc.NewsLine() | ipc.Grant() | ipc.Status():
                     self._answer_read(message, descriptors)
                 case _:
                     for extension in self._extensions.values():
@@ -138,7 +138,7 @@ class Worker:
             raise NinepError(errno.EAGAIN)
         return self._files.tree()
 
-    def _answer_read(self, message: ipc.News | ipc.Grant | ipc.Status, descriptors: list[int]) -> None:
+    def _answer_read(self, message: ipc.NewsLine | ipc.Grant | ipc.Status, descriptors: list[int]) -> None:
         """A message for a read that waits on one connection. The connection may have ended meanwhile."""
         try:
             backend = self._backends.get(message.connection)

@@ -25,8 +25,8 @@ from gevent.event import Event
 from xget_lib import __version__
 from xget_lib.errors import NinepError, printable
 from xget_lib.extensions import extensions
+from xget_lib.net.blocking import in_thread
 from xget_lib.net.server import Client, Server
-from xget_lib.net.waiting import in_thread
 from xget_lib.ninep.file import File
 from xget_lib.node.ticker import Ticker
 from xget_lib.node.transfer import Transfer
@@ -41,8 +41,8 @@ from xget_lib.serve.served import EncodedManifest, Served
 from xget_lib.serve.store import Store
 from xget_lib.serve.swarm import SLOTS_LIMIT
 from xget_lib.serve.synthetic import DeferredText, Stream
-from xget_lib.swarm.actions import Announce, GrantUploadSlot, SendReport, UploadAction
-from xget_lib.swarm.messages import News, Report
+from xget_lib.swarm.actions import Announce, GrantUploadSlot, SendRegistration, UploadAction
+from xget_lib.swarm.messages import News, Registration
 from xget_lib.swarm.tuning import TUNING
 from xget_lib.swarm.uploader import Uploader
 
@@ -86,7 +86,7 @@ class Child:
         """Serve this from now on, and tell the master."""
         self.served, self._files = served, files
         store = served.store
-        self.transfer.master.set_report(served.generation, store.held.count)
+        self.transfer.master.set_registration(served.generation, store.held.count)
         self._carry_out(self._uploader.serves(served.generation, store.held.count, time.monotonic()))
 
     def chunk_written(self, held: HeldContent, chunk: int) -> None:
@@ -97,7 +97,7 @@ class Child:
     def held_changed(self, store: Store) -> None:
         """More is held in a store than before, or less. Only that of the store that is served matters to others."""
         if self.served is not None and self.served.store is store:
-            self.transfer.master.set_report(self.served.generation, store.held.count)
+            self.transfer.master.set_registration(self.served.generation, store.held.count)
             self._carry_out(self._uploader.held_changed(time.monotonic()))
 
     def completed(self) -> None:
@@ -118,8 +118,8 @@ class Child:
                     client.retry()
                 case Announce():
                     self.announce()
-                case SendReport():
-                    gevent.spawn(self.transfer.master.report)
+                case SendRegistration():
+                    gevent.spawn(self.transfer.master.register)
         self._ticker.update()
 
     # Its life.
@@ -201,7 +201,7 @@ class Child:
         self._carry_out(self._uploader.slot_ended(slot, time.monotonic()))
 
     def _connect(self, client: Client) -> Callable[[], File]:
-        return partial(swarm.child_tree, ChildBackend(self, client))
+        return partial(swarm.child_tree, NodeBackend(self, client))
 
     def _files_root(self) -> File:
         """Raises NinepError as long as nothing is served."""
@@ -210,7 +210,7 @@ class Child:
         return self._files.tree()
 
 
-class ChildBackend:
+class NodeBackend:
     """`serve.swarm.ChildBackend` of one connection. Owned by its session."""
 
     def __init__(self, child: Child, client: Client) -> None:
@@ -227,9 +227,9 @@ class ChildBackend:
         if self.server.news is not None:
             news.put(self.server.news.encode())
 
-    def register(self, report: Report) -> None:
+    def register(self, registration: Registration) -> None:
         """Only the master registers nodes. But a peer that downloads from here will have something to give as well."""
-        self.server.transfer.peer_introduced((self._client.address, report.port), report.generation)
+        self.server.transfer.peer_registered((self._client.address, registration.port), registration.generation)
 
     def request_slot(self, slot: int, answers: Stream) -> None:
         if slot not in self._slots and len(self._slots) >= SLOTS_LIMIT:

@@ -44,7 +44,7 @@ class TransferStats:
 
 
 @dataclass
-class Content:
+class TransferRun:
     """What is being downloaded, and where it goes. From the beginning to the end of one `Transfer.run`."""
 
     download: Download

@@ -12,7 +12,7 @@ from math import inf
 from xget_lib.swarm.moving_average import MovingAverage
 
 
-class Pace:
+class AnnouncementPace:
     """The pauses between two announcements. Times are monotonic seconds."""
 
     def __init__(self, chunks: float, least: float, most: float) -> None:

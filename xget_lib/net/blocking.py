@@ -14,7 +14,7 @@ READ = 1
 WRITE = 2
 
 
-class Watcher:
+class DescriptorWaiter:
     """Waits for one descriptor, in both directions. One greenlet may wait in each. The owner of the descriptor
     owns it."""
 
