@@ -104,7 +104,7 @@ def _configure(arguments: list[str]) -> tuple[dict[str, Any], config.Config]:
     options = {key.removeprefix("--"): value for key, value in parsed.items() if key.startswith("--")}
     del options["config"], options["help"], options["version"]
     defaults: dict[str, Any] = dict(_defaults())
-    defaults["workers"] = max(2, os.cpu_count() or 1)
+    defaults["workers"] = config.default_workers()
     # docopt gives False for an absent flag; for `build` that must be None, so that the file can set it.
     given = {key: None if value is False else value for key, value in options.items()}
     return parsed, config.build({**dict.fromkeys(_flags(options), False), **defaults}, file, given)

@@ -15,14 +15,14 @@ A node chooses the chunk to fetch from a peer when that grants a slot (`picker`)
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from math import inf
 from random import Random
 
-from xget_lib.errors import NoGoodSource, PieceMismatch
+from xget_lib.errors import PieceMismatch
 from xget_lib.swarm import actions
 from xget_lib.swarm.actions import MASTER, Action
+from xget_lib.swarm.digest_mismatches import DigestMismatches
 from xget_lib.swarm.known_peers import KnownPeers
 from xget_lib.swarm.messages import Address
 from xget_lib.swarm.picker import Picker
@@ -40,13 +40,12 @@ class Downloader:
         """`retries`: how often the master may send a chunk again that was wrong."""
         self._tuning = tuning
         self._random = rng
-        self._retries = retries
         self._actions: list[Action] = []
         # The download of one generation.
         self._picker: Picker[Address] = Picker(0, rng)
         self._free_buffers = 0
         self._last_arrival = self._next_check = now
-        self._wrong_from_master: Counter[int] = Counter()
+        self._mismatches = DigestMismatches(retries)
 
         # Where chunks come from.
         self._known = KnownPeers(rng)
@@ -73,7 +72,7 @@ class Downloader:
         self._picker = Picker(lacking, self._random)
         self._free_buffers = buffers
         self._last_arrival = self._next_check = now
-        self._wrong_from_master.clear()
+        self._mismatches.begin()
         self._known.begin(generation)
         self._master.begin(chunk_count)
         if not lacking:
@@ -203,11 +202,7 @@ class Downloader:
         if source != MASTER:
             self._drop_peer(source)
             self._known.distrust(source)
-            self._actions += [actions.SendRemark(str(error)), actions.Disconnect(source)]
-        else:
-            self._wrong_from_master[chunk] += 1
-            if self._wrong_from_master[chunk] > self._retries:
-                self._actions.append(actions.GiveUp(NoGoodSource(error.path, error.source)))
+        self._actions += self._mismatches.act_on(source, chunk, error)
         return self._use_buffers(now)
 
     def tick(self, now: float) -> list[Action]:
