@@ -59,15 +59,15 @@ class ChildSide(Protocol):
 class WorkerSide(ChildSide, Protocol):
     """An extension in a worker."""
 
-    def handle(self, message: ipc.Message) -> None:
-        """A message of the master, for this extension or for another."""
+    def handle(self, message: ipc.Message) -> bool:
+        """Act on a message of the master. Returns False if it is not for this extension."""
 
 
 class MasterSide(Protocol):
     """An extension in the master."""
 
-    def handle(self, message: ipc.Message) -> None:
-        """A message of a worker, for this extension or for another."""
+    def handle(self, message: ipc.Message) -> bool:
+        """Act on a message of a worker. Returns False if it is not for this extension."""
 
     def ended(self, connection: int) -> None: ...
 

@@ -37,12 +37,14 @@ class WorkerNamespace(Namespace):
         made = self._backends[client.number] = ClassicWorkerBackend(self, client)
         return partial(tree.tree, made)
 
-    def handle(self, message: ipc.Message) -> None:
-        """A message of the master, which may be for this namespace."""
-        if isinstance(message, messages.Redirected):
-            made = self._backends.get(message.connection)
-            if made is not None:
-                made.redirected(message)
+    def handle(self, message: ipc.Message) -> bool:
+        """Act on a message of the master. Returns False if it is not for this namespace."""
+        if not isinstance(message, messages.Redirected):
+            return False
+        backend = self._backends.get(message.connection)
+        if backend is not None:  # else the connection has ended
+            backend.redirected(message)
+        return True
 
     def hidden(self, generation: bytes, path: bytes) -> None:
         """Warn of a path that C clients are not shown, once for each generation."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from xget_lib import ipc
-    from xget_lib.errors import XGetError
-    from xget_lib.master.workers import Worker
+from xget_lib import ipc
+from xget_lib.errors import XGetError
+from xget_lib.master.worker_process import WorkerProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class WorkerStarted:
 class Received:
     """A worker sent a message."""
 
-    worker: Worker
+    worker: WorkerProcess
     message: ipc.Message
 
 

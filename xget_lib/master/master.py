@@ -20,14 +20,15 @@ from gevent.queue import Queue
 
 from xget_lib import __version__, ipc
 from xget_lib.config import Config
-from xget_lib.errors import Exit, XGetError, printable
+from xget_lib.errors import Exit, ProtocolViolation, XGetError, printable
 from xget_lib.ipc.jobs import ScanTree
 from xget_lib.master import events
 from xget_lib.master.digest_saver import DigestCacheSaver, cache_path
 from xget_lib.master.rescan import ChangeMonitor, RescanSchedule, ScanReason
 from xget_lib.master.snapshotter import Snapshot, take_snapshot
 from xget_lib.master.tracker_io import TrackerIO
-from xget_lib.master.workers import Worker, WorkerPool
+from xget_lib.master.worker_process import WorkerProcess
+from xget_lib.master.workers import WorkerPool
 from xget_lib.net.accept import Admission, connections
 from xget_lib.process import rlimit
 from xget_lib.process.memfd import memfd
@@ -53,7 +54,7 @@ class Master:
         self._events: Queue[events.Event] = Queue()
         self._snapshot: Snapshot | None = None
         self._admission = Admission(config.workers * rlimit.part())
-        self._status_readers: list[tuple[Worker, int]] = []
+        self._status_readers: list[tuple[WorkerProcess, int]] = []
         self._pool = WorkerPool(nursery, config.workers, self._events)
         self._tracker = TrackerIO(config.max_direct, self._pool.send_to)
         self._schedule = RescanSchedule()
@@ -89,7 +90,10 @@ class Master:
         while True:
             match self._events.get():
                 case events.Received(worker, message):
-                    self._receive(worker, message)
+                    try:
+                        self._receive(worker, message)
+                    except ProtocolViolation as error:
+                        self._pool.protocol_error(worker, error)
                 case events.Connected(connection, address):
                     self._tracker.connected(connection, address)
                 case events.ConnectionEnded(connection):
@@ -122,7 +126,8 @@ class Master:
             self._admission.release(address)
             self._tracker.ended(connection)
 
-    def _receive(self, worker: Worker, message: ipc.Message) -> None:
+    def _receive(self, worker: WorkerProcess, message: ipc.Message) -> None:
+        """Act on a message of a worker. Raises ProtocolViolation for one that no worker may send."""
         match message:
             case ipc.StatusWanted(connection):
                 self._status_readers.append((worker, connection))

@@ -13,7 +13,8 @@ from enum import Enum
 from gevent.event import Event
 
 from xget_lib import ipc
-from xget_lib.master.workers import Worker, WorkerPool
+from xget_lib.master.worker_process import WorkerProcess
+from xget_lib.master.workers import WorkerPool
 from xget_lib.report.log import LOGGER
 
 _RETRY = 60.0
@@ -102,7 +103,7 @@ class ChangeMonitor:
         self._schedule = schedule
         self._order = ipc.WatchDirectory(path, one_file_system)
         self._followed = False
-        self._watcher: Worker | None = None
+        self._watcher: WorkerProcess | None = None
         """The worker that watches, or was asked to."""
         self._asked = 0.0
         """When."""
@@ -138,7 +139,7 @@ class ChangeMonitor:
         if self._followed and self._why_not and (asked or time.monotonic() > self._asked + _RETRY):
             self._begin()
 
-    def changed(self, worker: Worker) -> None:
+    def changed(self, worker: WorkerProcess) -> None:
         """A worker watches the directory, and something in it may have changed."""
         if worker is not self._watcher:
             return
@@ -148,7 +149,7 @@ class ChangeMonitor:
         self._schedule.repeat(RescanInterval.SELDOM)
         self._schedule.request(ScanReason.DIRECTORY_CHANGED)
 
-    def failed(self, worker: Worker, why: str) -> None:
+    def failed(self, worker: WorkerProcess, why: str) -> None:
         """A worker cannot watch the directory."""
         if worker is not self._watcher:
             return

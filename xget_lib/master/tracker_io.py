@@ -16,6 +16,7 @@ import gevent
 from gevent.event import Event
 
 from xget_lib import ipc
+from xget_lib.errors import ProtocolViolation
 from xget_lib.extensions import extensions
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
@@ -60,7 +61,7 @@ class TrackerIO:
         self._happened.set()
 
     def handle(self, message: ipc.Message) -> None:
-        """Act on what a worker reports of a connection."""
+        """Act on what a worker reports of a connection. Raises ProtocolViolation for any other message."""
         now = time.monotonic()
         match message:
             case ipc.SlotAsked(connection, slot):
@@ -79,8 +80,8 @@ class TrackerIO:
                 address = self.tracker.address(connection) or "?"
                 self._client_lines.log(INFO, address, "message from %s: %s", address, text)
             case _:
-                for extension in self.extensions:
-                    extension.handle(message)
+                if not any(extension.handle(message) for extension in self.extensions):
+                    raise ProtocolViolation(f"unexpected message {type(message).__name__} from a worker")
                 return
         self._happened.set()
 

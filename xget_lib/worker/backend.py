@@ -5,24 +5,31 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from dataclasses import astuple
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from xget_lib import ipc
 from xget_lib.errors import NinepError
 from xget_lib.net.server import Client
 from xget_lib.process.memfd import read_all
-from xget_lib.serve.swarm import SLOTS_LIMIT
+from xget_lib.serve.swarm import SLOTS_LIMIT, SwarmServer
 from xget_lib.serve.synthetic import DeferredText, Stream
 from xget_lib.swarm.messages import Registration
 
-if TYPE_CHECKING:
-    from xget_lib.worker.worker import Worker
+
+class WorkerServer(SwarmServer, Protocol):
+    """What a backend needs of the worker."""
+
+    def send(self, message: ipc.Message) -> None:
+        """Send a message to the master."""
+
+    def remark(self, client: Client, line: str) -> None:
+        """Write a line of a client to the master's log."""
 
 
 class WorkerBackend:
     """`serve.swarm.MasterBackend` of one connection. Owned by the worker."""
 
-    def __init__(self, worker: Worker, client: Client) -> None:
+    def __init__(self, worker: WorkerServer, client: Client) -> None:
         self.server = worker
         self._client = client
         self._news: list[Stream] = []

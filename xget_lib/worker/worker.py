@@ -22,7 +22,7 @@ import gevent
 from gevent import get_hub
 
 from xget_lib import ipc
-from xget_lib.errors import LinkLost, NinepError
+from xget_lib.errors import LinkLost, NinepError, ProtocolViolation
 from xget_lib.extensions import extensions
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
@@ -76,7 +76,7 @@ class Worker:
         self._server = Server({**connects, SWARM: self._connect, FILES: lambda _: self._files_root}, INFO)
 
     def run(self) -> None:
-        """Return when the master ends or sends Stop."""
+        """Return when the master ends or sends Stop. Raises ProtocolViolation for a message that it may not send."""
         while (received := ipc.receive(self._channel)) is not None:
             message, descriptors = received
             match message:
@@ -99,8 +99,9 @@ class Worker:
                 case ipc.NewsLine() | ipc.Grant() | ipc.Status():
                     self._answer_read(message, descriptors)
                 case _:
-                    for extension in self._extensions.values():
-                        extension.handle(message)
+                    close_all(descriptors)
+                    if not any(extension.handle(message) for extension in self._extensions.values()):
+                        raise ProtocolViolation(f"unexpected message {type(message).__name__} from the master")
 
     def send(self, message: ipc.Message, descriptors: Sequence[int] = ()) -> None:
         """Send a message to the master."""
