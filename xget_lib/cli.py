@@ -18,7 +18,7 @@ Options:
   --bind=ADDR                 listen on this address only (without it: on all addresses)
   -w N, --workers=N           master: number of worker processes (without it: one per processor, at least 2)
   -m N, --max-direct=N        master: send at most N chunks at the same time [default: 6]
-  -r N, --retries=N           client: how often to request a chunk again when it arrives corrupted from the master
+  -r N, --retries=N           client: how many times to request a chunk from the master again if it arrives corrupted
                               [default: 3]
   --timeout=SECONDS           how long to try to reach the master [default: 60]
   --linger=SECONDS            client: after the download, serve until no node has read for this long; `forever`: serve

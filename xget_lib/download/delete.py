@@ -109,7 +109,7 @@ class Remover:
         before = len(self.refused)
         if not self.remove(path):
             why = self.refused[-1][1] if len(self.refused) > before else "a file system is mounted there"
-            raise OSError(errno.EBUSY, f"cannot be replaced, because what is there cannot be removed: {why}")
+            raise OSError(errno.EBUSY, f"cannot be replaced: the old file or directory cannot be removed: {why}")
 
     def _enter(self, path: bytes) -> list[bytes]:
         """The names in a directory that is to be removed. Raises OSError; EBUSY where something is mounted on it."""

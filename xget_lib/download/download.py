@@ -227,7 +227,7 @@ class Download:
             self._metadata.note("mounts", f"{printable(path)} was not removed: a file system is mounted there")
         if remover.refused:
             (path, why), *others = remover.refused
-            rest = f"and {len(others)} others; " if others else ""
+            rest = f"and {len(others)} other{'s' * (len(others) > 1)}; " if others else ""
             why = f"cannot be removed: {why} ({rest}everything else is in place)"
             raise DestinationRefused(os.path.join(self._path, path), why)
 

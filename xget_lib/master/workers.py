@@ -183,7 +183,9 @@ class WorkerPool:
                     gevent.spawn_later(_YOUNG, self._spawn, number)
         if not self._stopping:
             self._events.put(
-                events.CannotGoOn(Failed("nursery", "process died, cannot start workers (start the master again)"))
+                events.CannotGoOn(
+                    Failed("nursery", "the process that starts workers has died (start the master again)")
+                )
             )
 
     def _spawn(self, number: int) -> None:

@@ -165,7 +165,7 @@ class Requests:
             return at
         size, number, tag = HEADER.unpack_from(self._own, at)
         if not HEADER.size <= size <= self.msize:
-            raise ProtocolViolation(f"a message of {size} bytes, allowed are {HEADER.size} to {self.msize}")
+            raise ProtocolViolation(f"a message of {size} bytes (allowed: {HEADER.size} to {self.msize})")
         pending = self._pending.get(tag)
         if pending is None or pending.answered:
             raise ProtocolViolation(f"a reply to unused tag {tag}")

@@ -33,7 +33,7 @@ class PeerLink(Source):
         try:
             self._turn = control.open("turn", ANSWER, ORDWR)
         except NinepError:
-            LOGGER.debug("%s gives content without upload slots", control.name)
+            LOGGER.debug("%s has no upload slots", control.name)
 
     @classmethod
     def connect(cls, address: Address) -> PeerLink:
@@ -64,10 +64,10 @@ class PeerLink(Source):
             while len(answer) < length:
                 part = self._have.read(0, length - len(answer), None)
                 if not part:
-                    raise ProtocolViolation("have: wrong length of the bitmap")
+                    raise ProtocolViolation("have: the bitmap has the wrong length")
                 answer += part
             if answer[:GENERATION_SIZE] != generation:
-                raise ProtocolViolation("have: unexpected generation")
+                raise ProtocolViolation("have: the bitmap is of another generation")
             yield Bitmap.from_bytes(answer[GENERATION_SIZE:], chunk_count).as_int()
 
     def request_slot(self, on_granted: Callable[[], None]) -> None:

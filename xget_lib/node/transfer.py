@@ -222,7 +222,7 @@ class Transfer:
             LOGGER.info("%s:%d: %s", *self.master.address, error)
             self.peer_registered(self.master.address, self._run.generation)
         else:
-            LOGGER.debug("slots at the master: %s", error)
+            LOGGER.debug("the slots at the master are lost: %s", error)
         self._act(self._downloader.master_slots_lost(time.monotonic()))
 
     def _close_slots(self) -> None:
@@ -252,7 +252,7 @@ class Transfer:
             run.spawn(self._write, run, read)
             self._act(self._downloader.chunk_arrived(source.address, read.chunk, time.monotonic()))
             return
-        LOGGER.debug("chunk %d from %s: %s", read.chunk, source.link.name, why)
+        LOGGER.debug("chunk %d not received from %s: %s", read.chunk, source.link.name, why)
         run.free_buffers.append(read.buffer)
         if isinstance(why, LinkLost):
             self._give_up(source, why)

@@ -99,7 +99,7 @@ class _Fields:
         except (TypeError, ValueError):
             raise ProtocolViolation("peers: the generation is not hexadecimal") from None
         if len(generation) != GENERATION_SIZE and (generation or not may_lack):
-            raise ProtocolViolation(f"peers: a generation of {len(generation)} bytes")
+            raise ProtocolViolation(f"peers: the generation has {len(generation)} bytes instead of {GENERATION_SIZE}")
         return generation
 
     def peers(self) -> tuple[Address, ...]:

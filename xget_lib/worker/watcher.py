@@ -54,7 +54,9 @@ class DirectoryWatcher:
         begun = time.monotonic()
         tree = in_thread(InotifyTree, path, one_file_system=one_file_system)
         try:
-            LOGGER.debug("watching %d directories, after %.1f s", tree.count, time.monotonic() - begun)
+            LOGGER.debug(
+                "watching %d directories; adding the watches took %.1f s", tree.count, time.monotonic() - begun
+            )
             self._send(ipc.Changed())
             while not tree.outdated:
                 if _wait_for_change(tree) and not tree.outdated:
