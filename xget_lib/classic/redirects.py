@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from random import Random
 
 READERS = 2
-"""Of one server. That makes a binary tree: each client has half of a link, and 1,000 clients are at most 10 steps from
-the root."""
+"""Readers of one server. Two make a binary tree: each client has half of a link, and 1,000 clients are at most 10 steps
+from the root."""
 SAMPLE = 32
 """Servers that are compared, chosen at random if there are more."""
 DOWNLOADS = 1024
 """Unfinished files of one client that are remembered."""
 _DEEPEST = 64
-"""No real server is so many steps from the root. But clients may name each other as sources in a circle."""
+"""The most steps from a server to the root. Clients may name each other as sources in a circle."""
 
 Key = tuple[int, int]
 """Names a server: the number of its client, and the number of the `avail` that it wrote; 0 for a node."""

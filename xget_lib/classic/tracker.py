@@ -1,7 +1,6 @@
 """The C clients of a master: where they are sent, and which of them serve.
 
-The decisions are those of `classic.redirects`; this class feeds it with what the workers report, and with which of our
-own nodes hold everything.
+`classic.redirects` decides. This class tells it what the workers report, and which of our own nodes hold everything.
 """
 
 from __future__ import annotations

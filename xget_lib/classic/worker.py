@@ -1,4 +1,4 @@
-"""The namespace `classic` of a master's worker: what only the master knows is asked of it in messages."""
+"""The namespace `classic` of a worker. It sends messages to ask the master for what only the master knows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class WorkerNamespace(Namespace):
         """Paths of this generation that the log has named."""
 
     def connect(self, client: Client) -> Callable[[], File]:
-        """As `net.server.Namespace`."""
+        """See `net.server.Namespace`."""
         made = self._backends[client.number] = ClassicWorkerBackend(self, client)
         return partial(tree.tree, made)
 

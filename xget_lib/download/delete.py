@@ -1,9 +1,9 @@
-"""`--delete`: removes what the master does not have, and what is in the way of something else.
+"""`--delete`: removes what the master does not have, and what has a name that is needed for something else.
 
 It compares only the selected directories with the manifest. These stay:
 
     the staging directory
-    what the master left out of its manifest, as nobody knows what it should be
+    what the master left out of its manifest, since its right content is not known
     mount points, and the directories that lead to them
 
 Symbolic links are never followed.
@@ -112,7 +112,7 @@ class Remover:
             raise OSError(errno.EBUSY, f"cannot be replaced: the old file or directory cannot be removed: {why}")
 
     def _enter(self, path: bytes) -> list[bytes]:
-        """The names in a directory that is to be removed. Raises OSError; EBUSY where something is mounted on it."""
+        """The names in a directory that is to be removed. Raises OSError; EBUSY if something is mounted on it."""
         if _mount_of(self._root, path) != _mount_of(self._root, path.rpartition(b"/")[0]):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         if os.geteuid() != 0:

@@ -1,8 +1,8 @@
 """A download into a destination directory: decide what to do, write what arrives, install it.
 
 The order is always the same: verify a piece, write it, mark it; when a file has all its pieces, give it its metadata,
-sync it, rename it. So a final name has the old file or all of the new one, and whatever ends the run, the next one
-finds the pieces that were written.
+sync it, rename it. So a final name has the old file or all of the new one. However the run ends, the next run finds
+the pieces that were written.
 
     with download       lock the destination, make the directories; a run without `finish` leaves its parts to the next
     inspect_files       each file once, in any threads: what is there already
@@ -44,8 +44,8 @@ from xget_lib.manifest.selection import Selection
 class Download:
     """The download of a selection of a manifest into the directory `dest`. A node owns one for each generation.
 
-    `permissions`: keep permission bits (not -s). `owners`: keep owners, where we are root (not -o). `delete`: remove
-    what the master does not have, and what is in the way.
+    `permissions`: keep permission bits (not -s). `owners`: keep owners, if we are root (not -o). `delete`: remove
+    what the master does not have, and what has a name that is needed.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Download:
         self._progress.add_in_place(files)
 
     def check_free_space(self) -> None:
-        """Raises DestinationRefused where the file system has not enough space for what is still to be written."""
+        """Raises DestinationRefused if the file system has not enough space for what is still to be written."""
         with refusing(self._path):
             available = self._root.statvfs()
         check_free_space(self._path, available, self._sizes_to_write())

@@ -25,7 +25,7 @@ class Listed(NamedTuple):
     name: bytes
     inode: int
     type: int
-    """d_type of readdir(3); 0 where the file system does not say."""
+    """d_type of readdir(3); 0 if the file system does not say."""
     cookie: int
     """Where the listing goes on after this name."""
 

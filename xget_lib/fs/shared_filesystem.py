@@ -14,7 +14,7 @@ _SHARED = (
 def shared_type(device: int) -> str | None:
     """The type of the file system with this device number (st_dev) if other machines may change it; else None.
 
-    See proc(5) for mountinfo. An unknown type, or any type where there is no /proc, counts as local.
+    See proc(5) for mountinfo. An unknown type, or any type if there is no /proc, counts as local.
     """
     number = f"{os.major(device)}:{os.minor(device)}"
     try:

@@ -87,7 +87,7 @@ class Hashed(Result):
     """The digests of a run of pieces."""
 
     digests: bytes
-    """32 bytes a piece; blank where there is none."""
+    """32 bytes a piece; blank if there is none."""
     changed: tuple[tuple[int, bytes], ...]
     """Number and path of each file that is not as it was scanned."""
     unreadable: tuple[tuple[int, str], ...]
@@ -131,7 +131,7 @@ class Assembled(Result):
     base: bytes
     """Absolute path of the directory that files are read below."""
     location: bytes
-    """The name below it of a single served file; b"" where a directory is served."""
+    """The name below it of a single served file; b"" if a directory is served."""
     omitted: tuple[str, ...]
     """What is not served, and why: lines for the log."""
 

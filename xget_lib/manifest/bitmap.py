@@ -31,7 +31,7 @@ class Bitmap:
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray | memoryview, size: int) -> Bitmap:
-        """The inverse of to_bytes. Raises ProtocolViolation for another length, or where a bit beyond `size` is set."""
+        """The inverse of to_bytes. Raises ProtocolViolation for another length, or if a bit beyond `size` is set."""
         bitmap = cls(size)
         if len(data) != len(bitmap._bits):
             raise ProtocolViolation(f"a bitmap of {size} bits has {len(data)} bytes")

@@ -37,7 +37,7 @@ def refuse(why: str, path: bytes | None = None) -> NoReturn:
 
 
 def check(manifest: Manifest) -> None:
-    """Raises MalformedManifest where something is wrong. The order matters: later checks rely on earlier ones."""
+    """Raises MalformedManifest if something is wrong. The order matters: later checks rely on earlier ones."""
     for each in (_check_names, _check_tree, _check_metadata, _check_links, _check_devices, _check_content):
         each(manifest)
 

@@ -116,7 +116,7 @@ class Layout:
         pieces = self.first_pieces
         quarter = chunk_size // 4
         offset = 0
-        shared = 0  # bytes in the shared chunk that has not ended yet; 0 where there is none
+        shared = 0  # bytes in the shared chunk that has not ended yet; 0 if there is none
         for file, end in enumerate(self._file_offset[1:]):
             length = end - offset
             if length >= chunk_size:

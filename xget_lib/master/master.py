@@ -149,7 +149,7 @@ class Master:
     # The snapshot.
 
     def _scan_when_due(self) -> None:
-        """Take a snapshot whenever one is due. The first must succeed; where a later one fails, the former stays."""
+        """Take a snapshot whenever one is due. The first must succeed; if a later one fails, the former stays."""
         scan = ScanTree(self._root, self._config.one_file_system, not self._config.no_owners)
         saved = b"" if self._config.rehash else self._cache_path
         while True:

@@ -21,7 +21,7 @@ _RETRY = 60.0
 """Seconds after which a worker is asked again to watch what it could not; at once on SIGHUP."""
 
 _Delay = tuple[float, float]
-"""Since the end of the last scan: so many seconds, or so many times as long as it took, whichever is longer."""
+"""The time from the end of the last scan: (seconds, multiple of the duration of that scan). The longer one counts."""
 
 
 class ScanReason(Enum):
@@ -83,7 +83,7 @@ class RescanSchedule:
             self._updated.wait(None if due == math.inf else due - now)
 
     def done(self, seconds: float) -> None:
-        """A scan has ended, with whatever result, after so many seconds."""
+        """A scan has ended after this many seconds, with or without success."""
         self._ended = time.monotonic()
         self._took = seconds
 
@@ -95,7 +95,7 @@ class RescanSchedule:
 class ChangeMonitor:
     """Has one worker watch the directory while a node follows; another one when that worker dies. Owned by the master.
 
-    What cannot be watched is scanned often instead.
+    A directory that cannot be watched is scanned often instead.
     """
 
     def __init__(self, pool: WorkerPool, schedule: RescanSchedule, path: bytes, *, one_file_system: bool) -> None:
@@ -112,7 +112,7 @@ class ChangeMonitor:
 
     @property
     def watching(self) -> bool:
-        """Whether changes are reported as they happen."""
+        """Whether a worker watches the directory and reports changes."""
         return self._schedule.interval is RescanInterval.SELDOM
 
     def set_followed(self, followed: bool) -> None:

@@ -27,10 +27,10 @@ from xget_lib.report.log import LOGGER
 
 _RUN_BYTES = 64 * 1024 * 1024
 _RUN_PIECES = 1024
-"""What a job hashes: short enough to spread well, and its digests fit in one message."""
+"""The size of a hash job: small enough to share the work evenly, and its digests fit into one message."""
 _JOBS_A_WORKER = 2
 _ATTEMPTS = 10
-"""How often a directory that changes while it is read is scanned again, a second later each time."""
+"""How many times a directory is scanned while files in it change, with a second between two scans."""
 
 R = TypeVar("R", bound=jobs.Result)
 
@@ -135,7 +135,7 @@ def _attempt(attempt: _Jobs, request: jobs.ScanTree, former: Snapshot | None, ca
 def _hash(
     attempt: _Jobs, scan: int, digests: int, runs: array[int], length: int
 ) -> tuple[dict[int, bytes], dict[int, str]]:
-    """Hash runs of pieces (first, end, first, end, ...) in jobs of so many pieces.
+    """Hash runs of pieces (first, end, first, end, ...) in jobs of `length` pieces.
 
     Returns, by the number of the file: the path of each that is not as it was scanned, and why others cannot be read.
     """

@@ -46,11 +46,11 @@ class TrackerIO:
         self.tracker.connected(connection, address)
 
     def address_of(self, connection: int) -> str:
-        """As `extensions.MasterHost`."""
+        """See `extensions.MasterHost`."""
         return self.tracker.address(connection)
 
     def send(self, connection: int, message: ipc.Message) -> None:
-        """As `extensions.MasterHost`."""
+        """See `extensions.MasterHost`."""
         self._send(connection, message)
 
     def ended(self, connection: int) -> None:

@@ -1,8 +1,8 @@
 """The workers as the master sees them: the connections and jobs of each, and whether it is alive.
 
-The nursery forks workers and reports their ends. The pool hands connections to the least loaded worker, kills a silent
-one, and replaces one that ended. What happens goes into the master's queue of events. A worker that dies costs its
-connections and nothing else: its jobs are given to another.
+The nursery forks workers and reports when they end. The pool passes each connection to the least loaded worker, kills
+workers that do not respond, and replaces workers that ended. What happens goes into the master's queue of events. When
+a worker dies, only its connections are lost: its jobs are given to another worker.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PING_EVERY = 2.0
 _SILENT = 15.0
 """Seconds after which a worker that sends nothing counts as hung."""
 _YOUNG = 1.0
-"""Seconds to wait before a worker is replaced that did not live for as long."""
+"""A worker that lived for fewer seconds than this is replaced only after this many seconds."""
 _JOB_ATTEMPTS = 3
 _YIELD_AFTER = 64
 """Messages of one worker after which other greenlets run, even if more are there already."""
@@ -116,7 +116,7 @@ class WorkerPool:
         try:
             worker.channel.send(ipc.pack(message), descriptors)
         except LinkLost as error:
-            # Its end is acted on where its messages are read.
+            # `_read` notices its end, and acts on it.
             LOGGER.debug("cannot send to worker %d: %s", worker.pid, error)
             return False
         return True
@@ -147,7 +147,7 @@ class WorkerPool:
         raise Failed(what, f"{_JOB_ATTEMPTS} workers died during {type(request).__name__} (see the log)")
 
     def refresh(self, seconds: float) -> None:
-        """Ask all workers how much they have sent; wait at most so long for their answers."""
+        """Ask all workers how much they have sent; wait at most this many seconds for their answers."""
         asked = time.monotonic()
         for worker in self.workers:
             self.send(worker, ipc.Ping())
@@ -161,7 +161,7 @@ class WorkerPool:
         self._kill(worker)
 
     def stop(self, seconds: float) -> None:
-        """Tell all workers to end. Returns when they have, or after so many seconds."""
+        """Tell all workers to end. Returns when they have, or after this many seconds."""
         self._stopping = True
         if not self._workers:
             self._gone.set()

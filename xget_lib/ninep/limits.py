@@ -35,7 +35,7 @@ class Budget:
         return self.used >= self.limit
 
     def take(self, count: int = 1) -> bool:
-        """Take so many and return True, or take none and return False if there are not so many left."""
+        """Take `count` and return True. If fewer are left, take none and return False."""
         if self.used + count > self.limit:
             return False
         self.used += count

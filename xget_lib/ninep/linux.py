@@ -118,7 +118,7 @@ class Rfsync(RMessage, number=51):
 
 
 class Refused(TMessage):
-    """A request that this server refuses whatever it says: one of REFUSED, which all begin with a fid."""
+    """A request that this server always refuses: one of REFUSED. All of these begin with a fid."""
 
     number: int
     fid: u32

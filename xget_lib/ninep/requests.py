@@ -2,7 +2,7 @@
 caller's buffer.
 
 Received bytes are not copied: the connection receives straight into what `buffer` gives, and reports how much with
-`received`. That is a small buffer of our own, except in the midst of an Rread: then it is the buffer of the request
+`received`. That is a small buffer of our own, except in the middle of an Rread: then it is the buffer of the request
 (`into`), until all data of that reply has arrived. Only the data that arrived together with the header, in the small
 buffer, is copied once.
 

@@ -25,9 +25,9 @@ _PEER_ANSWERS = 5.0
 
 
 def fetch_manifest(news: News, master: Address, seconds: float) -> tuple[bytes, bool]:
-    """The encoded manifest, and whether it is that of the generation: the master may send that of a newer one.
+    """Return the encoded manifest, and whether it is that of the generation: the master may have a newer one by now.
 
-    The master is tried for so many seconds. Raises LinkLost, NinepError.
+    `seconds`: how long to try to reach the master. Raises LinkLost, NinepError.
     """
     sources = ManifestSources(
         () if news.master_first else news.peers, news.manifest_size, random.Random(), time.monotonic()

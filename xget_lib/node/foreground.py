@@ -58,7 +58,7 @@ def _fork(config: Config, sources: Sequence[bytes], dest: bytes) -> tuple[Channe
 def _show_events(channel: Channel, pid: int, reporter: events.Reporter) -> int:
     """Show events until `done`. Pass the first signal on; kill the background half at the second.
 
-    Raises Interrupted for the second signal, and Failed where the background half ended without `done`.
+    Raises Interrupted for the second signal, and Failed if the background half ended without `done`.
     """
     noted: list[int] = []
     wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

@@ -55,10 +55,10 @@ def retry_for(seconds: float, attempt: Callable[[float], _T], *failures: type[Ex
 
 
 class MasterLink:
-    """One for the life of a node: first `begin`, then `events`, for ever."""
+    """One for the life of a node. Call `begin`, then iterate over `events` until the node ends."""
 
     def __init__(self, host: str, port: int, *, serving_port: int | None, follows: bool = False) -> None:
-        """`serving_port` is where this node serves; None where it does not. `follows`: as in a Registration."""
+        """`serving_port` is where this node serves; None if it does not serve. `follows`: as in a Registration."""
         self.host = host
         self.port = port
         self.link: Link | None = None
@@ -73,14 +73,14 @@ class MasterLink:
         return self.host, self.port
 
     def begin(self, seconds: float) -> None:
-        """Connect, within so many seconds. Raises MasterUnreachable."""
+        """Connect within this many seconds. Raises MasterUnreachable."""
         try:
             retry_for(seconds, self._connect, LinkLost, NinepError)
         except (LinkLost, NinepError):
             raise self.unreachable(seconds) from None
 
     def events(self) -> Iterator[Change | News]:
-        """What happens, for ever. Connects again when the connection is lost."""
+        """Yield what happens, without end. Connects again when the connection is lost."""
         while True:
             yield Change.CONNECTED
             assert self._peers is not None
@@ -97,7 +97,7 @@ class MasterLink:
             LOGGER.info("connected to the master again")
 
     def unreachable(self, seconds: float) -> MasterUnreachable:
-        """The error after so many seconds without a connection."""
+        """The error after this many seconds without a connection."""
         return MasterUnreachable(self.host, self.port, round(seconds), self._why_lost)
 
     def set_registration(self, generation: bytes, held: int) -> None:
@@ -113,7 +113,7 @@ class MasterLink:
                 LOGGER.debug("registration not sent: %s", error)  # it is repeated on the next connection
 
     def peer_registration(self, generation: bytes) -> bytes | None:
-        """What to tell a peer from which a generation is downloaded; None where this node serves nobody."""
+        """The registration for a peer from which this node downloads a generation; None if this node does not serve."""
         if self._serving_port is None:
             return None
         return Registration(self._serving_port, generation, 0).encode()

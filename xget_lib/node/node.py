@@ -1,4 +1,4 @@
-"""The life of a node: it keeps in touch with its master, downloads generations one after the other, and serves them."""
+"""The life of a node: it stays connected to its master, downloads generations one after the other, and serves them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from xget_lib.serve.served import EncodedManifest
 from xget_lib.swarm.messages import News
 
 _OVERTAKEN = 3.0
-"""Seconds within which the master names a new generation after it has sent the manifest of that one already."""
+"""Seconds to wait for news of a generation of which the master has already sent the manifest."""
 
 
 class Node:
@@ -49,7 +49,7 @@ class Node:
         self.child = Child(listening, dest, config.debug, self._transfer, follows=config.follow)
         self._context = NodeContext(config, dest, tell, self._transfer, self.child)
         self._news: News | None = None
-        """The last from the master."""
+        """The last news from the master."""
         self.newer = Event()
         """Set whenever the master names another generation than before."""
         self.incomplete: Incomplete | None = None
@@ -65,7 +65,7 @@ class Node:
         return self.update()
 
     def update(self) -> dict[str, Any]:
-        """Download all that was asked for, of the newest generation. Returns what `done` says. Raises XGetError."""
+        """Download what was asked for, of the newest generation. Returns the fields of `done`. Raises XGetError."""
         self._stats = TransferStats()
         while True:
             news = self._wait_for_news()
@@ -75,7 +75,7 @@ class Node:
                 LOGGER.info("the master has a new generation; starting again with the pieces that are still valid")
 
     def rebase(self) -> None:
-        """Serve what is in place, and the same in the newest generation, as a part of that. Raises XGetError."""
+        """Serve a part of the newest generation: the files in place that have not changed. Raises XGetError."""
         in_place = self._in_place
         if in_place is None:
             return
@@ -94,7 +94,7 @@ class Node:
         )
 
     def fetched(self) -> dict[str, Any]:
-        """What has arrived so far, as `done` says it."""
+        """What has arrived so far: fields of the event `done`."""
         stats = self._stats
         return {"fetched": stats.fetched, "from_master": stats.from_master, "peers": len(stats.peers)}
 
@@ -151,8 +151,8 @@ class Node:
         return self._news
 
     def _read_manifest(self, news: News) -> Manifest:
-        """The manifest of the generation that the master names; others can have it from now on. Raises XGetError, and
-        NewGeneration where the master has another one by now."""
+        """Fetch the manifest of the generation that the master names, and serve it from now on. Raises XGetError, and
+        NewGeneration if the master has another generation by now."""
         encoded, right = fetch_manifest(news, self._master.address, self._config.timeout)
         if not right:
             if self._news == news and not self.newer.wait(_OVERTAKEN):

@@ -22,7 +22,7 @@ _CONNECT = 10.0
 
 
 class PeerLink(Source):
-    """One peer, from `connect` to `close`."""
+    """The connections to one peer, from `connect` to `close`."""
 
     def __init__(self, address: Address, link: Link, control: Link) -> None:
         """Takes over two connections. Raises LinkLost, NinepError."""
@@ -56,8 +56,8 @@ class PeerLink(Source):
             LOGGER.debug("cannot register with %s: %s", self._control.name, error)
 
     def read_have(self, generation: bytes, chunk_count: int) -> Iterator[int]:
-        """The chunks that the peer holds, as bits, each time that they have changed. Ends only by LinkLost, NinepError
-        or ProtocolViolation."""
+        """The chunks that the peer holds, as bits, each time that they have changed. It ends only with an error:
+        LinkLost, NinepError or ProtocolViolation."""
         length = GENERATION_SIZE + (chunk_count + 7) // 8
         while True:
             answer = b""
@@ -89,7 +89,7 @@ class PeerLink(Source):
             send(self._control, messages.Twrite(self._turn.fid, 0, b"pass\n"), lambda reply: None)
 
     def end(self) -> None:
-        """Something is wrong: make `read_have` raise LinkLost. Its caller then closes all."""
+        """Something is wrong: make `read_have` raise LinkLost. Its caller then calls `close`."""
         gevent.spawn(self._control.close)
 
     def close(self) -> None:

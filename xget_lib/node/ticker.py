@@ -1,4 +1,4 @@
-"""Time for decisions that know no clock."""
+"""The clock for a `Downloader` or an `Uploader`: these have none of their own."""
 
 from __future__ import annotations
 

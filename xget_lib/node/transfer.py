@@ -64,7 +64,7 @@ class Transfer:
         stats: TransferStats,
         on_written: Callable[[int], None],
     ) -> None:
-        """Get the chunks in `lacking`, verify and write them. Raises XGetError, or NewGeneration.
+        """Fetch the chunks in `lacking`, verify and write them. Raises XGetError, or NewGeneration.
 
         `on_written` is called with each chunk of which all is on disk and verified.
         """
@@ -112,7 +112,7 @@ class Transfer:
     # Actions.
 
     def _act(self, decided: Sequence[actions.Action]) -> None:
-        """Carry out actions. Those that follow from them come after them, also where one of them waits."""
+        """Carry out actions in order. Actions that follow from them are appended, even while one of them waits."""
         self._actions.extend(decided)
         if not self._acting:
             self._acting = True
@@ -282,14 +282,14 @@ class Transfer:
         self._act(self._downloader.chunk_written(source, chunk, time.monotonic()))
 
     def _give_up(self, source: Source, error: LinkLost) -> None:
-        """The connection for content is lost: give up the other one to the same server too."""
+        """The connection for content is lost: close the other connection to the same server too."""
         if isinstance(source, PeerLink):
             source.end()
         elif self._slots is not None and source is self._slots.content:
             self._slots.fail(error)
 
     def _watch_silence(self) -> None:
-        """Give up servers that were asked for content and send nothing."""
+        """Close the connections to servers that were asked for content and send nothing."""
         while True:
             gevent.sleep(_SILENCE_EVERY)
             now = time.monotonic()

@@ -44,7 +44,7 @@ class Log(Text):
 
 
 class DeferredText(Handle):
-    """A text that the server finds out at the first read. All reads wait for it and then get the same text."""
+    """A text that the server looks up at the first read. All reads wait for it and then get the same text."""
 
     def __init__(self, ask: Callable[[DeferredText], None]) -> None:
         """`ask(self)` is called at the first read. It calls `put` or `fail`, then or later."""

@@ -7,6 +7,6 @@
     keep            digests for the next snapshot                         DigestCache.build
 
 Several worker processes share the work: one scans, all hash, one assembles. A Scan has a stamp of every regular file;
-hashing compares it before and after it reads the file, so a manifest never mixes two states of a file. Where a file has
+hashing compares it before and after it reads the file, so a manifest never mixes two states of a file. If a file has
 changed, the caller scans again. `watch` reports changes between two snapshots.
 """

@@ -12,7 +12,7 @@ The encoding, with numbers in the byte order of this machine:
     digests     DIGEST_SIZE bytes a piece
     BLAKE3      of all before it
 
-Half a million small files take 38 MB. Reading checks everything, as somebody else may have written the file.
+Half a million small files take 38 MB. Reading checks everything, because another program may have changed the file.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def _runs(chosen: bytes | bytearray) -> Iterator[tuple[int, int]]:
 
 
 def load(path: bytes) -> DigestCache | None:
-    """What was saved there; None where there is no file. Raises Failed where the file cannot be used."""
+    """What was saved there; None if there is no file. Raises Failed if the file cannot be used."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:

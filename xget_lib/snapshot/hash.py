@@ -17,7 +17,7 @@ from xget_lib.manifest.manifest import DIGEST_SIZE
 from xget_lib.snapshot.scan import Scan
 
 UNKNOWN_DIGEST = bytes(DIGEST_SIZE)
-"""Stands for the digest of a piece that was not hashed. No content has it: that would be a preimage of BLAKE3."""
+"""The digest of a piece that was not hashed. No content has this digest: it would be a preimage of BLAKE3."""
 
 _CHANGED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 _UNREADABLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ENODATA, errno.ETXTBSY)

@@ -2,8 +2,8 @@
 
 It reports that something changed, not what: a scan finds that. A file counts as changed when the process that wrote to
 it closes it, not at each write: else a large file would be read again and again while it is copied. So some changes are
-not reported: in a file that is never closed, through a mapping, or under a name outside. On a network file system
-inotify does not report what other machines do; such a directory is not watched at all.
+not reported: in a file that is never closed, through a mapping, or through a hard link outside the directory. On a
+network file system inotify does not report what other machines do; such a directory is not watched at all.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""What a node does when a chunk does not match its digests: where it may fetch the chunk from, and when it gives up.
+"""What a node does when a chunk does not match its digests.
 
-A peer that sent wrong content may be broken or lie, so nothing is fetched from it again. The master is the only source
-of chunks that no peer has, and the link to it may have been at fault. So the node asks the master again, but not for
-ever.
+A peer that sent wrong content is not used again: it may be broken, or malicious. The master is asked again, up to
+`--retries` times for each chunk: it may be the only source of a chunk. After that the download fails.
 """
 
 from __future__ import annotations

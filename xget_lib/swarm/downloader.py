@@ -10,7 +10,7 @@ How a chunk gets here:
     from a peer        RequestSlot, slot_granted, Fetch, chunk_arrived, chunk_written
     from the master    OpenMasterSlot, master_slot_opened, AskMasterSlot, chunk_offered, Fetch, chunk_arrived, ...
 
-A node chooses the chunk to fetch from a peer when that grants a slot (`picker`); the master chooses what it offers.
+When a peer grants a slot, the node chooses the chunk (`picker`). The master itself chooses the chunk that it offers.
 """
 
 from __future__ import annotations
@@ -68,7 +68,10 @@ class Downloader:
         return min(self._next_check, self._master.report_due) if self._picker.lacking else inf
 
     def begin(self, generation: bytes, chunk_count: int, lacking: int, buffers: int, now: float) -> list[Action]:
-        """Download these chunks of a generation, with so many buffers of one chunk each. No other download is on."""
+        """Start to download the `lacking` chunks of a generation. At most `buffers` chunks are in memory at once.
+
+        No other download is running.
+        """
         self._picker = Picker(lacking, self._random)
         self._free_buffers = buffers
         self._last_arrival = self._next_check = now
@@ -80,7 +83,7 @@ class Downloader:
         return self._find_sources(now)
 
     def end(self) -> None:
-        """The download is finished or given up; every connection to a peer and every slot is closed by now."""
+        """The download has finished or failed. The caller has closed every connection to a peer and every slot."""
         self._picker = Picker(0, self._random)
         self._peers.clear()
         self._requested.clear()
@@ -119,7 +122,7 @@ class Downloader:
         return self._use_buffers(now)
 
     def slot_granted(self, peer: Address, now: float) -> list[Action]:
-        """A peer grants the slot that was requested: the chunk is chosen only now."""
+        """A peer grants the slot that was requested. The chunk is chosen only now."""
         if peer in self._requested:
             self._requested.remove(peer)
             may_fetch = self._picker.fetching < self._tuning.fetches and self._free_buffers > 0
@@ -192,7 +195,7 @@ class Downloader:
         return self._use_buffers(now)
 
     def chunk_incomplete(self, source: Address, chunk: int, now: float) -> list[Action]:
-        """A chunk is verified and written but for a part that came from another source too and is being written."""
+        """A chunk is verified and written, except a part that another source sent too and that is being written now."""
         self._not_fetched(source, chunk)
         return self._use_buffers(now)
 
@@ -286,7 +289,7 @@ class Downloader:
             self._actions.append(actions.RequestSlot(peer))
 
     def _use_buffers(self, now: float) -> list[Action]:
-        """Chunks can be fetched again, maybe: take what the master offered, request slots of peers."""
+        """A buffer may be free again: take what the master offered, request slots of peers."""
         while self._master.postponed and self._free_buffers:
             self._take_offer(*self._master.postponed.popleft(), now)
         if self._picker.lacking and self._may_request():

@@ -17,7 +17,7 @@ _PAUSE = 1.0
 
 
 class KnownPeers:
-    """Owned by a `Downloader`. A peer has one connection at a time, being made or in use."""
+    """The peers of one node. Owned by a `Downloader`. There is at most one connection to each peer at a time."""
 
     def __init__(self, rng: Random) -> None:
         self._random = rng
@@ -42,7 +42,7 @@ class KnownPeers:
         self._named = frozenset(peers)
 
     def register(self, peer: Address, generation: bytes) -> None:
-        """A peer says that it serves a generation. Where there are too many, older ones of other generations go."""
+        """A peer says that it serves a generation. If too many do, the oldest of another generation is forgotten."""
         self._registered.pop(peer, None)
         if len(self._registered) >= REGISTERED:
             useless = (other for other, served in self._registered.items() if served != self._generation)
@@ -58,7 +58,7 @@ class KnownPeers:
         self._connections.pop(peer, None)
 
     def to_connect(self) -> list[Address]:
-        """The peers that are to be connected to now. They count as being connected to."""
+        """The peers to connect to now. They count as connected from now on."""
         registered = (peer for peer, served in self._registered.items() if served == self._generation)
         candidates = dict.fromkeys([*sorted(self._named), *registered])
         new = [peer for peer in candidates if peer not in self._connections and peer not in self._bad]
@@ -68,7 +68,7 @@ class KnownPeers:
         return new
 
     def lost(self, peer: Address) -> float | None:
-        """A connection failed or ended. Returns the seconds after which to connect again; None: not at all."""
+        """A connection failed or ended. Returns the seconds after which to connect again; None: never."""
         backoff = self._connections.get(peer)
         if backoff is None:
             return None

@@ -1,11 +1,12 @@
 """Which chunk a node fetches from a peer: the rarest one that the peer has, the node lacks, and nobody else sends.
 
 Sets of chunks are integers, bit i for chunk i: a set operation over 100,000 chunks is one pass over 12 KB, and a pick
-looks at no chunk but the one it picks. Chunks are sorted by the number of peers that have them (`_levels`), so the
-rarest is in the first level that has a chunk in common with what is possible.
+examines only the chunk that it picks. Chunks are sorted by the number of peers that have them (`_levels`), so the
+rarest is in the first level that contains a possible chunk.
 
-Near the end, when all that a peer could send is already being fetched from others, the node fetches the chunk that
-takes longest from this peer as well, if it takes much longer than usual: one slow peer must not hold up the last chunk.
+Near the end, everything that a peer could send may already be on its way from other peers. Then the node fetches one of
+these chunks from this peer as well: the one that has taken longest, if that is much longer than usual. So one slow peer
+does not delay the last chunk.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from typing import Generic, TypeVar
 from xget_lib.swarm.peer_speed import PeerSpeed
 
 _PATIENCE = 2.0
-"""A chunk is late, and fetched from a second source, after so many times the usual duration."""
+"""A chunk is late, and fetched from a second source, after this many times the usual duration."""
 SOURCES = 2
-"""Sources that a chunk is fetched from at once, at most."""
+"""The number of sources from which one chunk is fetched at the same time, at most."""
 
 K = TypeVar("K", bound=Hashable)
 """Names a source of chunks."""

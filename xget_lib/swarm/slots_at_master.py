@@ -1,4 +1,4 @@
-"""The slots in which the master offers chunks to a node."""
+"""The slots of a node at its master. The master offers a chunk on each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xget_lib.swarm.want_report import WantReport
 
 
 class SlotsAtMaster:
-    """Owned by a `Downloader`. Slots are numbered from 0; times are monotonic seconds."""
+    """The slots of one node. Owned by a `Downloader`. Slots are numbered from 0; times are monotonic seconds."""
 
     def __init__(self, rng: Random, report_pause: float) -> None:
         """Wants are reported at most every `report_pause` seconds."""
@@ -59,7 +59,7 @@ class SlotsAtMaster:
         self._retry = now + self._backoff.next()
 
     def begin(self, chunk_count: int) -> None:
-        """A download of a generation begins. Unless `may_open` says `master_first`, peers get some time."""
+        """A download of a generation begins. A node that asks its peers first gives them some time."""
         self._chunk_count = chunk_count
         self._patience = patience(self._random)
 

@@ -66,7 +66,7 @@ class NodeLeft:
 
 @dataclass(frozen=True, slots=True)
 class NodeComplete:
-    """A node holds all of the published generation now, so many seconds after it could begin with it."""
+    """A node holds all of the published generation now. `seconds`: since it could begin to download it."""
 
     connection: int
     address: str

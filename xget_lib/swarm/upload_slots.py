@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from xget_lib.swarm.moving_average import MovingAverage
 
 _PATIENCE = 8.0
-"""A slot is not counted any more after so many times the usual duration."""
+"""A slot is not counted any more after this many times the usual duration."""
 _FIRST_USUAL = 1.0
 
 K = TypeVar("K")

@@ -44,8 +44,8 @@ class Uploader:
         return self.tick(now)
 
     def serves(self, generation: bytes, held: int, now: float) -> list[UploadAction]:
-        """The node serves so many chunks of a generation from now on. The master hears at once of another generation
-        than before, but not that a node that holds nothing knows its first one."""
+        """The node serves `held` chunks of a generation from now on. It registers a new generation at once, except its
+        first one while it holds nothing of it."""
         if generation != self._generation and (held or self._generation):
             self._registrations.hurry(now)
         else:
@@ -61,7 +61,7 @@ class Uploader:
         return self.tick(now)
 
     def completed(self, now: float) -> list[UploadAction]:
-        """The node holds everything that it downloads: the master hears at once."""
+        """The node holds everything that it downloads: it registers at once."""
         self._registrations.hurry(now)
         return self.tick(now)
 

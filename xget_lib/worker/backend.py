@@ -1,4 +1,4 @@
-"""The namespace `swarm` of a worker, for one connection: what only the master knows is asked of it in messages."""
+"""The namespace `swarm` of a worker, for one connection. It asks the master, in messages, for what only that knows."""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ from xget_lib.report.log import LOGGER
 from xget_lib.snapshot.watch import InotifyTree
 
 _SILENCE = 0.25
-"""Seconds without a change before changes are reported,"""
+"""Changes are reported after this many seconds without a further change,"""
 _LONGEST = 2.0
-"""but at most so many seconds after the first one."""
+"""but at most this many seconds after the first change."""
 
 
 class DirectoryWatcher:

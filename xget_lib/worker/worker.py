@@ -109,7 +109,7 @@ class Worker:
 
     @property
     def manifest(self) -> EncodedManifest | None:
-        """As `serve.swarm.SwarmServer`."""
+        """See `serve.swarm.SwarmServer`."""
         return self.served.manifest if self.served is not None else None
 
     @property
@@ -134,7 +134,7 @@ class Worker:
         return partial(swarm.master_tree, backend)
 
     def _files_root(self) -> File:
-        """Raises NinepError as long as it is not known what is served."""
+        """Raises NinepError until the master has sent what to serve."""
         if self._files is None:
             raise NinepError(errno.EAGAIN)
         return self._files.tree()
