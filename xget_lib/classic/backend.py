@@ -95,7 +95,7 @@ class Backend:
         """The client has all of this file, from whatever server: it reads the checksum."""
 
     def available(self, avail: int, file: Regular, written: AvailLine) -> None:
-        """The client serves this file. `avail` is the number of the open `avail` on which it said so."""
+        """The client serves this file. `avail` is the number of the open file `avail` to which it wrote this."""
 
     def unavailable(self, avail: int) -> None:
         """The client does not serve that file any more."""

@@ -56,7 +56,7 @@ def _mount_of(root: Root, directory: bytes) -> tuple[int, bytes]:
 
 
 class Remover:
-    """Removes paths below one root. Lists what it cannot remove, and goes on. For one thread.
+    """Removes paths below one root. Lists what it cannot remove, and continues. For one thread only.
 
     `mounted`: the paths that stay because something is mounted there. `refused`: all other failures, (path, reason).
     """

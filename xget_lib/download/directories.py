@@ -25,7 +25,7 @@ SYNC_EACH = 32  # files or directories up to which each is synced; for more the 
 class Directories:
     """Carries out the steps for directories, and knows what has to be synced. Owned by a download.
 
-    Any thread may call `names_changed`; the rest is for one thread. Raises DestinationRefused.
+    Any thread may call `name_changed`; the rest is for one thread. Raises DestinationRefused.
     """
 
     def __init__(self, dest: Destination) -> None:

@@ -8,10 +8,10 @@ the pieces that were written.
     inspect_files       each file once, in any threads: what is there already
     check_free_space
     writer              writes the pieces of a chunk that has arrived, in any threads
-    take_complete, install_files    now and then, in one thread
+    take_complete, install_files    repeatedly, in one thread
     finish              when every file is in place: links, devices, `--delete`, metadata of directories
 
-What the operating system refuses raises DestinationRefused.
+DestinationRefused is raised if the operating system refuses something.
 """
 
 from __future__ import annotations

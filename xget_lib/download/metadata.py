@@ -3,7 +3,7 @@
     what                     is set
     owner and group          by root, unless owners are not wanted (-o): by name if this machine has the name,
                              else by number
-    permission bits          unless permissions are not wanted (-s); then new things get what the umask leaves of them
+    permission bits          unless permissions are not wanted (-s); then the umask limits those of new files
     set-user-ID, set-group-ID  only on a file that has the owner or group they were meant for: a copy of a
                              set-user-ID program must not belong to root by accident
     extended attributes      as the table in fs/xattrs.py says
@@ -275,7 +275,7 @@ class Metadata:
 
 
 class _LocalIds(dict[int, int]):
-    """ID in the manifest -> ID here: that of the same name, or else the same number. Each is looked up once."""
+    """The ID here for each ID in the manifest: that of the same name, or else the same number. Looked up once."""
 
     def __init__(self, names: Mapping[int, str], look_up: Callable[[str], int]) -> None:
         """`names`: of IDs in the manifest. `look_up` raises KeyError for a name that this machine does not have."""

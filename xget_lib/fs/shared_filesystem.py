@@ -1,4 +1,4 @@
-"""Tells file systems that other machines can change: inotify does not report such changes."""
+"""Whether other machines can change a file system: inotify does not report such changes."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ scheduled and asked for: one large piece, or a run of consecutive pieces. There 
 none so small that asking for it costs more than sending it.
 
 docs/protocol.md, section 4, has the rules. A chunk of small files ends after a file whose path has a certain CRC-32. So
-where a file was added or removed, the old chunk boundaries come back after a chunk or two, and a node keeps nearly all
+if a file was added or removed, the old chunk boundaries come back after a chunk or two, and a node keeps nearly all
 its chunks.
 
 There is no object per piece or file, but two numbers per file and two per chunk in arrays: 500,000 files take 8 MB, and

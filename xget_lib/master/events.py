@@ -31,7 +31,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionEnded:
-    """However it ended; its worker may have died."""
+    """A connection ended, perhaps because its worker died."""
 
     connection: int
 

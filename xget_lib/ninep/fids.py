@@ -59,7 +59,7 @@ Answer = RMessage | Content | Waiting
 
 @dataclass(frozen=True, slots=True)
 class WalkedFile:
-    """A file and the way to it, which ".." goes back."""
+    """A file and the way to it, for walks to ".."."""
 
     file: File
     parent: WalkedFile | None
@@ -98,8 +98,8 @@ class Fid:
 
 
 class Fids:
-    """All fids of one session. The session owns it and must call clunk_all() in the end, which gives back what was
-    taken of the budgets in `limits` that sessions share.
+    """All fids of one session. The session owns it and must call clunk_all() at the end, which returns what
+    this session took from the shared budgets (`limits`).
 
     `attach(uname, aname)` gives the root. `msize` is in bytes.
     """

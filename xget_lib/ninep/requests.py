@@ -7,7 +7,7 @@ Received bytes are not copied: the connection receives straight into what `buffe
 buffer, is copied once.
 
 A server is not trusted: every size is compared with what was asked for before it is used, and a reply that does not fit
-is a ProtocolViolation, after which nothing here may be used any more.
+is a ProtocolViolation. Afterwards this object must not be used any more.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A node's connection to its master for small messages, made again whenever it is lost.
 
-The node registers on it, reads the addresses of its peers, has its slots, and writes to the master's log.
-Content travels on other connections, so that no message waits for a megabyte. The pauses between two tries grow, since
-nodes boot before their master and all at once.
+On this connection the node registers, reads the addresses of its peers, has its slots, and writes to the master's log.
+Content travels on other connections, so that no message waits for a megabyte of content. The pauses between two tries
+grow, since many nodes may boot at once, and before their master.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class Decisions(Protocol[A]):
 
 
 class Ticker:
-    """Calls `tick` whenever it is due, and has its actions carried out. Owned by the owner of the decisions."""
+    """Calls `tick` when it is due, and passes the actions to `carry_out`. Owned by the owner of the decisions."""
 
     def __init__(self, decisions: Decisions[A], carry_out: Callable[[Sequence[A]], None]) -> None:
         self._decisions = decisions

@@ -1,8 +1,8 @@
 """Digests of files, kept from one snapshot to the next, and in a file from one run of a master to the next.
 
-The key of a file is its stamp: device, inode, size, and the times of its last modification and change. A file that was
-written so shortly before the snapshot that another write may fall in the same tick of the clock is not kept (git calls
-this "racily clean"): it is hashed again whatever its stamp is.
+The key of a file is its stamp: device, inode, size, and the times of its last modification and change. A file that
+changed shortly before the snapshot may change again within the same tick of the clock, and then has the same stamp. So
+its digests are not kept, and it is hashed again (git calls such a file "racily clean").
 
 The encoding, with numbers in the byte order of this machine:
 

@@ -34,7 +34,7 @@ _CHECK_EVERY = 0.25
 
 
 class Downloader:
-    """One for the whole life of a node, whatever generations it downloads."""
+    """One for the whole life of a node, for all generations that it downloads."""
 
     def __init__(self, tuning: Tuning, rng: Random, now: float, *, retries: int = 0) -> None:
         """`retries`: how often the master may send a chunk again that was wrong."""
@@ -55,7 +55,7 @@ class Downloader:
         """Peers whose slot is requested and not granted yet."""
         self._master = SlotsAtMaster(rng, tuning.wants_pause)
         self._master_first = False
-        """Whether this node takes from the master at once."""
+        """Whether this node asks the master first, or its peers."""
 
     @property
     def sources(self) -> int:
@@ -92,7 +92,7 @@ class Downloader:
     # Peers.
 
     def master_named(self, peers: Iterable[Address], master_first: bool, now: float) -> list[Action]:
-        """The master names the peers of this node, and says whether it takes from the master at once."""
+        """The master names the peers of this node, and says whether it asks the master first."""
         self._master_first = master_first
         self._known.name(peers)
         return self._find_sources(now)

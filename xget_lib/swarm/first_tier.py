@@ -1,4 +1,4 @@
-"""Which nodes take from the master at once, and which ask their peers first.
+"""Which nodes fetch from the master at once, and which ask their peers first.
 
 Every node that asks the master for the manifest and for chunks costs it processor time and link time. If ten thousand
 nodes did so at once, the master could not send what no node has yet. The first few dozen are enough to spread
@@ -28,7 +28,7 @@ def patience(rng: Random) -> float:
 
 
 class FirstTier:
-    """The nodes that take from the master at once, by the caller's keys. Owned by the master's Tracker."""
+    """The nodes that fetch from the master at once, by the caller's keys. Owned by the master's Tracker."""
 
     def __init__(self, size: int) -> None:
         """At most `size` nodes."""
@@ -51,7 +51,7 @@ class ManifestSources(Generic[K]):
     generation, so it can use any peer. Keys name peers; times are monotonic seconds."""
 
     def __init__(self, peers: Collection[K], size: int, rng: Random, now: float) -> None:
-        """`peers` is empty for a node that takes from the master at once; `size` is that of the manifest in bytes."""
+        """`peers` is empty for a node that asks the master first; `size` is that of the manifest in bytes."""
         self._peers = list(peers)
         self._random = rng
         self._until = now + patience(rng) + size / _MANIFEST_RATE

@@ -15,7 +15,7 @@ class Tuning:
     master_slots: int = 2
     """Chunks that a node fetches from the master at once."""
     first_tier: int = 32
-    """Nodes that take from the master at once, if there are more. 64 gain nothing and cost twice as many manifests."""
+    """Nodes that fetch from the master at once, if there are more. 64 gain nothing and cost twice as many manifests."""
     fetches: int = 4
     """Chunks that a node fetches at once. While it does, it uses no more upload slots. 3 cost 1 to 6 %; with 6 or
     more the last node is up to 20 % behind."""

@@ -18,7 +18,7 @@ _CHECK_EVERY = 0.25
 
 
 class Uploader:
-    """One for the whole life of a node, whatever generations it serves. Owned by its child server."""
+    """One for the whole life of a node, for all generations that it serves. Owned by its child server."""
 
     def __init__(self, tuning: Tuning, now: float) -> None:
         self._slots: UploadSlots[int] = UploadSlots(tuning.uploads)
