@@ -16,7 +16,7 @@ from xget_lib.config import Config
 from xget_lib.control import status
 from xget_lib.errors import Exit, Interrupted, NotServed
 from xget_lib.master import start as master
-from xget_lib.node import client
+from xget_lib.node import foreground
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,8 +26,8 @@ class Roles:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.started: list[tuple[Any, ...]] = []
-        for role in (client, master, status):
-            monkeypatch.setattr(role, "run", self._of("master" if role is master else role.__name__.rpartition(".")[2]))
+        for name, role in {"client": foreground, "master": master, "status": status}.items():
+            monkeypatch.setattr(role, "run", self._of(name))
 
     def _of(self, name: str) -> Any:
         def run(config: Config, *arguments: object) -> int:

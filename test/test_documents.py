@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from test.sim.scenario import Scenario
 from xget_lib import cli, errors
 from xget_lib.errors import Exit, XGetError
 from xget_lib.net import accept
@@ -23,7 +24,6 @@ from xget_lib.ninep import limits
 from xget_lib.report import rate_limited_log
 from xget_lib.serve.swarm import SLOTS_LIMIT
 from xget_lib.swarm.messages import LINE_LIMIT
-from xget_lib.swarm.tuning import TUNING
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -218,8 +218,8 @@ def test_the_limits_are_those_of_the_code(limit: str, value: int) -> None:
     assert re.search(rf"^\| {re.escape(limit)} \| {value}\b", text_of("docs/operations.md"), re.MULTILINE)
 
 
-def test_the_help_states_the_default_of_the_swarm() -> None:
-    assert defaults()["max-direct"] == str(TUNING.max_direct)
+def test_the_simulator_has_the_default_of_the_help() -> None:
+    assert defaults()["max-direct"] == str(Scenario.max_direct)
 
 
 # Exit statuses and messages

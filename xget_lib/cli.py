@@ -20,7 +20,7 @@ Options:
   --bind=ADDR                 listen on this address only (without it: on all addresses)
   -w N, --workers=N           master: number of worker processes (without it: one per processor, at least 2)
   -m N, --max-direct=N        master: send at most N chunks at the same time [default: 6]
-  -r N, --retries=N           client: how often to request a chunk again when it arrives corrupted from the master
+  -r N, --retries=N           client: how many times to request a chunk from the master again if it arrives corrupted
                               [default: 3]
   --timeout=SECONDS           how long to try to reach the master [default: 60]
   --linger=SECONDS            client: after the download, serve until no node has read for this long; `forever`: serve
@@ -107,7 +107,7 @@ def _configure(arguments: list[str]) -> tuple[dict[str, Any], config.Config]:
     options = {key.removeprefix("--"): value for key, value in parsed.items() if key.startswith("--")}
     del options["config"], options["help"], options["version"]
     defaults: dict[str, Any] = dict(_defaults())
-    defaults["workers"] = max(2, os.cpu_count() or 1)
+    defaults["workers"] = config.default_workers()
     # docopt gives False for an absent flag; for `build` that must be None, so that the file can set it.
     given = {key: None if value is False else value for key, value in options.items()}
     return parsed, config.build({**dict.fromkeys(_flags(options), False), **defaults}, file, given)
@@ -154,10 +154,10 @@ def _run(arguments: list[str]) -> int:
         return start.run(
             options, os.fsencode(parsed["<path>"]), lambda channel, number: _work(options, channel, number)
         )
-    from xget_lib.node import client
+    from xget_lib.node import foreground
 
     *sources, dest = (os.fsencode(name) for name in (parsed["<source>"], *parsed["<dest>"]))
-    return client.run(options, sources, dest)
+    return foreground.run(options, sources, dest)
 
 
 def _work(options: config.Config, channel: Channel, number: int) -> int:

@@ -55,6 +55,11 @@ class Config:
     json: bool
 
 
+def default_workers() -> int:
+    """The number of worker processes that a master forks without --workers: one per processor, at least 2."""
+    return max(2, os.cpu_count() or 1)
+
+
 _MAX_SECONDS = 1e9
 """30 years. A longer time is a mistake, and system timers may not accept it."""
 

@@ -1,7 +1,7 @@
-"""Namespaces that an installation may lack: this table is all that names their packages.
+"""Optional namespaces: packages that an installation may lack. Only the table here names these packages.
 
 A package in the table has a module `extension` with three functions (see `Extension`), one for each kind of process.
-Each server calls the one for its kind, and has the result beside its own namespaces.
+Each server calls the function for its kind of process, and adds the result to its own namespaces.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from xget_lib.ninep.file import File
 from xget_lib.serve.served import Serving
 
 _PACKAGES = {"classic": "xget_lib.classic"}
-"""By aname."""
+"""The package of each namespace, by aname."""
 
 
 class Host(Serving, Protocol):
@@ -25,7 +25,7 @@ class Host(Serving, Protocol):
 
     @property
     def clients(self) -> Iterable[Client]:
-        """All that are connected, whatever they attached to."""
+        """All connected clients, of every namespace."""
 
     def remark(self, client: Client, line: str) -> None:
         """Write a line of a client to the log."""
@@ -40,7 +40,7 @@ class MasterHost(Protocol):
     """What a master does for an extension."""
 
     def address_of(self, connection: int) -> str:
-        """Of the client of a connection; "" where it has ended."""
+        """The address of the client of a connection; "" if the connection has ended."""
 
     def send(self, connection: int, message: ipc.Message) -> None:
         """Send a message to the worker that serves a connection."""
@@ -50,24 +50,24 @@ class ChildSide(Protocol):
     """An extension in a child."""
 
     def connect(self, client: Client) -> Callable[[], File]:
-        """As `net.server.Namespace`."""
+        """See `net.server.Namespace`."""
 
     def drain(self) -> None:
-        """The server ends. Returns, in bounded time, when the clients know."""
+        """The server is about to end: tell the clients. Returns when they know, or after a time limit."""
 
 
 class WorkerSide(ChildSide, Protocol):
     """An extension in a worker."""
 
-    def handle(self, message: ipc.Message) -> None:
-        """A message of the master, for this extension or for another."""
+    def handle(self, message: ipc.Message) -> bool:
+        """Act on a message of the master. Returns False if it is not for this extension."""
 
 
 class MasterSide(Protocol):
     """An extension in the master."""
 
-    def handle(self, message: ipc.Message) -> None:
-        """A message of a worker, for this extension or for another."""
+    def handle(self, message: ipc.Message) -> bool:
+        """Act on a message of a worker. Returns False if it is not for this extension."""
 
     def ended(self, connection: int) -> None: ...
 
@@ -89,7 +89,7 @@ class Extension(Protocol):
 
 
 def extensions() -> dict[str, Extension]:
-    """Those that are installed, by aname."""
+    """The installed extensions, by aname."""
     return {
         aname: cast(Extension, import_module(f"{package}.extension"))
         for aname, package in _PACKAGES.items()

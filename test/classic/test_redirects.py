@@ -78,7 +78,7 @@ def test_many_clients_form_a_flat_tree_with_few_readers_each(count: int) -> None
     # Of 2,000 only a sample is looked at for each; so some are one step further away than they could be.
     assert max(depths.values()) <= count.bit_length() + 2
     assert max(readers.values()) <= READERS + 1
-    assert len(redirects._direct) == readers[None] <= READERS
+    assert len(redirects._from_master) == readers[None] <= READERS
 
 
 def test_the_master_is_never_sent_more_than_it_may_while_there_is_another_server() -> None:
@@ -90,17 +90,17 @@ def test_the_master_is_never_sent_more_than_it_may_while_there_is_another_server
 def test_the_master_serves_everybody_a_file_that_no_other_server_has() -> None:
     redirects = redirects_of(max_direct=1)
     assert [redirects.ask(client, FILE) for client in range(5)] == [None] * 5
-    assert len(redirects._direct) == 5
+    assert len(redirects._from_master) == 5
 
 
 def test_a_client_that_takes_many_files_from_the_master_counts_once() -> None:
     redirects = redirects_of(max_direct=2)
     for number in range(100):
         redirects.ask(1, b"%d" % number)
-    assert len(redirects._direct) == 1
+    assert len(redirects._from_master) == 1
     for number in range(100):
         redirects.end(1, b"%d" % number)
-    assert len(redirects._direct) == 0
+    assert len(redirects._from_master) == 0
 
 
 def test_a_server_that_the_client_cannot_reach_is_not_named() -> None:
@@ -179,10 +179,10 @@ def test_the_source_that_a_client_names_counts() -> None:
     assert redirects.ask(2, FILE) == address(1)
     redirects.serve(2, 1, FILE, address(2), None)
     assert readers_of(redirects, FILE, address(1)) == 0
-    assert len(redirects._direct) == 2
+    assert len(redirects._from_master) == 2
     redirects.ask(3, FILE)
     redirects.serve(3, 1, FILE, address(3), ("192.0.2.1", 9))  # which nobody knows: what it was told holds
-    assert len(redirects._direct) == 2
+    assert len(redirects._from_master) == 2
 
 
 def test_a_file_is_served_once_by_each_client() -> None:
@@ -255,14 +255,14 @@ class AnyEvents(RuleBasedStateMachine):
         )
         for server in redirects._servers.values():
             assert server.readers == taking[id(server)]
-        assert sum(redirects._direct.values()) == taking[None]
+        assert sum(redirects._from_master.values()) == taking[None]
 
     def teardown(self) -> None:
         for client in range(1, 16):
             self.redirects.leave(client)
         redirects = self.redirects
         left = [redirects._servers, redirects._by_address, redirects._by_file, redirects._serving]
-        assert not any([*left, redirects._downloads, redirects._direct, len(redirects._nodes)])
+        assert not any([*left, redirects._downloads, redirects._from_master, len(redirects._nodes)])
 
 
 TestAnyEvents = AnyEvents.TestCase

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test.support.backends import RecordingClassicBackend, bytes_of, served
 from test.support.downloads import manifest_of
 from xget_lib.classic import tree as module
-from xget_lib.classic.files import SMALL, Available
+from xget_lib.classic.files import SMALL, AvailLine
 from xget_lib.classic.tree import tree
 from xget_lib.errors import NinepError, NotHeld, StaleGeneration
 from xget_lib.ninep.file import WAITING, Content, File, Handle
@@ -373,13 +373,13 @@ def test_a_checksum_of_a_file_that_will_not_be_held_is_an_error(directory: Path)
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        (b"43067 me\0", Available(43067, None)),
-        (b"48103 127.0.0.1!43067\0", Available(48103, ("127.0.0.1", 43067))),
-        (b"1 fe80::1%eth0!65535\0", Available(1, ("fe80::1%eth0", 65535))),
+        (b"43067 me\0", AvailLine(43067, None)),
+        (b"48103 127.0.0.1!43067\0", AvailLine(48103, ("127.0.0.1", 43067))),
+        (b"1 fe80::1%eth0!65535\0", AvailLine(1, ("fe80::1%eth0", 65535))),
     ],
 )
 def test_a_client_is_available_until_the_fid_is_clunked(
-    backend: RecordingClassicBackend, written: bytes, said: Available
+    backend: RecordingClassicBackend, written: bytes, said: AvailLine
 ) -> None:
     avail = opened(backend, "image/avail", OWRITE)
     assert avail.write(0, written) == len(written)
@@ -427,7 +427,7 @@ def test_a_malformed_line_makes_no_client_available(backend: RecordingClassicBac
 @given(st.binary(max_size=60) | st.from_regex(rb"[0-9]{1,6} [^\0]{0,30}\0", fullmatch=True))
 def test_any_bytes_are_understood_or_refused(written: bytes) -> None:
     try:
-        said = Available.decode(written)
+        said = AvailLine.decode(written)
     except NinepError:
         return
     source = "me" if said.source is None else f"{said.source[0]}!{said.source[1]}"

@@ -14,7 +14,7 @@ from xget_lib import ipc
 from xget_lib.classic import messages
 from xget_lib.classic.files import Regular
 from xget_lib.classic.redirects import DOWNLOADS
-from xget_lib.classic.worker import WorkerBackend, WorkerNamespace
+from xget_lib.classic.worker import ClassicWorkerBackend, WorkerNamespace
 from xget_lib.net.server import Client
 from xget_lib.ninep.file import WAITING, File
 from xget_lib.ninep.messages import OREAD
@@ -84,7 +84,7 @@ def test_an_answer_for_a_connection_that_has_ended_is_dropped(worker: Worker) ->
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_the_worker_reports_once_that_a_client_has_stopped_taking_a_file(worker: Worker, whole: bool) -> None:
-    file, backend = image(worker), WorkerBackend(WorkerNamespace(worker), Client(CLIENT, "10.0.0.1", 1))
+    file, backend = image(worker), ClassicWorkerBackend(WorkerNamespace(worker), Client(CLIENT, "10.0.0.1", 1))
     backend.opened(file)
     backend.closed(file)
     assert worker.sent == [], "the master was not asked for it"
@@ -97,7 +97,7 @@ def test_the_worker_reports_once_that_a_client_has_stopped_taking_a_file(worker:
 
 
 def test_only_so_many_unfinished_files_of_a_client_are_remembered(worker: Worker) -> None:
-    backend = WorkerBackend(WorkerNamespace(worker), Client(CLIENT, "10.0.0.1", 1))
+    backend = ClassicWorkerBackend(WorkerNamespace(worker), Client(CLIENT, "10.0.0.1", 1))
     file = image(worker)
     for number in range(DOWNLOADS + 1):
         other = Regular(file.served, b"%d" % number, file.number)

@@ -133,7 +133,7 @@ def test_what_cannot_be_removed_is_listed_and_stops_nothing(dest: Path, monkeypa
         assert remover.remove(b"nothing of this name")
         assert remover.refused == [(b"a/other", "Operation not permitted")]
         assert sorted(gone) == [b"a/b", b"a/b/file1", b"a/b/file2"]
-        with pytest.raises(OSError, match="what is there cannot be removed: Operation not permitted"):
+        with pytest.raises(OSError, match="the old file or directory cannot be removed: Operation not permitted"):
             remover.make_way(b"a")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from test.support.downloads import Served, fetch, finish, inspect, is_same, missing, refuse, run_download, write_piece
-from xget_lib.download import verify
+from xget_lib.download import read_back
 
 PIECE = 65536
 SECOND = 1_000_000_000  # in ns
@@ -20,7 +20,7 @@ def only_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
     def read(*_: object) -> bool:
         raise AssertionError("content was read")
 
-    monkeypatch.setattr(verify, "read_ranges", read)
+    monkeypatch.setattr(read_back, "read_ranges", read)
 
 
 def test_a_download_is_the_same_tree(served: Served, dest: Path) -> None:

@@ -14,7 +14,7 @@ from test.support.cluster import Cluster, Master, ended_by_itself, eventually, s
 from test.support.plain_client import PlainClient
 from test.support.relay import MIB, Relay
 from test.support.trees import differences, noise, small_tree, write
-from xget_lib.swarm.messages import Report
+from xget_lib.swarm.messages import Registration
 
 SIZE = 24 * MIB
 
@@ -35,7 +35,7 @@ def register(master: Master, port: int, stack: ExitStack) -> None:
     status = master.status()
     client = stack.enter_context(PlainClient(master.port, "swarm"))
     peers = client.open("peers", mode=2)
-    client.write(peers, Report(port, bytes.fromhex(status["generation"]), status["chunks"]).encode())
+    client.write(peers, Registration(port, bytes.fromhex(status["generation"]), status["chunks"]).encode())
     eventually(lambda: port in [child["port"] for child in master.children()], "the node is registered")
 
 

@@ -18,7 +18,7 @@ from test.support.trees import small_tree
 from xget_lib.errors import NinepError
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.report.rate_limited_log import LINES
-from xget_lib.swarm.messages import Report
+from xget_lib.swarm.messages import Registration
 
 DESCRIPTORS = 128
 """Of each process in the tests that exhaust them: 32 connections a worker, and 32 open files."""
@@ -97,7 +97,7 @@ def test_a_status_of_many_nodes_is_told(cluster: Cluster, tmp_path: Path) -> Non
     with ExitStack() as stack:
         for number in range(500):
             node = stack.enter_context(PlainClient(master.port, "swarm"))
-            node.write(node.open("peers", mode=ORDWR), Report(1 + number, bytes(32), 0).encode())
+            node.write(node.open("peers", mode=ORDWR), Registration(1 + number, bytes(32), 0).encode())
         status = status_of(master.port)
         assert len(json.dumps(status)) > 65536
         assert sorted(child["port"] for child in status["children"]) == list(range(1, 501))

@@ -1,4 +1,4 @@
-"""What peers do for each other without the master: they introduce themselves, and hand the manifest on."""
+"""What peers do for each other without the master: they register with each other, and hand the manifest on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from test.support.cluster import Cluster, Master, eventually, unseen_child
 from test.support.plain_client import PlainClient
 from test.support.relay import MIB, Relay
 from test.support.trees import differences, noise, small_tree, write
-from xget_lib.swarm.messages import Report
+from xget_lib.swarm.messages import Registration
 from xget_lib.swarm.tuning import TUNING
 
 
@@ -23,15 +23,15 @@ def source(tmp_path: Path) -> Path:
     return root
 
 
-def report(master: Master, port: int) -> bytes:
+def registration(master: Master, port: int) -> bytes:
     status = master.status()
-    return Report(port, bytes.fromhex(status["generation"]), 0).encode()
+    return Registration(port, bytes.fromhex(status["generation"]), 0).encode()
 
 
 @contextmanager
 def large_swarm(master: Master, port: int) -> Iterator[None]:
     """As many members as the master has take from it, all of which serve on one port."""
-    said = report(master, port)
+    said = registration(master, port)
     with ExitStack() as stack:
         for _ in range(TUNING.first_tier):
             member = stack.enter_context(PlainClient(master.port, "swarm"))
@@ -41,7 +41,7 @@ def large_swarm(master: Master, port: int) -> Iterator[None]:
         yield
 
 
-def test_content_comes_from_a_peer_that_introduced_itself(cluster: Cluster, source: Path) -> None:
+def test_content_comes_from_a_peer_that_registered(cluster: Cluster, source: Path) -> None:
     master = cluster.master(source)
     _, port = unseen_child(cluster, master, cluster.base / "first")
     with Relay(master.port, hold_after=2 * MIB) as relay:
@@ -51,12 +51,12 @@ def test_content_comes_from_a_peer_that_introduced_itself(cluster: Cluster, sour
         with PlainClient(child["port"], "swarm") as peer:
             # What is wrong must not harm who hears it: another generation, nobody there, itself.
             for wrong in (
-                Report(port, bytes(32), 0).encode(),
-                report(master, 1),
-                report(master, child["port"]),
+                Registration(port, bytes(32), 0).encode(),
+                registration(master, 1),
+                registration(master, child["port"]),
             ):
                 peer.write(peer.open("peers", mode=2), wrong)
-            peer.write(peer.open("peers", mode=2), report(master, port))
+            peer.write(peer.open("peers", mode=2), registration(master, port))
         # The master gives nothing more, and never heard of that peer.
         ended = client.ended()
     assert (ended.status, ended.stderr) == (0, "")

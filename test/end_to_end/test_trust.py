@@ -13,7 +13,7 @@ from test.support.plain_client import PlainClient
 from test.support.relay import MIB, Relay
 from test.support.trees import differences, small_tree, write
 from xget_lib.errors import NinepError
-from xget_lib.swarm.messages import Report
+from xget_lib.swarm.messages import Registration
 
 TRUTH = b"the truth, and nothing else; "
 LIES = TRUTH.replace(b"truth", b"wrong")
@@ -56,8 +56,8 @@ def test_a_peer_that_lies_is_dropped_and_reported_and_the_download_succeeds(
         Relay(master.port, hold_after=20_000) as relay,
         PlainClient(master.port, "swarm") as accomplice,
     ):
-        report = Report(liar.port, bytes.fromhex(status["generation"]), status["chunks"])
-        accomplice.write(accomplice.open("peers", mode=2), report.encode())
+        registration = Registration(liar.port, bytes.fromhex(status["generation"]), status["chunks"])
+        accomplice.write(accomplice.open("peers", mode=2), registration.encode())
         eventually(master.children, "the liar is registered")
         client = cluster.client(relay, cluster.base / "dest", options=["--linger", "0"])
         said = master.logged("wrong content")

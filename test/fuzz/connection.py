@@ -24,7 +24,7 @@ from xget_lib.net.listen import listen
 from xget_lib.ninep.dialect import DIALECTS, decode, encode
 from xget_lib.ninep.messages import IOHDRSZ, Message, Tattach, Tversion
 from xget_lib.ninep.wire import NOFID, NOTAG
-from xget_lib.node.backend import Child
+from xget_lib.node.child import Child
 from xget_lib.node.master_link import MasterLink
 from xget_lib.node.transfer import Transfer
 

@@ -30,12 +30,12 @@ from xget_lib.serve import swarm
 from xget_lib.serve.attach import CLASSIC, FILES, SWARM, Attach, attach
 from xget_lib.serve.files import Files
 from xget_lib.serve.served import Served
-from xget_lib.swarm.messages import Report
+from xget_lib.swarm.messages import Registration
 
 HUGE = 5 * 2**30  # bytes of a file that is one hole: offsets pass 4 GiB
 WRITTEN = (
-    Report(4711, bytes(32), 3).encode(),
-    Report(1, b"", 0).encode(),
+    Registration(4711, bytes(32), 3).encode(),
+    Registration(1, b"", 0).encode(),
     b'{"port": 1e999, "generation": "", "held": true}',
     b'{"port": 1, "generation": "", "held": 9223372036854775807}',
     b"[" * 900,

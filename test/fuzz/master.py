@@ -16,8 +16,7 @@ from test.fuzz.choices import Choices
 from test.fuzz.grounds import Grounds
 from xget_lib import ipc
 from xget_lib.classic.files import Regular
-from xget_lib.classic.worker import WorkerBackend as WorkerClassicBackend
-from xget_lib.classic.worker import WorkerNamespace
+from xget_lib.classic.worker import ClassicWorkerBackend, WorkerNamespace
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.net.server import Client
 from xget_lib.ninep.session import Session
@@ -81,7 +80,7 @@ class Master:
         guest = self.guests.get(connection)
         if guest is not None:
             reply = carried(message)
-            if isinstance(reply, ipc.News | ipc.Grant):
+            if isinstance(reply, ipc.NewsLine | ipc.Grant):
                 guest.backend.receive(reply, [])
             else:
                 self.classic.handle(reply)
@@ -93,7 +92,7 @@ class WorkersGuest:
     def __init__(self, master: Master, number: int, choices: Choices) -> None:
         client = Client(number, "10.0.0.1", 1, connection=self)  # type: ignore[arg-type]
         self.backend = WorkerBackend(master.worker, client)
-        self.classic = WorkerClassicBackend(master.classic, client)
+        self.classic = ClassicWorkerBackend(master.classic, client)
         master.classic._backends[number] = self.classic
         self._master = master
         self._number = number

@@ -1,4 +1,4 @@
-"""Target: everything else that strangers send and that is taken apart here: reports, news, status, manifests, messages.
+"""Target: what else strangers send and is decoded here: registrations, news, status, manifests, messages.
 
 Each is refused with an error that has a name, or means something that is within its bounds.
 """
@@ -25,7 +25,7 @@ from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.manifest import DIGEST_SIZE, Manifest
 from xget_lib.process.channel import Channel, pair
 from xget_lib.report.status import table
-from xget_lib.swarm.messages import News, Report
+from xget_lib.swarm.messages import News, Registration
 
 TEXTS_LIMIT = 40
 NUMBERS = (0, 1, -1, 3, 65535, 65536, 2**31, 2**63 - 1, 2**63, 2**64, 10**40, 1.5, 1e308, float("inf"), float("nan"))
@@ -55,7 +55,7 @@ class Texts:
         self._ends = pair()
 
     def run(self, choices: Choices, log: list[str] | None = None) -> int:
-        kind = choices.pick((self._report, self._news, self._status, self._manifest, self._bitmap, self._packet))
+        kind = choices.pick((self._registration, self._news, self._status, self._manifest, self._bitmap, self._packet))
         count = 0
         for _ in range(1 + choices.below(TEXTS_LIMIT)):
             count += 1
@@ -73,13 +73,17 @@ class Texts:
         for end in self._ends:
             end.close()
 
-    def _report(self, choices: Choices) -> None:
-        report = _read(Report.decode, self._json(choices, choices.pick(WRITTEN)))
-        if report is not None:
-            assert 0 < report.port < 65536 and 0 <= report.held < 2**63 and len(report.generation) in (0, 32)
-            assert Report.decode(report.encode()) == report
+    def _registration(self, choices: Choices) -> None:
+        registration = _read(Registration.decode, self._json(choices, choices.pick(WRITTEN)))
+        if registration is not None:
+            assert (
+                0 < registration.port < 65536
+                and 0 <= registration.held < 2**63
+                and len(registration.generation) in (0, 32)
+            )
+            assert Registration.decode(registration.encode()) == registration
             # What goes on to the master fits a message between processes.
-            assert len(msgpack.packb(ipc.pack(ipc.NodeRegistered(1, *astuple(report))))) < 200
+            assert len(msgpack.packb(ipc.pack(ipc.NodeRegistered(1, *astuple(registration))))) < 200
 
     def _news(self, choices: Choices) -> None:
         known = News(bytes(32), 5, (("127.0.0.1", 1), ("::1", 65535))).encode()

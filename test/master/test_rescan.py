@@ -12,7 +12,8 @@ from test.support.processes import PATIENCE
 from xget_lib import ipc
 from xget_lib.master import rescan
 from xget_lib.master.rescan import ChangeMonitor, RescanInterval, RescanSchedule, ScanReason
-from xget_lib.master.workers import Worker, WorkerPool
+from xget_lib.master.worker_process import WorkerProcess
+from xget_lib.master.workers import WorkerPool
 
 
 class Clock:
@@ -146,7 +147,7 @@ class Watched:
     """A monitor of nothing. `one` and `other` are its workers."""
 
     def __init__(self) -> None:
-        self.one, self.other = (cast(Worker, FakeWorker(range(count))) for count in (1, 2))
+        self.one, self.other = (cast(WorkerProcess, FakeWorker(range(count))) for count in (1, 2))
         self.pool = FakePool([self.other, self.one])
         self.schedule = RescanSchedule()
         self.schedule.done(0.0)

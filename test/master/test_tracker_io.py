@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gevent
+import pytest
 
 from test.support.processes import PATIENCE
 from xget_lib import ipc
 from xget_lib.classic import messages
+from xget_lib.errors import ProtocolViolation
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.swarm.messages import News
 
@@ -39,9 +41,9 @@ def test_news_goes_out_by_itself_when_a_node_joins() -> None:
     master = Master()
     master.join(1)
     ((connection, message),) = master.wait_for(1)
-    assert isinstance(message, ipc.News)
+    assert isinstance(message, ipc.NewsLine)
     assert (connection, message.connection) == (1, 1)
-    assert News.decode(message.line) == News(GENERATION, 100, (), direct=True)
+    assert News.decode(message.line) == News(GENERATION, 100, (), master_first=True)
 
 
 def test_a_slot_that_asks_is_granted_what_its_node_wants() -> None:
@@ -69,6 +71,14 @@ def test_c_clients_are_sent_to_a_node_while_it_holds_everything() -> None:
     assert where() == b"10.0.0.1!1001"
     master.tracker.ended(1)
     assert where() == b"me"
+
+
+@pytest.mark.parametrize(
+    "message", [ipc.Ping(), messages.Redirected(1, 1, b"me")], ids=lambda message: type(message).__name__
+)
+def test_a_message_that_no_worker_sends_is_a_protocol_error(message: ipc.Message) -> None:
+    with pytest.raises(ProtocolViolation, match=f"unexpected message {type(message).__name__} from a worker"):
+        Master().tracker.handle(message)
 
 
 def test_the_status_lists_the_nodes() -> None:

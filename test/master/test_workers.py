@@ -18,8 +18,9 @@ from xget_lib import ipc
 from xget_lib.errors import Failed, ProtocolViolation
 from xget_lib.ipc.jobs import HashPieces, Saved, Scanned
 from xget_lib.master import events, workers
-from xget_lib.master.workers import Worker, WorkerPool
-from xget_lib.net.waiting import wait_readable, wait_writable
+from xget_lib.master.worker_process import WorkerProcess
+from xget_lib.master.workers import WorkerPool
+from xget_lib.net.blocking import wait_readable, wait_writable
 from xget_lib.process.channel import Channel, pair
 from xget_lib.process.nursery import Exited, Nursery, Spawned
 
@@ -73,7 +74,7 @@ class Pool:
         assert isinstance(event, kind), event
         return event
 
-    def started(self) -> Worker:
+    def started(self) -> WorkerProcess:
         """The worker that starts next."""
         self.event(events.WorkerStarted)
         return self.pool.workers[-1]
@@ -170,6 +171,18 @@ def test_a_worker_that_breaks_the_protocol_is_killed(packet: tuple[Any, ...]) ->
     pool.nursery.ends[worker.pid].send(packet)
     pool.event(events.WorkerStarted)
     assert pool.nursery.killed == [(worker.pid, signal.SIGKILL)]
+
+
+def test_a_worker_whose_message_the_master_does_not_expect_is_killed_and_the_log_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pool = Pool(1)
+    (worker,) = pool.workers
+    pool.pool.protocol_error(worker, ProtocolViolation("unexpected message Ping from a worker"))
+    pool.event(events.WorkerStarted)
+    assert pool.nursery.killed == [(worker.pid, signal.SIGKILL)]
+    expected = f"worker {worker.pid}: protocol error; killing it: unexpected message Ping from a worker"
+    assert expected in caplog.messages
 
 
 def test_a_job_that_fails_says_why() -> None:

@@ -60,13 +60,13 @@ def peer(manifest: bytes | None = MANIFEST) -> SwarmServer:
     return SwarmServer(backend(manifest), child_tree)
 
 
-def news(*peers: Address, direct: bool = False) -> News:
-    return News(GENERATION, len(MANIFEST), peers, direct)
+def news(*peers: Address, master_first: bool = False) -> News:
+    return News(GENERATION, len(MANIFEST), peers, master_first)
 
 
 def test_a_node_of_the_first_tier_reads_from_the_master_and_asks_no_peer() -> None:
     asked, idle = master(), peer()
-    assert fetch_manifest(news(idle.address, direct=True), asked.address, 10) == (MANIFEST, True)
+    assert fetch_manifest(news(idle.address, master_first=True), asked.address, 10) == (MANIFEST, True)
     assert (asked.accepted, idle.accepted) == (1, 0)
     until(lambda: not asked.connected)
 
@@ -100,12 +100,12 @@ def test_the_master_is_asked_when_no_peer_is_any_good(silent: Address) -> None:
 
 @pytest.mark.parametrize("manifest", [OTHER, MANIFEST[:100], b""])
 def test_the_manifest_of_another_generation_is_returned_as_such(manifest: bytes) -> None:
-    assert fetch_manifest(news(direct=True), master(manifest).address, 10) == (manifest, False)
+    assert fetch_manifest(news(master_first=True), master(manifest).address, 10) == (manifest, False)
 
 
 def test_a_master_that_is_restarted_meanwhile_is_tried_again() -> None:
     address = unused_address()
-    fetched = gevent.spawn(fetch_manifest, news(direct=True), address, 10)
+    fetched = gevent.spawn(fetch_manifest, news(master_first=True), address, 10)
     gevent.spawn_later(0.05, lambda: SwarmServer(backend(MANIFEST), port=address[1]))
     assert fetched.get() == (MANIFEST, True)
 
@@ -113,11 +113,11 @@ def test_a_master_that_is_restarted_meanwhile_is_tried_again() -> None:
 def test_a_master_that_is_gone_or_silent_is_given_up_when_the_time_is_over(silent: Address) -> None:
     for address in (unused_address(), silent):
         with pytest.raises(LinkLost, match=f"127.0.0.1:{address[1]}"):
-            fetch_manifest(news(direct=True), address, 0.2)
+            fetch_manifest(news(master_first=True), address, 0.2)
 
 
 def test_a_refusal_of_the_master_is_final() -> None:
     refusing = master(None)
     with pytest.raises(NinepError, match="not ready"):
-        fetch_manifest(news(direct=True), refusing.address, 10)
+        fetch_manifest(news(master_first=True), refusing.address, 10)
     assert refusing.accepted == 1

@@ -21,11 +21,11 @@ from xget_lib.manifest.manifest import Omitted
 from xget_lib.manifest.selection import select
 from xget_lib.net.listen import listen
 from xget_lib.node import generation as generation_module
-from xget_lib.node.backend import Child
-from xget_lib.node.content import NewGeneration, TransferStats
+from xget_lib.node.child import Child
 from xget_lib.node.generation import Generation, NodeContext, dry_run, incomplete
 from xget_lib.node.master_link import MasterLink
 from xget_lib.node.transfer import Transfer
+from xget_lib.node.transfer_run import NewGeneration, TransferStats
 from xget_lib.serve.served import EncodedManifest
 from xget_lib.swarm.messages import Address, News
 
@@ -54,7 +54,7 @@ class Node:
         return Generation(self.context, served.manifest, select(served.manifest, sources or (b".",)))
 
     def name(self, served: Served, *peers: Address) -> None:
-        self._transfer.master_named(News(served.manifest.generation, 1, peers, direct=False))
+        self._transfer.master_named(News(served.manifest.generation, 1, peers, master_first=False))
 
     def held(self) -> int:
         """How many chunks are served."""

@@ -12,7 +12,7 @@ from test.support.network import quiet_hub, until
 from test.support.swarm_server import SwarmServer, unused_address
 from xget_lib.errors import LinkLost, MasterUnreachable
 from xget_lib.node.master_link import Change, MasterLink, retry_for
-from xget_lib.swarm.messages import News, Report, Scanning
+from xget_lib.swarm.messages import News, Registration, Scanning
 
 GENERATION = b"g" * 32
 NEWS = News(GENERATION, 100, (("10.0.0.1", 7),), True)
@@ -46,11 +46,11 @@ def events(link: MasterLink) -> Queue[Change | News | Scanning]:
 def test_news_are_events_and_the_report_is_there_first() -> None:
     master = Master()
     link = MasterLink(*master.address, serving_port=9)
-    link.set_report(GENERATION, 3)
+    link.set_registration(GENERATION, 3)
     link.begin(10)
     happened = events(link)
     assert happened.get() is Change.CONNECTED
-    assert master.backend.said[0] == Report(9, GENERATION, 3)
+    assert master.backend.said[0] == Registration(9, GENERATION, 3)
     master.send(NEWS.encode())
     assert happened.get() == NEWS
 
@@ -64,7 +64,7 @@ def test_a_line_that_is_no_news_costs_the_connection_and_a_new_one_is_made() -> 
     master.send(b"nonsense\n")
     assert happened.get() is Change.LOST
     assert happened.get() is Change.CONNECTED
-    assert [type(said) for said in master.backend.said].count(Report) == 2
+    assert [type(said) for said in master.backend.said].count(Registration) == 2
     until(lambda: master.backend.said[-1] == "subscribe")
     master.send(NEWS.encode())
     assert happened.get() == NEWS
@@ -74,9 +74,9 @@ def test_a_node_that_serves_nobody_reports_nothing() -> None:
     master = Master()
     link = MasterLink(*master.address, serving_port=None)
     link.begin(10)
-    link.report()
+    link.register()
     assert master.backend.said == []
-    assert link.introduction(GENERATION) is None
+    assert link.peer_registration(GENERATION) is None
 
 
 def test_a_master_that_does_not_answer_is_unreachable() -> None:

@@ -39,7 +39,7 @@ class Events:
 
 def news(served: Served, *peers: Address) -> News:
     """Names a generation that the node gets from these peers."""
-    return News(served.manifest.generation, len(served.manifest.encode()), peers, direct=False)
+    return News(served.manifest.generation, len(served.manifest.encode()), peers, master_first=False)
 
 
 def in_greenlet(run: Callable[[], dict[str, Any]]) -> AsyncResult[dict[str, Any]]:
@@ -169,7 +169,7 @@ def test_a_manifest_that_is_not_what_the_master_names_is_refused(
     monkeypatch.setattr(node_module, "_OVERTAKEN", 0.01)
     master, node, _ = connected(first, tmp_path / "dest")
     running = in_greenlet(node.download)
-    master.name(News(blake3(b"another").digest(), len(first.manifest.encode()), (), direct=True))
+    master.name(News(blake3(b"another").digest(), len(first.manifest.encode()), (), master_first=True))
     with pytest.raises(MalformedManifest, match="not the generation that the master announced"):
         running.get()
     assert not (tmp_path / "dest").exists()

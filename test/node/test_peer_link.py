@@ -21,7 +21,7 @@ from xget_lib.ninep.file import File
 from xget_lib.node.peer_link import PeerLink
 from xget_lib.serve.swarm import child_tree
 from xget_lib.serve.synthetic import Stream, SyntheticFile, Text, root
-from xget_lib.swarm.messages import Report
+from xget_lib.swarm.messages import Registration
 
 CHUNKS = 3
 
@@ -130,11 +130,11 @@ def test_a_refused_upload_slot_ends_the_link(peer: SwarmServer) -> None:
 
 
 def test_a_peer_is_told_where_this_node_serves_and_may_refuse_to_listen(peer: SwarmServer) -> None:
-    link, report = PeerLink.connect(peer.address), Report(9, b"g" * 32, 0)
-    link.introduce(report.encode())
-    assert peer.backend.said == [report]
+    link, registration = PeerLink.connect(peer.address), Registration(9, b"g" * 32, 0)
+    link.register(registration.encode())
+    assert peer.backend.said == [registration]
     link.close()
-    link.introduce(report.encode())
+    link.register(registration.encode())
 
 
 def test_an_attempt_that_fails_leaves_no_connection() -> None:

@@ -17,9 +17,9 @@ from test.support.trees import noise, write
 from xget_lib.download.download import Download
 from xget_lib.errors import NoGoodSource, XGetError
 from xget_lib.manifest.bitmap import Bitmap
-from xget_lib.node.content import NewGeneration, TransferStats
 from xget_lib.node.master_link import Change, MasterLink
 from xget_lib.node.transfer import Transfer
+from xget_lib.node.transfer_run import NewGeneration, TransferStats
 from xget_lib.swarm.messages import Address, News
 
 SIZE = 300_000
@@ -47,9 +47,9 @@ class Node:
         self.link.begin(10)
         gevent.spawn(self._attend)
 
-    def name(self, *peers: Address, direct: bool = False, generation: bytes | None = None) -> None:
+    def name(self, *peers: Address, master_first: bool = False, generation: bytes | None = None) -> None:
         named = generation or self._source.manifest.generation
-        self.transfer.master_named(News(named, 1, peers, direct))
+        self.transfer.master_named(News(named, 1, peers, master_first))
 
     def _attend(self) -> None:
         for event in self.link.events():
@@ -128,7 +128,7 @@ def test_chunks_that_the_master_offers_are_fetched_from_it(tmp_path: Path, sourc
     master = Master(tmp_path / "served", source)
     node = Node(source, tmp_path / "dest", master.address)
     node.attend_master()
-    node.name(direct=True)
+    node.name(master_first=True)
     running = node.start()
     for chunk in range(source.layout.chunk_count):
         master.answer_slot(b"%d\n" % chunk)
@@ -144,7 +144,7 @@ def test_an_offer_of_a_chunk_that_does_not_exist_costs_the_slots_and_nothing_els
     master = Master(tmp_path / "served", source)
     node = Node(source, tmp_path / "dest", master.address)
     node.attend_master()
-    node.name(direct=True)
+    node.name(master_first=True)
     running = node.start()
     master.answer_slot(line)
     until(lambda: "release slot" in master.backend.said)
@@ -160,7 +160,7 @@ def test_a_master_whose_content_is_wrong_is_given_up_after_the_retries(
     master = Master(tmp_path / "lies", source)
     node = Node(source, tmp_path / "dest", master.address, retries=1)
     node.attend_master()
-    node.name(direct=True)
+    node.name(master_first=True)
     running = node.start()
     while not running.ready():
         if master.backend.requests:

@@ -15,10 +15,10 @@ from xget_lib.ninep.messages import ORDWR, OREAD, OWRITE
 from xget_lib.serve import swarm
 from xget_lib.serve.served import Served
 from xget_lib.serve.swarm import WANTS_LIMIT, child_tree, master_tree
-from xget_lib.swarm.messages import LINE_LIMIT, Report
+from xget_lib.swarm.messages import LINE_LIMIT, Registration
 
 GENERATION = bytes(range(32))
-REPORT = Report(20004, GENERATION, 17)
+REGISTRATION = Registration(20004, GENERATION, 17)
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_a_have_that_is_read_in_parts_is_that_of_one_moment(tmp_path: Path) -> N
 def test_peers_gives_news_as_it_arrives_and_only_the_latest() -> None:
     backend = RecordingBackend()
     peers = opened(backend, "peers")
-    assert backend.said == []  # a client that serves writes its report first
+    assert backend.said == []  # a client that serves registers first
     assert peers.read(0, 100) is WAITING
     assert peers.read(0, 100) is WAITING
     assert backend.said == ["subscribe"]
@@ -153,19 +153,19 @@ def test_peers_gives_news_as_it_arrives_and_only_the_latest() -> None:
 
 def test_a_report_is_registered() -> None:
     backend = RecordingBackend()
-    line = REPORT.encode()
+    line = REGISTRATION.encode()
     assert opened(backend, "peers", ORDWR).write(77, line) == len(line)
-    assert backend.said == [REPORT]
+    assert backend.said == [REGISTRATION]
 
 
 def test_a_report_without_end_is_not_even_read() -> None:
     backend = RecordingBackend()
-    line = b" " * (LINE_LIMIT + 1 - len(REPORT.encode())) + REPORT.encode()
+    line = b" " * (LINE_LIMIT + 1 - len(REGISTRATION.encode())) + REGISTRATION.encode()
     with pytest.raises(NinepError) as caught:
         opened(backend, "peers", ORDWR).write(0, line)
     assert caught.value.errno == errno.EMSGSIZE
     assert opened(backend, "peers", ORDWR).write(0, line[1:]) == LINE_LIMIT
-    assert backend.said == [REPORT]
+    assert backend.said == [REGISTRATION]
 
 
 # offer
@@ -248,10 +248,10 @@ def test_peers_of_a_child_are_clunked_without_a_word_to_the_backend() -> None:
     """Nothing is registered there."""
     backend = RecordingBackend()
     peers = child_tree(backend).walk("peers").open(ORDWR)
-    peers.write(0, REPORT.encode())
+    peers.write(0, REGISTRATION.encode())
     assert peers.read(0, 100) is WAITING
     peers.clunk()
-    assert backend.said == [REPORT, "subscribe"]
+    assert backend.said == [REGISTRATION, "subscribe"]
 
 
 # log, status

@@ -2,7 +2,7 @@
 
     python -m test.sim --help
 
-What is real: all decisions of `xget_lib.swarm` but the redirects of C clients, the lines of news and reports (for their
-sizes), the sizes of chunks and of the manifest. What is modelled: links (`links`), and what the roles do around the
-decisions (`master` for `master/tracker_io.py`, `node` for `node/transfer.py` and what it uses).
+What is real: all decisions of `xget_lib.swarm` but the redirects of C clients, the lines of news and registrations (for
+their sizes), the sizes of chunks and of the manifest. What is modelled: links (`links`), and what the roles do around
+the decisions (`master` for `master/tracker_io.py`, `node` for `node/transfer.py` and what it uses).
 """

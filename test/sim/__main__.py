@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--killed", type=float, default=0, help="fraction of nodes killed after half the ideal time")
     parser.add_argument("--blocks", type=int, default=4, help="blocks of a chunk in the model of links")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--max-direct", type=int, default=Scenario.max_direct, help="as the option of xget.py")
     parser.add_argument("-v", action="store_true", dest="verbose")
     for field in dataclasses.fields(Tuning):
         kind = type(field.default)
@@ -46,6 +47,7 @@ def main() -> None:
                 killed=options.killed,
                 blocks=options.blocks,
                 seed=options.seed,
+                max_direct=options.max_direct,
                 tuning=tuning,
             )
         )

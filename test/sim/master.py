@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from test.sim.clock import Clock
 from test.sim.links import Network, Port
-from xget_lib.swarm.messages import News, Report
-from xget_lib.swarm.tracker import Grant, SendNews, Tracker
+from xget_lib.swarm.messages import News, Registration
+from xget_lib.swarm.tracker import SendGrant, SendNews, Tracker
 from xget_lib.swarm.tuning import Tuning
 
 if TYPE_CHECKING:
@@ -39,17 +39,25 @@ class Master:
     """The master and its link. Nodes call `receive` with what the master is to do when their message has come."""
 
     def __init__(
-        self, clock: Clock, network: Network, port: Port, chunks: int, manifest: int, tuning: Tuning, rng: Random
+        self,
+        clock: Clock,
+        network: Network,
+        port: Port,
+        chunks: int,
+        manifest: int,
+        max_direct: int,
+        tuning: Tuning,
+        rng: Random,
     ) -> None:
         """`manifest` is its size in bytes."""
         self.port = port
         self.manifest = manifest
-        self.traffic = {"greetings": 0, "news": 0, "reports": 0, "offers": 0, "takes": 0, "manifests": 0}
+        self.traffic = {"greetings": 0, "news": 0, "registrations": 0, "offers": 0, "takes": 0, "manifests": 0}
         """Bytes of small messages and of manifests."""
         self.messages = 0
         self._clock = clock
         self._network = network
-        self._tracker = Tracker(tuning.max_direct, tuning, rng)
+        self._tracker = Tracker(max_direct, tuning, rng)
         self._tracker.published(GENERATION, manifest, chunks, clock.now)
         self._nodes: dict[int, Node] = {}
         self._by_port: dict[int, Node] = {}
@@ -90,7 +98,7 @@ class Master:
         self.register(node, 0)
 
     def register(self, node: Node, held: int) -> None:
-        self._tracker.registered(node.key, Report(port_of(node), GENERATION, held), self._clock.now)
+        self._tracker.registered(node.key, Registration(port_of(node), GENERATION, held), self._clock.now)
 
     def leave(self, node: Node) -> None:
         self._tracker.ended(node.key, self._clock.now)
@@ -130,7 +138,7 @@ class Master:
         """Carry out what the tracker decides, and come back when it says so."""
         for action in self._tracker.tick(self._clock.now):
             match action:
-                case Grant(key, slot, chunk):
+                case SendGrant(key, slot, chunk):
                     self.traffic["offers"] += RREAD + len(f"{chunk}\n")
                     self._reply(self._nodes[key].granted, slot, chunk)
                 case SendNews(key, news):
@@ -146,7 +154,7 @@ class Master:
 
     def _send_news(self, node: Node, news: News) -> None:
         self.traffic["news"] += TREAD + RREAD + len(news.encode())
-        self._reply(node.hear, [self._by_port[port] for _, port in news.peers], news.direct)
+        self._reply(node.hear, [self._by_port[port] for _, port in news.peers], news.master_first)
 
     def _reply(self, act: Callable[..., None], *arguments: Any) -> None:
         self.messages += 1

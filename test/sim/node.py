@@ -1,6 +1,6 @@
 """A node of the simulated swarm: a production `Downloader` and `Uploader`, and the time that their actions take.
 
-This is `node/transfer.py` and `node/backend.py` in virtual time. It decides nothing.
+This is `node/transfer.py` and `node/child.py` in virtual time. It decides nothing.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from test.sim.master import ADDRESS, GENERATION, GREETED, OPENED, RWRITE, TREAD,
 from xget_lib.swarm import actions, first_tier
 from xget_lib.swarm.actions import MASTER, Action, UploadAction
 from xget_lib.swarm.downloader import Downloader
-from xget_lib.swarm.first_tier import Sources
-from xget_lib.swarm.messages import Address, Report
+from xget_lib.swarm.first_tier import ManifestSources
+from xget_lib.swarm.messages import Address, Registration
 from xget_lib.swarm.tuning import Tuning, buffer_count
 from xget_lib.swarm.uploader import Uploader
 
@@ -64,7 +64,7 @@ class Node:
         self._downloader = Downloader(tuning, Random(seed + 1), clock.now)
         self._uploader = Uploader(tuning, clock.now)
         self._next_tick = inf
-        self._sources: Sources[Node] | None = None
+        self._sources: ManifestSources[Node] | None = None
         self._nodes: dict[Address, Node] = {}
         """Those that this node has heard of."""
         self._readers: dict[int, Node] = {}
@@ -84,23 +84,25 @@ class Node:
         for reader in self._readers.values():
             self._clock.after(self._network.latency, reader.lose, self)
         self._leave_peers()
-        self._master.receive("reports", 0, self._master.leave, self)
+        self._master.receive("registrations", 0, self._master.leave, self)
 
     # Before the download.
 
     def _join(self) -> None:
         if self.port.alive:
-            line = len(Report(self.key % 65535 + 1, b"", 0).encode())
+            line = len(Registration(self.key % 65535 + 1, b"", 0).encode())
             self._master.receive("greetings", GREETED + OPENED + TWRITE + RWRITE + line, self._master.join, self)
 
-    def hear(self, peers: list[Node], direct: bool) -> None:
+    def hear(self, peers: list[Node], master_first: bool) -> None:
         """News from the master: who else serves."""
         if not self.port.alive:
             return
         self._nodes.update((peer.address, peer) for peer in peers)
-        self._carry_out(self._downloader.master_named([peer.address for peer in peers], direct, self._clock.now))
+        self._carry_out(self._downloader.master_named([peer.address for peer in peers], master_first, self._clock.now))
         if self._sources is None:
-            self._sources = Sources([] if direct else peers, self._master.manifest, self._random, self._clock.now)
+            self._sources = ManifestSources(
+                [] if master_first else peers, self._master.manifest, self._random, self._clock.now
+            )
             self._carry_out(self._downloader.master_connected(self._clock.now))
             self._ask_for_manifest()
 
@@ -156,10 +158,10 @@ class Node:
                 case actions.SendWants(chunks):
                     size = TWRITE + RWRITE + (len(self._sizes) + 7) // 8
                     self._master.receive("takes", size, self._master.takes, self, chunks)
-                case actions.SendReport():
+                case actions.SendRegistration():
                     count = self.held.bit_count()
-                    size = TWRITE + RWRITE + len(Report(self.key % 65535 + 1, GENERATION, count).encode())
-                    self._master.receive("reports", size, self._master.register, self, count)
+                    size = TWRITE + RWRITE + len(Registration(self.key % 65535 + 1, GENERATION, count).encode())
+                    self._master.receive("registrations", size, self._master.register, self, count)
                 case actions.Finished():
                     self.finished = clock.now
                     self._leave_peers()
@@ -179,11 +181,11 @@ class Node:
 
     # Peers.
 
-    def introduced(self, peer: Node) -> None:
+    def registered(self, peer: Node) -> None:
         """A peer says where it serves."""
         if self.port.alive:
             self._nodes[peer.address] = peer
-            self._carry_out(self._downloader.peer_introduced(peer.address, GENERATION, self._clock.now))
+            self._carry_out(self._downloader.peer_registered(peer.address, GENERATION, self._clock.now))
 
     def _connect(self, peer: Node) -> None:
         if self.finished is not None or not self.port.alive:
@@ -194,7 +196,7 @@ class Node:
         self._connections[peer.address] = Connection(peer.port, self.port)
         peer._readers[self.key] = self
         self._downloader.peer_connected(peer.address)
-        self._clock.after(self._network.latency, peer.introduced, self)
+        self._clock.after(self._network.latency, peer.registered, self)
         self._clock.after(self._network.latency, self.learn, peer, peer.held)
 
     def learn(self, peer: Node, held: int) -> None:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from xget_lib.classic.backend import Backend, Namespace
-from xget_lib.classic.files import Available, Regular
+from xget_lib.classic.files import AvailLine, Regular
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
@@ -15,7 +15,7 @@ from xget_lib.ninep.file import Content, OpenExtent
 from xget_lib.serve.served import EncodedManifest, Served
 from xget_lib.serve.store import Store, close_extents
 from xget_lib.serve.synthetic import DeferredText, Stream
-from xget_lib.swarm.messages import Report
+from xget_lib.swarm.messages import Registration
 
 
 def served(directory: Path | Root, manifest: Manifest, *, full: bool = True) -> Served:
@@ -71,8 +71,8 @@ class RecordingBackend:
         if news in self.news:  # that was read
             self.news.remove(news)
 
-    def register(self, report: Report) -> None:
-        self.said.append(report)
+    def register(self, registration: Registration) -> None:
+        self.said.append(registration)
 
     def request_slot(self, slot: int, answers: Stream) -> None:
         self.said.append("request slot")
@@ -121,7 +121,7 @@ class RecordingClassicBackend(Backend):
     def complete(self, file: Regular) -> None:
         self.said.append(("complete", file.path))
 
-    def available(self, avail: int, file: Regular, written: Available) -> None:
+    def available(self, avail: int, file: Regular, written: AvailLine) -> None:
         self.said.append((file.path, written))
 
     def unavailable(self, avail: int) -> None:

@@ -13,7 +13,7 @@ from test.support.swarm_server import SwarmServer
 from xget_lib.config import Config
 from xget_lib.fs.rooted import Root
 from xget_lib.net.listen import listen
-from xget_lib.node.backend import Child
+from xget_lib.node.child import Child
 from xget_lib.node.master_link import MasterLink
 from xget_lib.node.transfer import Transfer
 from xget_lib.serve.files import Files

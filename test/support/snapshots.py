@@ -11,7 +11,7 @@ from xget_lib.fs.rooted import Root
 from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.snapshot.assemble import assemble, without_unreadable
-from xget_lib.snapshot.hash import Hashed, hash_pieces
+from xget_lib.snapshot.hash import HashedPieces, hash_pieces
 from xget_lib.snapshot.scan import Scan, scan
 
 as_root = pytest.mark.root
@@ -21,7 +21,7 @@ def scanned(path: Path, **options: bool) -> Scan:
     return scan(os.fsencode(path), **options)
 
 
-def hashed(found: Scan, first: int = 0, end: int | None = None) -> Hashed:
+def hashed(found: Scan, first: int = 0, end: int | None = None) -> HashedPieces:
     with Root(found.base) as root:
         return hash_pieces(root, found, first, found.layout.piece_count if end is None else end)
 

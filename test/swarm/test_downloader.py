@@ -14,9 +14,9 @@ from xget_lib.swarm.actions import (
     Cancel,
     Connect,
     Disconnect,
-    Failed,
     Fetch,
     Finished,
+    GiveUp,
     OpenMasterSlot,
     PassSlot,
     RequestSlot,
@@ -150,7 +150,7 @@ def test_a_peer_that_lies_is_disconnected_and_reported_and_never_used_again() ->
     assert actions == [SendRemark(str(WRONG)), Disconnect(A), RequestSlot(B)]
     assert tested.peer_gone(A, 1.0) == []
     assert tested.master_named([A, B], False, 2.0) == []
-    assert tested.peer_introduced(A, GENERATION, 0.0) == []
+    assert tested.peer_registered(A, GENERATION, 0.0) == []
     tested.slot_granted(B, 2.0)
     assert Finished() in tested.chunk_written(B, 0, 3.0)
 
@@ -170,10 +170,10 @@ def test_a_late_chunk_is_fetched_from_a_second_peer_and_the_first_is_told_to_sto
     assert tested.chunk_written(B, 0, 103.0) == [Cancel(A, 0), PassSlot(A), Finished()]
 
 
-def test_peers_that_introduce_themselves_before_the_download_are_connected_to_when_it_begins() -> None:
+def test_peers_that_register_before_the_download_are_connected_to_when_it_begins() -> None:
     tested = Downloader(Tuning(), Random(1), 0.0)
-    assert tested.peer_introduced(A, GENERATION, 0.0) == []
-    assert tested.peer_introduced(B, b"o" * 32, 0.0) == []
+    assert tested.peer_registered(A, GENERATION, 0.0) == []
+    assert tested.peer_registered(B, b"o" * 32, 0.0) == []
     assert tested.master_named([C], False, 0.0) == []
     assert tested.begin(GENERATION, 4, 0b1111, 8, 0.0) == [Connect(C, 0.0), Connect(A, 0.0)]
 
@@ -300,7 +300,7 @@ def test_a_wrong_chunk_of_the_master_is_taken_again_so_many_times(retries: int) 
         tested.chunk_offered(0, 0, attempt)
         tested.chunk_arrived(MASTER, 0, attempt)
         actions = tested.chunk_wrong(MASTER, 0, WRONG, attempt)
-        failures = [action.error for action in actions if isinstance(action, Failed)]
+        failures = [action.error for action in actions if isinstance(action, GiveUp)]
         assert bool(failures) == (attempt == retries)
     assert isinstance(failures[0], NoGoodSource)
 

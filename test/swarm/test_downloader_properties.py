@@ -17,9 +17,9 @@ from xget_lib.swarm.actions import (
     Cancel,
     Connect,
     Disconnect,
-    Failed,
     Fetch,
     Finished,
+    GiveUp,
     OpenMasterSlot,
     PassSlot,
     RequestSlot,
@@ -106,7 +106,7 @@ class World(RuleBasedStateMachine):
                 case Finished():
                     assert not self.lacking and not self.finished
                     self.finished = True
-                case Failed():
+                case GiveUp():
                     raise AssertionError("the master was given up")
                 case _:
                     pass
@@ -126,13 +126,13 @@ class World(RuleBasedStateMachine):
         self.slot_open = False
         self.drop(MASTER)
 
-    @rule(peers=st.sets(st.sampled_from(PEERS), min_size=2), direct=st.booleans())
-    def master_names(self, peers: set[Address], direct: bool) -> None:
-        self.carry_out(self.downloader.master_named(peers, direct, self.now))
+    @rule(peers=st.sets(st.sampled_from(PEERS), min_size=2), master_first=st.booleans())
+    def master_names(self, peers: set[Address], master_first: bool) -> None:
+        self.carry_out(self.downloader.master_named(peers, master_first, self.now))
 
     @rule(peer=st.sampled_from(PEERS), right=st.booleans())
-    def peer_introduces_itself(self, peer: Address, right: bool) -> None:
-        self.carry_out(self.downloader.peer_introduced(peer, GENERATION if right else b"x" * 32, self.now))
+    def peer_registers(self, peer: Address, right: bool) -> None:
+        self.carry_out(self.downloader.peer_registered(peer, GENERATION if right else b"x" * 32, self.now))
 
     @precondition(lambda self: self.connecting)
     @rule(data=st.data(), well=st.booleans())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from xget_lib.swarm.first_tier import FirstTier, Sources, patience
+from xget_lib.swarm.first_tier import FirstTier, ManifestSources, patience
 
 
 def test_the_first_few_are_admitted_and_stay_members() -> None:
@@ -23,18 +23,18 @@ def test_a_node_that_leaves_makes_room_for_another() -> None:
 
 
 def test_all_peers_are_asked_in_each_round_and_the_master_last() -> None:
-    sources = Sources({"a", "b", "c"}, 1000, Random(1), now=10.0)
+    sources = ManifestSources({"a", "b", "c"}, 1000, Random(1), now=10.0)
     rounds = [{sources.next(10.0 + second / 10) for _ in range(3)} for second in range(3)]
     assert rounds == [{"a", "b", "c"}] * 3
     assert sources.next(20.0) is None
 
 
 def test_a_large_manifest_is_waited_for_longer() -> None:
-    assert Sources({"a"}, 60_000_000, Random(1), now=10.0).next(35.0) == "a"
+    assert ManifestSources({"a"}, 60_000_000, Random(1), now=10.0).next(35.0) == "a"
 
 
 def test_a_node_without_peers_asks_the_master() -> None:
-    assert Sources((), 1000, Random(1), now=10.0).next(10.0) is None
+    assert ManifestSources((), 1000, Random(1), now=10.0).next(10.0) is None
 
 
 def test_nodes_do_not_all_turn_to_the_master_at_once() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from xget_lib.swarm.known_peers import INTRODUCED, KnownPeers
+from xget_lib.swarm.known_peers import REGISTERED, KnownPeers
 from xget_lib.swarm.messages import Address
 
 ONE, OTHER = b"1" * 32, b"2" * 32
@@ -28,9 +28,9 @@ def test_each_named_peer_is_connected_to_once() -> None:
     assert peers.to_connect() == []
 
 
-def test_a_peer_that_introduced_itself_with_another_generation_waits_for_that() -> None:
+def test_a_peer_that_registered_with_another_generation_waits_for_that() -> None:
     peers = known()
-    peers.introduce(A, OTHER)
+    peers.register(A, OTHER)
     assert peers.to_connect() == []
     peers.begin(OTHER)
     assert peers.to_connect() == [A]
@@ -54,9 +54,9 @@ def test_a_peer_that_the_master_names_no_more_is_not_connected_to_again_until_it
     assert peers.to_connect() == [A]
 
 
-def test_a_peer_that_introduced_itself_is_forgotten_after_some_tries() -> None:
+def test_a_peer_that_registered_is_forgotten_after_some_tries() -> None:
     peers = known()
-    peers.introduce(A, ONE)
+    peers.register(A, ONE)
     peers.to_connect()
     pauses = [peers.lost(A) for _ in range(5)]
     assert None not in pauses[:4] and pauses[4] is None
@@ -66,7 +66,7 @@ def test_a_peer_that_introduced_itself_is_forgotten_after_some_tries() -> None:
 def test_a_peer_that_sent_wrong_content_is_not_connected_to_again_for_this_generation() -> None:
     peers = known()
     peers.name([A])
-    peers.introduce(A, ONE)
+    peers.register(A, ONE)
     peers.to_connect()
     peers.distrust(A)
     assert peers.lost(A) is None
@@ -75,10 +75,10 @@ def test_a_peer_that_sent_wrong_content_is_not_connected_to_again_for_this_gener
     assert peers.to_connect() == [A]
 
 
-def test_too_many_introductions_are_ignored_but_not_because_of_another_generation() -> None:
+def test_too_many_registrations_are_ignored_but_not_because_of_another_generation() -> None:
     peers = known()
-    for number in range(INTRODUCED):
-        peers.introduce(address(number), OTHER)
-    for number in range(INTRODUCED + 10):
-        peers.introduce(("10.2.0.0", number), ONE)
-    assert len(peers.to_connect()) == INTRODUCED
+    for number in range(REGISTERED):
+        peers.register(address(number), OTHER)
+    for number in range(REGISTERED + 10):
+        peers.register(("10.2.0.0", number), ONE)
+    assert len(peers.to_connect()) == REGISTERED

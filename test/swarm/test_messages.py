@@ -9,22 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xget_lib.errors import ProtocolViolation
-from xget_lib.swarm.messages import News, Report
+from xget_lib.swarm.messages import News, Registration
 
 GENERATION = bytes(range(32))
-REPORT = Report(20004, GENERATION, 17)
+REGISTRATION = Registration(20004, GENERATION, 17)
 
 
-def test_news_and_reports_come_back_as_they_were() -> None:
+def test_news_and_registrations_come_back_as_they_were() -> None:
     news = News(GENERATION, 12345, (("10.0.0.1", 20004), ("fe80::1", 65535)))
     assert News.decode(news.encode()) == news
-    for report in (REPORT, Report(1, b"", 0), Report(1, b"", 0, follows=True)):
-        assert Report.decode(report.encode()) == report
+    for registration in (REGISTRATION, Registration(1, b"", 0), Registration(1, b"", 0, follows=True)):
+        assert Registration.decode(registration.encode()) == registration
 
 
 def test_a_line_of_peers_is_one_line() -> None:
     assert News(GENERATION, 1, (("a\nb", 2),)).encode().count(b"\n") == 1
-    assert REPORT.encode().count(b"\n") == 1
+    assert REGISTRATION.encode().count(b"\n") == 1
 
 
 BROKEN = [
@@ -40,7 +40,7 @@ BROKEN = [
 
 @pytest.mark.parametrize("line", BROKEN)
 def test_a_line_that_is_no_object_is_refused(line: bytes) -> None:
-    for kind in (News, Report):
+    for kind in (News, Registration):
         with pytest.raises(ProtocolViolation):
             kind.decode(line)
 
@@ -66,11 +66,11 @@ def test_a_line_that_is_no_object_is_refused(line: bytes) -> None:
         ("held", str(1 << 63)),
     ],
 )
-def test_a_report_with_an_impossible_field_is_refused(field: str, value: str) -> None:
-    fields = {key: json.dumps(each) for key, each in json.loads(REPORT.encode()).items()} | {field: value}
+def test_a_registration_with_an_impossible_field_is_refused(field: str, value: str) -> None:
+    fields = {key: json.dumps(each) for key, each in json.loads(REGISTRATION.encode()).items()} | {field: value}
     line = "{" + ",".join(f'"{key}": {each}' for key, each in fields.items()) + "}"
     with pytest.raises(ProtocolViolation):
-        Report.decode(line.encode())
+        Registration.decode(line.encode())
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ _OBJECTS = st.dictionaries(st.sampled_from(["port", "generation", "held", "manif
 @settings(deadline=None)
 @given(st.binary(max_size=100) | _OBJECTS.map(lambda fields: json.dumps(fields).encode()))
 def test_any_line_is_understood_or_refused(line: bytes) -> None:
-    for kind in (News, Report):
+    for kind in (News, Registration):
         try:
             understood = kind.decode(line)
         except ProtocolViolation:

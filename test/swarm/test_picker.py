@@ -107,7 +107,7 @@ def test_only_what_no_other_peer_has_is_fetched_from_a_slow_one() -> None:
     tested = slowed("s")
     tested.peer_has("s", 0b11 << 8)
     tested.peer_has("a", 0b01 << 8)
-    assert tested.is_slow("s", 100.0)
+    assert tested.speed.is_slow("s", 100.0)
     assert [tested.pick("s", 100.0), tested.pick("s", 100.0)] == [9, None]
     assert tested.pick("s", 1000.0) == 8
 
@@ -116,7 +116,7 @@ def test_what_only_slow_peers_have_is_fetched_from_them() -> None:
     tested = slowed("st")
     tested.peer_has("s", 1 << 8)
     tested.peer_has("t", 1 << 8)
-    assert tested.is_slow("s", 100.0) and tested.is_slow("t", 100.0)
+    assert tested.speed.is_slow("s", 100.0) and tested.speed.is_slow("t", 100.0)
     assert tested.pick("s", 100.0) == 8
 
 
@@ -139,13 +139,13 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(peer=PEERS, seconds=st.sampled_from([0.0, 0.1, 50.0]))
     def pick(self, peer: str, seconds: float) -> None:
         self.now += seconds
-        wanted, slow = self.picker.wants(peer, self.now), self.picker.is_slow(peer, self.now)
+        wanted, slow = self.picker.wants(peer, self.now), self.picker.speed.is_slow(peer, self.now)
         chunk = self.picker.pick(peer, self.now)
         assert wanted == (chunk is not None)
         fresh = (self.has.get(peer, set()) & self.lacking) - self.fetched.keys()
         if slow:
             fresh -= set().union(
-                *(held for other, held in self.has.items() if not self.picker.is_slow(other, self.now))
+                *(held for other, held in self.has.items() if not self.picker.speed.is_slow(other, self.now))
             )
         if chunk is None:
             assert not fresh

@@ -7,14 +7,14 @@ from random import Random
 
 import pytest
 
-from xget_lib.swarm.messages import News, Report
+from xget_lib.swarm.messages import News, Registration
 from xget_lib.swarm.tracker import (
     Action,
-    Grant,
     NodeComplete,
     NodeIncomplete,
     NodeJoined,
     NodeLeft,
+    SendGrant,
     SendNews,
     Tracker,
 )
@@ -36,11 +36,11 @@ class Master:
 
     def join(self, connection: int, generation: bytes = b"", *, held: int = 0, follows: bool = False) -> None:
         self.tracker.connected(connection, f"10.0.{connection // 200}.{connection % 200 + 1}")
-        self.report(connection, generation, held=held, follows=follows)
+        self.register(connection, generation, held=held, follows=follows)
         self.tracker.peers_opened(connection, self.now)
 
-    def report(self, connection: int, generation: bytes, *, held: int = 0, follows: bool = False) -> None:
-        self.tracker.registered(connection, Report(1000 + connection, generation, held, follows), self.now)
+    def register(self, connection: int, generation: bytes, *, held: int = 0, follows: bool = False) -> None:
+        self.tracker.registered(connection, Registration(1000 + connection, generation, held, follows), self.now)
 
     def tick(self, seconds: float = TUNING.news_pause) -> list[Action]:
         """What is decided so much later."""
@@ -78,7 +78,7 @@ def test_a_node_that_joins_gets_news_at_once_and_its_peers_get_it_later(master: 
 def test_news_names_the_generation_and_where_each_peer_serves(master: Master) -> None:
     master.join(1)
     master.join(2)
-    assert master.news()[2] == News(OLD, 100, (("10.0.0.2", 1001),), direct=True)
+    assert master.news()[2] == News(OLD, 100, (("10.0.0.2", 1001),), master_first=True)
 
 
 def test_there_is_no_news_before_something_is_published() -> None:
@@ -91,7 +91,7 @@ def test_there_is_no_news_before_something_is_published() -> None:
 
 def test_a_client_that_does_not_read_peers_gets_no_news(master: Master) -> None:
     master.tracker.connected(1, "10.0.0.1")
-    master.report(1, b"")
+    master.register(1, b"")
     assert master.news() == {}
 
 
@@ -99,18 +99,18 @@ def test_a_few_take_from_the_master_until_they_have_everything(master: Master) -
     for connection in range(TUNING.first_tier + 5):
         master.join(connection)
     news = master.news()
-    assert sum(line.direct for line in news.values()) == TUNING.first_tier
-    master.report(next(connection for connection, line in news.items() if line.direct), OLD, held=CHUNKS)
+    assert sum(line.master_first for line in news.values()) == TUNING.first_tier
+    master.register(next(connection for connection, line in news.items() if line.master_first), OLD, held=CHUNKS)
     master.join(1000)
-    assert master.news()[1000].direct
+    assert master.news()[1000].master_first
 
 
 def test_a_node_that_joins_complete_does_not_enter_the_first_tier(master: Master) -> None:
     for connection in range(TUNING.first_tier):
         master.join(connection, OLD, held=CHUNKS)
-    assert all(line.direct for line in master.news().values())
+    assert all(line.master_first for line in master.news().values())
     master.join(1000)
-    assert master.news()[1000].direct
+    assert master.news()[1000].master_first
 
 
 def test_nodes_that_stay_with_an_old_generation_are_not_in_the_first_tier(master: Master) -> None:
@@ -120,8 +120,8 @@ def test_nodes_that_stay_with_an_old_generation_are_not_in_the_first_tier(master
     master.join(1000)
     master.join(1001)
     news = master.news()
-    assert news[1000].direct
-    assert news[1001].direct
+    assert news[1000].master_first
+    assert news[1001].master_first
     assert len(news[1001].peers) == 1
 
 
@@ -129,10 +129,10 @@ def test_followers_get_each_others_addresses_with_the_new_generation(master: Mas
     for connection in range(4):
         master.join(connection, OLD, held=CHUNKS, follows=True)
     master.publish(NEW)
-    master.report(2, OLD, held=CHUNKS, follows=True)  # sent before it got news of the new one
+    master.register(2, OLD, held=CHUNKS, follows=True)  # sent before it got news of the new one
     news = master.news()
     assert sum(len(line.peers) for line in news.values()) == 6, "one node of each edge gets the other"
-    master.report(2, NEW, held=3, follows=True)
+    master.register(2, NEW, held=3, follows=True)
     master.join(5)
     assert set(master.news()) == {5}
 
@@ -151,7 +151,7 @@ def test_a_node_joins_becomes_complete_and_leaves_once_each(master: Master) -> N
     assert events(master.tick(0.25)) == [NodeJoined("10.0.0.2", 1001)]
     master.now += 4
     for _ in range(2):
-        master.report(1, OLD, held=CHUNKS)
+        master.register(1, OLD, held=CHUNKS)
     assert events(master.tick()) == [NodeComplete(1, "10.0.0.2", 1001, 4.25)]
     master.tracker.unregistered(1, master.now)
     master.tracker.ended(1, master.now)
@@ -164,7 +164,7 @@ def test_another_generation_makes_complete_nodes_incomplete_and_its_own_come_bac
     master.tick()
     master.publish(NEW)
     assert events(master.tick()) == [NodeIncomplete(1)]
-    master.report(1, OLD, held=CHUNKS, follows=True)
+    master.register(1, OLD, held=CHUNKS, follows=True)
     assert events(master.tick()) == [], "all chunks of another generation are not everything"
     master.publish(OLD)
     assert events(master.tick()) == [NodeComplete(1, "10.0.0.2", 1001, 0.0)]
@@ -174,27 +174,27 @@ def test_slots_are_granted_chunks_in_one_decision_for_all_that_asked(master: Mas
     for connection in (1, 2):
         master.tracker.connected(connection, "10.0.0.1")
         master.tracker.slot_asked(connection, 0, master.now)
-    assert master.tick() == [Grant(1, 0, 0), Grant(2, 0, 1)]
+    assert master.tick() == [SendGrant(1, 0, 0), SendGrant(2, 0, 1)]
     assert master.tracker.granted_count == 2
     master.tracker.slot_closed(1, 0)
     master.tracker.wants(2, 0b1)
     master.tracker.slot_asked(2, 0, master.now)
-    assert master.tick() == [Grant(2, 0, 0)]
+    assert master.tick() == [SendGrant(2, 0, 0)]
 
 
 def test_what_a_node_was_granted_is_granted_to_another_when_it_ends(master: Master) -> None:
     for connection in (1, 2):
         master.tracker.connected(connection, "10.0.0.1")
     master.tracker.slot_asked(1, 0, master.now)
-    assert master.tick() == [Grant(1, 0, 0)]
+    assert master.tick() == [SendGrant(1, 0, 0)]
     master.tracker.ended(1, master.now)
     master.tracker.slot_asked(2, 0, master.now)
-    assert master.tick() == [Grant(2, 0, 0)]
+    assert master.tick() == [SendGrant(2, 0, 0)]
 
 
 def test_messages_of_a_connection_that_has_ended_are_ignored(master: Master) -> None:
     master.tracker.ended(1, master.now)
-    master.report(1, OLD)
+    master.register(1, OLD)
     master.tracker.peers_opened(1, master.now)
     master.tracker.slot_asked(1, 0, master.now)
     master.tracker.wants(1, 0b11)
@@ -219,8 +219,8 @@ def test_it_asks_for_a_tick_when_news_is_due_and_while_a_slot_waits(master: Mast
     assert 0 < (master.tracker.wait(master.now) or 0) < 1, "the slot that got nothing may get what is overdue then"
 
 
-def test_the_nodes_that_serve_are_listed_with_their_last_report(master: Master) -> None:
+def test_the_nodes_that_serve_are_listed_with_their_last_registration(master: Master) -> None:
     master.join(1)
     master.tracker.connected(2, "10.0.0.9")
-    master.report(1, OLD, held=3)
-    assert master.tracker.nodes() == [("10.0.0.2", Report(1001, OLD, 3), 1000.0)]
+    master.register(1, OLD, held=3)
+    assert master.tracker.nodes() == [("10.0.0.2", Registration(1001, OLD, 3), 1000.0)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xget_lib.swarm.actions import Announce, GrantUploadSlot, SendReport
+from xget_lib.swarm.actions import Announce, GrantUploadSlot, SendRegistration
 from xget_lib.swarm.tuning import Tuning
 from xget_lib.swarm.uploader import Uploader
 
@@ -38,25 +38,25 @@ def test_changes_are_announced_at_once_and_then_after_a_pause() -> None:
 
 
 def test_the_master_hears_now_and_then_how_much_a_node_holds() -> None:
-    tested = Uploader(Tuning(report_pause=10.0), 0.0)
+    tested = Uploader(Tuning(register_pause=10.0), 0.0)
     assert tested.serves(GENERATION, 0, 0.0) == [Announce()]
-    assert SendReport() not in tested.held_changed(5.0)
+    assert SendRegistration() not in tested.held_changed(5.0)
     assert tested.next_tick <= 10.0
-    assert SendReport() in tested.tick(10.0)
-    assert SendReport() not in tested.held_changed(15.0)
-    assert SendReport() in tested.tick(20.0)
-    assert SendReport() in tested.held_changed(40.0)
+    assert SendRegistration() in tested.tick(10.0)
+    assert SendRegistration() not in tested.held_changed(15.0)
+    assert SendRegistration() in tested.tick(20.0)
+    assert SendRegistration() in tested.held_changed(40.0)
 
 
 def test_the_master_hears_at_once_of_another_generation() -> None:
-    tested = Uploader(Tuning(report_pause=10.0), 0.0)
-    assert SendReport() in tested.serves(GENERATION, 7, 0.0)
-    assert SendReport() not in tested.serves(GENERATION, 8, 0.1)
-    assert SendReport() in tested.serves(b"n" * 32, 0, 0.2)
+    tested = Uploader(Tuning(register_pause=10.0), 0.0)
+    assert SendRegistration() in tested.serves(GENERATION, 7, 0.0)
+    assert SendRegistration() not in tested.serves(GENERATION, 8, 0.1)
+    assert SendRegistration() in tested.serves(b"n" * 32, 0, 0.2)
 
 
 def test_the_master_hears_at_once_that_a_download_is_complete() -> None:
-    tested = Uploader(Tuning(report_pause=10.0), 0.0)
-    assert SendReport() in tested.completed(1.0)
-    assert SendReport() not in tested.held_changed(2.0)
-    assert SendReport() in tested.tick(11.0)
+    tested = Uploader(Tuning(register_pause=10.0), 0.0)
+    assert SendRegistration() in tested.completed(1.0)
+    assert SendRegistration() not in tested.held_changed(2.0)
+    assert SendRegistration() in tested.tick(11.0)

@@ -15,7 +15,10 @@ from gevent.queue import Queue
 from test.support.backends import bytes_of
 from test.support.downloads import manifest_of
 from test.support.network import quiet_hub, until
+from test.support.processes import PATIENCE
 from xget_lib import ipc
+from xget_lib.classic import messages
+from xget_lib.errors import ProtocolViolation
 from xget_lib.fs.stamp import no_stamps
 from xget_lib.ninep.dialect import NINEP2000, decode, encode
 from xget_lib.ninep.messages import Rattach, Rversion, Tattach, Tversion
@@ -110,13 +113,24 @@ def test_a_generation_is_served_from_its_manifest_and_a_change_is_reported(maste
 
 def test_a_message_for_a_connection_that_has_ended_is_dropped_and_its_descriptor_closed(master: Master) -> None:
     text = memfd("status", b"{}\n")
-    master.send_to_worker(ipc.News(99, b"{}\n"))
+    master.send_to_worker(ipc.NewsLine(99, b"{}\n"))
     master.send_to_worker(ipc.Grant(99, 1, 1))
     master.send_to_worker(ipc.Status(99), text)
     master.send_to_worker(ipc.Ping())
     until(lambda: master.sent)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(text)
+
+
+@pytest.mark.parametrize("message", [ipc.Pong(1, 2), messages.Unavailable(1, 2)], ids=["core", "classic"])
+def test_a_message_that_no_master_sends_ends_the_worker(message: ipc.Message) -> None:
+    with quiet_hub() as printed:
+        master = Master()
+        master.send_to_worker(message)
+        with pytest.raises(ProtocolViolation, match=f"unexpected message {type(message).__name__} from the master"):
+            master.running.get(timeout=PATIENCE)
+        gevent.sleep(0)
+        printed.truncate(0)
 
 
 def test_a_worker_ends_when_the_master_sends_stop(master: Master) -> None:

@@ -1,4 +1,4 @@
-"""What the files of the namespace `classic` ask of their server; complete for a child, `worker` has the rest.
+"""What the files of the namespace `classic` ask of their server. A child needs no more; `worker` has the rest.
 
 C clients that the master sent to a child take their files there. They tell the master, not the child, what they have
 and what they serve.
@@ -14,7 +14,7 @@ import gevent
 
 from xget_lib.classic import tree
 from xget_lib.classic.checksums import Checksums
-from xget_lib.classic.files import ME, Available, Regular
+from xget_lib.classic.files import ME, AvailLine, Regular
 from xget_lib.errors import NinepError
 from xget_lib.extensions import Host
 from xget_lib.net.server import Client
@@ -34,16 +34,16 @@ class Namespace:
         self.host = host
         self.checksums = Checksums()
         self.ending = False
-        """Whether this server is about to end: all reads of `data` are refused."""
+        """Whether this server is about to end. Then it refuses all reads of `data`."""
         self.downloads = 0
-        """How many times a `data` is open."""
+        """The number of open `data` files."""
 
     def connect(self, client: Client) -> Callable[[], File]:
-        """As `net.server.Namespace`."""
+        """See `net.server.Namespace`."""
         return partial(tree.tree, Backend(self, client))
 
     def drain(self) -> None:
-        """The server ends. Returns when no `data` is open any more, or after `_PATIENCE`.
+        """The server is about to end. Returns when no `data` is open any more, or after `_PATIENCE`.
 
         A C client takes the end of a connection for the end of the file, so it must get an error before.
         """
@@ -70,7 +70,7 @@ class Backend:
         return newest
 
     def redirect(self, file: Regular, answer: DeferredText) -> None:
-        """Put into the answer where the client is to take this file from."""
+        """Put into the answer from which server the client is to read this file."""
         answer.put(ME)
 
     def checksum(self, file: Regular, answer: DeferredText) -> None:
@@ -94,8 +94,8 @@ class Backend:
     def complete(self, file: Regular) -> None:
         """The client has all of this file, from whatever server: it reads the checksum."""
 
-    def available(self, avail: int, file: Regular, written: Available) -> None:
-        """The client serves this file. `avail` is the number of the open `avail` on which it said so."""
+    def available(self, avail: int, file: Regular, written: AvailLine) -> None:
+        """The client serves this file. `avail` is the number of the open file `avail` to which it wrote this."""
 
     def unavailable(self, avail: int) -> None:
         """The client does not serve that file any more."""

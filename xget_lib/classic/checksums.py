@@ -15,7 +15,7 @@ from gevent.lock import BoundedSemaphore
 
 from xget_lib.classic.files import Regular
 from xget_lib.errors import StaleGeneration
-from xget_lib.net.waiting import in_thread
+from xget_lib.net.blocking import in_thread
 from xget_lib.serve.store import Store
 from xget_lib.serve.synthetic import DeferredText
 

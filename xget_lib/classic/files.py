@@ -1,4 +1,4 @@
-"""The open files of the namespace `classic`. What is not in the content they ask of a `backend.Backend`."""
+"""The open files of the namespace `classic`. They ask a `backend.Backend` for what is not in the content."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _AVAILABLE = re.compile(rb"([1-9][0-9]{0,4}) (?:me|([0-9A-Za-z.:%_-]{1,80})!([1-
 
 
 @dataclass(frozen=True, slots=True)
-class Available:
-    """What a C client writes to `avail`: the port on which it serves the file, and from where it takes it itself."""
+class AvailLine:
+    """What a C client writes to `avail`: the port on which it serves a file, and the server that it reads it from."""
 
     port: int
     source: tuple[str, int] | None
     """Address and port; None is this server."""
 
     @classmethod
-    def decode(cls, written: bytes) -> Available:
+    def decode(cls, written: bytes) -> AvailLine:
         """Raises NinepError."""
         match = _AVAILABLE.fullmatch(written)
         if match is None or not all(int(port) <= 65535 for port in (match[1], match[3] or b"0")):
@@ -96,7 +96,7 @@ class Regular:
 
 
 class Data(Handle):
-    """Stays with the content that the file had when it was opened, whatever newer generations have."""
+    """Gives the content that the file had when it was opened, even if a newer generation has other content."""
 
     def __init__(self, backend: Backend, file: Regular) -> None:
         self._backend = backend
@@ -140,8 +140,8 @@ class Data(Handle):
 
 
 class Checksum(DeferredText):
-    """A client that reads it has the whole file, as far as a server can know. The read waits until this server has the
-    whole file as well."""
+    """A client that reads the checksum has the whole file, as far as a server can know. The read waits until this
+    server has the whole file too."""
 
     def __init__(self, backend: Backend, file: Regular) -> None:
         super().__init__(lambda answer: backend.checksum(file, answer))
@@ -157,7 +157,7 @@ class Checksum(DeferredText):
 
 
 class Avail(Handle):
-    """A client writes here that it serves a file. That holds until this is clunked."""
+    """A client writes here that it serves a file. This is valid until the file is clunked."""
 
     _numbers = count(1)
     """Unique in the process."""
@@ -169,7 +169,7 @@ class Avail(Handle):
         self._written = False
 
     def write(self, offset: int, data: bytes) -> int:
-        written = Available.decode(data)
+        written = AvailLine.decode(data)
         self._backend.available(self._number, Regular.find(self._backend.newest(), self._path), written)
         self._written = True
         return len(data)

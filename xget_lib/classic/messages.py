@@ -20,7 +20,7 @@ class Redirect(Message):
 class Available(Message):
     """A client serves a file, on this port of its address. It takes the file from `source` itself; "" is this server.
 
-    `avail` is the number of the open `avail` on which it said so.
+    `avail` is the number of the open file `avail` to which the client wrote this.
     """
 
     connection: int

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from random import Random
 
 READERS = 2
-"""Of one server. That makes a binary tree: each client has half of a link, and 1,000 clients are at most 10 steps from
-the root."""
+"""Readers of one server. Two make a binary tree: each client has half of a link, and 1,000 clients are at most 10 steps
+from the root."""
 SAMPLE = 32
 """Servers that are compared, chosen at random if there are more."""
 DOWNLOADS = 1024
 """Unfinished files of one client that are remembered."""
 _DEEPEST = 64
-"""No real server is so many steps from the root. But clients may name each other as sources in a circle."""
+"""The most steps from a server to the root. Clients may name each other as sources in a circle."""
 
 Key = tuple[int, int]
 """Names a server: the number of its client, and the number of the `avail` that it wrote; 0 for a node."""
@@ -84,7 +84,7 @@ class Redirects:
         self._nodes: RandomSet[Key] = RandomSet()
         self._serving: dict[int, dict[bytes, Key]] = {}
         self._downloads: dict[int, dict[bytes, _Download]] = {}
-        self._direct: dict[int, int] = {}
+        self._from_master: dict[int, int] = {}
         """By client: how many files it takes from the master. Only clients that take some."""
 
     def relays(self) -> Iterator[tuple[int, Address, int]]:
@@ -194,8 +194,8 @@ class Redirects:
         servers = [self._servers[key] for key in self._candidates(file) if key not in refused]
         fit = [server for server in servers if server.client != client and self._reachable(client, server.client)]
         best = min((server for server in fit if not self._waits_for(server, client)), key=_rank, default=None)
-        direct = len(self._direct.keys() - {client})
-        if best is None or (direct < self._max_direct and (_crowding(direct), 0) < _rank(best)[:2]):
+        from_master = len(self._from_master.keys() - {client})
+        if best is None or (from_master < self._max_direct and (_crowding(from_master), 0) < _rank(best)[:2]):
             return None
         return best
 
@@ -221,9 +221,9 @@ class Redirects:
 
     def _account(self, client: int, server: _Server | None, change: int) -> None:
         if server is None:
-            self._direct[client] = self._direct.get(client, 0) + change
-            if not self._direct[client]:
-                del self._direct[client]
+            self._from_master[client] = self._from_master.get(client, 0) + change
+            if not self._from_master[client]:
+                del self._from_master[client]
         else:
             server.readers += change
 

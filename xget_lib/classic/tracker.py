@@ -1,7 +1,6 @@
 """The C clients of a master: where they are sent, and which of them serve.
 
-The decisions are those of `classic.redirects`; this class feeds it with what the workers report, and with which of our
-own nodes hold everything.
+`classic.redirects` decides. This class tells it what the workers report, and which of our own nodes hold everything.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ class ClassicTracker:
         self._since: dict[int, float] = {}
         """By connection: when its client began to serve, in monotonic seconds."""
 
-    def handle(self, message: ipc.Message) -> None:
-        """Act on what a worker reports of a connection."""
+    def handle(self, message: ipc.Message) -> bool:
+        """Act on what a worker reports of a connection. Returns False if the message is not one of ours."""
         match message:
             case messages.Redirect(connection, redirect, file):
                 found = self._redirects.ask(connection, file)
@@ -43,6 +42,9 @@ class ClassicTracker:
                 self._redirects.withdraw((connection, avail))
             case messages.Taken(connection, file, whole):
                 (self._redirects.whole if whole else self._redirects.end)(connection, file)
+            case _:
+                return False
+        return True
 
     def _available(self, connection: int, avail: int, file: bytes, port: int, source: tuple[str, int] | None) -> None:
         address = self._host.address_of(connection)

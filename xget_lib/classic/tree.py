@@ -18,7 +18,7 @@ hold fids for hours, and these must not keep an old generation in memory.
 
 Links and special files are not shown, nor names that are not UTF-8. A file or directory called `data` is not shown
 either: a C client takes every directory with a `data` in it for a file, and would not see the rest of the directory.
-In the root, `log` is the control file, whatever else has that name. The server's log names what is not shown.
+In the root, `log` is the control file, even if a served file has that name. The server's log names what is not shown.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The namespace `classic` of a master's worker: what only the master knows is asked of it in messages."""
+"""The namespace `classic` of a worker. It sends messages to ask the master for what only the master knows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from xget_lib import ipc
 from xget_lib.classic import messages, tree
 from xget_lib.classic.backend import Backend, Namespace
-from xget_lib.classic.files import Available, Regular
+from xget_lib.classic.files import AvailLine, Regular
 from xget_lib.classic.redirects import DOWNLOADS
 from xget_lib.errors import printable
 from xget_lib.extensions import WorkerHost
@@ -26,23 +26,25 @@ class WorkerNamespace(Namespace):
     def __init__(self, host: WorkerHost) -> None:
         super().__init__(host)
         self.send = host.send
-        self._backends: WeakValueDictionary[int, WorkerBackend] = WeakValueDictionary()
+        self._backends: WeakValueDictionary[int, ClassicWorkerBackend] = WeakValueDictionary()
         """By number of the connection, while its session exists."""
         self._generation = b""
         self._hidden: set[bytes] = set()
         """Paths of this generation that the log has named."""
 
     def connect(self, client: Client) -> Callable[[], File]:
-        """As `net.server.Namespace`."""
-        made = self._backends[client.number] = WorkerBackend(self, client)
+        """See `net.server.Namespace`."""
+        made = self._backends[client.number] = ClassicWorkerBackend(self, client)
         return partial(tree.tree, made)
 
-    def handle(self, message: ipc.Message) -> None:
-        """A message of the master, which may be for this namespace."""
-        if isinstance(message, messages.Redirected):
-            made = self._backends.get(message.connection)
-            if made is not None:
-                made.redirected(message)
+    def handle(self, message: ipc.Message) -> bool:
+        """Act on a message of the master. Returns False if it is not for this namespace."""
+        if not isinstance(message, messages.Redirected):
+            return False
+        backend = self._backends.get(message.connection)
+        if backend is not None:  # else the connection has ended
+            backend.redirected(message)
+        return True
 
     def hidden(self, generation: bytes, path: bytes) -> None:
         """Warn of a path that C clients are not shown, once for each generation."""
@@ -53,7 +55,7 @@ class WorkerNamespace(Namespace):
             LOGGER.warning("not served to C clients, which cannot use this name: %s", printable(path))
 
 
-class WorkerBackend(Backend):
+class ClassicWorkerBackend(Backend):
     """What the files of one connection ask for, at a worker."""
 
     _numbers = count(1)
@@ -72,7 +74,7 @@ class WorkerBackend(Backend):
         key = self._downloads[file.path] = file.key()
         if len(self._downloads) > DOWNLOADS:
             del self._downloads[next(iter(self._downloads))]
-        number = next(WorkerBackend._numbers)
+        number = next(ClassicWorkerBackend._numbers)
         self._redirects[number] = answer
         self._worker.send(messages.Redirect(self._client.number, number, key))
 
@@ -90,7 +92,7 @@ class WorkerBackend(Backend):
     def complete(self, file: Regular) -> None:
         self._ended(file, whole=True)
 
-    def available(self, avail: int, file: Regular, written: Available) -> None:
+    def available(self, avail: int, file: Regular, written: AvailLine) -> None:
         source, source_port = written.source or ("", 0)
         self._worker.send(messages.Available(self._client.number, avail, file.key(), written.port, source, source_port))
 

@@ -1,1 +1,1 @@
-"""Manifest to disk: find what is right already, write what arrives, install it under its final name."""
+"""Manifest to disk: find what is already right, write what arrives, install it under its final name."""

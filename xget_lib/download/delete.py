@@ -1,9 +1,9 @@
-"""`--delete`: removes what the master does not have, and what is in the way of something else.
+"""`--delete`: removes what the master does not have, and what has a name that is needed for something else.
 
 It compares only the selected directories with the manifest. These stay:
 
     the staging directory
-    what the master left out of its manifest, as nobody knows what it should be
+    what the master left out of its manifest, since its right content is not known
     mount points, and the directories that lead to them
 
 Symbolic links are never followed.
@@ -56,7 +56,7 @@ def _mount_of(root: Root, directory: bytes) -> tuple[int, bytes]:
 
 
 class Remover:
-    """Removes paths below one root. Lists what it cannot remove, and goes on. For one thread.
+    """Removes paths below one root. Lists what it cannot remove, and continues. For one thread only.
 
     `mounted`: the paths that stay because something is mounted there. `refused`: all other failures, (path, reason).
     """
@@ -109,10 +109,10 @@ class Remover:
         before = len(self.refused)
         if not self.remove(path):
             why = self.refused[-1][1] if len(self.refused) > before else "a file system is mounted there"
-            raise OSError(errno.EBUSY, f"cannot be replaced, because what is there cannot be removed: {why}")
+            raise OSError(errno.EBUSY, f"cannot be replaced: the old file or directory cannot be removed: {why}")
 
     def _enter(self, path: bytes) -> list[bytes]:
-        """The names in a directory that is to be removed. Raises OSError; EBUSY where something is mounted on it."""
+        """The names in a directory that is to be removed. Raises OSError; EBUSY if something is mounted on it."""
         if _mount_of(self._root, path) != _mount_of(self._root, path.rpartition(b"/")[0]):
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         if os.geteuid() != 0:

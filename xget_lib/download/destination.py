@@ -1,4 +1,4 @@
-"""The destination of a download, and what it is to become."""
+"""The destination of a download: the directory, and the manifest and selection that it shall match."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Destination:
     selection: Selection
     metadata: Metadata
     delete: bool
-    """Whether to remove what the master does not have, and what is in the way."""
+    """Whether --delete is given: see `delete`."""
 
     def status(self, path: bytes) -> os.stat_result | None:
-        """What is at a path; None for nothing, also where its directory is missing or no directory. Raises OSError."""
+        """What is at a path; None if nothing is, or if its directory does not exist or is none. Raises OSError."""
         try:
             return self.root.lstat(path)
         except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Directories of the destination: made first, writable for us; given their metadata last; synced.
+"""The directories of the destination. They are made first, writable for us. At the end they get their metadata.
 
 A new name in a directory changes the directory's time. So a directory gets its metadata only when nothing in it changes
 any more, and the deepest directories get theirs first.
@@ -25,7 +25,7 @@ SYNC_EACH = 32  # files or directories up to which each is synced; for more the 
 class Directories:
     """Carries out the steps for directories, and knows what has to be synced. Owned by a download.
 
-    Any thread may call `names_changed`; the rest is for one thread. Raises DestinationRefused.
+    Any thread may call `name_changed`; the rest is for one thread. Raises DestinationRefused.
     """
 
     def __init__(self, dest: Destination) -> None:
@@ -58,7 +58,7 @@ class Directories:
             self._incorrect.add(step.path)
 
     def open_up(self, path: bytes) -> None:
-        """Lets us write in a directory that is ours and that we may not write in. `finish` sets its mode back."""
+        """Makes a directory writable that belongs to us but is not. `finish` sets its mode back."""
         if os.geteuid() == 0:
             return
         mode = stat.S_IMODE(self._root.lstat(path).st_mode)

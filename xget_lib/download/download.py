@@ -1,17 +1,17 @@
 """A download into a destination directory: decide what to do, write what arrives, install it.
 
 The order is always the same: verify a piece, write it, mark it; when a file has all its pieces, give it its metadata,
-sync it, rename it. So a final name has the old file or all of the new one, and whatever ends the run, the next one
-finds the pieces that were written.
+sync it, rename it. So a final name has the old file or all of the new one. However the run ends, the next run finds
+the pieces that were written.
 
     with download       lock the destination, make the directories; a run without `finish` leaves its parts to the next
     inspect_files       each file once, in any threads: what is there already
     check_free_space
     writer              writes the pieces of a chunk that has arrived, in any threads
-    take_complete, install_files    now and then, in one thread
+    take_complete, install_files    repeatedly, in one thread
     finish              when every file is in place: links, devices, `--delete`, metadata of directories
 
-What the operating system refuses raises DestinationRefused.
+DestinationRefused is raised if the operating system refuses something.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from xget_lib.download.refusal import refusing, refusing_dest
 from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.staging import Parts, Staging
-from xget_lib.download.write import PieceWriter
+from xget_lib.download.verified_write import PieceWriter
 from xget_lib.errors import DestinationRefused, printable
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import put_stamp
@@ -44,8 +44,8 @@ from xget_lib.manifest.selection import Selection
 class Download:
     """The download of a selection of a manifest into the directory `dest`. A node owns one for each generation.
 
-    `permissions`: keep permission bits (not -s). `owners`: keep owners, where we are root (not -o). `delete`: remove
-    what the master does not have, and what is in the way.
+    `permissions`: keep permission bits (not -s). `owners`: keep owners, if we are root (not -o). `delete`: remove
+    what the master does not have, and what has a name that is needed.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class Download:
         self._progress.add_in_place(files)
 
     def check_free_space(self) -> None:
-        """Raises DestinationRefused where the file system has not enough space for what is still to be written."""
+        """Raises DestinationRefused if the file system has not enough space for what is still to be written."""
         with refusing(self._path):
             available = self._root.statvfs()
         check_free_space(self._path, available, self._sizes_to_write())
@@ -227,7 +227,7 @@ class Download:
             self._metadata.note("mounts", f"{printable(path)} was not removed: a file system is mounted there")
         if remover.refused:
             (path, why), *others = remover.refused
-            rest = f"and {len(others)} others; " if others else ""
+            rest = f"and {len(others)} other{'s' * (len(others) > 1)}; " if others else ""
             why = f"cannot be removed: {why} ({rest}everything else is in place)"
             raise DestinationRefused(os.path.join(self._path, path), why)
 

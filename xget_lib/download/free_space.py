@@ -1,6 +1,7 @@
 """Checks, before the download, whether a file system has space for what is still to be written.
 
-It is a forecast: others write too, and a replaced file frees its space. A write to a full disk raises the same error.
+This is an estimate: other programs write too, and a replaced file frees its space. A write to a full disk raises the
+same error.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ _BLOCK = 4096  # bytes; what a small file takes at least. Network file systems c
 
 
 def check_free_space(path: bytes, available: os.statvfs_result, sizes: Iterable[int]) -> None:
-    """Raises DestinationRefused where the file system of `path` has less than these files take (bytes each)."""
+    """Raises DestinationRefused if the file system of `path` has less than these files take (bytes each)."""
     block = max(1, min(available.f_frsize, _BLOCK))
     blocks = [-(-size // block) for size in sizes]
     needed, free = sum(blocks) * block, available.f_bavail * available.f_frsize

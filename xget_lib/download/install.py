@@ -1,6 +1,6 @@
 """Puts files, links and devices under their final names: made in the staging directory, synced, then renamed.
 
-So whenever the machine stops, a name has all of its old or all of its new content.
+So if the machine stops, each name has all of its old or all of its new content.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Installer:
         self._parts.close(file)
 
     def _rename_by_directory(self, files: Sequence[int]) -> None:
-        """Renames files that have one name each, except where a directory has the final name."""
+        """Renames files that have one name each. Leaves out files whose final name is that of a directory."""
         groups, _ = self._selection.siblings(files)
         for siblings in groups:
             with refusing(self._root.path, siblings.directory), self._progress.moving(siblings.files):
@@ -142,7 +142,7 @@ class Installer:
     # Hard links.
 
     def link(self, step: Step) -> None:
-        """Makes a hard link to the origin of a step; a copy where hard links are not possible."""
+        """Makes a hard link to the origin of a step; a copy if hard links are not possible."""
         with refusing(self._root.path, step.path):
             self._link(step.origin, step.path, self._entries[step.entry])
 

@@ -1,17 +1,17 @@
 """Owner, permissions, extended attributes and modification time of what is in the destination.
 
     what                     is set
-    owner and group          by root, unless owners are not wanted (-o): by name where this machine has the name,
+    owner and group          by root, unless owners are not wanted (-o): by name if this machine has the name,
                              else by number
-    permission bits          unless permissions are not wanted (-s); then new things get what the umask leaves of them
-    set-user-ID, set-group-ID  only on a file that has the owner or group they were meant for: a copy of somebody's
-                             set-user-ID program must not become root's
+    permission bits          unless permissions are not wanted (-s); then the umask limits those of new files
+    set-user-ID, set-group-ID  only on a file that has the owner or group they were meant for: a copy of a
+                             set-user-ID program must not belong to root by accident
     extended attributes      as the table in fs/xattrs.py says
     modification time        always
 
-An access list counts as permissions. Where it cannot be set, the mode gives nobody more than the list did.
+An access list counts as permissions. If it cannot be set, the mode gives nobody more than the list did.
 
-What the file system or a lack of privilege forbids is noted, once for each kind, and fails nothing.
+If the file system or a missing privilege forbids something, that is noted once for each kind, and is no failure.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Expected:
 class Metadata:
     """Compares and sets the metadata that the entries of one manifest should have here. Any thread may use it.
 
-    `permissions`: keep permission bits, access lists and capabilities. `owners`: set owner and group; where this
+    `permissions`: keep permission bits, access lists and capabilities. `owners`: set owner and group; if this
     process is not root, it only notes that it cannot.
     """
 
@@ -105,7 +105,7 @@ class Metadata:
         return self._target(wanted).owner
 
     def expected(self, wanted: EntryMetadata) -> Expected | None:
-        """For regular files with this metadata; None where that depends on the owner that the file has."""
+        """For regular files with this metadata; None if that depends on the owner that the file has."""
         target = self._target(wanted)
         owner = target.owner if self._owners and self._is_root else None
         if owner is None and target.mode & _SET_ID:
@@ -128,7 +128,7 @@ class Metadata:
 
     def apply(self, inode: Inode, status: os.stat_result, entry: Entry, *, new: bool) -> None:
         """Sets what differs. `status` is the stat of what is at `inode` now; `new` says that XGet made it, so its
-        permissions are set also where none are preserved. A symbolic link has no permissions.
+        permissions are set even if none are preserved. A symbolic link has no permissions.
 
         The order matters: chown drops capabilities and set-id bits, and an access list changes the mode.
         """
@@ -146,7 +146,7 @@ class Metadata:
     def apply_to_new_file(self, fd: int, wanted: EntryMetadata, mtime_ns: int) -> bool:
         """The fast form of `apply` for a regular file that was just made and has no extended attributes.
 
-        Returns False, and has changed nothing, where the file needs more than its mode and time.
+        Returns False, and has changed nothing, if the file needs more than its mode and time.
         """
         target = self._target(wanted)
         status = os.fstat(fd)
@@ -202,7 +202,7 @@ class Metadata:
     # Extended attributes.
 
     def _sets_xattr(self, name: bytes) -> bool:
-        """Whether this process sets an attribute of this name where the manifest has it, and removes it elsewhere."""
+        """Whether this process sets an attribute of this name if the manifest has it, and otherwise removes it."""
         if xattrs.kind_of(name) in self._unsupported:
             return False
         allowed = self._is_root or not xattrs.needs_root(name)
@@ -275,7 +275,7 @@ class Metadata:
 
 
 class _LocalIds(dict[int, int]):
-    """ID in the manifest -> ID here: that of the same name, or else the same number. Each is looked up once."""
+    """The ID here for each ID in the manifest: that of the same name, or else the same number. Looked up once."""
 
     def __init__(self, names: Mapping[int, str], look_up: Callable[[str], int]) -> None:
         """`names`: of IDs in the manifest. `look_up` raises KeyError for a name that this machine does not have."""

@@ -83,7 +83,7 @@ _Statuses = dict[bytes, os.stat_result | None]
 
 
 class Planner:
-    """Compares a destination with its manifest. Raises DestinationRefused where a download cannot be done.
+    """Compares a destination with its manifest. Raises DestinationRefused if a download cannot be done.
 
     Any thread may call `files`, but no two for the same file.
     """

@@ -1,4 +1,4 @@
-"""Which pieces are on disk and verified, which files and chunks that completes, and where each file is. No I/O.
+"""Which pieces are on disk and verified, which files and chunks are complete, and where each file is. No I/O.
 
 A piece is written by the thread that claims it first. Near the end of a download two peers are asked for the same
 chunk; the second to answer must not touch the file any more, as it may be in place by then.

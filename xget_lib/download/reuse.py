@@ -1,4 +1,4 @@
-"""The pieces of a file that need not be fetched, because its old version or the part of an earlier run has them.
+"""Finds the pieces of a file that its old version, or the part of an earlier run, already has. They are not fetched.
 
 A piece counts only if its bytes, as just read, have the digest in the manifest. A run copies these bytes into the part
 at once; a dry run only counts them. A file of the right size is first compared up to its first wrong piece, without
@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from xget_lib.download.destination import Destination
+from xget_lib.download.read_back import checked_pieces, is_zeros
 from xget_lib.download.staging import Parts, part_name, part_path
-from xget_lib.download.verify import checked_pieces, is_zeros
-from xget_lib.download.write import write_ranges
+from xget_lib.download.verified_write import write_ranges
 from xget_lib.fs.sparse import are_zeros, clear
 from xget_lib.manifest.extents import holes
 from xget_lib.manifest.layout import Piece
@@ -50,7 +50,7 @@ class Reuse:
     def pieces(self, file: int, path: bytes, status: os.stat_result | None) -> list[int]:
         """The numbers of the pieces, rising, that need not be fetched: the part of the file has them afterwards.
 
-        `status` is that of the old file at `path`. A part is only made where there is a piece for it.
+        `status` is that of the old file at `path`. A part is only made if there is a piece for it.
         """
         found = set(self._pieces_of_part(file, path))
         with self._opened(path, status) as old:
@@ -108,7 +108,7 @@ class Reuse:
 
     @contextmanager
     def _opened(self, path: bytes, status: os.stat_result | None) -> Iterator[int | None]:
-        """A descriptor of the regular file at `path`, good inside the `with`; None where there is none to be read."""
+        """A descriptor of the regular file at `path`, valid inside the `with`; None if there is none to be read."""
         fd: int | None = None
         if status is not None and stat.S_ISREG(status.st_mode):
             try:

@@ -99,7 +99,7 @@ class SmallFiles:
                     os.close(part)
 
     def rename(self, siblings: Siblings) -> Iterator[int]:
-        """Renames the parts to the final names. Yields each renamed file; skips it where a directory has its name."""
+        """Renames the parts to the final names. Yields each renamed file; skips it if a directory has its name."""
         with self._root.directory(PARTS) as parts, self._root.directory(siblings.directory) as directory:
             for index, (file, name) in enumerate(zip(siblings.files, siblings.names, strict=True)):
                 try:

@@ -4,7 +4,7 @@
     parts/      a part for each file that is not complete: as long as the file, with holes where pieces are missing
 
 The name of a part depends on the final path of its file and not on the generation: when the content changes, the right
-pieces of a half-fetched file stay useful. The next run trusts nothing in here; it hashes what it finds.
+pieces of a half-fetched file stay useful. The next run does not trust the parts: it hashes them.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Staging:
                 NamedInode(self._root, part).chmod(0o600)
 
     def _locked(self) -> int:
-        """Takes the lock and returns its descriptor. Raises FileNotFoundError where it was removed meanwhile."""
+        """Takes the lock and returns its descriptor. Raises FileNotFoundError if it was removed meanwhile."""
         try:
             with self._root.opened(STAGING, os.O_RDONLY | os.O_DIRECTORY) as staging:
                 if os.fstat(staging).st_uid != os.geteuid():
@@ -99,7 +99,7 @@ class Staging:
         self.close()
 
     def close(self) -> None:
-        """Unlocks it. The parts stay for the next run; where there is nothing for it, the directory is removed."""
+        """Unlocks it. The parts stay for the next run; if there is nothing for it, the directory is removed."""
         if self._lock >= 0:
             if not self.worth_keeping:
                 with suppress(OSError):  # it has parts, or cannot be removed: it stays
@@ -141,7 +141,7 @@ class Parts:
         self._open_parts: FdCache[int] = FdCache(DESCRIPTORS_KEPT)
 
     def opened(self, file: int) -> AbstractContextManager[int]:
-        """A descriptor of the part, for reading and writing, good inside the `with`. It is made where missing.
+        """A descriptor of the part, for reading and writing, valid inside the `with`. It is made if missing.
 
         The part has the length that the file will have. Raises OSError.
         """

@@ -38,7 +38,7 @@ class FdCache(Generic[Key]):
 
     @contextmanager
     def opened(self, key: Key, open_it: Callable[[], int]) -> Iterator[int]:
-        """The descriptor with this key, good inside the `with`. `open_it` opens it where the cache has none."""
+        """The descriptor with this key, valid inside the `with`. `open_it` opens it if the cache has none."""
         shared = self.get(key) or self.add(key, open_it())
         try:
             yield shared.fd
@@ -57,7 +57,7 @@ class FdCache(Generic[Key]):
     def add(self, key: Key, fd: int) -> SharedFd:
         """Keeps an open descriptor under a key. It belongs to the cache from now on.
 
-        Where another thread has added one under this key meanwhile, returns that one and closes `fd`.
+        If another thread has added one under this key meanwhile, returns that one and closes `fd`.
         """
         surplus = []
         with self._lock:

@@ -12,7 +12,7 @@ from xget_lib.manifest.entry import Xattrs
 
 
 class OpenInode:
-    """An open file or directory. The descriptor stays the caller's. Each call raises OSError as Linux does."""
+    """An open file or directory. The caller still owns the descriptor. Each call raises OSError as Linux does."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -39,7 +39,7 @@ class OpenInode:
 
 
 class NamedInode:
-    """As OpenInode, for what cannot be opened: links, devices, files without read permission. Follows no link."""
+    """Like OpenInode, for what cannot be opened: links, devices, files without read permission. Follows no link."""
 
     def __init__(self, root: Root, path: bytes) -> None:
         self._root = root

@@ -1,4 +1,4 @@
-"""Reads a directory with the kernel's cookies: a cookie is a position from which a listing can go on at any time.
+"""Reads a directory with the kernel's cookies: a cookie is a position from which a listing can continue at any time.
 
 Python's os.scandir has no such positions. With cookies a server keeps only the descriptor of a directory, however large
 the directory is, and a client may continue at any position (getdents64(2), readdir(3): d_off).
@@ -25,9 +25,9 @@ class Listed(NamedTuple):
     name: bytes
     inode: int
     type: int
-    """d_type of readdir(3); 0 where the file system does not say."""
+    """d_type of readdir(3); 0 if the file system does not say."""
     cookie: int
-    """Where the listing goes on after this name."""
+    """Where the listing continues after this name."""
 
 
 def listed(descriptor: int, cookie: int) -> Iterator[Listed]:

@@ -152,7 +152,7 @@ class Root:
 
     @contextmanager
     def parent(self, path: bytes) -> Iterator[tuple[int, bytes]]:
-        """An O_PATH descriptor of the directory that a path is in, good inside the `with`, and the last component."""
+        """An O_PATH descriptor of the directory that a path is in, valid inside the `with`, and the last component."""
         if not path:
             with self.directory(b"") as descriptor:
                 yield descriptor, b"."
@@ -166,7 +166,7 @@ class Root:
 
     @contextmanager
     def directory(self, path: bytes) -> Iterator[int]:
-        """An O_PATH descriptor of a directory, for calls with `dir_fd`; good inside the `with`."""
+        """An O_PATH descriptor of a directory, for calls with `dir_fd`; valid inside the `with`."""
         directory = self._walk(path)
         try:
             yield directory.fd

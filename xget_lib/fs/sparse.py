@@ -62,7 +62,7 @@ def are_zeros(fd: int, offset: int, length: int) -> bool:
 
 
 def clear(fd: int, offset: int, length: int) -> None:
-    """Makes a range of a file that is open for writing a hole, or zeros where holes cannot be made. Raises OSError."""
+    """Makes a range of a file that is open for writing a hole, or zeros if holes cannot be made. Raises OSError."""
     end = offset + length
     offset = next_data(fd, offset)
     if offset >= end or punch_hole(fd, offset, end - offset):
@@ -72,7 +72,7 @@ def clear(fd: int, offset: int, length: int) -> None:
 
 
 def read_ranges(fd: int, view: memoryview, ranges: Iterable[tuple[int, int]]) -> bool:
-    """Fills the view from ranges of a file, (offset, length) each; False where the file ends early. Raises OSError."""
+    """Fills the view from ranges of a file, (offset, length) each; False if the file ends early. Raises OSError."""
     for offset, length in ranges:
         while length:
             count = os.preadv(fd, [view[:length]], offset)

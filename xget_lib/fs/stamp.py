@@ -17,7 +17,7 @@ _BOUND = 1 << 63
 Stamp = tuple[int, int, int, int, int]
 
 NO_STAMP = -1
-"""Stands for the size where the stamp is not known."""
+"""Stands for the size if the stamp is not known."""
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
@@ -30,7 +30,7 @@ def stamp_of(status: os.stat_result) -> Stamp:
 
 
 def no_stamps(files: int) -> array[int]:
-    """An array for the stamps of so many files, none of them known yet."""
+    """An array for the stamps of this many files. None of them is known yet."""
     return array("q", [NO_STAMP]) * (files * STAMP_WORDS)
 
 

@@ -15,7 +15,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _function(name: str, result: Any, *arguments: Any) -> Callable[..., int] | None:
-    """A function of the C library, or None where it has none with this name."""
+    """A function of the C library, or None if it has none with this name."""
     function: Any = getattr(_libc, name, None)
     if function is not None:
         function.restype, function.argtypes = result, arguments
@@ -40,7 +40,7 @@ _CANNOT_PUNCH = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
 def _call(function: Callable[..., int] | None, *arguments: Any) -> int:
-    """The result of a call. Raises OSError with the errno of the call, or ENOSYS where the function is missing."""
+    """The result of a call. Raises OSError with the errno of the call, or ENOSYS if the function is missing."""
     result = -1 if function is None else function(*arguments)
     if result < 0:
         number = errno.ENOSYS if function is None else ctypes.get_errno()
@@ -51,7 +51,7 @@ def _call(function: Callable[..., int] | None, *arguments: Any) -> int:
 def getdents64(fd: int, size: int) -> bytes:
     """The next records (struct linux_dirent64) of an open directory, at most `size` bytes; b"" at its end.
 
-    Raises OSError: ENOSYS where the C library lacks it (glibc before 2.30).
+    Raises OSError: ENOSYS if the C library lacks it (glibc before 2.30).
     """
     buffer = ctypes.create_string_buffer(size)
     count = _call(_getdents64, fd, buffer, size)
@@ -61,7 +61,7 @@ def getdents64(fd: int, size: int) -> bytes:
 def punch_hole(fd: int, offset: int, length: int) -> bool:
     """Makes a range of a file that is open for writing a hole; the size of the file stays. Raises OSError.
 
-    Returns False where the C library or the file system cannot do that.
+    Returns False if the C library or the file system cannot do that.
     """
     try:
         _call(_fallocate, fd, _PUNCH_HOLE_KEEP_SIZE, offset, length)
@@ -75,7 +75,7 @@ def punch_hole(fd: int, offset: int, length: int) -> bool:
 def start_writeback(fd: int, offset: int, length: int) -> None:
     """Asks the kernel to begin writing these bytes of a file to disk, so that a later fsync has less to do.
 
-    Does not wait and reports nothing: the next fsync or syncfs reports an error in the writing. Does nothing where
+    Does not wait and reports nothing: the next fsync or syncfs reports an error in the writing. Does nothing if
     the C library lacks sync_file_range(2).
     """
     if _sync_file_range is not None:
@@ -85,7 +85,7 @@ def start_writeback(fd: int, offset: int, length: int) -> None:
 def sync_filesystem(fd: int) -> None:
     """Returns when everything that was written to the file system of `fd` is on disk. Raises OSError on failure.
 
-    From Linux 5.8 on, syncfs(2) reports a failed write of any file that came after `fd` was opened. Where the C library
+    From Linux 5.8 on, syncfs(2) reports a failed write of any file that came after `fd` was opened. If the C library
     lacks it, sync(2) is called instead, which does more than is needed.
     """
     if _syncfs is None:

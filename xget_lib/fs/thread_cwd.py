@@ -19,9 +19,9 @@ _thread = threading.local()
 
 @contextmanager
 def inside(directory: int) -> Iterator[Callable[[bytes], bytes]]:
-    """Yields a function that turns a name in an open directory into a path for this thread; good inside the `with`.
+    """Yields a function that turns a name in an open directory into a path for this thread; valid inside the `with`.
 
-    Where the thread can have a current directory of its own, the path is the name, and "/" is current afterwards.
+    If the thread can have a current directory of its own, the path is the name, and "/" is current afterwards.
     """
     if not _has_own_cwd():
         yield lambda name: in_directory(directory, name)

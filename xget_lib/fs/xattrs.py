@@ -1,7 +1,7 @@
 """Extended attributes (xattr(7)): reading those that belong to a copy, and who may set which.
 
-Copied are `user`, POSIX access lists, and what only root may read or set: `trusted` and `security`, with capabilities.
-Not copied are the others of `system`, which file systems compute, and signatures that are valid for one inode only.
+A copy has `user`, POSIX access lists, and what only root may read or set: `trusted` and `security`, with capabilities.
+It does not have the others of `system`, which file systems compute, and signatures that are valid for one inode only.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class CheckDirectory(Message):
 
 
 @message
-class News(Message):
+class NewsLine(Message):
     """A line for the readers of `peers` on this connection."""
 
     connection: int
@@ -99,7 +99,7 @@ class Stop(Message):
 
 @message
 class Pong(Message):
-    """The worker serves so many connections, and has sent so many bytes of content."""
+    """The answer to Ping: how many connections the worker serves, and how many bytes of content it has sent."""
 
     connections: int
     sent: int
@@ -137,9 +137,9 @@ class PeersOpened(Message):
 
 @message
 class NodeRegistered(Message):
-    """A node serves on this port of the connection's address, and holds so many chunks of a generation.
+    """A node registers: it serves on this port of the connection's address, and holds `held` chunks of a generation.
 
-    The generation is b"" while it does not know one. Fields as in `swarm.messages.Report`.
+    The generation is b"" while it does not know one. Fields as in `swarm.messages.Registration`.
     """
 
     connection: int

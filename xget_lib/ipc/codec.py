@@ -73,7 +73,7 @@ def unpack(packed: Sequence[Any]) -> Message:
             raise ProtocolViolation(f"{packed[0]}: wrong fields")
         return layout.kind(*values)
     if len(values) != len(layout.types):
-        raise ProtocolViolation(f"a {packed[0]} message with {len(values)} fields")
+        raise ProtocolViolation(f"{packed[0]}: {len(values)} fields instead of {len(layout.types)}")
     return layout.kind(*map(_read, layout.types, values))
 
 
@@ -90,7 +90,7 @@ def receive(channel: Channel) -> tuple[Message, list[int]] | None:
         message = unpack(packed)
         expected = _descriptors(message)
         if len(descriptors) != expected:
-            raise ProtocolViolation(f"a {packed[0]} message with {len(descriptors)} descriptors instead of {expected}")
+            raise ProtocolViolation(f"{packed[0]}: {len(descriptors)} descriptors instead of {expected}")
     except ProtocolViolation:
         close_all(descriptors)
         raise
@@ -119,4 +119,4 @@ def _read(expected: Any, value: Any) -> Any:
         found = unpack(value)
         if isinstance(found, expected):
             return found
-    raise ProtocolViolation(f"a message with a field of type {type(value).__name__} instead of {expected}")
+    raise ProtocolViolation(f"a field of type {type(value).__name__} instead of {expected}")

@@ -157,7 +157,7 @@ class Assembled(Result):
     base: bytes
     """Absolute path of the directory that files are read below."""
     location: bytes
-    """The name below it of a single served file; b"" where a directory is served."""
+    """The name below it of a single served file; b"" if a directory is served."""
     omitted: tuple[str, ...]
     """What is not served, and why: lines for the log."""
 

@@ -31,13 +31,13 @@ class Bitmap:
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray | memoryview, size: int) -> Bitmap:
-        """The inverse of to_bytes. Raises ProtocolViolation for another length, or where a bit beyond `size` is set."""
+        """The inverse of to_bytes. Raises ProtocolViolation for another length, or if a bit beyond `size` is set."""
         bitmap = cls(size)
         if len(data) != len(bitmap._bits):
-            raise ProtocolViolation(f"bitmap of {size} bits in {len(data)} bytes")
+            raise ProtocolViolation(f"a bitmap of {size} bits has {len(data)} bytes")
         number = int.from_bytes(data, "little")
         if number >> size:
-            raise ProtocolViolation(f"bitmap of {size} bits has bits set beyond its end")
+            raise ProtocolViolation(f"a bitmap of {size} bits has bits set beyond its end")
         bitmap._bits[:] = data
         bitmap.count = number.bit_count()
         return bitmap

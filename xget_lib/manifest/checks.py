@@ -37,7 +37,7 @@ def refuse(why: str, path: bytes | None = None) -> NoReturn:
 
 
 def check(manifest: Manifest) -> None:
-    """Raises MalformedManifest where something is wrong. The order matters: later checks rely on earlier ones."""
+    """Raises MalformedManifest if something is wrong. The order matters: later checks rely on earlier ones."""
     for each in (_check_names, _check_tree, _check_metadata, _check_links, _check_devices, _check_content):
         each(manifest)
 
@@ -67,7 +67,7 @@ def _check_tree(manifest: Manifest) -> None:
     entries = manifest.entries
     directories = entries.directories
     if len(entries.children) != len(directories) or entries.starts[-1] != len(entries):
-        refuse("the numbers of entries in the directories do not add up")
+        refuse("the numbers of entries in the directories are wrong")
     lengths = [0]  # of the paths of the directories
     for directory, (number, start) in enumerate(zip(directories, entries.starts, strict=False)):
         if start <= number:
@@ -105,7 +105,7 @@ def _check_links(manifest: Manifest) -> None:
         if first >= number or entries.kind(first) in (DIRECTORY, HARD_LINK):
             refuse("the target of a hard link is not an earlier file", entries.path(number))
         if (metadata[first], mtimes[first]) != (metadata[number], mtimes[number]):
-            refuse("a hard link with other metadata than its file", entries.path(number))
+            refuse("a hard link has other metadata than its file", entries.path(number))
 
 
 def _check_devices(manifest: Manifest) -> None:
@@ -124,7 +124,7 @@ def _check_content(manifest: Manifest) -> None:
     pieces = sum([size > 0 if size <= SMALLEST_GRANULE else piece_count(size) for size in sizes])
     for file, extents in entries.extents.items():
         if file >= len(sizes):
-            refuse("holes in something that is not a file")
+            refuse("an entry that is not a file has holes")
         data = _check_extents(extents, sizes[file])
         size += data - sizes[file]
         pieces += piece_count(data, extents) - piece_count(sizes[file])
@@ -145,7 +145,7 @@ def _check_extents(extents: Sequence[int], size: int) -> int:
             refuse("extents are not whole blocks")
     data = sum(extents[1::2])
     if data == size:
-        refuse("extents of a file without holes")
+        refuse("a file without holes has extents")
     return data
 
 

@@ -121,7 +121,7 @@ def _names(unpacker: msgpack.Unpacker) -> dict[int, str]:
         if type(number) is not int or not isinstance(name, str) or not name.isprintable():
             refuse("a user or group is not a number and a name")
         if not 0 < len(name.encode()) <= OWNER_NAME_LIMIT or len(names) == OWNER_LIMIT:
-            refuse("too many users or groups, or too long a name")
+            refuse("too many users or groups, or a name is too long")
         names[number] = name
     return names
 
@@ -131,7 +131,7 @@ def _xattrs(pairs: list[tuple[Any, Any]]) -> Xattrs:
         if type(name) is not bytes or type(value) is not bytes or len(value) > XATTR_VALUE_LIMIT:
             refuse("an extended attribute is not a name and a value")
         if not 0 < len(name) <= XATTR_NAME_LIMIT or b"\0" in name:
-            refuse("an extended attribute without a valid name")
+            refuse("an extended attribute has no valid name")
     return tuple(sorted(dict(pairs).items()))
 
 
@@ -140,7 +140,7 @@ def _metadata(fields: Any) -> EntryMetadata:
         refuse("metadata has wrong fields")
     metadata = EntryMetadata(*fields)
     if not (0 <= metadata.mode <= MODE_LIMIT and 0 <= metadata.uid < ID_LIMIT and 0 <= metadata.gid < ID_LIMIT):
-        refuse("mode or owner outside the limits")
+        refuse("a mode or owner is outside the limits")
     return metadata
 
 
@@ -148,11 +148,11 @@ def _omitted(fields: list[Any]) -> Iterator[Omitted]:
     last: bytes | None = None
     for path, why, expected in zip(fields[::3], fields[1::3], fields[2::3], strict=True):
         if (type(path), type(why), type(expected)) != (bytes, str, bool):
-            refuse("an omitted path without a reason, or of the wrong type")
+            refuse("an omitted path has no reason, or its type is wrong")
         if not why.isprintable() or len(why) > REASON_LIMIT:
-            refuse("the reason for omitting it is not printable, or too long", path)
+            refuse("the reason why it is omitted is not printable, or too long", path)
         if len(path) > PATH_LIMIT or b"\0" in path or (last is not None and path <= last):
-            refuse("omitted paths are out of order, or not paths", path)
+            refuse("omitted paths are not in order, or not valid paths", path)
         last = path
         yield Omitted(path, why, expected)
 

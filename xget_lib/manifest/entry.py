@@ -1,6 +1,6 @@
 """One entry of a served directory, and the limits of its fields.
 
-The limits are those of Linux where it has any. `snapshot.scan` keeps to them; `manifest.decoding` refuses what does
+The limits are those of Linux if it has any. `snapshot.scan` obeys them; `manifest.decoding` refuses what does
 not.
 """
 

@@ -2,7 +2,7 @@
 
 The extents of a file are a flat sequence of numbers, start, length, start, length, ... in bytes: rising, each at least
 one byte long, none touching the next. They consist of whole blocks of BLOCK bytes; only the last may end with the file.
-A file has at most EXTENTS_LIMIT: where the file system knows more, the smallest holes count as data (of zeros).
+A file has at most EXTENTS_LIMIT: if the file system knows more, the smallest holes count as data (of zeros).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EXTENTS_LIMIT = 16384  # of one file
 def extents_of(ranges: Iterable[tuple[int, int]], size: int) -> array[int] | None:
     """The extents of a file of `size` bytes that has data in these ranges, (start, end) each, rising.
 
-    None where no hole is left.
+    None if no hole is left.
     """
     blocks = [(start - start % BLOCK, min(end + -end % BLOCK, size)) for start, end in ranges]
     smallest_hole = 1

@@ -6,7 +6,7 @@ scheduled and asked for: one large piece, or a run of consecutive pieces. There 
 none so small that asking for it costs more than sending it.
 
 docs/protocol.md, section 4, has the rules. A chunk of small files ends after a file whose path has a certain CRC-32. So
-where a file was added or removed, the old chunk boundaries come back after a chunk or two, and a node keeps nearly all
+if a file was added or removed, the old chunk boundaries come back after a chunk or two, and a node keeps nearly all
 its chunks.
 
 There is no object per piece or file, but two numbers per file and two per chunk in arrays: 500,000 files take 8 MB, and
@@ -116,7 +116,7 @@ class Layout:
         pieces = self.first_pieces
         quarter = chunk_size // 4
         offset = 0
-        shared = 0  # bytes in the shared chunk that has not ended yet; 0 where there is none
+        shared = 0  # bytes in the shared chunk that has not ended yet; 0 if there is none
         for file, end in enumerate(self._file_offset[1:]):
             length = end - offset
             if length >= chunk_size:

@@ -191,7 +191,7 @@ class Selection:
 
 
 def normalise_source(source: bytes) -> bytes:
-    """A source as a path in the manifest: `./a//b/` is b"a/b", `.` is b"". UsageError where it leads outside."""
+    """A source as a path in the manifest: `./a//b/` is b"a/b", `.` is b"". UsageError if it leads outside."""
     names = [name for name in source.split(b"/") if name not in (b"", b".")]
     if not source or b"\0" in source:
         raise UsageError(f"'{printable(source)}': invalid path (use . for everything)")
@@ -205,7 +205,7 @@ def normalise_source(source: bytes) -> bytes:
 def select(manifest: Manifest, sources: Sequence[bytes]) -> Selection:
     """Finds the sources in the manifest.
 
-    Raises NotServed where a source is not there, and UsageError where two sources would have the same destination path,
+    Raises NotServed if a source is not there, and UsageError if two sources would have the same destination path,
     an entry would have two, or one would be where XGet keeps its temporary data.
     """
     if not sources:

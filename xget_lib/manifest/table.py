@@ -57,7 +57,7 @@ class Table:
         return len(self.kinds)
 
     def __getitem__(self, number: int) -> Entry:
-        """Entry `number`, made anew at each call; IndexError where there is none."""
+        """Entry `number`, made anew at each call; IndexError if there is none."""
         kind = self.kind(number)
         size, target, device = 0, b"", (0, 0)
         if kind == FILE:
@@ -114,7 +114,7 @@ class Table:
         return self.devices[index], self.devices[index + 1]
 
     def file_number(self, number: int) -> int:
-        """The file number of entry `number`. ValueError where it is not a regular file."""
+        """The file number of entry `number`. ValueError if it is not a regular file."""
         if self.kind(number) != FILE:
             raise ValueError(f"entry {number} is not a regular file")
         return bisect_left(self.files, number)

@@ -22,7 +22,7 @@ _PAUSE = 60.0
 
 
 class DigestCacheSaver:
-    """Saves the newest digest cache now and then. Owned by the master."""
+    """Saves the newest digest cache, at most once in `_PAUSE` seconds. Owned by the master."""
 
     def __init__(self, pool: WorkerPool, path: bytes) -> None:
         self._pool = pool

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from xget_lib import ipc
-    from xget_lib.errors import XGetError
-    from xget_lib.master.commands import Reload
-    from xget_lib.master.workers import Worker
+from xget_lib import ipc
+from xget_lib.errors import XGetError
+from xget_lib.master.commands import Reload
+from xget_lib.master.worker_process import WorkerProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionEnded:
-    """However it ended; its worker may have died."""
+    """A connection ended, perhaps because its worker died."""
 
     connection: int
 
@@ -55,7 +53,7 @@ class ReloadWanted:
 class Received:
     """A worker sent a message."""
 
-    worker: Worker
+    worker: WorkerProcess
     message: ipc.Message
 
 

@@ -20,11 +20,12 @@ from gevent.queue import Queue
 
 from xget_lib import __version__, ipc
 from xget_lib.config import Config
-from xget_lib.errors import Exit, XGetError, printable
+from xget_lib.errors import Exit, ProtocolViolation, XGetError, printable
 from xget_lib.master import commands, events
 from xget_lib.master.publisher import Publisher
 from xget_lib.master.tracker_io import TrackerIO
-from xget_lib.master.workers import Worker, WorkerPool
+from xget_lib.master.worker_process import WorkerProcess
+from xget_lib.master.workers import WorkerPool
 from xget_lib.net.accept import Admission, connections
 from xget_lib.process import control_socket, rlimit
 from xget_lib.process.memfd import memfd
@@ -51,7 +52,7 @@ class Master:
         self._events: Queue[events.Event] = Queue()
         self._admission = Admission(config.workers * rlimit.part())
         self._stale_lines = RateLimitedLog()
-        self._status_readers: list[tuple[Worker, int]] = []
+        self._status_readers: list[tuple[WorkerProcess, int]] = []
         self._pool = WorkerPool(nursery, config.workers, self._events)
         self._tracker = TrackerIO(config.max_direct, self._pool.send_to)
         self._publisher = Publisher(config, root, self._pool, self._tracker, self._events)
@@ -84,7 +85,10 @@ class Master:
         while True:
             match self._events.get():
                 case events.Received(worker, message):
-                    self._receive(worker, message)
+                    try:
+                        self._receive(worker, message)
+                    except ProtocolViolation as error:
+                        self._pool.protocol_error(worker, error)
                 case events.Connected(connection, address):
                     self._tracker.connected(connection, address)
                 case events.ConnectionEnded(connection):
@@ -128,7 +132,8 @@ class Master:
             self._publisher.left(connection)
             self._tracker.ended(connection)
 
-    def _receive(self, worker: Worker, message: ipc.Message) -> None:
+    def _receive(self, worker: WorkerProcess, message: ipc.Message) -> None:
+        """Act on a message of a worker. Raises ProtocolViolation for one that no worker may send."""
         match message:
             case ipc.StatusWanted(connection):
                 self._status_readers.append((worker, connection))

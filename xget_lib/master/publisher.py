@@ -26,7 +26,8 @@ from xget_lib.master.digest_saver import DigestCacheSaver, cache_path
 from xget_lib.master.rescan import ChangeMonitor, RescanSchedule, ScanReason
 from xget_lib.master.snapshotter import Progress, Snapshot, take_snapshot
 from xget_lib.master.tracker_io import TrackerIO
-from xget_lib.master.workers import Worker, WorkerPool
+from xget_lib.master.worker_process import WorkerProcess
+from xget_lib.master.workers import WorkerPool
 from xget_lib.report.log import LOGGER
 from xget_lib.swarm.messages import Scanning
 
@@ -104,7 +105,7 @@ class Publisher:
         self._schedule.request(ScanReason.FILE_CHANGED)
         return True
 
-    def watch_reported(self, worker: Worker, report: ipc.Changed | ipc.Checked | ipc.WatchFailed) -> None:
+    def watch_reported(self, worker: WorkerProcess, report: ipc.Changed | ipc.Checked | ipc.WatchFailed) -> None:
         """The worker that watches the directory reports."""
         if not self._monitor.is_watcher(worker):
             return
@@ -226,7 +227,7 @@ class Publisher:
             line = Scanning(int(time.monotonic() - self._scan_begun), min(share, 100)).encode()
             for client in self._arrivals.waiting:
                 if not isinstance(client, Reload):
-                    self._pool.send_to(client, ipc.News(client, line))
+                    self._pool.send_to(client, ipc.NewsLine(client, line))
 
     # For others to read.
 

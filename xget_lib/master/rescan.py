@@ -13,7 +13,8 @@ from enum import Enum
 from gevent.event import Event
 
 from xget_lib import ipc
-from xget_lib.master.workers import Worker, WorkerPool
+from xget_lib.master.worker_process import WorkerProcess
+from xget_lib.master.workers import WorkerPool
 from xget_lib.report.log import LOGGER
 
 _RETRY = 60.0
@@ -112,7 +113,7 @@ class ChangeMonitor:
         self._schedule = schedule
         self._order = ipc.WatchDirectory(path, one_file_system)
         self._followed = False
-        self._watcher: Worker | None = None
+        self._watcher: WorkerProcess | None = None
         """The worker that watches, or was asked to."""
         self._begun = False
         """Whether it does."""
@@ -151,7 +152,7 @@ class ChangeMonitor:
         """Ask the worker if something happened since its last report. Returns whether it will answer."""
         return self._begun and self._watcher is not None and self._pool.send(self._watcher, ipc.CheckDirectory())
 
-    def is_watcher(self, worker: Worker) -> bool:
+    def is_watcher(self, worker: WorkerProcess) -> bool:
         return worker is self._watcher
 
     def lost(self) -> bool:
@@ -162,7 +163,7 @@ class ChangeMonitor:
         self._set_interval()
         return True
 
-    def changed(self, worker: Worker) -> None:
+    def changed(self, worker: WorkerProcess) -> None:
         """A worker watches the directory, and something in it may have changed."""
         if worker is not self._watcher:
             return
@@ -173,7 +174,7 @@ class ChangeMonitor:
         self._set_interval()
         self._schedule.request(ScanReason.DIRECTORY_CHANGED if self._followed else ScanReason.NOBODY_FOLLOWS)
 
-    def failed(self, worker: Worker, why: str) -> None:
+    def failed(self, worker: WorkerProcess, why: str) -> None:
         """A worker cannot watch the directory."""
         if worker is not self._watcher:
             return

@@ -27,7 +27,7 @@ from xget_lib.report.log import LOGGER
 
 _RUN_BYTES = 64 * 1024 * 1024
 _RUN_PIECES = 1024
-"""What a job hashes: short enough to spread well, and its digests fit in one message."""
+"""The size of a hash job: small enough to share the work evenly, and its digests fit into one message."""
 _JOBS_A_WORKER = 2
 _ATTEMPTS = 2
 """How often a directory is scanned if files change while they are read. Those that change in the last attempt too are

@@ -16,11 +16,12 @@ import gevent
 from gevent.event import Event
 
 from xget_lib import ipc
+from xget_lib.errors import ProtocolViolation
 from xget_lib.extensions import extensions
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
-from xget_lib.swarm.messages import Report
-from xget_lib.swarm.tracker import Grant, NodeComplete, NodeIncomplete, NodeJoined, NodeLeft, SendNews, Tracker
+from xget_lib.swarm.messages import Registration
+from xget_lib.swarm.tracker import NodeComplete, NodeIncomplete, NodeJoined, NodeLeft, SendGrant, SendNews, Tracker
 from xget_lib.swarm.tuning import TUNING
 
 
@@ -49,11 +50,11 @@ class TrackerIO:
         self.tracker.connected(connection, address)
 
     def address_of(self, connection: int) -> str:
-        """As `extensions.MasterHost`."""
+        """See `extensions.MasterHost`."""
         return self.tracker.address(connection)
 
     def send(self, connection: int, message: ipc.Message) -> None:
-        """As `extensions.MasterHost`."""
+        """See `extensions.MasterHost`."""
         self._send(connection, message)
 
     def peers_opened(self, connection: int) -> None:
@@ -69,7 +70,7 @@ class TrackerIO:
         self._happened.set()
 
     def handle(self, message: ipc.Message) -> None:
-        """Act on what a worker reports of a connection."""
+        """Act on what a worker reports of a connection. Raises ProtocolViolation for any other message."""
         now = time.monotonic()
         match message:
             case ipc.SlotAsked(connection, slot):
@@ -79,15 +80,15 @@ class TrackerIO:
             case ipc.SlotClosed(connection, slot):
                 self.tracker.slot_closed(connection, slot)
             case ipc.NodeRegistered(connection, port, generation, held, follows):
-                self.tracker.registered(connection, Report(port, generation, held, follows), now)
+                self.tracker.registered(connection, Registration(port, generation, held, follows), now)
             case ipc.NodeUnregistered(connection):
                 self.tracker.unregistered(connection, now)
             case ipc.LogLine(connection, text):
                 address = self.tracker.address(connection) or "?"
                 self._client_lines.log(INFO, address, "message from %s: %s", address, text)
             case _:
-                for extension in self.extensions:
-                    extension.handle(message)
+                if not any(extension.handle(message) for extension in self.extensions):
+                    raise ProtocolViolation(f"unexpected message {type(message).__name__} from a worker")
                 return
         self._happened.set()
 
@@ -102,13 +103,13 @@ class TrackerIO:
         children = [
             {
                 "address": address,
-                "port": report.port,
-                "held": report.held,
-                "generation": report.generation.hex(),
+                "port": registration.port,
+                "held": registration.held,
+                "generation": registration.generation.hex(),
                 "seconds": round(now - joined, 1),
-                "follows": report.follows,
+                "follows": registration.follows,
             }
-            for address, report, joined in sorted(self.tracker.nodes(), key=lambda node: node[2])
+            for address, registration, joined in sorted(self.tracker.nodes(), key=lambda node: node[2])
         ]
         status: dict[str, Any] = {"offered": self.tracker.granted_count, "children": children}
         for extension in self.extensions:
@@ -126,10 +127,10 @@ class TrackerIO:
         """Carry out what the tracker decides now."""
         for action in self.tracker.tick(time.monotonic()):
             match action:
-                case Grant(connection, slot, chunk):
+                case SendGrant(connection, slot, chunk):
                     self._send(connection, ipc.Grant(connection, slot, chunk))
                 case SendNews(connection, news):
-                    self._send(connection, ipc.News(connection, news.encode()))
+                    self._send(connection, ipc.NewsLine(connection, news.encode()))
                 case NodeJoined(address, port):
                     LOGGER.debug("%s port %d: registered", address, port)
                 case NodeLeft(address, port):

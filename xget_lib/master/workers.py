@@ -1,8 +1,8 @@
 """The workers as the master sees them: the connections and jobs of each, and whether it is alive.
 
-The nursery forks workers and reports their ends. The pool hands connections to the least loaded worker, kills a silent
-one, and replaces one that ended. What happens goes into the master's queue of events. A worker that dies costs its
-connections and nothing else: its jobs are given to another.
+The nursery forks workers and reports when they end. The pool passes each connection to the least loaded worker, kills
+workers that do not respond, and replaces workers that ended. What happens goes into the master's queue of events. When
+a worker dies, only its connections are lost: its jobs are given to another worker.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import count
 from typing import TypeVar
 
@@ -23,8 +22,9 @@ from xget_lib import ipc
 from xget_lib.errors import Failed, LinkLost, ProtocolViolation
 from xget_lib.ipc.jobs import Request, Result
 from xget_lib.master import events
-from xget_lib.net.waiting import wait_readable, wait_writable
-from xget_lib.process.channel import Channel, close_all
+from xget_lib.master.worker_process import WorkerProcess
+from xget_lib.net.blocking import wait_readable, wait_writable
+from xget_lib.process.channel import close_all
 from xget_lib.process.nursery import Exited, NotSpawned, Nursery, Spawned
 from xget_lib.report.log import LOGGER
 
@@ -33,30 +33,12 @@ _PING_EVERY = 2.0
 _SILENT = 15.0
 """Seconds after which a worker that sends nothing counts as hung."""
 _YOUNG = 1.0
-"""Seconds to wait before a worker is replaced that did not live for as long."""
+"""A worker that lived for fewer seconds than this is replaced only after this many seconds."""
 _JOB_ATTEMPTS = 3
 _YIELD_AFTER = 64
 """Messages of one worker after which other greenlets run, even if more are there already."""
 
 R = TypeVar("R", bound=Result)
-
-_Answer = tuple[ipc.Done | ipc.JobFailed, list[int]] | None
-"""To a job, with its descriptors; None if the worker has ended."""
-
-
-@dataclass(eq=False)
-class Worker:
-    """One worker process."""
-
-    pid: int
-    channel: Channel
-    connections: set[int] = field(default_factory=set)
-    jobs: dict[int, AsyncResult[_Answer]] = field(default_factory=dict)
-    """By number: where the answer to each job goes."""
-    last_message: float = field(default_factory=time.monotonic)
-    """When it came, in monotonic seconds."""
-    sent: int = 0
-    """Bytes of content that it has sent to clients."""
 
 
 class WorkerPool:
@@ -70,9 +52,9 @@ class WorkerPool:
         self._nursery = nursery
         self._started: dict[int, float] = {}
         """By pid: when the process was started."""
-        self._workers: dict[int, Worker] = {}
+        self._workers: dict[int, WorkerProcess] = {}
         """By pid: those whose messages are read."""
-        self._serving: dict[int, Worker] = {}
+        self._serving: dict[int, WorkerProcess] = {}
         """By connection."""
         self._serve: tuple[ipc.Serve, Sequence[int]] | None = None
         """What all workers serve, and its descriptors."""
@@ -95,7 +77,7 @@ class WorkerPool:
             self._spawn(number)
 
     @property
-    def workers(self) -> list[Worker]:
+    def workers(self) -> list[WorkerProcess]:
         return list(self._workers.values())
 
     @property
@@ -129,12 +111,12 @@ class WorkerPool:
         if worker is not None:
             self.send(worker, message)
 
-    def send(self, worker: Worker, message: ipc.Message, descriptors: Sequence[int] = ()) -> bool:
+    def send(self, worker: WorkerProcess, message: ipc.Message, descriptors: Sequence[int] = ()) -> bool:
         """Send a message to a worker. Returns whether it could be sent."""
         try:
             worker.channel.send(ipc.pack(message), descriptors)
         except LinkLost as error:
-            # Its end is acted on where its messages are read.
+            # `_read` notices its end, and acts on it.
             LOGGER.debug("cannot send to worker %d: %s", worker.pid, error)
             return False
         return True
@@ -165,7 +147,7 @@ class WorkerPool:
         raise Failed(what, f"{_JOB_ATTEMPTS} workers died during {type(request).__name__} (see the log)")
 
     def refresh(self, seconds: float) -> None:
-        """Ask all workers how much they have sent; wait at most so long for their answers."""
+        """Ask all workers how much they have sent; wait at most this many seconds for their answers."""
         asked = time.monotonic()
         for worker in self.workers:
             self.send(worker, ipc.Ping())
@@ -173,8 +155,13 @@ class WorkerPool:
             self._ponged.clear()
             self._ponged.wait(seconds)
 
+    def protocol_error(self, worker: WorkerProcess, error: Exception) -> None:
+        """A worker sent something that breaks the protocol: kill it. The nursery reports its end."""
+        LOGGER.error("worker %d: protocol error; killing it: %s", worker.pid, error)
+        self._kill(worker)
+
     def stop(self, seconds: float) -> None:
-        """Tell all workers to end. Returns when they have, or after so many seconds."""
+        """Tell all workers to end. Returns when they have, or after this many seconds."""
         self._stopping = True
         if not self._workers:
             self._gone.set()
@@ -188,7 +175,7 @@ class WorkerPool:
         while (report := self._nursery.report()) is not None:
             match report:
                 case Spawned(_, pid, channel):
-                    self._add(Worker(pid, channel))
+                    self._add(WorkerProcess(pid, channel))
                 case Exited(pid, number, status):
                     self._replace(pid, number, status)
                 case NotSpawned(number, why):
@@ -196,7 +183,9 @@ class WorkerPool:
                     gevent.spawn_later(_YOUNG, self._spawn, number)
         if not self._stopping:
             self._events.put(
-                events.CannotGoOn(Failed("nursery", "process died, cannot start workers (start the master again)"))
+                events.CannotGoOn(
+                    Failed("nursery", "the process that starts workers has died (start the master again)")
+                )
             )
 
     def _spawn(self, number: int) -> None:
@@ -205,7 +194,13 @@ class WorkerPool:
         except LinkLost as error:
             LOGGER.debug("cannot start a worker: %s", error)
 
-    def _add(self, worker: Worker) -> None:
+    def _kill(self, worker: WorkerProcess) -> None:
+        try:
+            self._nursery.kill(worker.pid, signal.SIGKILL)
+        except LinkLost as error:
+            LOGGER.debug("cannot kill worker %d: %s", worker.pid, error)  # the nursery is gone, and its workers with it
+
+    def _add(self, worker: WorkerProcess) -> None:
         worker.channel.wait_readable = wait_readable
         worker.channel.wait_writable = wait_writable
         self._started[worker.pid] = time.monotonic()
@@ -229,14 +224,14 @@ class WorkerPool:
             for worker in self.workers:
                 if time.monotonic() - worker.last_message > _SILENT:
                     LOGGER.error("worker %d has sent nothing for %d s; killing it", worker.pid, _SILENT)
-                    self._nursery.kill(worker.pid, signal.SIGKILL)
+                    self._kill(worker)
                 else:
                     # In a greenlet of its own: the channel of a hung worker may be full.
                     gevent.spawn(self.send, worker, ipc.Ping())
 
     # One worker.
 
-    def _read(self, worker: Worker) -> None:
+    def _read(self, worker: WorkerProcess) -> None:
         """Act on a worker's messages until its channel ends, as it does when the process ends."""
         try:
             for number in count(1):
@@ -248,11 +243,10 @@ class WorkerPool:
                 worker.last_message = time.monotonic()
                 self._receive(worker, *received)
         except (ProtocolViolation, OSError) as error:
-            LOGGER.error("worker %d: protocol error; killing it: %s", worker.pid, error)
-            self._nursery.kill(worker.pid, signal.SIGKILL)
+            self.protocol_error(worker, error)
         self._remove(worker)
 
-    def _receive(self, worker: Worker, message: ipc.Message, descriptors: list[int]) -> None:
+    def _receive(self, worker: WorkerProcess, message: ipc.Message, descriptors: list[int]) -> None:
         if isinstance(message, ipc.Done | ipc.JobFailed):
             answered = worker.jobs.pop(message.number, None)
             if answered is None:
@@ -267,11 +261,11 @@ class WorkerPool:
             self._serving.pop(message.connection, None)
             self._events.put(events.ConnectionEnded(message.connection))
         else:
-            # No other message from a worker has descriptors: one for workers is ignored by the master.
+            # No other message that the master expects has descriptors.
             close_all(descriptors)
             self._events.put(events.Received(worker, message))
 
-    def _remove(self, worker: Worker) -> None:
+    def _remove(self, worker: WorkerProcess) -> None:
         """A worker is gone: its connections have ended, and its jobs are given to others."""
         del self._workers[worker.pid]
         if not self._workers:

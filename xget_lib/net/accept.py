@@ -15,8 +15,8 @@ from logging import ERROR, WARNING
 
 import gevent
 
+from xget_lib.net.blocking import wait_readable
 from xget_lib.net.listen import plain_address
-from xget_lib.net.waiting import wait_readable
 from xget_lib.report.rate_limited_log import RateLimitedLog
 
 PER_ADDRESS = 4096
@@ -25,7 +25,7 @@ one address, and a test may run many nodes on one machine."""
 
 _NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED)
 _PAUSE = 0.1
-"""Seconds to wait before the next try where this machine has no room for a connection."""
+"""Seconds to wait before the next try when this machine has no room for a connection."""
 _BURST = 64
 """Connections to accept in a row before other greenlets run."""
 _LINES = 1

@@ -17,20 +17,20 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from xget_lib.errors import ProtocolViolation
+from xget_lib.net.blocking import READ, DescriptorWaiter
 from xget_lib.net.outgoing import Outgoing
-from xget_lib.net.waiting import READ, Watcher
 from xget_lib.ninep.session import Session
 
 _READ_SIZE = 64 * 1024
 _FID_TIMEOUT = 30.0
-"""Seconds that a peer may have no fid: at first, because it connects in order to attach, and later, because it has no
-use for the connection then. A peer with a fid may be silent as long as it likes, as mounted file systems and readers of
-news are: it costs little, and the kernel detects when its machine is gone."""
+"""Seconds for which a peer may have no fid: a peer connects in order to attach, and without a fid it does not use the
+connection. A peer with a fid may be silent without limit, as mounted file systems and readers of news are. This costs
+little, and the kernel detects when the machine of the peer is gone."""
 _MESSAGE_TIMEOUT = 60.0
 """Seconds in which a message must arrive whole, from its first byte: 17 KB/s for the largest."""
 _MAX_UNANSWERED = 4 * 1024 * 1024
-"""Bytes that are read from a peer that does not read its replies: 180,000 Treads, or four messages of the largest
-size."""
+"""Bytes that the server reads from a peer that does not read its replies: 180,000 Treads, or four messages of the
+largest size."""
 
 
 class Connection:
@@ -40,7 +40,7 @@ class Connection:
         """`sent(bytes)` is called as content goes out."""
         self._sock = sock
         self._session = session
-        self._watcher = Watcher(sock.fileno())
+        self._watcher = DescriptorWaiter(sock.fileno())
         self._outgoing = Outgoing(sock, self._watcher, session, sent)
         self._ready = Event()
         """Set when the writer has something to do."""

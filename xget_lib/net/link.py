@@ -17,9 +17,9 @@ from gevent import socket as gsocket
 from gevent.event import AsyncResult
 
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation
+from xget_lib.net.blocking import READ, WRITE, DescriptorWaiter
 from xget_lib.net.listen import prepare
 from xget_lib.net.tracing import tracer
-from xget_lib.net.waiting import READ, WRITE, Watcher
 from xget_lib.ninep import messages
 from xget_lib.ninep.dialect import NINEP2000
 from xget_lib.ninep.messages import IOHDRSZ, Message, TMessage
@@ -31,7 +31,7 @@ MAX_READ = 1024 * 1024
 _YIELD_AFTER = MAX_READ
 """Bytes after which other greenlets run, if there is always more to read."""
 _WAKE_BYTES = 128 * 1024
-"""Bytes of content for which it is worth waking up: on a slow link they arrive a packet at a time."""
+"""Bytes of content to wait for at least: on a slow link they arrive a packet at a time."""
 _SEND_TIMEOUT = 60.0
 """Seconds in which a server must make room for a request."""
 
@@ -69,7 +69,7 @@ class Link:
         self.last_received = time.monotonic()
         """When bytes arrived last, in monotonic seconds."""
         self._sock = sock
-        self._watcher = Watcher(sock.fileno())
+        self._watcher = DescriptorWaiter(sock.fileno())
         self._requests = Requests(MAX_READ + IOHDRSZ)
         self._requests.trace = tracer(name)
         self._callbacks: dict[int, OnAnswer] = {}
@@ -84,7 +84,7 @@ class Link:
 
     @staticmethod
     def connect(host: str, port: int, aname: str, seconds: float) -> Link:
-        """Connect, agree on 9P2000, attach to a namespace, all within so many seconds. Raises LinkLost, NinepError."""
+        """Connect, agree on 9P2000, attach to a namespace: all within `seconds`. Raises LinkLost, NinepError."""
         name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             with gevent.Timeout(seconds, TimeoutError("no answer")):
@@ -132,7 +132,7 @@ class Link:
         return Remote(self, fid)
 
     def call(self, message: TMessage, seconds: float | None) -> Message:
-        """Send a request and wait for its reply, at most so many seconds (None: for ever). Raises NinepError for an
+        """Send a request and wait for its reply, at most this many seconds (None: no limit). Raises NinepError for an
         Rerror, and LinkLost if the link ends or the time is over; in the latter case the link may still be good."""
         result: AsyncResult[Message | LinkLost] = AsyncResult()
         tag = self.start(message, result.set)
@@ -224,7 +224,7 @@ class Link:
             self._end(LinkLost(self.name, "internal error"))
 
     def _wait_for_more(self) -> None:
-        """Wait for bytes: in the midst of data for many, or for the rest of it, and not for every packet."""
+        """Wait for bytes. In the middle of content wait for many of them, or for the rest, and not for every packet."""
         low_water = max(1, min(self._requests.missing, _WAKE_BYTES))
         if low_water != self._low_water:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water)

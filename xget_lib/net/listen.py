@@ -13,7 +13,7 @@ from xget_lib.errors import AddressRefused
 
 _BACKLOG = 4096
 _SILENCE = 60
-"""Seconds after which a peer counts as dead that acknowledges nothing and answers no probe: nodes lose power."""
+"""A peer that acknowledges nothing and answers no probe counts as dead after this many seconds: nodes lose power."""
 
 
 def listen(bind: str | None, port: int) -> socket.socket:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import gevent
 
 from xget_lib.errors import XGetError
-from xget_lib.net.waiting import WRITE, Watcher
+from xget_lib.net.blocking import WRITE, DescriptorWaiter
 from xget_lib.ninep.file import OpenExtent
 from xget_lib.ninep.session import Reply, Session
 from xget_lib.ninep.trace import SENT, frame_line
@@ -36,7 +36,9 @@ Part = bytes | OpenExtent
 class Outgoing:
     """Sends the replies of one session. Owned by its Connection. Errors of the socket are raised as OSError."""
 
-    def __init__(self, sock: socket.socket, watcher: Watcher, session: Session, sent: Callable[[int], None]) -> None:
+    def __init__(
+        self, sock: socket.socket, watcher: DescriptorWaiter, session: Session, sent: Callable[[int], None]
+    ) -> None:
         """`sent(bytes)` is called as content goes out."""
         self._sock = sock
         self._watcher = watcher

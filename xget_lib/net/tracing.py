@@ -1,4 +1,4 @@
-"""The 9P messages of a connection in the log, with `-D 2`: what `ninep.trace` makes lines of."""
+"""Logs the 9P messages of a connection, with `-D 2`. `ninep.trace` makes the lines."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from xget_lib.ninep.stat import DMDIR, NO_ID, Stat
 
 _NANOSECONDS = 1_000_000_000
 BLOCK = 4096
-"""Bytes: what a program should read at once, where nothing else is known."""
+"""Bytes: what a program should read at once, if nothing else is known."""
 _SECTOR = 512
 
 

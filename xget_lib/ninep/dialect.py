@@ -1,10 +1,10 @@
-"""The dialects of 9P in one table: of each its messages, what carries out its requests, and its error reply.
+"""The dialects of 9P in one table: the messages of each, the class that carries out its requests, and its error reply.
 
 A dialect is known by the version string of its Tversion:
 
     9P2000      intro(5) and the pages around it, as Plan 9 has them
     9P2000.u    the same with numbers beside names, and an errno beside each error text
-    9P2000.L    Linux's own calls, and of 9P2000 the messages that mean the same there
+    9P2000.L    Linux's own calls, and the messages of 9P2000 that mean the same there
 
 `encode` and `decode` turn messages of a dialect into whole frames and back.
 """

@@ -4,7 +4,7 @@ A fid stands for a file from Tattach or Twalk on, and is opened at most once; Tc
 free it. The rules are those of the manual, section 5; a tree is asked only what these allow. Here is what all dialects
 have in common; `plain_fids` and `linux_fids` have the requests that are theirs alone.
 
-The texts of errors are those of Plan 9's servers, and of Unix where Plan 9 has none. 9P2000 carries the text alone, and
+The texts of errors are those of Plan 9's servers, and of Unix if Plan 9 has none. 9P2000 carries the text alone, and
 Linux derives the errno from it (net/9p/error.c).
 """
 
@@ -59,7 +59,7 @@ Answer = RMessage | Content | Waiting
 
 @dataclass(frozen=True, slots=True)
 class WalkedFile:
-    """A file and the way to it, which ".." goes back."""
+    """A file and the way to it, for walks to ".."."""
 
     file: File
     parent: WalkedFile | None
@@ -98,8 +98,8 @@ class Fid:
 
 
 class Fids:
-    """All fids of one session. The session owns it and must call clunk_all() in the end, which gives back what was
-    taken of the budgets in `limits` that sessions share.
+    """All fids of one session. The session owns it and must call clunk_all() at the end, which returns what
+    this session took from the shared budgets (`limits`).
 
     `attach(uname, aname)` gives the root. `msize` is in bytes.
     """

@@ -1,7 +1,7 @@
 """What a session asks of a tree of files, which knows files and no protocol.
 
-A tree is made of `File`s; opening one gives a `Handle`. Both have an answer of their own for what most trees do not do,
-so that a class overrides only what is different about it.
+A tree is made of `File`s; opening one gives a `Handle`. Both have a default answer for what most trees do not support,
+so a class overrides only what is different.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class File(Protocol):
 
 
 class Handle:
-    """A file opened by one fid, which refuses everything; kinds of open files override what they can do.
+    """A file opened by one fid. This base class refuses everything; subclasses override what they support.
 
     What it raises (XGetError, OSError) becomes an error reply, except for clunk().
     """

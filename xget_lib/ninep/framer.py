@@ -67,5 +67,5 @@ class Framer:
             return None
         size = int.from_bytes(frame[:_SIZE], "little")
         if not HEADER.size <= size <= self.msize:
-            raise ProtocolViolation(f"a message of {size} bytes, allowed are {HEADER.size} to {self.msize}")
+            raise ProtocolViolation(f"a message of {size} bytes (allowed: {HEADER.size} to {self.msize})")
         return size

@@ -1,7 +1,7 @@
 """Limits on what sessions may take: each by itself (`session`), and all sessions of a process together.
 
-A request beyond a limit is refused with an error, and the session goes on. The numbers are far above what a client
-needs and far below what a process has: they stop clients that have a bug or mean harm.
+A request beyond a limit is refused with an error, and the session continues. The numbers are far above what a client
+needs and far below what a process has: they stop clients that have a bug or are malicious.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Budget:
         return self.used >= self.limit
 
     def take(self, count: int = 1) -> bool:
-        """Take so many and return True, or take none and return False if there are not so many left."""
+        """Take `count` and return True. If fewer are left, take none and return False."""
         if self.used + count > self.limit:
             return False
         self.used += count

@@ -1,4 +1,4 @@
-"""The messages that 9P2000.L has beside, or instead of, those of 9P2000: Linux's own calls.
+"""The messages that 9P2000.L has in addition to, or instead of, those of 9P2000: Linux's own calls.
 
 The types are those of the kernel's include/net/9p/9p.h, fields and meanings those of diod's protocol description
 (protocol.md in its sources). Strings are names of Linux: any bytes but NUL.
@@ -118,7 +118,7 @@ class Rfsync(RMessage, number=51):
 
 
 class Refused(TMessage):
-    """A request that this server refuses whatever it says: one of REFUSED, which all begin with a fid."""
+    """A request that this server always refuses: one of REFUSED. All of these begin with a fid."""
 
     number: int
     fid: u32

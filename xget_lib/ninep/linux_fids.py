@@ -1,7 +1,7 @@
 """What the requests that only 9P2000.L has do with fids: Linux's calls, on files that cannot be changed.
 
 Meanings are those of diod's protocol description, errors those that Linux programs know from a read-only file system.
-Locks are refused, as nothing here could keep them: a program learns that it has none, instead of relying on one.
+Locks are refused, because this server cannot keep them. So a program knows that it has no lock.
 """
 
 from __future__ import annotations

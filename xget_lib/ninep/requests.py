@@ -2,12 +2,12 @@
 caller's buffer.
 
 Received bytes are not copied: the connection receives straight into what `buffer` gives, and reports how much with
-`received`. That is a small buffer of our own, except in the midst of an Rread: then it is the buffer of the request
+`received`. That is a small buffer of our own, except in the middle of an Rread: then it is the buffer of the request
 (`into`), until all data of that reply has arrived. Only the data that arrived together with the header, in the small
 buffer, is copied once.
 
 A server is not trusted: every size is compared with what was asked for before it is used, and a reply that does not fit
-is a ProtocolViolation, after which nothing here may be used any more.
+is a ProtocolViolation. Afterwards this object must not be used any more.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class Requests:
             return at
         size, number, tag = HEADER.unpack_from(self._own, at)
         if not HEADER.size <= size <= self.msize:
-            raise ProtocolViolation(f"a message of {size} bytes, allowed are {HEADER.size} to {self.msize}")
+            raise ProtocolViolation(f"a message of {size} bytes (allowed: {HEADER.size} to {self.msize})")
         pending = self._pending.get(tag)
         if pending is None or pending.answered:
             raise ProtocolViolation(f"a reply to unused tag {tag}")

@@ -4,8 +4,8 @@ A request is carried out when its reply is taken, not when it arrives. Three thi
 client sends ahead, only one reply at a time takes memory. A request that Tflush finds still queued has not happened,
 which is what its client will assume: flush(5). And requests take effect in the order in which they were sent.
 
-A read may have to wait, for bytes that this server does not hold yet or for news. Then its handle answers WAITING, the
-requests after it go on, and `retry` asks again.
+A read may have to wait, for bytes that this server does not hold yet or for news. Then its handle answers WAITING,
+later requests continue, and `retry` asks again.
 
 This module handles tags, `fids` the fids, and a tree (`file`) the files.
 """

@@ -165,7 +165,7 @@ class Repeated:
     def get(self, data: Buffer, at: int) -> tuple[tuple[Any, ...], int]:
         count, at = self._count.get(data, at)
         if count > MAXWELEM:
-            raise ProtocolViolation(f"{count} elements in a walk, at most {MAXWELEM} are allowed")
+            raise ProtocolViolation(f"{count} elements in a walk (allowed: {MAXWELEM})")
         values = []
         for _ in range(count):
             value, at = self.each.get(data, at)
@@ -174,7 +174,7 @@ class Repeated:
 
     def put(self, value: tuple[Any, ...], parts: list[bytes]) -> None:
         if len(value) > MAXWELEM:
-            raise NinepError(errno.E2BIG, f"{len(value)} elements in a walk, at most {MAXWELEM} are allowed")
+            raise NinepError(errno.E2BIG, f"{len(value)} elements in a walk (allowed: {MAXWELEM})")
         self._count.put(len(value), parts)
         for each in value:
             self.each.put(each, parts)

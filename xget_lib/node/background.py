@@ -1,8 +1,8 @@
 """The background half of `xget.py -n`: downloads, then serves as the child server.
 
-It sends events to the foreground half (`client`) and outlives it. When the channel between them ends before the
-download is done, the foreground half was killed, and the download stops. Until it is done the process belongs to the
-terminal's session, so that ^Z and job control work; then it leaves the session.
+It sends events to the foreground half (`foreground`) and outlives it. If the channel between them ends before the
+download is done, the foreground half has been killed, and the download stops. During the download the process belongs
+to the terminal's session, so that ^Z and job control work. Afterwards it leaves the session.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import gevent
 
 from xget_lib.config import Config
 from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
-from xget_lib.net.waiting import wait_readable, wait_writable
+from xget_lib.net.blocking import wait_readable, wait_writable
 from xget_lib.node.follow import Follower, rebase
 from xget_lib.node.node import Node
 from xget_lib.process import daemon, rlimit
@@ -36,7 +36,7 @@ _STALLS_APART = 60.0
 def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel) -> int:
     """Run the background half. Returns the exit status of its process.
 
-    Of the caller's descriptors only `channel` and stderr are still open; stderr is given up when the download is done.
+    Of the caller's descriptors only `channel` and stderr are still open; stderr is closed when the download is done.
     """
     channel.wait_readable = wait_readable
     channel.wait_writable = wait_writable
@@ -98,7 +98,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
 
 
 def _interrupt_with_foreground(channel: Channel, downloading: gevent.Greenlet[..., Any]) -> None:
-    """Interrupt the download when the foreground half says so, or is gone."""
+    """Interrupt the download when the foreground half asks for it, or has ended."""
     received = channel.receive()
     number = received[0][1] if received is not None else signal.SIGTERM
     downloading.kill(Interrupted(number), block=False)
@@ -119,7 +119,7 @@ def _handle_signals(node: Node, downloading: gevent.Greenlet[..., Any]) -> None:
 
 
 class EventSender:
-    """Sends events to the foreground half, as long as there is one. Later those with a message go to the log."""
+    """Sends events to the foreground half while that exists. Later, events that have a message go to the log."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel: Channel | None = channel

@@ -12,12 +12,12 @@ import gevent
 from blake3 import blake3
 
 from xget_lib.errors import LinkLost, NinepError
+from xget_lib.net.blocking import in_thread
 from xget_lib.net.link import Link
-from xget_lib.net.waiting import in_thread
 from xget_lib.node.master_link import ANSWER, retry_for
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.attach import SWARM
-from xget_lib.swarm.first_tier import PAUSE, Sources
+from xget_lib.swarm.first_tier import PAUSE, ManifestSources
 from xget_lib.swarm.messages import Address, News
 
 _PEER_ANSWERS = 5.0
@@ -25,11 +25,13 @@ _PEER_ANSWERS = 5.0
 
 
 def fetch_manifest(news: News, master: Address, seconds: float) -> tuple[bytes, bool]:
-    """The encoded manifest, and whether it is that of the generation: the master may send that of a newer one.
+    """Return the encoded manifest, and whether it is that of the generation: the master may have a newer one by now.
 
-    The master is tried for so many seconds. Raises LinkLost, NinepError.
+    `seconds`: how long to try to reach the master. Raises LinkLost, NinepError.
     """
-    sources = Sources(() if news.direct else news.peers, news.manifest_size, random.Random(), time.monotonic())
+    sources = ManifestSources(
+        () if news.master_first else news.peers, news.manifest_size, random.Random(), time.monotonic()
+    )
     while (peer := sources.next(time.monotonic())) is not None:
         try:
             encoded = _read(peer, news.manifest_size, _PEER_ANSWERS, _PEER_ANSWERS)

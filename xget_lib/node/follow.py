@@ -1,8 +1,8 @@
-"""What a child server does when its master has a new generation: update, or serve what is the same in that.
+"""What a child server does when its master has a new generation: update, or serve what has not changed.
 
 With `--follow` it updates: it does what another run of the client would do, in the process that serves. It serves the
-former generation until it knows what is right of the new one, and the new one from then on. An update that fails or is
-interrupted leaves every file wholly old or wholly new, and keeps its pieces for the next try.
+former generation until it knows which files are right in the new one, and then serves the new one. An update that fails
+or is interrupted leaves every file wholly old or wholly new, and keeps its pieces for the next try.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STOP_WITHIN = 5.0
 
 
 class Follower:
-    """Follows until `end`. A bug in it ends the node's child server, so that a supervisor notices."""
+    """Updates the destination until `end`. If a bug ends it, the child server ends too: a supervisor notices that."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -49,12 +49,12 @@ class Follower:
             self._node.newer.wait(pause)
 
     def _update(self) -> float | None:
-        """Try to update. Returns after how many seconds to try again where nothing newer comes; None: not at all."""
+        """Try to update. Returns the seconds until the next try; None: wait for a newer generation."""
         begun = time.monotonic()
         try:
             done = self._node.update() | self._node.fetched()
         except (NotServed, UsageError) as error:
-            # Only another generation can put that right.
+            # Only another generation can help.
             LOGGER.error("update failed: %s", error)
             return None
         except XGetError as error:
@@ -75,10 +75,10 @@ def _log_update(done: dict[str, Any]) -> None:
 
 
 def rebase(node: Node) -> None:
-    """Without `--follow`: serve what is the same in each new generation, for ever.
+    """Without `--follow`: serve what has not changed in each new generation, forever.
 
-    The files stay as they are, and most of them are in the new generation too. A node that downloads it gets these
-    from here as from any peer.
+    The files stay as they are, and most of them are in the new generation too. Nodes that download it can get these
+    files from here.
     """
     while True:
         node.newer.wait()

@@ -24,10 +24,10 @@ from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import Selection
-from xget_lib.net.waiting import in_thread
-from xget_lib.node.backend import Child
-from xget_lib.node.content import TransferStats
+from xget_lib.net.blocking import in_thread
+from xget_lib.node.child import Child
 from xget_lib.node.transfer import Transfer
+from xget_lib.node.transfer_run import TransferStats
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.files import Files
 from xget_lib.serve.held import Compared, HeldContent
@@ -35,9 +35,9 @@ from xget_lib.serve.served import Served
 from xget_lib.serve.store import Store
 
 THREADS = min(4, max(2, os.cpu_count() or 1))
-"""More threads than processors only take the interpreter from each other."""
+"""More threads than processors only wait for each other: one at a time runs Python."""
 _SLICE = 2000
-"""Files that one call into a thread inspects."""
+"""Files that one call in a thread inspects."""
 _SLOW_INSPECTION = 30e-6
 """Seconds for one file, above which the inspection waits for a disk, or hashes: then several threads do it."""
 _PROGRESS_EVERY = 0.5
@@ -47,7 +47,7 @@ _INSTALL_EVERY = 0.5
 
 
 class Tell(Protocol):
-    """Where a node reports what happens: an event and its facts."""
+    """The function that a node calls to report what happens: an event and its facts."""
 
     def __call__(self, event: str, **facts: Any) -> None: ...
 
@@ -69,7 +69,7 @@ class NodeContext:
         return {"permissions": not config.no_permissions, "owners": not config.no_owners, "delete": config.delete}
 
     def serve(self, store: Store, selection: Selection) -> None:
-        """Serve what is in a store from now on, instead of the former one."""
+        """Serve the content of a store from now on, instead of the former store."""
         if self.child.served is not None:
             # What that one lacks does not arrive any more, and its files are expected to change.
             former = self.child.served.store
@@ -89,7 +89,7 @@ class NodeContext:
 
 
 class Generation:
-    """The download of one generation into the destination: `run` once. It is served from the middle of `run` on."""
+    """The download of one generation into the destination. Call `run` once; it also begins to serve the generation."""
 
     def __init__(self, context: NodeContext, manifest: Manifest, selection: Selection) -> None:
         self.manifest = manifest
@@ -99,7 +99,7 @@ class Generation:
         self._verifying: gevent.Greenlet[..., None] | None = None
 
     def run(self, former: Generation | None, stats: TransferStats) -> dict[str, Any]:
-        """Download everything. Returns what `done` says of it. Raises XGetError, NewGeneration.
+        """Download everything. Returns the fields of the event `done`. Raises XGetError, NewGeneration.
 
         `former` is the generation that is in place, if there is one.
         """
@@ -134,7 +134,7 @@ class Generation:
 
     @property
     def held(self) -> HeldContent:
-        """What is on disk and verified, once it is served."""
+        """What is on disk and verified. Available after `run` has begun to serve it."""
         assert self._held is not None
         return self._held
 
@@ -144,7 +144,7 @@ class Generation:
             self._verifying.join()
 
     def stop_verifying(self) -> None:
-        """Leave files unread: the next generation has to read them anyway."""
+        """Stop reading the files: the next generation has to read them anyway."""
         if self._verifying is not None:
             self._verifying.kill()
 
@@ -164,7 +164,7 @@ class Generation:
             context.child.held_changed(held.store)  # readers that wait for more get an answer: no more is verified
 
     def _take_inventory(self, download: Download, former: Generation | None) -> None:
-        """Find out what is right already, in threads."""
+        """Find out which files are already right, in threads."""
         files = list(self._selection.files)
         slices = [files[first : first + _SLICE] for first in range(0, len(files), _SLICE)]
         compared = Compared()
@@ -176,7 +176,7 @@ class Generation:
                 return file in compared.verified
             return file not in compared.changed
 
-        # Where all is in memory, a second thread only takes the interpreter from the first one.
+        # If all files are in memory, a second thread gains nothing: one thread at a time runs Python.
         permits = Semaphore(1)
         alone = True
 
@@ -218,7 +218,7 @@ class Generation:
         _install_complete_files(download)
 
     def _tell_progress(self, download: Download, stats: TransferStats) -> None:
-        """Tell how far it is, and when nothing arrives. Gives up where the master is lost for too long as well."""
+        """Report progress and stalls. The download fails if the master is also lost for longer than --timeout."""
         context = self._context
         last, since = stats.fetched, time.monotonic()
         while True:
@@ -240,7 +240,7 @@ class Generation:
 
 
 def dry_run(context: NodeContext, manifest: Manifest, selection: Selection) -> dict[str, Any]:
-    """Tell what a download would do. Returns what `done` says of it."""
+    """Tell what a download would do. Returns the fields of the event `done`."""
     checksum = context.config.checksum
     steps = dry_run_steps(context.dest, manifest, selection, checksum=checksum, **context.options)
     would = dict.fromkeys(ACTIONS, 0)
@@ -259,7 +259,7 @@ def dry_run(context: NodeContext, manifest: Manifest, selection: Selection) -> d
 
 
 def incomplete(selection: Selection) -> Incomplete | None:
-    """What the master could not read of a selection, as an error."""
+    """An error that names what the master could not read of a selection."""
     lacking = [each for each in selection.omitted if not each.expected]
     return Incomplete(lacking[0].path, lacking[0].why, len(lacking) - 1) if lacking else None
 

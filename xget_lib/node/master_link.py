@@ -1,8 +1,8 @@
 """A node's connection to its master for small messages, made again whenever it is lost.
 
-On it the node reports what it serves, reads the addresses of its peers, has its slots, and writes to the master's log.
-Content travels on other connections, so that no message waits for a megabyte. The pauses between two tries grow, since
-nodes boot before their master and all at once.
+On this connection the node registers, reads the addresses of its peers, has its slots, and writes to the master's log.
+Content travels on other connections, so that no message waits for a megabyte of content. The pauses between two tries
+grow, since many nodes may boot at once, and before their master.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from xget_lib.ninep.messages import ORDWR
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.attach import SWARM
 from xget_lib.swarm.backoff import Backoff
-from xget_lib.swarm.messages import LINE_LIMIT, Address, News, Report, Scanning
+from xget_lib.swarm.messages import LINE_LIMIT, Address, News, Registration, Scanning
 
 ANSWER = 30.0
 """Seconds within which a server answers a request that waits for nothing."""
@@ -55,17 +55,17 @@ def retry_for(seconds: float, attempt: Callable[[float], _T], *failures: type[Ex
 
 
 class MasterLink:
-    """One for the life of a node: first `begin`, then `events`, for ever."""
+    """One for the life of a node. Call `begin`, then iterate over `events` until the node ends."""
 
     def __init__(self, host: str, port: int, *, serving_port: int | None, follows: bool = False) -> None:
-        """`serving_port` is where this node serves; None where it does not. `follows`: as in a Report."""
+        """`serving_port` is where this node serves; None if it does not serve. `follows`: as in a Registration."""
         self.host = host
         self.port = port
         self.link: Link | None = None
         """The connection; None while there is none."""
         self._serving_port = serving_port
         self._peers: Remote | None = None
-        self._report = Report(serving_port or 1, b"", 0, follows)
+        self._registration = Registration(serving_port or 1, b"", 0, follows)
         self._why_lost = "no answer"
 
     @property
@@ -73,7 +73,7 @@ class MasterLink:
         return self.host, self.port
 
     def begin(self, seconds: float) -> None:
-        """Connect, within so many seconds. Raises MasterUnreachable."""
+        """Connect within this many seconds. Raises MasterUnreachable."""
         try:
             retry_for(seconds, self._connect, LinkLost, NinepError)
         except (LinkLost, NinepError):
@@ -97,26 +97,26 @@ class MasterLink:
             LOGGER.info("connected to the master again")
 
     def unreachable(self, seconds: float) -> MasterUnreachable:
-        """The error after so many seconds without a connection."""
+        """The error after this many seconds without a connection."""
         return MasterUnreachable(self.host, self.port, round(seconds), self._why_lost)
 
-    def set_report(self, generation: bytes, held: int) -> None:
-        """What to report from now on. It is sent by `report`, and first of all on each new connection."""
-        self._report = replace(self._report, generation=generation, held=held)
+    def set_registration(self, generation: bytes, held: int) -> None:
+        """What `register` sends from now on. It is also the first message on each new connection."""
+        self._registration = replace(self._registration, generation=generation, held=held)
 
-    def report(self) -> None:
+    def register(self) -> None:
         """Tell the master what this node serves, if it is connected."""
         if self._peers is not None and self.link is not None and self._serving_port is not None:
             try:
-                self._peers.write(0, self._report.encode(), ANSWER)
+                self._peers.write(0, self._registration.encode(), ANSWER)
             except (LinkLost, NinepError) as error:
-                LOGGER.debug("report not sent: %s", error)  # it is repeated on the next connection
+                LOGGER.debug("registration not sent: %s", error)  # it is repeated on the next connection
 
-    def introduction(self, generation: bytes) -> bytes | None:
-        """What to tell a peer from which a generation is downloaded; None where this node serves nobody."""
+    def peer_registration(self, generation: bytes) -> bytes | None:
+        """The registration for a peer from which this node downloads a generation; None if this node does not serve."""
         if self._serving_port is None:
             return None
-        return Report(self._serving_port, generation, 0).encode()
+        return Registration(self._serving_port, generation, 0).encode()
 
     def remark(self, line: str) -> None:
         """Write a line to the master's log, if it is connected."""
@@ -134,7 +134,7 @@ class MasterLink:
             try:
                 peers = link.open("peers", ANSWER, ORDWR)
                 if self._serving_port is not None:
-                    peers.write(0, self._report.encode(), ANSWER)
+                    peers.write(0, self._registration.encode(), ANSWER)
             except BaseException:
                 link.close()
                 raise

@@ -24,8 +24,10 @@ Failure = LinkLost | NinepError
 
 
 class MasterSlots:
-    """From the opening of the first slot to `close`. `on_failed` is called once, with what made the slots useless; not
-    after `close`."""
+    """The slots of one connection to the master, from the first `open` to `close`.
+
+    If they cannot be used any longer, `on_failed` is called once, with the error. It is not called after `close`.
+    """
 
     def __init__(self, control: Link, master: Address, on_failed: Callable[[MasterSlots, Failure], None]) -> None:
         self._control = control
@@ -82,13 +84,13 @@ class MasterSlots:
         self._waiting.pop(chunk, None)
 
     def fail(self, error: Failure) -> None:
-        """The connection for content is of no use any more."""
+        """The slots cannot be used any longer."""
         if not self._closed:
             self._closed = True
             self._on_failed(self, error)
 
     def close(self) -> None:
-        """Give everything back."""
+        """Close the slots and the connection for content."""
         self._closed = True
         for tag in self._asking.values():
             self._control.flush(tag)

@@ -1,4 +1,4 @@
-"""The life of a node: it keeps in touch with its master, downloads generations one after the other, and serves them."""
+"""The life of a node: it stays connected to its master, downloads generations one after the other, and serves them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from xget_lib.errors import Incomplete, MalformedManifest, Outdated, printable
 from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.manifest import STILL_CHANGING, Manifest
 from xget_lib.manifest.selection import select
+from xget_lib.net.blocking import in_thread
 from xget_lib.net.listen import listen
-from xget_lib.net.waiting import in_thread
-from xget_lib.node.backend import Child
-from xget_lib.node.content import NewGeneration, TransferStats
+from xget_lib.node.child import Child
 from xget_lib.node.fetch_manifest import fetch_manifest
 from xget_lib.node.generation import STALLED, THREADS, Generation, NodeContext, Tell, dry_run, incomplete
 from xget_lib.node.master_link import Change, MasterLink
 from xget_lib.node.transfer import Transfer
+from xget_lib.node.transfer_run import NewGeneration, TransferStats
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.served import EncodedManifest
 from xget_lib.swarm.messages import CURRENT, News, Scanning
 
 _OVERTAKEN = 3.0
-"""Seconds within which the master names a new generation after it has sent the manifest of that one already."""
+"""Seconds to wait for news of a generation of which the master has already sent the manifest."""
 
 
 class Node:
@@ -72,7 +72,7 @@ class Node:
         return done
 
     def update(self) -> dict[str, Any]:
-        """Download all that was asked for, of the newest generation. Returns what `done` says. Raises XGetError."""
+        """Download what was asked for, of the newest generation. Returns the fields of `done`. Raises XGetError."""
         self._stats = TransferStats()
         while True:
             news = self._wait_for_news()
@@ -82,7 +82,7 @@ class Node:
                 LOGGER.info("the master has a new generation; starting again with the pieces that are still valid")
 
     def rebase(self) -> None:
-        """Serve what is in place, and the same in the newest generation, as a part of that. Raises XGetError."""
+        """Serve a part of the newest generation: the files in place that have not changed. Raises XGetError."""
         in_place = self._in_place
         if in_place is None:
             return
@@ -101,7 +101,7 @@ class Node:
         )
 
     def fetched(self) -> dict[str, Any]:
-        """What has arrived so far, as `done` says it."""
+        """What has arrived so far: fields of the event `done`."""
         stats = self._stats
         return {"fetched": stats.fetched, "from_master": stats.from_master, "peers": len(stats.peers)}
 
@@ -145,7 +145,7 @@ class Node:
         former, self._news = self._news, news
         self._scanning = None
         # A node that reads the news here downloads from here.
-        self.child.news = replace(news, direct=True, freshness=CURRENT)
+        self.child.news = replace(news, master_first=True, freshness=CURRENT)
         if former is None or former.generation != news.generation:
             # The first news of a generation is the one that it was held back for.
             self._freshness, self._freshness_received = news.freshness, time.monotonic()
@@ -190,8 +190,8 @@ class Node:
         return False
 
     def _read_manifest(self, news: News) -> Manifest:
-        """The manifest of the generation that the master names; others can have it from now on. Raises XGetError, and
-        NewGeneration where the master has another one by now."""
+        """Fetch the manifest of the generation that the master names, and serve it from now on. Raises XGetError, and
+        NewGeneration if the master has another generation by now."""
         encoded, right = fetch_manifest(news, self._master.address, self._config.timeout)
         if not right:
             if self._news == news and not self.newer.wait(_OVERTAKEN):

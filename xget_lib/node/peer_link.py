@@ -22,7 +22,7 @@ _CONNECT = 10.0
 
 
 class PeerLink(Source):
-    """One peer, from `connect` to `close`."""
+    """The connections to one peer, from `connect` to `close`."""
 
     def __init__(self, address: Address, link: Link, control: Link) -> None:
         """Takes over two connections. Raises LinkLost, NinepError."""
@@ -33,7 +33,7 @@ class PeerLink(Source):
         try:
             self._turn = control.open("turn", ANSWER, ORDWR)
         except NinepError:
-            LOGGER.debug("%s gives content without upload slots", control.name)
+            LOGGER.debug("%s has no upload slots", control.name)
 
     @classmethod
     def connect(cls, address: Address) -> PeerLink:
@@ -48,26 +48,26 @@ class PeerLink(Source):
             link.close()
             raise
 
-    def introduce(self, report: bytes) -> None:
+    def register(self, registration: bytes) -> None:
         """Tell the peer where this node serves. The master would tell it much later."""
         try:
-            self._control.open("peers", ANSWER, ORDWR).write(0, report, ANSWER)
+            self._control.open("peers", ANSWER, ORDWR).write(0, registration, ANSWER)
         except (LinkLost, NinepError) as error:
-            LOGGER.debug("not introduced to %s: %s", self._control.name, error)
+            LOGGER.debug("cannot register with %s: %s", self._control.name, error)
 
     def read_have(self, generation: bytes, chunk_count: int) -> Iterator[int]:
-        """The chunks that the peer holds, as bits, each time that they have changed. Ends only by LinkLost, NinepError
-        or ProtocolViolation."""
+        """The chunks that the peer holds, as bits, each time that they have changed. It ends only with an error:
+        LinkLost, NinepError or ProtocolViolation."""
         length = GENERATION_SIZE + (chunk_count + 7) // 8
         while True:
             answer = b""
             while len(answer) < length:
                 part = self._have.read(0, length - len(answer), None)
                 if not part:
-                    raise ProtocolViolation("have: wrong length of the bitmap")
+                    raise ProtocolViolation("have: the bitmap has the wrong length")
                 answer += part
             if answer[:GENERATION_SIZE] != generation:
-                raise ProtocolViolation("have: unexpected generation")
+                raise ProtocolViolation("have: the bitmap is of another generation")
             yield Bitmap.from_bytes(answer[GENERATION_SIZE:], chunk_count).as_int()
 
     def request_slot(self, on_granted: Callable[[], None]) -> None:
@@ -89,7 +89,7 @@ class PeerLink(Source):
             send(self._control, messages.Twrite(self._turn.fid, 0, b"pass\n"), lambda reply: None)
 
     def end(self) -> None:
-        """Something is wrong: make `read_have` raise LinkLost. Its caller then closes all."""
+        """Something is wrong: make `read_have` raise LinkLost. Its caller then calls `close`."""
         gevent.spawn(self._control.close)
 
     def close(self) -> None:

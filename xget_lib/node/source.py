@@ -14,7 +14,7 @@ from xget_lib.report.log import LOGGER
 from xget_lib.swarm.messages import Address
 
 SILENT = 30.0
-"""Seconds after which a server that was asked for content and sends nothing is given up."""
+"""Seconds without data after which the node closes the connection to a server that it asked for content."""
 
 
 def send(link: Link, message: messages.TMessage, on_answer: OnAnswer) -> int | None:
@@ -28,7 +28,7 @@ def send(link: Link, message: messages.TMessage, on_answer: OnAnswer) -> int | N
 
 
 class Source:
-    """A connection that content comes from: of a peer, or of the master (address `MASTER`)."""
+    """A connection for content, to a peer or to the master (address `MASTER`)."""
 
     def __init__(self, address: Address, link: Link, data: Remote) -> None:
         self.address = address

@@ -1,4 +1,4 @@
-"""Time for decisions that know no clock."""
+"""The clock for a `Downloader` or an `Uploader`: these have none of their own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Decisions(Protocol[A]):
 
 
 class Ticker:
-    """Calls `tick` whenever it is due, and has its actions carried out. Owned by the owner of the decisions."""
+    """Calls `tick` when it is due, and passes the actions to `carry_out`. Owned by the owner of the decisions."""
 
     def __init__(self, decisions: Decisions[A], carry_out: Callable[[Sequence[A]], None]) -> None:
         self._decisions = decisions

@@ -17,14 +17,14 @@ from xget_lib.download.download import Download
 from xget_lib.errors import LinkLost, NinepError, PieceMismatch, ProtocolViolation, XGetError
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
-from xget_lib.net.waiting import in_thread
+from xget_lib.net.blocking import in_thread
 from xget_lib.ninep import messages
-from xget_lib.node.content import Content, NewGeneration, TransferStats
 from xget_lib.node.master_link import MasterLink
 from xget_lib.node.master_slots import Failure, MasterSlots
 from xget_lib.node.peer_link import PeerLink
 from xget_lib.node.source import ChunkRead, Source
 from xget_lib.node.ticker import Ticker
+from xget_lib.node.transfer_run import NewGeneration, TransferRun, TransferStats
 from xget_lib.report.log import LOGGER
 from xget_lib.swarm import actions
 from xget_lib.swarm.downloader import Downloader
@@ -44,7 +44,7 @@ class Transfer:
         self._ticker = Ticker(self._downloader, self._act)
         self._newest: bytes | None = None
         """The generation that the master named last."""
-        self._content: Content | None = None
+        self._run: TransferRun | None = None
         self._peers: dict[Address, PeerLink] = {}
         self._slots: MasterSlots | None = None
         self._actions: deque[actions.Action] = deque()
@@ -64,22 +64,22 @@ class Transfer:
         stats: TransferStats,
         on_written: Callable[[int], None],
     ) -> None:
-        """Get the chunks in `lacking`, verify and write them. Raises XGetError, or NewGeneration.
+        """Fetch the chunks in `lacking`, verify and write them. Raises XGetError, or NewGeneration.
 
         `on_written` is called with each chunk of which all is on disk and verified.
         """
         if lacking.count and self._newest not in (None, manifest.generation):
             raise NewGeneration
         generation, layout, now = manifest.generation, manifest.layout, time.monotonic()
-        content = self._content = Content(download, generation, layout, stats, on_written)
-        content.spawn(self._watch_silence)
+        run = self._run = TransferRun(download, generation, layout, stats, on_written)
+        run.spawn(self._watch_silence)
         buffers = buffer_count(layout.chunk_size)
         try:
             self._act(self._downloader.begin(generation, layout.chunk_count, lacking.as_int(), buffers, now))
-            content.outcome.get()
+            run.outcome.get()
         finally:
-            self._content = None
-            gevent.killall(list(content.tasks))
+            self._run = None
+            gevent.killall(list(run.tasks))
             self._close_slots()
             for peer in list(self._peers.values()):
                 peer.close()
@@ -88,16 +88,16 @@ class Transfer:
 
     def fail(self, error: BaseException) -> None:
         """End `run` with an error."""
-        if self._content is not None:
-            self._content.fail(error)
+        if self._run is not None:
+            self._run.fail(error)
 
-    # Events from the master, and from peers that introduce themselves to this node.
+    # Events from the master, and from peers that register with this node.
 
     def master_named(self, news: News) -> None:
         self._newest = news.generation
-        if self._content is not None and self._content.generation != news.generation:
+        if self._run is not None and self._run.generation != news.generation:
             self.fail(NewGeneration())
-        self._act(self._downloader.master_named(news.peers, news.direct, time.monotonic()))
+        self._act(self._downloader.master_named(news.peers, news.master_first, time.monotonic()))
 
     def master_connected(self) -> None:
         self._act(self._downloader.master_connected(time.monotonic()))
@@ -106,13 +106,13 @@ class Transfer:
         self._close_slots()
         self._act(self._downloader.master_lost(time.monotonic()))
 
-    def peer_introduced(self, peer: Address, generation: bytes) -> None:
-        self._act(self._downloader.peer_introduced(peer, generation, time.monotonic()))
+    def peer_registered(self, peer: Address, generation: bytes) -> None:
+        self._act(self._downloader.peer_registered(peer, generation, time.monotonic()))
 
     # Actions.
 
     def _act(self, decided: Sequence[actions.Action]) -> None:
-        """Carry out actions. Those that follow from them come after them, also where one of them waits."""
+        """Carry out actions in order. Actions that follow from them are appended, even while one of them waits."""
         self._actions.extend(decided)
         if not self._acting:
             self._acting = True
@@ -128,8 +128,8 @@ class Transfer:
         self._ticker.update()
 
     def _carry_out(self, action: actions.Action) -> None:
-        content, slots = self._content, self._slots
-        if content is None:
+        run, slots = self._run, self._slots
+        if run is None:
             return
         match action:
             case actions.RequestSlot(address) if address in self._peers:
@@ -138,59 +138,59 @@ class Transfer:
             case actions.PassSlot(address) if address in self._peers:
                 self._peers[address].pass_slot()
             case actions.Fetch(address, chunk) if address in self._peers:
-                self._read(content, self._peers[address], chunk)
+                self._read(run, self._peers[address], chunk)
             case actions.Fetch(actions.MASTER, chunk) if slots is not None:
-                slots.use_content(chunk, lambda source: self._read(content, source, chunk))
+                slots.use_content(chunk, lambda source: self._read(run, source, chunk))
             case actions.Cancel(address, chunk) if address in self._peers:
-                content.cancel(self._peers[address], chunk)
+                run.cancel(self._peers[address], chunk)
             case actions.Cancel(actions.MASTER, chunk) if slots is not None:
                 slots.cancel(chunk)
                 if slots.content is not None:
-                    content.cancel(slots.content, chunk)
+                    run.cancel(slots.content, chunk)
             case actions.Connect(address, pause):
-                content.spawn(self._attend_peer, content, address, pause)
+                run.spawn(self._attend_peer, run, address, pause)
             case actions.Disconnect(address):
-                self._close_peer(content, address)
+                self._close_peer(run, address)
             case actions.OpenMasterSlot(slot):
                 self._open_slot(slot)
             case actions.AskMasterSlot(slot) if slots is not None:
                 slots.ask(slot, lambda line: self._offered(slots, slot, line))
             case actions.SendWants(chunks) if slots is not None:
-                slots.send_wants(chunks.to_bytes((content.layout.chunk_count + 7) // 8, "little"))
+                slots.send_wants(chunks.to_bytes((run.layout.chunk_count + 7) // 8, "little"))
             case actions.SendRemark(text):
                 gevent.spawn(self.master.remark, text)
-            case actions.Failed(error):
-                content.fail(error)
+            case actions.GiveUp(error):
+                run.fail(error)
             case actions.Finished():
-                content.finish()
+                run.finish()
 
     # Peers.
 
-    def _attend_peer(self, content: Content, address: Address, pause: float) -> None:
+    def _attend_peer(self, run: TransferRun, address: Address, pause: float) -> None:
         """Connect to a peer and read what it holds until the connection ends."""
         gevent.sleep(pause)
         try:
             peer = PeerLink.connect(address)
             self._peers[address] = peer
             self._downloader.peer_connected(address)
-            introduction = self.master.introduction(content.generation)
-            if introduction is not None:
-                content.spawn(peer.introduce, introduction)
-            for held in peer.read_have(content.generation, content.layout.chunk_count):
+            registration = self.master.peer_registration(run.generation)
+            if registration is not None:
+                run.spawn(peer.register, registration)
+            for held in peer.read_have(run.generation, run.layout.chunk_count):
                 self._act(self._downloader.peer_has(address, held, time.monotonic()))
         except (LinkLost, NinepError, ProtocolViolation) as error:
             LOGGER.debug("peer %s:%d: %s", *address, error)
-            self._close_peer(content, address)
+            self._close_peer(run, address)
             self._act(self._downloader.peer_gone(address, time.monotonic()))
 
     def _granted(self, peer: PeerLink) -> None:
         if self._peers.get(peer.address) is peer:
             self._act(self._downloader.slot_granted(peer.address, time.monotonic()))
 
-    def _close_peer(self, content: Content, address: Address) -> None:
+    def _close_peer(self, run: TransferRun, address: Address) -> None:
         peer = self._peers.pop(address, None)
         if peer is not None:
-            content.free_buffers += peer.cancel_all()
+            run.free_buffers += peer.cancel_all()
             gevent.spawn(peer.close)
 
     # The master.
@@ -202,94 +202,94 @@ class Transfer:
             self._slots.open(slot, lambda: self._act(self._downloader.master_slot_opened(slot, time.monotonic())))
 
     def _offered(self, slots: MasterSlots, slot: int, line: bytes) -> None:
-        if self._content is None or slots is not self._slots:
+        if self._run is None or slots is not self._slots:
             return
         try:
             chunk = int(line)
         except ValueError:
             chunk = -1
-        if 0 <= chunk < self._content.layout.chunk_count:
+        if 0 <= chunk < self._run.layout.chunk_count:
             self._act(self._downloader.chunk_offered(slot, chunk, time.monotonic()))
         else:
             slots.fail(LinkLost(f"{self.master.host}:{self.master.port}", "invalid offer: not a chunk number"))
 
     def _slots_failed(self, slots: MasterSlots, error: Failure) -> None:
-        if self._content is None or slots is not self._slots:
+        if self._run is None or slots is not self._slots:
             return
         self._close_slots()
         if isinstance(error, NinepError):
             # A server that offers nothing is a child, as good as any peer.
             LOGGER.info("%s:%d: %s", *self.master.address, error)
-            self.peer_introduced(self.master.address, self._content.generation)
+            self.peer_registered(self.master.address, self._run.generation)
         else:
-            LOGGER.debug("slots at the master: %s", error)
+            LOGGER.debug("the slots at the master are lost: %s", error)
         self._act(self._downloader.master_slots_lost(time.monotonic()))
 
     def _close_slots(self) -> None:
         slots, self._slots = self._slots, None
         if slots is not None:
             buffers = slots.content.cancel_all() if slots.content is not None else []
-            if self._content is not None:
-                self._content.free_buffers += buffers
+            if self._run is not None:
+                self._run.free_buffers += buffers
             slots.close()
 
     # Chunks.
 
-    def _read(self, content: Content, source: Source, chunk: int) -> None:
-        read = ChunkRead(source, chunk, content.download.missing(chunk), content.take_buffer(), self._read_ended)
+    def _read(self, run: TransferRun, source: Source, chunk: int) -> None:
+        read = ChunkRead(source, chunk, run.download.missing(chunk), run.take_buffer(), self._read_ended)
         try:
-            read.start(content.layout)
+            read.start(run.layout)
         except LinkLost as error:
-            content.free_buffers.append(read.cancel())
+            run.free_buffers.append(read.cancel())
             self._give_up(source, error)
 
     def _read_ended(self, read: ChunkRead, why: messages.Rerror | LinkLost | None) -> None:
-        content, source = self._content, read.source
-        if content is None:
+        run, source = self._run, read.source
+        if run is None:
             return
         if why is None:
-            content.stats.add(read)
-            content.spawn(self._write, content, read)
+            run.stats.add(read)
+            run.spawn(self._write, run, read)
             self._act(self._downloader.chunk_arrived(source.address, read.chunk, time.monotonic()))
             return
-        LOGGER.debug("chunk %d from %s: %s", read.chunk, source.link.name, why)
-        content.free_buffers.append(read.buffer)
+        LOGGER.debug("chunk %d not received from %s: %s", read.chunk, source.link.name, why)
+        run.free_buffers.append(read.buffer)
         if isinstance(why, LinkLost):
             self._give_up(source, why)
         else:
             self._act(self._downloader.chunk_failed(source.address, read.chunk, time.monotonic()))
 
-    def _write(self, content: Content, read: ChunkRead) -> None:
+    def _write(self, run: TransferRun, read: ChunkRead) -> None:
         """Verify and write a chunk that has arrived."""
         source, chunk = read.source.address, read.chunk
         try:
-            in_thread(content.write, read)
+            in_thread(run.write, read)
         except PieceMismatch as error:
             LOGGER.warning("%s", error)
-            content.stats.take_back(read)
+            run.stats.take_back(read)
             self._act(self._downloader.chunk_wrong(source, chunk, error, time.monotonic()))
             return
         except XGetError as error:
-            content.fail(error)
+            run.fail(error)
             return
         finally:
-            content.free_buffers.append(read.buffer)
-        if content.download.missing(chunk):
+            run.free_buffers.append(read.buffer)
+        if run.download.missing(chunk):
             self._act(self._downloader.chunk_incomplete(source, chunk, time.monotonic()))
             return
-        if content.download.chunk_complete(chunk):
-            content.on_written(chunk)
+        if run.download.chunk_complete(chunk):
+            run.on_written(chunk)
         self._act(self._downloader.chunk_written(source, chunk, time.monotonic()))
 
     def _give_up(self, source: Source, error: LinkLost) -> None:
-        """The connection for content is lost: give up the other one to the same server too."""
+        """The connection for content is lost: close the other connection to the same server too."""
         if isinstance(source, PeerLink):
             source.end()
         elif self._slots is not None and source is self._slots.content:
             self._slots.fail(error)
 
     def _watch_silence(self) -> None:
-        """Give up servers that were asked for content and send nothing."""
+        """Close the connections to servers that were asked for content and send nothing."""
         while True:
             gevent.sleep(_SILENCE_EVERY)
             now = time.monotonic()

@@ -56,7 +56,7 @@ class Channel:
         self._socket.close()
 
     def send(self, message: Sequence[Any], fds: Sequence[int] = ()) -> None:
-        """Send one message, waiting for room if need be. `fds` are duplicated: the caller still owns its own.
+        """Send one message, waiting for room if necessary. `fds` are duplicated: the caller still owns its own.
 
         Raises LinkLost if the other side is gone, ValueError if the message does not fit: a bug of the caller.
         """

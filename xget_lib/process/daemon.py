@@ -11,7 +11,7 @@ fork reports success before anything was tried. So the fork comes first, and the
                               that status; or:
     detach(); daemon.ready()  The child leaves the terminal, and the foreground process exits with status 0.
 
-Until then the two live and die together: when the foreground process is killed the child gets SIGTERM, and when the
+Until then the two processes end together: when the foreground process is killed the child gets SIGTERM, and when the
 child dies without a report the foreground process prints that and exits with status 1.
 """
 
@@ -38,12 +38,12 @@ class Daemon:
         self._pipe: int | None = pipe
 
     def ready(self) -> None:
-        """The foreground process exits with status 0; this process lives on without it."""
+        """The foreground process exits with status 0; this process continues."""
         outlive_parent()
         self._report("ready 0")
 
     def failed(self, status: int, line: str = "") -> None:
-        """As soon as this process has ended, the foreground one prints `line`, if any, and exits with `status`."""
+        """When this process has ended, the foreground process prints `line`, if any, and exits with `status`."""
         self._report(f"ended {status} {' '.join(line.split())}")
 
     def _report(self, word: str) -> None:

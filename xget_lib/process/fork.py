@@ -1,4 +1,4 @@
-"""Freeing a forked process from what it inherits: descriptors, signal handlers. And ending it with its parent.
+"""A forked process: it drops the descriptors and signal handlers that it inherits, and ends with its parent.
 
 An inherited descriptor would hold a port, a terminal or a pipe open for as long as the process lives; an inherited
 signal handler would act on the state of the parent.

@@ -1,4 +1,4 @@
-"""The nursery: a small process that forks the workers, reaps them, reports it, and outlives its master by seconds.
+"""The nursery: a small process that forks and reaps the workers, and tells the master. It ends soon after the master.
 
 The master does not fork workers itself, because a fork copies an event loop, threads and connections in the middle of
 their work. The nursery is forked before gevent is imported and never imports it. It has no connections, no threads and
@@ -70,7 +70,7 @@ class Exited:
 
 
 class Nursery:
-    """The master's side, owned by it. Code under gevent sets its own waiting functions on `channel`."""
+    """The master's side, owned by the master. Code under gevent sets its own waiting functions on `channel`."""
 
     def __init__(self, channel: Channel, pid: int) -> None:
         self.channel = channel
@@ -169,7 +169,7 @@ class _Loop:
         return True
 
     def _wait(self, seconds: float | None) -> set[int]:
-        """Wait so long for the end of a worker, or without limit for that or the master. Returns ready descriptors."""
+        """Wait for the end of a worker; with None also for the master, without limit. Returns ready descriptors."""
         poller = select.poll()
         poller.register(self._wakened, select.POLLIN)
         if seconds is None:

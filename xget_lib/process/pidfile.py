@@ -1,4 +1,4 @@
-"""A file that names the one process that runs, locked for as long as it does.
+"""A file with the pid of the running server, locked while it runs.
 
 The lock, not the pid in it, says whether the process runs: a pid left over from a crash means nothing.
 """
@@ -53,7 +53,7 @@ class Pidfile:
             return False
 
     def remove(self) -> None:
-        """Remove the file, then give up the lock: in this order, so that no new file of another process is removed."""
+        """Remove the file, then unlock it: in this order, so that no new file of another process is removed."""
         try:
             if self._is_at_path(self._fd):
                 os.unlink(self._path)

@@ -1,4 +1,4 @@
-"""How many descriptors a process may have, and for what: each purpose has a part of its own.
+"""How many descriptors a process may have. Each purpose has its own part of them.
 
 If strangers could use up all of them, a worker could not take over a connection any more, and a node could not open the
 file that it is about to write.

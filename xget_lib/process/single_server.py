@@ -1,4 +1,4 @@
-"""One child server for each destination: a node that downloads again every night must not pile up servers.
+"""One child server for each destination: a node that downloads every night must not have more and more servers.
 
 A child holds an abstract UNIX socket that is named after the destination directory (device and inode, since a path has
 several spellings). The kernel frees it when the process ends, however it ends, so nothing has to be cleaned up. A

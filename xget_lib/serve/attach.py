@@ -1,4 +1,4 @@
-"""Which namespace a Tattach gets: the one that its aname names, or without a name the one of its dialect.
+"""Which namespace a Tattach gets: the one that its aname names, or the one of its dialect if the aname is empty.
 
 C clients attach to "" in 9P2000.u and get `classic`; Linux mounts "" in 9P2000.L and gets `files`.
 """

@@ -207,7 +207,7 @@ def _number(inode: int, device: int) -> int:
 
 
 class OpenDirectory(Handle):
-    """An open directory. Nothing of it is kept but the descriptor."""
+    """An open directory. Only the descriptor is kept."""
 
     def __init__(self, directory: FileOnDisk, descriptor: int) -> None:
         self._directory = directory

@@ -1,8 +1,8 @@
-"""What a node holds of one generation, and so serves: what is on disk and verified, during its download and afterwards.
+"""What a node holds of one generation: what is on disk and verified, during the download and later. It serves this.
 
-A file that the inventory accepted by its size and times is kept, but not served before it was read and verified. It may
-have been verified for the generation before. Otherwise the node reads it when the download is done, and until then no
-chunk with a part of it is held.
+If the inventory accepted a file by its size and times, the file stays in place, but it is served only after it is
+verified. The node may have verified it for the generation before. Otherwise the node reads it after the download; until
+then no chunk that contains a part of it is held.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from xget_lib.download.download import Download
-from xget_lib.download.verify import checked_pieces
+from xget_lib.download.read_back import checked_pieces
 from xget_lib.errors import PathRefused
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import STAMP_WORDS, no_stamps
@@ -44,7 +44,7 @@ class HeldContent:
         return self.store.manifest.generation
 
     def chunk_written(self, chunk: int) -> bool:
-        """All that was missing of a chunk is written. Returns whether more is held now."""
+        """Everything that was missing of a chunk is written. Returns whether more is held now."""
         return self._is_verified(chunk) and self.store.hold(chunk)
 
     def file_is_right(self, root: Root, file: int) -> bool:

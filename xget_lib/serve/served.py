@@ -39,7 +39,7 @@ class Served:
     manifest: EncodedManifest
     store: Store
     shown: bytes | None = None
-    """By number of the entry: whether it is served here. None where all are."""
+    """By number of the entry: whether it is served here. None if all are."""
 
     @property
     def generation(self) -> bytes:

@@ -1,7 +1,7 @@
-"""What a server reads from: the chunks of the content stream that are held, out of the files that hold them.
+"""What a server reads from: the held chunks of the content stream, in the files on disk.
 
-Held means verified. So every time a file is opened, its stamp must still be the one that it had when it was verified.
-If it is another, the chunks of the file are not held any more, and readers of `have` see that.
+Held means verified. So whenever a file is opened, its stamp must be the same as when the file was verified. If it is
+not, the chunks of the file are no longer held, and readers of `have` see that.
 
 A large part of a file is given as an open descriptor, for sendfile. A range may also be thousands of small files; these
 are read here and given as bytes, so that a range costs a bounded number of descriptors. A client that reads one file
@@ -129,7 +129,7 @@ class Store:
     def open_extents(self, offset: int, length: int) -> list[bytes | OpenExtent]:
         """A range of the content stream, in order: bytes, and parts of files to send.
 
-        Raises NotHeld; StaleGeneration after dropping the file that changed; OSError where the machine is the reason,
+        Raises NotHeld; StaleGeneration after dropping the file that changed; OSError if the machine is the reason,
         not the file (no descriptors left). Nothing stays open then.
         """
         self.check(offset, length)
@@ -165,7 +165,7 @@ class Store:
         """A descriptor of a file that has not changed since it was verified; the caller closes it. It does not matter
         here what is held.
 
-        Raises StaleGeneration after dropping the file, or OSError where the machine is the reason.
+        Raises StaleGeneration after dropping the file, or OSError if the machine is the reason.
         """
         path = self.path_of(file)
         while True:
@@ -177,7 +177,7 @@ class Store:
                 self.stale(file)
 
     def _open_at(self, path: bytes, file: int) -> int | None:
-        """A descriptor of a file at a path; None where something else is there."""
+        """A descriptor of a file at a path; None if something else is there."""
         try:
             fd = self._root.open(path, os.O_RDONLY)
         except PathRefused:
@@ -254,7 +254,7 @@ class OpenedFile:
 
 
 def _pread(fd: int, length: int, offset: int) -> bytes:
-    """As os.pread, but no bytes where the medium cannot be read: the file is not what was verified any more."""
+    """As os.pread, but no bytes if the medium cannot be read: the file is not what was verified any more."""
     try:
         return os.pread(fd, length, offset)
     except OSError as error:

@@ -4,8 +4,8 @@
     data       the content stream, by offset; a range that is not held is an error at once
     have       the generation, 32 bytes, and a bitmap of the chunks held. Each further read is answered when the bitmap
                has changed
-    peers      read: a line of JSON for each news of the swarm (`News`). Written: what the writer serves (`Report`), to
-               the master, or to a peer that the writer downloads from
+    peers      read: a line of JSON for each news of the swarm (`News`). Written: what the writer serves
+               (`Registration`), to the master, or to a peer that the writer downloads from
     offer      at a master: each read answers with the number of a chunk to take from it (`17\\n`); reading again says
                that the chunk has arrived. Written: a bitmap of the chunks that the writer finds at none of its peers
     turn       at a child: a read answers (`take\\n`) when this connection gets an upload slot, which is good for one
@@ -27,11 +27,11 @@ from xget_lib.errors import NinepError, NotHeld
 from xget_lib.ninep.file import WAITING, Content, Handle, Waiting
 from xget_lib.serve.served import NOT_READY, EncodedManifest, Served, Serving
 from xget_lib.serve.synthetic import DeferredText, Log, Stream, SyntheticFile, root
-from xget_lib.swarm.messages import LINE_LIMIT, Report
+from xget_lib.swarm.messages import LINE_LIMIT, Registration
 
 SLOTS_LIMIT = 16
-"""Slots that one connection may request at once: each costs the server time whenever anything happens. Our own clients
-request two of a master, and one of a child."""
+"""Slots that one connection may request at once: each costs the server time at every event. XGet's own clients request
+two from a master, and one from a child."""
 WANTS_LIMIT = 60 * 1024
 """Bytes of a bitmap written to `offer`: it must fit into a message between processes. 480,000 chunks are 2 TB."""
 
@@ -53,17 +53,17 @@ class SwarmBackend(Protocol):
     def subscribe(self, news: Stream) -> None:
         """Put lines of news into this stream, the first one as soon as there is one."""
 
-    def register(self, report: Report) -> None:
+    def register(self, registration: Registration) -> None:
         """The client wrote what it serves."""
 
     def request_slot(self, slot: int, answers: Stream) -> None:
-        """Put a line into the stream when this slot may take a chunk. What it took before has arrived.
+        """Put a line into the stream when this slot may fetch a chunk. Its former chunk has arrived.
 
-        Raises NinepError where the connection has requested too many slots.
+        Raises NinepError if the connection has requested too many slots.
         """
 
     def release_slot(self, slot: int) -> None:
-        """The slot takes nothing now; called for every slot at the end, whether it was requested or not."""
+        """The slot needs no chunk now. Called for every slot at its end, even if it was not requested."""
 
     def request_status(self, answer: DeferredText) -> None:
         """Put the status into the answer, now or later."""
@@ -73,17 +73,17 @@ class SwarmBackend(Protocol):
 
 
 class MasterBackend(SwarmBackend, Protocol):
-    """A master hands out chunks, and keeps a registry of the nodes that serve."""
+    """A master grants chunks, and keeps a list of the registered nodes."""
 
     def unsubscribe(self, news: Stream) -> None:
-        """`peers` was clunked, whether it was read or not: what the client registered ends with it."""
+        """`peers` was clunked, even if it was not read: the registration of the client ends."""
 
     def wants(self, chunks: bytes) -> None:
         """The client finds these chunks at none of its peers: bit i is bit i % 8 of byte i // 8."""
 
 
 class ChildBackend(SwarmBackend, Protocol):
-    """A child gets a chunk every few milliseconds, and reports several at once."""
+    """A child gets a chunk every few milliseconds. It tells its readers of several chunks at once."""
 
     @property
     def have_round(self) -> int:
@@ -133,7 +133,7 @@ def _data_size(backend: SwarmBackend) -> int:
 
 
 class Data(Handle):
-    """Stays with the generation that it was first read from. Before there is one, nothing is held."""
+    """An open `data`. It stays with the generation of its first read. Before there is a generation, nothing is held."""
 
     def __init__(self, backend: SwarmBackend) -> None:
         self._backend = backend
@@ -150,8 +150,8 @@ class Data(Handle):
 
 
 class Have(Handle):
-    """Each answer is the whole bitmap, whatever the offset. A read waits while there is no content, and then until the
-    bitmap has changed."""
+    """An open `have`. Each answer is the whole bitmap, at any offset. A read waits while there is no content, and then
+    until the bitmap has changed."""
 
     def __init__(self, backend: SwarmBackend) -> None:
         self._backend = backend
@@ -175,7 +175,7 @@ class Have(Handle):
 
 
 class PacedHave(Have):
-    """Answers at most once in each round of the child, however soon it is read again."""
+    """The `have` of a child: it answers at most once in each round of the child, even if it is read again sooner."""
 
     def __init__(self, backend: ChildBackend) -> None:
         super().__init__(backend)
@@ -190,7 +190,7 @@ class PacedHave(Have):
 
 
 class Peers(Stream):
-    """A client writes what it serves before it reads, so that the first news already names peers for it."""
+    """An open `peers`. A client registers before it reads, so that its first news already names peers."""
 
     def __init__(self, backend: SwarmBackend) -> None:
         super().__init__()
@@ -206,12 +206,12 @@ class Peers(Stream):
     def write(self, offset: int, data: bytes) -> int:
         if len(data) > LINE_LIMIT:
             raise NinepError(errno.EMSGSIZE)
-        self._backend.register(Report.decode(data))
+        self._backend.register(Registration.decode(data))
         return len(data)
 
 
 class MasterPeers(Peers):
-    """At a master, what a client registered holds until this file is clunked."""
+    """The `peers` of a master: a registration is valid until the file is clunked."""
 
     def __init__(self, backend: MasterBackend) -> None:
         super().__init__(backend)
@@ -222,7 +222,7 @@ class MasterPeers(Peers):
 
 
 class Slot(Stream):
-    """Requests a slot at the first read, and again at each read after an answer."""
+    """An open `offer` or `turn`. It requests a slot at the first read, and again at each read after an answer."""
 
     _numbers = count(1)
     """Unique in the process."""
@@ -246,8 +246,8 @@ class Slot(Stream):
 
 
 class Offer(Slot):
-    """Requests nothing before there is a generation: the master forgets all requests when one begins, and the client
-    would wait for ever."""
+    """An open `offer`. It requests nothing before there is a generation: the master forgets all requests when a
+    generation begins, and the client would wait forever."""
 
     def __init__(self, backend: MasterBackend) -> None:
         super().__init__(backend)
@@ -264,6 +264,8 @@ class Offer(Slot):
 
 
 class Turn(Slot):
+    """An open `turn`. Any write returns the upload slot."""
+
     def write(self, offset: int, data: bytes) -> int:
         self._documents.clear()
         self._requested = False

@@ -1,7 +1,7 @@
 """Files that exist only in the server, such as control files. Their content is made when they are read.
 
 A namespace is a tree of `SyntheticFile`s. Each makes a handle when it is opened. The handles here are the common kinds:
-a fixed text, a text that the server must find out first, and a stream of documents.
+a fixed text, a text that the server must look up first, and a stream of documents.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Log(Text):
 
 
 class DeferredText(Handle):
-    """A text that the server finds out at the first read. All reads wait for it and then get the same text."""
+    """A text that the server looks up at the first read. All reads wait for it and then get the same text."""
 
     def __init__(self, ask: Callable[[DeferredText], None]) -> None:
         """`ask(self)` is called at the first read. It calls `put` or `fail`, then or later."""
@@ -70,7 +70,7 @@ class DeferredText(Handle):
 
 
 class Stream(Handle):
-    """Documents one after another, whatever the offset of a read. A read waits for the next document."""
+    """Documents one after another, at any offset. A read waits for the next document."""
 
     def __init__(self) -> None:
         self._documents: deque[bytes] = deque()

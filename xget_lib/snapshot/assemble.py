@@ -27,7 +27,7 @@ def assemble(scan: Scan, digests: bytes) -> Manifest:
 def without_unreadable(scan: Scan, digests: bytes, unreadable: Mapping[int, str]) -> tuple[Scan, bytes]:
     """The scan and its digests without the files that cannot be read: file number -> why. They become `omitted`.
 
-    Raises PathRefused where the only file cannot be read.
+    Raises PathRefused if the only file cannot be read.
     """
     if not unreadable:
         return scan, digests

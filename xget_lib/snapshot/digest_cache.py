@@ -1,8 +1,8 @@
 """Digests of files, kept from one snapshot to the next, and in a file from one run of a master to the next.
 
-The key of a file is its stamp: device, inode, size, and the times of its last modification and change. A file that was
-written so shortly before the snapshot that another write may fall in the same tick of the clock is not kept (git calls
-this "racily clean"): it is hashed again whatever its stamp is.
+The key of a file is its stamp: device, inode, size, and the times of its last modification and change. A file that
+changed shortly before the snapshot may change again within the same tick of the clock, and then has the same stamp. So
+its digests are not kept, and it is hashed again (git calls such a file "racily clean").
 
 The encoding, with numbers in the byte order of this machine:
 
@@ -12,7 +12,7 @@ The encoding, with numbers in the byte order of this machine:
     digests     DIGEST_SIZE bytes a piece
     BLAKE3      of all before it
 
-Half a million small files take 38 MB. Reading checks everything, as somebody else may have written the file.
+Half a million small files take 38 MB. Reading checks everything, because another program may have changed the file.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def _runs(chosen: bytes | bytearray) -> Iterator[tuple[int, int]]:
 
 
 def load(path: bytes) -> DigestCache | None:
-    """What was saved there; None where there is no file. Raises Failed where the file cannot be used."""
+    """What was saved there; None if there is no file. Raises Failed if the file cannot be used."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:

@@ -17,14 +17,14 @@ from xget_lib.manifest.manifest import DIGEST_SIZE
 from xget_lib.snapshot.scan import Scan
 
 UNKNOWN_DIGEST = bytes(DIGEST_SIZE)
-"""Stands for the digest of a piece that was not hashed. No content has it: that would be a preimage of BLAKE3."""
+"""The digest of a piece that was not hashed. No content has this digest: it would be a preimage of BLAKE3."""
 
 _SHORT = "shorter than its size says"
 _OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Errors that say nothing of the file. All others cost this file, whichever they are."""
 
 
-class Hashed(NamedTuple):
+class HashedPieces(NamedTuple):
     """The result of hashing a range of pieces. Files are given by file number."""
 
     digests: bytes
@@ -43,7 +43,7 @@ class _TooShort(Exception):
     """It has not changed, but ends before its size. Files of /sys do."""
 
 
-def hash_pieces(root: Root, scan: Scan, first: int, end: int) -> Hashed:
+def hash_pieces(root: Root, scan: Scan, first: int, end: int) -> HashedPieces:
     """Hashes pieces first .. end - 1. `root` is scan.base.
 
     Raises PathRefused where this process can read no file at all (no descriptors left).
@@ -74,7 +74,7 @@ def hash_pieces(root: Root, scan: Scan, first: int, end: int) -> Hashed:
                 changed.add(file)
         digests += made
         first = pieces.stop
-    return Hashed(bytes(digests), unreadable, changed)
+    return HashedPieces(bytes(digests), unreadable, changed)
 
 
 def _hash_file(descriptor: int, stamp: Stamp, layout: Layout, pieces: range, buffer: memoryview) -> bytes:

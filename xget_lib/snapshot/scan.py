@@ -111,7 +111,7 @@ def scan(root: bytes, one_file_system: bool = False, owner_names: bool = True) -
     """Scans everything below a directory, or one regular file. Links in `root` itself are followed.
 
     `one_file_system`: leave out what is mounted below; the mount point becomes an empty directory. `owner_names`: look
-    up the names of users and groups. Raises PathRefused where `root` cannot be served. The same tree gives the same
+    up the names of users and groups. Raises PathRefused if `root` cannot be served. The same tree gives the same
     scan.
     """
     try:
@@ -172,7 +172,7 @@ class _Scanner:
         self._unvisited: deque[bytes | None] = deque()  # paths of directories in their order; None: leave it empty
 
     def scan(self) -> None:
-        """Scans everything below the root. Raises OSError where the root itself cannot be read."""
+        """Scans everything below the root. Raises OSError if the root itself cannot be read."""
         with self._root.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as directory:
             os.listdir(directory)
             status = os.fstat(directory)
@@ -281,7 +281,7 @@ class _Scanner:
 
 
 def _find_extents(directory: int, name: bytes, status: os.stat_result) -> array[int] | None:
-    """The extents of a file in an open directory; None where it has no holes. Raises OSError.
+    """The extents of a file in an open directory; None if it has no holes. Raises OSError.
 
     Only a file that occupies fewer bytes than its size can have holes, and only such a file is opened.
     """

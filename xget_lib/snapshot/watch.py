@@ -27,8 +27,8 @@ from inotify_simple import INotify, flags
 
 from xget_lib.errors import CannotWatch, PathRefused
 from xget_lib.fs.mount_table import MountTable
-from xget_lib.fs.mounts import shared
 from xget_lib.fs.rooted import Root
+from xget_lib.fs.shared_filesystem import shared_type
 from xget_lib.fs.thread_cwd import inside
 from xget_lib.manifest.entry import joined
 from xget_lib.manifest.selection import STAGING
@@ -108,7 +108,7 @@ class InotifyTree:
             mask = _ABOVE if is_directory or directory != os.path.dirname(base) else _MASK
             self._parents[self._inotify.add_watch(directory, mask)] = frozenset(watched)
         self._device = status.st_dev
-        kind = shared(status.st_dev)
+        kind = shared_type(status.st_dev)
         if kind is not None:
             raise CannotWatch(f"other machines may change this file system ({kind})")
         if is_directory:

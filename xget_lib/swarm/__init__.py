@@ -1,5 +1,5 @@
-"""Decisions, pure: which peers a node gets, which chunk the master offers next, which chunk a node fetches from a peer.
+"""Decisions without I/O: which peers a node gets, and which chunk it gets next from the master and from each peer.
 
-No socket, clock or random source of their own: time and randomness are arguments, so that the same classes run in
-production, under test, and in a simulator that plays thousands of nodes.
+Nothing here has a socket, a clock or a random source: time and randomness are arguments. So the same classes run in
+production, in tests, and in a simulator of thousands of nodes.
 """

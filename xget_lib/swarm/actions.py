@@ -1,6 +1,6 @@
-"""What a `Downloader` and an `Uploader` decide, as data.
+"""The decisions of a `Downloader` and an `Uploader`, as data.
 
-`node/transfer.py` and `node/backend.py` carry it out with 9P requests and replies, the simulator in virtual time.
+`node/transfer.py` and `node/child.py` carry them out with 9P requests and replies, the simulator in virtual time.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ MASTER: Address = ("", 0)
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """After `pause` seconds connect to a peer, introduce this node to it and read its `have`. Then `peer_connected` and
-    `peer_has` follow, in the end `peer_gone`."""
+    """After `pause` seconds connect to a peer, register with it and read its `have`. `peer_connected` and
+    `peer_has` follow, and at the end `peer_gone`."""
 
     peer: Address
     pause: float
@@ -25,21 +25,21 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """Close the connection to a peer, with all that is being fetched from it. No event follows."""
+    """Close the connection to a peer, and cancel what is being fetched from it. No event follows."""
 
     peer: Address
 
 
 @dataclass(frozen=True, slots=True)
 class RequestSlot:
-    """Request an upload slot of a peer: `slot_granted` follows. The slot that this node had there was used."""
+    """Request an upload slot of a peer: `slot_granted` follows. This node has used the slot that it had there."""
 
     peer: Address
 
 
 @dataclass(frozen=True, slots=True)
 class PassSlot:
-    """Give the upload slot of a peer back."""
+    """Return an upload slot to a peer, unused."""
 
     peer: Address
 
@@ -49,7 +49,7 @@ class Fetch:
     """Read a chunk from a source, into one buffer.
 
     `chunk_arrived` or `chunk_failed` follows; after `chunk_arrived` verify and write it: then `chunk_written`,
-    `chunk_incomplete` or `chunk_wrong` follows. Each of these but `chunk_arrived` gives the buffer back."""
+    `chunk_incomplete` or `chunk_wrong` follows. Each of these events, except `chunk_arrived`, frees the buffer."""
 
     source: Address
     chunk: int
@@ -57,7 +57,7 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Stop a fetch whose chunk has not arrived, and give its buffer back. No event follows."""
+    """Stop a fetch whose chunk has not arrived, and free its buffer. No event follows."""
 
     source: Address
     chunk: int
@@ -72,7 +72,7 @@ class OpenMasterSlot:
 
 @dataclass(frozen=True, slots=True)
 class AskMasterSlot:
-    """Ask for a chunk on an open slot at the master: `chunk_offered` follows. The one before, if any, has arrived."""
+    """Ask for a chunk on an open slot at the master: `chunk_offered` follows. The chunk before has arrived."""
 
     slot: int
 
@@ -92,8 +92,8 @@ class SendRemark:
 
 
 @dataclass(frozen=True, slots=True)
-class SendReport:
-    """Report to the master how much of the generation this node holds."""
+class SendRegistration:
+    """Register again at the master, with how much of the generation this node holds now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Announce:
 
 @dataclass(frozen=True, slots=True)
 class GrantUploadSlot:
-    """Tell a reader that it may take a chunk of this node now."""
+    """Tell a reader that it may fetch one chunk from this node now."""
 
     key: int
 
@@ -114,7 +114,7 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class GiveUp:
     """The download cannot be completed."""
 
     error: XGetError
@@ -132,9 +132,9 @@ Action = (
     | SendWants
     | SendRemark
     | Finished
-    | Failed
+    | GiveUp
 )
-"""Of a `Downloader`."""
+"""What a `Downloader` decides."""
 
-UploadAction = GrantUploadSlot | Announce | SendReport
-"""Of an `Uploader`."""
+UploadAction = GrantUploadSlot | Announce | SendRegistration
+"""What an `Uploader` decides."""

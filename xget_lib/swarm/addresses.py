@@ -1,4 +1,4 @@
-"""Which addresses a node can connect to, as far as the addresses tell."""
+"""Whether a node can connect to an address: a first check, which looks at the addresses alone."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from functools import lru_cache
 def can_reach(asker: str, address: str) -> bool:
     """Whether a node whose address is `asker` can connect to `address`.
 
-    The master sees a node on its own machine under a loopback address, which means another machine elsewhere. A
-    link-local address means nothing without its interface.
+    If a node runs on the machine of the master, the master sees a loopback address. Nodes on other machines cannot use
+    that address. A link-local address means nothing without its interface.
     """
     scope = _scope(address)
     return _scope(asker) is _Scope.MACHINE if scope is _Scope.MACHINE else scope is _Scope.NETWORK

@@ -1,8 +1,9 @@
-"""Which nodes the master has news for, and when it sends it.
+"""Which nodes the master has news for, and when it sends this news.
 
-A node that joins is connected with a dozen others. The master sends it their addresses at once, since it can do nothing
-before, and it introduces itself to them. The master sends them the new address later, once for all changes of some
-seconds: when ten thousand nodes join at once, sending each change to each node would take longer than the download.
+A node that joins gets a dozen neighbours. The master sends it their addresses at once, since the node can do nothing
+without them. The node then registers with its neighbours. The master tells the neighbours of the new node later, in one
+message for all changes of some seconds. When ten thousand nodes join at once, one message for each change to each node
+would take longer than the download.
 """
 
 from __future__ import annotations

@@ -10,19 +10,19 @@ How a chunk gets here:
     from a peer        RequestSlot, slot_granted, Fetch, chunk_arrived, chunk_written
     from the master    OpenMasterSlot, master_slot_opened, AskMasterSlot, chunk_offered, Fetch, chunk_arrived, ...
 
-A node chooses the chunk to fetch from a peer when that grants a slot (`picker`); the master chooses what it offers.
+When a peer grants a slot, the node chooses the chunk (`picker`). The master itself chooses the chunk that it offers.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from math import inf
 from random import Random
 
-from xget_lib.errors import NoGoodSource, PieceMismatch
+from xget_lib.errors import PieceMismatch
 from xget_lib.swarm import actions
 from xget_lib.swarm.actions import MASTER, Action
+from xget_lib.swarm.digest_mismatches import DigestMismatches
 from xget_lib.swarm.known_peers import KnownPeers
 from xget_lib.swarm.messages import Address
 from xget_lib.swarm.picker import Picker
@@ -34,19 +34,18 @@ _CHECK_EVERY = 0.25
 
 
 class Downloader:
-    """One for the whole life of a node, whatever generations it downloads."""
+    """One for the whole life of a node, for all generations that it downloads."""
 
     def __init__(self, tuning: Tuning, rng: Random, now: float, *, retries: int = 0) -> None:
         """`retries`: how often the master may send a chunk again that was wrong."""
         self._tuning = tuning
         self._random = rng
-        self._retries = retries
         self._actions: list[Action] = []
         # The download of one generation.
         self._picker: Picker[Address] = Picker(0, rng)
         self._free_buffers = 0
         self._last_arrival = self._next_check = now
-        self._wrong_from_master: Counter[int] = Counter()
+        self._mismatches = DigestMismatches(retries)
 
         # Where chunks come from.
         self._known = KnownPeers(rng)
@@ -55,8 +54,8 @@ class Downloader:
         self._requested: set[Address] = set()
         """Peers whose slot is requested and not granted yet."""
         self._master = SlotsAtMaster(rng, tuning.wants_pause)
-        self._direct = False
-        """Whether this node takes from the master at once."""
+        self._master_first = False
+        """Whether this node asks the master first, or its peers."""
 
     @property
     def sources(self) -> int:
@@ -69,11 +68,14 @@ class Downloader:
         return min(self._next_check, self._master.report_due) if self._picker.lacking else inf
 
     def begin(self, generation: bytes, chunk_count: int, lacking: int, buffers: int, now: float) -> list[Action]:
-        """Download these chunks of a generation, with so many buffers of one chunk each. No other download is on."""
+        """Start to download the `lacking` chunks of a generation. At most `buffers` chunks are in memory at once.
+
+        No other download is running.
+        """
         self._picker = Picker(lacking, self._random)
         self._free_buffers = buffers
         self._last_arrival = self._next_check = now
-        self._wrong_from_master.clear()
+        self._mismatches.begin()
         self._known.begin(generation)
         self._master.begin(chunk_count)
         if not lacking:
@@ -81,7 +83,7 @@ class Downloader:
         return self._find_sources(now)
 
     def end(self) -> None:
-        """The download is finished or given up; every connection to a peer and every slot is closed by now."""
+        """The download has finished or failed. The caller has closed every connection to a peer and every slot."""
         self._picker = Picker(0, self._random)
         self._peers.clear()
         self._requested.clear()
@@ -89,15 +91,15 @@ class Downloader:
 
     # Peers.
 
-    def master_named(self, peers: Iterable[Address], direct: bool, now: float) -> list[Action]:
-        """The master names the peers of this node, and says whether it takes from the master at once."""
-        self._direct = direct
+    def master_named(self, peers: Iterable[Address], master_first: bool, now: float) -> list[Action]:
+        """The master names the peers of this node, and says whether it asks the master first."""
+        self._master_first = master_first
         self._known.name(peers)
         return self._find_sources(now)
 
-    def peer_introduced(self, peer: Address, generation: bytes, now: float) -> list[Action]:
+    def peer_registered(self, peer: Address, generation: bytes, now: float) -> list[Action]:
         """A peer says where it serves, and which generation."""
-        self._known.introduce(peer, generation)
+        self._known.register(peer, generation)
         return self._find_sources(now)
 
     def peer_connected(self, peer: Address) -> None:
@@ -120,7 +122,7 @@ class Downloader:
         return self._use_buffers(now)
 
     def slot_granted(self, peer: Address, now: float) -> list[Action]:
-        """A peer grants the slot that was requested: the chunk is chosen only now."""
+        """A peer grants the slot that was requested. The chunk is chosen only now."""
         if peer in self._requested:
             self._requested.remove(peer)
             may_fetch = self._picker.fetching < self._tuning.fetches and self._free_buffers > 0
@@ -193,7 +195,7 @@ class Downloader:
         return self._use_buffers(now)
 
     def chunk_incomplete(self, source: Address, chunk: int, now: float) -> list[Action]:
-        """A chunk is verified and written but for a part that came from another source too and is being written."""
+        """A chunk is verified and written, except a part that another source sent too and that is being written now."""
         self._not_fetched(source, chunk)
         return self._use_buffers(now)
 
@@ -203,11 +205,7 @@ class Downloader:
         if source != MASTER:
             self._drop_peer(source)
             self._known.distrust(source)
-            self._actions += [actions.SendRemark(str(error)), actions.Disconnect(source)]
-        else:
-            self._wrong_from_master[chunk] += 1
-            if self._wrong_from_master[chunk] > self._retries:
-                self._actions.append(actions.Failed(NoGoodSource(error.path, error.source)))
+        self._actions += self._mismatches.act_on(source, chunk, error)
         return self._use_buffers(now)
 
     def tick(self, now: float) -> list[Action]:
@@ -230,7 +228,7 @@ class Downloader:
         lacking = self._picker.lacking
         if lacking:
             self._actions += [actions.Connect(peer, 0.0) for peer in self._known.to_connect()]
-            if self._master.may_open(self._direct, self._last_arrival, now):
+            if self._master.may_open(self._master_first, self._last_arrival, now):
                 self._actions.append(actions.OpenMasterSlot(self._master.open_first(lacking)))
         return self._decided()
 
@@ -291,7 +289,7 @@ class Downloader:
             self._actions.append(actions.RequestSlot(peer))
 
     def _use_buffers(self, now: float) -> list[Action]:
-        """Chunks can be fetched again, maybe: take what the master offered, request slots of peers."""
+        """A buffer may be free again: take what the master offered, request slots of peers."""
         while self._master.postponed and self._free_buffers:
             self._take_offer(*self._master.postponed.popleft(), now)
         if self._picker.lacking and self._may_request():

@@ -1,8 +1,8 @@
-"""Which nodes take from the master at once, and which ask their peers first.
+"""Which nodes fetch from the master at once, and which ask their peers first.
 
 Every node that asks the master for the manifest and for chunks costs it processor time and link time. If ten thousand
 nodes did so at once, the master could not send what no node has yet. The first few dozen are enough to spread
-everything. The master tells the other nodes to ask their peers, which send both as soon. They ask the master only when
+everything. The master tells the other nodes to ask their peers, which soon have both. They ask the master only when
 nothing arrives.
 """
 
@@ -16,7 +16,7 @@ PAUSE = 0.02
 """Seconds before a node asks the next peer for the manifest."""
 _PATIENCE = 2.0
 _MANIFEST_RATE = 2e6
-"""Bytes a second at which the master sends a manifest at least, to some dozen nodes at once."""
+"""Bytes per second: the lowest rate at which the master sends a manifest, to some dozen nodes at once."""
 
 K = TypeVar("K")
 
@@ -28,7 +28,7 @@ def patience(rng: Random) -> float:
 
 
 class FirstTier:
-    """The nodes that take from the master at once, by the caller's keys. Owned by the master's Tracker."""
+    """The nodes that fetch from the master at once, by the caller's keys. Owned by the master's Tracker."""
 
     def __init__(self, size: int) -> None:
         """At most `size` nodes."""
@@ -46,12 +46,12 @@ class FirstTier:
         self._members.discard(node)
 
 
-class Sources(Generic[K]):
-    """At a node: where it asks for the manifest, one source after the other. It checks the manifest against the
-    generation's digest, so any peer will do. Keys name peers; times are monotonic seconds."""
+class ManifestSources(Generic[K]):
+    """The servers that a node asks for the manifest, one after the other. The node compares the manifest with the
+    generation, so it can use any peer. Keys name peers; times are monotonic seconds."""
 
     def __init__(self, peers: Collection[K], size: int, rng: Random, now: float) -> None:
-        """`peers` is empty for a node that takes from the master at once; `size` is that of the manifest in bytes."""
+        """`peers` is empty for a node that asks the master first; `size` is that of the manifest in bytes."""
         self._peers = list(peers)
         self._random = rng
         self._until = now + patience(rng) + size / _MANIFEST_RATE

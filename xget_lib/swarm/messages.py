@@ -43,8 +43,8 @@ class News:
     manifest_size: int
     """Bytes."""
     peers: tuple[Address, ...]
-    direct: bool = True
-    """Whether the reader takes from the master at once, or asks its peers first (`swarm.first_tier`)."""
+    master_first: bool = True
+    """Whether the reader asks the master first, or its peers (`swarm.first_tier`). In the JSON it is `direct`."""
     freshness: Freshness = CURRENT
 
     def encode(self) -> bytes:
@@ -53,7 +53,7 @@ class News:
             "manifest": self.manifest_size,
             "peers": self.peers,
         }
-        if not self.direct:
+        if not self.master_first:
             fields["direct"] = False
         # Only what says something: a master sends thousands of these lines.
         fields |= {name: value for name, value in asdict(self.freshness).items() if value}
@@ -90,7 +90,7 @@ class Scanning:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Registration:
     """A line that a node writes to `peers`: where it serves, which generation, and how much of it."""
 
     port: int
@@ -108,7 +108,7 @@ class Report:
         return json.dumps(fields).encode() + b"\n"
 
     @classmethod
-    def decode(cls, line: bytes) -> Report:
+    def decode(cls, line: bytes) -> Registration:
         """Raises ProtocolViolation."""
         fields = _Fields(line)
         held = fields.number("held", 0, _HUGE)
@@ -161,7 +161,7 @@ class _Fields:
         except (KeyError, TypeError, ValueError):
             raise ProtocolViolation("peers: the generation is not hexadecimal") from None
         if len(generation) != GENERATION_SIZE and (generation or not may_lack):
-            raise ProtocolViolation(f"peers: a generation of {len(generation)} bytes")
+            raise ProtocolViolation(f"peers: the generation has {len(generation)} bytes instead of {GENERATION_SIZE}")
         return generation
 
     def peers(self) -> tuple[Address, ...]:

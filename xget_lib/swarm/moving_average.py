@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _WEIGHT = 1 / 8
-"""Of a new sample: the same as in the round-trip estimate of TCP (RFC 6298)."""
+"""The weight of a new sample, as in the round-trip estimate of TCP (RFC 6298)."""
 
 
 class MovingAverage:

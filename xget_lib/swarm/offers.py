@@ -23,15 +23,15 @@ from xget_lib.swarm.moving_average import MovingAverage
 from xget_lib.swarm.picker import bits
 
 _OVERDUE = 2.0
-"""A grant is overdue when it has taken so many times as long as usual."""
+"""A grant is overdue when it has taken this many times the usual duration."""
 _SLOW = 2.0
-"""A node is slow when its chunk took so many times as long as usual."""
+"""A node is slow when its chunk took this many times the usual duration."""
 _PAUSE = 8.0
-"""A slow node gets no grant for so many times as long as its chunk took: all others wait for its chunks."""
+"""A slow node gets no grant for this many times the duration of its chunk: all others wait for its chunks."""
 _FIRST = 2
 """Chunks on their way before any has arrived: all nodes wait for the first."""
 _STUCK = 8.0
-"""A chunk that takes so many times as long as usual does not count against the limit: its node may have stopped."""
+"""A chunk that takes this many times the usual duration does not count against the limit: its node may have stopped."""
 _CANDIDATES = 64
 """Chunks that are considered for a second grant to a node at a time."""
 

@@ -1,4 +1,4 @@
-"""Which peers the master gives to a node: a random graph that connects each node with some others.
+"""Which peers the master names to a node: a random graph that connects each node with some others.
 
 A node that joins is connected with `degree` others (twice as many in a large swarm), picked at random among those that
 have room. So a chunk reaches every node in few steps, and no node has to serve many others. An edge counts for both

@@ -1,11 +1,12 @@
 """Which chunk a node fetches from a peer: the rarest one that the peer has, the node lacks, and nobody else sends.
 
 Sets of chunks are integers, bit i for chunk i: a set operation over 100,000 chunks is one pass over 12 KB, and a pick
-looks at no chunk but the one it picks. Chunks are sorted by the number of peers that have them (`_levels`), so the
-rarest is in the first level that has a chunk in common with what is possible.
+examines only the chunk that it picks. Chunks are sorted by the number of peers that have them (`_levels`), so the
+rarest is in the first level that contains a possible chunk.
 
-Near the end, when all that a peer could send is already being fetched from others, the node fetches the chunk that
-takes longest from this peer as well, if it takes much longer than usual: one slow peer must not hold up the last chunk.
+Near the end, everything that a peer could send may already be on its way from other peers. Then the node fetches one of
+these chunks from this peer as well: the one that has taken longest, if that is much longer than usual. So one slow peer
+does not delay the last chunk.
 """
 
 from __future__ import annotations
@@ -15,18 +16,12 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Generic, TypeVar
 
-from xget_lib.swarm.moving_average import MovingAverage
+from xget_lib.swarm.peer_speed import PeerSpeed
 
 _PATIENCE = 2.0
-"""A chunk is late, and fetched from a second source, after so many times the usual duration."""
+"""A chunk is late, and fetched from a second source, after this many times the usual duration."""
 SOURCES = 2
-"""Sources that a chunk is fetched from at once, at most."""
-
-_SLOW = 3.0
-"""A peer is slow when a chunk from it took so many times the usual duration."""
-_SPARED = 8.0
-"""So many times as long as that chunk took, a slow peer is asked only for what nobody else has."""
-
+"""The number of sources from which one chunk is fetched at the same time, at most."""
 
 K = TypeVar("K", bound=Hashable)
 """Names a source of chunks."""
@@ -60,9 +55,8 @@ class Picker(Generic[K]):
         self._fetched: dict[int, _Fetched[K]] = {}
         self._fetching = 0
         """The keys of `_fetched`, as bits."""
-        self._usual = MovingAverage(1.0)
-        """Seconds from the request of a chunk until it is written."""
-        self._slow_until: dict[K, float] = {}
+        self.speed: PeerSpeed[K] = PeerSpeed()
+        """Owned; others may read it."""
 
     @property
     def lacking(self) -> int:
@@ -97,13 +91,9 @@ class Picker(Generic[K]):
         """A peer is lost, and with it what was being fetched from it."""
         self.peer_has(peer, 0)
         del self._has[peer]
-        self._slow_until.pop(peer, None)
+        self.speed.forget(peer)
         for chunk in [chunk for chunk, fetched in self._fetched.items() if peer in fetched.sources]:
             self.failed(chunk, peer)
-
-    def is_slow(self, peer: K, now: float) -> bool:
-        """Whether a peer was slow, not long ago."""
-        return self._slow_until.get(peer, now) > now
 
     def wants(self, peer: K, now: float) -> bool:
         """Whether `pick` would find a chunk for a peer."""
@@ -141,10 +131,7 @@ class Picker(Generic[K]):
         fetched = self._fetched.pop(chunk, None)
         if fetched is None:
             return []
-        took = now - fetched.since
-        if took > _SLOW * self._usual.value:
-            self._slow_until[fetched.sources[0]] = now + _SPARED * took
-        self._usual.add(took)
+        self.speed.measured(fetched.sources[0], now - fetched.since, now)
         return fetched.sources
 
     def failed(self, chunk: int, source: K) -> None:
@@ -160,15 +147,15 @@ class Picker(Generic[K]):
     def _possible(self, peer: K, now: float) -> int:
         """What may be fetched from a peer: from a slow one only what no other peer has, other slow ones left aside."""
         possible = self._has.get(peer, 0) & self._lacking
-        if possible and self.is_slow(peer, now):
+        if possible and self.speed.is_slow(peer, now):
             for other, has in self._has.items():
-                if not self.is_slow(other, now):
+                if not self.speed.is_slow(other, now):
                     possible &= ~has
         return possible
 
     def _late(self, peer: K, possible: int, now: float) -> int | None:
         """The chunk that has been fetched for longest, if that is too long and it may have one more source."""
-        limit = now - _PATIENCE * self._usual.value
+        limit = now - _PATIENCE * self.speed.usual
         late = [
             (fetched.since, chunk)
             for chunk, fetched in self._fetched.items()

@@ -1,4 +1,4 @@
-"""The slots in which the master offers chunks to a node."""
+"""The slots of a node at its master. The master offers a chunk on each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xget_lib.swarm.want_report import WantReport
 
 
 class SlotsAtMaster:
-    """Owned by a `Downloader`. Slots are numbered from 0; times are monotonic seconds."""
+    """The slots of one node. Owned by a `Downloader`. Slots are numbered from 0; times are monotonic seconds."""
 
     def __init__(self, rng: Random, report_pause: float) -> None:
         """Wants are reported at most every `report_pause` seconds."""
@@ -59,16 +59,16 @@ class SlotsAtMaster:
         self._retry = now + self._backoff.next()
 
     def begin(self, chunk_count: int) -> None:
-        """A download of a generation begins. A node that is not direct gives its peers some time first."""
+        """A download of a generation begins. A node that asks its peers first gives them some time."""
         self._chunk_count = chunk_count
         self._patience = patience(self._random)
 
-    def may_open(self, direct: bool, last_arrival: float, now: float) -> bool:
+    def may_open(self, master_first: bool, last_arrival: float, now: float) -> bool:
         """Whether to open the first slot now. Others are opened when the master offers the first chunk: of ten thousand
         nodes it offers chunks to some hundred."""
         if not self._connected or self._chunks or now < self._retry:
             return False
-        return direct or now >= last_arrival + self._patience
+        return master_first or now >= last_arrival + self._patience
 
     def open_first(self, lacking: int) -> int:
         """Open the first slot of a node that lacks these chunks. Returns its number."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from xget_lib.swarm.addresses import can_reach
 from xget_lib.swarm.announce_queue import AnnounceQueue
 from xget_lib.swarm.first_tier import FirstTier
-from xget_lib.swarm.messages import CURRENT, Freshness, News, Report
+from xget_lib.swarm.messages import CURRENT, Freshness, News, Registration
 from xget_lib.swarm.offers import Offers
 from xget_lib.swarm.peer_graph import PeerGraph
 from xget_lib.swarm.tuning import Tuning
@@ -40,7 +40,7 @@ class SendNews:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class SendGrant:
     """Grant a chunk to a slot of a connection."""
 
     connection: int
@@ -66,7 +66,7 @@ class NodeLeft:
 
 @dataclass(frozen=True, slots=True)
 class NodeComplete:
-    """A node holds all of the published generation now, so many seconds after it could begin with it."""
+    """A node holds all of the published generation now. `seconds`: since it could begin to download it."""
 
     connection: int
     address: str
@@ -81,7 +81,7 @@ class NodeIncomplete:
     connection: int
 
 
-Action = SendNews | Grant | NodeJoined | NodeLeft | NodeComplete | NodeIncomplete
+Action = SendNews | SendGrant | NodeJoined | NodeLeft | NodeComplete | NodeIncomplete
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ class _Client:
 
     address: str
     reads_peers: bool = False
-    report: Report | None = None
+    registration: Registration | None = None
     """Its last registration; None while it does not serve."""
     joined: float = 0.0
     """When it registered first."""
@@ -163,10 +163,10 @@ class Tracker:
         client = self._clients.get(connection)
         return client.address if client else ""
 
-    def nodes(self) -> list[tuple[str, Report, float]]:
-        """The nodes that serve: address, last report, and when it joined."""
+    def nodes(self) -> list[tuple[str, Registration, float]]:
+        """The nodes that serve: address, last registration, and when it joined."""
         clients = self._clients.values()
-        return [(client.address, client.report, client.joined) for client in clients if client.report is not None]
+        return [(each.address, each.registration, each.joined) for each in clients if each.registration is not None]
 
     # Events: connections.
 
@@ -187,19 +187,19 @@ class Tracker:
             client.reads_peers = True
             self._announcements.add(now, urgent=[connection])
 
-    def registered(self, connection: int, report: Report, now: float) -> None:
-        """A node reports its port, and how much it holds."""
+    def registered(self, connection: int, registration: Registration, now: float) -> None:
+        """A node registers: it tells its port, and how much it holds. Later registrations replace the first."""
         client = self._clients.get(connection)
         if client is None:
             return
-        if client.report is None:
+        if client.registration is None:
             client.joined = now
-            self._actions.append(NodeJoined(client.address, report.port))
-        client.report = report
-        if report.follows:
+            self._actions.append(NodeJoined(client.address, registration.port))
+        client.registration = registration
+        if registration.follows:
             self._followers.add(connection)
         self._update_complete(connection, client, now)
-        if self._takes_part(report):
+        if self._takes_part(registration):
             changed = self._graph.join(connection)
             self._announce(changed, now, urgent=changed & {connection})
         else:
@@ -214,9 +214,9 @@ class Tracker:
         self._followers.discard(connection)
         self._first_tier.leave(connection)
         self._offers.leave(connection)
-        if client.report is not None:
-            self._actions.append(NodeLeft(client.address, client.report.port))
-            client.report = None
+        if client.registration is not None:
+            self._actions.append(NodeLeft(client.address, client.registration.port))
+            client.registration = None
             self._update_complete(connection, client, now)
             self._announce(self._graph.leave(connection), now)
 
@@ -251,7 +251,7 @@ class Tracker:
         self._published = _Published(generation, manifest_size, chunk_count, now)
         self._begin_generation(chunk_count)
         for connection, client in self._clients.items():
-            if client.report is not None and self._takes_part(client.report):
+            if client.registration is not None and self._takes_part(client.registration):
                 self._graph.join(connection)
             self._update_complete(connection, client, now)
         self._announcements.add(now, urgent=[key for key, client in self._clients.items() if client.reads_peers])
@@ -260,7 +260,7 @@ class Tracker:
         """Decide. Returns what the caller has to do, in this order."""
         self._ticked = now
         actions, self._actions = self._actions, []
-        actions += [Grant(*granted) for granted in self._offers.grant(now)]
+        actions += [SendGrant(*granted) for granted in self._offers.grant(now)]
         urgent, delayed = self._announcements.take(now)
         if self._published is not None:
             freshness = self._scanned.freshness(now) if self._scanned else CURRENT
@@ -277,25 +277,26 @@ class Tracker:
 
     # Decisions.
 
-    def _takes_part(self, report: Report) -> bool:
+    def _takes_part(self, registration: Registration) -> bool:
         """Whether a node has the published generation, or will download it."""
-        published = self._published
-        return published is not None and (report.follows or report.generation in (b"", published.generation))
+        if self._published is None:
+            return False
+        return registration.follows or registration.generation in (b"", self._published.generation)
 
     def _update_complete(self, connection: int, client: _Client, now: float) -> None:
-        report, published = client.report, self._published
+        registration, published = client.registration, self._published
         if (
             published is not None
-            and report is not None
-            and report.generation == published.generation
-            and report.held >= published.chunk_count
+            and registration is not None
+            and registration.generation == published.generation
+            and registration.held >= published.chunk_count
         ):
             if not client.complete:
                 client.complete = True
                 self._offers.complete(connection)
                 self._first_tier.leave(connection)
                 seconds = now - max(client.joined, published.since)
-                self._actions.append(NodeComplete(connection, client.address, report.port, seconds))
+                self._actions.append(NodeComplete(connection, client.address, registration.port, seconds))
         elif client.complete:
             client.complete = False
             self._actions.append(NodeIncomplete(connection))
@@ -314,11 +315,11 @@ class Tracker:
         for connection in sorted(connections):  # a set has no order that a simulation could repeat
             client = self._clients.get(connection)
             if client is not None and client.reads_peers:
-                peers = (self._clients[peer] for peer in sorted(peers_of(connection)))
-                addresses = tuple((peer.address, peer.report.port) for peer in peers if peer.report is not None)
+                peers = [self._clients[peer] for peer in sorted(peers_of(connection))]
+                addresses = tuple((peer.address, peer.registration.port) for peer in peers if peer.registration)
                 # A client that takes no part, or is complete, needs no room in the first tier.
-                direct = client.complete or connection not in self._graph or self._first_tier.admit(connection)
-                news = News(published.generation, published.manifest_size, addresses, direct, freshness)
+                master_first = client.complete or connection not in self._graph or self._first_tier.admit(connection)
+                news = News(published.generation, published.manifest_size, addresses, master_first, freshness)
                 yield SendNews(connection, news)
 
     def _reachable(self, asker: int, peer: int) -> bool:

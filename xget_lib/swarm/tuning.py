@@ -10,40 +10,37 @@ class Tuning:
     """Times are seconds."""
 
     degree: int = 6
-    """Peers that the master names to a new node; it is named to as many later ones.
+    """Peers that the master names to a new node. It is later named to as many other nodes itself.
     8 gain a quarter of a percent with 32 nodes, and each costs messages; 5 cost 1 %."""
     master_slots: int = 2
     """Chunks that a node fetches from the master at once."""
-    max_direct: int = 6
-    """Chunks that the master sends at once. 10 cost 2 % with 8 nodes and half a percent with more; 3 leave its link
-    idle and cost 10 %."""
     first_tier: int = 32
-    """Nodes that take from the master at once, if there are more. 64 gain nothing and cost twice as many manifests."""
+    """Nodes that fetch from the master at once, if there are more. 64 gain nothing and cost twice as many manifests."""
     fetches: int = 4
-    """Chunks that a node fetches at once, above which it uses no upload slot of a peer. 3 cost 1 to 6 %; with 6 or
+    """Chunks that a node fetches at once. While it does, it uses no more upload slots. 3 cost 1 to 6 %; with 6 or
     more the last node is up to 20 % behind."""
     requests: int = 3
-    """Upload slots that a node requests for each chunk that it could fetch besides. 2 cost 3 %; requesting one of every
-    peer gains nothing, and more than four slots are passed for each that is used."""
+    """Upload slots that a node requests for each chunk that it could still fetch. 2 cost 3 %. Requesting one of every
+    peer gains nothing, and more than four slots are returned for each that is used."""
     uploads: int = 4
     """Upload slots that a node grants at once. 2 cost 4 %, 3 up to 3 %, 6 about 5 %."""
     have_chunks: float = 6.0
-    """Between two answers to the readers of `have`: the time in which so many chunks arrive. 4 gain 0.5 % with 32 nodes
-    and cost each a tenth more processor time; 8 cost 1.4 % with 1,000,"""
+    """Chunks that arrive between two answers to the readers of `have`. 4 gain 0.5 % with 32 nodes, and cost each a
+    tenth more processor time; 8 cost 1.4 % with 1,000 nodes."""
     have_least: float = 0.03
-    """but not less than this,"""
+    """The shortest time between two answers to the readers of `have`."""
     have_most: float = 0.5
-    """nor more than this."""
+    """The longest time between two answers to the readers of `have`."""
     news_pause: float = 0.05
     """Between two rounds of news from the master. A new node gets its peers in the next one."""
     news_later: float = 10.0
-    """After which the master tells a node of new peers, which introduce themselves before,"""
+    """After which the master tells a node of new peers. These have registered with the node before."""
     news_most: int = 200
-    """so many nodes between two pauses: a tenth of what the master can send."""
+    """Nodes that the master tells of new peers between two pauses: a tenth of what it can send."""
     wants_pause: float = 0.5
     """Between two reports of a node to the master about the chunks that it finds at no peer."""
-    report_pause: float = 10.0
-    """Between two reports of a node to the master about how much it holds; a complete node reports at once."""
+    register_pause: float = 10.0
+    """Between two registrations of a node, which say how much it holds. A complete node registers at once."""
 
 
 TUNING = Tuning()

@@ -6,7 +6,7 @@ peer while an idle peer has the same chunk, and a chunk that is sent to few node
 and can be passed on. In the simulator this matters most of all (32 nodes: 1.07 instead of 1.28).
 
 A slot lasts until its holder requests the next one or passes. A slot that lasts much longer than usual (a slow link, a
-client that stopped) stays valid, but is not counted any more, so that another reader gets one besides it.
+client that stopped) stays valid, but is not counted any more, so that another reader gets one too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from xget_lib.swarm.moving_average import MovingAverage
 
 _PATIENCE = 8.0
-"""A slot is not counted any more after so many times the usual duration."""
+"""A slot is not counted any more after this many times the usual duration."""
 _FIRST_USUAL = 1.0
 
 K = TypeVar("K")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from math import inf
 
-from xget_lib.swarm.actions import Announce, GrantUploadSlot, SendReport, UploadAction
-from xget_lib.swarm.pace import Pace
+from xget_lib.swarm.actions import Announce, GrantUploadSlot, SendRegistration, UploadAction
+from xget_lib.swarm.announcement_pace import AnnouncementPace
 from xget_lib.swarm.tuning import Tuning
 from xget_lib.swarm.upload_slots import UploadSlots
 
@@ -18,20 +18,20 @@ _CHECK_EVERY = 0.25
 
 
 class Uploader:
-    """One for the whole life of a node, whatever generations it serves. Owned by its child server."""
+    """One for the whole life of a node, for all generations that it serves. Owned by its child server."""
 
     def __init__(self, tuning: Tuning, now: float) -> None:
         self._slots: UploadSlots[int] = UploadSlots(tuning.uploads)
-        self._announcements = Pace(tuning.have_chunks, tuning.have_least, tuning.have_most)
-        self._reports = Pace(0.0, tuning.report_pause, tuning.report_pause)
-        self._reports.announced(now)
+        self._announcements = AnnouncementPace(tuning.have_chunks, tuning.have_least, tuning.have_most)
+        self._registrations = AnnouncementPace(0.0, tuning.register_pause, tuning.register_pause)
+        self._registrations.announced(now)
         self._generation = b""
         self._next_check = inf
 
     @property
     def next_tick(self) -> float:
         """When `tick` is to be called at the latest."""
-        return min(self._next_check, self._announcements.due, self._reports.due)
+        return min(self._next_check, self._announcements.due, self._registrations.due)
 
     def slot_requested(self, key: int, now: float) -> list[UploadAction]:
         """A reader requests an upload slot; the one that it had was used."""
@@ -44,12 +44,12 @@ class Uploader:
         return self.tick(now)
 
     def serves(self, generation: bytes, held: int, now: float) -> list[UploadAction]:
-        """The node serves so many chunks of a generation from now on. The master hears at once of another generation
-        than before, but not that a node that holds nothing knows its first one."""
+        """The node serves `held` chunks of a generation from now on. It registers a new generation at once, except its
+        first one while it holds nothing of it."""
         if generation != self._generation and (held or self._generation):
-            self._reports.hurry(now)
+            self._registrations.hurry(now)
         else:
-            self._reports.changed(now)
+            self._registrations.changed(now)
         self._generation = generation
         self._announcements.restart()
         return self.tick(now)
@@ -57,12 +57,12 @@ class Uploader:
     def held_changed(self, now: float) -> list[UploadAction]:
         """The node holds more chunks than before, or less."""
         self._announcements.changed(now)
-        self._reports.changed(now)
+        self._registrations.changed(now)
         return self.tick(now)
 
     def completed(self, now: float) -> list[UploadAction]:
-        """The node holds everything that it downloads: the master hears at once."""
-        self._reports.hurry(now)
+        """The node holds everything that it downloads: it registers at once."""
+        self._registrations.hurry(now)
         return self.tick(now)
 
     def tick(self, now: float) -> list[UploadAction]:
@@ -72,7 +72,7 @@ class Uploader:
         if now >= self._announcements.due:
             self._announcements.announced(now)
             actions.append(Announce())
-        if now >= self._reports.due:
-            self._reports.announced(now)
-            actions.append(SendReport())
+        if now >= self._registrations.due:
+            self._registrations.announced(now)
+            actions.append(SendRegistration())
         return actions

@@ -1,9 +1,9 @@
 """When a node tells the master which chunks it wants from it: those that it lacks and none of its peers has.
 
-The master offers chunks by this (`offers`). It assumes at first that a node wants everything, then what the node said
-last, less what it has given the node since. While a node wants much, the master has fresh chunks that nobody has, and
-can learn nothing from a report. Later a node reports chunks that it wants again, and otherwise each time that
-half of the wanted chunks have been found.
+The master needs this for its offers (`offers`). At first it assumes that a node wants everything. Later it assumes what
+the node reported last, without the chunks that it has sent the node since. As long as a node wants many chunks, the
+master has chunks that no node has, so a report would tell it nothing. Later a node sends a report when it wants a chunk
+again, and each time that half of the wanted chunks have been found.
 
 Sets of chunks are integers, bit i for chunk i.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 from math import inf
 
 _REPORT_BELOW = 4
-"""A node reports a smaller number only when it is no more than one chunk in so many."""
+"""A node reports that it wants fewer chunks only when it wants at most one chunk in this many."""
 
 
 class WantReport:
@@ -33,7 +33,7 @@ class WantReport:
     def took(self, chunk: int) -> None:
         """The node asks for the next chunk after this one, so the master assumes that it has this one.
 
-        A master that offered a chunk that was not reported as wanted has not received that report.
+        If the master offered a chunk that was not reported as wanted, it has not received that report.
         """
         self._wrong = self._wrong or not self._assumed >> chunk & 1
         self._assumed &= ~(1 << chunk)

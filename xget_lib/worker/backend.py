@@ -1,28 +1,35 @@
-"""The namespace `swarm` of a worker, for one connection: what only the master knows is asked of it in messages."""
+"""The namespace `swarm` of a worker, for one connection. It asks the master, in messages, for what only that knows."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
 from dataclasses import astuple
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from xget_lib import ipc
 from xget_lib.errors import NinepError
 from xget_lib.net.server import Client
 from xget_lib.process.memfd import read_all
-from xget_lib.serve.swarm import SLOTS_LIMIT
+from xget_lib.serve.swarm import SLOTS_LIMIT, SwarmServer
 from xget_lib.serve.synthetic import DeferredText, Stream
-from xget_lib.swarm.messages import Report
+from xget_lib.swarm.messages import Registration
 
-if TYPE_CHECKING:
-    from xget_lib.worker.worker import Worker
+
+class WorkerServer(SwarmServer, Protocol):
+    """What a backend needs of the worker."""
+
+    def send(self, message: ipc.Message) -> None:
+        """Send a message to the master."""
+
+    def remark(self, client: Client, line: str) -> None:
+        """Write a line of a client to the master's log."""
 
 
 class WorkerBackend:
     """`serve.swarm.MasterBackend` of one connection. Owned by the worker."""
 
-    def __init__(self, worker: Worker, client: Client) -> None:
+    def __init__(self, worker: WorkerServer, client: Client) -> None:
         self.server = worker
         self._client = client
         self._news: list[Stream] = []
@@ -39,8 +46,8 @@ class WorkerBackend:
         if not self._news:
             self.server.send(ipc.NodeUnregistered(self._client.number))
 
-    def register(self, report: Report) -> None:
-        self.server.send(ipc.NodeRegistered(self._client.number, *astuple(report)))
+    def register(self, registration: Registration) -> None:
+        self.server.send(ipc.NodeRegistered(self._client.number, *astuple(registration)))
 
     def request_slot(self, slot: int, answers: Stream) -> None:
         if slot not in self._slots and len(self._slots) >= SLOTS_LIMIT:
@@ -62,10 +69,10 @@ class WorkerBackend:
     def remark(self, line: str) -> None:
         self.server.remark(self._client, line)
 
-    def receive(self, message: ipc.News | ipc.Grant | ipc.Status, descriptors: Sequence[int]) -> None:
+    def receive(self, message: ipc.NewsLine | ipc.Grant | ipc.Status, descriptors: Sequence[int]) -> None:
         """The master answers a read that may still wait."""
         match message:
-            case ipc.News(_, line):
+            case ipc.NewsLine(_, line):
                 for news in self._news:
                     news.replace(line)
             case ipc.Grant(_, slot, chunk):

@@ -16,14 +16,14 @@ from gevent import socket as gsocket
 
 from xget_lib import ipc
 from xget_lib.errors import CannotWatch
-from xget_lib.net.waiting import in_thread
+from xget_lib.net.blocking import in_thread
 from xget_lib.report.log import LOGGER
 from xget_lib.snapshot.watch import InotifyTree, Seen
 
 _SILENCE = 0.25
-"""Seconds without a change before changes are reported,"""
+"""Changes are reported after this many seconds without a further change,"""
 _LONGEST = 2.0
-"""but at most so many seconds after the first one."""
+"""but at most this many seconds after the first change."""
 
 
 class DirectoryWatcher:

@@ -22,13 +22,13 @@ import gevent
 from gevent import get_hub
 
 from xget_lib import ipc
-from xget_lib.errors import LinkLost, NinepError
+from xget_lib.errors import LinkLost, NinepError, ProtocolViolation
 from xget_lib.extensions import extensions
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.decoding import decode_trusted
+from xget_lib.net.blocking import in_thread, wait_readable, wait_writable
 from xget_lib.net.server import Client, Server
-from xget_lib.net.waiting import in_thread, wait_readable, wait_writable
 from xget_lib.ninep.file import File
 from xget_lib.process.channel import Channel, close_all
 from xget_lib.process.memfd import read_all
@@ -76,7 +76,7 @@ class Worker:
         self._server = Server({**connects, SWARM: self._connect, FILES: lambda _: self._files_root}, INFO)
 
     def run(self) -> None:
-        """Return when the master ends or sends Stop."""
+        """Return when the master ends or sends Stop. Raises ProtocolViolation for a message that it may not send."""
         while (received := ipc.receive(self._channel)) is not None:
             message, descriptors = received
             match message:
@@ -96,11 +96,12 @@ class Worker:
                     self._watcher.begin(message)
                 case ipc.CheckDirectory():
                     gevent.spawn(self._watcher.check)
-                case ipc.News() | ipc.Grant() | ipc.Status():
+                case ipc.NewsLine() | ipc.Grant() | ipc.Status():
                     self._answer_read(message, descriptors)
                 case _:
-                    for extension in self._extensions.values():
-                        extension.handle(message)
+                    close_all(descriptors)
+                    if not any(extension.handle(message) for extension in self._extensions.values()):
+                        raise ProtocolViolation(f"unexpected message {type(message).__name__} from the master")
 
     def send(self, message: ipc.Message, descriptors: Sequence[int] = ()) -> None:
         """Send a message to the master."""
@@ -108,7 +109,7 @@ class Worker:
 
     @property
     def manifest(self) -> EncodedManifest | None:
-        """As `serve.swarm.SwarmServer`."""
+        """See `serve.swarm.SwarmServer`."""
         return self.served.manifest if self.served is not None else None
 
     @property
@@ -133,12 +134,12 @@ class Worker:
         return partial(swarm.master_tree, backend)
 
     def _files_root(self) -> File:
-        """Raises NinepError as long as it is not known what is served."""
+        """Raises NinepError until the master has sent what to serve."""
         if self._files is None:
             raise NinepError(errno.EAGAIN)
         return self._files.tree()
 
-    def _answer_read(self, message: ipc.News | ipc.Grant | ipc.Status, descriptors: list[int]) -> None:
+    def _answer_read(self, message: ipc.NewsLine | ipc.Grant | ipc.Status, descriptors: list[int]) -> None:
         """A message for a read that waits on one connection. The connection may have ended meanwhile."""
         try:
             backend = self._backends.get(message.connection)

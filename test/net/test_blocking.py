@@ -10,7 +10,7 @@ import gevent
 import pytest
 
 from test.support.network import quiet_hub
-from xget_lib.net.waiting import READ, WRITE, Watcher, wait_readable, wait_writable
+from xget_lib.net.blocking import READ, WRITE, DescriptorWaiter, wait_readable, wait_writable
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def fill(sock: socket.socket) -> None:
 def test_the_two_directions_are_waited_for_independently(ends: tuple[socket.socket, socket.socket]) -> None:
     one, other = ends
     fill(one)
-    watcher = Watcher(one.fileno())
+    watcher = DescriptorWaiter(one.fileno())
     done: list[int] = []
 
     def wait(direction: int) -> None:
@@ -61,7 +61,7 @@ def test_the_two_directions_are_waited_for_independently(ends: tuple[socket.sock
 
 def test_a_timeout_does_not_affect_later_waits(ends: tuple[socket.socket, socket.socket]) -> None:
     one, other = ends
-    watcher = Watcher(one.fileno())
+    watcher = DescriptorWaiter(one.fileno())
     for seconds in (0.0, 0.01):
         with pytest.raises(TimeoutError, match="timed out"):
             watcher.wait(READ, seconds)
@@ -73,14 +73,14 @@ def test_a_timeout_does_not_affect_later_waits(ends: tuple[socket.socket, socket
 
 def test_a_descriptor_number_that_is_reused_is_watched_anew(ends: tuple[socket.socket, socket.socket]) -> None:
     one, _ = ends
-    watcher = Watcher(one.fileno())
+    watcher = DescriptorWaiter(one.fileno())
     watcher.wait(WRITE, 10)
     watcher.close()
     number = one.detach()
     again, far = socket.socketpair()
     os.dup2(again.fileno(), number)
     again.close()
-    watcher = Watcher(number)
+    watcher = DescriptorWaiter(number)
     with pytest.raises(TimeoutError):
         watcher.wait(READ, 0.01)
     far.send(b"x")

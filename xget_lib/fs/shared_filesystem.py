@@ -1,4 +1,4 @@
-"""Tells file systems that other machines can change: inotify does not report such changes."""
+"""Whether other machines can change a file system: inotify does not report such changes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _SHARED = (
 )
 
 
-def shared(device: int) -> str | None:
+def shared_type(device: int) -> str | None:
     """The type of the file system with this device number (st_dev) if other machines may change it; else None.
 
-    See proc(5) for mountinfo. An unknown type, or any type where there is no /proc, counts as local.
+    See proc(5) for mountinfo. An unknown type, or any type if there is no /proc, counts as local.
     """
     number = f"{os.major(device)}:{os.minor(device)}"
     try:

@@ -34,7 +34,7 @@ class TransferStats:
             self.peers.add(read.source.address)
 
     def take_back(self, read: ChunkRead) -> None:
-        """It was not the right content."""
+        """The content of a chunk was wrong, so it does not count."""
         self._count(read, -1)
 
     def _count(self, read: ChunkRead, sign: int) -> None:
@@ -44,8 +44,8 @@ class TransferStats:
 
 
 @dataclass
-class Content:
-    """What is being downloaded, and where it goes. From the beginning to the end of one `Transfer.run`."""
+class TransferRun:
+    """The state of one `Transfer.run`: what is being downloaded, and into which destination."""
 
     download: Download
     generation: bytes
@@ -55,10 +55,10 @@ class Content:
     outcome: AsyncResult[None] = field(default_factory=AsyncResult)
     tasks: set[gevent.Greenlet[..., None]] = field(default_factory=set)
     free_buffers: list[memoryview] = field(default_factory=list)
-    """The `Downloader` counts those that are in use."""
+    """The `Downloader` counts the buffers that are in use."""
 
     def spawn(self, task: Callable[..., None], *arguments: object) -> None:
-        """Run a task that ends with the download, and ends it where it fails."""
+        """Run a task until the download ends. If the task fails, the download fails."""
         greenlet = gevent.spawn(task, *arguments)
         greenlet.link_exception(lambda failed: self.fail(failed.exception or AssertionError()))
         greenlet.link(self.tasks.discard)
@@ -70,7 +70,7 @@ class Content:
             self.outcome.set_exception(error)
 
     def finish(self) -> None:
-        """End the download well, unless it has failed."""
+        """End the download with success, unless it has failed."""
         if not self.outcome.ready():
             self.outcome.set(None)
 

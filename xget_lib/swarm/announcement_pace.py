@@ -1,8 +1,8 @@
-"""When a node announces that it holds more, to the readers of its `have` and to the master.
+"""How often a node tells the readers of its `have`, and the master, that it holds more.
 
-Readers are told about as often as a few chunks arrive. A message for each chunk to each neighbour costs far more
-processor time than its bytes are worth. A `have` that is a few chunks old costs the swarm next to nothing (0.8 % in the
-simulator for three chunks).
+It tells the readers once for every few chunks that arrive. A message for each chunk to each neighbour would cost far
+more processor time than it gains. If a `have` lacks the last few chunks, this costs the swarm almost nothing (0.8 % in
+the simulator for three chunks).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from math import inf
 from xget_lib.swarm.moving_average import MovingAverage
 
 
-class Pace:
+class AnnouncementPace:
     """The pauses between two announcements. Times are monotonic seconds."""
 
     def __init__(self, chunks: float, least: float, most: float) -> None:
-        """A pause is the time in which so many chunks arrive, but at least `least` and at most `most` seconds."""
+        """A pause is the time in which `chunks` chunks arrive, but at least `least` and at most `most` seconds."""
         self._chunks = chunks
         self._least = least
         self._most = most
@@ -36,7 +36,7 @@ class Pace:
         self._pending = True
 
     def restart(self) -> None:
-        """The node serves another generation: all that it holds is new, and the time that this took means nothing."""
+        """The node serves another generation: all that it holds is new. The time since then does not count."""
         self._changed = None
         self._pending = True
 
@@ -47,7 +47,7 @@ class Pace:
 
     @property
     def due(self) -> float:
-        """When the next announcement is to be made; infinite where nothing has changed since the last one."""
+        """When the next announcement is to be made; infinite if nothing has changed since the last one."""
         return self._free if self._pending else inf
 
     def announced(self, now: float) -> None:

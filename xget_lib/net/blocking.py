@@ -1,4 +1,4 @@
-"""Waiting for a descriptor without blocking the event loop, with a time limit that the caller chooses."""
+"""Ways to wait for a descriptor, and to call a blocking function, while the event loop continues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ READ = 1
 WRITE = 2
 
 
-class Watcher:
+class DescriptorWaiter:
     """Waits for one descriptor, in both directions. One greenlet may wait in each. The owner of the descriptor
     owns it."""
 
@@ -23,7 +23,7 @@ class Watcher:
         self._watchers = {READ: loop.io(descriptor, READ), WRITE: loop.io(descriptor, WRITE)}
 
     def wait(self, direction: int, seconds: float | None) -> None:
-        """Return when the descriptor is ready. Raises TimeoutError after so many seconds (None: never)."""
+        """Return when the descriptor is ready. Raises TimeoutError after this many seconds (None: never)."""
         if seconds is None:
             get_hub().wait(self._watchers[direction])
             return
@@ -42,10 +42,9 @@ R = TypeVar("R")
 
 
 def in_thread(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-    """Run a function that blocks in a thread, while the event loop goes on. Returns what it returns, raises what it
-    raises.
+    """Run a blocking function in a thread, while the event loop continues. Returns its result, raises its exception.
 
-    Exceptions are passed on by hand because gevent's thread pool would print each of them, also expected ones.
+    This function passes on exceptions itself, because gevent's thread pool would print each of them.
     """
 
     def run() -> tuple[R | None, BaseException | None]:

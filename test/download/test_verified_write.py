@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from test.support.downloads import Served, fetch, finish, inspect, is_same, missing, present, run_download, write_piece
-from xget_lib.download.write import write_ranges
+from xget_lib.download.verified_write import write_ranges
 from xget_lib.errors import PieceMismatch
 
 PIECE = 65536
@@ -76,7 +76,7 @@ def test_a_piece_that_arrives_twice_at_once_is_written_once(
         assert go_on.wait(30)
         write_ranges(fd, data, ranges)
 
-    monkeypatch.setattr("xget_lib.download.write.write_ranges", slow)
+    monkeypatch.setattr("xget_lib.download.verified_write.write_ranges", slow)
     with one_large.download(dest) as download:
         inspect(download)
         first = threading.Thread(target=write_piece, args=(download, 4, one_large.piece(4), "slow"))

@@ -1,6 +1,6 @@
 """The foreground half of `xget.py -n`: shows events, passes signals on, and returns the exit status.
 
-The background half (`main`) does the work, in a process that is forked here before anything heavy is loaded. That
+The background half (`background`) does the work, in a process that is forked here before anything heavy is loaded. That
 process becomes the child server, so nothing has to be moved into the background when the files are in place: this
 process just ends. If this process is killed, the other one stops; if the other one dies, this one reports it.
 """
@@ -58,7 +58,7 @@ def _fork(config: Config, sources: Sequence[bytes], dest: bytes) -> tuple[Channe
 def _show_events(channel: Channel, pid: int, reporter: events.Reporter) -> int:
     """Show events until `done`. Pass the first signal on; kill the background half at the second.
 
-    Raises Interrupted for the second signal, and Failed where the background half ended without `done`.
+    Raises Interrupted for the second signal, and Failed if the background half ended without `done`.
     """
     noted: list[int] = []
     wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

@@ -17,7 +17,7 @@ from xget_lib.fs import syscalls
 from xget_lib.manifest.layout import Piece
 from xget_lib.manifest.selection import Siblings
 
-BULK_FROM = 33  # pieces. In a run of at least so many, small files are written by directory
+BULK_FROM = 33  # pieces. In a run of at least this many, small files are written by directory
 
 _LARGE_PIECE = 1024 * 1024  # bytes of a piece from which its write-back is started at once
 _WRITE_BACK_FROM = 256 * 1024  # bytes of a file from which its write-back is started with its last piece

@@ -1,6 +1,6 @@
-"""The server of a node: the same namespaces as the master's, for what this node holds, from its first piece on.
+"""The child server of a node. It has the same namespaces as the master, for the content that this node holds.
 
-It runs in the client's own process while that downloads, and goes on when the client is done. Peers read `have` to see
+It runs in the background process of the client: already during the download, and afterwards. Peers read `have` to see
 what it holds, request an upload slot, and read. An `Uploader` decides which peer gets a slot, and when peers and the
 master hear of changes.
 """
@@ -25,8 +25,8 @@ from gevent.event import Event
 from xget_lib import __version__
 from xget_lib.errors import NinepError, printable
 from xget_lib.extensions import extensions
+from xget_lib.net.blocking import in_thread
 from xget_lib.net.server import Client, Server
-from xget_lib.net.waiting import in_thread
 from xget_lib.ninep.file import File
 from xget_lib.node.ticker import Ticker
 from xget_lib.node.transfer import Transfer
@@ -41,8 +41,8 @@ from xget_lib.serve.served import EncodedManifest, Served
 from xget_lib.serve.store import Store
 from xget_lib.serve.swarm import SLOTS_LIMIT
 from xget_lib.serve.synthetic import DeferredText, Stream
-from xget_lib.swarm.actions import Announce, GrantUploadSlot, SendReport, UploadAction
-from xget_lib.swarm.messages import News, Report
+from xget_lib.swarm.actions import Announce, GrantUploadSlot, SendRegistration, UploadAction
+from xget_lib.swarm.messages import News, Registration
 from xget_lib.swarm.tuning import TUNING
 from xget_lib.swarm.uploader import Uploader
 
@@ -59,7 +59,7 @@ class Child:
         self.follows = follows
         self.port: int = listening.getsockname()[1]
         self.manifest: EncodedManifest | None = None
-        """The newest; what is served may still be of the one before."""
+        """The newest manifest. What is served may still be of the generation before."""
         self.served: Served | None = None
         self.news: News | None = None
         """The last news from the master, for clients that read `peers` here."""
@@ -67,13 +67,13 @@ class Child:
         self._uploader = Uploader(TUNING, self._started)
         self._ticker = Ticker(self._uploader, self._carry_out)
         self.have_round = 0
-        """As `serve.swarm.ChildBackend`."""
+        """See `serve.swarm.ChildBackend`."""
         self._dest = dest
         self._files: Files | None = None
         self._listening = listening
         self._remarks = RateLimitedLog()
         self._requests: dict[int, tuple[Stream, Client]] = {}
-        """By slot: those that have no upload slot yet."""
+        """By slot: the readers that wait for an upload slot."""
         self._stopped = Event()
         self._extensions = {aname: extension.child_side(self) for aname, extension in extensions().items()}
         connects = {aname: extension.connect for aname, extension in self._extensions.items()}
@@ -86,18 +86,18 @@ class Child:
         """Serve this from now on, and tell the master."""
         self.served, self._files = served, files
         store = served.store
-        self.transfer.master.set_report(served.generation, store.held.count)
+        self.transfer.master.set_registration(served.generation, store.held.count)
         self._carry_out(self._uploader.serves(served.generation, store.held.count, time.monotonic()))
 
     def chunk_written(self, held: HeldContent, chunk: int) -> None:
-        """All that was missing of a chunk of a download is written."""
+        """A download has written everything that was missing of a chunk."""
         if held.chunk_written(chunk):
             self.held_changed(held.store)
 
     def held_changed(self, store: Store) -> None:
-        """More is held in a store than before, or less. Only that of the store that is served matters to others."""
+        """A store holds more than before, or less. Others hear of it only if this store is the one that is served."""
         if self.served is not None and self.served.store is store:
-            self.transfer.master.set_report(self.served.generation, store.held.count)
+            self.transfer.master.set_registration(self.served.generation, store.held.count)
             self._carry_out(self._uploader.held_changed(time.monotonic()))
 
     def completed(self) -> None:
@@ -118,14 +118,14 @@ class Child:
                     client.retry()
                 case Announce():
                     self.announce()
-                case SendReport():
-                    gevent.spawn(self.transfer.master.report)
+                case SendRegistration():
+                    gevent.spawn(self.transfer.master.register)
         self._ticker.update()
 
     # Its life.
 
     def take_over(self) -> None:
-        """Become the one server of this destination: one that was here before is asked to retire."""
+        """Become the only child server of this destination: ask the former one to exit."""
         succession = in_thread(replace_former, self._dest)
         if succession is None:
             LOGGER.warning("the previous child server of %s does not exit", printable(self._dest))
@@ -143,7 +143,7 @@ class Child:
                 self.stop()
 
     def linger(self, seconds: float) -> None:
-        """Return when nobody has read for so many seconds, when another server takes over, or after `stop`."""
+        """Return when nobody has read for this many seconds, when another server takes over, or after `stop`."""
         begun = time.monotonic()
         while (left := max(begun, self._server.last_sent) + seconds - time.monotonic()) > 0:
             if self._stopped.wait(left if left < math.inf else None):
@@ -196,28 +196,28 @@ class Child:
         self._carry_out(self._uploader.slot_requested(slot, time.monotonic()))
 
     def release_slot(self, slot: int) -> None:
-        """The slot takes nothing now."""
+        """The slot needs no chunk now."""
         self._requests.pop(slot, None)
         self._carry_out(self._uploader.slot_ended(slot, time.monotonic()))
 
     def _connect(self, client: Client) -> Callable[[], File]:
-        return partial(swarm.child_tree, ChildBackend(self, client))
+        return partial(swarm.child_tree, NodeBackend(self, client))
 
     def _files_root(self) -> File:
-        """Raises NinepError as long as nothing is served."""
+        """Raises NinepError while nothing is served."""
         if self._files is None:
             raise NinepError(errno.EAGAIN)
         return self._files.tree()
 
 
-class ChildBackend:
+class NodeBackend:
     """`serve.swarm.ChildBackend` of one connection. Owned by its session."""
 
     def __init__(self, child: Child, client: Client) -> None:
         self.server = child
         self._client = client
         self._slots: set[int] = set()
-        """Those that are requested or granted."""
+        """The slots that are requested or granted."""
 
     @property
     def have_round(self) -> int:
@@ -227,9 +227,9 @@ class ChildBackend:
         if self.server.news is not None:
             news.put(self.server.news.encode())
 
-    def register(self, report: Report) -> None:
-        """Only the master registers nodes. But a peer that downloads from here will have something to give as well."""
-        self.server.transfer.peer_introduced((self._client.address, report.port), report.generation)
+    def register(self, registration: Registration) -> None:
+        """A peer that downloads from here soon has chunks to give: this node may connect to it."""
+        self.server.transfer.peer_registered((self._client.address, registration.port), registration.generation)
 
     def request_slot(self, slot: int, answers: Stream) -> None:
         if slot not in self._slots and len(self._slots) >= SLOTS_LIMIT:

@@ -11,8 +11,8 @@ from test.support.downloads import Served
 from test.support.network import quiet_hub
 from test.support.trees import noise, write
 from xget_lib.net.link import Link, Remote
-from xget_lib.node.content import Content, TransferStats
 from xget_lib.node.source import ChunkRead, Source
+from xget_lib.node.transfer_run import TransferRun, TransferStats
 from xget_lib.swarm.actions import MASTER
 from xget_lib.swarm.messages import Address
 
@@ -20,12 +20,12 @@ PEER = ("10.0.0.1", 1)
 
 
 @pytest.fixture
-def content(tmp_path: Path) -> Content:
+def run(tmp_path: Path) -> TransferRun:
     (tmp_path / "served").mkdir()
     write(tmp_path / "served" / "file", noise(1000, 1))
     served = Served(tmp_path / "served")
     download = served.download(tmp_path / "dest")
-    return Content(download, served.manifest.generation, served.layout, TransferStats(), lambda chunk: None)
+    return TransferRun(download, served.manifest.generation, served.layout, TransferStats(), lambda chunk: None)
 
 
 def read(address: Address, length: int) -> ChunkRead:
@@ -44,31 +44,31 @@ def test_bytes_are_counted_by_source_until_they_turn_out_to_be_wrong() -> None:
     assert (stats.fetched, stats.from_master) == (5, 0)
 
 
-def test_a_cancelled_read_gives_its_buffer_back(content: Content) -> None:
-    buffer = content.take_buffer()
-    assert len(buffer) == content.layout.chunk_size
+def test_a_cancelled_read_gives_its_buffer_back(run: TransferRun) -> None:
+    buffer = run.take_buffer()
+    assert len(buffer) == run.layout.chunk_size
     link = Link.__new__(Link)
     source = Source(PEER, link, Remote(link, 1))
     ChunkRead(source, 0, [], buffer, lambda read, why: None)
-    content.cancel(source, 1)
-    content.cancel(source, 0)
-    assert content.take_buffer() is buffer
+    run.cancel(source, 1)
+    run.cancel(source, 0)
+    assert run.take_buffer() is buffer
 
 
-def test_the_first_outcome_counts(content: Content) -> None:
-    content.finish()
-    content.fail(ValueError())
-    assert content.outcome.get() is None
+def test_the_first_outcome_counts(run: TransferRun) -> None:
+    run.finish()
+    run.fail(ValueError())
+    assert run.outcome.get() is None
 
 
-def test_a_task_that_fails_ends_the_download(content: Content) -> None:
+def test_a_task_that_fails_ends_the_download(run: TransferRun) -> None:
     def task() -> None:
         raise ValueError
 
     with quiet_hub() as printed:
-        content.spawn(task)
+        run.spawn(task)
         with pytest.raises(ValueError):
-            content.outcome.get()
+            run.outcome.get()
         gevent.sleep(0)
         printed.truncate(0)
-    assert not content.tasks
+    assert not run.tasks

@@ -10,7 +10,7 @@ from blake3 import blake3
 from test.support.manifests import file as file_of
 from test.support.manifests import manifest as manifest_of
 from test.support.manifests import root
-from xget_lib.download.verify import checked_pieces
+from xget_lib.download.read_back import checked_pieces
 
 PIECE = 65536
 ZEROS = blake3(bytes(PIECE)).digest()

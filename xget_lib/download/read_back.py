@@ -1,6 +1,6 @@
 """Reads pieces of a file back and compares them with the digests in the manifest.
 
-Holes are not read. A whole piece of zeros has one digest for each length, so where the manifest has that digest, a hole
+Holes are not read. A whole piece of zeros has one digest for each length, so if the manifest has that digest, a hole
 is right as it is.
 """
 
@@ -32,7 +32,7 @@ def is_zeros(manifest: Manifest, piece: Piece) -> bool:
 def checked_pieces(
     fd: int, manifest: Manifest, numbers: Iterable[int], size: int | None = None
 ) -> Iterator[tuple[Piece, memoryview | None]]:
-    """Yields pieces of one file (`numbers` rise), each with its bytes in `fd` where these are right, else with None.
+    """Yields pieces of one file (`numbers` rise), each with its bytes in `fd` if these are right, else with None.
 
     A view of the bytes is valid until the next iteration; for a hole it is empty. `size`: the length in bytes that the
     file will get, if it does not have it yet. Raises OSError.

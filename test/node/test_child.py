@@ -33,14 +33,14 @@ from xget_lib.ninep.messages import (
     Twrite,
 )
 from xget_lib.ninep.wire import NOFID
-from xget_lib.node import backend
-from xget_lib.node.backend import ChildBackend
+from xget_lib.node import child as child_module
+from xget_lib.node.child import NodeBackend
 from xget_lib.node.master_link import MasterLink
 from xget_lib.node.transfer import Transfer
 from xget_lib.serve.files import Files
 from xget_lib.serve.swarm import SLOTS_LIMIT, Turn
 from xget_lib.serve.synthetic import Stream
-from xget_lib.swarm.messages import Report
+from xget_lib.swarm.messages import Registration
 from xget_lib.swarm.tuning import TUNING
 
 
@@ -59,7 +59,7 @@ class Child:
 
 def test_more_slots_than_allowed_are_refused_until_one_is_closed() -> None:
     child = Child()
-    made = ChildBackend(child, Client(1, "10.0.0.1", 1))  # type: ignore[arg-type]
+    made = NodeBackend(child, Client(1, "10.0.0.1", 1))  # type: ignore[arg-type]
     turns = [Turn(made) for _ in range(SLOTS_LIMIT + 1)]
     for turn in turns[:-1]:
         turn.read(0, 32)
@@ -80,12 +80,12 @@ def test_more_slots_than_allowed_are_refused_until_one_is_closed() -> None:
 
 
 @pytest.fixture
-def child(tmp_path: Path) -> Iterator[backend.Child]:
+def child(tmp_path: Path) -> Iterator[child_module.Child]:
     with quiet_hub():
         listening = listen("127.0.0.1", 0)
         port = listening.getsockname()[1]
         transfer = Transfer(MasterLink("127.0.0.1", 1, serving_port=port), 0)
-        made = backend.Child(listening, bytes(tmp_path), 0, transfer)
+        made = child_module.Child(listening, bytes(tmp_path), 0, transfer)
         yield made
         made.drain()
 
@@ -117,7 +117,7 @@ class Reader:
         self._peer.close()
 
 
-def test_have_is_answered_when_more_is_held(child: backend.Child, tmp_path: Path) -> None:
+def test_have_is_answered_when_more_is_held(child: child_module.Child, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 100_000)
     content = served(tmp_path, manifest_of(tmp_path), full=False)
     reader = Reader(child.port, "have")
@@ -132,7 +132,7 @@ def test_have_is_answered_when_more_is_held(child: backend.Child, tmp_path: Path
 
 
 def test_an_upload_slot_is_free_again_when_its_holder_passes_or_leaves(
-    child: backend.Child,
+    child: child_module.Child,
 ) -> None:
     *holders, first, second = [Reader(child.port, "turn") for _ in range(TUNING.uploads + 2)]
     for holder in holders:
@@ -148,17 +148,17 @@ def test_an_upload_slot_is_free_again_when_its_holder_passes_or_leaves(
 
 
 def test_a_peer_that_says_what_it_serves_is_named_with_its_address(
-    child: backend.Child, monkeypatch: pytest.MonkeyPatch
+    child: child_module.Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    introduced: list[object] = []
-    monkeypatch.setattr(child.transfer, "peer_introduced", lambda *introduction: introduced.append(introduction))
+    registered: list[object] = []
+    monkeypatch.setattr(child.transfer, "peer_registered", lambda *registration: registered.append(registration))
     reader = Reader(child.port, "peers")
-    reader.write(Report(4711, bytes(32), 0).encode())
-    assert introduced == [(("127.0.0.1", 4711), bytes(32))]
+    reader.write(Registration(4711, bytes(32), 0).encode())
+    assert registered == [(("127.0.0.1", 4711), bytes(32))]
     reader.close()
 
 
-def test_the_status_says_what_is_held(child: backend.Child, tmp_path: Path) -> None:
+def test_the_status_says_what_is_held(child: child_module.Child, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
     content = served(tmp_path, manifest_of(tmp_path))
     child.serve(content, Files(Root(bytes(tmp_path)), lambda path: True, {}, {}))
@@ -170,10 +170,10 @@ def test_the_status_says_what_is_held(child: backend.Child, tmp_path: Path) -> N
     reader.close()
 
 
-def test_a_child_that_is_stopped_does_not_linger(child: backend.Child) -> None:
+def test_a_child_that_is_stopped_does_not_linger(child: child_module.Child) -> None:
     child.stop()
     child.linger(math.inf)
 
 
-def test_a_child_lingers_until_nobody_has_read_for_so_long(child: backend.Child) -> None:
+def test_a_child_lingers_until_nobody_has_read_for_so_long(child: child_module.Child) -> None:
     child.linger(0.01)

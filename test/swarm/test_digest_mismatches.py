@@ -1,0 +1,32 @@
+"""When a chunk does not match its digests, a peer is not used again, and the master is asked a few times more."""
+
+from __future__ import annotations
+
+from xget_lib.errors import NoGoodSource, PieceMismatch
+from xget_lib.swarm.actions import MASTER, Disconnect, GiveUp, SendRemark
+from xget_lib.swarm.digest_mismatches import DigestMismatches
+
+PEER = ("10.0.0.1", 1)
+ERROR = PieceMismatch(b"a/b", 7, "10.0.0.1:1")
+
+
+def test_a_peer_is_disconnected_at_once_and_the_master_is_told() -> None:
+    mismatches = DigestMismatches(retries=100)
+    assert mismatches.act_on(PEER, 0, ERROR) == [SendRemark(str(ERROR)), Disconnect(PEER)]
+
+
+def test_the_master_may_send_each_chunk_again_so_often() -> None:
+    mismatches = DigestMismatches(retries=2)
+    for chunk in (0, 1, 0, 1):
+        assert mismatches.act_on(MASTER, chunk, ERROR) == []
+    (action,) = mismatches.act_on(MASTER, 0, ERROR)
+    assert isinstance(action, GiveUp)
+    assert isinstance(action.error, NoGoodSource)
+    assert action.error.path == b"a/b"
+
+
+def test_another_generation_starts_from_nothing() -> None:
+    mismatches = DigestMismatches(retries=1)
+    assert mismatches.act_on(MASTER, 0, ERROR) == []
+    mismatches.begin()
+    assert mismatches.act_on(MASTER, 0, ERROR) == []

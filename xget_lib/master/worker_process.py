@@ -1,0 +1,29 @@
+"""One worker process, as the master sees it. `workers` has the pool of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from gevent.event import AsyncResult
+
+from xget_lib import ipc
+from xget_lib.process.channel import Channel
+
+JobAnswer = tuple[ipc.Done | ipc.JobFailed, list[int]] | None
+"""The answer to a job, with its descriptors; None if the worker has ended."""
+
+
+@dataclass(eq=False)
+class WorkerProcess:
+    """Owned by the WorkerPool, from the start of the process until it has ended."""
+
+    pid: int
+    channel: Channel
+    connections: set[int] = field(default_factory=set)
+    jobs: dict[int, AsyncResult[JobAnswer]] = field(default_factory=dict)
+    """By number: where the answer to each job goes."""
+    last_message: float = field(default_factory=time.monotonic)
+    """When it came, in monotonic seconds."""
+    sent: int = 0
+    """Bytes of content that it has sent to clients."""
