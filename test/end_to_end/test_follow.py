@@ -235,7 +235,7 @@ def test_what_cannot_be_watched_is_looked_at_often_until_it_can(cluster: Cluster
     master = cluster.master(source, prefix=[*NAMESPACE, "sh", "-c", FEW_WATCHES, "sh"])
     dest = cluster.base / "dest"
     assert cluster.client(master, dest, options=["--follow"]).ended().status == 0
-    master.logged("cannot watch for changes with inotify, rescanning periodically: too many directories")
+    master.logged("cannot watch for changes with inotify; scanning for each client instead: too many directories")
     assert not master.status()["notices"]
     for number in range(2):
         write(source / "top", b"changed %d\n" % number)

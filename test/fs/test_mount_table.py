@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from test.support.cluster import ROOT
+from xget_lib.fs import mount_table
+from xget_lib.fs.mount_table import MountTable
 
 PROGRAM = """
 import os, subprocess, sys
@@ -38,3 +40,13 @@ def test_a_mount_on_the_way_or_below_is_noticed(tmp_path: Path) -> None:
     command = ["unshare", "--mount", "--propagation", "private", sys.executable, "-c", PROGRAM, str(tmp_path)]
     ended = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     assert ended.stdout.split() == ["False", "False", "True", "False", "True", "True", "True"]
+
+
+def test_without_a_change_nothing_is_noticed_and_without_proc_neither(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = MountTable(bytes(tmp_path))
+    assert not table.changed()
+    table.close()
+    monkeypatch.setattr(mount_table, "_MOUNTS", str(tmp_path / "nowhere"))
+    assert not MountTable(bytes(tmp_path)).changed()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import select
+from select import POLLERR, POLLPRI, poll
 
 _MOUNTS = "/proc/self/mountinfo"
 _ESCAPES = ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\"))
@@ -32,8 +32,8 @@ class MountTable:
         """Whether there was a change since the last call. Takes microseconds if nothing at all was mounted."""
         if self._descriptor < 0:
             return False
-        poller = select.poll()
-        poller.register(self._descriptor, select.POLLERR | select.POLLPRI)  # see proc(5), /proc/pid/mounts
+        poller = poll()
+        poller.register(self._descriptor, POLLERR | POLLPRI)  # see proc(5), /proc/pid/mounts
         if not poller.poll(0):
             return False
         former, self._relevant = self._relevant, self._read()

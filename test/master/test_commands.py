@@ -1,0 +1,59 @@
+"""Commands from the same machine: each is answered when the master has the answer, and nonsense at once."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+from gevent import socket as gsocket
+
+from test.support.processes import PATIENCE
+from xget_lib.master import commands
+from xget_lib.master.commands import Reload
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """Where a master takes commands. A reload with `force` is answered, another one is not."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listening.bind("\0xget-test-commands")
+    listening.listen()
+
+    def act(reload: Reload) -> None:
+        if reload.force:
+            reload.answer.set({"generation": "00"})
+
+    serving = gevent.spawn(commands.serve, listening, act)
+    yield "\0xget-test-commands"
+    serving.kill()
+
+
+def answer(address: str, command: bytes) -> bytes:
+    with gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(PATIENCE)
+        sock.connect(address)
+        sock.sendall(command)
+        line: bytes = sock.recv(1000)
+        return line
+
+
+def test_a_reload_is_answered(address: str) -> None:
+    assert answer(address, b'{"command": "reload", "force": true}\n') == b'{"generation": "00"}\n'
+
+
+@pytest.mark.parametrize("command", [b'{"command": "dance"}\n', b'{"command": "reload", "force": 1}\n', b"[]\n"])
+def test_an_unknown_command_is_answered_with_a_problem(address: str, command: bytes) -> None:
+    assert answer(address, command).startswith(b'{"problem": "unknown command')
+
+
+def test_a_line_that_is_no_command_ends_the_conversation(address: str) -> None:
+    assert answer(address, b"nonsense\n") == b""
+
+
+def test_who_sends_nothing_is_not_waited_for(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "_READ_TIMEOUT", 0.01)
+    waiting: list[Any] = [answer(address, b'{"command"')]
+    assert waiting == [b""]
