@@ -52,7 +52,7 @@ def run_one(seed: int, keep: bool = False) -> Result:
     """A run in a process of its own."""
     begun = time.monotonic()
     base = Path(tempfile.mkdtemp(prefix=f"xget-oddities-{seed}-"))
-    command = [*_ALONE, sys.executable, "-m", __spec__.name if __name__ == "__main__" else __name__]
+    command = [*_ALONE, sys.executable, "-m", "test.campaigns.oddities"]
     try:
         command += ["--inside", str(base), "--seed", str(seed)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_PATIENCE)
@@ -85,17 +85,30 @@ def _inside(seed: int, base: Path) -> int:
     return 0
 
 
+def _run_with_shell(seed: int) -> int:
+    """A run, and then a shell in its namespace and directory."""
+    with tempfile.TemporaryDirectory(prefix=f"xget-oddities-{seed}-", ignore_cleanup_errors=True) as base:
+        run = [sys.executable, "-m", "test.campaigns.oddities", "--inside", base, "--seed", str(seed)]
+        script = 'cd "$1"; base=$2; shift 2; "$@"; echo; cd "$base"; ${SHELL:-sh}'
+        done = subprocess.run([*_ALONE, "sh", "-c", script, "sh", str(ROOT), base, *run], check=False)
+        remove_all(Path(base))
+    return done.returncode
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m test.campaigns.oddities", description=__doc__)
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1, help="of the first run")
     parser.add_argument("--processes", type=int, default=2, help="how many runs at the same time")
     parser.add_argument("--keep", action="store_true", help="keep the directory of each run, without what was mounted")
+    parser.add_argument("--shell", action="store_true", help="one run; then a shell where everything is still mounted")
     parser.add_argument("--verbose", action="store_true", help="print all runs")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
         return _inside(options.seed, options.inside)
+    if options.shell:
+        return _run_with_shell(options.seed)
     begun, wrong = time.monotonic(), []
     for result in run_all(range(options.seed, options.seed + options.runs), options.processes, options.keep):
         if result.problems:

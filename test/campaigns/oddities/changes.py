@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -17,11 +18,10 @@ def change(source: Path, dice: Random) -> list[str]:
     for _ in range(dice.randint(1, 6)):
         kind = dice.choice(list(_CHANGES))
         paths = [
-            source / os.fsdecode(path)
+            source / "plain" / os.fsdecode(path)
             for path, status in walk(source / "plain")
             if stat.S_ISREG(status.st_mode) or (kind in _OF_DIRECTORIES and stat.S_ISDIR(status.st_mode))
         ]
-        paths = [source / "plain" / path.relative_to(source) for path in paths]
         if paths:
             path = dice.choice(paths)
             _CHANGES[kind](path, dice)
@@ -69,7 +69,7 @@ def _remove(path: Path, dice: Random) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-_CHANGES = {
+_CHANGES: dict[str, Callable[[Path, Random], object]] = {
     "write": _write,
     "same size and time": _same_size_and_time,
     "insert": _insert,

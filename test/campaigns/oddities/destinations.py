@@ -82,7 +82,7 @@ def mount_below(kind: str, base: Path, dest: Path, source: Path, count: int, dic
     ]
     for path in dice.sample(directories, min(count, len(directories))):
         point = dest / path.relative_to(source)
-        if point.exists():
+        if point.exists() or (kind == "exfat" and path.parent.name == "names"):
             continue
         point.parent.mkdir(parents=True, exist_ok=True)
         if kind == "btrfs" and dice.random() < 0.7:

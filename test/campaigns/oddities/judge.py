@@ -50,7 +50,7 @@ def differences(source: Path, copy: Path, parts: Sequence[str], options: Sequenc
 
     `parts`: the paths that were asked for. `options`: further ones of rsync.
     """
-    command = ["rsync", "-aHAXn", "--numeric-ids", "--checksum", "--modify-window=-1", "--out-format=%i %n", *options]
+    command = ["rsync", "-aHAXn", "--numeric-ids", "--checksum", "--modify-window=-1", "--out-format=%i %n%L", *options]
     words = [f"{source}/"] if tuple(parts) == (".",) else [f"{source}/{part}" for part in parts]
     done = subprocess.run([*command, "--", *words, f"{copy}/"], capture_output=True, check=False, timeout=300)
     # rsync ends with 23 where it cannot read a file, of which it then says nothing.
@@ -61,26 +61,29 @@ def differences(source: Path, copy: Path, parts: Sequence[str], options: Sequenc
     for line in done.stdout.split(b"\n"):
         if not (match := _LINE.fullmatch(line)):
             continue
-        path = _ESCAPE.sub(lambda escape: bytes([int(escape[1], 8)]), match[2]).rstrip(b"/")
+        name, to_link, _ = match[2].partition(b" => ")
+        if match[1][1:2] == b"L" and not to_link:
+            name = name.partition(b" -> ")[0]
+        path = _ESCAPE.sub(lambda escape: bytes([int(escape[1], 8)]), name).rstrip(b"/")
         path = b"" if path == b"." else path
         top, _, rest = os.fsdecode(path).partition("/")
-        facts = _facts(match[1].decode())
+        facts = _facts(match[1].decode(), bool(to_link))
         kind = "" if facts == ["extra"] else match[1][1:2].decode()
         original, there = source / tops.get(top, top) / rest, copy / os.fsdecode(path)
         found += [Difference(path, kind, what, original, there) for what in facts]
     return found
 
 
-def _facts(code: str) -> list[str]:
+def _facts(code: str, to_link: bool) -> list[str]:
     if code.startswith("*"):
         return ["extra"]
     if "+" in code:
         return ["missing"]
-    if code[0] == "h":
-        return ["link"]
     letters = {"c": "content", "s": "content", "t": "time", "T": "time", "p": "mode", "o": "owner", "g": "owner"}
     letters |= {"a": "acl", "x": "xattr"}
     found = [letters[letter] for letter in code[2:] if letter in letters]
+    if to_link:
+        found.append("link")
     if code[0] in "<>c" and not found:
         found = ["content"]
     return sorted(set(found))
@@ -111,7 +114,7 @@ def _lower_mode(difference: Difference) -> bool:
 
 
 def _socket(difference: Difference) -> bool:
-    return difference.what == "missing" and stat.S_ISSOCK(difference.original.lstat().st_mode)
+    return difference.kind == "S" and stat.S_ISSOCK(difference.original.lstat().st_mode)
 
 
 def _of_download(difference: Difference) -> bool:

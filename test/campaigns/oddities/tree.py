@@ -31,6 +31,8 @@ class Facts:
 
 
 Tree = dict[bytes, Facts]
+Contents = dict[bytes, set[bytes]]
+"""The digests of regular files by path, in which case does not count."""
 
 
 def walk(root: Path) -> Iterator[tuple[bytes, os.stat_result]]:
@@ -55,9 +57,8 @@ def tree(root: Path) -> Tree:
     return {path: Facts(status) for path, status in walk(root)}
 
 
-def contents(root: Path) -> dict[bytes, set[bytes]]:
-    """The digests of the regular files by path, in which case does not count."""
-    found: dict[bytes, set[bytes]] = {}
+def contents(root: Path) -> Contents:
+    found: Contents = {}
     for path, status in walk(root):
         if stat.S_ISREG(status.st_mode) and STAGING not in path.split(b"/"):
             try:
@@ -73,10 +74,8 @@ def _folded(path: bytes) -> bytes:
     return os.fsencode(os.fsdecode(path).casefold())
 
 
-def torn(
-    dest: Path, before: dict[bytes, set[bytes]], source: dict[bytes, set[bytes]], prefixes: dict[str, str]
-) -> list[str]:
-    """The files that have neither their old content nor that of the source."""
+def torn(dest: Path, before: Contents, source: Contents, prefixes: dict[str, str]) -> list[str]:
+    """The files that have neither their old content nor that of the source. `prefixes`: where a first name is from."""
     found = []
     for path, digests in contents(dest).items():
         top, slash, rest = os.fsdecode(path).partition("/")
