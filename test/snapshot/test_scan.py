@@ -116,6 +116,20 @@ def test_a_socket_is_omitted_with_the_reason(tree: Path) -> None:
     assert assembled(found).unreadable == []
 
 
+def test_what_has_the_name_of_temporary_data_is_omitted_at_any_depth(tree: Path) -> None:
+    """Not only a directory that looks like one of ours: while a download begins or ends, it may look like any."""
+    (tree / ".xget" / "parts").mkdir(parents=True)
+    (tree / "a" / ".xget").mkdir()
+    (tree / "a" / "deep" / "er").mkdir(parents=True, exist_ok=True)
+    (tree / "a" / "deep" / "er" / ".xget").write_bytes(b"a file")
+    found = scanned(tree)
+    assert found.outline.omitted == tuple(
+        Omitted(path, "temporary data of XGet", expected=True) for path in (b".xget", b"a/.xget", b"a/deep/er/.xget")
+    )
+    assert not [path for path in kinds(found) if b".xget" in path]
+    assert assembled(found).unreadable == []
+
+
 def test_special_files_are_entries(tree: Path) -> None:
     os.mkfifo(tree / "fifo", 0o640)
     os.link(tree / "fifo", tree / "a" / "fifo")

@@ -15,7 +15,7 @@ from types import FrameType
 
 from xget_lib.config import Config
 from xget_lib.errors import Failed, Interrupted, LinkLost, XGetError
-from xget_lib.manifest.selection import normalise_source
+from xget_lib.manifest.sources import normalise_source
 from xget_lib.process.channel import Channel, pair
 from xget_lib.process.fork import close_all_but, default_signals, die_with, signals_held
 from xget_lib.report import events, log

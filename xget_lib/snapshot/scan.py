@@ -207,7 +207,9 @@ class _Scanner:
     def _add(self, directory: int, above: bytes, name: bytes, status: os.stat_result) -> None:
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         other_file_system = self._one_file_system and status.st_dev != self._device
-        if kind is None:
+        if name == STAGING:  # at any depth: it may be that of another download, into a directory below this one
+            self._skip(above + name, "temporary data of XGet")
+        elif kind is None:
             self._skip(above + name, "a socket")
         elif kind == DIRECTORY:
             self._add_directory(directory, above + name, name, status, other_file_system)
@@ -224,9 +226,7 @@ class _Scanner:
     def _add_directory(
         self, directory: int, path: bytes, name: bytes, status: os.stat_result, other_file_system: bool
     ) -> None:
-        if path == STAGING:
-            self._skip(path, "left by an interrupted download into this directory")
-        elif len(path) > DIRECTORY_LIMIT:
+        if len(path) > DIRECTORY_LIMIT:
             self._omitted.append(Omitted(path, "path too long"))
         else:
             self.add_entry(DIRECTORY, name, status, xattrs.read(self._path_of(name)))

@@ -110,7 +110,7 @@ class InotifyTree:
                 self.outdated = True
                 return True
             directory = self._directories.get(event.wd)
-            if directory is None or (directory == b"" and name == STAGING):
+            if directory is None or name == STAGING:
                 continue
             if event.mask & _GONE:
                 if event.mask & flags.IGNORED:
@@ -182,7 +182,7 @@ class InotifyTree:
                 names = [os.fsencode(found.name) for found in listing if found.is_dir(follow_symlinks=False)]
         finally:
             os.close(descriptor)
-        return [name for name in names if path or name != STAGING]
+        return [name for name in names if name != STAGING]
 
     def _forget(self, moved_away: set[bytes]) -> None:
         """Removes the watches of directories that were moved out of the watched tree."""
