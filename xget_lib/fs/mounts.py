@@ -1,8 +1,11 @@
-"""Tells file systems that other machines can change: inotify does not report such changes."""
+"""What is mounted where: tells mounts apart, and file systems that other machines can change."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+
+from xget_lib.fs import syscalls
 
 _MOUNTS = "/proc/self/mountinfo"
 _SHARED = (
@@ -14,7 +17,8 @@ _SHARED = (
 def shared(device: int) -> str | None:
     """The type of the file system with this device number (st_dev) if other machines may change it; else None.
 
-    See proc(5) for mountinfo. An unknown type, or any type where there is no /proc, counts as local.
+    inotify does not report what other machines change. See proc(5) for mountinfo. An unknown type, or any type where
+    there is no /proc, counts as local.
     """
     number = f"{os.major(device)}:{os.minor(device)}"
     try:
@@ -27,3 +31,12 @@ def shared(device: int) -> str | None:
     except (OSError, IndexError):
         pass
     return None
+
+
+def mount_id(descriptor: int) -> int | None:
+    """The number of the mount that an open file is on; None where the system does not tell. See proc(5), fdinfo."""
+    with suppress(OSError), open(f"/proc/self/fdinfo/{descriptor}", "rb") as facts:
+        for line in facts:
+            if line.startswith(b"mnt_id:"):
+                return int(line.split()[1])
+    return syscalls.mount_id(descriptor)

@@ -19,7 +19,7 @@ from blake3 import blake3
 
 from xget_lib.errors import PathRefused
 from xget_lib.fs import xattrs
-from xget_lib.fs.rooted import Root, in_directory
+from xget_lib.fs.rooted import Root
 from xget_lib.fs.sparse import data_ranges
 from xget_lib.fs.stamp import STAMP_WORDS, Stamp, stamp_of
 from xget_lib.fs.thread_cwd import inside
@@ -129,7 +129,8 @@ def _scan_file(root: bytes, owner_names: bool) -> Scan:
         with below.opened(location, os.O_RDONLY) as descriptor:  # raises where it may not be read
             status = os.fstat(descriptor)
         scanner = _Scanner(below, one_file_system=False)
-        found = xattrs.read(in_directory(directory, location))
+        with inside(directory) as path_of:
+            found = xattrs.read(path_of(location))
         scanner.add_file(
             os.path.basename(os.path.abspath(root)), status, found, _find_extents(directory, location, status)
         )
@@ -164,11 +165,11 @@ class _Scanner:
 
     def scan(self) -> None:
         """Scans everything below the root. Raises OSError where the root itself cannot be read."""
-        with self._root.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as directory:
+        with self._root.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as directory, inside(directory) as path_of:
             os.listdir(directory)
             status = os.fstat(directory)
             self._device = status.st_dev
-            self.add_entry(DIRECTORY, b"", status, xattrs.read(in_directory(directory, b".")))
+            self.add_entry(DIRECTORY, b"", status, xattrs.read(path_of(b".")))
         self._unvisited.append(b"")
         while self._unvisited:
             path = self._unvisited.popleft()

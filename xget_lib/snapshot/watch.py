@@ -19,6 +19,7 @@ from inotify_simple import INotify, flags
 from xget_lib.errors import CannotWatch, PathRefused
 from xget_lib.fs.mounts import shared
 from xget_lib.fs.rooted import Root
+from xget_lib.fs.thread_cwd import inside
 from xget_lib.manifest.entry import joined
 from xget_lib.manifest.selection import STAGING
 
@@ -176,7 +177,8 @@ class InotifyTree:
             if self._one_file_system and os.fstat(descriptor).st_dev != self._device:
                 return []
             # By descriptor: no link can come between, and the path may be longer than the kernel takes.
-            watch = self._inotify.add_watch(b"/proc/self/fd/%d" % descriptor, _MASK | flags.ONLYDIR)
+            with inside(descriptor) as path_of:
+                watch = self._inotify.add_watch(path_of(b"."), _MASK | flags.ONLYDIR)
             self._directories[watch] = path
             with os.scandir(descriptor) as listing:
                 names = [os.fsencode(found.name) for found in listing if found.is_dir(follow_symlinks=False)]
