@@ -80,5 +80,5 @@ def test_without_proc_the_first_thread_changes_that_of_the_process_for_a_moment(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = os.getcwd()
-    monkeypatch.setattr(thread_cwd.os.path, "exists", lambda path: False)
+    monkeypatch.setattr(os.path, "exists", lambda path: False)
     assert reached(directory) == (b"name", b"content", before)

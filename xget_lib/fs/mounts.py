@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
+from typing import NamedTuple
 
 from xget_lib.fs import syscalls
 
@@ -31,6 +33,32 @@ def shared(device: int) -> str | None:
     except (OSError, IndexError):
         pass
     return None
+
+
+class Mount(NamedTuple):
+    """A line of mountinfo, proc(5)."""
+
+    device: bytes
+    """The number of the file system: `MAJOR:MINOR`."""
+    root: bytes
+    """The path in the file system of the directory (or file) that is mounted; it is `/` unless it is a bind mount."""
+    point: bytes
+    """The path at which it is mounted."""
+
+
+def mounted() -> list[Mount]:
+    """All mounts that this process sees, those that hide others after them. Empty where there is no /proc."""
+    try:
+        with open(_MOUNTS, "rb") as lines:
+            fields = [line.split(b" ") for line in lines]
+    except OSError:
+        return []
+    return [Mount(each[2], _unescaped(each[3]), _unescaped(each[4])) for each in fields if len(each) > 4]
+
+
+def _unescaped(path: bytes) -> bytes:
+    """Space, tab, newline and backslash are octal numbers in mountinfo."""
+    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), path)
 
 
 def mount_id(descriptor: int) -> int | None:
