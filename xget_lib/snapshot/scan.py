@@ -5,6 +5,7 @@ No link below the served directory is followed (`fs.rooted`). What cannot be ser
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -137,6 +138,10 @@ def _scan_file(root: bytes, owner_names: bool) -> Scan:
     return Scan(base, scanner.outline(owner_names), scanner.stamps, location)
 
 
+_COMPRESSION_LIMIT = 1024
+"""Bytes of data for each byte that a file occupies: no file system compresses better."""
+_NOT_ON_DISK_LIMIT = 1 << 40
+"""Bytes of data of a file that occupies nothing: some file systems do not say what a file occupies."""
 _OTHER_FILE_SYSTEM = "on another file system"
 _KINDS = {
     stat.S_IFDIR: DIRECTORY,
@@ -272,15 +277,20 @@ class _Scanner:
 def _find_extents(directory: int, name: bytes, status: os.stat_result) -> array[int] | None:
     """The extents of a file in an open directory; None where it has no holes. Raises OSError.
 
-    Only a file that occupies fewer bytes than its size can have holes, and only such a file is opened.
+    Only a file that occupies fewer bytes than its size can have holes, and only such a file is opened. A size that
+    cannot be true raises OSError, before anything is done so many times: /proc/kcore is 128 TiB long.
     """
     if not SMALLEST_HOLE <= status.st_size > status.st_blocks * 512:
         return None
     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     try:
-        return extents_of(data_ranges(descriptor, status.st_size), status.st_size)
+        extents = extents_of(data_ranges(descriptor, status.st_size), status.st_size)
     finally:
         os.close(descriptor)
+    occupied = status.st_blocks * 512
+    if (status.st_size if extents is None else sum(extents[1::2])) > occupied * _COMPRESSION_LIMIT + _NOT_ON_DISK_LIMIT:
+        raise OSError(errno.EFBIG, f"its size of {status.st_size} bytes cannot be true (it occupies {occupied} bytes)")
+    return extents
 
 
 def _names(numbers: Iterable[int], look_up: Callable[[int], str]) -> dict[int, str]:
