@@ -152,9 +152,15 @@ class Worker:
     # The snapshot.
 
     def _perform(self, job: ipc.Job, descriptors: list[int]) -> None:
-        done, made = in_thread(jobs.perform, job, descriptors)
+        made: list[int] = []
         try:
+            done, made = in_thread(jobs.perform, job, descriptors)
             self.send(done, made)
+        except LinkLost:
+            raise
+        except Exception as error:
+            LOGGER.exception("internal error")
+            self.send(ipc.JobFailed(job.number, f"internal error: {type(error).__name__}: {error}"))
         finally:
             close_all((*descriptors, *made))
 
