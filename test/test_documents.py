@@ -76,7 +76,7 @@ def missing_paths(text: str, root: Path) -> list[str]:
     ]
 
 
-EXAMPLES = re.compile(r"bench-results/|(\./odd|boot|images)/.*|\.service")
+EXAMPLES = re.compile(r"bench-results/|(\./odd|boot|images)/.*|\.service|a/b/|current/|cur\.\.\.")
 """Paths in the documents that are not files of the project."""
 
 

@@ -34,7 +34,7 @@ Options:
   -o, --no-owners             do not preserve owners and groups, and do not look up their names
   -x, --one-file-system       master: do not serve what is mounted below <path>
   --cache=DIR                 master: directory of the digest cache (without it: $XDG_CACHE_HOME/xget, or
-                              /var/cache/xget for root, or ~/.cache/xget)
+                              ~/.cache/xget, or /var/cache/xget for root and users without a home)
   --rehash                    master: ignore the digest cache, and hash all files
   --force                     reload: serve what is there now, even if it looks as if a file system is not mounted
   --daemon                    master: go to the background when ready
@@ -65,6 +65,7 @@ import docopt
 
 from xget_lib import __version__, config
 from xget_lib.errors import Exit, UsageError, XGetError, printable
+from xget_lib.process.null import open_null
 
 if TYPE_CHECKING:
     from xget_lib.process.channel import Channel
@@ -202,13 +203,13 @@ def _open_standard_descriptors() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # open() takes the lowest free number, which is this one
+            open_null()  # it takes the lowest free number, which is this one
             setattr(sys, stream, os.fdopen(descriptor, "w" if descriptor else "r", closefd=False))
 
 
 def _discard_output() -> None:
     """Send stdout to /dev/null, so that the interpreter does not fail again when it flushes stdout at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(open_null(), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, AnyStr
 
 from xget_lib.errors import UsageError, printable
 
@@ -99,10 +99,19 @@ def _text(value: Any) -> str | None:
     return value
 
 
+def absolute(path: AnyStr) -> AnyStr:
+    """A path made absolute: a server in the background has another working directory. Raises UsageError."""
+    try:
+        return os.path.abspath(path)
+    except OSError:  # of getcwd(2)
+        raise UsageError(
+            f"{printable(path)}: the current directory does not exist any more (give an absolute path)"
+        ) from None
+
+
 def _path(value: Any) -> str | None:
-    """An absolute path: a server in the background has another working directory."""
     text = _text(value)
-    return text and os.path.abspath(text)
+    return text and absolute(text)
 
 
 def _flag(value: Any) -> bool:

@@ -147,10 +147,9 @@ class NotServed(XGetError):
     exit_status = Exit.NOT_SERVED
     errno = errno.ENOENT
 
-    def __init__(self, source: bytes | str, why: str = "") -> None:
-        """`why`: the reason why the master cannot read it, if that is so."""
-        reason = f"not readable at the master: {why}" if why else "not served by the master"
-        super().__init__(f"{printable(source)}: {reason} (nothing was written)")
+    def __init__(self, source: bytes | str, why: str = "not served by the master", hint: str = "") -> None:
+        """`hint`: what to do."""
+        super().__init__(f"{printable(source)}: {why} ({f'{hint}; ' if hint else ''}nothing was written)")
         self.source = source
         self.why = why
 

@@ -274,10 +274,10 @@ def test_a_file_that_changes_is_an_error_and_then_the_new_file(
     master = cluster.master(source)
     connection, data = waiting_read(master.port, stack)
     changed = noise(6 * MIB, 4)
+    generation = master.status()["generation"]
     write(source / "image", changed)
     with pytest.raises(NinepError, match="stale generation"):
         connection.read(data, 32768)
-    generation = master.status()["generation"]
     eventually(lambda: master.status()["generation"] != generation, "the master has looked again")
     later = CClient(master.port)
     stack.callback(later.close)

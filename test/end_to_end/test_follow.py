@@ -209,17 +209,17 @@ def test_another_worker_watches_when_the_one_that_did_dies(cluster: Cluster, sou
     assert "Traceback" not in master.log.read_text()
 
 
-def test_nothing_is_watched_when_nobody_follows(cluster: Cluster, source: Path, master: Master) -> None:
-    def watching() -> list[str]:
-        return [name for pid in master.workers() for name in open_files(pid).values() if "inotify" in name]
+def test_one_worker_watches_whether_somebody_follows_or_not(cluster: Cluster, source: Path, master: Master) -> None:
+    def watching() -> int:
+        return sum("inotify" in name for pid in master.workers() for name in open_files(pid).values())
 
-    assert cluster.client(master, cluster.base / "stays").ended().status == 0
-    assert not watching() and not master.status()["notices"]
+    eventually(lambda: master.status()["notices"], "it watches")
+    assert watching() == 1
     follower = follow(cluster, master, master, cluster.base / "dest")
-    assert len(watching()) == 1
     os.kill(follower.pid, signal.SIGTERM)
     assert ended_by_itself(follower.pid)
-    eventually(lambda: not master.status()["notices"] and not watching(), "nothing is watched any more")
+    eventually(lambda: not master.children(), "the follower is gone")
+    assert watching() == 1
 
 
 FEW_WATCHES = 'echo 3 > /proc/sys/user/max_inotify_watches && exec "$@"'

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from test.support.cluster import ROOT
-from xget_lib.fs import mount_table
+from xget_lib.fs import mounts
 from xget_lib.fs.mount_table import MountTable
 
 PROGRAM = """
@@ -48,5 +48,5 @@ def test_without_a_change_nothing_is_noticed_and_without_proc_neither(
     table = MountTable(bytes(tmp_path))
     assert not table.changed()
     table.close()
-    monkeypatch.setattr(mount_table, "_MOUNTS", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(mounts, "MOUNTS", str(tmp_path / "nowhere"))
     assert not MountTable(bytes(tmp_path)).changed()

@@ -58,3 +58,27 @@ def test_where_it_is_not_allowed_the_long_way_is_taken(directory: Path, monkeypa
     path, content, after = in_a_thread(lambda: reached(directory))
     assert path.startswith(b"/proc/self/fd/")
     assert (content, after) == (b"content", before)
+
+
+def test_it_may_be_nested(directory: Path) -> None:
+    (directory / "below").mkdir()
+    (directory / "below" / "name").write_bytes(b"below")
+
+    def nested() -> tuple[bytes, bytes, str]:
+        outer = os.open(directory, os.O_PATH)
+        try:
+            with thread_cwd.inside(outer) as path_of:
+                _, inner, _ = reached(directory / "below")
+                return inner, Path(os.fsdecode(path_of(b"name"))).read_bytes(), ""
+        finally:
+            os.close(outer)
+
+    assert in_a_thread(nested) == (b"below", b"content", "")
+
+
+def test_without_proc_the_first_thread_changes_that_of_the_process_for_a_moment(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.getcwd()
+    monkeypatch.setattr(os.path, "exists", lambda path: False)
+    assert reached(directory) == (b"name", b"content", before)

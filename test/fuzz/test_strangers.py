@@ -48,7 +48,7 @@ from xget_lib.serve.files import Files
 
 SECRET = b"not for strangers"
 
-CONTROL = ["manifest", "data", "have", "peers", "offer", "log", "status"]
+CONTROL = ["manifest", "data", "have", "peers", "offer", "places", "log", "status"]
 OF_A_FILE = ["data", "redir", "avail", "checksum"]
 INSIDE = ["hello", "deep", "leaf", "large", "fifo", "link", "é", "\x01", "x" * 300]
 OUTSIDE = [

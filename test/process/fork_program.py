@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import sys
+from contextlib import suppress
 
 from xget_lib.process.fork import close_all_but, default_signals, die_with, outlive_parent, signals_held
 
@@ -19,6 +21,23 @@ def descriptors() -> None:
     listed = {int(name) for name in os.listdir("/proc/self/fd")}
     still_open = sorted(fd for fd in listed if os.path.exists(f"/proc/self/fd/{fd}"))
     os.write(1, json.dumps({"kept": kept, "open": still_open}).encode())
+    os._exit(0)
+
+
+def descriptors_without_proc() -> None:
+    """The same, to be run where there is no /proc. The limit of descriptors is that of a container."""
+    kept, _ = os.pipe()
+    os.pipe()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    close_all_but({kept})
+    still_open = []
+    for fd in range(100):
+        with suppress(OSError):
+            os.fstat(fd)
+            still_open.append(fd)
+    has_proc = os.path.exists("/proc/self")
+    os.write(1, json.dumps({"kept": kept, "open": still_open, "proc": has_proc}).encode())
     os._exit(0)
 
 
@@ -90,6 +109,7 @@ def outliving_child() -> None:
 
 CASES = {
     "descriptors": descriptors,
+    "descriptors_without_proc": descriptors_without_proc,
     "default_signals": default_signals_after_others,
     "signal_during_fork": signal_during_fork,
     "hanging_child": hanging_child,

@@ -11,21 +11,28 @@ from pathlib import Path
 
 import pytest
 
+from test.support.mounted import NO_PROC
 from test.support.processes import PATIENCE
 from xget_lib.process.fork import flush, signals_held
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-def run(case: str) -> subprocess.CompletedProcess[str]:
-    """Run a case of the program until no process holds its standard output any more."""
-    command = [sys.executable, "-m", "test.process.fork_program", case]
+def run(case: str, *prefix: str) -> subprocess.CompletedProcess[str]:
+    """Run a case of the program until no process holds its standard output any more. `prefix`: words before it."""
+    command = [*prefix, sys.executable, "-m", "test.process.fork_program", case]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_only_the_standard_descriptors_and_those_named_stay_open() -> None:
     facts = json.loads(run("descriptors").stdout)
     assert facts["open"] == sorted([0, 1, 2, facts["kept"]])
+
+
+@pytest.mark.root
+def test_without_proc_too_only_the_standard_descriptors_and_those_named_stay_open() -> None:
+    facts = json.loads(run("descriptors_without_proc", *NO_PROC).stdout)
+    assert facts == {"kept": facts["kept"], "open": sorted([0, 1, 2, facts["kept"]]), "proc": False}
 
 
 def test_every_signal_has_its_default_action_but_those_that_stay_ignored() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -233,6 +234,15 @@ def test_a_child_has_upload_slots_instead_of_offers() -> None:
     assert names == ["manifest", "data", "have", "peers", "turn", "log", "status"]
 
 
+def test_a_master_tells_the_marks_of_what_it_serves_when_it_knows_that(content: Served) -> None:
+    backend = RecordingBackend()
+    places = opened(backend, "places")
+    assert places.read(0, 100) is WAITING
+    backend.served = replace(content, marks=(b"\1" * 16, b"\xff" * 16))
+    assert places.read(0, 100) == b"01" * 16 + b"\n" + b"ff" * 16 + b"\n"
+    assert places.read(33, 4) == b"ffff" and places.read(66, 4) == b""
+
+
 def test_a_turn_that_is_passed_is_released_and_requested_anew() -> None:
     backend = RecordingBackend()
     turn = child_tree(backend).walk("turn").open(ORDWR)
@@ -290,5 +300,5 @@ def test_a_read_only_file_cannot_be_opened_for_writing(name: str, content: Serve
 
 def test_the_names_are_those_of_the_contract() -> None:
     names = [stat.name for stat in master_tree(RecordingBackend()).open(OREAD).children()]
-    assert names == ["manifest", "data", "have", "peers", "offer", "log", "status"]
+    assert names == ["manifest", "data", "have", "peers", "offer", "places", "log", "status"]
     assert all(f"    {name} " in (swarm.__doc__ or "") for name in names)

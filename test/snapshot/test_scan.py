@@ -8,6 +8,7 @@ import stat
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from blake3 import blake3
@@ -116,6 +117,20 @@ def test_a_socket_is_omitted_with_the_reason(tree: Path) -> None:
     assert assembled(found).unreadable == []
 
 
+def test_what_has_the_name_of_temporary_data_is_omitted_at_any_depth(tree: Path) -> None:
+    """Not only a directory that looks like one of ours: while a download begins or ends, it may look like any."""
+    (tree / ".xget" / "parts").mkdir(parents=True)
+    (tree / "a" / ".xget").mkdir()
+    (tree / "a" / "deep" / "er").mkdir(parents=True, exist_ok=True)
+    (tree / "a" / "deep" / "er" / ".xget").write_bytes(b"a file")
+    found = scanned(tree)
+    assert found.outline.omitted == tuple(
+        Omitted(path, "temporary data of XGet", expected=True) for path in (b".xget", b"a/.xget", b"a/deep/er/.xget")
+    )
+    assert not [path for path in kinds(found) if b".xget" in path]
+    assert assembled(found).unreadable == []
+
+
 def test_special_files_are_entries(tree: Path) -> None:
     os.mkfifo(tree / "fifo", 0o640)
     os.link(tree / "fifo", tree / "a" / "fifo")
@@ -175,6 +190,43 @@ def test_holes_are_known(tree: Path) -> None:
     assert list(names[b"hole"]) == []
     assert list(names[b"sparse"]) == [1 << 30, 4096]
     assert manifest.layout.size == 4096 + 300_000 + sum(map(len, (b"hidden", b"small", b"odd")))
+
+
+def listing_with(path: Path, size: int, blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make lstat say this of one file, as /proc/kcore does of itself. There, everything is data."""
+    real = os.lstat
+    inode = real(path).st_ino
+
+    def lstat(name: bytes) -> os.stat_result:
+        status = real(name)
+        if status.st_ino != inode:
+            return status
+        facts = {key: getattr(status, key) for key in dir(status) if key.startswith("st_")}
+        return SimpleNamespace(**{**facts, "st_size": size, "st_blocks": blocks})  # type: ignore[return-value]
+
+    monkeypatch.setattr(os, "lstat", lstat)
+    monkeypatch.setattr("xget_lib.snapshot.scan.data_ranges", lambda descriptor, size: iter([(0, size)]))
+
+
+KCORE = 128 << 40
+
+
+def test_a_file_with_a_size_that_cannot_be_true_is_left_out_with_words(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing_with(tree / "a.txt", KCORE, 0, monkeypatch)
+    found = scanned(tree)
+    why = f"its size of {KCORE} bytes cannot be true (it occupies 0 bytes)"
+    assert found.outline.omitted == (Omitted(b"a.txt", why),)
+    assert found.layout.size < 1 << 20
+
+
+@pytest.mark.parametrize(("size", "blocks"), [(1 << 40, 0), (KCORE, KCORE >> 19)])
+def test_a_large_file_is_served_where_the_file_system_compresses_or_does_not_say_what_it_occupies(
+    tree: Path, size: int, blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing_with(tree / "a.txt", size, blocks, monkeypatch)
+    assert scanned(tree).outline.omitted == ()
 
 
 def test_the_cache_key_of_a_file_with_holes_says_where_it_has_data(tree: Path) -> None:

@@ -239,10 +239,20 @@ def test_a_single_file_is_watched_and_nothing_beside_it(tree: Path) -> None:
             watching.close()
 
 
-def test_the_staging_directory_of_a_download_is_not_watched(tree: Path, watching: InotifyTree) -> None:
-    (tree / ".xget" / "parts").mkdir(parents=True)
-    (tree / ".xget" / "parts" / "1").write_bytes(b"part")
-    assert not changed(watching)
+@pytest.mark.parametrize("below", [".", "a"])
+def test_the_staging_directory_of_a_download_is_not_watched_at_any_depth(tree: Path, below: str) -> None:
+    (tree / below).mkdir(exist_ok=True)
+    (tree / below / ".xget").mkdir()
+    watching = InotifyTree(bytes(tree), one_file_system=False)
+    try:
+        (tree / below / ".xget" / "parts").mkdir()
+        (tree / below / ".xget" / "parts" / "1").write_bytes(b"part")
+        assert not changed(watching)
+        shutil.rmtree(tree / below / ".xget")
+        (tree / below / ".xget" / "parts").mkdir(parents=True)
+        assert not changed(watching)
+    finally:
+        watching.close()
 
 
 def test_names_that_are_not_text_are_watched(tree: Path, watching: InotifyTree) -> None:

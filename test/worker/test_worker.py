@@ -20,10 +20,12 @@ from xget_lib import ipc
 from xget_lib.classic import messages
 from xget_lib.errors import ProtocolViolation
 from xget_lib.fs.stamp import no_stamps
+from xget_lib.ipc.jobs import LoadDigestCache
 from xget_lib.ninep.dialect import NINEP2000, decode, encode
 from xget_lib.ninep.messages import Rattach, Rversion, Tattach, Tversion
 from xget_lib.ninep.wire import NOFID, NOTAG
 from xget_lib.process.memfd import memfd
+from xget_lib.worker import jobs
 from xget_lib.worker.worker import Worker
 
 
@@ -137,3 +139,16 @@ def test_a_worker_ends_when_the_master_sends_stop(master: Master) -> None:
     master.send_to_worker(ipc.Stop())
     master.running.join()
     assert master.running.successful()
+
+
+def test_a_job_that_fails_for_an_unforeseen_reason_is_answered(
+    master: Master, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(job: ipc.Job, descriptors: Sequence[int]) -> None:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(jobs, "perform", broken)
+    master.send_to_worker(ipc.Job(5, LoadDigestCache(b"")))
+    until(lambda: master.sent)
+    assert master.sent == [ipc.JobFailed(5, "internal error: RuntimeError: unforeseen")]
+    assert "internal error" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from xget_lib.config import Config
@@ -21,14 +22,13 @@ _MAX_SIZE = 64 * 1024 * 1024
 def run(config: Config) -> int:
     """Print the status of the server at -n, or of the master and child servers on this node; return the exit status.
 
-    Raises MasterUnreachable if no server answers.
+    Raises MasterUnreachable if no server answers, and Failed where the child servers cannot be found.
     """
     host = config.host or "localhost"
     seconds = min(config.timeout, _TIMEOUT)
-    ports = [config.port] if config.host else [config.port, *(port for port in local_ports() if port != config.port)]
     found = 0
     why = "no answer"
-    for port in ports:
+    for port in _ports(config):
         try:
             status = _read(host, port, seconds)
         except (LinkLost, NinepError, ValueError) as error:
@@ -39,6 +39,13 @@ def run(config: Config) -> int:
     if not found:
         raise MasterUnreachable(host, config.port, seconds, why)
     return Exit.OK
+
+
+def _ports(config: Config) -> Iterator[int]:
+    """The master first: it can be asked also where the child servers cannot be found. Raises Failed."""
+    yield config.port
+    if not config.host:
+        yield from (port for port in local_ports() if port != config.port)
 
 
 def _read(host: str, port: int, seconds: float) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from contextlib import suppress
 
 from xget_lib.download.destination import Destination
 from xget_lib.fs.inode import NamedInode
+from xget_lib.fs.mounts import mount_id
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.entry import DIRECTORY, joined
 from xget_lib.manifest.selection import STAGING
@@ -46,13 +47,10 @@ def surplus(dest: Destination) -> Iterator[bytes]:
         yield from (joined(dest_path, name) for name in sorted(names) if joined(path, name) not in omitted)
 
 
-def _mount_of(root: Root, directory: bytes) -> tuple[int, bytes]:
+def _mount_of(root: Root, directory: bytes) -> tuple[int, int | None]:
     """(device, mount number) of a directory. A bind mount of the same file system has a number of its own."""
     with root.opened(directory, os.O_PATH | os.O_DIRECTORY) as descriptor:
-        number = b""
-        with suppress(FileNotFoundError), open(f"/proc/self/fdinfo/{descriptor}", "rb") as facts:  # proc(5)
-            number = next((line for line in facts if line.startswith(b"mnt_id:")), b"")
-        return os.fstat(descriptor).st_dev, number
+        return os.fstat(descriptor).st_dev, mount_id(descriptor)
 
 
 class Remover:

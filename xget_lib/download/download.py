@@ -16,6 +16,7 @@ DestinationRefused is raised if the operating system refuses something.
 
 from __future__ import annotations
 
+import errno
 import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -161,6 +162,8 @@ class Download:
     def check_free_space(self) -> None:
         """Raises DestinationRefused if the file system has not enough space for what is still to be written."""
         with refusing(self._path):
+            if self._staging.read_only and not all(map(self._progress.is_in_place, self.files)):
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
             available = self._root.statvfs()
         check_free_space(self._path, available, self._sizes_to_write())
 

@@ -65,6 +65,8 @@ def _open_root(path: bytes) -> Root:
             return Root(path)
         except FileNotFoundError:
             os.stat(os.path.dirname(path))
+            if os.path.islink(path):
+                raise
             return _MissingRoot(path)
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from xget_lib.errors import DestinationRefused, PathRefused
+from xget_lib.errors import DestinationRefused, PathRefused, printable
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 MOVE_OR_DELETE = "(move it away, or use --delete)"
@@ -24,13 +24,23 @@ def refusing(dest: bytes, path: bytes = b"") -> Iterator[None]:
 
 @contextmanager
 def refusing_dest(dest: bytes) -> Iterator[None]:
-    """The same for the destination directory itself: what is missing is its parent."""
+    """The same for the destination directory itself: what is missing is its parent, or what it leads to."""
     try:
         yield
     except FileNotFoundError as error:
-        raise DestinationRefused(dest, "parent directory does not exist (create it first)") from error
+        raise DestinationRefused(dest, _why_missing(dest)) from error
     except OSError as error:
         raise DestinationRefused(dest, error.strerror or str(error)) from error
+
+
+def _why_missing(dest: bytes) -> str:
+    """Why a directory could not be made, and is not there."""
+    if os.path.islink(dest):
+        target = printable(os.readlink(dest))
+        return f"a symbolic link to {target}, which does not exist (create that directory, or remove the link)"
+    if os.path.isdir(os.path.dirname(dest)):  # in /proc, for example
+        return "no directory can be created here (choose another destination)"
+    return "parent directory does not exist (create it first)"
 
 
 def _reason(error: OSError | PathRefused) -> str:

@@ -38,10 +38,14 @@ class Staging:
         self.path = os.path.join(root.path, STAGING)
         self.resumed = False  # whether an earlier run left it
         self.worth_keeping = False  # whether it stays for the next run even if it has no parts
+        self.read_only = False  # whether the file system is: then there is none, but all may be in place already
         self.leftovers: frozenset[bytes] = frozenset()  # the names of the parts that an earlier run left
 
     def open(self) -> None:
         """Makes it, locks it, finds the parts of an earlier run. Raises DestinationRefused for one that is not ours."""
+        if self._root.statvfs().f_flag & os.ST_RDONLY:
+            self.read_only = True
+            return
         while self._lock < 0:
             try:
                 self._root.mkdir(STAGING, 0o700)
@@ -88,6 +92,8 @@ class Staging:
 
     def remove(self) -> None:
         """Removes the parts and the directory, and unlocks it. What is not XGet's own stays."""
+        if self.read_only:
+            return
         for name in self._root.names(PARTS):
             self._root.unlink(PARTS + b"/" + name)
         with suppress(OSError):  # not empty: NFS keeps the name of a file that is open somewhere

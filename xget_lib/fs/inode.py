@@ -7,8 +7,12 @@ import os
 import stat
 
 from xget_lib.fs import xattrs
-from xget_lib.fs.rooted import Root, in_directory
+from xget_lib.fs.rooted import Root
+from xget_lib.fs.thread_cwd import inside
 from xget_lib.manifest.entry import Xattrs
+
+_OPENED_WITHOUT_EFFECT = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFIFO)
+"""The types of files that may be opened only to change them. Opening a device can do anything."""
 
 
 class OpenInode:
@@ -53,28 +57,42 @@ class NamedInode:
         """A symbolic link has no permission bits: ELOOP.
 
         Before fchmodat2 (Linux 6.6) there is no chmod that does not follow links, and the owner of a file may have no
-        permission to open it: so this goes through the name in /proc of an O_PATH descriptor (open(2)).
+        permission to open it: so this goes through the name in /proc of an O_PATH descriptor (open(2)). Without /proc
+        the file is opened, and ENOSYS raised for what cannot be.
         """
         with self._root.opened(self._path, os.O_PATH) as descriptor:
-            if stat.S_ISLNK(os.fstat(descriptor).st_mode):
+            type_ = stat.S_IFMT(os.fstat(descriptor).st_mode)
+            if type_ == stat.S_IFLNK:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self._path)
-            os.chmod(f"/proc/self/fd/{descriptor}", mode)
+            try:
+                os.chmod(f"/proc/self/fd/{descriptor}", mode)
+            except FileNotFoundError:
+                self._chmod_opened(type_, mode)
+
+    def _chmod_opened(self, type_: int, mode: int) -> None:
+        try:
+            if type_ not in _OPENED_WITHOUT_EFFECT:
+                raise PermissionError
+            with self._root.opened(self._path, os.O_RDONLY) as descriptor:
+                os.fchmod(descriptor, mode)
+        except PermissionError:
+            raise OSError(errno.ENOSYS, "/proc is not mounted") from None
 
     def utime(self, mtime_ns: int) -> None:
         with self._root.parent(self._path) as (parent, name):
             os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=parent, follow_symlinks=False)
 
     def xattrs(self) -> Xattrs:
-        with self._root.parent(self._path) as (parent, name):
-            return xattrs.read(in_directory(parent, name))
+        with self._root.parent(self._path) as (parent, name), inside(parent) as path_of:
+            return xattrs.read(path_of(name))
 
     def setxattr(self, name: bytes, value: bytes) -> None:
-        with self._root.parent(self._path) as (parent, file):
-            os.setxattr(in_directory(parent, file), name, value, follow_symlinks=False)
+        with self._root.parent(self._path) as (parent, file), inside(parent) as path_of:
+            os.setxattr(path_of(file), name, value, follow_symlinks=False)
 
     def removexattr(self, name: bytes) -> None:
-        with self._root.parent(self._path) as (parent, file):
-            os.removexattr(in_directory(parent, file), name, follow_symlinks=False)
+        with self._root.parent(self._path) as (parent, file), inside(parent) as path_of:
+            os.removexattr(path_of(file), name, follow_symlinks=False)
 
 
 Inode = OpenInode | NamedInode

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 
 from xget_lib.errors import PathRefused
 from xget_lib.fs.fd_cache import FdCache, SharedFd
+from xget_lib.fs.thread_cwd import inside
 
 DIRECTORIES_KEPT = 64
 
@@ -97,13 +98,13 @@ class Root:
     def xattr(self, path: bytes, name: bytes) -> bytes:
         """The value of an extended attribute; for the name b"", the names of all, each followed by a NUL.
 
-        Does not follow a symbolic link at `path`: it is read through an O_PATH descriptor.
+        Does not follow a symbolic link at `path`.
         """
-        with self.opened(path, os.O_PATH) as descriptor:
-            there = f"/proc/self/fd/{descriptor}"
+        with self.parent(path) as (parent, file), inside(parent) as path_of:
+            there = path_of(file)
             if name:
-                return os.getxattr(there, name)
-            return b"".join(os.fsencode(one) + b"\0" for one in os.listxattr(there))
+                return os.getxattr(there, name, follow_symlinks=False)
+            return b"".join(os.fsencode(one) + b"\0" for one in os.listxattr(there, follow_symlinks=False))
 
     def statvfs(self) -> os.statvfs_result:
         """The file system that the directory itself is on."""
@@ -192,11 +193,6 @@ class Root:
 
     def _get(self, path: bytes) -> SharedFd | None:
         return self._directories.get(path) if path else self._directories.use(self._root)
-
-
-def in_directory(parent: int, name: bytes) -> bytes:
-    """A path to a name in an open directory, for calls without `dir_fd`. Nothing before the name follows a link."""
-    return b"/proc/self/fd/%d/%b" % (parent, name)
 
 
 def _check_name(path: bytes, name: bytes) -> None:

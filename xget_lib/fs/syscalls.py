@@ -24,6 +24,9 @@ def _function(name: str, result: Any, *arguments: Any) -> Callable[..., int] | N
 
 _fallocate = _function("fallocate64", ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 _getdents64 = _function("getdents64", ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
+_name_to_handle_at = _function(
+    "name_to_handle_at", ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int
+)
 _prctl = _function("prctl", ctypes.c_int, ctypes.c_int, ctypes.c_ulong)
 _sync_file_range = _function(
     "sync_file_range", ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint
@@ -31,6 +34,7 @@ _sync_file_range = _function(
 _syncfs = _function("syncfs", ctypes.c_int, ctypes.c_int)
 _unshare = _function("unshare", ctypes.c_int, ctypes.c_int)
 
+_AT_EMPTY_PATH = 0x1000  # linux/fcntl.h
 _CLONE_FS = 0x200  # linux/sched.h
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01  # linux/falloc.h
@@ -56,6 +60,21 @@ def getdents64(fd: int, size: int) -> bytes:
     buffer = ctypes.create_string_buffer(size)
     count = _call(_getdents64, fd, buffer, size)
     return buffer.raw[:count]
+
+
+def mount_id(fd: int) -> int | None:
+    """The number of the mount that an open file is on; None where the C library or the file system does not tell.
+
+    name_to_handle_at(2) is asked for a handle of 0 bytes: it refuses with EOVERFLOW, and tells the mount all the same.
+    """
+    handle = ctypes.create_string_buffer(8)  # struct file_handle: the size of what follows, and a type
+    number = ctypes.c_int(-1)
+    try:
+        _call(_name_to_handle_at, fd, b"", handle, ctypes.byref(number), _AT_EMPTY_PATH)
+    except OSError as error:
+        if error.errno != errno.EOVERFLOW:
+            return None
+    return number.value
 
 
 def punch_hole(fd: int, offset: int, length: int) -> bool:

@@ -1,7 +1,8 @@
 """Which entries of a manifest a client selected, and the destination path of each.
 
 A source is a path below the directory that the master serves. It keeps its last component: `a/b/file1` goes to `file1`,
-a directory `a/b` goes to `b` with everything below it, and `.` goes to the destination itself. The parent of every
+a directory `a/b` goes to `b` with everything below it, and `.` goes to the destination itself. If `current` is a link
+to the directory `a/b`, `current` goes to `current` as a link, and `current/` as what is in `a/b`. The parent of every
 selected entry is selected too or is the destination, so no other directory has to be made.
 
 A file with several names (hard links) is made once. If its first name is not selected, the first selected name is made
@@ -12,13 +13,14 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from xget_lib.errors import NotServed, UsageError, printable
-from xget_lib.manifest.entry import FILE, joined
+from xget_lib.errors import UsageError, printable
+from xget_lib.manifest.entry import FILE, LINK, joined
 from xget_lib.manifest.manifest import Manifest, Omitted
+from xget_lib.manifest.sources import find_source, normalise_source
 
 STAGING = b".xget"
 """The name in the destination that XGet uses during a download."""
@@ -47,17 +49,20 @@ class Selection:
     A destination path is relative to the destination, which is b"".
     """
 
-    def __init__(self, manifest: Manifest, sources: Sequence[int]) -> None:
-        """`sources` are entries; none of them is below another."""
+    def __init__(self, manifest: Manifest, sources: Mapping[bytes, int]) -> None:
+        """`sources` are entries by their destination path, which is a name; none of them is below another."""
         entries = self._entries = manifest.entries
         self._omitted = manifest.omitted
-        self._sources = {entries.name(number): number for number in sources}  # by destination path
-        runs = sorted((run.start, run.stop, number) for number in sources for run in entries.subtree(number))
+        self._sources = dict(sources)
+        runs = sorted(
+            (run.start, run.stop, name) for name, number in sources.items() for run in entries.subtree(number)
+        )
         self.runs = [range(start, stop) for start, stop, _ in runs]
         """The selected entries as ranges of consecutive entries, rising."""
         self._starts = [start for start, _, _ in runs]
-        # Of each run: how many bytes of its paths come before the name of the source.
-        self._above_source = [len(entries.path(number)) - len(entries.name(number)) for _, _, number in runs]
+        self._names = [name for _, _, name in runs]  # of each run: the destination path of its source
+        self._above = {name: len(joined(entries.path(number), b"")) for name, number in sources.items()}
+        """By destination path of a source: how many bytes of the path of an entry come before the part below it."""
         self.link_groups = self._group_links()
         """All selected names, rising, of each file with a selected name that is a hard link. Entry numbers; the key is
         the first name in the table, selected or not. The first in the list is made as the file, the others as links."""
@@ -82,7 +87,9 @@ class Selection:
     def dest_path(self, number: int) -> bytes:
         """The destination path of a selected entry."""
         run = bisect_right(self._starts, number) - 1
-        return self._entries.path(number)[self._above_source[run] :]
+        name = self._names[run]
+        below = self._entries.path(number)[self._above[name] :]
+        return joined(name, below) if below else name
 
     def of_kind(self, kinds: str) -> Iterator[int]:
         """The selected entries of these kinds, rising. A hard link that is made as the file counts as the file."""
@@ -158,6 +165,13 @@ class Selection:
         sources = tuple(self._entries.path(number) + b"/" for number in self._sources.values())
         return tuple(each for each in self._omitted if (each.path + b"/").startswith(sources))
 
+    @property
+    def links(self) -> list[tuple[bytes, bytes]]:
+        """Name and target of each source that is a symbolic link itself."""
+        entries = self._entries
+        firsts = [(name, entries.first_name(number)) for name, number in self._sources.items()]
+        return [(name, entries.target(first)) for name, first in firsts if entries.kind(first) == LINK]
+
     @cached_property
     def size(self) -> int:
         """Bytes of content, holes included."""
@@ -173,7 +187,7 @@ class Selection:
         if name not in self._sources:
             return False
         source = self._entries.path(self._sources[name])
-        return self._entries.find(source + slash + below) is not None
+        return not slash or (below != b"" and self._entries.find(joined(source, below)) is not None)
 
     def visible(self) -> bytes | None:
         """By entry: 1 for each that is selected or above a selected one in the served directory. None: all are."""
@@ -190,18 +204,6 @@ class Selection:
         return bytes(visible)
 
 
-def normalise_source(source: bytes) -> bytes:
-    """A source as a path in the manifest: `./a//b/` is b"a/b", `.` is b"". UsageError if it leads outside."""
-    names = [name for name in source.split(b"/") if name not in (b"", b".")]
-    if not source or b"\0" in source:
-        raise UsageError(f"'{printable(source)}': invalid path (use . for everything)")
-    if source.startswith(b"/"):
-        raise UsageError(f"{printable(source)}: a source must be a relative path (remove the / at its start)")
-    if b".." in names:
-        raise UsageError(f"{printable(source)}: a source must not contain ..")
-    return b"/".join(names)
-
-
 def select(manifest: Manifest, sources: Sequence[bytes]) -> Selection:
     """Finds the sources in the manifest.
 
@@ -210,38 +212,54 @@ def select(manifest: Manifest, sources: Sequence[bytes]) -> Selection:
     """
     if not sources:
         raise UsageError("no source given (use . for everything)")
-    asked: dict[bytes, int] = {}
-    for source in map(normalise_source, sources):
-        number = manifest.entries.find(source) if source else 0
-        if number is None:
-            raise NotServed(source, next((each.why for each in manifest.unreadable if each.path == source), ""))
-        name = manifest.entries.name(number)
+    asked: dict[int, _Asked] = {}
+    for source in sources:
+        number = find_source(manifest, source)
+        # What a link leads to gets the name of the link.
+        name = normalise_source(source).rpartition(b"/")[2] or manifest.entries.name(0)
         if name == STAGING or (not name and manifest.entries.find(STAGING) is not None):
-            raise UsageError(f"{printable(source or STAGING)}: this name is reserved for temporary data of XGet")
-        asked[source] = number
-    by_dest_path: dict[bytes, bytes] = {}
-    for source in sorted(asked, key=len):
-        name = manifest.entries.name(asked[source])
-        if _is_covered(source, asked):
+            raise UsageError(f"{printable(source)}: the name .xget is reserved for temporary data of XGet")
+        former = asked.setdefault(number, _Asked(source, name))
+        if former.name != name:
+            raise _twice(source, name, former.name)
+    by_name: dict[bytes, _Asked] = {}
+    selected = {}
+    for number, each in sorted(asked.items(), key=lambda item: len(manifest.entries.path(item[0]))):
+        if _is_covered(manifest, number, asked):
             continue
-        if name in by_dest_path:
+        if each.name in by_name:
+            former = by_name[each.name]
             raise UsageError(
-                f"{printable(source)} and {printable(by_dest_path[name])} would both be copied to {printable(name)}"
+                f"{printable(each.source)} and {printable(former.source)} would both be copied to"
+                f" {printable(each.name)}"
             )
-        by_dest_path[name] = source
-    return Selection(manifest, [asked[source] for source in by_dest_path.values()])
+        by_name[each.name] = each
+        selected[each.name] = number
+    return Selection(manifest, selected)
 
 
-def _is_covered(source: bytes, asked: dict[bytes, int]) -> bool:
+class _Asked(NamedTuple):
+    source: bytes
+    """As it was given."""
+    name: bytes
+    """Its destination path."""
+
+
+def _is_covered(manifest: Manifest, number: int, asked: Mapping[int, _Asked]) -> bool:
     """Whether another source contains this one, at the same destination path. At another it raises UsageError."""
-    above = source
-    while above:
-        above = above.rpartition(b"/")[0]
-        if above in asked:
-            as_part, alone = source[above.rfind(b"/") + 1 :], source.rpartition(b"/")[2]
-            if as_part == alone:
+    entries = manifest.entries
+    path = entries.path(number)
+    for above, each in asked.items():
+        prefix = entries.path(above) + b"/" if above else b""
+        if above != number and path.startswith(prefix):
+            as_part = joined(each.name, path[len(prefix) :])
+            if as_part == asked[number].name:
                 return True
-            raise UsageError(
-                f"{printable(source)}: would be copied to {printable(alone)} and to {printable(as_part)} (name it once)"
-            )
+            raise _twice(asked[number].source, asked[number].name, as_part)
     return False
+
+
+def _twice(source: bytes, name: bytes, other: bytes) -> UsageError:
+    return UsageError(
+        f"{printable(source)}: would be copied to {printable(name)} and to {printable(other)} (name it once)"
+    )

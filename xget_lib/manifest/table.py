@@ -160,13 +160,19 @@ class Table:
             return 0 if self.name(0) == path else None
         number = 0
         for name in path.split(b"/"):
-            if self.kind(number) != DIRECTORY:
+            found = self.child(number, name)
+            if found is None:
                 return None
-            entries = self.children_of(number)
-            number = bisect_left(entries, name, key=self.name) + entries.start
-            if number == entries.stop or self.name(number) != name:
-                return None
+            number = found
         return number
+
+    def child(self, number: int, name: bytes) -> int | None:
+        """The entry with this name in entry `number`; None also where that is not a directory."""
+        if self.kind(number) != DIRECTORY:
+            return None
+        entries = self.children_of(number)
+        found = bisect_left(entries, name, key=self.name) + entries.start
+        return found if found < entries.stop and self.name(found) == name else None
 
     def subtree(self, number: int) -> Iterator[range]:
         """An entry and everything below it: one range of entries for each level."""

@@ -65,4 +65,6 @@ def cache_path(directory: str | None, root: bytes) -> bytes:
 def _usual_directory() -> str:
     if given := os.environ.get("XDG_CACHE_HOME"):
         return os.path.join(given, "xget")
-    return "/var/cache/xget" if os.geteuid() == 0 else os.path.expanduser("~/.cache/xget")
+    usual = os.path.expanduser("~/.cache/xget")
+    # Without HOME, a user who is not in the user database has no home.
+    return "/var/cache/xget" if os.geteuid() == 0 or usual.startswith("~") else usual

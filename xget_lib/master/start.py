@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from xget_lib.config import Config
+from xget_lib.config import Config, absolute
 from xget_lib.errors import PathRefused, XGetError
 from xget_lib.net.listen import listen
 from xget_lib.process import daemon, nursery, pidfile, rlimit
@@ -25,7 +25,7 @@ def run(config: Config, path: bytes, run_worker: RunWorker) -> int:
 
     Raises PathRefused, AddressRefused, and Failed for a log or pid file that cannot be written.
     """
-    root = os.path.abspath(path)
+    root = absolute(path)
     _check_path(root)
     if not config.daemon:
         return _serve(config, root, run_worker, lambda: None)

@@ -13,9 +13,9 @@ import signal
 from collections.abc import Sequence
 from types import FrameType
 
-from xget_lib.config import Config
+from xget_lib.config import Config, absolute
 from xget_lib.errors import Failed, Interrupted, LinkLost, XGetError
-from xget_lib.manifest.selection import normalise_source
+from xget_lib.manifest.sources import normalise_source
 from xget_lib.process.channel import Channel, pair
 from xget_lib.process.fork import close_all_but, default_signals, die_with, signals_held
 from xget_lib.report import events, log
@@ -30,7 +30,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
         for source in sources:
             normalise_source(source)
         log.check(config.log)
-        channel, pid = _fork(config, sources, os.path.abspath(dest))
+        channel, pid = _fork(config, sources, absolute(dest))
         return _show_events(channel, pid, reporter)
     except XGetError as error:
         reporter.report({"event": "error", "message": str(error)})

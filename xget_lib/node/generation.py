@@ -129,7 +129,7 @@ class Generation:
             "bytes": selection.size,
             "reused": download.reused,
             "removed": download.removed,
-            "notes": [*download.notes, *_skipped(selection)],
+            "notes": [*download.notes, *_skipped(selection), *_links_alone(selection)],
         }
 
     @property
@@ -284,6 +284,15 @@ def _skipped(selection: Selection) -> list[str]:
         if each.expected:
             kinds.setdefault(each.why, []).append(each.path)
     return [f"{printable(paths[0])}{_and_others(len(paths) - 1)} skipped: {why}" for why, paths in kinds.items()]
+
+
+def _links_alone(selection: Selection) -> list[str]:
+    """What may surprise somebody who named a link: a line for each."""
+    return [
+        f"{printable(name)}: copied as a symbolic link to {printable(target)} (to copy the directory that it leads to,"
+        f" write {printable(name)}/)"
+        for name, target in selection.links
+    ]
 
 
 def _and_others(count: int) -> str:

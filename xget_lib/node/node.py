@@ -22,6 +22,7 @@ from xget_lib.node.child import Child
 from xget_lib.node.fetch_manifest import fetch_manifest
 from xget_lib.node.generation import STALLED, THREADS, Generation, NodeContext, Tell, dry_run, incomplete
 from xget_lib.node.master_link import Change, MasterLink
+from xget_lib.node.own_master import check_dest
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import NewGeneration, TransferStats
 from xget_lib.report.log import LOGGER
@@ -76,6 +77,7 @@ class Node:
         self._stats = TransferStats()
         while True:
             news = self._wait_for_news()
+            check_dest(self._master, self._context.dest, self._config.timeout)
             try:
                 return self._get(self._read_manifest(news))
             except NewGeneration:

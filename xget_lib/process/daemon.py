@@ -25,6 +25,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from xget_lib.process.fork import close_all_but, die_with, flush, outlive_parent, signals_held
+from xget_lib.process.null import open_null
 
 # A script, a shell or a service sends these to the process that it started, and means the child.
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -89,7 +90,7 @@ def detach() -> None:
     flush()
     os.setsid()
     os.chdir("/")
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    null = open_null()
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     if null > 2:

@@ -33,9 +33,14 @@ def close_all_but(keep: Iterable[int]) -> None:
     gc.freeze()
     kept = {0, 1, 2, *keep}
     try:
-        opened: Iterable[int] = map(int, os.listdir("/proc/self/fd"))
-    except FileNotFoundError:
-        opened = range(os.sysconf("SC_OPEN_MAX"))  # early in a boot there is no /proc
+        opened = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:  # early in a boot there is no /proc
+        first = 0
+        for end in (*sorted(kept), os.sysconf("SC_OPEN_MAX")):
+            if first < end:  # for an empty range Python closes all
+                os.closerange(first, end)  # close_range(2), as there may be a billion numbers
+            first = end + 1
+        return
     for fd in opened:
         if fd not in kept:
             with suppress(OSError):  # not open any more: it is the descriptor that listed the directory

@@ -17,8 +17,11 @@ import struct
 import time
 from collections.abc import Iterator
 
+from xget_lib.errors import Failed
+
 _PREFIX = "xget-child-"
 _LISTED = re.compile(rf" @({_PREFIX}\d+-\d+)$", re.MULTILINE)
+_SOCKETS = "/proc/net/unix"
 _TIMEOUT = 5.0
 """Seconds that a child has to send its port, or to retire."""
 _RETIRE = b"retire\n"
@@ -78,9 +81,13 @@ def answer(accepted: socket.socket, port: int) -> bool:
 
 
 def local_ports() -> Iterator[int]:
-    """The ports of all child servers on this machine."""
-    with open("/proc/net/unix", encoding="ascii", errors="replace") as listed:
-        names = set(_LISTED.findall(listed.read()))
+    """The ports of all child servers on this machine. Raises Failed where the system does not tell."""
+    try:
+        with open(_SOCKETS, encoding="ascii", errors="replace") as listed:
+            names = set(_LISTED.findall(listed.read()))
+    except OSError as error:
+        why = "/proc is not mounted" if isinstance(error, FileNotFoundError) else error.strerror
+        raise Failed("cannot find the child servers of this node", f"{why} (name a server with -n and -p)") from None
     for name in sorted(names):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(_TIMEOUT)

@@ -39,7 +39,9 @@ class Served:
     manifest: EncodedManifest
     store: Store
     shown: bytes | None = None
-    """By number of the entry: whether it is served here. None if all are."""
+    """By number of the entry: whether it is served here. None where all are."""
+    marks: tuple[bytes, ...] = ()
+    """At a master: of the served directory (`fs.places`)."""
 
     @property
     def generation(self) -> bytes:

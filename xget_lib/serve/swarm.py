@@ -12,6 +12,8 @@
                chunk; reading again says that it was used. Written, any bytes: the slot is given back
     log        the debug level; written: a line for this server's log
     status     what this server is doing, JSON
+    places     at a master: marks of the served directory (`fs.places`), by which a client on the same machine sees that
+               its destination is in there
 
 The files ask a backend for what is not in the content: one `SwarmBackend` for each connection.
 """
@@ -93,7 +95,8 @@ class ChildBackend(SwarmBackend, Protocol):
 def master_tree(backend: MasterBackend) -> SyntheticFile:
     """The root of the namespace at a master, for one connection."""
     offer = SyntheticFile("offer", 5, 0o666, lambda: Offer(backend))
-    return _tree(backend, lambda: Have(backend), lambda: MasterPeers(backend), offer)
+    places = SyntheticFile("places", 9, 0o444, lambda: Places(backend))
+    return _tree(backend, lambda: Have(backend), lambda: MasterPeers(backend), offer, places)
 
 
 def child_tree(backend: ChildBackend) -> SyntheticFile:
@@ -103,7 +106,7 @@ def child_tree(backend: ChildBackend) -> SyntheticFile:
 
 
 def _tree(
-    backend: SwarmBackend, have: Callable[[], Have], peers: Callable[[], Peers], slots: SyntheticFile
+    backend: SwarmBackend, have: Callable[[], Have], peers: Callable[[], Peers], *others: SyntheticFile
 ) -> SyntheticFile:
     return root(
         [
@@ -111,7 +114,7 @@ def _tree(
             SyntheticFile("data", 2, 0o444, lambda: Data(backend), lambda: _data_size(backend)),
             SyntheticFile("have", 3, 0o444, have),
             SyntheticFile("peers", 4, 0o666, peers),
-            slots,
+            *others,
             SyntheticFile("log", 6, 0o666, lambda: Log(b"%d\n" % backend.server.debug_level, backend.remark)),
             SyntheticFile("status", 7, 0o444, lambda: DeferredText(backend.request_status)),
         ]
@@ -187,6 +190,22 @@ class PacedHave(Have):
             return False
         self._round = self._child.have_round
         return True
+
+
+class Places(Handle):
+    """A line in hexadecimal for each mark. A read waits while it is not known what is served."""
+
+    def __init__(self, backend: MasterBackend) -> None:
+        self._backend = backend
+        self._text: bytes | None = None
+
+    def read(self, offset: int, count: int) -> bytes | Waiting:
+        served = self._backend.server.served
+        if self._text is None:
+            if served is None:
+                return WAITING
+            self._text = b"".join(b"%s\n" % mark.hex().encode() for mark in served.marks)
+        return self._text[offset : offset + count]
 
 
 class Peers(Stream):

@@ -5,6 +5,7 @@ No link below the served directory is followed (`fs.rooted`). What cannot be ser
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -19,7 +20,7 @@ from blake3 import blake3
 
 from xget_lib.errors import PathRefused
 from xget_lib.fs import xattrs
-from xget_lib.fs.rooted import Root, in_directory
+from xget_lib.fs.rooted import Root
 from xget_lib.fs.sparse import data_ranges
 from xget_lib.fs.stamp import STAMP_WORDS, Stamp, stamp_of
 from xget_lib.fs.thread_cwd import inside
@@ -136,13 +137,18 @@ def _scan_file(root: bytes, owner_names: bool) -> Scan:
         with below.opened(location, os.O_RDONLY) as descriptor:  # raises where it may not be read
             status = os.fstat(descriptor)
         scanner = _Scanner(below, one_file_system=False)
-        found = xattrs.read(in_directory(directory, location))
+        with inside(directory) as path_of:
+            found = xattrs.read(path_of(location))
         scanner.add_file(
             os.path.basename(os.path.abspath(root)), status, found, _find_extents(directory, location, status)
         )
     return Scan(base, scanner.outline(owner_names), scanner.stamps, location, status.st_dev)
 
 
+_COMPRESSION_LIMIT = 1024
+"""Bytes of data for each byte that a file occupies: no file system compresses better."""
+_NOT_ON_DISK_LIMIT = 1 << 40
+"""Bytes of data of a file that occupies nothing: some file systems do not say what a file occupies."""
 _OTHER_FILE_SYSTEM = "on another file system"
 _KINDS = {
     stat.S_IFDIR: DIRECTORY,
@@ -172,12 +178,12 @@ class _Scanner:
         self._unvisited: deque[bytes | None] = deque()  # paths of directories in their order; None: leave it empty
 
     def scan(self) -> None:
-        """Scans everything below the root. Raises OSError if the root itself cannot be read."""
-        with self._root.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as directory:
+        """Scans everything below the root. Raises OSError where the root itself cannot be read."""
+        with self._root.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as directory, inside(directory) as path_of:
             os.listdir(directory)
             status = os.fstat(directory)
             self.device = status.st_dev
-            self.add_entry(DIRECTORY, b"", status, xattrs.read(in_directory(directory, b".")))
+            self.add_entry(DIRECTORY, b"", status, xattrs.read(path_of(b".")))
         self._unvisited.append(b"")
         while self._unvisited:
             path = self._unvisited.popleft()
@@ -217,7 +223,9 @@ class _Scanner:
     def _add(self, directory: int, above: bytes, name: bytes, status: os.stat_result) -> None:
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         other_file_system = self._one_file_system and status.st_dev != self.device
-        if kind is None:
+        if name == STAGING:  # at any depth: it may be that of another download, into a directory below this one
+            self._skip(above + name, "temporary data of XGet")
+        elif kind is None:
             self._skip(above + name, "a socket")
         elif kind == DIRECTORY:
             self._add_directory(directory, above + name, name, status, other_file_system)
@@ -234,9 +242,7 @@ class _Scanner:
     def _add_directory(
         self, directory: int, path: bytes, name: bytes, status: os.stat_result, other_file_system: bool
     ) -> None:
-        if path == STAGING:
-            self._skip(path, "left by an interrupted download into this directory")
-        elif len(path) > DIRECTORY_LIMIT:
+        if len(path) > DIRECTORY_LIMIT:
             self._omitted.append(Omitted(path, "path too long"))
         else:
             self.add_entry(DIRECTORY, name, status, xattrs.read(self._path_of(name)))
@@ -283,15 +289,20 @@ class _Scanner:
 def _find_extents(directory: int, name: bytes, status: os.stat_result) -> array[int] | None:
     """The extents of a file in an open directory; None if it has no holes. Raises OSError.
 
-    Only a file that occupies fewer bytes than its size can have holes, and only such a file is opened.
+    Only a file that occupies fewer bytes than its size can have holes, and only such a file is opened. A size that
+    cannot be true raises OSError, before anything is done so many times: /proc/kcore is 128 TiB long.
     """
     if not SMALLEST_HOLE <= status.st_size > status.st_blocks * 512:
         return None
     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     try:
-        return extents_of(data_ranges(descriptor, status.st_size), status.st_size)
+        extents = extents_of(data_ranges(descriptor, status.st_size), status.st_size)
     finally:
         os.close(descriptor)
+    occupied = status.st_blocks * 512
+    if (status.st_size if extents is None else sum(extents[1::2])) > occupied * _COMPRESSION_LIMIT + _NOT_ON_DISK_LIMIT:
+        raise OSError(errno.EFBIG, f"its size of {status.st_size} bytes cannot be true (it occupies {occupied} bytes)")
+    return extents
 
 
 def _names(numbers: Iterable[int], look_up: Callable[[int], str]) -> dict[int, str]:

@@ -27,8 +27,8 @@ from inotify_simple import INotify, flags
 
 from xget_lib.errors import CannotWatch, PathRefused
 from xget_lib.fs.mount_table import MountTable
+from xget_lib.fs.mounts import shared_type
 from xget_lib.fs.rooted import Root
-from xget_lib.fs.shared_filesystem import shared_type
 from xget_lib.fs.thread_cwd import inside
 from xget_lib.manifest.entry import joined
 from xget_lib.manifest.selection import STAGING
@@ -161,7 +161,7 @@ class InotifyTree:
                 self._ignore_writes(event.wd)
                 continue
             directory = self._directories.get(event.wd)
-            if directory is None or (directory == b"" and name == STAGING):
+            if directory is None or name == STAGING:
                 continue
             if event.mask & _GONE:
                 if event.mask & flags.IGNORED:
@@ -281,7 +281,7 @@ class InotifyTree:
                 names = [os.fsencode(found.name) for found in listing if found.is_dir(follow_symlinks=False)]
         finally:
             os.close(descriptor)
-        return [name for name in names if path or name != STAGING]
+        return [name for name in names if name != STAGING]
 
     def _forget(self, moved_away: set[bytes]) -> None:
         """Removes the watches of directories that were moved out of the watched tree."""

@@ -24,6 +24,7 @@ from gevent import get_hub
 from xget_lib import ipc
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation
 from xget_lib.extensions import extensions
+from xget_lib.fs.places import marks_of
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.decoding import decode_trusted
@@ -151,9 +152,15 @@ class Worker:
     # The snapshot.
 
     def _perform(self, job: ipc.Job, descriptors: list[int]) -> None:
-        done, made = in_thread(jobs.perform, job, descriptors)
+        made: list[int] = []
         try:
+            done, made = in_thread(jobs.perform, job, descriptors)
             self.send(done, made)
+        except LinkLost:
+            raise
+        except Exception as error:
+            LOGGER.exception("internal error")
+            self.send(ipc.JobFailed(job.number, f"internal error: {type(error).__name__}: {error}"))
         finally:
             close_all((*descriptors, *made))
 
@@ -172,7 +179,9 @@ class Worker:
             locate=(lambda _: location) if location else None,
             on_stale=lambda path: self.send(ipc.Stale(manifest.generation, path[:_PATH_LIMIT])),
         )
-        self.served = Served(EncodedManifest(FileIO(manifest_descriptor), os.fstat(manifest_descriptor).st_size), store)
+        encoded = EncodedManifest(FileIO(manifest_descriptor), os.fstat(manifest_descriptor).st_size)
+        marks = () if location else marks_of(message.base, [each.path for each in manifest.omitted if each.expected])
+        self.served = Served(encoded, store, marks=tuple(marks))
         self._files = Files(
             Root(message.base),
             (lambda path: path in (b"", location)) if location else lambda _: True,

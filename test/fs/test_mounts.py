@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from xget_lib.errors import CannotWatch
-from xget_lib.fs import shared_filesystem
+from xget_lib.fs import mounts
 from xget_lib.snapshot.watch import InotifyTree
 
 MOUNTINFO = """\
@@ -26,7 +26,7 @@ a line of something else
 def mountinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "mountinfo"
     path.write_text(MOUNTINFO)
-    monkeypatch.setattr(shared_filesystem, "_MOUNTS", str(path))
+    monkeypatch.setattr(mounts, "MOUNTS", str(path))
     return path
 
 
@@ -35,12 +35,12 @@ def mountinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [(254, 0, None), (0, 45, "nfs4"), (0, 46, "lustre"), (0, 47, "fuse.sshfs"), (0, 48, None), (7, 7, None)],
 )
 def test_what_other_machines_may_change(major: int, minor: int, kind: str | None) -> None:
-    assert shared_filesystem.shared_type(os.makedev(major, minor)) == kind
+    assert mounts.shared_type(os.makedev(major, minor)) == kind
 
 
 def test_without_proc_everything_is_our_own(mountinfo: Path) -> None:
     mountinfo.unlink()
-    assert shared_filesystem.shared_type(os.makedev(0, 45)) is None
+    assert mounts.shared_type(os.makedev(0, 45)) is None
 
 
 def test_what_other_machines_may_change_is_not_watched(tmp_path: Path, mountinfo: Path) -> None:
