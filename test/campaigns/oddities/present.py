@@ -29,8 +29,9 @@ def old_copy(dest: Path, source: Path, dice: Random) -> None:
 def stale(dest: Path, source: Path, dice: Random) -> None:
     for number in range(dice.randint(1, 6)):
         directory = dest / dice.choice((".", "old", "plain", "plain/d0", "new/deep"))
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / f"stale{number}").write_bytes(b"stale")
+        with suppress(OSError):
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / f"stale{number}").write_bytes(b"stale")
 
 
 def immutable(dest: Path, source: Path, dice: Random) -> None:

@@ -98,7 +98,7 @@ class Run:
         """Afterwards, `problems` has what is wrong."""
         try:
             self._make()
-            mounts = _mounts()
+            mounts = _mounts(self._base)
             if "busy" in self.case.source:
                 seconds = None if self._dice.random() < _OFTEN else self._dice.uniform(0.2, 2)
                 self._busy = Busy(self.source / "busy" / "growing", seconds)
@@ -184,7 +184,10 @@ class Run:
         excuses = self._check_status(when, ended)
         self.said.append(f"{when}: {ended.status} {_told(ended)}")
         if steps is not None and not excuses.is_partial:
-            self.problems += [f"{when}: {each}" for each in foretold(before, tree(self.dest), steps)]
+            limited = any("not preserved" in note or "not created" in note for note in ended.done.get("notes", []))
+            self.problems += [
+                f"{when}: {each}" for each in foretold(before, tree(self.dest), steps, limited=limited)[:8]
+            ]
         found = self._differences()
         left = excuses.remaining(found)
         if not quiet:
@@ -250,8 +253,8 @@ class Run:
                 self._wrong("a dry run changed something")
 
     def _check_leftovers(self, mounts: list[str]) -> None:
-        if _mounts() != mounts:
-            self._wrong(f"mounts changed: {sorted(set(_mounts()) ^ set(mounts))}")
+        if (now := _mounts(self._base)) != mounts:
+            self._wrong(f"mounts changed: {sorted(set(now) ^ set(mounts))}")
         count = self._processes_of_master()
         eventually(lambda: len(self._cluster.processes()) <= count, "a process is left")
 
@@ -274,5 +277,7 @@ def _is_hidden(facts: Facts) -> bool:
     return stat.S_ISDIR(facts.status.st_mode) or not facts.status.st_mode & stat.S_IRUSR
 
 
-def _mounts() -> list[str]:
-    return sorted(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+def _mounts(base: Path) -> list[str]:
+    """What is mounted below a directory."""
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return sorted(point for point in points if point.startswith(f"{base}/"))

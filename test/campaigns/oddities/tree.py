@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,8 +86,11 @@ def torn(dest: Path, before: Contents, source: Contents, prefixes: dict[str, str
     return found
 
 
-def foretold(before: Tree, after: Tree, steps: list[tuple[str, str]]) -> list[str]:
-    """How what changed differs from the steps (action, path) of a dry run."""
+def foretold(before: Tree, after: Tree, steps: list[tuple[str, str]], *, limited: bool) -> list[str]:
+    """How what changed differs from the steps (action, path) of a dry run.
+
+    `limited`: the run noted that the destination could not keep something, so some steps had no effect.
+    """
     by_action: dict[str, set[str]] = {}
     for action, path in steps:
         by_action.setdefault(action, set()).add(path)
@@ -102,7 +105,12 @@ def foretold(before: Tree, after: Tree, steps: list[tuple[str, str]]) -> list[st
     for path in old.keys() - new.keys():
         if not any(path == each or path.startswith(each + "/") for each in removed):
             found.append(f"not foretold: {path} is gone")
-    found += [f"foretold, but not made: {path}" for path in made if path not in new]
     found += [f"foretold, but not removed: {path}" for path in removed if path in new and path not in made]
-    found += [f"foretold, but not corrected: {path}" for path in corrected - {"."} if new.get(path) == old.get(path)]
+    if not limited:
+        found += [f"foretold, but not made: {path}" for path in made if path not in new]
+        found += [f"foretold, but not corrected: {path}" for path in corrected if _is_same(path, old, new)]
     return found
+
+
+def _is_same(path: str, old: Mapping[str, object], new: Mapping[str, object]) -> bool:
+    return path != "." and new.get(path) == old.get(path)
