@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import stat
 from contextlib import suppress
@@ -226,7 +227,7 @@ class Run:
         excuses = self._check_status("again", ended)
         if ended.status != self._last.status:
             self._wrong(f"again: exit status {ended.status} after {self._last.status}: {ended.stderr}")
-        if _told(ended) != _told(self._last):
+        if _without_counts(_told(ended)) != _without_counts(_told(self._last)):
             self._wrong(f"again: says {_told(ended)!r} after {_told(self._last)!r}")
         after = tree(self.dest)
         excused = excuses.is_partial
@@ -265,6 +266,11 @@ class Run:
 def _told(ended: Ended) -> str:
     errors = [event["message"] for event in ended.events if event["event"] == "error"]
     return " | ".join([*errors, *sorted(ended.done.get("notes", []))])
+
+
+def _without_counts(told: str) -> str:
+    """How many names there are depends on what the run before put in place."""
+    return re.sub(r"\d+ of \d+ names", "some names", told)
 
 
 def _is_file(dest: Path, path: bytes) -> bool:
