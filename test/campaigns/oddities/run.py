@@ -237,6 +237,8 @@ class Run:
             self._wrong(f"again: fetched {ended.done['fetched']} bytes")
         changed = [path for path in after if path not in before or before[path].changed != after[path].changed]
         changed = [path for path in changed if not excuses.names(path) and not (blind and _is_hidden(after[path]))]
+        # Whoever owns a directory without permissions changes them to look into it.
+        changed = [path for path in changed if self.case.user == "root" or not _is_closed(after[path])]
         if changed and not (excused and len(changed) < 5):
             self._wrong(f"again: changed {', '.join(map(printable, changed[:5]))} ({len(changed)})")
         if "--checksum" not in self.case.options and self.case.dest != "exfat":
@@ -281,6 +283,10 @@ def _is_file(dest: Path, path: bytes) -> bool:
 def _is_hidden(facts: Facts) -> bool:
     """A file that its owner may not read; its directory changes with it."""
     return stat.S_ISDIR(facts.status.st_mode) or not facts.status.st_mode & stat.S_IRUSR
+
+
+def _is_closed(facts: Facts) -> bool:
+    return stat.S_ISDIR(facts.status.st_mode) and facts.status.st_mode & stat.S_IRWXU != stat.S_IRWXU
 
 
 def _mounts(base: Path) -> list[str]:
