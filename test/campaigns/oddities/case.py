@@ -53,6 +53,8 @@ class Case:
         found = {0}
         if UNREADABLE.intersection(self.source):
             found.add(1)
+        if self.part and (self.changes or UNREADABLE.intersection(self.source)):
+            found.add(4)
         if "--delete" in self.options:
             found.add(8)
         refusing = {"immutable", "in the way", "links", "mount in the way"}

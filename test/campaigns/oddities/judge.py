@@ -142,6 +142,7 @@ NOTES: tuple[tuple[str, Excuse], ...] = (
     (r"skipped: .*\.xget", _of_download),
     (r"skipped: .*temporary data", _of_download),
     (r"skipped: on another file system", lambda difference: True),
+    (r"copied as a symbolic link to", lambda difference: False),
 )
 """A note of the client, and which differences it excuses."""
 

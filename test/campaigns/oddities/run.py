@@ -189,8 +189,7 @@ class Run:
             self.problems += [
                 f"{when}: {each}" for each in foretold(before, tree(self.dest), steps, limited=limited)[:8]
             ]
-        found = self._differences()
-        left = excuses.remaining(found)
+        left = excuses.remaining(self._differences()) if ended.status != 4 else []  # nothing was written
         if not quiet:
             left = [each for each in left if "busy/growing" not in each and "growing" not in each]
         self.problems += [f"{when}: {each}" for each in left[:8]]
