@@ -147,7 +147,7 @@ def test_paths_are_relative_to_the_working_directory(monkeypatch: pytest.MonkeyP
         (b"config = 'other'\n", "unknown option 'config'"),
         (b"help = true\n", "unknown option 'help'"),
         (b"port = \n", "Invalid value"),
-        (b"\xff\n", "can't decode"),
+        (b"\n\xff\n", "line 2: not UTF-8"),
     ],
 )
 def test_an_invalid_file_is_an_error_of_one_line(tmp_path: Path, text: bytes, why: str) -> None:
@@ -155,7 +155,7 @@ def test_an_invalid_file_is_an_error_of_one_line(tmp_path: Path, text: bytes, wh
     file.write_bytes(text)
     with pytest.raises(UsageError) as caught:
         config.read_file(str(file))
-    assert str(caught.value).startswith(f"--config {file}: ")
+    assert str(caught.value).startswith(f"{file} line ")
     assert why in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -9,6 +9,7 @@ from xget_lib.config import Config
 from xget_lib.errors import Exit, LinkLost, MasterUnreachable, NinepError
 from xget_lib.net.link import Link
 from xget_lib.process.single_server import local_ports
+from xget_lib.report.output import print_line
 from xget_lib.report.status import table
 from xget_lib.serve.attach import SWARM
 
@@ -35,7 +36,8 @@ def run(config: Config) -> int:
             why = str(error)
             continue
         found += 1
-        print(json.dumps(status) if config.json else table(status), flush=True)
+        for line in [json.dumps(status)] if config.json else table(status).splitlines():
+            print_line(line)
     if not found:
         raise MasterUnreachable(host, config.port, seconds, why)
     return Exit.OK
