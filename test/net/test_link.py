@@ -299,7 +299,9 @@ def test_a_server_that_does_not_answer_is_a_lost_link(silent: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", bytes(100)], ids=["http", "ssh", "zeros"]
+    "data",
+    [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", bytes(100)],
+    ids=["http", "ssh", "zeros"],
 )
 def test_a_server_of_another_protocol_is_named(data: bytes) -> None:
     with listen("127.0.0.1", 0) as listening:

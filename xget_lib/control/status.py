@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 from xget_lib.config import Config
@@ -28,28 +29,33 @@ def run(config: Config) -> int:
     seconds = min(config.timeout, _TIMEOUT)
     ports = [config.port] if config.host else [config.port, *(port for port in local_ports() if port != config.port)]
     found = 0
-    why = "no answer"
+    failure: tuple[float, str] | None = None
     for port in ports:
+        begun = time.monotonic()
         try:
             status = _read(host, port, seconds)
         except (LinkLost, NinepError, ValueError) as error:
-            why = str(error)
+            why = error.why if isinstance(error, LinkLost) else str(error)
+            failure = failure or (time.monotonic() - begun, why)
             continue
         found += 1
         for line in [json.dumps(status)] if config.json else table(status).splitlines():
             print_line(line)
     if not found:
-        raise MasterUnreachable(host, config.port, seconds, why)
+        assert failure is not None
+        raise MasterUnreachable(host, config.port, *failure)
     return Exit.OK
 
 
 def _read(host: str, port: int, seconds: float) -> dict[str, Any]:
-    """Raises LinkLost, NinepError, ValueError."""
+    """Read it within so many seconds, each further part of it too. Raises LinkLost, NinepError, ValueError."""
+    deadline = time.monotonic() + seconds
     link = Link.connect(host, port, SWARM, seconds)
     try:
-        file = link.open("status", seconds)
+        file = link.open("status", max(deadline - time.monotonic(), 0.1))
         text = b""
-        while part := file.read(len(text), link.max_read, seconds):
+        while part := file.read(len(text), link.max_read, max(deadline - time.monotonic(), 0.1)):
+            deadline = time.monotonic() + seconds
             text += part
             if len(text) > _MAX_SIZE:
                 raise ValueError("the status is too long")

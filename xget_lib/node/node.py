@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from xget_lib.config import Config
-from xget_lib.errors import Incomplete, MalformedManifest
+from xget_lib.errors import Incomplete, LinkLost, MalformedManifest
 from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import select
@@ -21,13 +20,16 @@ from xget_lib.net.waiting import in_thread
 from xget_lib.node.backend import Child
 from xget_lib.node.content import NewGeneration, TransferStats
 from xget_lib.node.fetch_manifest import fetch_manifest
-from xget_lib.node.generation import STALLED, THREADS, Generation, NodeContext, Tell, dry_run, incomplete
+from xget_lib.node.generation import THREADS, Generation, NodeContext, dry_run, incomplete
 from xget_lib.node.master_link import Change, MasterLink
 from xget_lib.node.transfer import Transfer
+from xget_lib.node.waits import Tell, Wait, Waits
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.served import EncodedManifest
 from xget_lib.swarm.messages import News
 
+_CHECK_EVERY = 0.5
+"""Seconds between two checks whether the master still answers."""
 _OVERTAKEN = 3.0
 """Seconds within which the master names a new generation after it has sent the manifest of that one already."""
 
@@ -43,11 +45,11 @@ class Node:
         port = None if config.dry_run else listening.getsockname()[1]
         self._config = config
         self._sources = sources
-        self._tell = tell
+        self._waits = Waits(tell)
         self._master = MasterLink(config.host, config.port, serving_port=port, follows=config.follow)
         self._transfer = Transfer(self._master, config.retries)
         self.child = Child(listening, dest, config.debug, self._transfer, follows=config.follow)
-        self._context = NodeContext(config, dest, tell, self._transfer, self.child)
+        self._context = NodeContext(config, dest, tell, self._transfer, self.child, self._waits)
         self._news: News | None = None
         """The last from the master."""
         self.newer = Event()
@@ -60,7 +62,8 @@ class Node:
 
     def download(self) -> dict[str, Any]:
         """Connect to the master, then `update`."""
-        self._master.begin(self._config.timeout)
+        with self._waits.on(self._expect_news):
+            self._master.begin(self._config.timeout)
         gevent.spawn(self._handle_master_events)
         return self.update()
 
@@ -137,23 +140,31 @@ class Node:
         self._transfer.master_named(news)
 
     def _wait_for_news(self) -> News:
-        begun = time.monotonic()
-        while self._news is None:
-            if self.newer.wait(STALLED):
-                break
-            waited = time.monotonic() - begun
-            if self._master.link is None and waited > self._config.timeout:
-                raise self._master.unreachable(waited)
-            what = "the master is taking its snapshot" if self._master.link else "no connection to the master"
-            self._tell("stall", message=f"{what} (waiting for {waited:.0f} s)")
+        with self._waits.on(self._expect_news):
+            while self._news is None and not self.newer.wait(_CHECK_EVERY):
+                self._context.check_master()
         self.newer.clear()
         assert self._news is not None
         return self._news
 
+    def _expect_news(self) -> Wait:
+        """What is waited for until the master names a generation."""
+        return self._master.expect(
+            "its first snapshot",
+            "it is scanning and hashing its directory",
+            "the download begins as soon as it is complete",
+            self._config.timeout,
+        )
+
     def _read_manifest(self, news: News) -> Manifest:
         """The manifest of the generation that the master names; others can have it from now on. Raises XGetError, and
         NewGeneration where the master has another one by now."""
-        encoded, right = fetch_manifest(news, self._master.address, self._config.timeout)
+        timeout = self._config.timeout
+        with self._waits.on(lambda: self._master.expect("the manifest", "", "the download begins then", timeout)):
+            try:
+                encoded, right = fetch_manifest(news, self._master.address, timeout, self._waits.progress)
+            except LinkLost as error:
+                raise self._master.unreachable(self._waits.seconds, error.why) from None
         if not right:
             if self._news == news and not self.newer.wait(_OVERTAKEN):
                 raise MalformedManifest("its digest is not the generation that the master announced")
