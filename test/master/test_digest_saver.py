@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,13 @@ def test_the_usual_directory_is_the_users_or_the_systems(monkeypatch: pytest.Mon
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setenv("HOME", "/home/glenda")
     assert cache_path(None, b"/srv").startswith(b"/home/glenda/.cache/xget/")
+
+
+def test_without_a_home_directory_the_cache_is_in_no_odd_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    monkeypatch.setenv("HOME", "/home/a")
+    assert cache_path(None, b"/srv").startswith(b"/home/a/.cache/xget/")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 12345)  # nobody has this number
+    assert cache_path(None, b"/srv").startswith(b"/var/cache/xget/")
