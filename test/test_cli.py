@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -10,35 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import docopt
 import pytest
 
+from test.support.roles import FORMS, USAGE, Roles
 from xget_lib import __version__, cli
 from xget_lib.config import Config
-from xget_lib.control import status
 from xget_lib.errors import Exit, Interrupted, NotServed
 from xget_lib.master import start as master
-from xget_lib.node import client
-from xget_lib.usage import Option, Usage
 
 ROOT = Path(__file__).parent.parent
-
-
-class Roles:
-    """Records which role would have been run, with which arguments."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.started: list[tuple[Any, ...]] = []
-        for role in (client, master, status):
-            monkeypatch.setattr(role, "run", self._of("master" if role is master else role.__name__.rpartition(".")[2]))
-
-    def _of(self, name: str) -> Any:
-        def run(config: Config, *arguments: object) -> int:
-            self.started.append((name, *(each for each in arguments if not callable(each))))
-            self.config = config
-            return 0
-
-        return run
 
 
 @pytest.fixture
@@ -194,164 +173,9 @@ def test_the_defaults_are_those_of_the_help(roles: Roles) -> None:
     ],
 )
 def test_every_option_is_parsed(roles: Roles, arguments: str, field: str, value: object) -> None:
-    option = usage.options[field.replace("_", "-")]
+    option = USAGE.options[field.replace("_", "-")]
     assert cli.main([*FORMS[(option.roles or ("master",))[0]].split(), *arguments.split()]) == 0
     assert getattr(roles.config, field) == value
-
-
-FORMS = {"master": "/srv", "client": "-n head . /dest", "status": "status"}
-usage = Usage(cli.__doc__ or "")
-
-
-@pytest.mark.parametrize(
-    ("option", "role"),
-    [
-        (option, role)
-        for option in usage.options.values()
-        for role in FORMS
-        if option.roles and role not in option.roles and option.name != "host"
-    ],
-    ids=lambda value: getattr(value, "name", value),
-)
-def test_an_option_that_has_no_effect_in_a_role_is_refused(
-    roles: Roles, capsys: pytest.CaptureFixture[str], option: Option, role: str
-) -> None:
-    given = [f"--{option.name}", *(["1"] if option.argument else [])]
-    assert cli.main([*given, *FORMS[role].split()]) == 2
-    assert f"--{option.name}: has no effect for " in capsys.readouterr().err
-    assert roles.started == []
-
-
-def test_an_option_in_the_file_may_be_for_another_role(roles: Roles, tmp_path: Path) -> None:
-    (tmp_path / "xget.toml").write_text("delete = true\nworkers = 3\n")
-    assert cli.main([f"--config={tmp_path / 'xget.toml'}", "/srv"]) == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        ("--dleete -n head . /d", "unknown option --dleete (did you mean --delete?)"),
-        ("--zzz .", "unknown option --zzz (see --help)"),
-        ("-z .", "unknown option -z (see --help)"),
-        ("--no -n head . /d", "option --no is ambiguous (did you mean --no-permissions or --no-owners?)"),
-        ("-n head .", "missing <dest> (see --help)"),
-        ("-n head", "missing <source> and <dest> (see --help)"),
-        ("-q", "missing <path>, or -n HOST <source>... <dest> (see --help)"),
-        ("a b", "unexpected argument b (a client needs -n HOST; see --help)"),
-        ("status extra", "unexpected argument extra (status takes none)"),
-        (". -p", "option -p needs a value (--port=PORT)"),
-        (". --port", "option --port needs a value (--port=PORT)"),
-        ("--json=yes -n head . /d", "option --json takes no value, but got 'yes'"),
-        ("--delete /srv", "--delete: has no effect for a master (only for a client)"),
-        ("--rehash status", "--rehash: has no effect for the command status (only for a master)"),
-        ("-n head:x . /d", "--host head:x: the port is not a whole number"),
-        ("-n head: . /d", "--host head:: the port is not a whole number"),
-        ("-n head:70000 . /d", "--host head:70000: the port is not between 1 and 65535"),
-        ("-n :7 . /d", "--host :7: without a host name"),
-        ("-n a..b . /d", "--host a..b: not a host name"),
-        ("-n 1:2:3 . /d", "--host 1:2:3: not an IPv6 address (HOST:PORT, ADDRESS and [ADDRESS]:PORT are)"),
-        ("-n [head] . /d", "--host [head]: not an IPv6 address (HOST:PORT, ADDRESS and [ADDRESS]:PORT are)"),
-        ("-n head:7 -p 8 . /d", "--port 8: the host is given with another port, 7"),
-    ],
-)
-def test_a_usage_error_names_what_is_wrong(
-    roles: Roles, capsys: pytest.CaptureFixture[str], arguments: str, line: str
-) -> None:
-    assert cli.main(arguments.split()) == 2
-    assert capsys.readouterr().err == f"xget: {line}\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("port = 7\n\ndelete = 'yes'\n", " line 3: delete: 'yes' is neither true nor false"),
-        ("# delete = 1\nprot = 7\n", " line 2: unknown option 'prot' (did you mean port?)"),
-        ("port = 7\nport = 8\n", " line 2: Cannot overwrite a value"),
-        ("port = 7\nlinger = \n", " line 2: Invalid value"),
-        ('"timeout" = -1\n', " line 1: timeout: -1 is not a number of seconds from 0 to 1e9"),
-        ("[quiet]\na = 1\n", " line 1: quiet: {'a': 1} is neither true nor false"),
-    ],
-)
-def test_an_error_in_the_file_names_the_line_and_the_key(
-    roles: Roles, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, line: str
-) -> None:
-    (tmp_path / "xget.toml").write_text(text)
-    assert cli.main([f"--config={tmp_path / 'xget.toml'}", "/srv"]) == 2
-    assert capsys.readouterr().err == f"xget: {tmp_path / 'xget.toml'}{line}\n"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "host", "port"),
-    [
-        ("-n head", "head", 20004),
-        ("-n head:7", "head", 7),
-        ("-n 10.0.0.1:7", "10.0.0.1", 7),
-        ("-n [::1]", "::1", 20004),
-        ("-n [::1]:7", "::1", 7),
-        ("-n ::1", "::1", 20004),
-        ("-n fe80::1%eth0 -p 9", "fe80::1%eth0", 9),
-        ("-n head:7 -p 7", "head", 7),
-    ],
-)
-def test_a_host_may_have_a_port_and_brackets(roles: Roles, arguments: str, host: str, port: int) -> None:
-    assert cli.main([*arguments.split(), ".", "/dest"]) == 0
-    assert (roles.config.host, roles.config.port) == (host, port)
-
-
-@pytest.mark.parametrize(
-    ("file", "arguments", "port"),
-    [
-        ("port = 8\n", "-n head:7", 7),
-        ("host = 'head:8'\n", "-p 7", 7),
-        ("host = 'head:7'\n", "", 7),
-        ("host = 'head:9'\nport = 8\n", "-n other:7", 7),
-    ],
-)
-def test_a_port_on_the_command_line_wins_wherever_it_stands(
-    roles: Roles, tmp_path: Path, file: str, arguments: str, port: int
-) -> None:
-    (tmp_path / "xget.toml").write_text(file)
-    assert cli.main([f"--config={tmp_path / 'xget.toml'}", *arguments.split(), ".", "/dest"]) == 0
-    assert roles.config.port == port
-
-
-def test_of_a_repeated_option_the_last_one_wins(roles: Roles) -> None:
-    command = "-p 7 --linger 1 -n one --port=8 -p9 --linger=2 --host other -q -q . /dest"
-    assert cli.main(command.split()) == 0
-    assert (roles.config.port, roles.config.linger, roles.config.host, roles.config.quiet) == (9, 2, "other", True)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "started"),
-    [
-        ("-n head -- -dash --delete", ("client", [b"-dash"], b"--delete")),
-        ("-- status", ("master", b"status")),
-        ("-- --help", ("master", b"--help")),
-        ("-n head -- -- /dest", ("client", [b"--"], b"/dest")),
-        ("-n head - /dest", ("client", [b"-"], b"/dest")),
-    ],
-)
-def test_two_dashes_end_the_options(roles: Roles, arguments: str, started: tuple[Any, ...]) -> None:
-    assert cli.main(arguments.split()) == 0
-    assert roles.started == [started]
-
-
-@pytest.mark.parametrize("arguments", ["--json --dleete . /d", "-n head . --json", "--js --port=0 -n head . /d"])
-def test_with_json_a_usage_error_is_an_error_and_a_done_event(
-    roles: Roles, capsys: pytest.CaptureFixture[str], arguments: str
-) -> None:
-    assert cli.main(arguments.split()) == 2
-    printed = capsys.readouterr()
-    error, done = map(json.loads, printed.out.splitlines())
-    assert (error["event"], done["event"], done["exit"]) == ("error", "done", 2)
-    assert printed.err == f"xget: {error['message']}\n"
-
-
-def test_docopt_reads_the_same_options_from_the_usage_text() -> None:
-    read = docopt.docopt(re.sub(r"\s*\[default: \S+\]", "", cli.__doc__ or ""), ["/srv"], default_help=False)
-    assert {f"--{name}" for name in usage.options} == {name for name in read if name.startswith("--")}
-    assert set(usage.commands) == {name for name in read if name.isalpha()}
-    assert usage.flags == [each.name for each in usage.options.values() if read[f"--{each.name}"] is False]
 
 
 def test_short_options_can_be_combined(roles: Roles) -> None:

@@ -10,12 +10,12 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import tqdm as tqdm_module
 
-from xget_lib.report import events as events_module
 from xget_lib.report.events import Bar, JsonLines, Lines, Reporter, choose, size, summary
 
 START = {
@@ -240,9 +240,24 @@ def test_a_terminal_gets_a_bar_unless_quiet_or_json(
     assert type(choose(**options, verbose=False)) is kind
 
 
+def test_the_run_goes_on_when_its_terminal_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tqdm_module.tqdm, "monitor_interval", 0)
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as stream, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        bar = Bar()
+        bar.report(START)
+        assert bar._bar is not None
+        bar._bar.mininterval = 0
+        os.close(ours)
+        report(bar, [HALF, STALL, HALF, START, HALF, ERROR, FAILED])
+        with suppress(OSError):
+            stream.close()
+
+
 def test_without_tqdm_a_terminal_gets_lines(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal.begin()
-    monkeypatch.setattr(events_module, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
     assert type(choose(as_json=False, quiet=False, verbose=False)) is Lines
 
 

@@ -25,7 +25,6 @@ from xget_lib.ninep.dialect import NINEP2000
 from xget_lib.ninep.messages import IOHDRSZ, Message, TMessage
 from xget_lib.ninep.requests import Requests
 from xget_lib.ninep.wire import NOFID
-from xget_lib.report.log import LOGGER
 
 MAX_READ = 1024 * 1024
 """Bytes of data in one read, at most."""
@@ -289,16 +288,6 @@ class Link:
             self._end(LinkLost(self.name, str(error)))
         finally:
             self._writer = None
-
-
-def send(link: Link, message: messages.TMessage, on_answer: OnAnswer) -> int | None:
-    """Send a request on a connection that another greenlet reads, which reports its end. Returns the tag, or None when
-    the connection has ended."""
-    try:
-        return link.start(message, on_answer)
-    except LinkLost as error:
-        LOGGER.debug("%s", error)
-        return None
 
 
 class _Late(Exception):

@@ -18,9 +18,10 @@ from typing import TypeVar
 import gevent
 
 from xget_lib.errors import LinkLost, MasterUnreachable, NinepError, ProtocolViolation
-from xget_lib.net.link import Link, Remote, send
+from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
 from xget_lib.ninep.messages import ORDWR
+from xget_lib.node.source import send
 from xget_lib.node.waits import Wait
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.attach import SWARM

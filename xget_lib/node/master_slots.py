@@ -11,11 +11,11 @@ from collections.abc import Callable
 import gevent
 
 from xget_lib.errors import LinkLost, NinepError
-from xget_lib.net.link import Link, Remote, send
+from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.node.master_link import ANSWER
-from xget_lib.node.source import Source
+from xget_lib.node.source import Source, send
 from xget_lib.serve.attach import SWARM
 from xget_lib.swarm.actions import MASTER
 from xget_lib.swarm.messages import Address

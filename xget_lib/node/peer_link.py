@@ -8,11 +8,11 @@ import gevent
 
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation
 from xget_lib.manifest.bitmap import Bitmap
-from xget_lib.net.link import Link, Remote, send
+from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.node.master_link import ANSWER
-from xget_lib.node.source import Source
+from xget_lib.node.source import Source, send
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.attach import SWARM
 from xget_lib.swarm.messages import GENERATION_SIZE, Address

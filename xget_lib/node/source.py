@@ -7,13 +7,24 @@ from collections.abc import Callable, Sequence
 
 from xget_lib.errors import LinkLost
 from xget_lib.manifest.layout import Layout
-from xget_lib.net.link import Link, Remote
+from xget_lib.net.link import Link, OnAnswer, Remote
 from xget_lib.ninep import messages
 from xget_lib.ninep.requests import ReadInto
+from xget_lib.report.log import LOGGER
 from xget_lib.swarm.messages import Address
 
 SILENT = 30.0
 """Seconds after which a server that was asked for content and sends nothing is given up."""
+
+
+def send(link: Link, message: messages.TMessage, on_answer: OnAnswer) -> int | None:
+    """Send a request on a connection that another greenlet reads, which reports its end. Returns the tag, or None when
+    the connection has ended."""
+    try:
+        return link.start(message, on_answer)
+    except LinkLost as error:
+        LOGGER.debug("%s", error)
+        return None
 
 
 class Source:

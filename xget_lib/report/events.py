@@ -10,8 +10,7 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
-from importlib.util import find_spec
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from xget_lib.errors import Exit
@@ -54,9 +53,17 @@ def choose(*, as_json: bool, quiet: bool, verbose: bool) -> Reporter:
     """JSON lines if asked for, a progress bar if stderr is a terminal and tqdm is there, otherwise plain lines."""
     if as_json:
         return JsonLines()
-    if not quiet and sys.stderr.isatty() and find_spec("tqdm") is not None:
+    if not quiet and sys.stderr.isatty() and _has_tqdm():
         return Bar()
     return Lines(quiet=quiet, verbose=verbose)
+
+
+def _has_tqdm() -> bool:
+    try:
+        import tqdm
+    except ImportError:
+        return False
+    return bool(tqdm)
 
 
 def report_failure(reporter: Reporter, message: str, status: Exit) -> None:
@@ -112,28 +119,21 @@ class Lines:
 
 
 class Bar:
-    """Shows a progress bar on the terminal, then prints the summary line."""
+    """Shows a progress bar on the terminal, then prints the summary line. The run goes on without its terminal."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
 
     def report(self, event: Event) -> None:
         kind = event["event"]
-        if kind == "start":
-            # Imported here because most runs have no terminal.
-            from tqdm import tqdm
-
-            self.close()
-            self._bar = tqdm(total=event["bytes"], unit="B", unit_scale=True, unit_divisor=1024, leave=False)
-        elif kind == "progress" and self._bar is not None:
-            self._bar.set_postfix_str(counted(event["peers"], "peer"), refresh=False)
-            self._bar.update(event["bytes"] - self._bar.n)
+        if kind in ("start", "progress"):
+            self._draw(event)
         elif kind == "stall":
             if self._bar is not None:
-                self._bar.clear()
+                self._on_terminal(self._bar.clear)
             print_error(f"xget: {event['message']}")
             if self._bar is not None:
-                self._bar.refresh()
+                self._on_terminal(self._bar.refresh)
         else:
             self.close()
             _print_error(event)
@@ -144,8 +144,35 @@ class Bar:
 
     def close(self) -> None:
         if self._bar is not None:
-            self._bar.close()
+            self._on_terminal(self._bar.close)
             self._bar = None
+
+    def _draw(self, event: Event) -> None:
+        if event["event"] == "start":
+            # Imported here because most runs have no terminal.
+            from tqdm import tqdm
+
+            self.close()
+            size = event["bytes"]
+            self._on_terminal(
+                lambda: self._show(tqdm(total=size, unit="B", unit_scale=True, unit_divisor=1024, leave=False))
+            )
+        elif self._bar is not None:
+            bar = self._bar
+            bar.set_postfix_str(counted(event["peers"], "peer"), refresh=False)
+            self._on_terminal(lambda: bar.update(event["bytes"] - bar.n))
+
+    def _show(self, bar: tqdm[Any]) -> None:
+        self._bar = bar
+
+    def _on_terminal(self, draw: Callable[[], object]) -> None:
+        """Draw, unless the terminal was closed."""
+        try:
+            draw()
+        except OSError:
+            if self._bar is not None:
+                self._bar.disable = True
+                self._bar = None
 
 
 def summary(done: Event) -> str:
