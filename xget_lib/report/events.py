@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from xget_lib.errors import Exit
@@ -119,21 +119,31 @@ class Lines:
 
 
 class Bar:
-    """Shows a progress bar on the terminal, then prints the summary line. The run goes on without its terminal."""
+    """Shows a progress bar on the terminal, then prints the summary line.
+
+    Where the terminal is closed meanwhile, tqdm and `output` go on without it.
+    """
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
 
     def report(self, event: Event) -> None:
         kind = event["event"]
-        if kind in ("start", "progress"):
-            self._draw(event)
+        if kind == "start":
+            # Imported here because most runs have no terminal.
+            from tqdm import tqdm
+
+            self.close()
+            self._bar = tqdm(total=event["bytes"], unit="B", unit_scale=True, unit_divisor=1024, leave=False)
+        elif kind == "progress" and self._bar is not None:
+            self._bar.set_postfix_str(counted(event["peers"], "peer"), refresh=False)
+            self._bar.update(event["bytes"] - self._bar.n)
         elif kind == "stall":
             if self._bar is not None:
-                self._on_terminal(self._bar.clear)
+                self._bar.clear()
             print_error(f"xget: {event['message']}")
             if self._bar is not None:
-                self._on_terminal(self._bar.refresh)
+                self._bar.refresh()
         else:
             self.close()
             _print_error(event)
@@ -144,35 +154,8 @@ class Bar:
 
     def close(self) -> None:
         if self._bar is not None:
-            self._on_terminal(self._bar.close)
+            self._bar.close()
             self._bar = None
-
-    def _draw(self, event: Event) -> None:
-        if event["event"] == "start":
-            # Imported here because most runs have no terminal.
-            from tqdm import tqdm
-
-            self.close()
-            size = event["bytes"]
-            self._on_terminal(
-                lambda: self._show(tqdm(total=size, unit="B", unit_scale=True, unit_divisor=1024, leave=False))
-            )
-        elif self._bar is not None:
-            bar = self._bar
-            bar.set_postfix_str(counted(event["peers"], "peer"), refresh=False)
-            self._on_terminal(lambda: bar.update(event["bytes"] - bar.n))
-
-    def _show(self, bar: tqdm[Any]) -> None:
-        self._bar = bar
-
-    def _on_terminal(self, draw: Callable[[], object]) -> None:
-        """Draw, unless the terminal was closed."""
-        try:
-            draw()
-        except OSError:
-            if self._bar is not None:
-                self._bar.disable = True
-                self._bar = None
 
 
 def summary(done: Event) -> str:
