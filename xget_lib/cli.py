@@ -62,7 +62,7 @@ from typing import TYPE_CHECKING, Any
 
 from xget_lib import __version__, config
 from xget_lib.errors import Exit, UsageError, XGetError, printable
-from xget_lib.process.fork import null
+from xget_lib.process.null import open_null
 from xget_lib.report import events, output
 from xget_lib.usage import CLIENT, MASTER, Parsed, Usage
 
@@ -187,7 +187,7 @@ def _open_standard_descriptors() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            null()  # it gets the lowest free number, which is this one
+            open_null()  # it takes the lowest free number, which is this one
             setattr(sys, stream, os.fdopen(descriptor, "w" if descriptor else "r", closefd=False))
 
 

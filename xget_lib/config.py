@@ -17,7 +17,7 @@ import socket
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, AnyStr
 
 from xget_lib.errors import UsageError, printable
 
@@ -95,13 +95,19 @@ def _text(value: Any) -> str | None:
     return value
 
 
-def _path(value: Any) -> str | None:
-    """An absolute path: a server in the background has another working directory."""
-    text = _text(value)
+def absolute(path: AnyStr) -> AnyStr:
+    """A path made absolute: a server in the background has another working directory. Raises UsageError."""
     try:
-        return text and os.path.abspath(text)
-    except FileNotFoundError:
-        raise ValueError("relative to the current directory, which was removed") from None
+        return os.path.abspath(path)
+    except OSError:  # of getcwd(2)
+        raise UsageError(
+            f"{printable(path)}: the current directory does not exist any more (give an absolute path)"
+        ) from None
+
+
+def _path(value: Any) -> str | None:
+    text = _text(value)
+    return text and absolute(text)
 
 
 def _flag(value: Any) -> bool:

@@ -103,8 +103,8 @@ def test_a_relative_destination_in_a_directory_that_was_removed_is_named(cluster
     (cluster.base / "gone").mkdir()
     removed = ["sh", "-c", 'cd gone && rmdir ../gone && exec "$@"', "sh"]
     ended = get(cluster, odd_names, "top", "dest", prefix=removed)
-    assert ended.status == 6
-    assert ended.stderr == "xget: dest: the current directory was removed (change to another one)\n"
+    assert ended.status == 2
+    assert ended.stderr == "xget: dest: the current directory does not exist any more (give an absolute path)\n"
 
 
 def test_a_usage_error_with_json_is_two_events(cluster: Cluster) -> None:

@@ -42,5 +42,5 @@ def test_a_relative_destination_in_a_removed_directory_is_refused(
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    assert client.run(CONFIG, [b"."], b"dest") == Exit.DESTINATION
-    assert "the current directory was removed" in capsys.readouterr().err
+    assert client.run(CONFIG, [b"."], b"dest") == Exit.USAGE
+    assert "dest: the current directory does not exist any more" in capsys.readouterr().err

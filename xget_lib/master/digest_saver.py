@@ -65,6 +65,6 @@ def cache_path(directory: str | None, root: bytes) -> bytes:
 def _usual_directory() -> str:
     if given := os.environ.get("XDG_CACHE_HOME"):
         return os.path.join(given, "xget")
-    home = os.path.expanduser("~")
-    # Without $HOME and an entry in the list of users there is no home directory.
-    return os.path.join(home, ".cache/xget") if os.geteuid() != 0 and os.path.isabs(home) else "/var/cache/xget"
+    usual = os.path.expanduser("~/.cache/xget")
+    # Without HOME, a user who is not in the user database has no home.
+    return "/var/cache/xget" if os.geteuid() == 0 or usual.startswith("~") else usual

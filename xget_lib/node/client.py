@@ -13,8 +13,8 @@ import signal
 from collections.abc import Sequence
 from types import FrameType
 
-from xget_lib.config import Config
-from xget_lib.errors import DestinationRefused, Exit, Failed, Interrupted, LinkLost, XGetError
+from xget_lib.config import Config, absolute
+from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
 from xget_lib.manifest.selection import normalise_source
 from xget_lib.process.channel import Channel, pair
 from xget_lib.process.fork import close_all_but, default_signals, die_with, signals_held
@@ -31,7 +31,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
         for source in sources:
             normalise_source(source)
         log.check(config.log)
-        channel, pid = _fork(config, sources, _absolute(dest))
+        channel, pid = _fork(config, sources, absolute(dest))
         status = _show_events(channel, pid, reporter)
     except XGetError as error:
         events.report_failure(reporter, str(error), error.exit_status)
@@ -45,14 +45,6 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
         )
         return int(Exit.FAILED)
     return status
-
-
-def _absolute(dest: bytes) -> bytes:
-    """Raises DestinationRefused."""
-    try:
-        return os.path.abspath(dest)
-    except FileNotFoundError:
-        raise DestinationRefused(dest, "the current directory was removed (change to another one)") from None
 
 
 def _fork(config: Config, sources: Sequence[bytes], dest: bytes) -> tuple[Channel, int]:

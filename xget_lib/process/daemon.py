@@ -24,7 +24,8 @@ import threading
 from contextlib import suppress
 from typing import NoReturn
 
-from xget_lib.process.fork import close_all_but, die_with, flush, null, outlive_parent, signals_held
+from xget_lib.process.fork import close_all_but, die_with, flush, outlive_parent, signals_held
+from xget_lib.process.null import open_null
 
 # A script, a shell or a service sends these to the process that it started, and means the child.
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -89,11 +90,11 @@ def detach() -> None:
     flush()
     os.setsid()
     os.chdir("/")
-    nowhere = null()
+    null = open_null()
     for fd in (0, 1, 2):
-        os.dup2(nowhere, fd)
-    if nowhere > 2:
-        os.close(nowhere)
+        os.dup2(null, fd)
+    if null > 2:
+        os.close(null)
 
 
 def _wait_in_foreground(child: int, pipe: int) -> NoReturn:

@@ -16,15 +16,6 @@ from contextlib import contextmanager, suppress
 from xget_lib.fs.syscalls import set_parent_death_signal
 
 
-def null() -> int:
-    """A new descriptor that gives nothing to read and takes what is written, also early in a boot or in a chroot
-    without /dev/null. Close-on-exec."""
-    try:
-        return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return os.memfd_create("null", os.MFD_CLOEXEC)
-
-
 def flush() -> None:
     """Write what Python still buffers. Before a fork: else both processes would; before os._exit: else none would."""
     for stream in (sys.stdout, sys.stderr):

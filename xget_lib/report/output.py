@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TextIO
 
 from xget_lib.errors import printable
-from xget_lib.process.fork import null
+from xget_lib.process.null import open_null
 
 _failure: OSError | None = None
 
@@ -45,7 +45,7 @@ def discard(stream: TextIO) -> None:
     """Write to nowhere from now on, so that the interpreter does not fail again when it flushes the stream at exit."""
     with suppress(OSError, ValueError):
         descriptor = stream.fileno()
-        nowhere = null()
+        nowhere = open_null()
         os.dup2(nowhere, descriptor)
         os.close(nowhere)
 
