@@ -33,7 +33,7 @@ made_for() {
 # The function is a subshell: when it ends for any reason, the lock and its descriptor are released.
 make_environment() (
     existing=
-    { mkdir -p "$VENV" && : >>"$VENV/lock"; } 2>/dev/null ||
+    { mkdir -p "$VENV" && : >>"$VENV/lock"; } 2>&- ||
         refuse "cannot create the Python environment in $VENV: not writable (run $0 once as the owner of this directory)"
     exec 9>>"$VENV/lock"
     flock 9 || refuse "cannot lock $VENV/lock"
@@ -59,7 +59,7 @@ make_environment() (
 )
 
 usable_environment() {
-    "$PYTHON" -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+    "$PYTHON" -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>&-
 }
 
 create_empty() {
@@ -76,12 +76,12 @@ create_empty() {
 usable_python() {
     local name found major minor path why="no Python found; 3.11 or newer is required"
     for name in python3 python3.14 python3.13 python3.12 python3.11; do
-        found=$("$name" -c 'import os, sys; print(*sys.version_info[:2], os.path.realpath(sys.executable))' 2>/dev/null) ||
+        found=$("$name" -c 'import os, sys; print(*sys.version_info[:2], os.path.realpath(sys.executable))' 2>&-) ||
             continue
         read -r major minor path <<<"$found"
         if [ "$major" -eq 3 ] && [ "$minor" -lt 11 ]; then
             why="Python $major.$minor is too old; 3.11 or newer is required"
-        elif ! "$path" -c 'import venv, ensurepip' 2>/dev/null; then
+        elif ! "$path" -c 'import venv, ensurepip' 2>&-; then
             why="$path lacks the module venv or ensurepip, required on first use (apt install python3-venv)"
         else
             echo "$path"
@@ -92,10 +92,13 @@ usable_python() {
 }
 
 install_packages() {
-    local packages
+    local packages # one a line
     packages=$(cd "$ROOT" && "$PYTHON" -B -c \
         'import setup, sys; print("\n".join(one for name in sys.argv[1:] for one in getattr(setup, name)))' "$@") || return
-    shown_if_it_fails "$PYTHON" -m pip install --quiet --disable-pip-version-check --requirement /dev/stdin <<<"$packages"
+    local IFS=$'\n'
+    set -f # names of packages may look like patterns
+    # shellcheck disable=SC2086
+    shown_if_it_fails "$PYTHON" -m pip install --quiet --disable-pip-version-check $packages
 }
 
 shown_if_it_fails() {

@@ -281,6 +281,50 @@ def test_every_message_of_the_log_and_every_note_has_a_row() -> None:
     assert sorted(described - texts) == [], "these do not exist any more"
 
 
+# Errors: each text has a row, and a test meets it
+
+FINAL = {"UsageError", "DestinationRefused", "PathRefused", "AddressRefused", "Failed"}
+"""The errors whose texts a user reads."""
+NOT_MET = {
+    "unknown job …": "a worker of another version",
+    "the process that starts workers has died (start the master again)": "test_nursery kills it, and reads the status",
+    "runs as another user (run this command as that user, or as root)": "needs a second user with a socket of its own",
+}
+"""Texts that no test can name, and why."""
+
+
+def error_texts(names: set[str], *paths: Path) -> set[str]:
+    """The texts of errors in the source, with … for what varies. The last argument of an error is its text."""
+    calls = (
+        node
+        for path in paths
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names and node.args
+    )
+    texts = {re.sub("…+", "…", as_text(call.args[-1])) for call in calls}
+    return {text for text in texts if text.strip("…")}
+
+
+def test_every_usage_error_has_a_row_and_every_row_an_error() -> None:
+    sources = (ROOT / "xget_lib").rglob("*.py")
+    texts = error_texts({"UsageError"}, *sources) | error_texts({"ValueError"}, ROOT / "xget_lib" / "config.py")
+    listed = {
+        text for row in rows("docs/operations.md", "### Usage errors") for text in re.findall(r"`([^`]+)`", row[0])
+    }
+    assert sorted(texts - listed) == [], "these have no row"
+    assert sorted(listed - texts) == [], "these do not exist any more"
+
+
+def test_every_error_is_met_by_a_test() -> None:
+    """Its longest part that does not vary, without the advice at the end, stands in a test."""
+    tests = "".join(path.read_text() for path in (ROOT / "test").rglob("*.py") if path.name != "test_documents.py")
+    config = ROOT / "xget_lib" / "config.py"
+    texts = error_texts(FINAL, *(ROOT / "xget_lib").rglob("*.py")) | error_texts({"ValueError"}, config)
+    parts = {text: max(text.partition(" (")[0].split("…"), key=len).strip(" .:'") for text in texts - set(NOT_MET)}
+    assert len(parts) > 40
+    assert sorted(text for text, part in parts.items() if part not in tests) == []
+
+
 # The Makefile
 
 

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = [
-    *("errors", "config", "ninep", "manifest", "fs", "snapshot", "download", "swarm", "serve", "process"),
+    *("errors", "config", "usage", "ninep", "manifest", "fs", "snapshot", "download", "swarm", "serve", "process"),
     *("ipc", "report", "net", "extensions", "classic", "master", "worker", "node", "control", "cli"),
 ]
 

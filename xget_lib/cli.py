@@ -15,14 +15,14 @@ to other nodes, in the background.
 exist; its parent must exist.
 
 Options:
-  -n HOST, --host=HOST        host name or address of the master
+  -n HOST, --host=HOST        client, status: host name or address of the master, also as HOST:PORT and [ADDRESS]:PORT
   -p PORT, --port=PORT        TCP port of the master [default: 20004]
-  --bind=ADDR                 listen on this address only (without it: on all addresses)
+  --bind=ADDR                 master, client: listen on this address only (without it: on all addresses)
   -w N, --workers=N           master: number of worker processes (without it: one per processor, at least 2)
   -m N, --max-direct=N        master: send at most N chunks at the same time [default: 6]
   -r N, --retries=N           client: how many times to request a chunk from the master again if it arrives corrupted
                               [default: 3]
-  --timeout=SECONDS           how long to try to reach the master [default: 60]
+  --timeout=SECONDS           client, status: how long to wait for a master that does not answer [default: 60]
   --linger=SECONDS            client: after the download, serve until no node has read for this long; `forever`: serve
                               until stopped; 0: serve during the download only [default: 300]
   --follow                    client: keep running, and update <dest> whenever the master's directory changes; it
@@ -31,134 +31,114 @@ Options:
   --checksum                  client: compare files by content, ignoring size and modification time
   --dry-run                   client: print what would be done, and change nothing
   -s, --no-permissions        client: do not preserve permissions
-  -o, --no-owners             do not preserve owners and groups, and do not look up their names
+  -o, --no-owners             master, client: do not preserve owners and groups, and do not look up their names
   -x, --one-file-system       master: do not serve what is mounted below <path>
   --cache=DIR                 master: directory of the digest cache (without it: $XDG_CACHE_HOME/xget, or
                               ~/.cache/xget, or /var/cache/xget for root and users without a home)
   --rehash                    master: ignore the digest cache, and hash all files
   --force                     reload: serve what is there now, even if it looks as if a file system is not mounted
   --daemon                    master: go to the background when ready
-  --pidfile=FILE              write the process ID of the server to FILE
-  --log=FILE                  write the log to FILE (without it: stderr of a master, syslog in the background)
+  --pidfile=FILE              master, client: write the process ID of the server to FILE
+  --log=FILE                  master, client: write the log to FILE (without it: stderr of a master, syslog in the
+                              background)
   --config=FILE               read options from FILE (TOML; the keys are the long option names)
-  -q, --quiet                 print errors only; log warnings and errors only
-  -v, --verbose               print more; log debug messages
-  -D LEVEL, --debug=LEVEL     debug level of the log: 0 none, 1 debug messages, 2 also each 9P message [default: 0]
-  --json                      print one JSON object per line on stdout
+  -q, --quiet                 master, client, reload: print errors only; log warnings and errors only
+  -v, --verbose               master, client: print more; log debug messages
+  -D LEVEL, --debug=LEVEL     master, client: debug level of the log: 0 none, 1 debug messages, 2 also each 9P message
+                              [default: 0]
+  --json                      client, status, reload: print one JSON object per line on stdout
   -h, --help                  print this help
   --version                   print the version
 
 Exit status: 0 success, 1 other failure, 2 usage error, 3 master not reached, 4 source not served, 5 content failed
-verification, 6 destination cannot be written, 7 not admitted, 130 or 143 interrupted.
+verification, 6 destination cannot be written, 7 not admitted, 8 refused for safety, 130 or 143 interrupted.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import docopt
 
 from xget_lib import __version__, config
 from xget_lib.errors import Exit, UsageError, XGetError, printable
 from xget_lib.process.null import open_null
+from xget_lib.report import events, output
+from xget_lib.usage import CLIENT, MASTER, Parsed, Usage
 
 if TYPE_CHECKING:
     from xget_lib.process.channel import Channel
 
-_DEFAULT = re.compile(r"\s*\[default: (\S+)\]")
+
+@dataclass(frozen=True)
+class _Command:
+    """What the command line and the file say. `role` is `master`, `client`, or a command such as `status`."""
+
+    role: str
+    words: list[str]
+    config: config.Config
 
 
-class _NoUsageMatches(UsageError):
-    """All options are valid, but the arguments match no form of the usage."""
-
-
-def _parse(arguments: list[str], host: str | None = None) -> dict[str, Any]:
-    """The arguments by name; `None` for an option that is not given. `host` is added as -n. Raises UsageError."""
-    # docopt matches words from left to right without backtracking, so it cannot find the end of `<source>...`.
-    usage = _DEFAULT.sub("", __doc__ or "").replace("<source>... <dest>", "<source> <dest>...")
-    try:
-        return dict(docopt.docopt(usage, ["-n", host, *arguments] if host else arguments, default_help=False))
-    except docopt.DocoptExit as error:
-        why = str(error).partition("\n")[0]
-        if not why or why.startswith(("Usage", "Warning")):
-            raise _NoUsageMatches("wrong number or combination of arguments (see --help)") from None
-        raise UsageError(f"{printable(why)} (see --help)") from None
-
-
-def _configure(arguments: list[str]) -> tuple[dict[str, Any], config.Config]:
-    """The parsed command line, and the configuration made of it and of the file. Raises UsageError."""
-    try:
-        parsed = _parse(arguments)
-        file = _read_file(parsed)
-    except _NoUsageMatches:
-        # If the file names a master, this is a client, as with -n.
-        try:
-            parsed = _parse(arguments, "named in the file")
-        except UsageError:
-            parsed = {}
-        file = _read_file(parsed)
-        if "host" not in file:
-            raise
-        parsed["--host"] = None
-    options = {key.removeprefix("--"): value for key, value in parsed.items() if key.startswith("--")}
-    del options["config"], options["help"], options["version"]
-    defaults: dict[str, Any] = dict(_defaults())
+def _configure(usage: Usage, parsed: Parsed) -> _Command:
+    """Raises UsageError."""
+    if parsed.error is not None:
+        raise parsed.error
+    options = dict(parsed.options)
+    path = options.pop("config", None)
+    file = config.read_file(str(path)) if path is not None else {}
+    role = _role(parsed, file)
+    usage.check_role(parsed, role)
+    defaults: dict[str, Any] = dict(usage.defaults)
     defaults["workers"] = config.default_workers()
-    # docopt gives False for an absent flag; for `build` that must be None, so that the file can set it.
-    given = {key: None if value is False else value for key, value in options.items()}
-    return parsed, config.build({**dict.fromkeys(_flags(options), False), **defaults}, file, given)
+    flags = dict.fromkeys((name for name in usage.flags if name not in ("help", "version")), False)
+    return _Command(role, parsed.words, config.build({**flags, **defaults}, file, options))
 
 
-def _read_file(parsed: dict[str, Any]) -> dict[str, Any]:
-    path = parsed.get("--config")
-    return {} if path is None else config.read_file(path)
+def _role(parsed: Parsed, file: dict[str, Any]) -> str:
+    """Which form of the usage the arguments have. Raises UsageError if none."""
+    words = parsed.words
+    has_host = "host" in parsed.options
+    if parsed.command is not None and len(words) == 1:
+        return parsed.command
+    # If the file names a master, this is a client, as with -n.
+    if has_host or ("host" in file and len(words) != 1):
+        if len(words) < 2:
+            raise UsageError(f"missing {'<dest>' if words else '<source> and <dest>'} (see --help)")
+        return CLIENT
+    if not words:
+        raise UsageError("missing <path>, or -n HOST <source>... <dest> (see --help)")
+    if len(words) > 1:
+        hint = f"{parsed.command} takes none" if parsed.command else "a client needs -n HOST; see --help"
+        raise UsageError(f"unexpected argument {printable(words[1])} ({hint})")
+    return MASTER
 
 
-def _flags(options: dict[str, Any]) -> list[str]:
-    return [key for key, value in options.items() if isinstance(value, bool)]
-
-
-def _defaults() -> list[tuple[str, str]]:
-    """The defaults in the usage text, by long option name."""
-    text = re.sub(r"\n {20,}", " ", __doc__ or "")
-    found: list[tuple[str, str]] = re.findall(r"--([a-z-]+)=[^\n]*\[default: (\S+)\]", text)
-    return found
-
-
-def _run(arguments: list[str]) -> int:
-    if "-h" in arguments or "--help" in arguments:
+def _run(usage: Usage, parsed: Parsed) -> int:
+    if "help" in parsed.options:
         return _print((__doc__ or "").strip())
-    if "--version" in arguments:
+    if "version" in parsed.options:
         return _print(f"xget {__version__}")
-    parsed, options = _configure(arguments)
-    if parsed["--help"]:  # as --he, or within -qh
-        return _print((__doc__ or "").strip())
-    if parsed["--version"]:
-        return _print(f"xget {__version__}")
+    command = _configure(usage, parsed)
     # Import a role only when it runs: importing gevent takes longer than everything here.
-    if parsed["status"]:
+    if command.role == "status":
         from xget_lib.control import status
 
-        return status.run(options)
-    if parsed["reload"]:
+        return status.run(command.config)
+    if command.role == "reload":
         from xget_lib.control import reload
 
-        return reload.run(options)
-    if not parsed["<dest>"]:
+        return reload.run(command.config)
+    names = [os.fsencode(name) for name in command.words]
+    if command.role == MASTER:
         from xget_lib.master import start
 
-        return start.run(
-            options, os.fsencode(parsed["<path>"]), lambda channel, number: _work(options, channel, number)
-        )
+        return start.run(command.config, names[0], lambda channel, number: _work(command.config, channel, number))
     from xget_lib.node import foreground
 
-    *sources, dest = (os.fsencode(name) for name in (parsed["<source>"], *parsed["<dest>"]))
-    return foreground.run(options, sources, dest)
+    return foreground.run(command.config, names[:-1], names[-1])
 
 
 def _work(options: config.Config, channel: Channel, number: int) -> int:
@@ -176,40 +156,46 @@ def _print(text: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status. An error is one line on stderr, never a traceback."""
     _open_standard_descriptors()
+    output.accept_all_characters()
+    usage = Usage(__doc__ or "")
+    parsed = usage.parse(sys.argv[1:] if arguments is None else arguments)
     try:
-        return int(_run(list(sys.argv[1:] if arguments is None else arguments)))
+        return int(_run(usage, parsed))
     except XGetError as error:
-        print(f"xget: {error}", file=sys.stderr)
-        return int(error.exit_status)
+        return _failed(str(error), error.exit_status, parsed)
     except KeyboardInterrupt:
         return int(Exit.INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output is gone; there is nobody to print an error for.
-        _discard_output()
+        output.discard(sys.stdout)
+        return int(Exit.FAILED)
     except OSError as error:
+        output.discard(sys.stdout)
         what = printable(error.filename) if isinstance(error.filename, str | bytes) else "failed"
-        print(f"xget: {what}: {error.strerror or error}", file=sys.stderr)
-        _discard_output()
+        return _failed(f"{what}: {error.strerror or error}", Exit.FAILED, parsed)
     except Exception as error:
         logging.getLogger("xget").debug("internal error", exc_info=True)
-        what = printable(f"{type(error).__name__}: {error}")
-        print(f"xget: internal error: {what} (please report it; -D 1 logs a traceback)", file=sys.stderr)
-    return int(Exit.FAILED)
+        what = f"internal error: {type(error).__name__}: {error} (please report it; -D 1 logs a traceback)"
+        return _failed(what, Exit.FAILED, parsed)
+
+
+def _failed(message: str, status: Exit, parsed: Parsed) -> int:
+    """Report an error that ends the command; with --json also as events."""
+    if "json" in parsed.options:
+        events.report_failure(events.JsonLines(), message, status)
+    else:
+        output.print_error(f"xget: {message}")
+    return int(status)
 
 
 def _open_standard_descriptors() -> None:
-    """Open closed ones of stdin, stdout, stderr on /dev/null, so that no socket gets their number and our prints."""
+    """Open closed ones of stdin, stdout, stderr on nothing, so that no socket gets their number and our prints."""
     for descriptor, stream in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(descriptor)
         except OSError:
             open_null()  # it takes the lowest free number, which is this one
             setattr(sys, stream, os.fdopen(descriptor, "w" if descriptor else "r", closefd=False))
-
-
-def _discard_output() -> None:
-    """Send stdout to /dev/null, so that the interpreter does not fail again when it flushes stdout at exit."""
-    os.dup2(open_null(), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

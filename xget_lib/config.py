@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import socket
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, AnyStr
 
@@ -95,7 +97,7 @@ def _text(value: Any) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError("must be a string that is not empty")
+        raise ValueError("not a text, or an empty one")
     return value
 
 
@@ -116,13 +118,45 @@ def _path(value: Any) -> str | None:
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError("must be true or false")
+        raise ValueError("neither true nor false")
     return value
 
 
+def _host(value: Any) -> tuple[str, int | None] | None:
+    """A host name or address, and the port, if one is given: HOST, HOST:PORT, ADDRESS, [ADDRESS], [ADDRESS]:PORT."""
+    text = _text(value)
+    if text is None:
+        return None
+    bracketed = re.fullmatch(r"\[(.*)\](?::(.*))?", text)
+    if bracketed:
+        host, port = bracketed.groups()
+    elif text.count(":") > 1:
+        host, port = text, None
+    else:
+        host, colon, rest = text.partition(":")
+        port = rest if colon else None
+    if bracketed or ":" in host:
+        try:
+            socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+        except (OSError, ValueError):
+            raise ValueError("not an IPv6 address (HOST:PORT, ADDRESS and [ADDRESS]:PORT are)") from None
+    if not host:
+        raise ValueError("without a host name")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError("not a host name") from None
+    try:
+        return host, (None if port is None else _PORT(port))
+    except ValueError as error:
+        raise ValueError(f"the port is {error}") from None
+
+
+_PORT = _integer(1, 65535)
+
 _CONVERT: dict[str, Callable[[Any], Any]] = {
-    "host": _text,
-    "port": _integer(1, 65535),
+    "host": _host,
+    "port": _PORT,
     "bind": _text,
     "workers": _integer(1, 256),
     "max-direct": _integer(1, 1_000_000),
@@ -166,22 +200,67 @@ def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[s
             fields[name.replace("-", "_")] = convert(value)
         except ValueError as error:
             raise UsageError(f"--{name} {printable(str(value))}: {error}") from None
+    host, port = fields["host"] or (None, None)
+    fields["host"] = host
+    if port is not None:
+        _join_ports(fields, port, file, given)
     if fields["follow"] and not fields["linger"]:
         what = "--dry-run" if fields["dry_run"] else "--linger 0"
         raise UsageError(f"{what}: cannot be combined with --follow, which keeps running")
     return Config(**fields)
 
 
+def _join_ports(fields: dict[str, Any], port: int, file: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Take the port from HOST:PORT, unless --port says another one on the command line."""
+    host_given, port_given = given.get("host") is not None, given.get("port") is not None
+    if (port_given == host_given and (port_given or "port" in file)) and fields["port"] != port:
+        raise UsageError(f"--port {fields['port']}: the host is given with another port, {port}")
+    if host_given or not port_given:
+        fields["port"] = port
+
+
 def read_file(path: str) -> dict[str, Any]:
-    """The option values in a configuration file. Raises UsageError if it cannot be read or has an unknown option."""
+    """The option values in a configuration file.
+
+    Raises UsageError, with the line, if the file cannot be read, or for an unknown option or an invalid value.
+    """
     try:
         with open(path, "rb") as file:
-            values = tomllib.load(file)
+            text = file.read().decode()
+        values = tomllib.loads(text)
     except OSError as error:
         raise UsageError(f"--config {printable(path)}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {printable(path)}: {error}") from None
-    for key in values:
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{_place(path, line)}: not UTF-8") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        why, _, at = str(error).partition(" (at line ")
+        number = at.partition(",")[0]
+        raise UsageError(f"{_place(path, int(number) if number.isdigit() else None)}: {printable(why)}") from None
+    for key, value in values.items():
+        place = _place(path, _line_of(key, text))
         if key not in _CONVERT:
-            raise UsageError(f"--config {printable(path)}: unknown option {key!r}")
+            raise UsageError(f"{place}: unknown option {key!r}{did_you_mean(key, _CONVERT)}")
+        try:
+            _CONVERT[key](value)
+        except ValueError as error:
+            raise UsageError(f"{place}: {key}: {printable(repr(value))} is {error}") from None
     return values
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """A hint at the known name that is most like one; empty if none is."""
+    import difflib  # only errors need it
+
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f" (did you mean {prefix}{close[0]}?)" if close else ""
+
+
+def _place(path: str, line: int | None) -> str:
+    return f"{printable(path)} line {line}" if line else printable(path)
+
+
+def _line_of(key: str, text: str) -> int | None:
+    """The line of a key at the top level, counted from 1."""
+    found = re.search(rf"""^[ \t\[]*(["']?){re.escape(key)}\1[ \t]*[=.\]]""", text, re.MULTILINE)
+    return text.count("\n", 0, found.start()) + 1 if found else None

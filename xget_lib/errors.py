@@ -120,9 +120,10 @@ class MasterUnreachable(XGetError):
     errno = errno.EHOSTUNREACH
 
     def __init__(self, host: str, port: int, seconds: float, why: str) -> None:
+        """`seconds`: for how long it really was tried."""
+        tried = f"tried for {seconds:.{0 if seconds >= 10 else 1}f} s" if seconds >= 0.05 else "tried once"
         super().__init__(
-            f"cannot reach the master at {host} port {port}: {why}, tried for {seconds:g} s"
-            " (is it running? see -p and --timeout)"
+            f"cannot reach the master at {host} port {port}: {why}, {tried} (is it running? see -p and --timeout)"
         )
         self.host = host
         self.port = port

@@ -51,4 +51,4 @@ def test_it_works_on_the_machine_of_the_master_only(
 ) -> None:
     (tmp_path / "xget.toml").write_text('host = "head"\n')
     assert reload(monkeypatch, SERVED, "--config", str(tmp_path / "xget.toml"))[0] == 2
-    assert "on the machine of the master only" in capsys.readouterr().err
+    assert "reload works on the machine of the master only" in capsys.readouterr().err

@@ -81,6 +81,20 @@ def test_only_its_owner_can_look_into_it(root: Root, tmp_path: Path) -> None:
     staging.close()
 
 
+@pytest.mark.root
+def test_the_staging_directory_of_another_user_is_refused(root: Root, tmp_path: Path) -> None:
+    (tmp_path / ".xget").mkdir()
+    os.chown(tmp_path / ".xget", 12345, -1)
+    with pytest.raises(DestinationRefused, match="belongs to another user"):
+        Staging(root).open()
+
+
+def test_a_file_in_the_place_of_the_staging_directory_is_refused(root: Root, tmp_path: Path) -> None:
+    (tmp_path / ".xget").write_bytes(b"mine")
+    with pytest.raises(DestinationRefused, match=r"not a directory .remove it: XGet stores temporary data there"):
+        Staging(root).open()
+
+
 def test_parts_are_named_for_their_final_paths() -> None:
     assert part_path(b"a/b") == part_path(b"a/b") != part_path(b"a/c")
     assert len(os.path.basename(part_path(b"x" * 60_000))) == 32

@@ -79,7 +79,7 @@ def picture(directory: Path) -> list[tuple[str, int, int, int]]:
 )
 def test_a_path_that_is_not_plainly_below_is_refused(root: Root, top: Path, operation: str, path: bytes) -> None:
     before = picture(top.parent)
-    with pytest.raises(PathRefused):
+    with pytest.raises(PathRefused, match="leads out of the directory"):
         OPERATIONS[operation](root, path)
     assert picture(top.parent) == before
 

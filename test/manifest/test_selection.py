@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -70,14 +71,26 @@ def test_what_only_begins_like_a_directory_is_not_below_it(manifest: Manifest) -
     assert b"a-b" not in dest_paths(manifest, select(manifest, [b"a"]))
 
 
-@pytest.mark.parametrize("source", [b"", b"/", b"/a", b"..", b"a/..", b"../a", b"a/../b", b"a\0b"])
-def test_a_source_that_leads_outside_is_a_usage_error(manifest: Manifest, source: bytes) -> None:
-    with pytest.raises(UsageError):
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        (b"", "invalid path"),
+        (b"a\0b", "invalid path"),
+        (b"/", "a source must be a relative path"),
+        (b"/a", "a source must be a relative path"),
+        (b"..", "a source must not contain"),
+        (b"a/..", "a source must not contain"),
+        (b"../a", "a source must not contain"),
+        (b"a/../b", "a source must not contain"),
+    ],
+)
+def test_a_source_that_leads_outside_is_a_usage_error(manifest: Manifest, source: bytes, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
         select(manifest, [b"a", source])
 
 
 def test_no_source_is_a_usage_error(manifest: Manifest) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="no source given"):
         select(manifest, [])
 
 
@@ -93,7 +106,7 @@ def test_two_sources_that_have_one_destination_path_are_a_usage_error(manifest: 
 
 
 def test_one_entry_under_two_names_is_a_usage_error(manifest: Manifest) -> None:
-    with pytest.raises(UsageError, match="name it once"):
+    with pytest.raises(UsageError, match="would be copied to"):
         select(manifest, [b"a", b"a/b"])
 
 
@@ -107,7 +120,7 @@ def test_a_source_named_like_the_staging_directory_is_a_usage_error() -> None:
     """A master of this version serves none. One of another version might."""
     served = made(root(), *map(directory, (b".xget", b"a", b"a/.xget", b"a/.xget/x")))
     for sources in ([b"a/.xget"], [b"a/.xget", b"."], [b"."]):
-        with pytest.raises(UsageError, match="temporary data"):
+        with pytest.raises(UsageError, match=re.escape("the name .xget is reserved for temporary data of XGet")):
             select(served, sources)
 
 
@@ -169,7 +182,7 @@ class TestLinks:
     )
     def test_one_entry_at_two_places_is_a_usage_error(self, manifest: Manifest, sources: list[bytes]) -> None:
         for order in (sources, sources[::-1]):
-            with pytest.raises(UsageError, match="name it once"):
+            with pytest.raises(UsageError, match="would be copied to"):
                 select(manifest, order)
 
     def test_a_link_and_what_it_leads_to_cannot_both_have_its_name(self, manifest: Manifest) -> None:

@@ -79,7 +79,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr("gevent.sleep", lambda seconds: None)
+    monkeypatch.setattr(snapshotter, "_PAUSE", 0)
     gevent.spawn(int).join()  # the event loop has descriptors of its own
     gc.collect()  # descriptors of earlier tests
     before = len(os.listdir("/proc/self/fd"))

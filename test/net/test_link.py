@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+import threading
 from collections.abc import Iterator
 
 import gevent
@@ -13,6 +14,7 @@ from gevent import socket as gsocket
 from test.support.network import Sent, Server, quiet_hub, until
 from xget_lib.errors import LinkLost, NinepError
 from xget_lib.net import link as module
+from xget_lib.net.blocking import in_thread
 from xget_lib.net.link import MAX_READ, Link
 from xget_lib.net.listen import listen
 from xget_lib.ninep.messages import Message, Rerror, Tclunk, Tread, Tstat, rread_header
@@ -207,6 +209,7 @@ def _outcome(call: object) -> object:
 def test_a_server_that_does_not_speak_9p_is_a_lost_link(silent: int, data: bytes, why: str) -> None:
     ours, theirs = gsocket.socketpair()
     link = Link(socket.socket(fileno=ours.detach()), "liar")
+    link._agreed = True
     answers = Answers()
     link.start(Tstat(0), answers)
     theirs.sendall(data)
@@ -292,7 +295,45 @@ def test_a_refused_connection_is_a_lost_link() -> None:
 def test_a_server_that_does_not_answer_is_a_lost_link(silent: int) -> None:
     with pytest.raises(LinkLost) as caught:
         Link.connect("127.0.0.1", silent, "", 0.05)
-    assert str(caught.value) == f"127.0.0.1:{silent}: no answer"
+    assert str(caught.value) == f"127.0.0.1:{silent}: it accepts connections, but does not answer"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", bytes(100)],
+    ids=["http", "ssh", "zeros"],
+)
+def test_a_server_of_another_protocol_is_named(data: bytes) -> None:
+    with listen("127.0.0.1", 0) as listening:
+
+        def serve() -> None:
+            gsocket.wait_read(listening.fileno())
+            with listening.accept()[0] as sock:
+                sock.sendall(data)
+
+        gevent.spawn(serve)
+        port = listening.getsockname()[1]
+        with pytest.raises(LinkLost) as caught:
+            Link.connect("127.0.0.1", port, "", SECONDS)
+    assert caught.value.why == f"something that is not XGet answers on 127.0.0.1 port {port}"
+
+
+def test_a_silent_server_of_another_protocol_is_found_out() -> None:
+    """A server of HTTP waits for the end of a line, and there is none in 9P."""
+    with listen("127.0.0.1", 0) as listening:
+
+        def serve() -> None:
+            gsocket.wait_read(listening.fileno())
+            sock = gsocket.socket(fileno=listening.accept()[0].detach())
+            while not sock.recv(100).endswith(b"\r\n\r\n"):
+                pass
+            sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        gevent.spawn(serve)
+        port = listening.getsockname()[1]
+        with pytest.raises(LinkLost) as caught:
+            Link.connect("127.0.0.1", port, "", 0.05)
+    assert caught.value.why == f"something that is not XGet answers on 127.0.0.1 port {port}"
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64, "." * 300])
@@ -302,14 +343,35 @@ def test_an_invalid_host_name_is_a_lost_link(host: str) -> None:
     assert str(caught.value) == f"{host}:20004: invalid host name"
 
 
-def test_the_error_of_an_unknown_host_has_no_errno(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(address: object) -> None:
+def test_an_unknown_host_name_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, flags: int, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(gsocket, "create_connection", unknown)
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(LinkLost) as caught:
-        Link.connect("nowhere.example", 1, "", SECONDS)
-    assert str(caught.value) == "nowhere.example:1: Name or service not known"
+        Link.connect("nowhere", 1, "", SECONDS)
+    assert str(caught.value) == "nowhere:1: host name nowhere is not known"
+
+
+def test_a_name_server_that_does_not_answer_is_bounded_and_takes_no_thread_of_the_hub(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered = threading.Event()
+
+    def hang(*_: object, flags: int, **__: object) -> None:
+        if not flags:
+            answered.wait()
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    try:
+        for _ in range(6):
+            with pytest.raises(LinkLost) as caught:
+                Link.connect("nowhere", 1, "", 0.05)
+            assert caught.value.why == "host name nowhere is not known: no name server answers"
+        assert in_thread(lambda: 1) == 1
+    finally:
+        answered.set()
 
 
 def test_an_ipv6_address_is_written_in_brackets() -> None:

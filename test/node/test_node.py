@@ -18,6 +18,7 @@ from test.support.trees import noise, write
 from xget_lib.errors import MalformedManifest, MasterUnreachable
 from xget_lib.net.listen import listen
 from xget_lib.node import node as node_module
+from xget_lib.node import waits as waits_module
 from xget_lib.node.node import Node
 from xget_lib.swarm.messages import Address, News
 
@@ -154,11 +155,13 @@ def test_a_node_without_a_master_gives_up_after_its_timeout(tmp_path: Path) -> N
 
 
 def test_a_node_says_what_it_waits_for(first: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_module, "STALLED", 0.01)
+    monkeypatch.setattr(waits_module, "FIRST", 0.01)
     master, node, events = connected(first, tmp_path / "dest")
     running = in_greenlet(node.download)
     until(lambda: events.facts_of("stall"))
-    assert events.facts_of("stall")[0]["message"].startswith("the master has sent no news yet")
+    message = events.facts_of("stall")[0]["message"]
+    assert message.startswith("waiting for its first news from the master at 127.0.0.1 port ")
+    assert message.endswith("; the download begins as soon as that is done")
     master.name(news(first, Peer(first.directory, first).address))
     running.get()
 

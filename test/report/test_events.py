@@ -10,6 +10,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -105,7 +106,7 @@ def test_json_is_one_object_per_line_with_a_time(capsys: pytest.CaptureFixture[s
     assert [each["event"] for each in said] == ["start", "progress", "stall", "error", "done"]
     assert all(before <= each["time"] <= time.time() + 0.001 for each in said)
     assert {**DONE, "time": said[-1]["time"]} == said[-1]
-    assert printed.err == "xget: a\nb\n"
+    assert printed.err == "xget: a\\nb\n"
 
 
 # Lines
@@ -130,6 +131,11 @@ def test_without_a_terminal_the_summary_is_the_only_line(
 def test_an_error_is_printed_even_if_quiet(capsys: pytest.CaptureFixture[str], quiet: bool) -> None:
     report(Lines(quiet=quiet, verbose=False), [START, ERROR, FAILED])
     assert capsys.readouterr() == ("", "xget: head: gone\n")
+
+
+def test_a_quiet_run_that_fails_says_what_it_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    report(Lines(quiet=True, verbose=False), [START, STALL, ERROR, FAILED])
+    assert capsys.readouterr() == ("", "xget: no data received for 5 s\nxget: head: gone\n")
 
 
 @pytest.mark.parametrize(("quiet", "err"), [(False, "xget: owners are not set\n"), (True, "")])
@@ -232,6 +238,27 @@ def test_a_terminal_gets_a_bar_unless_quiet_or_json(
 ) -> None:
     terminal.begin()
     assert type(choose(**options, verbose=False)) is kind
+
+
+def test_the_run_goes_on_when_its_terminal_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tqdm_module.tqdm, "monitor_interval", 0)
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as stream, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        bar = Bar()
+        bar.report(START)
+        assert bar._bar is not None
+        bar._bar.mininterval = 0
+        os.close(ours)
+        report(bar, [HALF, STALL, HALF, START, HALF, ERROR, FAILED])
+        with suppress(OSError):
+            stream.close()
+
+
+def test_without_tqdm_a_terminal_gets_lines(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal.begin()
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert type(choose(as_json=False, quiet=False, verbose=False)) is Lines
 
 
 def test_without_a_terminal_there_are_lines() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import msgpack
 import pytest
 from gevent.queue import Queue
 
@@ -39,7 +40,7 @@ class Master:
         self.running = gevent.spawn(self.worker.run)
 
     def send_to_worker(self, message: ipc.Message, *descriptors: int) -> None:
-        self._messages.put((ipc.pack(message), list(descriptors)))
+        self._messages.put((msgpack.unpackb(msgpack.packb(ipc.pack(message)), use_list=False), list(descriptors)))
 
     def end(self) -> None:
         self._messages.put(None)

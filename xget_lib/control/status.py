@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from xget_lib.config import Config
 from xget_lib.errors import Exit, LinkLost, MasterUnreachable, NinepError
 from xget_lib.net.link import Link
 from xget_lib.process.single_server import local_ports
+from xget_lib.report.output import print_line
 from xget_lib.report.status import table
 from xget_lib.serve.attach import SWARM
 
@@ -27,17 +29,21 @@ def run(config: Config) -> int:
     host = config.host or "localhost"
     seconds = min(config.timeout, _TIMEOUT)
     found = 0
-    why = "no answer"
+    failure: tuple[float, str] | None = None
     for port in _ports(config):
+        begun = time.monotonic()
         try:
             status = _read(host, port, seconds)
         except (LinkLost, NinepError, ValueError) as error:
-            why = str(error)
+            why = error.why if isinstance(error, LinkLost) else str(error)
+            failure = failure or (time.monotonic() - begun, why)
             continue
         found += 1
-        print(json.dumps(status) if config.json else table(status), flush=True)
+        for line in [json.dumps(status)] if config.json else table(status).splitlines():
+            print_line(line)
     if not found:
-        raise MasterUnreachable(host, config.port, seconds, why)
+        assert failure is not None
+        raise MasterUnreachable(host, config.port, *failure)
     return Exit.OK
 
 
@@ -49,12 +55,14 @@ def _ports(config: Config) -> Iterator[int]:
 
 
 def _read(host: str, port: int, seconds: float) -> dict[str, Any]:
-    """Raises LinkLost, NinepError, ValueError."""
+    """Read it within so many seconds, each further part of it too. Raises LinkLost, NinepError, ValueError."""
+    deadline = time.monotonic() + seconds
     link = Link.connect(host, port, SWARM, seconds)
     try:
-        file = link.open("status", seconds)
+        file = link.open("status", max(deadline - time.monotonic(), 0.1))
         text = b""
-        while part := file.read(len(text), link.max_read, seconds):
+        while part := file.read(len(text), link.max_read, max(deadline - time.monotonic(), 0.1)):
+            deadline = time.monotonic() + seconds
             text += part
             if len(text) > _MAX_SIZE:
                 raise ValueError("the status is too long")

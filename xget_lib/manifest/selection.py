@@ -260,6 +260,5 @@ def _is_covered(manifest: Manifest, number: int, asked: Mapping[int, _Asked]) ->
 
 
 def _twice(source: bytes, name: bytes, other: bytes) -> UsageError:
-    return UsageError(
-        f"{printable(source)}: would be copied to {printable(name)} and to {printable(other)} (name it once)"
-    )
+    first, second = (printable(each or b".") for each in (name, other))
+    return UsageError(f"{printable(source)}: would be copied to {first} and to {second} (name it once)")

@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar, cast
 import gevent
 from gevent import get_hub
 from gevent import socket as gsocket
+from gevent.threadpool import ThreadPool
 
 READ = 1
 WRITE = 2
@@ -42,7 +43,13 @@ R = TypeVar("R")
 
 
 def in_thread(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-    """Run a blocking function in a thread, while the event loop continues. Returns its result, raises its exception.
+    """Run a function that blocks in a thread of the hub, while the event loop goes on. Returns what it returns, raises
+    what it raises."""
+    return in_pool(get_hub().threadpool, function, *arguments, **named)
+
+
+def in_pool(pool: ThreadPool, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+    """As `in_thread`, in a thread of a pool.
 
     This function passes on exceptions itself, because gevent's thread pool would print each of them.
     """
@@ -53,7 +60,7 @@ def in_thread(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -
         except BaseException as error:
             return None, error
 
-    result, error = get_hub().threadpool.apply(run)
+    result, error = pool.apply(run)
     if error is not None:
         raise error
     return cast(R, result)

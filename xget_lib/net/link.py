@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import gevent
-from gevent import socket as gsocket
 from gevent.event import AsyncResult
 
-from xget_lib.errors import LinkLost, NinepError, ProtocolViolation
+from xget_lib.errors import LinkLost, NinepError, ProtocolViolation, printable
 from xget_lib.net.blocking import READ, WRITE, DescriptorWaiter
+from xget_lib.net.connect import connect, resolve
 from xget_lib.net.listen import prepare
 from xget_lib.net.tracing import tracer
 from xget_lib.ninep import messages
@@ -34,6 +34,9 @@ _WAKE_BYTES = 128 * 1024
 """Bytes of content to wait for at least: on a slow link they arrive a packet at a time."""
 _SEND_TIMEOUT = 60.0
 """Seconds in which a server must make room for a request."""
+
+_STRANGER_ANSWERS = 0.5
+"""Seconds to find out whether a silent server speaks another protocol."""
 
 OnAnswer = Callable[[Message | LinkLost], None]
 """Called once, from the reading greenlet: with the reply (Rerror included), or with why there is none."""
@@ -80,31 +83,52 @@ class Link:
         self._writer: gevent.Greenlet[[], None] | None = None
         """Set while something is left to send."""
         self._lost: LinkLost | None = None
+        host, _, port = name.rpartition(":")
+        self._stranger = f"something that is not XGet answers on {host} port {port}"
+        self._agreed = False
+        """Whether the server has shown that it speaks 9P."""
         self._reader = gevent.spawn(self._read)
 
     @staticmethod
     def connect(host: str, port: int, aname: str, seconds: float) -> Link:
         """Connect, agree on 9P2000, attach to a namespace: all within `seconds`. Raises LinkLost, NinepError."""
         name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        waiting_for = f"host name {printable(host)} is not known: no name server answers"
+        link = None
         try:
-            with gevent.Timeout(seconds, TimeoutError("no answer")):
-                link = Link(_connected(host, port), name)
-                try:
-                    link._attach(aname)
-                except BaseException:
-                    link.close()
-                    raise
+            with gevent.Timeout(seconds, _Late()):
+                endpoints = resolve(host, port)
+                waiting_for = "no answer"
+                sock = connect(endpoints)
+                waiting_for = "it accepts connections, but does not answer"
+                link = Link(sock, name)
+                link._attach(aname)
                 return link
+        except _Late:
+            if link is not None and link._is_stranger():
+                waiting_for = link._stranger
+            raise _closed(link, LinkLost(name, waiting_for)) from None
         except OSError as error:
-            raise LinkLost(name, error.strerror or str(error)) from None
+            raise _closed(link, LinkLost(name, error.strerror or str(error))) from None
+        except BaseException as error:
+            raise _closed(link, error) from None
 
     def _attach(self, aname: str) -> None:
         version = self._ask(messages.Tversion(self._requests.msize, NINEP2000))
         attached = self._ask(messages.Tattach(0, NOFID, "", aname))
         agreed = self._in_time(version, None)
+        if isinstance(agreed, LinkLost):
+            raise agreed
         if not isinstance(agreed, messages.Rversion) or agreed.version != NINEP2000:
             raise LinkLost(self.name, "does not speak 9P2000")
+        self._agreed = True
         _unless_refused(self._in_time(attached, None))
+
+    def _is_stranger(self) -> bool:
+        """Whether a server that has not answered in 9P answers to two empty lines, as one of HTTP does."""
+        self._send(b"\r\n\r\n")
+        self._reader.join(_STRANGER_ANSWERS)
+        return self._lost is not None and self._lost.why == self._stranger
 
     @property
     def max_read(self) -> int:
@@ -217,8 +241,10 @@ class Link:
                     since_yield = 0
         except LinkLost as error:
             self._end(error)
-        except (ProtocolViolation, OSError) as error:
-            self._end(LinkLost(self.name, str(error)))
+        except ProtocolViolation as error:
+            self._end(LinkLost(self.name, str(error) if self._agreed else self._stranger))
+        except OSError as error:
+            self._end(LinkLost(self.name, error.strerror or str(error)))
         finally:
             # Also for an unexpected exception: without a reader no request would ever get an answer.
             self._end(LinkLost(self.name, "internal error"))
@@ -264,20 +290,20 @@ class Link:
             self._writer = None
 
 
+class _Late(Exception):
+    """The time to connect is over."""
+
+
+def _closed(link: Link | None, error: BaseException) -> BaseException:
+    """An error after which a connection, if there is one, is closed."""
+    if link is not None:
+        link.close()
+    return error
+
+
 def _unless_refused(reply: Message | LinkLost) -> Message:
     if isinstance(reply, LinkLost):
         raise reply
     if isinstance(reply, messages.Rerror):
         raise NinepError(errno.EIO, reply.ename)
     return reply
-
-
-def _connected(host: str, port: int) -> socket.socket:
-    """A connected plain socket. gevent's thread pool, where names are looked up, prints each exception: so a text that
-    cannot be a host name is refused here."""
-    try:
-        host.encode("idna")
-    except UnicodeError:
-        raise OSError("invalid host name") from None
-    connecting = gsocket.create_connection((host, port))
-    return socket.socket(fileno=connecting.detach())

@@ -29,9 +29,6 @@ from xget_lib.process.pidfile import Pidfile
 from xget_lib.report.events import NOTHING
 from xget_lib.report.log import LOGGER, catch_greenlets
 
-_STALLS_APART = 60.0
-"""Seconds between two log lines about a stall."""
-
 
 def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel) -> int:
     """Run the background half. Returns the exit status of its process.
@@ -123,7 +120,6 @@ class EventSender:
 
     def __init__(self, channel: Channel) -> None:
         self._channel: Channel | None = channel
-        self._stalled = -_STALLS_APART
 
     def tell(self, event: str, **facts: Any) -> None:
         if self._channel is None:
@@ -142,9 +138,5 @@ class EventSender:
             self._channel = None
 
     def _log(self, event: str, facts: Mapping[str, Any]) -> None:
-        if event == "stall":
-            if time.monotonic() < self._stalled + _STALLS_APART:
-                return
-            self._stalled = time.monotonic()
         if "message" in facts:
             LOGGER.log(logging.WARNING if event == "stall" else logging.INFO, "%s", facts["message"])

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
+from math import inf
 
 import gevent
 from blake3 import blake3
@@ -24,17 +26,27 @@ _PEER_ANSWERS = 5.0
 """Seconds within which a peer must answer: there are other peers."""
 
 
-def fetch_manifest(news: News, master: Address, seconds: float) -> tuple[bytes, bool]:
-    """Return the encoded manifest, and whether it is that of the generation: the master may have a newer one by now.
+def fetch_manifest(
+    news: News, master: Address, seconds: float, on_progress: Callable[[], None] = lambda: None
+) -> tuple[bytes, bool]:
+    """The encoded manifest, and whether it is that of the generation: the master may send that of a newer one.
 
-    `seconds`: how long to try to reach the master. Raises LinkLost, NinepError.
+    `on_progress` is called as it arrives. The master is tried until nothing has arrived for so many seconds. Raises
+    LinkLost, NinepError.
     """
+    arrived = -inf
+
+    def progress() -> None:
+        nonlocal arrived
+        arrived = time.monotonic()
+        on_progress()
+
     sources = ManifestSources(
         () if news.master_first else news.peers, news.manifest_size, random.Random(), time.monotonic()
     )
     while (peer := sources.next(time.monotonic())) is not None:
         try:
-            encoded = _read(peer, news.manifest_size, _PEER_ANSWERS, _PEER_ANSWERS)
+            encoded = _read(peer, news.manifest_size, _PEER_ANSWERS, _PEER_ANSWERS, progress)
         except (LinkLost, NinepError) as error:
             LOGGER.debug("no manifest from %s:%d: %s", *peer, error)
         else:
@@ -42,11 +54,17 @@ def fetch_manifest(news: News, master: Address, seconds: float) -> tuple[bytes, 
                 return encoded, True
         gevent.sleep(PAUSE)
     # The master may lose a worker, or be restarted, meanwhile.
-    encoded = retry_for(seconds, lambda left: _read(master, news.manifest_size, left, ANSWER), LinkLost)
+    encoded = retry_for(
+        seconds,
+        lambda left: _read(master, news.manifest_size, min(left, ANSWER), min(seconds, ANSWER), progress),
+        LinkLost,
+        since=lambda: arrived,
+    )
     return encoded, _is_of(encoded, news.generation)
 
 
-def _read(server: Address, size: int, seconds: float, answer: float) -> bytes:
+def _read(server: Address, size: int, seconds: float, answer: float, on_progress: Callable[[], None]) -> bytes:
+    """Connect within `seconds`, and read; each part comes within `answer` seconds. Raises LinkLost, NinepError."""
     encoded = bytearray()
     link = Link.connect(*server, SWARM, seconds)
     try:
@@ -56,6 +74,7 @@ def _read(server: Address, size: int, seconds: float, answer: float) -> bytes:
             if not part:
                 break
             encoded += part
+            on_progress()
     finally:
         link.close()
     return bytes(encoded)

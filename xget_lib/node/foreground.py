@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from types import FrameType
 
 from xget_lib.config import Config, absolute
-from xget_lib.errors import Failed, Interrupted, LinkLost, XGetError
+from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
 from xget_lib.manifest.sources import normalise_source
 from xget_lib.process.channel import Channel, pair
 from xget_lib.process.fork import close_all_but, default_signals, die_with, signals_held
-from xget_lib.report import events, log
+from xget_lib.report import events, log, output
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a run, unless the caller ignored them at the start, as nohup and shells do for SIGHUP and SIGINT."""
 
 
 def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
@@ -31,13 +32,19 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
             normalise_source(source)
         log.check(config.log)
         channel, pid = _fork(config, sources, absolute(dest))
-        return _show_events(channel, pid, reporter)
+        status = _show_events(channel, pid, reporter)
     except XGetError as error:
-        reporter.report({"event": "error", "message": str(error)})
-        reporter.report({**events.NOTHING, "exit": int(error.exit_status)})
+        events.report_failure(reporter, str(error), error.exit_status)
         return int(error.exit_status)
     finally:
         reporter.close()
+    unprinted = output.failure()
+    if unprinted is not None and status == Exit.OK:
+        output.print_error(
+            f"xget: stdout: {unprinted.strerror} (everything is in place, but its output is not complete)"
+        )
+        return int(Exit.FAILED)
+    return status
 
 
 def _fork(config: Config, sources: Sequence[bytes], dest: bytes) -> tuple[Channel, int]:
@@ -68,7 +75,8 @@ def _show_events(channel: Channel, pid: int, reporter: events.Reporter) -> int:
 
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     for number in _SIGNALS:
-        signal.signal(number, note)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, note)
     poller = select.poll()
     poller.register(channel, select.POLLIN)
     poller.register(wake, select.POLLIN)

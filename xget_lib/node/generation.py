@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 from gevent import get_hub
@@ -19,7 +19,7 @@ from xget_lib.config import Config
 from xget_lib.download.download import Download
 from xget_lib.download.dry_run import dry_run_steps
 from xget_lib.download.plan import ACTIONS
-from xget_lib.errors import Incomplete, printable
+from xget_lib.errors import Incomplete, MasterUnreachable, printable
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
@@ -28,6 +28,7 @@ from xget_lib.net.blocking import in_thread
 from xget_lib.node.child import Child
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import TransferStats
+from xget_lib.node.waits import Tell, Wait, Waits
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.files import Files
 from xget_lib.serve.held import Compared, HeldContent
@@ -41,15 +42,8 @@ _SLICE = 2000
 _SLOW_INSPECTION = 30e-6
 """Seconds for one file, above which the inspection waits for a disk, or hashes: then several threads do it."""
 _PROGRESS_EVERY = 0.5
-STALLED = 10.0
-"""Seconds without progress after which a stall is reported."""
+_DISK = "the disk of this node"
 _INSTALL_EVERY = 0.5
-
-
-class Tell(Protocol):
-    """The function that a node calls to report what happens: an event and its facts."""
-
-    def __call__(self, event: str, **facts: Any) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -61,6 +55,15 @@ class NodeContext:
     tell: Tell
     transfer: Transfer
     child: Child
+    waits: Waits
+
+    def check_master(self) -> None:
+        """Ask whether the master answers, while it is waited for. Raises MasterUnreachable if it has not for too long,
+        and nothing else has happened meanwhile."""
+        master = self.transfer.master
+        master.probe()
+        if min(self.waits.seconds, master.silent) > self.config.timeout:
+            raise master.unreachable()
 
     @property
     def options(self) -> dict[str, bool]:
@@ -118,7 +121,9 @@ class Generation:
                 held = self._held = HeldContent(context.dest, self.manifest, download)
                 context.serve(held.store, selection)
                 self._fetch(download, held, stats)
-                in_thread(download.finish)
+                then = "the download is complete then"
+                with context.waits.on(lambda: Wait("the last files to be put in place", _DISK, then)):
+                    in_thread(download.finish)
             finally:
                 # What threads still write to must not be closed before they are done.
                 get_hub().threadpool.join()
@@ -179,19 +184,27 @@ class Generation:
         # If all files are in memory, a second thread gains nothing: one thread at a time runs Python.
         permits = Semaphore(1)
         alone = True
+        inspected = 0
 
         def inspect(numbers: list[int]) -> None:
-            nonlocal alone
+            nonlocal alone, inspected
             with permits:
                 begun = time.monotonic()
                 in_thread(download.inspect_files, numbers, trusts_times)
+                inspected += len(numbers)
+                self._context.waits.progress()
                 if alone and time.monotonic() - begun > _SLOW_INSPECTION * len(numbers):
                     alone = False
                     for _ in range(THREADS - 1):
                         permits.release()
 
-        for _ in GreenletPool(THREADS).imap_unordered(inspect, slices):
-            pass
+        def describe() -> Wait:
+            what = f"the comparison of files that are there already ({inspected} of {len(files)})"
+            return Wait(what, _DISK, "what differs is fetched then")
+
+        with self._context.waits.on(describe):
+            for _ in GreenletPool(THREADS).imap_unordered(inspect, slices):
+                pass
         download.check_free_space()
         download.unverified.difference_update(compared.verified)
 
@@ -218,25 +231,37 @@ class Generation:
         _install_complete_files(download)
 
     def _tell_progress(self, download: Download, stats: TransferStats) -> None:
-        """Report progress and stalls. The download fails if the master is also lost for longer than --timeout."""
-        context = self._context
-        last, since = stats.fetched, time.monotonic()
-        while True:
-            gevent.sleep(_PROGRESS_EVERY)
-            now = time.monotonic()
-            if stats.fetched != last:
-                last, since = stats.fetched, now
-            sources = context.transfer.sources
-            context.tell("progress", bytes=download.reused + last, fetched=last, peers=sources)
-            silence = now - since
-            if silence < STALLED:
-                continue
-            connected = context.transfer.master.link is not None
-            servers = "1 server" if sources == 1 else f"{sources} servers"
-            lost = "" if connected else ", no connection to the master"
-            context.tell("stall", message=f"no data received for {silence:.0f} s ({servers} known{lost})")
-            if not connected and silence > context.config.timeout:
-                context.transfer.fail(context.transfer.master.unreachable(silence))
+        """Tell how far it is, and what is waited for. Gives up where nothing arrives and the master does not answer."""
+        context, transfer = self._context, self._context.transfer
+        received = transfer.last_received
+        with context.waits.on(self._expect_content):
+            while True:
+                gevent.sleep(_PROGRESS_EVERY)
+                fetched = stats.fetched
+                context.tell("progress", bytes=download.reused + fetched, fetched=fetched, peers=transfer.sources)
+                if transfer.last_received > received:
+                    received = transfer.last_received
+                    context.waits.progress()
+                elif context.waits.seconds > _PROGRESS_EVERY:
+                    try:
+                        context.check_master()
+                    except MasterUnreachable as error:
+                        transfer.fail(error)
+
+    def _expect_content(self) -> Wait:
+        """What is waited for while content is downloaded."""
+        transfer, timeout = self._context.transfer, self._context.config.timeout
+        if transfer.disk_is_busy:
+            return Wait("content to be written", _DISK, "more is fetched then")
+        if not transfer.sources:
+            return transfer.master.expect(
+                "content", "it gives to other nodes, and no peer can be reached", "the master is asked again", timeout
+            )
+        servers = f"{transfer.sources} server{'s' * (transfer.sources > 1)}"
+        if transfer.master.is_silent:
+            why = f"the master does not answer ({transfer.master.why_silent})"
+            return Wait("content", servers, f"giving up after {timeout:g} s without data and without it", why)
+        return Wait("content", servers, "others are asked if they send nothing", "the master answers")
 
 
 def dry_run(context: NodeContext, manifest: Manifest, selection: Selection) -> dict[str, Any]:

@@ -19,7 +19,10 @@ import gevent
 
 from xget_lib.errors import LinkLost, MasterUnreachable, NinepError, ProtocolViolation
 from xget_lib.net.link import Link, Remote
+from xget_lib.ninep import messages
 from xget_lib.ninep.messages import ORDWR
+from xget_lib.node.source import send
+from xget_lib.node.waits import Wait
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.attach import SWARM
 from xget_lib.swarm.backoff import Backoff
@@ -27,6 +30,14 @@ from xget_lib.swarm.messages import LINE_LIMIT, Address, News, Registration, Sca
 
 ANSWER = 30.0
 """Seconds within which a server answers a request that waits for nothing."""
+
+_PROBE_EVERY = 5.0
+"""Seconds between two questions whether the master still answers, while something is waited for."""
+_IDLE_PROBE = 60.0
+"""The same, while nothing is waited for. A connection on which the master does not answer for as long is given up."""
+
+_SOON = 1.0
+"""Seconds without an answer that are nothing to talk about."""
 
 _T = TypeVar("_T")
 
@@ -38,24 +49,49 @@ class Change(Enum):
     LOST = auto()
 
 
-def retry_for(seconds: float, attempt: Callable[[float], _T], *failures: type[Exception]) -> _T:
+def retry_for(
+    seconds: float,
+    attempt: Callable[[float], _T],
+    *failures: type[Exception],
+    since: Callable[[], float] | None = None,
+) -> _T:
     """Return what `attempt(seconds left)` returns, trying again after these failures, with growing pauses. Raises the
-    last failure when the time is over."""
-    deadline = time.monotonic() + seconds
+    last failure when the time is over.
+
+    The time begins now, or at the last progress: the monotonic seconds that `since()` gives.
+    """
+    begun = time.monotonic()
     backoff = Backoff(random.Random())
     while True:
-        pause = backoff.next()
         try:
-            return attempt(max(deadline - time.monotonic(), 0.1))
+            return attempt(max(_deadline(begun, since) + seconds - time.monotonic(), _LEAST))
         except failures as error:
-            if deadline - time.monotonic() <= pause:
+            left = _deadline(begun, since) + seconds - time.monotonic()
+            if left <= 0:
                 raise
             LOGGER.debug("trying again: %s", error)
-        gevent.sleep(pause)
+        gevent.sleep(min(backoff.next(), left))  # the last try is at the end of the time
+
+
+_LEAST = 0.1
+"""Seconds that each try has, at least."""
+
+
+def _deadline(begun: float, since: Callable[[], float] | None) -> float:
+    return begun if since is None else max(begun, since())
+
+
+def _within(deadline: float) -> float:
+    """Seconds for an answer, until a deadline."""
+    return min(ANSWER, max(deadline - time.monotonic(), _LEAST))
 
 
 class MasterLink:
-    """One for the life of a node. Call `begin`, then iterate over `events` until the node ends."""
+    """One for the life of a node: first `begin`, then `events`, for ever.
+
+    A master that hangs keeps its connections. So whoever waits calls `probe`, and `silent` says for how long there has
+    been no answer, whatever the reason.
+    """
 
     def __init__(self, host: str, port: int, *, serving_port: int | None, follows: bool = False) -> None:
         """`serving_port` is where this node serves; None if it does not serve. `follows`: as in a Registration."""
@@ -67,20 +103,61 @@ class MasterLink:
         self._peers: Remote | None = None
         self._registration = Registration(serving_port or 1, b"", 0, follows)
         self._why_lost = "no answer"
+        self._lost_at = time.monotonic()
+        """When the connection was lost, or the first was begun."""
+        self._asked_at: float | None = None
+        """When the master was asked whether it answers; None if it has."""
 
     @property
     def address(self) -> Address:
         return self.host, self.port
 
+    @property
+    def name(self) -> str:
+        """The master, in messages."""
+        return f"the master at {self.host} port {self.port}"
+
+    @property
+    def why_silent(self) -> str:
+        """Why the master does not answer, as far as it is known."""
+        return self._why_lost if self.link is None else "no answer"
+
+    @property
+    def silent(self) -> float:
+        """For how many seconds the master has not answered. 0 while it does."""
+        since = self._lost_at if self.link is None else self._asked_at
+        return 0.0 if since is None else time.monotonic() - since
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the master has not answered for long enough to say so."""
+        return self.silent > _SOON
+
     def begin(self, seconds: float) -> None:
-        """Connect within this many seconds. Raises MasterUnreachable."""
+        """Connect, within so many seconds. Raises MasterUnreachable."""
+        self._lost_at = time.monotonic()
         try:
             retry_for(seconds, self._connect, LinkLost, NinepError)
         except (LinkLost, NinepError):
-            raise self.unreachable(seconds) from None
+            raise self.unreachable() from None
+
+    def probe(self, pause: float = _PROBE_EVERY) -> None:
+        """Ask the master whether it still answers, if it has sent nothing for so many seconds: see `silent`."""
+        link = self.link
+        if link is None or self._asked_at is not None or time.monotonic() - link.last_received < pause:
+            return
+
+        def answered(reply: messages.Message | LinkLost) -> None:
+            if link is self.link and not isinstance(reply, LinkLost):
+                self._asked_at = None
+
+        # A walk to where the root is already changes nothing.
+        if send(link, messages.Twalk(0, 0, ()), answered) is not None:
+            self._asked_at = time.monotonic()
 
     def events(self) -> Iterator[Change | News | Scanning]:
         """What happens, for ever. Connects again when the connection is lost."""
+        gevent.spawn(self._watch_idle)
         while True:
             yield Change.CONNECTED
             assert self._peers is not None
@@ -88,7 +165,9 @@ class MasterLink:
                 yield from self._read_news(self._peers)
             except (LinkLost, NinepError, ProtocolViolation) as error:
                 LOGGER.warning("connection to the master lost: %s", error)
+                self._why_lost = self._plain(error)
             if self.link is not None:
+                self._lost_at = time.monotonic() - self.silent
                 self.link.close()
                 self.link = None
             yield Change.LOST
@@ -96,9 +175,17 @@ class MasterLink:
             retry_for(inf, lambda left: self._connect(ANSWER), LinkLost, NinepError)
             LOGGER.info("connected to the master again")
 
-    def unreachable(self, seconds: float) -> MasterUnreachable:
-        """The error after this many seconds without a connection."""
-        return MasterUnreachable(self.host, self.port, round(seconds), self._why_lost)
+    def unreachable(self, seconds: float | None = None, why: str | None = None) -> MasterUnreachable:
+        """The error after so many seconds without an answer; without a number, those of `silent`."""
+        seconds = self.silent if seconds is None else seconds
+        return MasterUnreachable(self.host, self.port, seconds, why or self.why_silent)
+
+    def expect(self, what: str, why: str, then: str, timeout: float) -> Wait:
+        """What a node waits for that waits for the master: `what` while it answers, and an answer otherwise."""
+        if not self.is_silent:
+            return Wait(what, self.name, then, why)
+        then = f"trying again, and giving up after {timeout:g} s without an answer"
+        return Wait("an answer", self.name, then, self.why_silent)
 
     def set_registration(self, generation: bytes, held: int) -> None:
         """What `register` sends from now on. It is also the first message on each new connection."""
@@ -129,19 +216,32 @@ class MasterLink:
             LOGGER.debug("message to the log of the master not sent: %s", error)
 
     def _connect(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
         try:
-            link = Link.connect(*self.address, SWARM, seconds)
+            link = Link.connect(*self.address, SWARM, min(seconds, ANSWER))
             try:
-                peers = link.open("peers", ANSWER, ORDWR)
+                peers = link.open("peers", _within(deadline), ORDWR)
                 if self._serving_port is not None:
-                    peers.write(0, self._registration.encode(), ANSWER)
+                    peers.write(0, self._registration.encode(), _within(deadline))
             except BaseException:
                 link.close()
                 raise
         except (LinkLost, NinepError) as error:
-            self._why_lost = str(error).removeprefix(f"{self.host}:{self.port}: ")
+            self._why_lost = self._plain(error)
             raise
-        self.link, self._peers = link, peers
+        self.link, self._peers, self._asked_at = link, peers, None
+
+    def _plain(self, error: Exception) -> str:
+        """What went wrong, without the name of the master, which stands before it."""
+        return error.why if isinstance(error, LinkLost) else f"it refuses: {error}"
+
+    def _watch_idle(self) -> None:
+        """Give up a connection on which a master does not answer any more, while nobody waits for it either."""
+        while True:
+            gevent.sleep(_IDLE_PROBE / 4)
+            self.probe(_IDLE_PROBE)
+            if self.link is not None and self.silent > _IDLE_PROBE:
+                self.link.close()
 
     def _read_news(self, peers: Remote) -> Iterator[News | Scanning]:
         line = b""

@@ -12,7 +12,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from xget_lib.config import Config
-from xget_lib.errors import Incomplete, MalformedManifest, Outdated, printable
+from xget_lib.errors import Incomplete, LinkLost, MalformedManifest, Outdated, printable
 from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.manifest import STILL_CHANGING, Manifest
 from xget_lib.manifest.selection import select
@@ -20,15 +20,18 @@ from xget_lib.net.blocking import in_thread
 from xget_lib.net.listen import listen
 from xget_lib.node.child import Child
 from xget_lib.node.fetch_manifest import fetch_manifest
-from xget_lib.node.generation import STALLED, THREADS, Generation, NodeContext, Tell, dry_run, incomplete
+from xget_lib.node.generation import THREADS, Generation, NodeContext, dry_run, incomplete
 from xget_lib.node.master_link import Change, MasterLink
 from xget_lib.node.own_master import check_dest
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import NewGeneration, TransferStats
+from xget_lib.node.waits import Tell, Wait, Waits
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.served import EncodedManifest
 from xget_lib.swarm.messages import CURRENT, News, Scanning
 
+_CHECK_EVERY = 0.5
+"""Seconds between two checks whether the master still answers."""
 _OVERTAKEN = 3.0
 """Seconds to wait for news of a generation of which the master has already sent the manifest."""
 
@@ -44,11 +47,11 @@ class Node:
         port = None if config.dry_run else listening.getsockname()[1]
         self._config = config
         self._sources = sources
-        self._tell = tell
+        self._waits = Waits(tell)
         self._master = MasterLink(config.host, config.port, serving_port=port, follows=config.follow)
         self._transfer = Transfer(self._master, config.retries)
         self.child = Child(listening, dest, config.debug, self._transfer, follows=config.follow)
-        self._context = NodeContext(config, dest, tell, self._transfer, self.child)
+        self._context = NodeContext(config, dest, tell, self._transfer, self.child, self._waits)
         self._news: News | None = None
         """The last from the master."""
         self._scanning: Scanning | None = None
@@ -65,7 +68,8 @@ class Node:
 
     def download(self) -> dict[str, Any]:
         """Connect to the master, then `update`."""
-        self._master.begin(self._config.timeout)
+        with self._waits.on(self._expect_news):
+            self._master.begin(self._config.timeout)
         gevent.spawn(self._handle_master_events)
         done = self.update()
         while self._wait_until_settled():
@@ -155,46 +159,45 @@ class Node:
         self._transfer.master_named(news)
 
     def _wait_for_news(self) -> News:
-        begun = time.monotonic()
-        while self._news is None:
-            if self.newer.wait(STALLED):
-                break
-            waited = time.monotonic() - begun
-            if self._master.link is None and waited > self._config.timeout:
-                raise self._master.unreachable(waited)
-            what = self._what_is_awaited()
-            self._tell("stall", message=f"{what} (waiting for {waited:.0f} s)")
+        with self._waits.on(self._expect_news):
+            while self._news is None and not self.newer.wait(_CHECK_EVERY):
+                self._context.check_master()
         self.newer.clear()
         assert self._news is not None
         return self._news
 
-    def _what_is_awaited(self) -> str:
-        if self._master.link is None:
-            return "no connection to the master"
+    def _expect_news(self) -> Wait:
+        """What is waited for until the master names a generation."""
+        then, timeout = "the download begins as soon as that is done", self._config.timeout
         if self._scanning is None:
-            return "the master has sent no news yet"
-        hashed = f", {self._scanning.hashed} % of new content hashed" if self._scanning.hashed else ""
-        return f"the master is scanning its directory, for {self._scanning.seconds} s{hashed}"
+            return self._master.expect("its first news", "", then, timeout)
+        hashed = f"; {self._scanning.hashed} % of new content is hashed" if self._scanning.hashed else ""
+        why = f"it has been scanning its directory for {self._scanning.seconds} s{hashed}"
+        return self._master.expect("its first news", why, then, timeout)
 
     def _wait_until_settled(self) -> bool:
         """Wait for files that are left out because they are still changing, if they may be complete soon.
 
         Returns whether there is another generation, which may have them.
         """
-        if not isinstance(self.incomplete, Incomplete) or self.incomplete.why != STILL_CHANGING or self._config.dry_run:
+        lacking = self.incomplete
+        if not isinstance(lacking, Incomplete) or lacking.why != STILL_CHANGING or self._config.dry_run:
             return False
         deadline = self._freshness_received + self._freshness.settling
-        while (left := deadline - time.monotonic()) > 0:
-            if self.newer.wait(min(left, STALLED)):
-                return True
-            message = f"{printable(self.incomplete.path)} is still changing at the master; waiting {left:.0f} s more"
-            self._tell("stall", message=message)
-        return False
+        what, then = f"{printable(lacking.path)}, which is still changing,", "everything else is in place"
+        with self._waits.on(lambda: self._master.expect(what, "", then, self._config.timeout)):
+            left = deadline - time.monotonic()
+            return left > 0 and self.newer.wait(left)
 
     def _read_manifest(self, news: News) -> Manifest:
-        """Fetch the manifest of the generation that the master names, and serve it from now on. Raises XGetError, and
-        NewGeneration if the master has another generation by now."""
-        encoded, right = fetch_manifest(news, self._master.address, self._config.timeout)
+        """The manifest of the generation that the master names; others can have it from now on. Raises XGetError, and
+        NewGeneration where the master has another one by now."""
+        timeout = self._config.timeout
+        with self._waits.on(lambda: self._master.expect("the manifest", "", "the download begins then", timeout)):
+            try:
+                encoded, right = fetch_manifest(news, self._master.address, timeout, self._waits.progress)
+            except LinkLost as error:
+                raise self._master.unreachable(self._waits.seconds, error.why) from None
         if not right:
             if self._news == news and not self.newer.wait(_OVERTAKEN):
                 raise MalformedManifest("its digest is not the generation that the master announced")

@@ -49,11 +49,32 @@ class Transfer:
         self._slots: MasterSlots | None = None
         self._actions: deque[actions.Action] = deque()
         self._acting = False
+        self._last_received = 0.0
+        self._writing = 0
+        """Chunks that are being verified and written."""
 
     @property
     def sources(self) -> int:
         """The number of servers that content can come from now."""
         return self._downloader.sources
+
+    @property
+    def last_received(self) -> float:
+        """When content arrived last, in monotonic seconds."""
+        now = max((source.link.last_received for source in self._reading), default=0.0)
+        self._last_received = max(self._last_received, now)
+        return self._last_received
+
+    @property
+    def disk_is_busy(self) -> bool:
+        """Whether content is being written, and none is being read."""
+        return self._writing > 0 and not self._reading
+
+    @property
+    def _reading(self) -> list[Source]:
+        """The connections on which content is expected."""
+        master = self._slots.content if self._slots is not None else None
+        return [source for source in (*self._peers.values(), master) if source is not None and source.reads]
 
     def run(
         self,
@@ -249,6 +270,7 @@ class Transfer:
             return
         if why is None:
             run.stats.add(read)
+            self._last_received = time.monotonic()
             run.spawn(self._write, run, read)
             self._act(self._downloader.chunk_arrived(source.address, read.chunk, time.monotonic()))
             return
@@ -262,6 +284,7 @@ class Transfer:
     def _write(self, run: TransferRun, read: ChunkRead) -> None:
         """Verify and write a chunk that has arrived."""
         source, chunk = read.source.address, read.chunk
+        self._writing += 1
         try:
             in_thread(run.write, read)
         except PieceMismatch as error:
@@ -273,6 +296,7 @@ class Transfer:
             run.fail(error)
             return
         finally:
+            self._writing -= 1
             run.free_buffers.append(read.buffer)
         if run.download.missing(chunk):
             self._act(self._downloader.chunk_incomplete(source, chunk, time.monotonic()))

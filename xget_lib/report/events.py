@@ -9,16 +9,21 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from xget_lib.errors import Exit
+from xget_lib.report.output import print_error, print_line
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 Event = Mapping[str, Any]
 
+
+_STALLS_KEPT = 10
+"""How many lines about waiting a quiet run prints when it ends with an error."""
 
 NOTHING: Event = {
     "event": "done",
@@ -46,12 +51,26 @@ class Reporter(Protocol):
 
 
 def choose(*, as_json: bool, quiet: bool, verbose: bool) -> Reporter:
-    """JSON lines if asked for, a progress bar if stderr is a terminal, otherwise plain lines."""
+    """JSON lines if asked for, a progress bar if stderr is a terminal and tqdm is there, otherwise plain lines."""
     if as_json:
         return JsonLines()
-    if not quiet and sys.stderr.isatty():
+    if not quiet and sys.stderr.isatty() and _has_tqdm():
         return Bar()
     return Lines(quiet=quiet, verbose=verbose)
+
+
+def _has_tqdm() -> bool:
+    try:
+        import tqdm
+    except ImportError:
+        return False
+    return bool(tqdm)
+
+
+def report_failure(reporter: Reporter, message: str, status: Exit) -> None:
+    """Report a run that ended with an error before it did anything."""
+    reporter.report({"event": "error", "message": message})
+    reporter.report({**NOTHING, "exit": int(status)})
 
 
 class JsonLines:
@@ -61,7 +80,7 @@ class JsonLines:
     """
 
     def report(self, event: Event) -> None:
-        print(json.dumps({**event, "time": round(time.time(), 3)}), flush=True)
+        print_line(json.dumps({**event, "time": round(time.time(), 3)}))
         _print_error(event)
 
     def close(self) -> None:
@@ -69,29 +88,42 @@ class JsonLines:
 
 
 class Lines:
-    """Prints the summary line at the end. With `verbose` also when the transfer starts, with `quiet` errors only."""
+    """Prints the summary line at the end, and what is waited for. With `verbose` also when the transfer starts.
+
+    With `quiet` errors only, and before them what was waited for: it may be the cause.
+    """
 
     def __init__(self, *, quiet: bool, verbose: bool) -> None:
         self._quiet = quiet
         self._verbose = verbose
+        self._stalls: deque[Event] = deque(maxlen=_STALLS_KEPT)
 
     def report(self, event: Event) -> None:
+        if self._quiet:
+            if event["event"] == "stall":
+                self._stalls.append(event)
+            elif event["event"] == "error":
+                while self._stalls:
+                    print_error(f"xget: {self._stalls.popleft()['message']}")
         _print_error(event)
         if self._quiet:
             return
         _print_step(event)
         _print_notes(event)
         if event["event"] == "done" and event["exit"] == Exit.OK:
-            print(summary(event), flush=True)
+            print_line(summary(event))
         elif event["event"] == "stall" or (event["event"] == "start" and self._verbose):
-            print(f"xget: {event['message']}", file=sys.stderr, flush=True)
+            print_error(f"xget: {event['message']}")
 
     def close(self) -> None:
         pass
 
 
 class Bar:
-    """Shows a progress bar on the terminal, then prints the summary line."""
+    """Shows a progress bar on the terminal, then prints the summary line.
+
+    Where the terminal is closed meanwhile, tqdm and `output` go on without it.
+    """
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
@@ -109,16 +141,17 @@ class Bar:
             self._bar.update(event["bytes"] - self._bar.n)
         elif kind == "stall":
             if self._bar is not None:
-                self._bar.set_postfix_str(str(event["message"]))
-            else:
-                print(f"xget: {event['message']}", file=sys.stderr)
+                self._bar.clear()
+            print_error(f"xget: {event['message']}")
+            if self._bar is not None:
+                self._bar.refresh()
         else:
             self.close()
             _print_error(event)
             _print_step(event)
             _print_notes(event)
             if kind == "done" and event["exit"] == Exit.OK:
-                print(summary(event), flush=True)
+                print_line(summary(event))
 
     def close(self) -> None:
         if self._bar is not None:
@@ -172,16 +205,16 @@ def size(count: float) -> str:
 
 def _print_error(event: Event) -> None:
     if event["event"] == "error":
-        print(f"xget: {event['message']}", file=sys.stderr, flush=True)
+        print_error(f"xget: {event['message']}")
 
 
 def _print_step(event: Event) -> None:
     """One step of a dry run: action, bytes to fetch, path."""
     if event["event"] == "step":
-        print(f"{event['action']:7} {event['bytes'] or '':>15} {event['path']}")
+        print_line(f"{event['action']:7} {event['bytes'] or '':>15} {event['path']}")
 
 
 def _print_notes(event: Event) -> None:
     """What could not be preserved. It does not fail the run."""
     for note in event.get("notes", ()):
-        print(f"xget: {note}", file=sys.stderr, flush=True)
+        print_error(f"xget: {note}")

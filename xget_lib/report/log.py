@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from xget_lib.config import TRACE
-from xget_lib.errors import Failed
+from xget_lib.errors import Failed, printable
 
 LOGGER = logging.getLogger("xget")
 logging.addLevelName(TRACE, "TRACE")
@@ -76,8 +76,16 @@ def _file(path: str) -> logging.Handler:
         raise Failed(f"log file {path}", error.strerror or str(error)) from None
 
 
+class _Printable(logging.Formatter):
+    """Escapes control characters, which other machines may send; the lines of a traceback stay lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
+
+
 def _use(handler: logging.Handler, form: str) -> None:
-    handler.setFormatter(logging.Formatter(form))
+    handler.setFormatter(_Printable(form))
     for former in LOGGER.handlers[:]:
         LOGGER.removeHandler(former)
         with contextlib.suppress(OSError):  # closing flushes, and the disk may be full

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import signal
 import socket
 from array import array
@@ -45,6 +46,8 @@ from xget_lib.worker.watcher import DirectoryWatcher
 
 _THREADS = 3
 """Two for jobs, so that one can read while the other computes, and one for everything else."""
+_MASTER_SILENT = 15.0
+"""Seconds after which a master that sends nothing counts as hung: as long as the other way round."""
 _PATH_LIMIT = 1024
 """Bytes of a path that are sent to the master for its log: a path may be longer than a message."""
 
@@ -52,7 +55,7 @@ _PATH_LIMIT = 1024
 def run(channel: Channel, number: int, debug: int) -> int:
     """Serve until the master ends or sends Stop. Returns the exit status of the process."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    channel.wait_readable = wait_readable
+    channel.wait_readable = _wait_for_master
     channel.wait_writable = wait_writable
     catch_greenlets()
     get_hub().threadpool.maxsize = _THREADS
@@ -60,6 +63,25 @@ def run(channel: Channel, number: int, debug: int) -> int:
     with contextlib.suppress(LinkLost):  # the master is gone
         Worker(channel, debug).run()
     return 0
+
+
+def _wait_for_master(channel: socket.socket) -> None:
+    """Return when the master has sent something: it asks every other second whether this worker is there.
+
+    Raises LinkLost if it is silent, as a stopped process is. The end of this worker then shows its clients that.
+    """
+    while True:
+        with gevent.Timeout(_MASTER_SILENT) as expired:
+            try:
+                wait_readable(channel)
+                return
+            except gevent.Timeout as error:
+                if error is not expired:
+                    raise
+        # This process may have been stopped as well, and the master have spoken meanwhile.
+        if not select.select([channel], [], [], 0)[0]:
+            LOGGER.error("the master process has sent nothing for %d s; worker %d ends", _MASTER_SILENT, os.getpid())
+            raise LinkLost("master process", "nothing received")
 
 
 class Worker:

@@ -1,0 +1,82 @@
+"""What a node waits for, told in one place: what, from whom, since when, and what happens next.
+
+Whatever waits for somebody else says so with `on`, and reports progress. After five seconds without progress one line
+is told, then at most one a minute, whatever is waited for by then.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import gevent
+
+FIRST = 5.0
+"""Seconds without progress after which the first line is told."""
+APART = 60.0
+"""Seconds between two lines, at least."""
+_CHECK_EVERY = 0.25
+
+
+class Tell(Protocol):
+    """Where a node reports what happens: an event and its facts."""
+
+    def __call__(self, event: str, **facts: Any) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """One thing that is waited for, as it stands now."""
+
+    what: str
+    whom: str
+    then: str
+    """What happens next."""
+    why: str = ""
+    """Why it is not there yet, if that is known."""
+
+    def line(self, seconds: float) -> str:
+        since = time.strftime("%H:%M:%S", time.localtime(time.time() - seconds))
+        why = f": {self.why}" if self.why else ""
+        return f"waiting for {self.what} from {self.whom} for {seconds:.0f} s (since {since}){why}; {self.then}"
+
+
+class Waits:
+    """One for the life of a node."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._describe: Callable[[], Wait] | None = None
+        self._since = time.monotonic()
+        self._next_line = 0.0
+        gevent.spawn(self._watch)
+
+    @contextmanager
+    def on(self, describe: Callable[[], Wait]) -> Iterator[None]:
+        """While the block runs, `describe` says what it waits for. To begin is progress."""
+        former, self._describe = self._describe, describe
+        self.progress()
+        try:
+            yield
+        finally:
+            self._describe = former
+            self.progress()
+
+    def progress(self) -> None:
+        """What is waited for comes nearer."""
+        self._since = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long there has been no progress."""
+        return time.monotonic() - self._since
+
+    def _watch(self) -> None:
+        while True:
+            gevent.sleep(min(_CHECK_EVERY, FIRST))
+            if self._describe is not None and self.seconds >= FIRST and time.monotonic() >= self._next_line:
+                self._next_line = time.monotonic() + APART
+                self._tell("stall", message=self._describe().line(self.seconds))
