@@ -23,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "timeout": "60",
     "linger": "300",
     "debug": "0",
+    "max-delete": "50%",
     **dict.fromkeys(
         [
             "follow",

@@ -26,6 +26,8 @@ Options:
   --follow                    client: keep running, and update <dest> whenever the master's directory changes; it
                               runs until it is stopped, unless --linger is given
   --delete                    client: delete from <dest> what the master does not have
+  --max-delete=LIMIT          client: remove nothing where --delete would remove more than LIMIT names, or more than a
+                              percentage (such as 20%) of what is there, and at least 10 names [default: 50%]
   --checksum                  client: compare files by content, ignoring size and modification time
   --dry-run                   client: print what would be done, and change nothing
   -s, --no-permissions        client: do not preserve permissions
@@ -46,7 +48,8 @@ Options:
   --version                   print the version
 
 Exit status: 0 success, 1 other failure, 2 usage error, 3 master not reached, 4 source not served, 5 content failed
-verification, 6 destination cannot be written, 7 not admitted, 130 or 143 interrupted.
+verification, 6 destination cannot be written, 7 not admitted, 8 more would be removed than --max-delete allows,
+130 or 143 interrupted.
 """
 
 from __future__ import annotations

@@ -177,11 +177,22 @@ def test_a_newer_generation_ends_the_run(source: Served, dest: Path) -> None:
 
 
 def test_a_destination_that_is_refused_ends_the_run(source: Served, dest: Path, bounded: io.StringIO) -> None:
+    dest.write_bytes(b"")
+    node = Node(dest)
+    with pytest.raises(DestinationRefused, match="dest: Not a directory"):
+        node.generation(source).run(None, node.stats)
+
+
+def test_a_path_that_is_refused_does_not_end_the_run_and_is_not_served(source: Served, dest: Path) -> None:
     (dest / "small").mkdir(parents=True)
     node = Node(dest)
-    with pytest.raises(DestinationRefused, match="small: is a directory"):
-        node.generation(source).run(None, node.stats)
-    bounded.truncate(0)  # gevent prints what the greenlet of the inspection died of
+    node.name(source, Peer(source.directory, source).address)
+    generation = node.generation(source)
+    generation.run(None, node.stats)
+    assert (dest / "large").read_bytes() == (source.directory / "large").read_bytes()
+    assert "small: is a directory, but the master has a file here" in str(generation.failures[0])
+    file = source.file_named(b"small")
+    assert not any(chunk in generation.held.store.held for chunk in source.layout.file_chunks(file))
 
 
 def test_a_stall_is_told_and_ends_the_run_when_the_master_is_lost_as_well(
@@ -202,7 +213,7 @@ def test_a_dry_run_tells_each_step_and_their_sum(source: Served, copied: Path) -
     (copied / "large").unlink()
     (copied / "mine").write_bytes(b"mine")
     node = Node(copied, delete=True)
-    done = dry_run(node.context, source.manifest, select(source.manifest, (b".",)))
+    done = dry_run(node.context, source.manifest, select(source.manifest, (b".",)), [])
     steps = {facts["path"]: facts["action"] for facts in node.facts_of("step")}
     assert {"large", "mine"} <= set(steps) and "small" not in steps
     assert done["would"]["bytes"] == sum(facts["bytes"] for facts in node.facts_of("step"))

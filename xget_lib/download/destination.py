@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 
 from xget_lib.download.metadata import Metadata
+from xget_lib.download.refusal import Refusals
+from xget_lib.download.workplaces import Workplaces
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import Selection
@@ -21,6 +24,16 @@ class Destination:
     metadata: Metadata
     delete: bool
     """Whether to remove what the master does not have, and what is in the way."""
+
+    @cached_property
+    def refusals(self) -> Refusals:
+        """What it refused in this run."""
+        return Refusals(self.root.path)
+
+    @cached_property
+    def workplaces(self) -> Workplaces:
+        """Where parts are made."""
+        return Workplaces(self.root.path)
 
     def status(self, path: bytes) -> os.stat_result | None:
         """What is at a path; None for nothing, also where its directory is missing or no directory. Raises OSError."""

@@ -12,7 +12,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from xget_lib.config import Config
-from xget_lib.errors import Incomplete, MalformedManifest
+from xget_lib.errors import Incomplete, MalformedManifest, XGetError
 from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import select
@@ -54,6 +54,8 @@ class Node:
         """Set whenever the master names another generation than before."""
         self.incomplete: Incomplete | None = None
         """What the master could not read of the generation that is in place."""
+        self.refused: list[XGetError] = []
+        """What of it the destination refused, or was not safe to do; the worst first."""
         self._stats = TransferStats()
         self._in_place: Generation | None = None
         get_hub().threadpool.maxsize = THREADS
@@ -93,6 +95,11 @@ class Node:
             store.layout.chunk_count,
         )
 
+    @property
+    def failures(self) -> list[XGetError]:
+        """What could not be done of the generation that is in place, the worst first."""
+        return [*self.refused, *([self.incomplete] if self.incomplete is not None else [])]
+
     def fetched(self) -> dict[str, Any]:
         """What has arrived so far, as `done` says it."""
         stats = self._stats
@@ -106,14 +113,16 @@ class Node:
 
     def _get(self, manifest: Manifest) -> dict[str, Any]:
         selection = select(manifest, self._sources)
+        self.refused = []
         if self._config.dry_run:
-            done = dry_run(self._context, manifest, selection)
+            done = dry_run(self._context, manifest, selection, self.refused)
         else:
             if self._in_place is not None:
                 self._in_place.stop_verifying()
             generation = Generation(self._context, manifest, selection)
             done = generation.run(self._in_place, self._stats)
             self._in_place = generation
+            self.refused = generation.failures
         self.incomplete = incomplete(selection)
         return done
 
