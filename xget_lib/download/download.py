@@ -94,8 +94,7 @@ class Download:
                 self._directories.prepare(step)
             for top in self._workplaces.tops:
                 self._directories.add_filesystem(top)
-            with refusing(self._path):
-                self._workplaces.take_over_leftovers(root)
+            self._workplaces.take_over_leftovers(root)
             self._resources.callback(self._workplaces.remove_empty, root)
             # Decided now: better refused before everything is fetched.
             self._specials = [step for step in self._planner.specials() if step.action != UNCHANGED]
@@ -245,6 +244,8 @@ class Download:
         settled = all(self._progress.is_in_place(file) or file in self._progress.refused for file in self.files)
         if self._to_correct or not settled:
             raise ValueError("not every file is in place")
+        for file in self.refused:
+            self._dest.refuse_links(file)
         self._install_specials()
         self._remove_surplus()
         with refusing(self._path):

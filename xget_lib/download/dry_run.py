@@ -102,8 +102,7 @@ def _steps(dest: Destination, planner: Planner, checksum: bool) -> Iterator[Step
             step = planner.metadata_step(0, b"", dest.root.lstat(b""))
         yield step._replace(path=b".")
     yield from planner.directories()
-    with refusing(dest.root.path):
-        dest.workplaces.find_leftovers(dest.root)
+    dest.workplaces.find_leftovers(dest.root)
     yield from planner.specials()
     for first in range(0, len(files), _FILES_AT_ONCE):
         plan = planner.files(files[first : first + _FILES_AT_ONCE], lambda file: not checksum)

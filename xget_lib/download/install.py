@@ -170,8 +170,9 @@ class Installer:
             if not stat.S_ISREG(status.st_mode):
                 self._make_special(path, entry)
                 return
-            if there is not None and (there.st_size, there.st_mtime_ns) == (entry.size, entry.mtime_ns):
-                return  # the copy of an earlier run
+            is_similar = there is not None and (there.st_size, there.st_mtime_ns) == (entry.size, entry.mtime_ns)
+            if is_similar and self._workplaces.are_together(origin, path):
+                return  # the copy of an earlier run; on another file system the plan knows of it
             self._copy(origin, new, entry)
         self._rename(new, path, entry)
 

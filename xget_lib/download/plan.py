@@ -166,6 +166,7 @@ class Planner:
         for file in single:
             decision = self._file(file, trusts_times=trusts_times(file))
             if decision is None:
+                self._dest.refuse_links(file)
                 plan.refused.append(file)
             else:
                 plan.others.append(decision)
@@ -207,7 +208,7 @@ class Planner:
                     step = self.metadata_step(entry, path, status)
                 else:
                     step = self._replaces(Step(LINK_TO, path, entry=entry, origin=name), found[path])
-                further = list(self._links(entry, path, links, found, status))
+                further = list(self._links(entry, path, links, found, status, trusted=trusted))
                 return FileDecision(file, step, further, status=status, unverified=trusted)
             step = self._replaces(Step(FETCH, path, entry=entry), found[path])
             pieces = self._reuse.pieces(file, path, found[path])
@@ -233,29 +234,39 @@ class Planner:
     # Any entry.
 
     def _links(
-        self, entry: int, path: bytes, links: Sequence[bytes], found: _Statuses, status: os.stat_result | None
+        self,
+        entry: int,
+        path: bytes,
+        links: Sequence[bytes],
+        found: _Statuses,
+        status: os.stat_result | None,
+        *,
+        trusted: bool = False,
     ) -> Iterator[Step]:
-        """Steps for further names of what is, or will be, at `path`. Names of the inode of `status` need no step."""
+        """Steps for further names of what is, or will be, at `path`. Names of the inode of `status` need no step.
+
+        `trusted`: the content of a file was accepted by size and time; so is that of its copies.
+        """
         for link in links:
             if link not in found:
                 continue  # it was refused
             there = found[link]
             if status is not None and there is not None and os.path.samestat(status, there):
                 continue
-            if self._is_copy(entry, path, link, there):
+            if there is not None and self._is_copy(entry, path, link, there, trusted=trusted):
                 continue
             with self._refusals.at(link):
                 yield self._replaces(Step(LINK_TO, link, entry=entry, origin=path), there)
 
-    def _is_copy(self, entry: int, path: bytes, link: bytes, there: os.stat_result | None) -> bool:
+    def _is_copy(self, entry: int, path: bytes, link: bytes, there: os.stat_result, *, trusted: bool) -> bool:
         """Whether a name is on another file system than the file, and has the copy of it that an earlier run made."""
-        if there is None or not stat.S_ISREG(there.st_mode) or self._entries.kind(entry) != FILE:
+        if self._workplaces.are_together(path, link) or there.st_mtime_ns != self._entries.mtimes[entry]:
             return False
-        top, other = (self._workplaces.top_of(each.rpartition(b"/")[0]) for each in (path, link))
-        if top == other or there.st_mtime_ns != self._entries.mtimes[entry]:
-            return False
+        if self._entries.kind(entry) != FILE:
+            return self._is_same_special(link, there, self._entries[entry])
         file = self._entries.file_number(entry)
-        return there.st_size == self._entries.sizes[file] and self._reuse.is_whole(file, link, there)
+        is_similar = stat.S_ISREG(there.st_mode) and there.st_size == self._entries.sizes[file]
+        return is_similar and (trusted or self._reuse.is_whole(file, link, there))
 
     def metadata_step(self, entry: int, path: bytes, status: os.stat_result) -> Step:
         """The step for something at `path` that is right, except perhaps for its metadata."""

@@ -59,6 +59,10 @@ class Workplaces:
             return directory
         return b""
 
+    def are_together(self, one: bytes, other: bytes) -> bool:
+        """Whether two paths are on the same file system."""
+        return self.top_of(one.rpartition(b"/")[0]) == self.top_of(other.rpartition(b"/")[0])
+
     def parts_of(self, directory: bytes) -> bytes:
         """The directory for the parts of the files in a directory."""
         top = self.top_of(directory)
@@ -83,18 +87,22 @@ class Workplaces:
     # Making and removing them. The one of the destination itself is the business of `Staging`.
 
     def find_leftovers(self, root: Root) -> None:
-        """Finds the parts of an earlier run on the other file systems. Changes nothing. Raises OSError."""
+        """Finds the parts of an earlier run on the other file systems. Changes nothing, raises nothing."""
         for top in self.tops:
-            self.leftovers |= leftover_parts(root, self._inside(top))
+            with suppress(OSError):
+                self.leftovers |= leftover_parts(root, self._inside(top))
 
     def take_over_leftovers(self, root: Root) -> None:
-        """As `find_leftovers`, for a run: cleans what is left. Raises OSError."""
+        """As `find_leftovers`, for a run: cleans what is left. Where that fails, the first part there will fail."""
         for top in self.tops:
-            inside = self._inside(top)
-            with suppress(FileNotFoundError, NotADirectoryError):
-                _check_owner(root, inside)
-                self.leftovers |= take_over(root, inside)
-                self.made.add(top)
+            with suppress(OSError):
+                self._take_over(root, top)
+
+    def _take_over(self, root: Root, top: bytes) -> None:
+        inside = self._inside(top)
+        _check_owner(root, inside)
+        self.leftovers |= take_over(root, inside)
+        self.made.add(top)
 
     def make_for(self, root: Root, part: bytes) -> None:
         """Makes the directory of a part, unless it is there. Raises OSError."""
@@ -112,9 +120,7 @@ class Workplaces:
                 with suppress(FileNotFoundError):
                     with suppress(FileExistsError):
                         root.mkdir(parts, 0o700)
-                    _check_owner(root, parts)
-                    self.made.add(top)
-                    _drop_default_acl(root, parts)
+                    self._take_over(root, top)
                     return
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), staging)
 

@@ -127,9 +127,10 @@ class Generation:
                 context.serve(held.store, selection)
                 self._fetch(download, held, stats)
                 in_thread(download.finish)
-                for file in download.refused:
+                for file in download.refused:  # it may have been served from its part
                     held.store.drop(file)
-                context.child.held_changed(held.store)
+                if download.refused:
+                    context.child.held_changed(held.store)
             finally:
                 # What threads still write to must not be closed before they are done.
                 get_hub().threadpool.join()
