@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from test.support.downloads import Served, destination, fetch, finish, inspect, run_download
+from test.support.dry_and_real import run_both
+from test.support.mounted import Mounts, do
 from test.support.trees import differences, small_tree
 from xget_lib.download.delete import Remover, surplus
 from xget_lib.download.download import Download
@@ -105,6 +107,60 @@ def test_what_the_master_could_not_read_stays(tmp_path: Path) -> None:
     run_download(Served(source), dest)
     assert delete(Served(source, unreadable={b"a/b/file1": "Input/output error"}), dest).removed == 0
     assert (dest / "a/b/file1").exists()
+
+
+def omitting(served: Served, *paths: bytes) -> Served:
+    """The same, but of a master that left out more paths, which it does not have otherwise."""
+    served.manifest = replace(served.manifest, omitted=tuple(Omitted(path, "Input/output error") for path in paths))
+    return served
+
+
+def test_what_is_below_something_that_the_master_left_out_stays(served: Served, dest: Path) -> None:
+    for name in ("lost/deep", "part/of/it/deeper", "part/other", "a/b/lost"):
+        (dest / name).mkdir(parents=True)
+        (dest / name / "file").write_bytes(b"x")
+    ran = run_both(omitting(served, b"lost", b"part/of/it", b"a/b/lost"), dest, delete=True)
+    assert ran.removed == 2 and not (dest / "part/other").exists()
+    for name in ("lost/deep", "part/of/it/deeper", "a/b/lost"):
+        assert (dest / name / "file").exists()
+
+
+def test_nothing_is_removed_below_a_directory_that_the_master_left_out(served: Served, dest: Path) -> None:
+    """It listed a part of it, and then failed."""
+    (dest / "a/b/more").write_bytes(b"x")
+    (dest / "a/more").write_bytes(b"x")
+    assert run_both(omitting(served, b"a"), dest, delete=True).removed == 0
+
+
+def test_the_data_of_other_downloads_stay_at_any_depth(served: Served, dest: Path) -> None:
+    for name in ("a/.xget/parts", "extra/deep/.xget/parts", "extra/more"):
+        (dest / name).mkdir(parents=True)
+        (dest / name / "0123").write_bytes(b"x")
+    ran = run_both(served, dest, delete=True)
+    assert ran.lines == []
+    assert ran.notes == ["extra/deep/.xget was not removed: it belongs to another download"]
+    assert sorted(path.name for path in (dest / "extra").iterdir()) == ["deep"]
+    for name in ("a/.xget/parts", "extra/deep/.xget/parts"):
+        assert (dest / name / "0123").exists()
+
+
+@pytest.mark.root
+def test_a_subvolume_is_cleaned_as_any_directory(served: Served, tmp_path: Path, mounts: Mounts) -> None:
+    dest = mounts.image(tmp_path / "dest", "mkfs.btrfs", "-q", megabytes=128)
+    for name in ("a", "extra"):
+        do("btrfs", "subvolume", "create", dest / name)
+        (dest / name / "more").write_bytes(b"x")
+    assert run_both(served, dest, delete=True).lines == []
+    assert differences(served.directory, dest) == []
+
+
+@pytest.mark.root
+def test_what_is_on_a_mount_below_stays_and_that_is_noted(served: Served, dest: Path, mounts: Mounts) -> None:
+    mounts.memory(dest / "a")
+    (dest / "a/mine").write_bytes(b"x")
+    ran = run_both(served, dest, delete=True)
+    assert ran.notes == ["a/mine was not removed: a file system is mounted there"]
+    assert (dest / "a/mine").exists() and (dest / "a/other").exists()
 
 
 def test_what_the_master_skips_stays(tmp_path: Path, dest: Path) -> None:

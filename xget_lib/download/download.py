@@ -18,6 +18,7 @@ destination, as a full disk, raises DestinationRefused.
 
 from __future__ import annotations
 
+import errno
 import os
 from array import array
 from collections import defaultdict
@@ -78,6 +79,7 @@ class Download:
         self._metadata = Metadata(manifest, permissions=permissions, owners=owners)
         self._lock = Lock()
         self._to_correct: dict[int, FileDecision] = {}  # files with the right content that are to be changed
+        self._clearing: list[FileDecision] = []  # files where a directory is in the way
         self._specials: list[Step] = []
         self._resources = ExitStack()
 
@@ -148,6 +150,8 @@ class Download:
             if decision.step.action != FETCH:
                 self._keep(decision)
                 continue
+            if decision.step.clears:
+                self._clearing.append(decision)
             with self._lock:
                 self.reused += self._layout.file_range(decision.file)[1] - decision.step.size
             self._progress.add(decision.file, decision.pieces)
@@ -210,9 +214,11 @@ class Download:
             found = self._surplus = self._planner.surplus()
         there = found.there - self._directories.made
         if not self._max_delete.allows(found.names, there):
-            error = TooManyRemovals(self._path, found.names, there, str(self._max_delete))
-            self._failures.append(error)
-            self._directories.remover.forbidden = cannot_make_way(f"--max-delete is {self._max_delete}")
+            self._failures.append(TooManyRemovals(self._path, found.names, there, str(self._max_delete)))
+            why = self._directories.remover.forbidden = cannot_make_way(f"--max-delete is {self._max_delete}")
+            for decision in self._clearing:
+                self._refusals.add(decision.step.path, OSError(errno.EBUSY, why))
+                self._progress.refuse((decision.file,))
 
     def take_complete(self) -> list[int]:
         """The files that became complete since the last call, to be given to `install_files`."""

@@ -106,13 +106,17 @@ class Installer:
             self._directories.names_changed(siblings.directory)
 
     def _rename_file(self, file: int) -> None:
-        path, entry = self._selection.file_dest_path(file), self._entries.files[file]
-        with self._refusals.at(path), self._progress.moving((file,)):
-            self._rename(self._workplaces.part_path(path), path, self._entries[entry])
-            self._progress.set_in_place(file)
-        if not self._progress.is_in_place(file):
-            self._progress.refuse((file,))
-            return
+        """Gives a file its names. Where the first one is refused, the next is the first."""
+        entry, part = self._entries.files[file], self._workplaces.part_path(self._selection.file_dest_path(file))
+        with self._progress.moving((file,)):
+            while not self._progress.is_in_place(file):
+                path = self._selection.file_dest_path(file)
+                with self._refusals.at(path):
+                    self._rename(part, path, self._entries[entry])
+                    self._progress.set_in_place(file)
+                if path in self._refusals and not self._selection.use_next_name(file):
+                    self._progress.refuse((file,))
+                    return
         for link in self._selection.other_dest_paths(file):
             if link not in self._refusals and not self._refusals.covers(link):
                 self.link(Step(LINK_TO, link, origin=path, entry=entry))

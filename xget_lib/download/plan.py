@@ -135,10 +135,11 @@ class Planner:
         """Steps for each symbolic link, FIFO and device, and for its further names."""
         for number in self._selection.of_kind(SPECIAL):
             entry = self._entries.first_name(number)
-            path, *links = map(self._selection.dest_path, self._selection.link_groups.get(entry, (number,)))
-            found = self._find((path, *links))
-            if path not in found:
+            names = list(map(self._selection.dest_path, self._selection.link_groups.get(entry, (number,))))
+            found = self._find(names)
+            if not found:
                 continue
+            path, *links = found
             status = found[path]
             with self._refusals.at(path):
                 if status is not None and self._is_same_special(path, status, self._entries[entry]):
@@ -166,7 +167,6 @@ class Planner:
         for file in single:
             decision = self._file(file, trusts_times=trusts_times(file))
             if decision is None:
-                self._dest.refuse_links(file)
                 plan.refused.append(file)
             else:
                 plan.others.append(decision)
@@ -193,7 +193,13 @@ class Planner:
         return 0 < size < SMALLEST_GRANULE and not self._reuse.has_leftovers
 
     def _file(self, file: int, *, trusts_times: bool) -> FileDecision | None:
-        """None for a file that the destination cannot take."""
+        """None for a file that the destination cannot take under any of its names."""
+        while True:
+            decision = self._file_at_first_name(file, trusts_times=trusts_times)
+            if decision is not None or not self._selection.use_next_name(file):
+                return decision
+
+    def _file_at_first_name(self, file: int, *, trusts_times: bool) -> FileDecision | None:
         entry = self._entries.files[file]
         path, links = self._selection.file_dest_path(file), self._selection.other_dest_paths(file)
         found = self._find((path, *links))
@@ -206,6 +212,8 @@ class Planner:
                     continue
                 if name == path:
                     step = self.metadata_step(entry, path, status)
+                elif _is_directory(found[path]):
+                    continue  # nothing is removed before it is known how much that is, and a link is made at once
                 else:
                     step = self._replaces(Step(LINK_TO, path, entry=entry, origin=name), found[path])
                 further = list(self._links(entry, path, links, found, status, trusted=trusted))
@@ -277,7 +285,7 @@ class Planner:
         """What is at paths where no directory must be. Lacks those that are refused."""
         found = {}
         for path in paths:
-            if not self._refusals.covers(path):
+            if path not in self._refusals and not self._refusals.covers(path):
                 with self._refusals.at(path):
                     found[path] = self._dest.status(path)
                     if _is_directory(found[path]) and not self._dest.delete:
