@@ -113,16 +113,17 @@ class Node:
 
     def _get(self, manifest: Manifest) -> dict[str, Any]:
         selection = select(manifest, self._sources)
-        self.refused = []
         if self._config.dry_run:
-            done = dry_run(self._context, manifest, selection, self.refused)
+            refused: list[XGetError] = []
+            done = dry_run(self._context, manifest, selection, refused)
         else:
             if self._in_place is not None:
                 self._in_place.stop_verifying()
             generation = Generation(self._context, manifest, selection)
             done = generation.run(self._in_place, self._stats)
             self._in_place = generation
-            self.refused = generation.failures
+            refused = generation.failures
+        self.refused = refused
         self.incomplete = incomplete(selection)
         return done
 
