@@ -147,6 +147,18 @@ def reload(master: Master) -> None:
     eventually(lambda: master.status()["generation"] != before, "the new generation")
 
 
+def test_a_file_that_is_too_large_for_the_file_system_costs_itself(
+    cluster: Cluster, source: Path, master: Master
+) -> None:
+    needs("prlimit")
+    write(source / "large", os.urandom(9_000_000))
+    reload(master)
+    dest = cluster.base / "new"
+    ended = cluster.get(master, dest, prefix=["prlimit", "--fsize=4000000"])
+    assert (ended.status, ended.stderr) == (6, f"xget: {dest}/large: File too large\n")
+    assert [path.name for path in source.rglob("*") if not (dest / path.relative_to(source)).exists()] == ["large"]
+
+
 def test_a_boot_partition_below_the_destination(
     cluster: Cluster, source: Path, master: Master, mounts: Mounts, tmp_path: Path
 ) -> None:

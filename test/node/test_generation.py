@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from test.support.downloads import Served, is_same
+from test.support.downloads import Served, fetch, inspect, is_same
 from test.support.network import quiet_hub
 from test.support.nodes import Peer, configured
 from test.support.trees import noise, write
@@ -181,6 +182,44 @@ def test_a_destination_that_is_refused_ends_the_run(source: Served, dest: Path, 
     node = Node(dest)
     with pytest.raises(DestinationRefused, match="dest: Not a directory"):
         node.generation(source).run(None, node.stats)
+
+
+def fail_large_writes(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Writes to the large file fail."""
+    real = os.pwrite
+
+    def write_or_fail(fd: int, data: memoryview, offset: int) -> int:
+        if os.fstat(fd).st_size == SIZE:
+            raise OSError(number, os.strerror(number))
+        return real(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", write_or_fail)
+
+
+def test_a_file_that_cannot_be_written_is_not_fetched_further(
+    source: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(dest)
+    node.name(source, Peer(source.directory, source).address)
+    fail_large_writes(monkeypatch, errno.EFBIG)
+    generation = node.generation(source)
+    generation.run(None, node.stats)
+    assert str(generation.failures[0]) == f"{dest}/large: File too large"
+    assert os.listdir(dest) == ["small"]
+
+
+def test_on_a_full_disk_what_is_complete_is_put_in_place(
+    source: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with source.download(dest) as download:
+        inspect(download)
+        fetch(download, source, source.layout.file_pieces(source.file_named(b"small")))
+    node = Node(dest)
+    node.name(source, Peer(source.directory, source).address)
+    fail_large_writes(monkeypatch, errno.ENOSPC)
+    with pytest.raises(DestinationRefused, match="large: disk full"):
+        node.generation(source).run(None, node.stats)
+    assert sorted(os.listdir(dest)) == [".xget", "small"]
 
 
 def test_a_path_that_is_refused_does_not_end_the_run_and_is_not_served(source: Served, dest: Path) -> None:
