@@ -18,7 +18,6 @@ destination, as a full disk, raises DestinationRefused.
 
 from __future__ import annotations
 
-import errno
 import os
 from array import array
 from collections import defaultdict
@@ -27,7 +26,6 @@ from contextlib import ExitStack, suppress
 from threading import Lock
 
 from xget_lib.config import NO_LIMIT, DeleteLimit
-from xget_lib.download.delete import Surplus, cannot_make_way, note_what_stays
 from xget_lib.download.destination import Destination
 from xget_lib.download.directories import Directories
 from xget_lib.download.free_space import check_free_space
@@ -36,11 +34,12 @@ from xget_lib.download.metadata import Metadata
 from xget_lib.download.plan import FETCH, LINK_TO, UNCHANGED, FileDecision, Planner, Step
 from xget_lib.download.progress import Progress
 from xget_lib.download.refusal import refusing, refusing_dest
+from xget_lib.download.removals import Removals
 from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.staging import Parts, Staging
 from xget_lib.download.write import PieceWriter
-from xget_lib.errors import TooManyRemovals, XGetError
+from xget_lib.errors import XGetError
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import put_stamp
 from xget_lib.manifest.manifest import Manifest
@@ -74,12 +73,9 @@ class Download:
         self._permissions = permissions
         self._delete = delete
         self._max_delete = max_delete
-        self._surplus: Surplus | None = None
-        self._failures: list[XGetError] = []
         self._metadata = Metadata(manifest, permissions=permissions, owners=owners)
         self._lock = Lock()
         self._to_correct: dict[int, FileDecision] = {}  # files with the right content that are to be changed
-        self._clearing: list[FileDecision] = []  # files where a directory is in the way
         self._specials: list[Step] = []
         self._resources = ExitStack()
 
@@ -135,6 +131,7 @@ class Download:
         small_files = SmallFiles(dest, self._progress.stamps)
         self._planner = Planner(dest, Reuse(dest, parts), small_files)
         self.writer = PieceWriter(dest, self._progress, parts, small_files)
+        self._removals = Removals(dest, self._planner, directories, self._progress, self._max_delete)
         self._installer = Installer(dest, directories, self._progress, parts, small_files)
 
     def inspect_files(self, files: Sequence[int], trusts_times: Callable[[int], bool]) -> None:
@@ -151,7 +148,7 @@ class Download:
                 self._keep(decision)
                 continue
             if decision.step.clears:
-                self._clearing.append(decision)
+                self._removals.adds(decision)
             with self._lock:
                 self.reused += self._layout.file_range(decision.file)[1] - decision.step.size
             self._progress.add(decision.file, decision.pieces)
@@ -211,14 +208,7 @@ class Download:
         Where it is more than `max_delete`, nothing is removed from now on.
         """
         with refusing(self._path):
-            found = self._surplus = self._planner.surplus()
-        there = found.there - self._directories.made
-        if not self._max_delete.allows(found.names, there):
-            self._failures.append(TooManyRemovals(self._path, found.names, there, str(self._max_delete)))
-            why = self._directories.remover.forbidden = cannot_make_way(f"--max-delete is {self._max_delete}")
-            for decision in self._clearing:
-                self._refusals.add(decision.step.path, OSError(errno.EBUSY, why))
-                self._progress.refuse((decision.file,))
+            self._removals.plan()
 
     def take_complete(self) -> list[int]:
         """The files that became complete since the last call, to be given to `install_files`."""
@@ -253,8 +243,8 @@ class Download:
         for file in self.refused:
             self._dest.refuse_links(file)
         self._install_specials()
-        self._remove_surplus()
         with refusing(self._path):
+            self._removals.carry_out()
             self._parts.close_all()
             self._workplaces.remove(self._root)
         for top in self._workplaces.made:
@@ -273,18 +263,6 @@ class Download:
             elif not self._installer.special(step):
                 impossible.add(step.entry)
 
-    def _remove_surplus(self) -> None:
-        if self._surplus is None:
-            self.plan_removals()
-        assert self._surplus is not None
-        remover = self._directories.remover
-        if not remover.forbidden:
-            for path in self._surplus.paths:
-                remover.remove(path)
-        for path, error in remover.refused:
-            self._refusals.add(path, OSError(error.errno, f"cannot be removed: {error.strerror}"))
-        note_what_stays(self._dest, [*self._surplus.kept, *remover.kept])
-
     # What a node reads during the download.
 
     @property
@@ -300,8 +278,7 @@ class Download:
     @property
     def failures(self) -> list[XGetError]:
         """What could not be done; the worst comes first. Everything else is in place after `finish`."""
-        refused = self._refusals.error()
-        return [*self._failures, *([refused] if refused else [])]
+        return [error for error in (self._removals.error, self._refusals.error()) if error is not None]
 
     @property
     def stamps(self) -> array[int]:

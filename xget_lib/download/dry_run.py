@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from xget_lib.config import NO_LIMIT, DeleteLimit
-from xget_lib.download.delete import cannot_make_way, note_what_stays
+from xget_lib.download.delete import note_what_stays
 from xget_lib.download.destination import Destination
 from xget_lib.download.metadata import Metadata
 from xget_lib.download.plan import FETCH, REMOVE, UNCHANGED, FileDecision, Planner, Step
 from xget_lib.download.refusal import refusing, refusing_dest
+from xget_lib.download.removals import forbidden
 from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.workplaces import leftover_parts
@@ -72,7 +73,7 @@ def dry_run_steps(
         for step in steps:
             is_directory = manifest.entries.kind(step.entry) == DIRECTORY
             if step.clears and not (clears or is_directory):
-                dest.refusals.add(step.path, OSError(errno.EBUSY, cannot_make_way(f"--max-delete is {max_delete}")))
+                dest.refusals.add(step.path, OSError(errno.EBUSY, forbidden(max_delete)))
                 continue
             if step.clears:
                 yield Step(REMOVE, step.path)

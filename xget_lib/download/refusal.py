@@ -72,7 +72,9 @@ class Refusals:
     def error(self) -> PartlyRefused | None:
         """All of them, as one error."""
         with self._lock:
-            refused = [(os.path.join(self._dest, path), why) for path, why in self._reasons.items()]
+            refused = [
+                (os.path.join(self._dest, path) if path else self._dest, why) for path, why in self._reasons.items()
+            ]
         return PartlyRefused(refused) if refused else None
 
 
