@@ -15,6 +15,7 @@ from test.support.trees import differences, small_tree
 from xget_lib.download.delete import Remover, surplus
 from xget_lib.download.download import Download
 from xget_lib.fs.rooted import Root
+from xget_lib.manifest import manifest
 from xget_lib.manifest.manifest import Omitted
 
 
@@ -123,6 +124,16 @@ def test_what_is_below_something_that_the_master_left_out_stays(served: Served, 
     assert ran.removed == 2 and not (dest / "part/other").exists()
     for name in ("lost/deep", "part/of/it/deeper", "a/b/lost"):
         assert (dest / name / "file").exists()
+
+
+def test_nothing_is_removed_where_the_list_of_what_was_left_out_may_be_cut_off(
+    served: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifest, "OMITTED_LIMIT", 2)
+    (dest / "extra").mkdir()
+    ran = run_both(omitting(served, b"lost", b"more"), dest, delete=True)
+    assert ran.removed == 0 and (dest / "extra").exists()
+    assert ran.lines == [f"{dest}: nothing was removed: the master left out too many paths to list"]
 
 
 def test_nothing_is_removed_below_a_directory_that_the_master_left_out(served: Served, dest: Path) -> None:

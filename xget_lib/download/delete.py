@@ -23,6 +23,7 @@ from xget_lib.errors import printable
 from xget_lib.fs.inode import NamedInode
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.syscalls import Statx
+from xget_lib.manifest import manifest
 from xget_lib.manifest.entry import DIRECTORY, joined
 from xget_lib.manifest.selection import STAGING
 
@@ -109,6 +110,9 @@ def surplus(dest: Destination, in_the_way: Iterable[bytes] = ()) -> Surplus:
         top = _mount_of(root, b"")
     except FileNotFoundError:
         return found  # a dry run: the destination is still to be made
+    if len(dest.manifest.omitted) >= manifest.OMITTED_LIMIT:
+        dest.refusals.add(b"", OSError(errno.EPERM, "nothing was removed: the master left out too many paths to list"))
+        return found
     omitted = _Omitted(each.path for each in dest.manifest.omitted)
     for number in dest.selection.of_kind(DIRECTORY):
         path, dest_path = entries.path(number), dest.selection.dest_path(number)
