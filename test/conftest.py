@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from test.support.cluster import SESSION_MARK, Cluster
 from test.support.leftovers import end_all, marked
+from test.support.mounted import Mounts
 
 # No deadlines: a busy machine must not fail a test.
 settings.register_profile("xget", deadline=None)
@@ -70,6 +71,17 @@ def open_to_all() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o777)
         yield Path(name)
+
+
+@pytest.fixture
+def mounts() -> Iterator[Mounts]:
+    """Mounts file systems, and unmounts them when the test ends. Only root can: mark the test with `root`."""
+    with tempfile.TemporaryDirectory() as base:
+        mounts = Mounts(Path(base))
+        try:
+            yield mounts
+        finally:
+            mounts.close()
 
 
 @pytest.fixture(scope="session", autouse=True)

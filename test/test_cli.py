@@ -13,7 +13,7 @@ import pytest
 
 from test.support.roles import FORMS, USAGE, Roles
 from xget_lib import __version__, cli
-from xget_lib.config import Config
+from xget_lib.config import Config, DeleteLimit
 from xget_lib.errors import Exit, Interrupted, NotServed
 from xget_lib.master import start as master
 
@@ -115,6 +115,7 @@ def test_the_defaults_are_those_of_the_help(roles: Roles) -> None:
         linger=300,
         follow=False,
         delete=False,
+        max_delete=DeleteLimit(50, is_percentage=True),
         checksum=False,
         dry_run=False,
         no_permissions=False,

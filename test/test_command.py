@@ -18,6 +18,7 @@ import pytest
 from test.support.cluster import COMMAND, Cluster, Ended, Master, free_port
 from test.support.processes import PATIENCE
 from test.support.relay import MIB, Relay
+from test.support.somebody import NOBODY
 from test.support.trees import noise, small_tree, write
 
 
@@ -254,13 +255,13 @@ def test_a_directory_where_a_file_must_be_is_status_6(cluster: Cluster, master: 
     assert (dest / "top" / "of mine").is_dir()
 
 
-@pytest.mark.skipif(
-    os.geteuid() == 0 and not shutil.which("setpriv"), reason="root writes everywhere, and setpriv is missing"
-)
+@pytest.mark.root
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="root writes everywhere, and setpriv is missing")
 def test_a_destination_that_may_not_be_written_is_status_6(cluster: Cluster, master: Master) -> None:
     dest = cluster.base / "dest"
     dest.mkdir(mode=0o555)
-    bound = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    os.chown(dest, NOBODY, NOBODY)  # its owner would make it writable
+    bound = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]
     where = ["-n", "127.0.0.1", "-p", str(master.port), "--linger", "0"]
     line = one_line(cluster.run(*where, ".", dest, prefix=bound), 6)
     assert line.startswith(str(dest))

@@ -23,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "timeout": "60",
     "linger": "300",
     "debug": "0",
+    "max-delete": "50%",
     **dict.fromkeys(
         [
             "follow",
@@ -186,3 +187,12 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 def test_a_configuration_is_immutable() -> None:
     with pytest.raises(AttributeError):
         build().port = 7  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [("x%", "neither a whole number nor a percentage"), ("101%", "not between 0% and 100%"), ("-1", "neither a whole")],
+)
+def test_a_limit_of_removals_is_a_number_or_a_percentage(value: str, why: str) -> None:
+    with pytest.raises(UsageError, match=f"--max-delete {value}: {why}"):
+        config.build(DEFAULTS, {}, {"max-delete": value})

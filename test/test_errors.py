@@ -28,6 +28,8 @@ MADE = [
     errors.Outdated("why"),
     errors.AddressRefused("", 1, "why"),
     errors.DestinationRefused(NASTY.encode("utf-8", "surrogateescape"), "why"),
+    errors.PartlyRefused([(NASTY.encode("utf-8", "surrogateescape"), "why"), (b"b", "why")]),
+    errors.TooManyRemovals(NASTY.encode("utf-8", "surrogateescape"), 60, 100, "50%"),
     errors.MasterUnreachable("head", 1, 60.0, "why"),
     errors.LinkLost("peer", "why"),
     errors.NotServed(NASTY),

@@ -25,6 +25,30 @@ TRACE = 5
 """The level of log lines about single 9P messages, below logging.DEBUG."""
 
 
+A_HANDFUL = 10
+"""Names: a percentage of a small directory is soon reached, so it never forbids to remove fewer than these."""
+
+
+@dataclass(frozen=True)
+class DeleteLimit:
+    """How many names `--delete` may remove at once: a number, or a percentage of the names that are there."""
+
+    number: int
+    is_percentage: bool
+
+    def allows(self, names: int, there: int) -> bool:
+        """Whether so many of the names that are there may be removed."""
+        if self.is_percentage:
+            return names < A_HANDFUL or names * 100 <= self.number * there
+        return names <= self.number
+
+    def __str__(self) -> str:
+        return f"{self.number}{'%' * self.is_percentage}"
+
+
+NO_LIMIT = DeleteLimit(100, True)
+
+
 @dataclass(frozen=True)
 class Config:
     """The value of every option, checked. Durations are in seconds."""
@@ -40,6 +64,7 @@ class Config:
     """How long a child server runs after the last read. `math.inf`: until stopped. 0: it ends with the download."""
     follow: bool
     delete: bool
+    max_delete: DeleteLimit
     checksum: bool
     dry_run: bool
     no_permissions: bool
@@ -87,6 +112,17 @@ def _seconds(value: Any) -> float:
     if not 0 <= seconds <= _MAX_SECONDS:
         raise ValueError("not a number of seconds from 0 to 1e9")
     return seconds
+
+
+def _delete_limit(value: Any) -> DeleteLimit:
+    text = str(value)
+    number = text.removesuffix("%")
+    is_percentage = number != text
+    if isinstance(value, bool) or not number.isascii() or not number.isdecimal() or len(number) > 12:
+        raise ValueError("neither a whole number nor a percentage")
+    if is_percentage and int(number) > 100:
+        raise ValueError("not between 0% and 100%")
+    return DeleteLimit(int(number), is_percentage)
 
 
 def _linger(value: Any) -> float:
@@ -165,6 +201,7 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "linger": _linger,
     "follow": _flag,
     "delete": _flag,
+    "max-delete": _delete_limit,
     "checksum": _flag,
     "dry-run": _flag,
     "no-permissions": _flag,

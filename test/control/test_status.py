@@ -52,7 +52,8 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> Servers:
 
 
 def configured(**given: Any) -> Config:
-    defaults = {"port": 20004, "workers": 2, "max-direct": 6, "retries": 3, "timeout": 60, "linger": 300, "debug": 0}
+    numbers = {"port": 20004, "workers": 2, "max-direct": 6, "retries": 3, "timeout": 60, "linger": 300, "debug": 0}
+    defaults = {**numbers, "max-delete": "50%"}
     flags = [name for name, convert in config._CONVERT.items() if convert is config._flag]
     return config.build({**defaults, **dict.fromkeys(flags, False)}, {}, given)
 

@@ -70,6 +70,22 @@ def test_one_that_its_owner_may_not_write_in_is_opened_up_and_closed_again(serve
     as_nobody(work)
 
 
+def test_one_of_somebody_else_in_which_nothing_has_to_change_costs_nothing(served: Served, open_to_all: Path) -> None:
+    (open_to_all / "a/b").mkdir(parents=True)
+    (open_to_all / "a").chmod(0o555)
+
+    def work() -> None:
+        with Root(bytes(open_to_all)) as root:
+            dest = destination(root, served.manifest, owners=False)
+            them = Directories(dest)
+            them.prepare(step(served, UNCHANGED, b"a"))
+            them.finish()
+            them.close()
+            assert dest.refusals.error() is None
+
+    as_nobody(work)
+
+
 def test_an_unchanged_one_in_which_nothing_changed_is_left_alone(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

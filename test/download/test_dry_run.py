@@ -6,13 +6,16 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from test.support.downloads import Served, inspect, run_download, write_piece
+from test.support.dry_and_real import lines
 from test.support.trees import MOMENT, differences, noise, small_tree, write
 from xget_lib.download.dry_run import dry_run_steps
-from xget_lib.errors import DestinationRefused
+from xget_lib.download.refusal import MOVE_OR_DELETE
+from xget_lib.errors import DestinationRefused, XGetError
 from xget_lib.manifest.selection import select
 
 PIECE = 65536
@@ -41,7 +44,7 @@ Steps = list[tuple[str, bytes, int]]
 """(action, path, bytes to fetch) of each."""
 
 
-def dry_run(served: Served, dest: Path, *sources: bytes, **options: bool) -> Steps:
+def dry_run(served: Served, dest: Path, *sources: bytes, **options: Any) -> Steps:
     """The steps of a dry run; fails if it changed anything."""
     before = statuses(dest)
     steps = list(dry_run_steps(bytes(dest), served.manifest, select(served.manifest, sources or (b".",)), **options))
@@ -173,13 +176,19 @@ def test_only_what_was_asked_for(served: Served, tmp_path: Path) -> None:
 
 
 def test_what_would_be_refused_in_a_run_is_refused(served: Served, dest: Path, tmp_path: Path) -> None:
-    _replace_by_directory(dest / "top")
-    with pytest.raises(DestinationRefused, match="top: is a directory, but the master has a file here"):
-        dry_run(served, dest)
-    _replace_by_file(dest / "a")
-    with pytest.raises(DestinationRefused, match="a: not a directory, but the master has a directory here"):
-        dry_run(served, dest)
     with pytest.raises(DestinationRefused, match="parent directory does not exist"):
         dry_run(served, tmp_path / "no" / "where")
     with pytest.raises(DestinationRefused, match="top: Not a directory"):
         dry_run(served, served.directory / "top")
+
+
+def test_what_would_be_refused_of_one_path_is_told(served: Served, dest: Path) -> None:
+    _replace_by_directory(dest / "top")
+    _replace_by_file(dest / "a")
+    failures: list[XGetError] = []
+    steps = dry_run(served, dest, failures=failures)
+    assert lines(failures) == [
+        f"{dest}/a: not a directory, but the master has a directory here {MOVE_OR_DELETE}",
+        f"{dest}/top: is a directory, but the master has a file here {MOVE_OR_DELETE}",
+    ]
+    assert not [path for _, path, _ in steps if path == b"top" or path.startswith(b"a")]

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from test.support.downloads import Served, fetch, finish, inspect, missing
+from test.support.dry_and_real import check_what_changed, inodes, lines
 from test.support.trees import MOMENT, differences, noise, write
+from xget_lib.download.delete import Surplus
 from xget_lib.download.dry_run import dry_run_steps
 from xget_lib.download.plan import UNCHANGED, FilePlan, Planner, Step
-from xget_lib.errors import DestinationRefused
+from xget_lib.errors import DestinationRefused, XGetError
 from xget_lib.manifest.selection import select
 
 PIECE = 65536
@@ -140,8 +142,16 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
 
         monkeypatch.setattr(Planner, name, iterate)
 
-    for name in ("directories", "specials", "surplus"):
+    for name in ("directories", "specials"):
         recording(name)
+    surplus = Planner.surplus
+
+    def record_surplus(self: Planner) -> Surplus:
+        found = surplus(self)
+        steps.extend(Step("remove", path) for path in found.paths)
+        return found
+
+    monkeypatch.setattr(Planner, "surplus", record_surplus)
     files = Planner.files
 
     def record_files(self: Planner, numbers: Sequence[int], trusts_times: Callable[[int], bool]) -> FilePlan:
@@ -155,12 +165,6 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
 
     monkeypatch.setattr(Planner, "files", record_files)
     return steps
-
-
-def inodes(dest: Path) -> dict[bytes, tuple[int, int]]:
-    """(inode number, time of its last change in ns) of all that is in the destination, by path."""
-    statuses = {path: path.lstat() for path in dest.rglob("*") if ".xget" not in path.parts}
-    return {bytes(path.relative_to(dest)): (each.st_ino, each.st_ctime_ns) for path, each in statuses.items()}
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -180,13 +184,12 @@ def test_a_dry_run_and_a_run_have_the_same_steps(tmp_path: Path, seed: int, exec
 
     before = inodes(dest)
     selection = select(served.manifest, [b"."])
-    try:
-        steps = list(dry_run_steps(bytes(dest), served.manifest, selection, checksum=checksum, **options))
-    except DestinationRefused as refused:
-        with pytest.raises(DestinationRefused) as raised, served.download(dest, **options) as download:
-            inspect(download, trust_times=not checksum)
-        assert str(raised.value) == str(refused)
-        return
+    failures: list[XGetError] = []
+    steps = list(
+        dry_run_steps(
+            bytes(dest), served.manifest, selection, checksum=checksum, failures=failures, delete=options["delete"]
+        )
+    )
     assert inodes(dest) == before
     said = sorted((step.action, step.path, step.size) for step in steps if step.path != b".")
 
@@ -198,10 +201,11 @@ def test_a_dry_run_and_a_run_have_the_same_steps(tmp_path: Path, seed: int, exec
         finish(download)
     assert planned(executed) == said
     assert fetched == sum(step.size for step in steps)
-    _check_what_changed(before, inodes(dest), steps)
+    assert lines(failures) == lines(download.failures)
+    check_what_changed(before, inodes(dest), steps)
     if options["delete"] and checksum:
         assert differences(served.directory, dest) == []
-    assert not list(dry_run_steps(bytes(dest), served.manifest, selection, **options))
+    assert not list(dry_run_steps(bytes(dest), served.manifest, selection, delete=options["delete"]))
 
 
 def _fifos(directory: str, names: list[str]) -> list[str]:
@@ -217,21 +221,3 @@ def _interrupted_run(served: Served, dest: Path, rng: random.Random, options: di
             fetch(download, served, rng.sample(to_fetch, len(to_fetch) // 2))
     except DestinationRefused:
         pass
-
-
-def _check_what_changed(
-    before: dict[bytes, tuple[int, int]], after: dict[bytes, tuple[int, int]], steps: list[Step]
-) -> None:
-    """The disk has changed as the steps say, and nowhere else."""
-    by_action: dict[str, set[bytes]] = {}
-    for step in steps:
-        by_action.setdefault(step.action, set()).add(step.path)
-    made = by_action.get("fetch", set()) | by_action.get("make", set()) | by_action.get("link", set())
-    new = {path for path, (inode, _) in after.items() if path not in before or before[path][0] != inode}
-    assert new <= made
-    assert made <= after.keys()
-    gone = before.keys() - after.keys()
-    removed = by_action.get("remove", set())
-    assert all(any(path == each or path.startswith(each + b"/") for each in removed) for path in gone)
-    corrected = by_action.get("correct", set()) - {b"."}
-    assert all(after[path] != before[path] for path in corrected)

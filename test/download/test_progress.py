@@ -13,7 +13,7 @@ from test.support.manifests import file as file_of
 from test.support.manifests import manifest as manifest_of
 from test.support.manifests import root
 from xget_lib.download.progress import Progress
-from xget_lib.download.staging import part_path
+from xget_lib.download.workplaces import Workplaces
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
@@ -26,7 +26,7 @@ MANIFEST = manifest_of(root(), file_of(b"a", 200_000), file_of(b"b", 1), file_of
 
 
 def progress_of(manifest: Manifest) -> Progress:
-    return Progress(select(manifest, [b"."]), manifest.layout)
+    return Progress(select(manifest, [b"."]), manifest.layout, Workplaces())
 
 
 def test_what_is_verified_is_served_from_part_and_from_place(one_large: Served, dest: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_file_that_could_not_be_renamed_is_in_its_part_still(one_large: Served
         progress.set_in_place(0)
         raise OSError("no room")
     assert (progress.is_in_place(0), progress.is_in_place(1), progress.is_ready(1)) == (True, False, False)
-    assert (progress.path_of(0), progress.path_of(1)) == (b"large", part_path(b"small"))
+    assert (progress.path_of(0), progress.path_of(1)) == (b"large", Workplaces().part_path(b"small"))
 
 
 def test_files_to_install_are_given_out_once(one_large: Served) -> None:

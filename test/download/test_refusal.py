@@ -21,7 +21,8 @@ from test.support.downloads import (
     run_download,
     write_piece,
 )
-from xget_lib.download.refusal import refusing, refusing_dest
+from test.support.dry_and_real import run_both
+from xget_lib.download.refusal import MOVE_OR_DELETE, refusing, refusing_dest
 from xget_lib.errors import DestinationRefused, PathRefused
 from xget_lib.fs.rooted import Root
 
@@ -47,28 +48,41 @@ def test_a_second_run_at_the_same_time_is_refused(served: Served, dest: Path) ->
         run_download(served, dest)
 
 
-def test_a_directory_where_a_file_must_be_is_refused_and_kept(served: Served, dest: Path) -> None:
+def test_a_directory_where_a_file_must_be_costs_that_file_and_is_kept(served: Served, dest: Path) -> None:
     (dest / "small/mine").mkdir(parents=True)
-    refuse(served, dest, "small: is a directory, but the master has a file here")
+    ran = run_both(served, dest)
+    assert ran.lines == [f"{dest}/small: is a directory, but the master has a file here {MOVE_OR_DELETE}"]
     assert (dest / "small/mine").is_dir()
+    (dest / "small/mine").rmdir()
+    (dest / "small").rmdir()
+    assert run_both(served, dest).lines == []
+    assert is_same(served, dest)
 
 
-def test_a_directory_where_a_link_must_be_is_refused_and_kept(served: Served, dest: Path) -> None:
+def test_a_directory_where_a_link_must_be_costs_that_name_and_is_kept(served: Served, dest: Path) -> None:
     run_download(served, dest)
     for name in ("a/link", "b"):
         (dest / name).unlink()
         (dest / name).mkdir()
-        refuse(served, dest, f"{name}: is a directory, but the master has a file here")
+        ran = run_both(served, dest)
+        assert ran.lines == [f"{dest}/{name}: is a directory, but the master has a file here {MOVE_OR_DELETE}"]
+        assert (dest / name).is_dir()
         (dest / name).rmdir()
         run_download(served, dest)
     assert is_same(served, dest)
 
 
-def test_a_file_where_a_directory_must_be_is_refused_and_kept(served: Served, dest: Path) -> None:
+def test_a_file_where_a_directory_must_be_costs_that_directory_and_is_kept(served: Served, dest: Path) -> None:
     dest.mkdir()
     (dest / "a").write_bytes(b"mine")
-    refuse(served, dest, "a: not a directory, but the master has a directory here")
+    ran = run_both(served, dest)
+    assert ran.lines == [f"{dest}/a: not a directory, but the master has a directory here {MOVE_OR_DELETE}"]
     assert (dest / "a").read_bytes() == b"mine"
+    assert (dest / "small").read_bytes() == (served.directory / "small").read_bytes()
+    assert (dest / "empty directory").is_dir()
+    (dest / "a").unlink()
+    run_download(served, dest)
+    assert is_same(served, dest)
 
 
 def test_anything_else_under_a_files_name_is_replaced(served: Served, dest: Path) -> None:
@@ -88,7 +102,7 @@ def test_no_write_follows_a_link_out_of_the_destination(served: Served, dest: Pa
     outside.mkdir()
     dest.mkdir()
     (dest / "a").symlink_to(outside)
-    refuse(served, dest, "not a directory, but the master has a directory here")
+    assert "not a directory, but the master has a directory here" in run_both(served, dest).lines[0]
     (dest / "a").unlink()
     (dest / ".xget").symlink_to(outside)
     refuse(served, dest, "not a directory")
@@ -118,8 +132,8 @@ def test_a_full_disk_is_reported_before_the_download(
 ) -> None:
     real = Root.statvfs
 
-    def with_room_for(blocks: int) -> Callable[[Root], os.statvfs_result]:
-        def statvfs(root: Root) -> os.statvfs_result:
+    def with_room_for(blocks: int) -> Callable[[Root, bytes], os.statvfs_result]:
+        def statvfs(root: Root, path: bytes) -> os.statvfs_result:
             fields = list(real(root))
             fields[1], fields[4], fields[5], fields[7] = 4096, blocks, 100, 0  # f_frsize, f_bavail, f_files, f_favail
             return os.statvfs_result(fields)
@@ -138,26 +152,45 @@ def test_a_full_disk_is_reported_before_the_download(
         monkeypatch.setattr(Root, "statvfs", with_room_for(47))
         with pytest.raises(DestinationRefused, match="disk full: needs 192 KiB, has 188 KiB free"):
             download.check_free_space()
-        monkeypatch.setattr(Root, "statvfs", lambda root: real(root))
+        monkeypatch.setattr(Root, "statvfs", real)
         download.check_free_space()
 
 
-@pytest.mark.parametrize(("number", "why"), [(errno.ENOSPC, "disk full"), (errno.EIO, "Input/output error")])
-def test_a_write_that_fails_is_refused_and_can_be_tried_again(
-    one_large: Served, dest: Path, monkeypatch: pytest.MonkeyPatch, number: int, why: str
+def test_a_write_on_a_full_disk_is_refused_and_can_be_tried_again(
+    one_large: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> int:
-        raise OSError(number, os.strerror(number))
-
     with one_large.download(dest) as download:
         inspect(download)
         with monkeypatch.context() as broken:
-            broken.setattr(os, "pwrite", fail)
-            with pytest.raises(DestinationRefused, match=f"large: {why}"):
+            broken.setattr(os, "pwrite", failing(errno.ENOSPC))
+            with pytest.raises(DestinationRefused, match="large: disk full"):
                 write_piece(download, 0, one_large.piece(0))
         assert 0 in missing(download, one_large.layout)
         write_piece(download, 0, one_large.piece(0))
         assert 0 in present(download, one_large.layout)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EFBIG, errno.EPERM, errno.ENOTRECOVERABLE])
+def test_a_write_that_fails_costs_one_file_whatever_the_errno(
+    one_large: Served, dest: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    with one_large.download(dest) as download:
+        inspect(download)
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "pwrite", failing(number))
+            write_piece(download, 0, one_large.piece(0))
+        assert missing(download, one_large.layout) == [4], "nothing more is fetched of it"
+        fetch(download, one_large)
+        finish(download)
+    assert [line for failure in download.failures for line in failure.lines] == [f"{dest}/large: {os.strerror(number)}"]
+    assert sorted(os.listdir(dest)) == ["small"]
+
+
+def failing(number: int) -> Callable[..., int]:
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    return fail
 
 
 @pytest.mark.parametrize(

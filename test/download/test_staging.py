@@ -14,7 +14,8 @@ from test.support.downloads import destination
 from test.support.manifests import file as file_of
 from test.support.manifests import manifest as manifest_of
 from test.support.manifests import root as root_entry
-from xget_lib.download.staging import DESCRIPTORS_KEPT, PARTS, Parts, Staging, part_path
+from xget_lib.download.staging import DESCRIPTORS_KEPT, Parts, Staging
+from xget_lib.download.workplaces import PARTS, Workplaces
 from xget_lib.errors import DestinationRefused
 from xget_lib.fs import syscalls
 from xget_lib.fs.rooted import Root
@@ -96,6 +97,7 @@ def test_a_file_in_the_place_of_the_staging_directory_is_refused(root: Root, tmp
 
 
 def test_parts_are_named_for_their_final_paths() -> None:
+    part_path = Workplaces().part_path
     assert part_path(b"a/b") == part_path(b"a/b") != part_path(b"a/c")
     assert len(os.path.basename(part_path(b"x" * 60_000))) == 32
 
@@ -116,7 +118,7 @@ def parts(root: Root) -> Iterator[Parts]:
 
 
 def test_a_part_has_the_length_of_its_file(parts: Parts, tmp_path: Path) -> None:
-    first, second = (tmp_path / os.fsdecode(part_path(b"%04d" % number)) for number in (1, 2))
+    first, second = (tmp_path / os.fsdecode(Workplaces().part_path(b"%04d" % number)) for number in (1, 2))
     second.write_bytes(bytes(1000))
     for file in (1, 2):
         with parts.opened(file) as fd:

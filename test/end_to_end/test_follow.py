@@ -296,12 +296,13 @@ def test_an_update_that_fails_is_tried_again(cluster: Cluster, source: Path, mas
     (source / "top").unlink()
     (source / "top").mkdir()
     write(source / "top" / "below", b"below\n")
-    follower.logged("update failed: ")
+    follower.logged("not a directory, but the master has a directory here")
     with contextlib.suppress(OSError, NinepError):
         assert status_of(follower.port)["pid"] == follower.pid
     (follower.dest / "top").unlink()
     eventually((follower.dest / "top" / "below").exists, "what could not be placed before")
-    follower.logged("updated to generation")
+    eventually(lambda: follower.log.read_text().count("updated to generation") == 2, "it is logged when it succeeds")
+    master.wait_for_children(1)
 
 
 def test_a_source_that_is_gone_is_waited_for(cluster: Cluster, source: Path, master: Master) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from test.support.somebody import as_nobody
 from xget_lib.errors import PathRefused
 from xget_lib.fs import rooted
 from xget_lib.fs.inode import NamedInode
@@ -229,3 +230,17 @@ def test_threads_never_meet_a_descriptor_closed_by_another(top: Path, monkeypatc
     root.close()
     assert wrong == []
     assert open_descriptors() == before
+
+
+def test_whether_names_can_be_changed_depends_on_permissions_and_capabilities(open_to_all: Path) -> None:
+    (open_to_all / "closed").mkdir(mode=0o555)
+    (open_to_all / "open").mkdir()
+    (open_to_all / "open").chmod(0o777)
+
+    def look() -> None:
+        with Root(bytes(open_to_all)) as root:
+            assert (root.is_writable(b"open"), root.is_writable(b"closed")) == (True, False)
+
+    as_nobody(look)
+    with Root(bytes(open_to_all)) as root:
+        assert root.is_writable(b"closed") == (os.geteuid() == 0)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from test.support.mounted import Mounts, do, needs
 from xget_lib.fs import syscalls
 
 
@@ -67,3 +69,61 @@ def test_a_c_library_without_them_costs_only_what_they_do(
     syscalls.start_writeback(fd, 0, 1)
     with pytest.raises(OSError, match=os.strerror(errno.ENOSYS)):
         syscalls.getdents64(fd, 4096)
+
+
+# statx
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[int]:
+    (tmp_path / "file").write_bytes(b"")
+    descriptor = os.open(tmp_path, os.O_PATH)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.mark.root
+def test_statx_tells_mounts_from_subvolumes(directory: int, tmp_path: Path, mounts: Mounts) -> None:
+    (tmp_path / "same").mkdir()
+    mounts.bind(tmp_path / "same", tmp_path / "bound")
+    mounts.image(tmp_path / "btrfs", "mkfs.btrfs", "-q", megabytes=128)
+    do("btrfs", "subvolume", "create", tmp_path / "btrfs/sub")
+    here, same, bound, other = (syscalls.statx(directory, name) for name in (b".", b"same", b"bound", b"btrfs"))
+    sub = syscalls.statx(directory, b"btrfs/sub")
+    assert here.device == same.device == bound.device != other.device == os.stat(tmp_path / "btrfs").st_dev
+    assert here.mount == same.mount and len({same.mount, bound.mount, other.mount}) == 3
+    assert (sub.mount, sub.is_mount_root) == (other.mount, False) and sub.device != other.device
+    assert (same.is_mount_root, bound.is_mount_root, other.is_mount_root) == (False, True, True)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("attribute", ["i", "a"])
+def test_statx_tells_what_cannot_be_replaced(directory: int, tmp_path: Path, attribute: str) -> None:
+    needs("chattr")
+    assert not syscalls.statx(directory, b"file").is_fixed
+    do("chattr", f"+{attribute}", tmp_path / "file")
+    try:
+        assert syscalls.statx(directory, b"file").is_fixed
+    finally:
+        do("chattr", f"-{attribute}", tmp_path / "file")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM])
+def test_without_statx_it_says_what_stat_says(
+    directory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*arguments: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    known = syscalls.statx(directory, b"file")
+    monkeypatch.setattr(syscalls, "_call", refuse)
+    status = (tmp_path / "file").stat()
+    assert syscalls.statx(directory, b"file") == (status.st_mode, status.st_dev, 0, False, False)
+    assert known[:2] == (status.st_mode, status.st_dev)
+
+
+def test_statx_of_nothing_is_an_error_and_a_link_is_not_followed(directory: int, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        syscalls.statx(directory, b"nothing")
+    (tmp_path / "link").symlink_to("nothing")
+    assert stat.S_ISLNK(syscalls.statx(directory, b"link").mode)

@@ -11,7 +11,7 @@ import pytest
 from gevent.event import Event
 
 from test.support.network import quiet_hub, until
-from xget_lib.errors import Exit, Incomplete, LinkLost, NotServed, UsageError, XGetError
+from xget_lib.errors import Exit, Incomplete, LinkLost, NotServed, PartlyRefused, UsageError, XGetError
 from xget_lib.node import follow
 from xget_lib.node.follow import Follower, rebase
 from xget_lib.report.events import NOTHING
@@ -38,7 +38,8 @@ class Node:
 
     def __init__(self, *updates: Callable[[], dict[str, Any]]) -> None:
         self.newer = Newer()
-        self.incomplete: Incomplete | None = None
+        self.failures: list[XGetError] = []
+        self.refused: list[XGetError] = []
         self.child = self
         self.stopped = Event()
         self._updates = list(updates)
@@ -104,9 +105,9 @@ def test_a_node_updates_whenever_the_master_names_a_new_generation(caplog: pytes
     node.name_generation(succeed)
     assert caplog.messages[0].startswith(f"updated to generation {'ab' * 8}: 0 files")
     assert caplog.messages[1:] == ["a note"]
-    node.incomplete = Incomplete(b"secret", "permission denied", 0)
+    node.failures = [Incomplete(b"secret", "permission denied", 0)]
     node.name_generation(succeed)
-    assert caplog.messages[-1] == str(node.incomplete)
+    assert caplog.messages[-1] == str(node.failures[0])
     assert node.newer.pauses == [None, None, None]
     assert follower.end() is Exit.OK
 
@@ -119,6 +120,26 @@ def test_a_failed_update_is_tried_again_after_pauses_that_grow_until_one_succeed
     node.name_generation(succeed)
     node.name_generation(fail(LinkLost("master", "gone")))
     for pause, longest in zip(node.newer.pauses, (1, 2, 4, 8, None, 1), strict=True):
+        assert pause is None if longest is None else pause is not None and longest / 2 <= pause <= longest
+    assert follower.end() is Exit.OK
+
+
+def test_what_the_destination_refused_is_tried_again_and_told_when_it_changes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    node = Node()
+    node.refused = node.failures = [PartlyRefused([(b"one", "busy"), (b"two", "busy")])]
+    follower = started(node)
+    told = ["updated", "a note", "one: busy", "two: busy"]
+    for _ in range(2):
+        node.name_generation(succeed)
+        assert [message.partition(" to ")[0] for message in caplog.messages] == told
+    node.refused = node.failures = [PartlyRefused([(b"two", "busy")])]
+    node.name_generation(succeed)
+    assert caplog.messages[-1] == "two: busy" and len(caplog.messages) == 7
+    node.refused = node.failures = []
+    node.name_generation(succeed)
+    for pause, longest in zip(node.newer.pauses, (1, 2, 4, 8, None), strict=True):
         assert pause is None if longest is None else pause is not None and longest / 2 <= pause <= longest
     assert follower.end() is Exit.OK
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import os
@@ -14,7 +15,7 @@ from typing import Any
 import gevent
 import pytest
 
-from test.support.downloads import Served, is_same
+from test.support.downloads import Served, fetch, inspect, is_same
 from test.support.network import quiet_hub, until
 from test.support.nodes import Peer, configured
 from test.support.trees import noise, write
@@ -182,11 +183,60 @@ def test_a_newer_generation_ends_the_run(source: Served, dest: Path) -> None:
 
 
 def test_a_destination_that_is_refused_ends_the_run(source: Served, dest: Path, bounded: io.StringIO) -> None:
+    dest.write_bytes(b"")
+    node = Node(dest)
+    with pytest.raises(DestinationRefused, match="dest: Not a directory"):
+        node.generation(source).run(None, node.stats)
+
+
+def fail_large_writes(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Writes to the large file fail."""
+    real = os.pwrite
+
+    def write_or_fail(fd: int, data: memoryview, offset: int) -> int:
+        if os.fstat(fd).st_size == SIZE:
+            raise OSError(number, os.strerror(number))
+        return real(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", write_or_fail)
+
+
+def test_a_file_that_cannot_be_written_is_not_fetched_further(
+    source: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(dest)
+    node.name(source, Peer(source.directory, source).address)
+    fail_large_writes(monkeypatch, errno.EFBIG)
+    generation = node.generation(source)
+    generation.run(None, node.stats)
+    assert str(generation.failures[0]) == f"{dest}/large: File too large"
+    assert os.listdir(dest) == ["small"]
+
+
+def test_on_a_full_disk_what_is_complete_is_put_in_place(
+    source: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with source.download(dest) as download:
+        inspect(download)
+        fetch(download, source, source.layout.file_pieces(source.file_named(b"small")))
+    node = Node(dest)
+    node.name(source, Peer(source.directory, source).address)
+    fail_large_writes(monkeypatch, errno.ENOSPC)
+    with pytest.raises(DestinationRefused, match="large: disk full"):
+        node.generation(source).run(None, node.stats)
+    assert sorted(os.listdir(dest)) == [".xget", "small"]
+
+
+def test_a_path_that_is_refused_does_not_end_the_run_and_is_not_served(source: Served, dest: Path) -> None:
     (dest / "small").mkdir(parents=True)
     node = Node(dest)
-    with pytest.raises(DestinationRefused, match="small: is a directory"):
-        node.generation(source).run(None, node.stats)
-    bounded.truncate(0)  # gevent prints what the greenlet of the inspection died of
+    node.name(source, Peer(source.directory, source).address)
+    generation = node.generation(source)
+    generation.run(None, node.stats)
+    assert (dest / "large").read_bytes() == (source.directory / "large").read_bytes()
+    assert "small: is a directory, but the master has a file here" in str(generation.failures[0])
+    file = source.file_named(b"small")
+    assert not any(chunk in generation.held.store.held for chunk in source.layout.file_chunks(file))
 
 
 def test_a_stall_is_told_and_ends_the_run_when_the_master_is_lost_as_well(
@@ -219,7 +269,7 @@ def test_a_dry_run_tells_each_step_and_their_sum(source: Served, copied: Path) -
     (copied / "large").unlink()
     (copied / "mine").write_bytes(b"mine")
     node = Node(copied, delete=True)
-    done = dry_run(node.context, source.manifest, select(source.manifest, (b".",)))
+    done = dry_run(node.context, source.manifest, select(source.manifest, (b".",)), [])
     steps = {facts["path"]: facts["action"] for facts in node.facts_of("step")}
     assert {"large", "mine"} <= set(steps) and "small" not in steps
     assert done["would"]["bytes"] == sum(facts["bytes"] for facts in node.facts_of("step"))

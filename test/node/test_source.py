@@ -48,7 +48,7 @@ class Chunk:
 
     def __init__(self, directory: Path) -> None:
         write(directory / "file", noise(SIZE, 1))
-        layout = Served(directory).layout
+        layout = self.layout = Served(directory).layout
         assert layout.chunk_count == 1 or layout.chunk_size < SIZE
         self.link = ScriptedLink()
         self.source = Source(("10.0.0.1", 1), self.link, Remote(self.link, 7))
@@ -65,6 +65,15 @@ class Chunk:
         for number, (message, _, into) in enumerate(list(self.link.asked)):
             assert isinstance(message, messages.Tread) and message.count == len(into)
             self.link.send(number, len(into))
+
+
+def test_a_chunk_of_which_nothing_lacks_any_more_ends_at_once(tmp_path: Path) -> None:
+    """The file of its pieces was refused since it was chosen."""
+    chunk = Chunk(tmp_path)
+    ends: list[object] = []
+    read = ChunkRead(chunk.source, 1, [], chunk.buffer, lambda read, why: ends.append(why))
+    read.start(chunk.layout)
+    assert ends == [None] and 1 not in chunk.source.reads
 
 
 def test_a_chunk_is_read_in_requests_that_the_connection_can_answer(tmp_path: Path) -> None:

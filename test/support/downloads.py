@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,7 +83,7 @@ class Served:
         with open(os.path.join(bytes(self.directory), self.manifest.path_of(piece.file)), "rb") as file:
             return b"".join(os.pread(file.fileno(), length, at) for at, length in self.layout.parts(piece))
 
-    def download(self, dest: Path, *sources: bytes, **options: bool) -> Download:
+    def download(self, dest: Path, *sources: bytes, **options: Any) -> Download:
         return Download(bytes(dest), self.manifest, select(self.manifest, sources or (b".",)), **options)
 
     def file_named(self, path: bytes) -> int:
@@ -141,7 +142,7 @@ def finish(download: Download) -> None:
     download.finish()
 
 
-def run_download(served: Served, dest: Path, *sources: bytes, **options: bool) -> int:
+def run_download(served: Served, dest: Path, *sources: bytes, **options: Any) -> int:
     """A whole run, from beginning to end. Returns how many bytes were fetched."""
     with served.download(dest, *sources, **options) as download:
         inspect(download)

@@ -10,7 +10,7 @@ from test.support import downloads
 from test.support.backends import RecordingBackend, served
 from test.support.network import until
 from test.support.swarm_server import SwarmServer
-from xget_lib.config import Config
+from xget_lib.config import NO_LIMIT, Config
 from xget_lib.fs.rooted import Root
 from xget_lib.net.listen import listen
 from xget_lib.node.child import Child
@@ -53,5 +53,6 @@ def configured(port: int, **given: Any) -> Config:
     """The options of a node whose master is on this machine."""
     options: dict[str, Any] = dict.fromkeys((field.name for field in fields(Config)), False)
     absent: dict[str, Any] = dict.fromkeys(("cache", "log", "pidfile"))
-    limits = {"workers": 1, "max_direct": 6, "retries": 0, "timeout": 10.0, "linger": 0.0, "debug": 0}
+    limits: dict[str, Any] = {"workers": 1, "max_direct": 6, "retries": 0, "timeout": 10.0, "linger": 0.0, "debug": 0}
+    limits["max_delete"] = NO_LIMIT
     return Config(**{**options, **absent, **limits, "host": "127.0.0.1", "port": port, "bind": "127.0.0.1", **given})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from threading import Lock
 
 from xget_lib.download.delete import Remover
@@ -25,7 +26,8 @@ SYNC_EACH = 32  # files or directories up to which each is synced; for more the 
 class Directories:
     """Carries out the steps for directories, and knows what has to be synced. Owned by a download.
 
-    Any thread may call `name_changed`; the rest is for one thread. Raises DestinationRefused.
+    Any thread may call `names_changed`; the rest is for one thread. A directory that is refused costs itself and what
+    is below it. Raises DestinationRefused for what concerns all.
     """
 
     def __init__(self, dest: Destination) -> None:
@@ -34,37 +36,53 @@ class Directories:
         self._entries = dest.manifest.entries
         self._selection = dest.selection
         self._metadata = dest.metadata
+        self._refusals = dest.refusals
+        self.made = 0
+        """How many directories this run made."""
         self._lock = Lock()
         self._incorrect: set[bytes] = set()  # directories without the right metadata
         self._changed: set[bytes] = set()  # directories whose names changed, which is not synced
         self._opened_up: dict[bytes, int] = {}  # directories that we gave more permissions -> their mode before
         self._sync_all = False
-        self._filesystem = dest.root.open(b"", os.O_RDONLY | os.O_DIRECTORY)
+        self._filesystems = {b"": dest.root.open(b"", os.O_RDONLY | os.O_DIRECTORY)}
 
     def close(self) -> None:
-        os.close(self._filesystem)
+        for descriptor in self._filesystems.values():
+            os.close(descriptor)
+
+    def add_filesystem(self, top: bytes) -> None:
+        """Another file system below the destination: from now on it is synced too."""
+        with self._refusals.at(top):
+            self._filesystems[top] = self._root.open(top, os.O_RDONLY | os.O_DIRECTORY)
+        if top in self._refusals:
+            self._refusals.add_directory(top)
 
     def prepare(self, step: Step) -> None:
         """Carries out a step for a directory, without its metadata. Afterwards it exists and we can write in it."""
-        with refusing(self._root.path, step.path):
+        with self._refusals.at(step.path):
             if step.action == MAKE:
                 if step.clears:
                     self.remover.make_way(step.path)
                 self._root.mkdir(step.path, self._metadata.new_directory_mode(self._entries[step.entry]))
+                self.made += 1
                 self.name_changed(step.path)
             else:
                 self.open_up(step.path)
+        if step.path in self._refusals:
+            return
         if step.action in (MAKE, CORRECT):
             self._incorrect.add(step.path)
 
     def open_up(self, path: bytes) -> None:
-        """Makes a directory writable that belongs to us but is not. `finish` sets its mode back."""
-        if os.geteuid() == 0:
-            return
+        """Lets us write in a directory that is ours and that we may not write in. `finish` sets its mode back.
+
+        What that cannot change is refused when something has to be changed in it.
+        """
         mode = stat.S_IMODE(self._root.lstat(path).st_mode)
-        if mode & 0o700 != 0o700:
-            NamedInode(self._root, path).chmod(mode | 0o700)
-            self._opened_up[path] = mode
+        if mode & 0o700 != 0o700 and not self._root.is_writable(path):  # root writes anywhere, with its capabilities
+            with suppress(OSError):
+                NamedInode(self._root, path).chmod(mode | 0o700)
+                self._opened_up[path] = mode
 
     def name_changed(self, path: bytes) -> None:
         """To be called when something at `path` was made, replaced or removed."""
@@ -79,8 +97,9 @@ class Directories:
         self._sync_all = True
 
     def sync_filesystem(self) -> None:
-        """Returns when everything in the file system of the destination is on disk. Raises OSError."""
-        syscalls.sync_filesystem(self._filesystem)
+        """Returns when everything in the file systems of the destination is on disk. Raises OSError."""
+        for descriptor in self._filesystems.values():
+            syscalls.sync_filesystem(descriptor)
 
     def finish(self) -> None:
         """Gives all directories below the destination their metadata. All names below them are on disk then."""
@@ -88,8 +107,8 @@ class Directories:
         unfinished = self._incorrect | self._changed | self._opened_up.keys()
         for number in reversed(list(self._selection.of_kind(DIRECTORY))):
             path = self._selection.dest_path(number)
-            if path and path in unfinished:
-                with refusing(self._root.path, path):
+            if path and path in unfinished and not self._refusals.covers(path):
+                with self._refusals.at(path):
                     self._finish(path, number, sync=not at_once)
         if at_once:
             with refusing(self._root.path):
@@ -97,7 +116,7 @@ class Directories:
 
     def finish_root(self) -> None:
         """The last step: the destination itself, with metadata if the whole served directory was selected."""
-        with refusing(self._root.path), self._root.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as fd:
+        with self._refusals.at(b""), self._root.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as fd:
             if self._selection.whole:
                 self._set_metadata(fd, b"", 0)
             _sync_directory(fd)

@@ -8,10 +8,12 @@ the pieces that were written.
     inspect_files       each file once, in any threads: what is there already
     check_free_space
     writer              writes the pieces of a chunk that has arrived, in any threads
-    take_complete, install_files    repeatedly, in one thread
+    take_complete, install_files    now and then, in one thread
+    plan_removals       with `--delete`: how much it would remove, before anything is removed
     finish              when every file is in place: links, devices, `--delete`, metadata of directories
 
-DestinationRefused is raised if the operating system refuses something.
+What the operating system refuses of one path costs that path: it is in `failures`. Only what concerns all of the
+destination, as a full disk, raises DestinationRefused.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ from __future__ import annotations
 import errno
 import os
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence, Set
 from contextlib import ExitStack, suppress
 from threading import Lock
 
+from xget_lib.config import NO_LIMIT, DeleteLimit
 from xget_lib.download.destination import Destination
 from xget_lib.download.directories import Directories
 from xget_lib.download.free_space import check_free_space
@@ -31,11 +35,12 @@ from xget_lib.download.metadata import Metadata
 from xget_lib.download.plan import FETCH, LINK_TO, UNCHANGED, FileDecision, Planner, Step
 from xget_lib.download.progress import Progress
 from xget_lib.download.refusal import refusing, refusing_dest
+from xget_lib.download.removals import Removals
 from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.staging import Parts, Staging
 from xget_lib.download.verified_write import PieceWriter
-from xget_lib.errors import DestinationRefused, printable
+from xget_lib.errors import XGetError
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import put_stamp
 from xget_lib.manifest.manifest import Manifest
@@ -45,8 +50,8 @@ from xget_lib.manifest.selection import Selection
 class Download:
     """The download of a selection of a manifest into the directory `dest`. A node owns one for each generation.
 
-    `permissions`: keep permission bits (not -s). `owners`: keep owners, if we are root (not -o). `delete`: remove
-    what the master does not have, and what has a name that is needed.
+    `permissions`: keep permission bits (not -s). `owners`: keep owners, where we are root (not -o). `delete`: remove
+    what the master does not have, and what is in the way, unless that is more than `max_delete`.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class Download:
         permissions: bool = True,
         owners: bool = True,
         delete: bool = False,
+        max_delete: DeleteLimit = NO_LIMIT,
     ) -> None:
         self._path = dest
         self.reused = 0  # bytes of content that need not be fetched
@@ -67,8 +73,8 @@ class Download:
         self._selection = selection
         self._permissions = permissions
         self._delete = delete
+        self._max_delete = max_delete
         self._metadata = Metadata(manifest, permissions=permissions, owners=owners)
-        self._progress = Progress(selection, manifest.layout)
         self._lock = Lock()
         self._to_correct: dict[int, FileDecision] = {}  # files with the right content that are to be changed
         self._specials: list[Step] = []
@@ -85,6 +91,10 @@ class Download:
                 self._open_staging(Destination(root, self._manifest, self._selection, self._metadata, self._delete))
             for step in self._planner.directories():
                 self._directories.prepare(step)
+            for top in self._workplaces.tops:
+                self._directories.add_filesystem(top)
+            self._workplaces.take_over_leftovers(root)
+            self._resources.callback(self._workplaces.remove_empty, root)
             # Decided now: better refused before everything is fetched.
             self._specials = [step for step in self._planner.specials() if step.action != UNCHANGED]
         except BaseException:
@@ -104,7 +114,9 @@ class Download:
 
     def _open_staging(self, dest: Destination) -> None:
         """Opens the staging directory, and makes everything that works in `dest`."""
-        self._root = dest.root
+        self._dest, self._root = dest, dest.root
+        self._refusals, self._workplaces = dest.refusals, dest.workplaces
+        self._progress = Progress(self._selection, self._layout, dest.workplaces)
         directories = self._directories = Directories(dest)
         self._resources.callback(directories.close)
         if dest.selection.whole:
@@ -112,13 +124,15 @@ class Download:
         self._staging = Staging(dest.root)
         self._resources.callback(self._staging.close)
         self._staging.open()
+        dest.workplaces.leftovers |= self._staging.leftovers
         if self._staging.resumed:
             directories.sync_everything()  # names that the earlier run gave may not be on disk
         parts = self._parts = Parts(dest)
         self._resources.callback(parts.close_all)
         small_files = SmallFiles(dest, self._progress.stamps)
-        self._planner = Planner(dest, Reuse(dest, self._staging.leftovers, parts), small_files)
+        self._planner = Planner(dest, Reuse(dest, parts), small_files)
         self.writer = PieceWriter(dest, self._progress, parts, small_files)
+        self._removals = Removals(dest, self._planner, directories, self._progress, self._max_delete)
         self._installer = Installer(dest, directories, self._progress, parts, small_files)
 
     def inspect_files(self, files: Sequence[int], trusts_times: Callable[[int], bool]) -> None:
@@ -129,10 +143,13 @@ class Download:
         """
         plan = self._planner.files(files, trusts_times)
         self._accept(plan.unchanged, unverified=True)
+        self._progress.refuse(plan.refused)
         for decision in plan.others:
             if decision.step.action != FETCH:
                 self._keep(decision)
                 continue
+            if decision.step.clears:
+                self._removals.adds(decision)
             with self._lock:
                 self.reused += self._layout.file_range(decision.file)[1] - decision.step.size
             self._progress.add(decision.file, decision.pieces)
@@ -143,6 +160,9 @@ class Download:
         if step.action == LINK_TO:
             self._staging.worth_keeping = True
             self._installer.link(step)
+            if step.path in self._refusals:
+                self._progress.refuse((file,))
+                return
         self._accept((file,), unverified=unverified)
         if step.action == UNCHANGED and not links and status is not None:
             put_stamp(self.stamps, file, status)
@@ -160,22 +180,39 @@ class Download:
         self._progress.add_in_place(files)
 
     def check_free_space(self) -> None:
-        """Raises DestinationRefused if the file system has not enough space for what is still to be written."""
+        """Raises DestinationRefused if a file system has not enough space for what is still to be written to it."""
         with refusing(self._path):
             if self._staging.read_only and not all(map(self._progress.is_in_place, self.files)):
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-            available = self._root.statvfs()
-        check_free_space(self._path, available, self._sizes_to_write())
-
-    def _sizes_to_write(self) -> Iterator[int]:
-        """Bytes still to be written, of each file that lacks any or has no content at all."""
+        sizes: defaultdict[bytes, list[int]] = defaultdict(list)
         for file in self.files:
-            pieces = self._layout.file_pieces(file)
-            missing = self._progress.missing(file)
-            if missing == len(pieces):
-                yield self._layout.file_range(file)[1]
-            elif missing:
-                yield sum(self._layout.piece(n).length for n in pieces if n not in self._progress)
+            size = self._size_to_write(file)
+            if size is not None:
+                sizes[self._workplaces.top_of(self._selection.file_dest_path(file).rpartition(b"/")[0])].append(size)
+        for top, bytes_of_files in sizes.items():
+            with refusing(self._path, top):
+                available = self._root.statvfs(top)
+            check_free_space(os.path.join(self._path, top) if top else self._path, available, bytes_of_files)
+
+    def _size_to_write(self, file: int) -> int | None:
+        """Bytes still to be written of a file; None where it has all its content."""
+        pieces = self._layout.file_pieces(file)
+        missing = self._progress.missing(file)
+        if file in self._progress.refused:
+            return None
+        if missing == len(pieces):
+            return self._layout.file_range(file)[1]
+        if missing:
+            return sum(self._layout.piece(n).length for n in pieces if n not in self._progress)
+        return None
+
+    def plan_removals(self) -> None:
+        """Counts what `finish` is to remove. To be called when all files have been inspected; else `finish` does it.
+
+        Where it is more than `max_delete`, nothing is removed from now on.
+        """
+        with refusing(self._path):
+            self._removals.plan()
 
     def take_complete(self) -> list[int]:
         """The files that became complete since the last call, to be given to `install_files`."""
@@ -184,9 +221,11 @@ class Download:
     def install_files(self, files: Sequence[int]) -> None:
         """Puts complete files in place, durably. Many at once are much cheaper than one by one.
 
-        Their names are on disk only after `finish`. A file that is not complete raises ValueError.
+        Their names are on disk only after `finish`. A file that is not complete raises ValueError. One that the
+        destination does not take is `refused` then.
         """
         self._staging.worth_keeping = True
+        files = [file for file in files if file not in self._progress.refused]
         incomplete = [file for file in files if self._progress.missing(file)]
         if incomplete:
             raise ValueError(f"file {incomplete[0]} is not complete")
@@ -199,23 +238,28 @@ class Download:
     def finish(self) -> None:
         """To be called when every selected file is in place: does the rest, removes the staging directory, and syncs.
 
-        When it returns, everything selected is in place and on disk. Raises ValueError if a file is not in place, and
-        DestinationRefused, at the very end, for what could not be removed.
+        When it returns, everything selected is in place and on disk, except what is in `failures`. Raises ValueError if
+        a file is neither in place nor refused, and DestinationRefused for a full disk.
         """
-        if self._to_correct or not all(map(self._progress.is_in_place, self.files)):
+        settled = all(self._progress.is_in_place(file) or file in self._progress.refused for file in self.files)
+        if self._to_correct or not settled:
             raise ValueError("not every file is in place")
+        for file in self.refused:
+            self._dest.refuse_links(file)
         self._install_specials()
-        for step in self._planner.surplus():
-            self._directories.remover.remove(step.path)
+        with refusing(self._path):
+            self._removals.carry_out()
+            self._parts.close_all()
+            self._workplaces.remove(self._root)
+        for top in self._workplaces.made:
+            self._directories.names_changed(top)
         self._directories.finish()
         with refusing(self._path):
-            self._parts.close_all()
             self._staging.remove()
         self._directories.finish_root()
-        self._report_what_stays()
 
     def _install_specials(self) -> None:
-        impossible: set[int] = set()  # entries: devices that this process may not make
+        impossible: set[int] = set()  # entries: devices that this process may not make, or that are refused
         for step in self._specials:
             if step.action == LINK_TO:
                 if step.entry not in impossible:
@@ -223,23 +267,22 @@ class Download:
             elif not self._installer.special(step):
                 impossible.add(step.entry)
 
-    def _report_what_stays(self) -> None:
-        """Notes what was not removed because it is mounted. Raises DestinationRefused for what could not be removed."""
-        remover = self._directories.remover
-        for path in remover.mounted[:1]:
-            self._metadata.note("mounts", f"{printable(path)} was not removed: a file system is mounted there")
-        if remover.refused:
-            (path, why), *others = remover.refused
-            rest = f"and {len(others)} other{'s' * (len(others) > 1)}; " if others else ""
-            why = f"cannot be removed: {why} ({rest}everything else is in place)"
-            raise DestinationRefused(os.path.join(self._path, path), why)
-
     # What a node reads during the download.
 
     @property
     def files(self) -> Sequence[int]:
         """The numbers of the selected files, rising."""
         return self._selection.files
+
+    @property
+    def refused(self) -> Set[int]:
+        """The files that the destination did not take."""
+        return self._progress.refused
+
+    @property
+    def failures(self) -> list[XGetError]:
+        """What could not be done; the worst comes first. Everything else is in place after `finish`."""
+        return [error for error in (self._removals.error, self._refusals.error()) if error is not None]
 
     @property
     def stamps(self) -> array[int]:
@@ -265,10 +308,11 @@ class Download:
         return self._progress.chunk_complete(chunk)
 
     def missing(self, chunk: int) -> list[range]:
-        """The pieces of a chunk that are selected and not present, as rising ranges that do not touch."""
+        """The pieces of a chunk that are selected, not refused and not present, as rising ranges that do not touch."""
         runs: list[range] = []
         for number in self._layout.chunk_pieces(chunk):
-            if number in self._progress or not self._selection.has_file(self._layout.file_of_piece(number)):
+            file = self._layout.file_of_piece(number)
+            if number in self._progress or file in self._progress.refused or not self._selection.has_file(file):
                 continue
             if runs and runs[-1].stop == number:
                 runs[-1] = range(runs[-1].start, number + 1)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from typing import NoReturn
 
+from xget_lib.config import NO_LIMIT, DeleteLimit
+from xget_lib.download.delete import note_what_stays
 from xget_lib.download.destination import Destination
 from xget_lib.download.metadata import Metadata
 from xget_lib.download.plan import FETCH, REMOVE, UNCHANGED, FileDecision, Planner, Step
 from xget_lib.download.refusal import refusing, refusing_dest
+from xget_lib.download.removals import forbidden
 from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import SmallFiles
-from xget_lib.download.staging import leftover_parts
+from xget_lib.download.workplaces import leftover_parts
+from xget_lib.errors import TooManyRemovals, XGetError
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import no_stamps
+from xget_lib.manifest.entry import DIRECTORY
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import Selection
 
@@ -43,20 +49,41 @@ def dry_run_steps(
     owners: bool = True,
     delete: bool = False,
     checksum: bool = False,
+    max_delete: DeleteLimit = NO_LIMIT,
+    failures: list[XGetError] | None = None,
 ) -> Iterator[Step]:
-    """What a Download with the same arguments would do. `checksum`: no file is unchanged by size and time alone."""
+    """What a Download with the same arguments would do. `checksum`: no file is unchanged by size and time alone.
+
+    `failures` gets what is known to fail, as Download.failures has it.
+    """
     metadata = Metadata(manifest, permissions=permissions, owners=owners)
     with _open_root(path) as root:
         dest = Destination(root, manifest, selection, metadata, delete)
         with refusing(path):
-            leftovers = leftover_parts(root)
+            dest.workplaces.leftovers |= leftover_parts(root)
         small_files = SmallFiles(dest, no_stamps(manifest.layout.file_count))
-        planner = Planner(dest, Reuse(dest, leftovers, None), small_files)
-        for step in _steps(dest, planner, checksum):
+        planner = Planner(dest, Reuse(dest, None), small_files)
+        steps = _steps(dest, planner, checksum)
+        if delete:
+            steps = iter(list(steps))  # how much is removed decides about some of them
+        with refusing(path):
+            surplus = planner.surplus()
+        clears = max_delete.allows(surplus.names, surplus.there)
+        found = [] if clears else [TooManyRemovals(path, surplus.names, surplus.there, str(max_delete))]
+        for step in steps:
+            is_directory = manifest.entries.kind(step.entry) == DIRECTORY
+            if step.clears and not (clears or is_directory):
+                dest.refusals.add(step.path, OSError(errno.EBUSY, forbidden(max_delete)))
+                continue
             if step.clears:
                 yield Step(REMOVE, step.path)
             if step.action != UNCHANGED:
                 yield step
+        yield from (Step(REMOVE, path) for path in surplus.paths if clears)
+        note_what_stays(dest, surplus.kept)
+        refused = dest.refusals.error()
+        if failures is not None:
+            failures += [*found, *([refused] if refused else [])]
 
 
 def _open_root(path: bytes) -> Root:
@@ -78,6 +105,7 @@ def _steps(dest: Destination, planner: Planner, checksum: bool) -> Iterator[Step
             step = planner.metadata_step(0, b"", dest.root.lstat(b""))
         yield step._replace(path=b".")
     yield from planner.directories()
+    dest.workplaces.find_leftovers(dest.root)
     yield from planner.specials()
     for first in range(0, len(files), _FILES_AT_ONCE):
         plan = planner.files(files[first : first + _FILES_AT_ONCE], lambda file: not checksum)
@@ -85,7 +113,6 @@ def _steps(dest: Destination, planner: Planner, checksum: bool) -> Iterator[Step
         for decision in sorted([*new, *plan.others], key=lambda each: each.file):
             yield decision.step
             yield from decision.links
-    yield from planner.surplus()
 
 
 def _fetch_all(dest: Destination, file: int) -> Step:

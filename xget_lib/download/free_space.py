@@ -15,11 +15,14 @@ _BLOCK = 4096  # bytes; what a small file takes at least. Network file systems c
 
 
 def check_free_space(path: bytes, available: os.statvfs_result, sizes: Iterable[int]) -> None:
-    """Raises DestinationRefused if the file system of `path` has less than these files take (bytes each)."""
+    """Raises DestinationRefused where the file system of `path` has less than these files take (bytes each).
+
+    A file system that counts no blocks has no limit that it tells of: ramfs, rootfs, tmpfs with size=0.
+    """
     block = max(1, min(available.f_frsize, _BLOCK))
     blocks = [-(-size // block) for size in sizes]
     needed, free = sum(blocks) * block, available.f_bavail * available.f_frsize
-    if needed > free:
+    if needed > free and available.f_blocks:
         raise DestinationRefused(path, f"disk full: needs {amount(needed)}, has {amount(free)} free")
     if available.f_files and len(blocks) > available.f_favail:  # f_files is 0 where files are not counted
         raise DestinationRefused(path, f"disk full: needs {len(blocks)} files, has room for {available.f_favail}")

@@ -17,16 +17,18 @@ from xget_lib.download.plan import CORRECT, FILE_TYPES, LINK_TO, MAKE, FileDecis
 from xget_lib.download.progress import Progress
 from xget_lib.download.refusal import refusing
 from xget_lib.download.small_files import SmallFiles
-from xget_lib.download.staging import Parts, part_path
+from xget_lib.download.staging import Parts
+from xget_lib.errors import PathRefused
 from xget_lib.fs.inode import NamedInode, OpenInode
+from xget_lib.fs.sparse import data_ranges
 from xget_lib.fs.stamp import put_stamp
 from xget_lib.manifest.entry import FIFO, LINK, Entry
 
-_NO_HARD_LINK = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)  # no hard links here, or a file with too many
-
 
 class Installer:
-    """Carries out the steps for everything that is not a directory. Owned by a download. Raises DestinationRefused.
+    """Carries out the steps for everything that is not a directory. Owned by a download.
+
+    What is refused costs one file or name. Raises DestinationRefused for a full disk and for a failed sync.
 
     Any thread may use it, but no two for the same entry.
     """
@@ -44,6 +46,8 @@ class Installer:
         self._progress = progress
         self._parts = parts
         self._small_files = small_files
+        self._refusals = dest.refusals
+        self._workplaces = dest.workplaces
 
     # Regular files.
 
@@ -56,20 +60,23 @@ class Installer:
         unready = [file for file in files if not self._progress.is_ready(file)]
         at_once = bool(ready) or len(unready) > SYNC_EACH
         for file in unready:
-            with refusing(self._root.path, self._selection.file_dest_path(file)):
+            path = self._selection.file_dest_path(file)
+            with self._refusals.at(path):
                 self._make_ready(file, sync=not at_once)
+            if path in self._refusals:
+                self._progress.refuse((file,))
         if at_once:
             with refusing(self._root.path):
                 self._directories.sync_filesystem()
         self._rename_by_directory(ready)
         for file in files:
-            if not self._progress.is_in_place(file):
+            if not self._progress.is_in_place(file) and file not in self._progress.refused:
                 self._rename_file(file)
 
     def correct_file(self, decision: FileDecision) -> None:
         """Carries out a decision about a file that has the right content at its final name."""
         path, entry = decision.step.path, self._entries[decision.step.entry]
-        with refusing(self._root.path, path):
+        with self._refusals.at(path):
             status = self._root.lstat(path)
             inode = NamedInode(self._root, path)
             if not self._metadata.matches(entry, status, inode):
@@ -77,7 +84,7 @@ class Installer:
                 self._directories.sync_everything()
         for link in decision.links:
             self.link(link)
-        with refusing(self._root.path, path):
+        with self._refusals.at(path):
             put_stamp(self._progress.stamps, decision.file, self._root.lstat(path))
 
     def _make_ready(self, file: int, *, sync: bool) -> None:
@@ -92,19 +99,28 @@ class Installer:
         """Renames files that have one name each. Leaves out files whose final name is that of a directory."""
         groups, _ = self._selection.siblings(files)
         for siblings in groups:
-            with refusing(self._root.path, siblings.directory), self._progress.moving(siblings.files):
+            # What is refused here is tried again as a single file.
+            with suppress(OSError, PathRefused), self._progress.moving(siblings.files):
                 for file in self._small_files.rename(siblings):
                     self._progress.set_in_place(file)
             self._directories.names_changed(siblings.directory)
 
     def _rename_file(self, file: int) -> None:
-        path = self._selection.file_dest_path(file)
-        with refusing(self._root.path, path):
-            with self._progress.moving((file,)):
-                self._rename(part_path(path), path)
-                self._progress.set_in_place(file)
-            for link in self._selection.other_dest_paths(file):
-                self.link(Step(LINK_TO, link, origin=path, entry=self._entries.files[file]))
+        """Gives a file its names. Where the first one is refused, the next is the first."""
+        entry, part = self._entries.files[file], self._workplaces.part_path(self._selection.file_dest_path(file))
+        with self._progress.moving((file,)):
+            while not self._progress.is_in_place(file):
+                path = self._selection.file_dest_path(file)
+                with self._refusals.at(path):
+                    self._rename(part, path, self._entries[entry])
+                    self._progress.set_in_place(file)
+                if path in self._refusals and not self._selection.use_next_name(file):
+                    self._progress.refuse((file,))
+                    return
+        for link in self._selection.other_dest_paths(file):
+            if link not in self._refusals and not self._refusals.covers(link):
+                self.link(Step(LINK_TO, link, origin=path, entry=entry))
+        with self._refusals.at(path):
             put_stamp(self._progress.stamps, file, self._root.lstat(path))
 
     # Symbolic links, FIFOs and devices.
@@ -112,7 +128,7 @@ class Installer:
     def special(self, step: Step) -> bool:
         """Makes or corrects a symbolic link, FIFO or device. Returns False for a device that we may not make."""
         entry = self._entries[step.entry]
-        with refusing(self._root.path, step.path):
+        with self._refusals.at(step.path):
             if step.action == CORRECT:
                 self._metadata.apply(NamedInode(self._root, step.path), self._root.lstat(step.path), entry, new=False)
             elif step.action == MAKE:
@@ -129,7 +145,7 @@ class Installer:
             self._metadata.note("devices", f"devices were not created: {error.strerror} (only root can create them)")
             return False
         self._metadata.apply(NamedInode(self._root, new), self._root.lstat(new), entry, new=True)
-        self._rename(new, path)
+        self._rename(new, path, entry)
         return True
 
     def _mknod(self, path: bytes, entry: Entry) -> None:
@@ -142,8 +158,8 @@ class Installer:
     # Hard links.
 
     def link(self, step: Step) -> None:
-        """Makes a hard link to the origin of a step; a copy if hard links are not possible."""
-        with refusing(self._root.path, step.path):
+        """Makes a hard link to the origin of a step; a copy where hard links are not possible."""
+        with self._refusals.at(step.path):
             self._link(step.origin, step.path, self._entries[step.entry])
 
     def _link(self, origin: bytes, path: bytes, entry: Entry) -> None:
@@ -153,25 +169,30 @@ class Installer:
         new = self._free_part(path)
         try:
             self._root.link(origin, new)
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINK:
-                raise
+        except OSError as error:  # another file system, one without hard links, or a file with too many
             self._metadata.note("links", f"some hard links were created as copies: {error.strerror}")
             if not stat.S_ISREG(status.st_mode):
                 self._make_special(path, entry)
                 return
-            if there is not None and (there.st_size, there.st_mtime_ns) == (entry.size, entry.mtime_ns):
-                return  # the copy of an earlier run
+            is_similar = there is not None and (there.st_size, there.st_mtime_ns) == (entry.size, entry.mtime_ns)
+            if is_similar and self._workplaces.are_together(origin, path):
+                return  # the copy of an earlier run; on another file system the plan knows of it
             self._copy(origin, new, entry)
-        self._rename(new, path)
+        self._rename(new, path, entry)
 
     def _copy(self, origin: bytes, new: bytes, entry: Entry) -> None:
+        """Copies a file to a part, with its holes, and gives it the metadata of an entry."""
         with (
             self._root.opened(origin, os.O_RDONLY) as source,
             self._root.opened(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as target,
         ):
-            while os.sendfile(target, source, None, 1 << 30):
-                pass
+            size = os.fstat(source).st_size
+            os.ftruncate(target, size)
+            for offset, length in data_ranges(source, size):
+                os.lseek(target, offset, os.SEEK_SET)
+                end = offset + length
+                while offset < end and (count := os.sendfile(target, source, offset, end - offset)):
+                    offset += count
             self._metadata.apply(OpenInode(target), os.fstat(target), entry, new=True)
             os.fsync(target)
 
@@ -179,13 +200,14 @@ class Installer:
 
     def _free_part(self, path: bytes) -> bytes:
         """The path of a part, at which nothing is: removes what an earlier run may have left there."""
-        part = part_path(path)
+        part = self._workplaces.part_path(path)
+        self._workplaces.make_for(self._root, part)
         with suppress(FileNotFoundError):
             self._root.unlink(part)
         return part
 
-    def _rename(self, new: bytes, path: bytes) -> None:
-        """Moves something from the staging directory to its final path. With `--delete`, removes a directory there."""
+    def _rename(self, new: bytes, path: bytes, entry: Entry) -> None:
+        """Moves something from a workplace to its final path. With `--delete`, removes a directory there."""
         try:
             self._root.rename(new, path)
         except IsADirectoryError:
@@ -193,4 +215,22 @@ class Installer:
                 raise
             self._directories.remover.make_way(path)
             self._root.rename(new, path)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # The kernel sees a border that device and mount number do not show.
+            self._root.rename(self._carried_over(new, path, entry), path)
         self._directories.name_changed(path)
+
+    def _carried_over(self, new: bytes, path: bytes, entry: Entry) -> bytes:
+        """Copies something to a part in the final directory. Returns the path of the copy."""
+        part = self._workplaces.nearest_part_path(path)
+        self._workplaces.make_for(self._root, part)
+        with suppress(FileNotFoundError):
+            self._root.unlink(part)
+        if stat.S_ISREG(self._root.lstat(new).st_mode):
+            self._copy(new, part, entry)
+        else:
+            self._mknod(part, entry)
+            self._metadata.apply(NamedInode(self._root, part), self._root.lstat(part), entry, new=True)
+        return part

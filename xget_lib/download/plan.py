@@ -10,16 +10,18 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from threading import Lock
 from typing import NamedTuple
 
-from xget_lib.download.delete import surplus
+from xget_lib.download.delete import FIXED, MOUNTED, Surplus, cannot_make_way, surplus
 from xget_lib.download.destination import Destination
-from xget_lib.download.refusal import MOVE_OR_DELETE, refusing
+from xget_lib.download.refusal import MOVE_OR_DELETE
 from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import Inspected, SmallFiles
+from xget_lib.errors import PathRefused
 from xget_lib.fs.inode import NamedInode
-from xget_lib.manifest.entry import BLOCK, CHARACTER, DIRECTORY, FIFO, LINK, Entry
+from xget_lib.manifest.entry import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, LINK, Entry
 from xget_lib.manifest.layout import SMALLEST_GRANULE
 from xget_lib.manifest.selection import Siblings
 
@@ -76,6 +78,8 @@ class FilePlan(NamedTuple):
     new: list[int]
     """File numbers: nothing is there, fetch everything."""
     others: list[FileDecision]
+    refused: list[int]
+    """File numbers: the destination cannot take them; why is in its `refusals`."""
 
 
 _Statuses = dict[bytes, os.stat_result | None]
@@ -83,7 +87,7 @@ _Statuses = dict[bytes, os.stat_result | None]
 
 
 class Planner:
-    """Compares a destination with its manifest. Raises DestinationRefused if a download cannot be done.
+    """Compares a destination with its manifest. What the destination refuses costs a path and gets no step.
 
     Any thread may call `files`, but no two for the same file.
     """
@@ -96,17 +100,23 @@ class Planner:
         self._selection = dest.selection
         self._reuse = reuse
         self._small_files = small_files
+        self._refusals = dest.refusals
+        self._workplaces = dest.workplaces
         self._lock = Lock()
+        self._in_the_way: list[bytes] = []  # directories that are to be removed because something else belongs there
         self._kept_inodes: dict[tuple[int, int], int] = {}  # (device, inode) with several names -> its file
 
     def directories(self) -> Iterator[Step]:
         """A step for each directory below the destination. The caller carries out a step before it takes the next."""
+        with suppress(FileNotFoundError):  # a dry run: the destination is still to be made
+            self._workplaces.enter(self._root, b"")
         for number in self._selection.of_kind(DIRECTORY):
             path = self._selection.dest_path(number)
-            if path:
-                with refusing(self._root.path, path):
-                    step = self._directory(number, path)
-                yield step
+            if path and not self._refusals.covers(path):
+                with self._refusals.at(path):
+                    yield self._directory(number, path)
+                if path in self._refusals:
+                    self._refusals.add_directory(path)
 
     def _directory(self, number: int, path: bytes) -> Step:
         status = self._dest.status(path)
@@ -115,44 +125,56 @@ class Planner:
                 raise NotADirectoryError(
                     errno.ENOTDIR, f"not a directory, but the master has a directory here {MOVE_OR_DELETE}"
                 )
+            if status is not None:
+                self._check_replaceable(path)
             return Step(MAKE, path, entry=number, clears=status is not None)
+        self._workplaces.enter(self._root, path)
         return self.metadata_step(number, path, status)
 
     def specials(self) -> Iterator[Step]:
         """Steps for each symbolic link, FIFO and device, and for its further names."""
         for number in self._selection.of_kind(SPECIAL):
             entry = self._entries.first_name(number)
-            path, *links = map(self._selection.dest_path, self._selection.link_groups.get(entry, (number,)))
-            found = self._find((path, *links))
+            names = list(map(self._selection.dest_path, self._selection.link_groups.get(entry, (number,))))
+            found = self._find(names)
+            if not found:
+                continue
+            path, *links = found
             status = found[path]
-            with refusing(self._root.path, path):
+            with self._refusals.at(path):
                 if status is not None and self._is_same_special(path, status, self._entries[entry]):
                     step = self.metadata_step(entry, path, status)
                 else:
-                    step, status = Step(MAKE, path, entry=entry, clears=_is_directory(status)), None
-            yield step
-            yield from self._links(entry, path, links, found, status)
+                    step, status = self._replaces(Step(MAKE, path, entry=entry), status), None
+                yield step
+            if path not in self._refusals:
+                yield from self._links(entry, path, links, found, status)
 
     def files(self, files: Sequence[int], trusts_times: Callable[[int], bool]) -> FilePlan:
         """The plan for selected files (rising). A file for which `trusts_times` is true is unchanged if its size and
         time are right; any other file is read."""
-        plan = FilePlan([], [], [])
+        plan = FilePlan([], [], [], [])
         groups, single = self._selection.siblings(files)
         for siblings in groups:
-            with refusing(self._root.path, siblings.directory):
-                found = self._inspect(siblings, trusts_times)
+            if self._refusals.covers(siblings.directory):
+                plan.refused.extend(siblings.files)
+                continue
+            found = self._inspect(siblings, trusts_times)
             plan.unchanged.extend(found.unchanged)
             single.extend(found.others)
             for file in found.absent:
                 (plan.new if self._is_new(file) else single).append(file)
-        plan.others.extend(self._file(file, trusts_times=trusts_times(file)) for file in single)
+        for file in single:
+            decision = self._file(file, trusts_times=trusts_times(file))
+            if decision is None:
+                plan.refused.append(file)
+            else:
+                plan.others.append(decision)
         return plan
 
-    def surplus(self) -> Iterator[Step]:
-        """With `--delete`: a step for each path that the master does not have."""
-        if self._dest.delete:
-            with refusing(self._root.path):
-                yield from (Step(REMOVE, path) for path in surplus(self._dest))
+    def surplus(self) -> Surplus:
+        """With `--delete`: what the master does not have. To be called when all other steps are known."""
+        return surplus(self._dest, self._in_the_way) if self._dest.delete else Surplus()
 
     # Regular files.
 
@@ -161,6 +183,8 @@ class Planner:
             return self._small_files.inspect(siblings, trusts_times)
         except (FileNotFoundError, NotADirectoryError):  # their directory is still to be made
             return Inspected([], list(siblings.files), [])
+        except (OSError, PathRefused):  # of one of them: look at each by itself
+            return Inspected([], [], list(siblings.files))
 
     def _is_new(self, file: int) -> bool:
         """Whether an absent file has no pieces to reuse: it is not empty, too small for pieces of zeros, and nothing of
@@ -168,29 +192,39 @@ class Planner:
         _, size = self._layout.file_range(file)
         return 0 < size < SMALLEST_GRANULE and not self._reuse.has_leftovers
 
-    def _file(self, file: int, *, trusts_times: bool) -> FileDecision:
+    def _file(self, file: int, *, trusts_times: bool) -> FileDecision | None:
+        """None for a file that the destination cannot take under any of its names."""
+        while True:
+            decision = self._file_at_first_name(file, trusts_times=trusts_times)
+            if decision is not None or not self._selection.use_next_name(file):
+                return decision
+
+    def _file_at_first_name(self, file: int, *, trusts_times: bool) -> FileDecision | None:
         entry = self._entries.files[file]
         path, links = self._selection.file_dest_path(file), self._selection.other_dest_paths(file)
         found = self._find((path, *links))
-        for name, status in found.items():
-            if status is None:
-                continue
-            trusted = trusts_times and status.st_mtime_ns == self._entries.mtimes[entry]
-            with refusing(self._root.path, name):
-                if not self._keeps(file, name, status, trusted=trusted):
+        if path not in found:
+            return None
+        with self._refusals.at(path):
+            for name, status in found.items():
+                trusted = trusts_times and status is not None and status.st_mtime_ns == self._entries.mtimes[entry]
+                if status is None or not self._keeps(file, name, status, trusted=trusted):
                     continue
                 if name == path:
                     step = self.metadata_step(entry, path, status)
+                elif _is_directory(found[path]):
+                    continue  # nothing is removed before it is known how much that is, and a link is made at once
                 else:
-                    step = Step(LINK_TO, path, entry=entry, origin=name, clears=_is_directory(found[path]))
-            further = self._links(entry, path, links, found, status)
-            return FileDecision(file, step, list(further), status=status, unverified=trusted)
-        with refusing(self._root.path, path):
+                    step = self._replaces(Step(LINK_TO, path, entry=entry, origin=name), found[path])
+                further = list(self._links(entry, path, links, found, status, trusted=trusted))
+                return FileDecision(file, step, further, status=status, unverified=trusted)
+            step = self._replaces(Step(FETCH, path, entry=entry), found[path])
             pieces = self._reuse.pieces(file, path, found[path])
-        _, size = self._layout.file_range(file)
-        size -= sum(self._layout.piece(number).length for number in pieces)
-        step = Step(FETCH, path, size, entry, clears=_is_directory(found[path]))
-        return FileDecision(file, step, list(self._links(entry, path, links, found, None)), pieces)
+            _, size = self._layout.file_range(file)
+            size -= sum(self._layout.piece(number).length for number in pieces)
+            further = list(self._links(entry, path, links, found, None))
+            return FileDecision(file, step._replace(size=size), further, pieces)
+        return None
 
     def _keeps(self, file: int, name: bytes, status: os.stat_result, *, trusted: bool) -> bool:
         """Whether the inode at `name`, one of the names of a file, has its content and was not used for another file.
@@ -208,13 +242,39 @@ class Planner:
     # Any entry.
 
     def _links(
-        self, entry: int, path: bytes, links: Sequence[bytes], found: _Statuses, status: os.stat_result | None
+        self,
+        entry: int,
+        path: bytes,
+        links: Sequence[bytes],
+        found: _Statuses,
+        status: os.stat_result | None,
+        *,
+        trusted: bool = False,
     ) -> Iterator[Step]:
-        """Steps for further names of what is, or will be, at `path`. Names of the inode of `status` need no step."""
+        """Steps for further names of what is, or will be, at `path`. Names of the inode of `status` need no step.
+
+        `trusted`: the content of a file was accepted by size and time; so is that of its copies.
+        """
         for link in links:
+            if link not in found:
+                continue  # it was refused
             there = found[link]
-            if status is None or there is None or not os.path.samestat(status, there):
-                yield Step(LINK_TO, link, entry=entry, origin=path, clears=_is_directory(there))
+            if status is not None and there is not None and os.path.samestat(status, there):
+                continue
+            if there is not None and self._is_copy(entry, path, link, there, trusted=trusted):
+                continue
+            with self._refusals.at(link):
+                yield self._replaces(Step(LINK_TO, link, entry=entry, origin=path), there)
+
+    def _is_copy(self, entry: int, path: bytes, link: bytes, there: os.stat_result, *, trusted: bool) -> bool:
+        """Whether a name is on another file system than the file, and has the copy of it that an earlier run made."""
+        if self._workplaces.are_together(path, link) or there.st_mtime_ns != self._entries.mtimes[entry]:
+            return False
+        if self._entries.kind(entry) != FILE:
+            return self._is_same_special(link, there, self._entries[entry])
+        file = self._entries.file_number(entry)
+        is_similar = stat.S_ISREG(there.st_mode) and there.st_size == self._entries.sizes[file]
+        return is_similar and (trusted or self._reuse.is_whole(file, link, there))
 
     def metadata_step(self, entry: int, path: bytes, status: os.stat_result) -> Step:
         """The step for something at `path` that is right, except perhaps for its metadata."""
@@ -222,14 +282,36 @@ class Planner:
         return Step(UNCHANGED if matches else CORRECT, path, entry=entry)
 
     def _find(self, paths: Sequence[bytes]) -> _Statuses:
-        """What is at paths where no directory must be. Raises DestinationRefused for one that must not be removed."""
+        """What is at paths where no directory must be. Lacks those that are refused."""
         found = {}
         for path in paths:
-            with refusing(self._root.path, path):
-                found[path] = self._dest.status(path)
-                if _is_directory(found[path]) and not self._dest.delete:
-                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if path not in self._refusals and not self._refusals.covers(path):
+                with self._refusals.at(path):
+                    found[path] = self._dest.status(path)
+                    if _is_directory(found[path]) and not self._dest.delete:
+                        del found[path]
+                        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         return found
+
+    def _replaces(self, step: Step, status: os.stat_result | None) -> Step:
+        """A step at a path where something else is, of which this is the status: it is replaced. Raises OSError where
+        it is known that this cannot be done."""
+        if status is None:
+            return step
+        self._check_replaceable(step.path)
+        if not _is_directory(status):
+            return step
+        there = Surplus()
+        if not there.add(self._root, step.path, lambda path: False):
+            raise OSError(errno.EBUSY, cannot_make_way(there.kept[0][1]))
+        with self._lock:
+            self._in_the_way.append(step.path)
+        return step._replace(clears=True)
+
+    def _check_replaceable(self, path: bytes) -> None:
+        found = self._root.statx(path)
+        if found.is_mount_root or found.is_fixed:
+            raise OSError(errno.EBUSY, cannot_make_way(MOUNTED if found.is_mount_root else FIXED))
 
     def _is_same_special(self, path: bytes, status: os.stat_result, entry: Entry) -> bool:
         """Whether what is there is the symbolic link, FIFO or device of an entry, whatever its metadata."""

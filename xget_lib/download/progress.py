@@ -11,15 +11,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 
-from xget_lib.download.staging import part_path
+from xget_lib.download.workplaces import Workplaces
 from xget_lib.fs.stamp import no_stamps
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.layout import Layout
 from xget_lib.manifest.selection import Selection
 
 # A state only changes to a later one, unless a rename fails. READY: in the part, complete and with all its metadata.
-# MOVING: being renamed; `_moving` is held until that is done.
-_IN_PART, _READY, _MOVING, _IN_PLACE = range(4)
+# MOVING: being renamed; `_moving` is held until that is done. REFUSED: the destination does not take the file.
+_IN_PART, _READY, _MOVING, _IN_PLACE, _REFUSED = range(5)
 
 
 class Progress:
@@ -28,11 +28,14 @@ class Progress:
     Pieces that were not selected never become present, so their chunks never become complete.
     """
 
-    def __init__(self, selection: Selection, layout: Layout) -> None:
+    def __init__(self, selection: Selection, layout: Layout, workplaces: Workplaces) -> None:
         self.stamps = no_stamps(layout.file_count)
         """The stamps (`fs.stamp`) of the files that are in place."""
+        self.refused: set[int] = set()
+        """The files that the destination does not take."""
         self._selection = selection
         self._layout = layout
+        self._workplaces = workplaces
         self._lock = Lock()
         self._present = Bitmap(layout.piece_count)
         self._claimed: set[int] = set()
@@ -63,6 +66,8 @@ class Progress:
     def add(self, file: int, numbers: Iterable[int]) -> None:
         """These pieces of a file are present now. A file that this completes, or an empty one, is to be installed."""
         with self._lock:
+            if file in self.refused:
+                return
             before = self._missing_of_file[file]
             self._add(file, numbers)
             if not self._missing_of_file[file] and (before or not self._layout.file_pieces(file)):
@@ -73,6 +78,8 @@ class Progress:
         with self._lock:
             for file in files:
                 self._add(file, self._layout.file_pieces(file))
+                if file in self.refused:
+                    continue
                 self._states[file] = _READY
                 self._to_install.append(file)
 
@@ -108,13 +115,13 @@ class Progress:
         """The files that are to be installed, each returned once."""
         with self._lock:
             complete, self._to_install = self._to_install, []
-        return complete
+            return [file for file in complete if file not in self.refused]
 
     def path_of(self, file: int) -> bytes:
         """Where a selected file is now, relative to the destination."""
         state = self._states[file]
-        if state in (_IN_PART, _READY):
-            return part_path(self._selection.file_dest_path(file))
+        if state in (_IN_PART, _READY, _REFUSED):
+            return self._workplaces.part_path(self._selection.file_dest_path(file))
         if state == _MOVING:
             with self._moving:  # at the final name there may still be the old file
                 pass
@@ -129,6 +136,13 @@ class Progress:
 
     def set_in_place(self, file: int) -> None:
         self._states[file] = _IN_PLACE
+
+    def refuse(self, files: Iterable[int]) -> None:
+        """The destination does not take these files: nothing more is fetched or done for them."""
+        with self._lock:
+            for file in files:
+                self._states[file] = _REFUSED
+                self.refused.add(file)
 
     @contextmanager
     def moving(self, files: Sequence[int]) -> Iterator[None]:

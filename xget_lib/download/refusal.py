@@ -1,4 +1,8 @@
-"""The one place where an error of the operating system becomes DestinationRefused, with the path and the reason."""
+"""The one place where an error of the operating system becomes DestinationRefused, with the path and the reason.
+
+What concerns one path costs that path, and the run goes on without it (`Refusals`), whatever the errno is. A full disk
+ends the run, and so does what concerns the whole destination (`refusing`).
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,11 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
-from xget_lib.errors import DestinationRefused, PathRefused, printable
+from xget_lib.errors import DestinationRefused, PartlyRefused, PathRefused, printable
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 MOVE_OR_DELETE = "(move it away, or use --delete)"
 
 
@@ -20,6 +25,57 @@ def refusing(dest: bytes, path: bytes = b"") -> Iterator[None]:
         yield
     except (OSError, PathRefused) as error:
         raise DestinationRefused(os.path.join(dest, path) if path else dest, _reason(error)) from error
+
+
+class Refusals:
+    """The paths that a destination refused in a run, each with the reason. Any thread may use it."""
+
+    def __init__(self, dest: bytes) -> None:
+        self._dest = dest
+        self._reasons: dict[bytes, str] = {}
+        self._directories: set[bytes] = set()
+        self._lock = Lock()
+
+    @contextmanager
+    def at(self, path: bytes) -> Iterator[None]:
+        """What the system refuses inside costs this path and ends the `with`. A full disk raises DestinationRefused."""
+        try:
+            yield
+        except (OSError, PathRefused) as error:
+            self.add(path, error)
+
+    def add(self, path: bytes, error: OSError | PathRefused) -> None:
+        """Notes that a path was refused. Raises DestinationRefused where the reason is a full disk."""
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise DestinationRefused(os.path.join(self._dest, path), _reason(error)) from error
+        with self._lock:
+            self._reasons.setdefault(path, _reason(error))
+
+    def add_directory(self, path: bytes) -> None:
+        """A directory that was refused: nothing can be put in place below it."""
+        self._directories.add(path)
+
+    def covers(self, path: bytes) -> bool:
+        """Whether a path is, or is below, a directory that was refused."""
+        if self._directories:
+            at = path
+            while at:
+                if at in self._directories:
+                    return True
+                at = at.rpartition(b"/")[0]
+        return False
+
+    def __contains__(self, path: bytes) -> bool:
+        """Whether a path itself was refused."""
+        return path in self._reasons
+
+    def error(self) -> PartlyRefused | None:
+        """All of them, as one error."""
+        with self._lock:
+            refused = [
+                (os.path.join(self._dest, path) if path else self._dest, why) for path, why in self._reasons.items()
+            ]
+        return PartlyRefused(refused) if refused else None
 
 
 @contextmanager
@@ -47,7 +103,7 @@ def _reason(error: OSError | PathRefused) -> str:
     if isinstance(error, PathRefused):
         return "a symbolic link leads out of the destination (remove it)"
     why = error.strerror or str(error)
-    if error.errno in _DISK_FULL:
+    if error.errno in DISK_FULL:
         return f"disk full: {why} (free space and run again; verified data is kept)"
     if error.errno == errno.EISDIR:
         return f"is a directory, but the master has a file here {MOVE_OR_DELETE}"

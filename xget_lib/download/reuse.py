@@ -7,45 +7,52 @@ copying (`is_whole`): most such files are right.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from xget_lib.download.destination import Destination
 from xget_lib.download.read_back import checked_pieces, is_zeros
-from xget_lib.download.staging import Parts, part_name, part_path
+from xget_lib.download.staging import Parts
 from xget_lib.download.verified_write import write_ranges
+from xget_lib.download.workplaces import part_name
 from xget_lib.fs.sparse import are_zeros, clear
 from xget_lib.manifest.extents import holes
 from xget_lib.manifest.layout import Piece
 
-_NOT_READABLE = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ELOOP)
+_Pieces = Iterator[tuple[Piece, memoryview | None]]
 
 
 class Reuse:
-    """Finds reusable content in one destination. Any thread may use it. Raises OSError."""
+    """Finds reusable content in one destination. Any thread may use it. Raises OSError.
 
-    def __init__(self, dest: Destination, leftovers: frozenset[bytes], parts: Parts | None) -> None:
-        """`leftovers`: the names of the parts that an earlier run left. `parts`: where a run collects the pieces; None
-        for a dry run, which changes nothing."""
-        self.has_leftovers = bool(leftovers)
+    What cannot be read has nothing to reuse.
+    """
+
+    def __init__(self, dest: Destination, parts: Parts | None) -> None:
+        """`parts`: where a run collects the pieces; None for a dry run, which changes nothing."""
+        self._workplaces = dest.workplaces
         self._root = dest.root
         self._manifest = dest.manifest
         self._layout = dest.manifest.layout
-        self._leftovers = leftovers
         self._parts = parts
+
+    @property
+    def has_leftovers(self) -> bool:
+        """Whether an earlier run left parts."""
+        return bool(self._workplaces.leftovers)
 
     def is_whole(self, file: int, path: bytes, status: os.stat_result) -> bool:
         """Reads the regular file at `path`, which has the right size. Returns whether all of it is right."""
         numbers = self._layout.file_pieces(file)
-        with self._opened(path, status) as fd:
+        with self._opened(path, status) as fd, suppress(OSError):
             return (
                 fd is not None
                 and all(are_zeros(fd, offset, length) for offset, length in self._holes(file))
                 and all(data is not None for _, data in checked_pieces(fd, self._manifest, numbers))
             )
+        return False
 
     def pieces(self, file: int, path: bytes, status: os.stat_result | None) -> list[int]:
         """The numbers of the pieces, rising, that need not be fetched: the part of the file has them afterwards.
@@ -56,7 +63,7 @@ class Reuse:
         with self._opened(path, status) as old:
             if old is not None:
                 missing = [number for number in self._layout.file_pieces(file) if number not in found]
-                for piece, data in checked_pieces(old, self._manifest, missing):
+                for piece, data in _readable(checked_pieces(old, self._manifest, missing)):
                     # A hole has no data to copy. Where zeros belong, the part has a hole too, or other data: it was
                     # not right there.
                     if data:
@@ -67,7 +74,7 @@ class Reuse:
     def _pieces_of_part(self, file: int, path: bytes) -> Iterator[int]:
         """The right pieces of the part that was left. In a new part, these are the pieces that are all zeros."""
         numbers = self._layout.file_pieces(file)
-        if part_name(path) not in self._leftovers:
+        if part_name(path) not in self._workplaces.leftovers:
             for piece in map(self._layout.piece, numbers):
                 if is_zeros(self._manifest, piece):
                     self._allocate(piece)
@@ -76,7 +83,8 @@ class Reuse:
         with self._opened_part(file, path) as part:
             if part is None:
                 return
-            for piece, data in checked_pieces(part, self._manifest, numbers, size=self._manifest.entries.sizes[file]):
+            size = self._manifest.entries.sizes[file]
+            for piece, data in _readable(checked_pieces(part, self._manifest, numbers, size=size)):
                 if data is not None:
                     if not data:
                         self._allocate(piece)
@@ -91,7 +99,8 @@ class Reuse:
                     clear(part, offset, length)
                 yield part
         else:
-            with self._opened(part_path(path), self._root.lstat(part_path(path))) as part:
+            path = self._workplaces.part_path(path)
+            with self._opened(path, self._root.lstat(path)) as part:
                 yield part
 
     def _allocate(self, piece: Piece) -> None:
@@ -111,11 +120,8 @@ class Reuse:
         """A descriptor of the regular file at `path`, valid inside the `with`; None if there is none to be read."""
         fd: int | None = None
         if status is not None and stat.S_ISREG(status.st_mode):
-            try:
+            with suppress(OSError):
                 fd = self._root.open(path, os.O_RDONLY)
-            except OSError as error:
-                if error.errno not in _NOT_READABLE:
-                    raise
         try:
             yield fd
         finally:
@@ -126,3 +132,15 @@ class Reuse:
         """(offset, length) of each hole of a file, in bytes."""
         extents = self._manifest.entries.extents.get(file)
         return iter(()) if extents is None else holes(extents, self._manifest.entries.sizes[file])
+
+
+def _readable(pieces: _Pieces) -> _Pieces:
+    """The pieces up to where the medium cannot be read."""
+    while True:
+        try:
+            found = next(pieces, None)
+        except OSError:
+            return
+        if found is None:
+            return
+        yield found

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from xget_lib.download.destination import Destination
 from xget_lib.download.metadata import Expected
-from xget_lib.download.staging import PARTS, part_name
+from xget_lib.download.workplaces import part_name
 from xget_lib.fs import xattrs
 from xget_lib.fs.inode import OpenInode
 from xget_lib.fs.stamp import put_stamp
@@ -40,6 +40,7 @@ class SmallFiles:
     def __init__(self, dest: Destination, stamps: array[int]) -> None:
         """It stores in `stamps` the stamps of the files that are in place (`fs.stamp`)."""
         self._root = dest.root
+        self._workplaces = dest.workplaces
         self._entries = dest.manifest.entries
         self._metadata = dest.metadata
         self._stamps = stamps
@@ -84,7 +85,8 @@ class SmallFiles:
     def write(self, siblings: Siblings, contents: Sequence[memoryview]) -> None:
         """Makes the part of each file, with its metadata, and replaces an older part. `contents` are verified."""
         entries = self._entries
-        with self._root.directory(PARTS) as parts:
+        self._workplaces.make_for(self._root, self._workplaces.part_path(siblings.dest_path(0)))
+        with self._root.directory(self._workplaces.parts_of(siblings.directory)) as parts:
             for index, (file, content) in enumerate(zip(siblings.files, contents, strict=True)):
                 number = entries.files[file]
                 expected = self._expectation(entries.metadata_numbers[number])
@@ -99,12 +101,13 @@ class SmallFiles:
                     os.close(part)
 
     def rename(self, siblings: Siblings) -> Iterator[int]:
-        """Renames the parts to the final names. Yields each renamed file; skips it if a directory has its name."""
-        with self._root.directory(PARTS) as parts, self._root.directory(siblings.directory) as directory:
+        """Renames the parts to the final names. Yields each renamed file; skips those that cannot be renamed so."""
+        parts_path = self._workplaces.parts_of(siblings.directory)
+        with self._root.directory(parts_path) as parts, self._root.directory(siblings.directory) as directory:
             for index, (file, name) in enumerate(zip(siblings.files, siblings.names, strict=True)):
                 try:
                     os.rename(part_name(siblings.dest_path(index)), name, src_dir_fd=parts, dst_dir_fd=directory)
-                except IsADirectoryError:
+                    put_stamp(self._stamps, file, os.stat(name, dir_fd=directory, follow_symlinks=False))
+                except OSError:
                     continue
-                put_stamp(self._stamps, file, os.stat(name, dir_fd=directory, follow_symlinks=False))
                 yield file

@@ -1,7 +1,8 @@
 """The staging directory `.xget` in a destination, where files are put together while a download lasts.
 
     lock        flock'ed by the run that writes here; there is only one
-    parts/      a part for each file that is not complete: as long as the file, with holes where pieces are missing
+    parts/      a part for each file that is not complete: as long as the file, with holes where pieces are missing.
+                Those for other file systems below the destination are there (`workplaces`)
 
 The name of a part depends on the final path of its file and not on the generation: when the content changes, the right
 pieces of a half-fetched file stay useful. The next run does not trust the parts: it hashes them.
@@ -11,20 +12,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 from contextlib import AbstractContextManager, suppress
 
-from blake3 import blake3
-
 from xget_lib.download.destination import Destination
+from xget_lib.download.workplaces import PARTS, take_over
 from xget_lib.errors import DestinationRefused
 from xget_lib.fs.fd_cache import FdCache
-from xget_lib.fs.inode import NamedInode
 from xget_lib.fs.rooted import Root
-from xget_lib.manifest import acl
 from xget_lib.manifest.selection import STAGING
 
-PARTS = STAGING + b"/parts"
 LOCK = b"lock"
 DESCRIPTORS_KEPT = 128
 
@@ -55,16 +51,7 @@ class Staging:
                 self._lock = self._locked()
         with suppress(FileExistsError):
             self._root.mkdir(PARTS, 0o700)
-        for path in (STAGING, PARTS):
-            with suppress(OSError):  # most have none; files made in here would inherit it
-                NamedInode(self._root, path).removexattr(acl.DEFAULT)
-        self.leftovers = leftover_parts(self._root)
-        for name in self._root.names(PARTS):
-            part = PARTS + b"/" + name
-            if name not in self.leftovers:
-                self._root.unlink(part)
-            elif self._root.lstat(part).st_mode & 0o600 != 0o600:  # it had its final permissions
-                NamedInode(self._root, part).chmod(0o600)
+        self.leftovers = take_over(self._root, PARTS)
 
     def _locked(self) -> int:
         """Takes the lock and returns its descriptor. Raises FileNotFoundError if it was removed meanwhile."""
@@ -116,32 +103,12 @@ class Staging:
             self._lock = -1
 
 
-def part_path(dest_path: bytes) -> bytes:
-    """The part, relative to the destination, of the file whose final path is `dest_path`."""
-    return PARTS + b"/" + part_name(dest_path)
-
-
-def part_name(dest_path: bytes) -> bytes:
-    """The name of that part in its directory."""
-    return blake3(dest_path).hexdigest(length=16).encode()
-
-
-def leftover_parts(root: Root) -> frozenset[bytes]:
-    """The names of the parts below `root` that an earlier run left and that can be written on. Changes nothing."""
-    try:
-        names = root.names(PARTS)
-    except (FileNotFoundError, NotADirectoryError):
-        return frozenset()
-    statuses = ((name, root.lstat(PARTS + b"/" + name)) for name in names)
-    # A link, or a further name of some other file, is not XGet's own.
-    return frozenset(name for name, status in statuses if stat.S_ISREG(status.st_mode) and status.st_nlink == 1)
-
-
 class Parts:
     """The parts, by file number. The ones used last stay open. Any thread may use it."""
 
     def __init__(self, dest: Destination) -> None:
         self._root = dest.root
+        self._workplaces = dest.workplaces
         self._selection = dest.selection
         self._sizes = dest.manifest.entries.sizes
         self._open_parts: FdCache[int] = FdCache(DESCRIPTORS_KEPT)
@@ -154,7 +121,9 @@ class Parts:
         return self._open_parts.opened(file, lambda: self._open(file))
 
     def _open(self, file: int) -> int:
-        fd = self._root.open(part_path(self._selection.file_dest_path(file)), os.O_RDWR | os.O_CREAT, 0o600)
+        part = self._workplaces.part_path(self._selection.file_dest_path(file))
+        self._workplaces.make_for(self._root, part)
+        fd = self._root.open(part, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if os.fstat(fd).st_size != self._sizes[file]:
                 os.ftruncate(fd, self._sizes[file])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 
 from blake3 import blake3
 
 from xget_lib.download.destination import Destination
 from xget_lib.download.progress import Progress
-from xget_lib.download.refusal import refusing
+from xget_lib.download.refusal import DISK_FULL
 from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.staging import Parts
 from xget_lib.errors import PieceMismatch
@@ -31,24 +32,27 @@ class PieceWriter:
     """Writes pieces of the selected files into their parts. Owned by a download; any thread may use it."""
 
     def __init__(self, dest: Destination, progress: Progress, parts: Parts, small_files: SmallFiles) -> None:
-        self._path = dest.root.path
         self._manifest = dest.manifest
         self._layout = dest.manifest.layout
         self._selection = dest.selection
         self._progress = progress
         self._parts = parts
         self._small_files = small_files
+        self._refusals = dest.refusals
+        self._workplaces = dest.workplaces
+        self._root = dest.root
 
     def write_run(self, run: range, data: memoryview, source: str) -> None:
         """Writes pieces that follow one another, of which `data` is the content, except those that are not selected.
 
         It leaves out a piece that is present or that another thread is writing. Wrong content raises PieceMismatch,
-        which names `source`; what the disk refuses raises DestinationRefused. Some of the others may be written then.
+        which names `source`; a full disk raises DestinationRefused. Some of the others may be written then. A file that
+        cannot be written for another reason is refused, and the run goes on without it.
         """
         small: dict[int, tuple[Piece, memoryview]] = {}
         for piece in map(self._layout.piece, run):
             content, data = data[: piece.length], data[piece.length :]
-            if not self._selection.has_file(piece.file):
+            if not self._selection.has_file(piece.file) or piece.file in self._progress.refused:
                 continue
             if len(run) >= BULK_FROM and self._manifest.entries.sizes[piece.file] == piece.length:
                 small[piece.file] = piece, content
@@ -64,28 +68,50 @@ class PieceWriter:
         self._verify(piece, data, source)
         if not self._progress.claim((piece.number,)):
             return
+        path = self._selection.file_dest_path(piece.file)
         try:
-            with refusing(self._path, self._selection.file_dest_path(piece.file)), self._parts.opened(piece.file) as fd:
-                write_ranges(fd, data, self._layout.parts(piece))
-                self._start_write_back(fd, piece)
+            with self._refusals.at(path):
+                with self._parts.opened(piece.file) as fd:
+                    write_ranges(fd, data, self._layout.parts(piece))
+                    self._start_write_back(fd, piece)
+                self._progress.add(piece.file, (piece.number,))
+                return
         except BaseException:
             self._progress.release((piece.number,))
             raise
-        self._progress.add(piece.file, (piece.number,))
+        self._progress.refuse((piece.file,))
 
     def _write_siblings(self, siblings: Siblings, pieces: list[tuple[Piece, memoryview]], source: str) -> None:
         """Writes whole files of one piece each, all of one directory, with their metadata."""
         for piece, content in pieces:
             self._verify(piece, content, source)
         claimed = self._progress.claim(piece.number for piece, _ in pieces)
-        siblings = siblings.subset([index for index, (piece, _) in enumerate(pieces) if piece.number in claimed])
+        indices = [index for index, (piece, _) in enumerate(pieces) if piece.number in claimed]
+        if not indices:
+            return
+        siblings = siblings.subset(indices)
         try:
-            with refusing(self._path, siblings.directory):
-                self._small_files.write(siblings, [content for piece, content in pieces if piece.number in claimed])
+            self._small_files.write(siblings, [pieces[index][1] for index in indices])
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                self._progress.release(claimed)
+                self._refusals.add(siblings.directory, error)  # raises
+            # One by one, to find out which of them is refused.
+            self._progress.release(claimed)
+            self._remove_parts(siblings)
+            for index in indices:
+                self._write(*pieces[index], source)
         except BaseException:
             self._progress.release(claimed)
             raise
-        self._progress.add_ready(siblings.files)
+        else:
+            self._progress.add_ready(siblings.files)
+
+    def _remove_parts(self, siblings: Siblings) -> None:
+        """They may have their final permissions, with which their owner cannot write them again."""
+        for index in range(len(siblings.files)):
+            with suppress(OSError):
+                self._root.unlink(self._workplaces.part_path(siblings.dest_path(index)))
 
     def _verify(self, piece: Piece, data: memoryview, source: str) -> None:
         if blake3(data).digest() != self._manifest.digest(piece.number):

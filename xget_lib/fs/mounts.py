@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from typing import NamedTuple
-
-from xget_lib.fs import syscalls
 
 MOUNTS = "/proc/self/mountinfo"
 _SHARED = (
@@ -59,12 +56,3 @@ def mounted() -> list[Mount]:
 def _unescaped(path: bytes) -> bytes:
     """Space, tab, newline and backslash are octal numbers in mountinfo."""
     return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), path)
-
-
-def mount_id(descriptor: int) -> int | None:
-    """The number of the mount that an open file is on; None where the system does not tell. See proc(5), fdinfo."""
-    with suppress(OSError), open(f"/proc/self/fdinfo/{descriptor}", "rb") as facts:
-        for line in facts:
-            if line.startswith(b"mnt_id:"):
-                return int(line.split()[1])
-    return syscalls.mount_id(descriptor)

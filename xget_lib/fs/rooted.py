@@ -17,6 +17,7 @@ from contextlib import contextmanager
 
 from xget_lib.errors import PathRefused
 from xget_lib.fs.fd_cache import FdCache, SharedFd
+from xget_lib.fs.syscalls import Statx, statx
 from xget_lib.fs.thread_cwd import inside
 
 DIRECTORIES_KEPT = 64
@@ -86,6 +87,11 @@ class Root:
         with self.parent(path) as (parent, name):
             return os.stat(name, dir_fd=parent, follow_symlinks=False)
 
+    def statx(self, path: bytes) -> Statx:
+        """What is mounted at a path, and whether it can be replaced at all. Does not follow a link."""
+        with self.parent(path) as (parent, name):
+            return statx(parent, name)
+
     def readlink(self, path: bytes) -> bytes:
         with self.parent(path) as (parent, name):
             return os.readlink(name, dir_fd=parent)
@@ -106,10 +112,15 @@ class Root:
                 return os.getxattr(there, name, follow_symlinks=False)
             return b"".join(os.fsencode(one) + b"\0" for one in os.listxattr(there, follow_symlinks=False))
 
-    def statvfs(self) -> os.statvfs_result:
-        """The file system that the directory itself is on."""
-        with self.directory(b"") as descriptor:
+    def statvfs(self, path: bytes = b"") -> os.statvfs_result:
+        """The file system that a directory is on."""
+        with self.directory(path) as descriptor:
             return os.statvfs(descriptor)
+
+    def is_writable(self, path: bytes) -> bool:
+        """Whether this process may change the names in a directory: by its permissions, or by a capability."""
+        with self.parent(path) as (parent, name):
+            return os.access(name, os.R_OK | os.W_OK | os.X_OK, dir_fd=parent, effective_ids=True)
 
     # Changing.
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -24,20 +25,22 @@ def _function(name: str, result: Any, *arguments: Any) -> Callable[..., int] | N
 
 _fallocate = _function("fallocate64", ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 _getdents64 = _function("getdents64", ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
-_name_to_handle_at = _function(
-    "name_to_handle_at", ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int
-)
 _prctl = _function("prctl", ctypes.c_int, ctypes.c_int, ctypes.c_ulong)
+_statx = _function("statx", ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
 _sync_file_range = _function(
     "sync_file_range", ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint
 )
 _syncfs = _function("syncfs", ctypes.c_int, ctypes.c_int)
 _unshare = _function("unshare", ctypes.c_int, ctypes.c_int)
 
-_AT_EMPTY_PATH = 0x1000  # linux/fcntl.h
 _CLONE_FS = 0x200  # linux/sched.h
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01  # linux/falloc.h
+_STATX = struct.Struct("<I4xQ12xH2x104xIIQ104x")  # linux/stat.h: mask, attributes, mode, device (two), mount ID
+_STATX_MODE, _STATX_MOUNT_ID = 0x3, 0x1000
+_ATTRIBUTES_FIXED = 0x10 | 0x20  # immutable, append-only
+_ATTRIBUTE_MOUNT_ROOT = 0x2000
+_AT_SYMLINK_NOFOLLOW, _AT_NO_AUTOMOUNT = 0x100, 0x800
 _SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h: start writing, do not wait
 
 _CANNOT_PUNCH = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
@@ -62,19 +65,42 @@ def getdents64(fd: int, size: int) -> bytes:
     return buffer.raw[:count]
 
 
-def mount_id(fd: int) -> int | None:
-    """The number of the mount that an open file is on; None where the C library or the file system does not tell.
+class Statx(NamedTuple):
+    """What statx(2) says of a name beyond stat(2)."""
 
-    name_to_handle_at(2) is asked for a handle of 0 bytes: it refuses with EOVERFLOW, and tells the mount all the same.
+    mode: int
+    """With the file type."""
+    device: int
+    mount: int
+    """The number of its mount; a bind mount has its own. 0 where the kernel does not say (before Linux 5.8)."""
+    is_mount_root: bool
+    """Whether something is mounted there."""
+    is_fixed: bool
+    """Whether it is immutable or append-only (chattr(1)): it can be neither removed nor replaced."""
+
+
+def statx(directory: int, name: bytes) -> Statx:
+    """Of a name in an open directory; a symbolic link is not followed. Raises OSError.
+
+    Where the C library or the kernel lacks statx, or a sandbox forbids it, it says what stat(2) says.
     """
-    handle = ctypes.create_string_buffer(8)  # struct file_handle: the size of what follows, and a type
-    number = ctypes.c_int(-1)
+    buffer = ctypes.create_string_buffer(_STATX.size)
+    flags = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT
     try:
-        _call(_name_to_handle_at, fd, b"", handle, ctypes.byref(number), _AT_EMPTY_PATH)
+        _call(_statx, directory, name, flags, _STATX_MODE | _STATX_MOUNT_ID, buffer)
     except OSError as error:
-        if error.errno != errno.EOVERFLOW:
-            return None
-    return number.value
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if error.errno not in (errno.ENOSYS, errno.EPERM):
+            raise
+        return Statx(status.st_mode, status.st_dev, 0, False, False)
+    mask, attributes, mode, major, minor, mount = _STATX.unpack(buffer.raw)
+    return Statx(
+        mode,
+        os.makedev(major, minor),
+        mount if mask & _STATX_MOUNT_ID else 0,
+        bool(attributes & _ATTRIBUTE_MOUNT_ROOT),
+        bool(attributes & _ATTRIBUTES_FIXED),
+    )
 
 
 def punch_hole(fd: int, offset: int, length: int) -> bool:

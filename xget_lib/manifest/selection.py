@@ -138,6 +138,15 @@ class Selection:
         """The destination paths at which links to a file are made."""
         return [self.dest_path(number) for number in self.link_groups.get(self._entries.files[file], ())[1:]]
 
+    def use_next_name(self, file: int) -> bool:
+        """Leaves out the first of a file's names, which the destination does not take: from now on the next one is made
+        as the file. Returns False where there is no other."""
+        names = self.link_groups.get(self._entries.files[file], [])
+        if len(names) < 2:
+            return False
+        del names[0]
+        return True
+
     def siblings(self, files: Sequence[int]) -> tuple[list[Siblings], list[int]]:
         """Groups files (rising) by directory. Those with several names are in no group but in the second result."""
         numbers = self._entries.files

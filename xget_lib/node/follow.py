@@ -1,8 +1,9 @@
 """What a child server does when its master has a new generation: update, or serve what has not changed.
 
 With `--follow` it updates: it does what another run of the client would do, in the process that serves. It serves the
-former generation until it knows which files are right in the new one, and then serves the new one. An update that fails
-or is interrupted leaves every file wholly old or wholly new, and keeps its pieces for the next try.
+former generation until it knows what is right of the new one, and the new one from then on. An update that fails or is
+interrupted leaves every file wholly old or wholly new, and keeps its pieces for the next try. What the destination
+refuses is tried again too, after pauses that grow, and is logged when it changes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from xget_lib.swarm.backoff import Backoff
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 """Seconds from a failed update to the next try; a newer generation is tried at once."""
+_LONGEST_PAUSE_REFUSED = 600.0
+"""Seconds from an update of which the destination refused a part to the next try, which may fetch that part again."""
 _REBASE_WITHIN = 2.0
 """Seconds within which the children of one master ask it for the manifest; nodes that download ask at once."""
 _STOP_WITHIN = 5.0
@@ -34,6 +37,9 @@ class Follower:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._backoff = Backoff(random.Random(), _FIRST_PAUSE, _LONGEST_PAUSE)
+        self._backoff_refused = Backoff(random.Random(), _FIRST_PAUSE, _LONGEST_PAUSE_REFUSED)
+        self._told: tuple[str, list[str]] = "", []
+        """The generation of the last update, and what could not be done, as it was logged."""
         self._task = gevent.spawn(self._follow)
         self._task.link_exception(lambda _: node.child.stop())
 
@@ -43,10 +49,20 @@ class Follower:
         return Exit.OK if self._task.exception is None else Exit.FAILED
 
     def _follow(self) -> None:
+        tries_again, pause = False, self._pause_if_refused()
         while True:
             self._node.newer.clear()
-            pause = self._update() if self._node.outdated else None
+            if self._node.outdated or tries_again:
+                pause = self._update()
             self._node.newer.wait(pause)
+            tries_again = bool(self._node.refused)
+
+    def _pause_if_refused(self) -> float | None:
+        """After how many seconds to try again what the destination refused; None: nothing was refused."""
+        if self._node.refused:
+            return self._backoff_refused.next()
+        self._backoff_refused.reset()
+        return None
 
     def _update(self) -> float | None:
         """Try to update. Returns the seconds until the next try; None: wait for a newer generation."""
@@ -62,10 +78,13 @@ class Follower:
             LOGGER.error("update failed: %s; trying again in %.1f s", error, pause)
             return pause
         self._backoff.reset()
-        _log_update(done | {"seconds": time.monotonic() - begun})
-        if self._node.incomplete is not None:
-            LOGGER.error("%s", self._node.incomplete)
-        return None
+        told = done["generation"], [line for failure in self._node.failures for line in failure.lines]
+        if told != self._told:
+            self._told = told
+            _log_update(done | {"seconds": time.monotonic() - begun})
+            for line in told[1]:
+                LOGGER.error("%s", line)
+        return self._pause_if_refused()
 
 
 def _log_update(done: dict[str, Any]) -> None:

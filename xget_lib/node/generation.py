@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -19,7 +20,7 @@ from xget_lib.config import Config
 from xget_lib.download.download import Download
 from xget_lib.download.dry_run import dry_run_steps
 from xget_lib.download.plan import ACTIONS
-from xget_lib.errors import Incomplete, MasterUnreachable, printable
+from xget_lib.errors import DestinationRefused, Incomplete, MasterUnreachable, XGetError, printable
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
@@ -66,10 +67,15 @@ class NodeContext:
             raise master.unreachable()
 
     @property
-    def options(self) -> dict[str, bool]:
+    def options(self) -> dict[str, Any]:
         """How a download, or a dry run, treats the destination."""
         config = self.config
-        return {"permissions": not config.no_permissions, "owners": not config.no_owners, "delete": config.delete}
+        return {
+            "permissions": not config.no_permissions,
+            "owners": not config.no_owners,
+            "delete": config.delete,
+            "max_delete": config.max_delete,
+        }
 
     def serve(self, store: Store, selection: Selection) -> None:
         """Serve the content of a store from now on, instead of the former store."""
@@ -98,6 +104,8 @@ class Generation:
         self.manifest = manifest
         self._context = context
         self._selection = selection
+        self.failures: list[XGetError] = []
+        """What `run` could not do, the worst first. Everything else is in place."""
         self._held: HeldContent | None = None
         self._verifying: gevent.Greenlet[..., None] | None = None
 
@@ -124,9 +132,14 @@ class Generation:
                 then = "the download is complete then"
                 with context.waits.on(lambda: Wait("the last files to be put in place", _DISK, then)):
                     in_thread(download.finish)
+                for file in download.refused:  # it may have been served from its part
+                    held.store.drop(file)
+                if download.refused:
+                    context.child.held_changed(held.store)
             finally:
                 # What threads still write to must not be closed before they are done.
                 get_hub().threadpool.join()
+        self.failures = download.failures
         self._verifying = gevent.spawn(self._verify, held)
         return {
             "generation": self.manifest.generation.hex(),
@@ -205,6 +218,7 @@ class Generation:
         with self._context.waits.on(describe):
             for _ in GreenletPool(THREADS).imap_unordered(inspect, slices):
                 pass
+            in_thread(download.plan_removals)
         download.check_free_space()
         download.unverified.difference_update(compared.verified)
 
@@ -224,6 +238,10 @@ class Generation:
             on_written = partial(self._context.child.chunk_written, held)
             transfer.run(download, self.manifest, lacking, stats=stats, on_written=on_written)
             self._context.child.completed()
+        except DestinationRefused:
+            with suppress(DestinationRefused):  # the disk is full: what is complete is put in place
+                _install_complete_files(download)
+            raise
         finally:
             progress.kill()
             fetched.set()
@@ -264,10 +282,12 @@ class Generation:
         return Wait("content", servers, "others are asked if they send nothing", "the master answers")
 
 
-def dry_run(context: NodeContext, manifest: Manifest, selection: Selection) -> dict[str, Any]:
-    """Tell what a download would do. Returns the fields of the event `done`."""
+def dry_run(
+    context: NodeContext, manifest: Manifest, selection: Selection, failures: list[XGetError]
+) -> dict[str, Any]:
+    """Tell what a download would do. Returns what `done` says of it. `failures` gets what could not be done."""
     checksum = context.config.checksum
-    steps = dry_run_steps(context.dest, manifest, selection, checksum=checksum, **context.options)
+    steps = dry_run_steps(context.dest, manifest, selection, checksum=checksum, failures=failures, **context.options)
     would = dict.fromkeys(ACTIONS, 0)
     size = 0
     while some := in_thread(list, islice(steps, _SLICE)):

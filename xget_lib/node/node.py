@@ -12,7 +12,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from xget_lib.config import Config
-from xget_lib.errors import Incomplete, LinkLost, MalformedManifest, Outdated, printable
+from xget_lib.errors import Incomplete, LinkLost, MalformedManifest, Outdated, XGetError, printable
 from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.manifest import STILL_CHANGING, Manifest
 from xget_lib.manifest.selection import select
@@ -60,8 +60,10 @@ class Node:
         """Of the generation in the last news, and when it was received, in monotonic seconds."""
         self.newer = Event()
         """Set whenever the master names another generation than before."""
-        self.incomplete: Incomplete | Outdated | None = None
+        self.incomplete: Incomplete | None = None
         """What the master could not read of the generation that is in place."""
+        self.refused: list[XGetError] = []
+        """What of it the destination refused, or was not safe to do; the worst first."""
         self._stats = TransferStats()
         self._in_place: Generation | None = None
         get_hub().threadpool.maxsize = THREADS
@@ -106,6 +108,13 @@ class Node:
             store.layout.chunk_count,
         )
 
+    @property
+    def failures(self) -> list[XGetError]:
+        """What could not be done of the generation that is in place, and what is wrong with it, the worst first."""
+        problem = self._freshness.problem
+        outdated = Outdated(problem) if problem else None
+        return [*self.refused, *(error for error in (self.incomplete, outdated) if error is not None)]
+
     def fetched(self) -> dict[str, Any]:
         """What has arrived so far: fields of the event `done`."""
         stats = self._stats
@@ -120,19 +129,18 @@ class Node:
     def _get(self, manifest: Manifest) -> dict[str, Any]:
         selection = select(manifest, self._sources)
         if self._config.dry_run:
-            done = dry_run(self._context, manifest, selection)
+            refused: list[XGetError] = []
+            done = dry_run(self._context, manifest, selection, refused)
         else:
             if self._in_place is not None:
                 self._in_place.stop_verifying()
             generation = Generation(self._context, manifest, selection)
             done = generation.run(self._in_place, self._stats)
             self._in_place = generation
-        self.incomplete = incomplete(selection) or self._outdated_at_master()
+            refused = generation.failures
+        self.refused = refused
+        self.incomplete = incomplete(selection)
         return done | {"age": self._freshness.age}
-
-    def _outdated_at_master(self) -> Outdated | None:
-        problem = self._freshness.problem
-        return Outdated(problem) if problem else None
 
     # The master.
 

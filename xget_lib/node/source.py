@@ -75,7 +75,9 @@ class ChunkRead:
         source.reads[chunk] = self
 
     def start(self, layout: Layout) -> None:
-        """Send the reads. Raises LinkLost."""
+        """Send the reads. Raises LinkLost. Where nothing lacks any more, it ends at once."""
+        if not self.runs:
+            self._end(None)
         for run in self.runs:
             first, last = layout.piece(run.start), layout.piece(run.stop - 1)
             offset, end = first.stream_offset, last.stream_offset + last.length

@@ -1,0 +1,185 @@
+"""Where parts are made: on the file system of their final paths, because rename(2) cannot leave it.
+
+`<dest>/.xget/parts` is the place for most of them. In the highest directory of another mount or subvolume below the
+destination, it is `.xget/NAME`, where NAME depends on the destination: that directory may have a `.xget` of its own,
+of a download into just that directory. It is made when the first part is made there, and removed at the end of the run.
+
+Which directories these are is decided when the directories are made, by device and mount number (`Workplaces.enter`).
+The kernel may forbid a rename elsewhere too (quotas by project, unions of file systems); then the part is copied into
+a workplace in the final directory itself (`install`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from threading import Lock
+
+from blake3 import blake3
+
+from xget_lib.fs.inode import NamedInode
+from xget_lib.fs.rooted import Root
+from xget_lib.manifest import acl
+from xget_lib.manifest.entry import joined
+from xget_lib.manifest.selection import STAGING
+
+PARTS = STAGING + b"/parts"
+_TRIES = 100
+
+
+class Workplaces:
+    """The directories for parts of one destination. Any thread may use it once the directories have been entered."""
+
+    def __init__(self, dest: bytes = b"") -> None:
+        self.leftovers: set[bytes] = set()
+        """The names of the parts that an earlier run left and that can be written on."""
+        self.made: set[bytes] = set()
+        """The directories below which this run made one, or found one of an earlier run."""
+        self._name = blake3(os.path.realpath(dest)).hexdigest(length=16).encode()
+        self._mounts: dict[bytes, tuple[int, int]] = {}  # by the highest directory on it: (device, mount)
+        self._lock = Lock()
+
+    # Where they are.
+
+    def enter(self, root: Root, directory: bytes) -> None:
+        """To be called for each directory that exists, with those above it first. Raises OSError."""
+        found = root.statx(directory)
+        mount = found.device, found.mount
+        if mount != self._mounts.get(self.top_of(directory)):
+            self._mounts[directory] = mount
+
+    def top_of(self, directory: bytes) -> bytes:
+        """The highest directory on the same file system, at or below the destination."""
+        if len(self._mounts) > 1:
+            while directory and directory not in self._mounts:
+                directory = directory.rpartition(b"/")[0]
+            return directory
+        return b""
+
+    def are_together(self, one: bytes, other: bytes) -> bool:
+        """Whether two paths are on the same file system."""
+        return self.top_of(one.rpartition(b"/")[0]) == self.top_of(other.rpartition(b"/")[0])
+
+    def parts_of(self, directory: bytes) -> bytes:
+        """The directory for the parts of the files in a directory."""
+        top = self.top_of(directory)
+        return self._inside(top) if top else PARTS
+
+    def part_path(self, dest_path: bytes) -> bytes:
+        """The part of the file whose final path is `dest_path`."""
+        return joined(self.parts_of(dest_path.rpartition(b"/")[0]), part_name(dest_path))
+
+    def nearest_part_path(self, dest_path: bytes) -> bytes:
+        """A part in the final directory itself, from which a rename cannot lead to another file system."""
+        return joined(self._inside(dest_path.rpartition(b"/")[0]), part_name(dest_path))
+
+    def _inside(self, top: bytes) -> bytes:
+        return joined(top, STAGING + b"/" + self._name)
+
+    @property
+    def tops(self) -> Iterator[bytes]:
+        """The highest directory of each file system, except the destination."""
+        return (top for top in self._mounts if top)
+
+    # Making and removing them. The one of the destination itself is the business of `Staging`.
+
+    def find_leftovers(self, root: Root) -> None:
+        """Finds the parts of an earlier run on the other file systems. Changes nothing, raises nothing."""
+        for top in self.tops:
+            with suppress(OSError):
+                self.leftovers |= leftover_parts(root, self._inside(top))
+
+    def take_over_leftovers(self, root: Root) -> None:
+        """As `find_leftovers`, for a run: cleans what is left. Where that fails, the first part there will fail."""
+        for top in self.tops:
+            with suppress(OSError):
+                self._take_over(root, top)
+
+    def _take_over(self, root: Root, top: bytes) -> None:
+        inside = self._inside(top)
+        _check_owner(root, inside)
+        self.leftovers |= take_over(root, inside)
+        self.made.add(top)
+
+    def make_for(self, root: Root, part: bytes) -> None:
+        """Makes the directory of a part, unless it is there. Raises OSError."""
+        parts = part.rpartition(b"/")[0]
+        if parts == PARTS:
+            return
+        staging = parts.rpartition(b"/")[0]
+        top = staging.rpartition(b"/")[0]
+        if top in self.made:
+            return
+        with self._lock:
+            for _ in range(_TRIES):  # a download into that directory may end and remove `.xget` at any moment
+                with suppress(FileExistsError):
+                    root.mkdir(staging, 0o700)
+                with suppress(FileNotFoundError):
+                    with suppress(FileExistsError):
+                        root.mkdir(parts, 0o700)
+                    self._take_over(root, top)
+                    return
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), staging)
+
+    def remove(self, root: Root) -> None:
+        """Removes those that this run made, with all parts in them. Raises OSError."""
+        for top in sorted(self.made):
+            inside = self._inside(top)
+            with suppress(FileNotFoundError):
+                for name in root.names(inside):
+                    root.unlink(joined(inside, name))
+            self._remove_empty(root, top)
+
+    def remove_empty(self, root: Root) -> None:
+        """Removes those that this run made and that have no parts."""
+        for top in self.made:
+            self._remove_empty(root, top)
+
+    def _remove_empty(self, root: Root, top: bytes) -> None:
+        with suppress(OSError):  # not empty: it has parts, or things of another download
+            root.rmdir(self._inside(top))
+            root.rmdir(joined(top, STAGING))
+
+
+def part_name(dest_path: bytes) -> bytes:
+    """The name of a part in its directory: that of the file whose final path is `dest_path`."""
+    return blake3(dest_path).hexdigest(length=16).encode()
+
+
+def leftover_parts(root: Root, parts: bytes = PARTS) -> frozenset[bytes]:
+    """The names of the parts that an earlier run left and that can be written on. Changes nothing. Raises OSError."""
+    try:
+        names = root.names(parts)
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+    statuses = ((name, root.lstat(joined(parts, name))) for name in names)
+    # A link, or a further name of some other file, is not XGet's own.
+    return frozenset(name for name, status in statuses if stat.S_ISREG(status.st_mode) and status.st_nlink == 1)
+
+
+def take_over(root: Root, parts: bytes) -> frozenset[bytes]:
+    """Cleans a directory of parts for a run. Returns the names of those that can be written on. Raises OSError."""
+    _drop_default_acl(root, parts)
+    leftovers = leftover_parts(root, parts)
+    for name in root.names(parts):
+        part = joined(parts, name)
+        if name not in leftovers:
+            root.unlink(part)
+        elif root.lstat(part).st_mode & 0o600 != 0o600:  # it had its final permissions
+            NamedInode(root, part).chmod(0o600)
+    return leftovers
+
+
+def _drop_default_acl(root: Root, directory: bytes) -> None:
+    with suppress(OSError):  # most have none; files made in here would inherit it
+        NamedInode(root, directory).removexattr(acl.DEFAULT)
+
+
+def _check_owner(root: Root, parts: bytes) -> None:
+    """Raises PermissionError where another user could put links in the way of our writes."""
+    for path in (parts.rpartition(b"/")[0], parts):
+        if root.lstat(path).st_uid != os.geteuid():
+            raise PermissionError(errno.EACCES, f"{os.fsdecode(path)} belongs to another user (remove it)")
