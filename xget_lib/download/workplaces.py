@@ -117,6 +117,7 @@ class Workplaces:
             for _ in range(_TRIES):  # a download into that directory may end and remove `.xget` at any moment
                 with suppress(FileExistsError):
                     root.mkdir(staging, 0o700)
+                    make_usable(root, staging)
                 with suppress(FileNotFoundError):
                     with suppress(FileExistsError):
                         root.mkdir(parts, 0o700)
@@ -163,6 +164,7 @@ def leftover_parts(root: Root, parts: bytes = PARTS) -> frozenset[bytes]:
 def take_over(root: Root, parts: bytes) -> frozenset[bytes]:
     """Cleans a directory of parts for a run. Returns the names of those that can be written on. Raises OSError."""
     _drop_default_acl(root, parts)
+    make_usable(root, parts)
     leftovers = leftover_parts(root, parts)
     for name in root.names(parts):
         part = joined(parts, name)
@@ -171,6 +173,14 @@ def take_over(root: Root, parts: bytes) -> frozenset[bytes]:
         elif root.lstat(part).st_mode & 0o600 != 0o600:  # it had its final permissions
             NamedInode(root, part).chmod(0o600)
     return leftovers
+
+
+def make_usable(root: Root, directory: bytes) -> None:
+    """Gives us all permissions for a new directory of ours: the access list that it inherited may give fewer. Raises
+    OSError."""
+    mode = root.lstat(directory).st_mode
+    if mode & 0o700 != 0o700:
+        NamedInode(root, directory).chmod(stat.S_IMODE(mode) | 0o700)
 
 
 def _drop_default_acl(root: Root, directory: bytes) -> None:
