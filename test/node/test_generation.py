@@ -98,6 +98,7 @@ def test_all_that_is_missing_is_fetched_and_then_served(source: Served, dest: Pa
         "files": 2,
         "bytes": SIZE + SMALL,
         "reused": 0,
+        "unchanged": 0,
         "removed": 0,
         "notes": [],
     }

@@ -26,6 +26,7 @@ from xget_lib.download.destination import Destination
 from xget_lib.download.directories import Directories
 from xget_lib.download.free_space import check_free_space
 from xget_lib.download.install import Installer
+from xget_lib.download.last_run import LastRun, load_run, path_for, save_run, shortfalls
 from xget_lib.download.metadata import Metadata
 from xget_lib.download.plan import FETCH, LINK_TO, UNCHANGED, FileDecision, Planner, Step
 from xget_lib.download.progress import Progress
@@ -45,7 +46,8 @@ class Download:
     """The download of a selection of a manifest into the directory `dest`. A node owns one for each generation.
 
     `permissions`: keep permission bits (not -s). `owners`: keep owners, where we are root (not -o). `delete`: remove
-    what the master does not have, and what is in the way.
+    what the master does not have, and what is in the way. `remembers`: knows what the last run left, and tells the next
+    one (`last_run`).
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Download:
         permissions: bool = True,
         owners: bool = True,
         delete: bool = False,
+        remembers: bool = False,
     ) -> None:
         self._path = dest
         self.reused = 0  # bytes of content that need not be fetched
@@ -66,6 +69,8 @@ class Download:
         self._selection = selection
         self._permissions = permissions
         self._delete = delete
+        self._remembers = remembers
+        self._last_run: LastRun | None = None
         self._metadata = Metadata(manifest, permissions=permissions, owners=owners)
         self._progress = Progress(selection, manifest.layout)
         self._lock = Lock()
@@ -81,7 +86,7 @@ class Download:
             root = self._open_root()
             self._resources.callback(root.close)
             with refusing(self._path):
-                self._open_staging(Destination(root, self._manifest, self._selection, self._metadata, self._delete))
+                self._open_staging(self._destination(root))
             for step in self._planner.directories():
                 self._directories.prepare(step)
             # Decided now: better refused before everything is fetched.
@@ -100,6 +105,15 @@ class Download:
             with suppress(FileExistsError):
                 os.mkdir(self._path, 0o700 if self._selection.whole and self._permissions else 0o777)
             return Root(self._path)
+
+    def _destination(self, root: Root) -> Destination:
+        if self._remembers:
+            self._last_run = load_run(self._record_path, root, self._manifest, self._metadata)
+        return Destination(root, self._manifest, self._selection, self._metadata, self._delete, self._last_run)
+
+    @property
+    def _record_path(self) -> bytes:
+        return path_for(self._path, self._selection, self._manifest)
 
     def _open_staging(self, dest: Destination) -> None:
         """Opens the staging directory, and makes everything that works in `dest`."""
@@ -210,6 +224,16 @@ class Download:
             self._staging.remove()
         self._directories.finish_root()
         self._report_what_stays()
+        self._remember()  # only after a run in which nothing failed
+
+    def _remember(self) -> None:
+        """Saves what the next run should know."""
+        if self._last_run is None or (self._last_run.is_current and not self._metadata.limited):
+            return
+        with refusing(self._path):
+            arguments = self._root, self._manifest, self._selection, self._metadata
+            left = shortfalls(*arguments) if self._metadata.limited else {}
+            save_run(self._record_path, *arguments, left)
 
     def _install_specials(self) -> None:
         impossible: set[int] = set()  # entries: devices that this process may not make

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from xget_lib.download.destination import Destination
+from xget_lib.download.last_run import load_run, path_for
 from xget_lib.download.metadata import Metadata
 from xget_lib.download.plan import FETCH, REMOVE, UNCHANGED, FileDecision, Planner, Step
 from xget_lib.download.refusal import refusing, refusing_dest
@@ -43,11 +44,14 @@ def dry_run_steps(
     owners: bool = True,
     delete: bool = False,
     checksum: bool = False,
+    remembers: bool = False,
 ) -> Iterator[Step]:
     """What a Download with the same arguments would do. `checksum`: no file is unchanged by size and time alone."""
     metadata = Metadata(manifest, permissions=permissions, owners=owners)
     with _open_root(path) as root:
-        dest = Destination(root, manifest, selection, metadata, delete)
+        there = None if isinstance(root, _MissingRoot) else root
+        last_run = load_run(path_for(path, selection, manifest), there, manifest, metadata) if remembers else None
+        dest = Destination(root, manifest, selection, metadata, delete, last_run)
         with refusing(path):
             leftovers = leftover_parts(root)
         small_files = SmallFiles(dest, no_stamps(manifest.layout.file_count))

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from xget_lib.fs import xattrs
 from xget_lib.fs.inode import Inode
 from xget_lib.manifest import acl
-from xget_lib.manifest.entry import DIRECTORY, LINK, Entry, EntryMetadata, Xattrs
+from xget_lib.manifest.entry import DIRECTORY, LINK, TIME_LIMIT, Entry, EntryMetadata, Xattrs
 from xget_lib.manifest.manifest import Manifest
 
 _FORBIDDEN = (errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)  # EINVAL: an id outside the user namespace
@@ -56,12 +56,16 @@ class Expected:
     """With the file type."""
     owner: tuple[int, int] | None
     xattrs: Xattrs
+    trusted: tuple[int, int]
+    """The users of which one owns a file whose content may be accepted by size and time."""
 
     def fits(self, status: os.stat_result) -> bool:
         """Compares mode and owner; a stat does not show extended attributes."""
-        return (self.mode is None or status.st_mode == self.mode) and (
-            self.owner is None or (status.st_uid, status.st_gid) == self.owner
-        )
+        if self.mode is not None and status.st_mode != self.mode:
+            return False
+        if self.owner is None:
+            return status.st_uid in self.trusted
+        return (status.st_uid, status.st_gid) == self.owner
 
 
 class Metadata:
@@ -74,7 +78,8 @@ class Metadata:
     def __init__(self, manifest: Manifest, *, permissions: bool, owners: bool) -> None:
         self._permissions = permissions
         self._owners = owners
-        self._is_root = os.geteuid() == 0
+        self._user = os.geteuid()
+        self._is_root = self._user == 0
         self._umask = umask_of_process()
         self._users = _LocalIds(manifest.users, lambda name: pwd.getpwnam(name).pw_uid)
         self._groups = _LocalIds(manifest.groups, lambda name: grp.getgrnam(name).gr_gid)
@@ -83,6 +88,24 @@ class Metadata:
         self._refused: set[tuple[EntryMetadata, bytes]] = set()  # (wanted, attribute) that could not be set
         self._lock = threading.Lock()
         self._notes: dict[str, str] = {}
+        self.limited = False
+        """Whether something could not be set as it should be: the next run should know (`last_run`)."""
+
+    @property
+    def privileges(self) -> str:
+        """What this process may set, and is to set: for comparison with another run."""
+        return f"{self._permissions} {self._owners} {self._user} {_capabilities()}"
+
+    @property
+    def notes_by_kind(self) -> dict[str, str]:
+        """The same notes, for `repeat`."""
+        with self._lock:
+            return dict(self._notes)
+
+    def repeat(self, kind: str, note: str) -> None:
+        """Notes what the last run noted, and what is still so."""
+        with self._lock:
+            self._notes.setdefault(kind, note)
 
     @property
     def notes(self) -> list[str]:
@@ -110,7 +133,24 @@ class Metadata:
         owner = target.owner if self._owners and self._is_root else None
         if owner is None and target.mode & _SET_ID:
             return None
-        return Expected(stat.S_IFREG | target.mode if self._permissions else None, owner, target.xattrs)
+        mode = stat.S_IFREG | target.mode if self._permissions else None
+        return Expected(mode, owner, target.xattrs, (self._user, target.owner[0]))
+
+    def may_trust_times(self, entry: Entry, status: os.stat_result, inode: Inode) -> bool:
+        """Whether the content of a regular file may be accepted by size and time.
+
+        Not if somebody else owns it, or if `apply` would give it set-id bits, capabilities or another owner: whoever
+        wrote it would give others a program with these powers.
+        """
+        target = self._target(entry.metadata)
+        if status.st_uid not in (self._user, target.owner[0]):
+            return False
+        if self._owners and self._is_root and (status.st_uid, status.st_gid) != target.owner:
+            return False
+        if self._permissions and target.mode & _SET_ID & ~status.st_mode:
+            return False
+        wanted = dict(target.xattrs).get(xattrs.CAPABILITY)
+        return wanted is None or dict(inode.xattrs()).get(xattrs.CAPABILITY) == wanted
 
     def matches(self, entry: Entry, status: os.stat_result, inode: Inode) -> bool:
         """Whether `apply` would change nothing. `status` is the stat of what is at `inode`."""
@@ -140,8 +180,17 @@ class Metadata:
                 mode = self._mode_for(entry, self.owner(entry.metadata) if chowned else (status.st_uid, status.st_gid))
             if xattrs_changed or mode != stat.S_IMODE(status.st_mode) or (chowned and (self._permissions or new)):
                 self._attempt("permissions", lambda: inode.chmod(mode))
-        if status.st_mtime_ns != entry.mtime_ns:
-            self._attempt("times", lambda: inode.utime(entry.mtime_ns))
+        if status.st_mtime_ns != entry.mtime_ns and self._attempt("times", lambda: inode.utime(entry.mtime_ns)):
+            self.check_time(inode.status().st_mtime_ns, entry.mtime_ns)
+
+    def check_time(self, there: int, wanted: int) -> None:
+        """Notes where a time, just set, was rounded or is out of range. Nanoseconds."""
+        if there != wanted or not -TIME_LIMIT < wanted < TIME_LIMIT - 1:
+            self.limited = self.limited or there != wanted
+            self.note(
+                "precision",
+                "some modification times were not preserved exactly (the file system rounds or limits them)",
+            )
 
     def apply_to_new_file(self, fd: int, wanted: EntryMetadata, mtime_ns: int) -> bool:
         """The fast form of `apply` for a regular file that was just made and has no extended attributes.
@@ -257,6 +306,7 @@ class Metadata:
             if error.errno == errno.EOPNOTSUPP:
                 self._unsupported.add(xattrs.kind_of(name))
             self._refused.add((wanted, name))
+            self.limited = True
             self._targets.clear()  # they no longer hold what was refused
             is_list = name in acl.ACLS
             what = "access lists" if is_list else f"extended attributes ({os.fsdecode(xattrs.kind_of(name))})"
@@ -269,6 +319,7 @@ class Metadata:
         except OSError as error:
             if error.errno not in _FORBIDDEN:
                 raise
+            self.limited = True
             self.note(what, f"some {what} were not preserved: {error.strerror}")
             return False
         return True
@@ -290,6 +341,15 @@ class _LocalIds(dict[int, int]):
                 here = self._look_up(self._names[number])
         self[number] = here  # once: other threads read it
         return here
+
+
+def _capabilities() -> str:
+    """The capabilities of this process (capabilities(7)) as hexadecimal digits; "" where there is no /proc."""
+    with suppress(OSError), open("/proc/self/status") as status:
+        for line in status:
+            if line.startswith("CapEff:"):
+                return line.split()[1]
+    return ""
 
 
 def umask_of_process() -> int:

@@ -128,6 +128,8 @@ class Planner:
             with refusing(self._root.path, path):
                 if status is not None and self._is_same_special(path, status, self._entries[entry]):
                     step = self.metadata_step(entry, path, status)
+                elif status is None and self._dest.is_as_left(entry, path, None):
+                    step = Step(UNCHANGED, path, entry=entry)
                 else:
                     step, status = Step(MAKE, path, entry=entry, clears=_is_directory(status)), None
             yield step
@@ -137,15 +139,19 @@ class Planner:
         """The plan for selected files (rising). A file for which `trusts_times` is true is unchanged if its size and
         time are right; any other file is read."""
         plan = FilePlan([], [], [])
+
+        def trusted(file: int) -> bool:
+            return trusts_times(file) and not self._dest.has_changed(file)
+
         groups, single = self._selection.siblings(files)
         for siblings in groups:
             with refusing(self._root.path, siblings.directory):
-                found = self._inspect(siblings, trusts_times)
+                found = self._inspect(siblings, trusted)
             plan.unchanged.extend(found.unchanged)
             single.extend(found.others)
             for file in found.absent:
                 (plan.new if self._is_new(file) else single).append(file)
-        plan.others.extend(self._file(file, trusts_times=trusts_times(file)) for file in single)
+        plan.others.extend(self._file(file, trusts_times=trusted(file)) for file in single)
         return plan
 
     def surplus(self) -> Iterator[Step]:
@@ -175,8 +181,8 @@ class Planner:
         for name, status in found.items():
             if status is None:
                 continue
-            trusted = trusts_times and status.st_mtime_ns == self._entries.mtimes[entry]
             with refusing(self._root.path, name):
+                trusted = trusts_times and self._may_trust(entry, name, status)
                 if not self._keeps(file, name, status, trusted=trusted):
                     continue
                 if name == path:
@@ -191,6 +197,16 @@ class Planner:
         size -= sum(self._layout.piece(number).length for number in pieces)
         step = Step(FETCH, path, size, entry, clears=_is_directory(found[path]))
         return FileDecision(file, step, list(self._links(entry, path, links, found, None)), pieces)
+
+    def _may_trust(self, entry: int, name: bytes, status: os.stat_result) -> bool:
+        """Whether the time of a file, and its owner, allow to accept its content by size and time."""
+        if self._dest.is_as_left(entry, name, status):
+            return True
+        return (
+            stat.S_ISREG(status.st_mode)
+            and (status.st_size, status.st_mtime_ns) == (self._entries[entry].size, self._entries.mtimes[entry])
+            and self._dest.metadata.may_trust_times(self._entries[entry], status, NamedInode(self._root, name))
+        )
 
     def _keeps(self, file: int, name: bytes, status: os.stat_result, *, trusted: bool) -> bool:
         """Whether the inode at `name`, one of the names of a file, has its content and was not used for another file.
@@ -213,13 +229,16 @@ class Planner:
         """Steps for further names of what is, or will be, at `path`. Names of the inode of `status` need no step."""
         for link in links:
             there = found[link]
+            if (status is not None or there is None) and self._dest.is_as_left(entry, link, there):
+                continue  # a copy, where hard links are not possible; or what could not be made, as its first name
             if status is None or there is None or not os.path.samestat(status, there):
                 yield Step(LINK_TO, link, entry=entry, origin=path, clears=_is_directory(there))
 
     def metadata_step(self, entry: int, path: bytes, status: os.stat_result) -> Step:
         """The step for something at `path` that is right, except perhaps for its metadata."""
-        matches = self._dest.metadata.matches(self._entries[entry], status, NamedInode(self._root, path))
-        return Step(UNCHANGED if matches else CORRECT, path, entry=entry)
+        is_right = self._dest.metadata.matches(self._entries[entry], status, NamedInode(self._root, path))
+        is_right = is_right or self._dest.is_as_left(entry, path, status)
+        return Step(UNCHANGED if is_right else CORRECT, path, entry=entry)
 
     def _find(self, paths: Sequence[bytes]) -> _Statuses:
         """What is at paths where no directory must be. Raises DestinationRefused for one that must not be removed."""

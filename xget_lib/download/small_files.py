@@ -106,5 +106,9 @@ class SmallFiles:
                     os.rename(part_name(siblings.dest_path(index)), name, src_dir_fd=parts, dst_dir_fd=directory)
                 except IsADirectoryError:
                     continue
-                put_stamp(self._stamps, file, os.stat(name, dir_fd=directory, follow_symlinks=False))
+                status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                put_stamp(self._stamps, file, status)
+                wanted = self._entries.mtimes[self._entries.files[file]]
+                if status.st_mtime_ns != wanted:
+                    self._metadata.check_time(status.st_mtime_ns, wanted)
                 yield file

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -47,12 +47,18 @@ class Selection:
     A destination path is relative to the destination, which is b"".
     """
 
-    def __init__(self, manifest: Manifest, sources: Sequence[int]) -> None:
-        """`sources` are entries; none of them is below another."""
+    def __init__(self, manifest: Manifest, sources: Sequence[int], left_out: Collection[int] = ()) -> None:
+        """`sources` are entries; none of them is below another. `left_out`: entries below them, or among them, that
+        are not selected, with all below them."""
         entries = self._entries = manifest.entries
+        self._manifest = manifest
         self._omitted = manifest.omitted
         self._sources = {entries.name(number): number for number in sources}  # by destination path
+        self._left_out = frozenset(left_out)
         runs = sorted((run.start, run.stop, number) for number in sources for run in entries.subtree(number))
+        if left_out:
+            holes = sorted((run.start, run.stop) for number in left_out for run in entries.subtree(number))
+            runs = [(*part, number) for start, stop, number in runs for part in _without((start, stop), holes)]
         self.runs = [range(start, stop) for start, stop, _ in runs]
         """The selected entries as ranges of consecutive entries, rising."""
         self._starts = [start for start, _, _ in runs]
@@ -73,6 +79,15 @@ class Selection:
     def __contains__(self, number: int) -> bool:
         run = bisect_right(self._starts, number) - 1
         return run >= 0 and number in self.runs[run]
+
+    def without(self, entries: Collection[int]) -> Selection:
+        """The same selection without these entries and all below them."""
+        return Selection(self._manifest, list(self._sources.values()), self._left_out.union(entries))
+
+    @property
+    def sources(self) -> Sequence[int]:
+        """The entries that were asked for, in no order."""
+        return list(self._sources.values())
 
     @property
     def whole(self) -> bool:
@@ -167,17 +182,19 @@ class Selection:
 
     def has_dest_path(self, path: bytes) -> bool:
         """Whether `path` is the destination itself or the destination path of a selected entry."""
-        if not path or self.whole:
-            return not path or self._entries.find(path) is not None
-        name, slash, below = path.partition(b"/")
-        if name not in self._sources:
-            return False
-        source = self._entries.path(self._sources[name])
-        return self._entries.find(source + slash + below) is not None
+        if not path:
+            return True
+        if not self.whole:
+            name, slash, below = path.partition(b"/")
+            if name not in self._sources:
+                return False
+            path = self._entries.path(self._sources[name]) + slash + below
+        number = self._entries.find(path)
+        return number is not None and number in self
 
     def visible(self) -> bytes | None:
         """By entry: 1 for each that is selected or above a selected one in the served directory. None: all are."""
-        if 0 in self._sources.values():
+        if 0 in self._sources.values() and not self._left_out:
             return None
         visible = bytearray(len(self._entries))
         for run in self.runs:
@@ -188,6 +205,19 @@ class Selection:
                 number = self._entries.directories[self._entries.directory_of(number)]
         visible[0] = 1
         return bytes(visible)
+
+
+def _without(run: tuple[int, int], holes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """What is left of a range (start, stop) without these ranges, which rise and do not overlap."""
+    start, stop = run
+    for first, end in holes:
+        if end <= start or first >= stop:
+            continue
+        if start < first:
+            yield start, first
+        start = end
+    if start < stop:
+        yield start, stop
 
 
 def normalise_source(source: bytes) -> bytes:

@@ -12,7 +12,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from xget_lib.config import Config
-from xget_lib.errors import Incomplete, MalformedManifest
+from xget_lib.errors import Incomplete, MalformedManifest, XGetError
 from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import select
@@ -56,6 +56,7 @@ class Node:
         """What the master could not read of the generation that is in place."""
         self._stats = TransferStats()
         self._in_place: Generation | None = None
+        self._repairing: gevent.Greenlet[..., None] | None = None
         get_hub().threadpool.maxsize = THREADS
 
     def download(self) -> dict[str, Any]:
@@ -76,10 +77,11 @@ class Node:
 
     def rebase(self) -> None:
         """Serve what is in place, and the same in the newest generation, as a part of that. Raises XGetError."""
+        if self._repairing is not None:
+            self._repairing.join()  # only what is verified is carried over
         in_place = self._in_place
         if in_place is None:
             return
-        in_place.wait_until_verified()  # only what is verified is carried over
         try:
             manifest = self._read_manifest(self._wait_for_news())
         except NewGeneration:
@@ -109,13 +111,39 @@ class Node:
         if self._config.dry_run:
             done = dry_run(self._context, manifest, selection)
         else:
+            self.stop_repairing()
             if self._in_place is not None:
                 self._in_place.stop_verifying()
             generation = Generation(self._context, manifest, selection)
             done = generation.run(self._in_place, self._stats)
             self._in_place = generation
+            self._repairing = gevent.spawn(self._repair, generation)
         self.incomplete = incomplete(selection)
         return done
+
+    def stop_repairing(self) -> None:
+        """Leave it to the next update, or run, to repair files."""
+        if self._repairing is not None:
+            self._repairing.kill()
+
+    def _repair(self, generation: Generation) -> None:
+        """Fetch again the files that were accepted by size and time, and turn out to have other content."""
+        while True:
+            generation.wait_until_verified()
+            wrong = frozenset(generation.wrong)
+            if not wrong:
+                return
+            generation = Generation(self._context, generation.manifest, generation.selection, wrong)
+            try:
+                generation.run(self._in_place, TransferStats())
+            except NewGeneration:
+                LOGGER.error("cannot repair files: the master has a new generation (run the client again)")
+                return
+            except XGetError as error:
+                LOGGER.error("cannot repair files: %s (run the client again)", error)
+                return
+            self._in_place = generation
+            LOGGER.warning("repaired %d of the files that had the right size and time, but other content", len(wrong))
 
     # The master.
 

@@ -29,6 +29,7 @@ NOTHING: Event = {
     "fetched": 0,
     "from_master": 0,
     "reused": 0,
+    "unchanged": 0,
     "peers": 0,
     "removed": 0,
     "seconds": 0.0,
@@ -132,6 +133,8 @@ def summary(done: Event) -> str:
     in_place = f"xget: {counted(done['files'], 'file')}, {size(done['bytes'])} in place"
     if done["removed"]:
         in_place += f", {counted(done['removed'], 'name')} removed"
+    if done["unchanged"]:
+        in_place += f" ({counted(done['unchanged'], 'file')} unchanged by size and time)"
     if not done["fetched"]:
         return f"{in_place}; nothing to fetch ({done['seconds']:.1f} s)"
     sources = f"{size(done['from_master'])} from the master"
