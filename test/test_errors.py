@@ -24,6 +24,7 @@ MADE = [
     errors.CannotWatch("why"),
     errors.AddressRefused("", 1, "why"),
     errors.DestinationRefused(NASTY.encode("utf-8", "surrogateescape"), "why"),
+    errors.PartlyRefused([(NASTY.encode("utf-8", "surrogateescape"), "why"), (b"b", "why")]),
     errors.MasterUnreachable("head", 1, 60.0, "why"),
     errors.LinkLost("peer", "why"),
     errors.NotServed(NASTY),

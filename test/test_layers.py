@@ -40,7 +40,6 @@ SYSTEM_TESTS = {"bench", "clients", "end_to_end", "kernel", "sim"}
 """Directories of tests of several parts together: what only they import has no unit test."""
 NOT_IMPORTED = {
     "xget_lib.download.install": "test/download/test_install.py: its steps are those of a whole download",
-    "xget_lib.download.reuse": "test/download/test_reuse.py: what is reused shows in the next download",
     "xget_lib.master.master": "a process of its own that forks workers: test/end_to_end",
     "xget_lib.node.background": "a process of its own: test/end_to_end",
     "xget_lib.process.daemon": "test/process/test_daemon.py runs it in programs of its own",

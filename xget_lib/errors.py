@@ -11,7 +11,11 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from enum import IntEnum
+
+LINES = 10
+"""Lines of one error about many things; then their number follows."""
 
 
 class Exit(IntEnum):
@@ -40,6 +44,11 @@ class XGetError(Exception):
 
     exit_status: Exit = Exit.FAILED
     errno: int = errno.EIO
+
+    @property
+    def lines(self) -> list[str]:
+        """What to tell a user, one line each."""
+        return [str(self)]
 
 
 class Failed(XGetError):
@@ -107,6 +116,21 @@ class DestinationRefused(XGetError):
         super().__init__(f"{printable(path)}: {why}")
         self.path = path
         self.why = why
+
+
+class PartlyRefused(DestinationRefused):
+    """The destination refused some paths. Everything else is in place."""
+
+    def __init__(self, refused: Sequence[tuple[bytes, str]]) -> None:
+        """`refused`: each path, with the reason."""
+        super().__init__(*refused[0])
+        self.refused = refused
+
+    @property
+    def lines(self) -> list[str]:
+        named = [f"{printable(path)}: {why}" for path, why in self.refused[:LINES]]
+        more = len(self.refused) - len(named)
+        return [*named, f"{more} more path{'s were' if more > 1 else ' was'} refused"] if more else named
 
 
 # The other side of a connection.

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,7 @@ Steps = list[tuple[str, bytes, int]]
 """(action, path, bytes to fetch) of each."""
 
 
-def dry_run(served: Served, dest: Path, *sources: bytes, **options: bool) -> Steps:
+def dry_run(served: Served, dest: Path, *sources: bytes, **options: Any) -> Steps:
     """The steps of a dry run; fails if it changed anything."""
     before = statuses(dest)
     steps = list(dry_run_steps(bytes(dest), served.manifest, select(served.manifest, sources or (b".",)), **options))

@@ -38,7 +38,7 @@ class Node:
 
     def __init__(self, *updates: Callable[[], dict[str, Any]]) -> None:
         self.newer = Newer()
-        self.incomplete: Incomplete | None = None
+        self.failures: list[XGetError] = []
         self.child = self
         self.stopped = Event()
         self._updates = list(updates)
@@ -104,9 +104,9 @@ def test_a_node_updates_whenever_the_master_names_a_new_generation(caplog: pytes
     node.name_generation(succeed)
     assert caplog.messages[0].startswith(f"updated to generation {'ab' * 8}: 0 files")
     assert caplog.messages[1:] == ["a note"]
-    node.incomplete = Incomplete(b"secret", "permission denied", 0)
+    node.failures = [Incomplete(b"secret", "permission denied", 0)]
     node.name_generation(succeed)
-    assert caplog.messages[-1] == str(node.incomplete)
+    assert caplog.messages[-1] == str(node.failures[0])
     assert node.newer.pauses == [None, None, None]
     assert follower.end() is Exit.OK
 

@@ -203,7 +203,7 @@ def test_a_dry_run_tells_each_step_and_their_sum(source: Served, copied: Path) -
     (copied / "large").unlink()
     (copied / "mine").write_bytes(b"mine")
     node = Node(copied, delete=True)
-    done = dry_run(node.context, source.manifest, select(source.manifest, (b".",)))
+    done = dry_run(node.context, source.manifest, select(source.manifest, (b".",)), [])
     steps = {facts["path"]: facts["action"] for facts in node.facts_of("step")}
     assert {"large", "mine"} <= set(steps) and "small" not in steps
     assert done["would"]["bytes"] == sum(facts["bytes"] for facts in node.facts_of("step"))

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from xget_lib.download.destination import Destination
+from xget_lib.download.folding import other_spellings
 from xget_lib.fs.inode import NamedInode
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.entry import DIRECTORY, joined
@@ -40,7 +41,9 @@ def surplus(dest: Destination) -> Iterator[bytes]:
             names = set(root.names(dest_path))
         except (FileNotFoundError, NotADirectoryError):
             continue  # a dry run: the directory is still to be made
-        names.difference_update(entries.names_in(entries.children_of(number)))
+        wanted = entries.names_in(entries.children_of(number))
+        names.difference_update(wanted)
+        names -= other_spellings(root, dest_path, names, wanted)
         if not dest_path:
             names.discard(STAGING)
         yield from (joined(dest_path, name) for name in sorted(names) if joined(path, name) not in omitted)

@@ -20,10 +20,12 @@ import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from threading import Lock
 
 from xget_lib.download.destination import Destination
 from xget_lib.download.directories import Directories
+from xget_lib.download.folding import collisions, same_names
 from xget_lib.download.free_space import check_free_space
 from xget_lib.download.install import Installer
 from xget_lib.download.last_run import LastRun, load_run, path_for, save_run, shortfalls
@@ -35,7 +37,7 @@ from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.staging import Parts, Staging
 from xget_lib.download.write import PieceWriter
-from xget_lib.errors import DestinationRefused, printable
+from xget_lib.errors import DestinationRefused, PartlyRefused, XGetError, printable
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import put_stamp
 from xget_lib.manifest.manifest import Manifest
@@ -72,10 +74,10 @@ class Download:
         self._remembers = remembers
         self._last_run: LastRun | None = None
         self._metadata = Metadata(manifest, permissions=permissions, owners=owners)
-        self._progress = Progress(selection, manifest.layout)
         self._lock = Lock()
         self._to_correct: dict[int, FileDecision] = {}  # files with the right content that are to be changed
         self._specials: list[Step] = []
+        self._failures: list[XGetError] = []
         self._resources = ExitStack()
 
     # The run, from its beginning to its end.
@@ -86,7 +88,7 @@ class Download:
             root = self._open_root()
             self._resources.callback(root.close)
             with refusing(self._path):
-                self._open_staging(self._destination(root))
+                self._open_staging(root)
             for step in self._planner.directories():
                 self._directories.prepare(step)
             # Decided now: better refused before everything is fetched.
@@ -115,9 +117,10 @@ class Download:
     def _record_path(self) -> bytes:
         return path_for(self._path, self._selection, self._manifest)
 
-    def _open_staging(self, dest: Destination) -> None:
-        """Opens the staging directory, and makes everything that works in `dest`."""
-        self._root = dest.root
+    def _open_staging(self, root: Root) -> None:
+        """Opens the staging directory, and makes everything that works in the destination."""
+        self._root = root
+        dest = self._destination(root)
         directories = self._directories = Directories(dest)
         self._resources.callback(directories.close)
         if dest.selection.whole:
@@ -127,6 +130,13 @@ class Download:
         self._staging.open()
         if self._staging.resumed:
             directories.sync_everything()  # names that the earlier run gave may not be on disk
+        same = same_names(self._path, root, self._manifest, self._selection, may_write=True)
+        if same:
+            self._failures.append(PartlyRefused(collisions(self._path, self._manifest, self._selection, same)))
+            self._selection = self._selection.without(same)
+            dest = replace(dest, selection=self._selection)
+            directories.select(self._selection)
+        self._progress = Progress(self._selection, self._layout)
         parts = self._parts = Parts(dest)
         self._resources.callback(parts.close_all)
         small_files = SmallFiles(dest, self._progress.stamps)
@@ -224,7 +234,7 @@ class Download:
             self._staging.remove()
         self._directories.finish_root()
         self._report_what_stays()
-        self._remember()  # only after a run in which nothing failed
+        self._remember()  # only after a run in which nothing failed, but for names
 
     def _remember(self) -> None:
         """Saves what the next run should know."""
@@ -256,6 +266,16 @@ class Download:
             raise DestinationRefused(os.path.join(self._path, path), why)
 
     # What a node reads during the download.
+
+    @property
+    def selection(self) -> Selection:
+        """What is selected, without what the destination cannot have (`failures`)."""
+        return self._selection
+
+    @property
+    def failures(self) -> list[XGetError]:
+        """What could not be done. Everything else is in place after `finish`."""
+        return list(self._failures)
 
     @property
     def files(self) -> Sequence[int]:

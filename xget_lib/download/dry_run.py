@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from xget_lib.download.destination import Destination
+from xget_lib.download.folding import collisions, same_names
 from xget_lib.download.last_run import load_run, path_for
 from xget_lib.download.metadata import Metadata
 from xget_lib.download.plan import FETCH, REMOVE, UNCHANGED, FileDecision, Planner, Step
@@ -14,6 +15,7 @@ from xget_lib.download.refusal import refusing, refusing_dest
 from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.staging import leftover_parts
+from xget_lib.errors import PartlyRefused, XGetError
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import no_stamps
 from xget_lib.manifest.manifest import Manifest
@@ -45,12 +47,19 @@ def dry_run_steps(
     delete: bool = False,
     checksum: bool = False,
     remembers: bool = False,
+    failures: list[XGetError] | None = None,
 ) -> Iterator[Step]:
-    """What a Download with the same arguments would do. `checksum`: no file is unchanged by size and time alone."""
+    """What a Download with the same arguments would do. `checksum`: no file is unchanged by size and time alone.
+
+    `failures` gets what is known to fail, as Download.failures has it.
+    """
     metadata = Metadata(manifest, permissions=permissions, owners=owners)
     with _open_root(path) as root:
         there = None if isinstance(root, _MissingRoot) else root
         last_run = load_run(path_for(path, selection, manifest), there, manifest, metadata) if remembers else None
+        with refusing(path):
+            same = same_names(path, there, manifest, selection, may_write=False)
+        selection = selection.without(same)
         dest = Destination(root, manifest, selection, metadata, delete, last_run)
         with refusing(path):
             leftovers = leftover_parts(root)
@@ -61,6 +70,8 @@ def dry_run_steps(
                 yield Step(REMOVE, step.path)
             if step.action != UNCHANGED:
                 yield step
+        if same and failures is not None:
+            failures.append(PartlyRefused(collisions(path, manifest, selection, same)))
 
 
 def _open_root(path: bytes) -> Root:

@@ -22,11 +22,13 @@ import os
 import pwd
 import stat
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
+from xget_lib.download.expected import Expected, Target
+from xget_lib.download.local_ids import LocalIds
 from xget_lib.fs import xattrs
+from xget_lib.fs.credentials import capabilities
 from xget_lib.fs.inode import Inode
 from xget_lib.manifest import acl
 from xget_lib.manifest.entry import DIRECTORY, LINK, TIME_LIMIT, Entry, EntryMetadata, Xattrs
@@ -37,35 +39,6 @@ _TOO_LARGE = (errno.ENOSPC, errno.EDQUOT, errno.E2BIG, errno.ERANGE)  # for the 
 _XATTR_FORBIDDEN = (*_FORBIDDEN, *_TOO_LARGE, errno.EACCES, errno.ENODATA)
 
 _SET_ID = stat.S_ISUID | stat.S_ISGID
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """What an EntryMetadata of the manifest means on this machine, as far as this process can set it."""
-
-    owner: tuple[int, int]
-    mode: int
-    xattrs: Xattrs
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """The metadata, except the time, of a regular file that needs no change. None: any value is right."""
-
-    mode: int | None
-    """With the file type."""
-    owner: tuple[int, int] | None
-    xattrs: Xattrs
-    trusted: tuple[int, int]
-    """The users of which one owns a file whose content may be accepted by size and time."""
-
-    def fits(self, status: os.stat_result) -> bool:
-        """Compares mode and owner; a stat does not show extended attributes."""
-        if self.mode is not None and status.st_mode != self.mode:
-            return False
-        if self.owner is None:
-            return status.st_uid in self.trusted
-        return (status.st_uid, status.st_gid) == self.owner
 
 
 class Metadata:
@@ -81,9 +54,9 @@ class Metadata:
         self._user = os.geteuid()
         self._is_root = self._user == 0
         self._umask = umask_of_process()
-        self._users = _LocalIds(manifest.users, lambda name: pwd.getpwnam(name).pw_uid)
-        self._groups = _LocalIds(manifest.groups, lambda name: grp.getgrnam(name).gr_gid)
-        self._targets: dict[EntryMetadata, _Target] = {}
+        self._users = LocalIds(manifest.users, lambda name: pwd.getpwnam(name).pw_uid)
+        self._groups = LocalIds(manifest.groups, lambda name: grp.getgrnam(name).gr_gid)
+        self._targets: dict[EntryMetadata, Target] = {}
         self._unsupported: set[bytes] = set()  # namespaces, and access lists, that the file system does not take
         self._refused: set[tuple[EntryMetadata, bytes]] = set()  # (wanted, attribute) that could not be set
         self._lock = threading.Lock()
@@ -94,7 +67,7 @@ class Metadata:
     @property
     def privileges(self) -> str:
         """What this process may set, and is to set: for comparison with another run."""
-        return f"{self._permissions} {self._owners} {self._user} {_capabilities()}"
+        return f"{self._permissions} {self._owners} {self._user} {capabilities()}"
 
     @property
     def notes_by_kind(self) -> dict[str, str]:
@@ -174,19 +147,23 @@ class Metadata:
         """
         chowned = self._set_owner(inode, status, entry.metadata)
         xattrs_changed = self._set_xattrs(inode, status, entry.metadata)
+        mode = stat.S_IMODE(status.st_mode)
         if entry.kind != LINK:
-            mode = stat.S_IMODE(status.st_mode)
             if self._permissions or new:
                 mode = self._mode_for(entry, self.owner(entry.metadata) if chowned else (status.st_uid, status.st_gid))
             if xattrs_changed or mode != stat.S_IMODE(status.st_mode) or (chowned and (self._permissions or new)):
                 self._attempt("permissions", lambda: inode.chmod(mode))
-        if status.st_mtime_ns != entry.mtime_ns and self._attempt("times", lambda: inode.utime(entry.mtime_ns)):
-            self.check_time(inode.status().st_mtime_ns, entry.mtime_ns)
+        if status.st_mtime_ns != entry.mtime_ns:
+            self._attempt("times", lambda: inode.utime(entry.mtime_ns))
+        self.check(inode.status(), mode, entry.mtime_ns)
 
-    def check_time(self, there: int, wanted: int) -> None:
-        """Notes where a time, just set, was rounded or is out of range. Nanoseconds."""
-        if there != wanted or not -TIME_LIMIT < wanted < TIME_LIMIT - 1:
-            self.limited = self.limited or there != wanted
+    def check(self, status: os.stat_result, mode: int | None, mtime_ns: int) -> None:
+        """Notes which permission bits (None: any) and which time, just set, the file system did not keep."""
+        if mode is not None and stat.S_IMODE(status.st_mode) != mode and not stat.S_ISLNK(status.st_mode):
+            self.limited = True
+            self.note("permissions", "some permissions were not preserved: the file system does not keep them")
+        if status.st_mtime_ns != mtime_ns or not -TIME_LIMIT < mtime_ns < TIME_LIMIT - 1:
+            self.limited = self.limited or status.st_mtime_ns != mtime_ns
             self.note(
                 "precision",
                 "some modification times were not preserved exactly (the file system rounds or limits them)",
@@ -208,11 +185,11 @@ class Metadata:
 
     # Owner and mode.
 
-    def _target(self, wanted: EntryMetadata) -> _Target:
+    def _target(self, wanted: EntryMetadata) -> Target:
         target = self._targets.get(wanted)
         if target is None:
             owner = self._users[wanted.uid], self._groups[wanted.gid]
-            target = self._targets[wanted] = _Target(owner, self._mode_of(wanted), self._xattrs_of(wanted))
+            target = self._targets[wanted] = Target(owner, self._mode_of(wanted), self._xattrs_of(wanted))
         return target
 
     def _mode_of(self, wanted: EntryMetadata) -> int:
@@ -272,7 +249,7 @@ class Metadata:
                 )
         return tuple(found)
 
-    def _xattr_changes(self, inode: Inode, target: _Target) -> dict[bytes, bytes | None]:
+    def _xattr_changes(self, inode: Inode, target: Target) -> dict[bytes, bytes | None]:
         """By name: the value to set, or None for an attribute to remove."""
         there = inode.xattrs()
         if there == target.xattrs:
@@ -323,33 +300,6 @@ class Metadata:
             self.note(what, f"some {what} were not preserved: {error.strerror}")
             return False
         return True
-
-
-class _LocalIds(dict[int, int]):
-    """ID in the manifest -> ID here: that of the same name, or else the same number. Each is looked up once."""
-
-    def __init__(self, names: Mapping[int, str], look_up: Callable[[str], int]) -> None:
-        """`names`: of IDs in the manifest. `look_up` raises KeyError for a name that this machine does not have."""
-        super().__init__()
-        self._names = names
-        self._look_up = look_up
-
-    def __missing__(self, number: int) -> int:
-        here = number
-        if number in self._names:
-            with suppress(KeyError):
-                here = self._look_up(self._names[number])
-        self[number] = here  # once: other threads read it
-        return here
-
-
-def _capabilities() -> str:
-    """The capabilities of this process (capabilities(7)) as hexadecimal digits; "" where there is no /proc."""
-    with suppress(OSError), open("/proc/self/status") as status:
-        for line in status:
-            if line.startswith("CapEff:"):
-                return line.split()[1]
-    return ""
 
 
 def umask_of_process() -> int:

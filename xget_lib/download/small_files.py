@@ -9,6 +9,7 @@ directory at its path) is left to the code for single files.
 from __future__ import annotations
 
 import os
+import stat
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -108,7 +109,10 @@ class SmallFiles:
                     continue
                 status = os.stat(name, dir_fd=directory, follow_symlinks=False)
                 put_stamp(self._stamps, file, status)
-                wanted = self._entries.mtimes[self._entries.files[file]]
-                if status.st_mtime_ns != wanted:
-                    self._metadata.check_time(status.st_mtime_ns, wanted)
+                number = self._entries.files[file]
+                wanted = self._entries.mtimes[number]
+                expected = self._expectation(self._entries.metadata_numbers[number])
+                mode = None if expected is None else expected.mode
+                if status.st_mtime_ns != wanted or mode not in (None, status.st_mode):
+                    self._metadata.check(status, None if mode is None else stat.S_IMODE(mode), wanted)
                 yield file

@@ -56,11 +56,12 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
         done |= downloading.get()
         foreground.kill()
         serves_on = bool(config.linger)
-        if node.incomplete is not None:
-            raise node.incomplete
+        for failure in node.failures:
+            sender.tell_error(failure)
+        status = node.failures[0].exit_status if node.failures else Exit.OK
     except XGetError as error:
         status = error.exit_status
-        sender.tell("error", message=str(error))
+        sender.tell_error(error)
     except Exception as error:
         LOGGER.exception("internal error")
         status = Exit.FAILED
@@ -135,6 +136,10 @@ class EventSender:
         except LinkLost:
             # `_interrupt_with_foreground` acts on the end of the channel.
             LOGGER.debug("event %s not sent: the foreground process is gone", event)
+
+    def tell_error(self, error: XGetError) -> None:
+        for line in error.lines:
+            self.tell("error", message=line)
 
     def close(self) -> None:
         """The last event is sent."""

@@ -63,8 +63,9 @@ class Follower:
             return pause
         self._backoff.reset()
         _log_update(done | {"seconds": time.monotonic() - begun})
-        if self._node.incomplete is not None:
-            LOGGER.error("%s", self._node.incomplete)
+        for failure in self._node.failures:
+            for line in failure.lines:
+                LOGGER.error("%s", line)
         return None
 
 

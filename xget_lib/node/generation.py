@@ -21,7 +21,7 @@ from xget_lib.download.download import Download
 from xget_lib.download.dry_run import dry_run_steps
 from xget_lib.download.last_run import doubt, path_for
 from xget_lib.download.plan import ACTIONS
-from xget_lib.errors import Incomplete, printable
+from xget_lib.errors import Incomplete, XGetError, printable
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
@@ -65,7 +65,7 @@ class NodeContext:
     child: Child
 
     @property
-    def options(self) -> dict[str, bool]:
+    def options(self) -> dict[str, Any]:
         """How a download, or a dry run, treats the destination."""
         config = self.config
         return {
@@ -106,6 +106,8 @@ class Generation:
         self.selection = selection
         self.wrong: set[int] = set()
         """Files that were accepted by size and time, and turned out to have other content."""
+        self.failures: list[XGetError] = []
+        """What `run` could not do, the worst first. Everything else is in place."""
         self._context = context
         self._distrusted = distrusted
         self._held: HeldContent | None = None
@@ -128,6 +130,7 @@ class Generation:
         with download:
             try:
                 self._take_inventory(download, former)
+                selection = self.selection = download.selection
                 held = self._held = HeldContent(context.dest, self.manifest, download)
                 context.serve(held.store, selection)
                 self._fetch(download, held, stats)
@@ -135,6 +138,7 @@ class Generation:
             finally:
                 # What threads still write to must not be closed before they are done.
                 get_hub().threadpool.join()
+        self.failures = download.failures
         self._verifying = gevent.spawn(self._verify, held)
         return {
             "generation": self.manifest.generation.hex(),
@@ -256,10 +260,12 @@ class Generation:
                 context.transfer.fail(context.transfer.master.unreachable(silence))
 
 
-def dry_run(context: NodeContext, manifest: Manifest, selection: Selection) -> dict[str, Any]:
-    """Tell what a download would do. Returns what `done` says of it."""
+def dry_run(
+    context: NodeContext, manifest: Manifest, selection: Selection, failures: list[XGetError]
+) -> dict[str, Any]:
+    """Tell what a download would do. Returns what `done` says of it. `failures` gets what could not be done."""
     checksum = context.config.checksum
-    steps = dry_run_steps(context.dest, manifest, selection, checksum=checksum, **context.options)
+    steps = dry_run_steps(context.dest, manifest, selection, checksum=checksum, failures=failures, **context.options)
     would = dict.fromkeys(ACTIONS, 0)
     size = 0
     while some := in_thread(list, islice(steps, _SLICE)):

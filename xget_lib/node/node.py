@@ -54,6 +54,8 @@ class Node:
         """Set whenever the master names another generation than before."""
         self.incomplete: Incomplete | None = None
         """What the master could not read of the generation that is in place."""
+        self.refused: list[XGetError] = []
+        """What of it the destination refused, or was not safe to do; the worst first."""
         self._stats = TransferStats()
         self._in_place: Generation | None = None
         self._repairing: gevent.Greenlet[..., None] | None = None
@@ -95,6 +97,11 @@ class Node:
             store.layout.chunk_count,
         )
 
+    @property
+    def failures(self) -> list[XGetError]:
+        """What could not be done of the generation that is in place, the worst first."""
+        return [*self.refused, *([self.incomplete] if self.incomplete is not None else [])]
+
     def fetched(self) -> dict[str, Any]:
         """What has arrived so far, as `done` says it."""
         stats = self._stats
@@ -108,8 +115,9 @@ class Node:
 
     def _get(self, manifest: Manifest) -> dict[str, Any]:
         selection = select(manifest, self._sources)
+        self.refused = []
         if self._config.dry_run:
-            done = dry_run(self._context, manifest, selection)
+            done = dry_run(self._context, manifest, selection, self.refused)
         else:
             self.stop_repairing()
             if self._in_place is not None:
@@ -117,6 +125,7 @@ class Node:
             generation = Generation(self._context, manifest, selection)
             done = generation.run(self._in_place, self._stats)
             self._in_place = generation
+            self.refused = generation.failures
             self._repairing = gevent.spawn(self._repair, generation)
         self.incomplete = incomplete(selection)
         return done
