@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from xget_lib.download.destination import Destination
-from xget_lib.download.metadata import Expected
+from xget_lib.download.expected import Expected
 from xget_lib.download.staging import PARTS, part_name
 from xget_lib.fs import xattrs
 from xget_lib.fs.inode import OpenInode
