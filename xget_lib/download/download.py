@@ -243,7 +243,7 @@ class Download:
         with refusing(self._path):
             arguments = self._root, self._manifest, self._selection, self._metadata
             left = shortfalls(*arguments) if self._metadata.limited else {}
-            save_run(self._record_path, *arguments, left)
+            save_run(self._record_path, self._last_run, *arguments, left)
 
     def _install_specials(self) -> None:
         impossible: set[int] = set()  # entries: devices that this process may not make

@@ -19,6 +19,8 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
+from itertools import compress, count, pairwise
+from operator import ne
 from typing import Any
 
 import msgpack
@@ -53,15 +55,18 @@ class LastRun:
         metadata: Metadata,
         *,
         generation: bytes = b"",
-        contents: Mapping[int, bytes] | None = None,
+        keys: array[int] | None = None,
+        contents: bytes = b"",
         shortfalls: Mapping[bytes, Left] | None = None,
         notes: Mapping[str, str] | None = None,
     ) -> None:
-        """`generation`: that it put in place. `contents`: by the checksum of the path. `notes`: on the shortfalls."""
+        """`generation`: that it put in place. `keys`: of its files, the checksum of the path. `contents`: what
+        identifies the content of each, in the same order. `notes`: on the shortfalls."""
         self._manifest = manifest
         self._metadata = metadata
         self._generation = generation
-        self._contents = contents or {}
+        self._keys = keys or array("I")
+        self._left = contents
         self._shortfalls = shortfalls or {}
         self._notes = notes or {}
 
@@ -76,15 +81,24 @@ class LastRun:
 
     @cached_property
     def _changed(self) -> frozenset[int]:
-        if self._generation == self._manifest.generation or not self._contents:
+        if self._generation == self._manifest.generation or not self._keys:
             return frozenset()
-        keys, numbers = self._manifest.entries.path_checksums(), self._manifest.entries.files
-        found = set()
-        for file, content in enumerate(contents_of(self._manifest)):
-            left = self._contents.get(keys[numbers[file]], content)
-            if left != content or left == _DOUBTED:
-                found.add(file)
-        return frozenset(found)
+        if self.keys == self._keys:  # most often; then half a million files take no time
+            words = map(ne, array("Q", self.contents), array("Q", self._left))
+            return frozenset(word // 2 for word in compress(count(), words))
+        known = dict(zip(self._keys, _each(self._left), strict=True))
+        files = enumerate(zip(self.keys, _each(self.contents), strict=True))
+        return frozenset(file for file, (key, content) in files if known.get(key, content) != content)
+
+    @cached_property
+    def keys(self) -> array[int]:
+        """By file number: the checksum of its path in the manifest."""
+        return array("I", map(self._manifest.entries.path_checksums.__getitem__, self._manifest.entries.files))
+
+    @cached_property
+    def contents(self) -> bytes:
+        """What identifies the content of each file of the manifest, by file number."""
+        return contents_of(self._manifest)
 
     def is_as_left(self, entry: int, path: bytes, status: os.stat_result | None) -> bool:
         """Whether there is at `path` what the last run left there, as near to this entry as it could."""
@@ -97,14 +111,19 @@ class LastRun:
         return True
 
 
-def contents_of(manifest: Manifest) -> Iterator[bytes]:
-    """By file number: what identifies its content."""
-    digests, pieces = manifest.digests, manifest.layout.first_pieces
-    for file, first in enumerate(pieces[:-1]):
-        if pieces[file + 1] - first == 1 and file not in manifest.entries.extents:
-            yield bytes(digests[first * DIGEST_SIZE : first * DIGEST_SIZE + _CONTENT_SIZE])
-        else:
-            yield blake3(manifest.content_of(file)).digest(_CONTENT_SIZE)
+def contents_of(manifest: Manifest) -> bytes:
+    """_CONTENT_SIZE bytes a file, by file number, that identify its content."""
+    digests, extents = manifest.digests, manifest.entries.extents
+    return b"".join(
+        digests[first * DIGEST_SIZE : first * DIGEST_SIZE + _CONTENT_SIZE]
+        if end - first == 1 and file not in extents
+        else blake3(manifest.content_of(file)).digest(_CONTENT_SIZE)
+        for file, (first, end) in enumerate(pairwise(manifest.layout.first_pieces))
+    )
+
+
+def _each(contents: bytes) -> Iterator[bytes]:
+    return (contents[first : first + _CONTENT_SIZE] for first in range(0, len(contents), _CONTENT_SIZE))
 
 
 def _wanted(manifest: Manifest, metadata: Metadata, number: int) -> bytes:
@@ -164,29 +183,27 @@ def path_for(dest: bytes, selection: Selection, manifest: Manifest) -> bytes:
 
 def save_run(
     path: bytes,
+    last_run: LastRun,
     root: Root,
     manifest: Manifest,
     selection: Selection,
     metadata: Metadata,
     left: Mapping[bytes, Left],
 ) -> None:
-    """Saves what a run leaves, in which every selected file was put in place. Where that fails, the next run reads
-    more."""
-    keys = manifest.entries.path_checksums()
-    numbers = manifest.entries.files
-    own, contents = array("I"), bytearray()
-    for file, content in enumerate(contents_of(manifest)):
-        if selection.has_file(file):
-            own.append(keys[numbers[file]])
-            contents += content
+    """Saves what a run leaves, in which every selected file was put in place, for the next run. `last_run`: what it
+    had from the one before. Where that fails, the next run reads more."""
+    keys, contents = last_run.keys, last_run.contents
+    if len(selection.files) < len(keys):
+        keys = array("I", map(keys.__getitem__, selection.files))
+        contents = b"".join(contents[file * _CONTENT_SIZE : (file + 1) * _CONTENT_SIZE] for file in selection.files)
     facts = [[path, wanted, list(facts)] for path, (wanted, facts) in left.items()]
     place = [*_place(root, metadata), manifest.generation]
-    _write(path, [*_HEAD, *place, own.tobytes(), bytes(contents), facts, metadata.notes_by_kind])
+    _write(path, [*_HEAD, *place, keys.tobytes(), contents, facts, metadata.notes_by_kind])
 
 
 def doubt(path: bytes, manifest: Manifest, files: Iterable[int]) -> None:
     """Has the next run read these files, by number, whatever their size and time say."""
-    keys, numbers = manifest.entries.path_checksums(), manifest.entries.files
+    keys, numbers = manifest.entries.path_checksums, manifest.entries.files
     doubted = {keys[numbers[file]] for file in files}
     with suppress(OSError, ValueError, XGetError):
         saved = _read(path)
@@ -213,12 +230,12 @@ def load_run(path: bytes, root: Root | None, manifest: Manifest, metadata: Metad
         numbers = array("I", keys)
         if len(contents) != len(numbers) * _CONTENT_SIZE:
             raise ValueError
-        ids = (contents[first : first + _CONTENT_SIZE] for first in range(0, len(contents), _CONTENT_SIZE))
-        known = dict(zip(numbers, ids, strict=True))
         left: dict[bytes, Left] = {}
         if root is not None and [mount, directory, privileges] == _place(root, metadata):
             left = {each: (wanted, tuple(numbers)) for each, wanted, numbers in facts}
-        return LastRun(manifest, metadata, generation=generation, contents=known, shortfalls=left, notes=notes)
+        return LastRun(
+            manifest, metadata, generation=generation, keys=numbers, contents=contents, shortfalls=left, notes=notes
+        )
     return LastRun(manifest, metadata)
 
 
