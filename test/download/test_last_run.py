@@ -250,6 +250,19 @@ def test_a_file_is_read_before_it_gets_powers_or_another_owner(tmp_path: Path, s
 
 
 @pytest.mark.root
+def test_a_program_that_does_not_get_its_set_id_bit_here_is_not_read_for_it(tmp_path: Path, read: list[bytes]) -> None:
+    dest = tmp_path / "dest"
+    served = one_file(tmp_path, b"right")
+    os.chown(tmp_path / "served" / "image", 8, 8)
+    (tmp_path / "served" / "image").chmod(0o4755)
+    served = Served(tmp_path / "served")
+    for _ in range(2):
+        run(served, dest, owners=False)
+    assert (dest / "image").stat().st_mode & 0o7777 == 0o755
+    assert read == []
+
+
+@pytest.mark.root
 def test_the_time_of_a_file_that_belongs_to_somebody_else_proves_nothing(tmp_path: Path, read: list[bytes]) -> None:
     dest = tmp_path / "dest"
     served = one_file(tmp_path, b"right")

@@ -118,9 +118,10 @@ class Metadata:
         target = self._target(entry.metadata)
         if status.st_uid not in (self._user, target.owner[0]):
             return False
-        if self._owners and self._is_root and (status.st_uid, status.st_gid) != target.owner:
+        owner = (status.st_uid, status.st_gid)
+        if self._owners and self._is_root and owner != target.owner:
             return False
-        if self._permissions and target.mode & _SET_ID & ~status.st_mode:
+        if self._permissions and self._mode_for(entry, owner) & _SET_ID & ~status.st_mode:
             return False
         wanted = dict(target.xattrs).get(xattrs.CAPABILITY)
         return wanted is None or dict(inode.xattrs()).get(xattrs.CAPABILITY) == wanted
