@@ -163,6 +163,18 @@ def test_a_change_within_the_second_that_a_file_system_stores_is_noticed(
         assert (dest / name).read_bytes() == (source / name).read_bytes()
 
 
+def test_a_time_beyond_2262_is_noted_and_the_next_run_has_nothing_to_do(tmp_path: Path, read: list[bytes]) -> None:
+    (tmp_path / "served").mkdir()
+    for number in range(100):
+        (tmp_path / "served" / str(number)).write_bytes(b"content")
+    os.utime(tmp_path / "served" / "7", (0, 10_413_792_000))  # the year 2300
+    served, dest = Served(tmp_path / "served"), tmp_path / "dest"
+    _, notes = run(served, dest)
+    assert notes == ["some modification times were not preserved exactly (the file system rounds or limits them)"]
+    assert run(served, dest)[0] == 0
+    assert dry(served, dest) == [] and read == []
+
+
 def one_file(base: Path, content: bytes) -> Served:
     (base / "served").mkdir(exist_ok=True)
     (base / "served" / "image").write_bytes(content)

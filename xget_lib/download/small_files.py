@@ -21,6 +21,7 @@ from xget_lib.fs import xattrs
 from xget_lib.fs.inode import OpenInode
 from xget_lib.fs.stamp import put_stamp
 from xget_lib.fs.thread_cwd import inside
+from xget_lib.manifest.entry import TIME_LIMIT
 from xget_lib.manifest.selection import Siblings
 
 _PART = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -113,6 +114,6 @@ class SmallFiles:
                 wanted = self._entries.mtimes[number]
                 expected = self._expectation(self._entries.metadata_numbers[number])
                 mode = None if expected is None else expected.mode
-                if status.st_mtime_ns != wanted or mode not in (None, status.st_mode):
+                if status.st_mtime_ns != wanted or wanted == TIME_LIMIT - 1 or mode not in (None, status.st_mode):
                     self._metadata.check(status, None if mode is None else stat.S_IMODE(mode), wanted)
                 yield file
