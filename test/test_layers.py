@@ -44,7 +44,6 @@ SYSTEM_TESTS = {"bench", "clients", "end_to_end", "kernel", "sim"}
 NOT_IMPORTED = {
     "xget_lib.master.publisher": "test/end_to_end/test_freshness.py: with workers that scan and watch",
     "xget_lib.download.install": "test/download/test_install.py: its steps are those of a whole download",
-    "xget_lib.download.reuse": "test/download/test_reuse.py: what is reused shows in the next download",
     "xget_lib.node.background": "a process of its own: test/end_to_end",
     "xget_lib.process.daemon": "test/process/test_daemon.py runs it in programs of its own",
     "xget_lib.process.rlimit": "test/process/test_rlimit.py runs it in programs of its own",

@@ -85,7 +85,7 @@ def test_attributes_that_differ_are_corrected_in_place(
 ) -> None:
     run_download(served, dest)
     inode = (dest / "small").stat().st_ino
-    (dest / "small").chmod(0o600)
+    (dest / "small").chmod(0o4600)
     (dest / "a").chmod(0o700)
     os.utime(dest / "a/link", ns=(0, 1), follow_symlinks=False)
     only_metadata(monkeypatch)

@@ -8,6 +8,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -177,7 +178,7 @@ def test_a_dry_run_and_a_run_have_the_same_steps(tmp_path: Path, seed: int, exec
         for _ in range(source.randrange(8)):
             change(dest, source)
     served = Served(tmp_path / "served")
-    options = {"delete": source.random() < 0.8}
+    options: dict[str, Any] = {"delete": source.random() < 0.8}
     checksum = source.random() < 0.5
     if source.random() < 0.3:
         _interrupted_run(served, dest, source, options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from test.support.cluster import Cluster, Master, eventually, status_of
 from test.support.plain_client import PlainClient
 from test.support.relay import MIB, Relay
-from test.support.trees import differences, small_tree, write
+from test.support.trees import differences, noise, small_tree, write
 from xget_lib.errors import NinepError
 from xget_lib.swarm.messages import Registration
 
@@ -156,7 +157,9 @@ def test_a_master_whose_file_changed_serves_no_mixture(cluster: Cluster, source:
     assert differences(source, cluster.base / "dest") == []
 
 
-def test_what_was_only_believed_is_not_served_with_what_was_fetched_beside_it(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_file_with_the_right_size_and_time_and_other_content_is_repaired_by_the_child(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     """Small files share a chunk: one that came and was verified does not vouch for one that was here."""
     source = small_tree(tmp_path / "served")
     master = cluster.master(source)
@@ -167,7 +170,32 @@ def test_what_was_only_believed_is_not_served_with_what_was_fetched_beside_it(cl
     os.utime(dest / "top", ns=(status.st_atime_ns, status.st_mtime_ns))
     (dest / "a" / "other").unlink()
     log = cluster.base / "child.log"
-    assert cluster.client(master, dest, options=["--log", str(log)]).ended().status == 0
+    ended = cluster.client(master, dest, options=["--log", str(log)]).ended()
+    assert (ended.status, ended.done["unchanged"]) == (0, len(files_of(source)) - 1)
     (child,) = eventually(master.children, "no child")
     eventually(lambda: "top: size and time match, but the content does not" in log.read_text(), "the damage is noticed")
-    assert status_of(child["port"])["held"] < master.status()["chunks"]
+    eventually(lambda: "repaired 1 of the files" in log.read_text(), "the damage is repaired")
+    assert differences(source, dest) == []
+    eventually(lambda: status_of(child["port"])["held"] == master.status()["chunks"], "all is served")
+
+
+def files_of(tree: Path) -> list[Path]:
+    return [path for path in tree.rglob("*") if path.is_file() and not path.is_symlink()]
+
+
+def test_a_nightly_run_gets_an_image_that_was_rebuilt_with_the_same_size_and_time(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    source, dest = tmp_path / "served", cluster.base / "dest"
+    source.mkdir()
+    write(source / "root.img", noise(2 * MIB, 1))
+    master = cluster.master(source)
+    assert cluster.get(master, dest).status == 0
+    before = master.status()["generation"]
+    write(source / "root.img", noise(2 * MIB, 2))
+    master.signal(signal.SIGHUP)
+    eventually(lambda: master.status()["generation"] != before, "a new generation")
+    ended = cluster.get(master, dest)
+    assert (ended.status, ended.done["fetched"], ended.done["unchanged"]) == (0, 2 * MIB, 0)
+    assert differences(source, dest) == []
+    assert cluster.get(master, dest).done["unchanged"] == 1

@@ -240,3 +240,26 @@ def test_it_knows_the_destination_paths_of_what_is_selected(manifest: Manifest) 
         for path in (b"x", b"b/x", b"a/b/deep/file/", b"deep", b"/", b"a//b"):
             assert not selection.has_dest_path(path)
     assert not select(manifest, [b"a/b"]).has_dest_path(b"a/b/file1")
+
+
+def test_what_is_left_out_is_not_selected_with_all_below_it(manifest: Manifest) -> None:
+    selection = select(manifest, [b"."])
+    deep, file = manifest.entries.find(b"a/b"), manifest.entries.find(b"file")
+    assert deep is not None and file is not None
+    left = selection.without([deep]).without([file])
+    assert set(dest_paths(manifest, left)) == {b"", b"a", b"a/x", b"a-b", b"other", b"other/b", b"other/b/file1"}
+    assert sorted(path for path, _ in made_at(left)) == [b"a-b", b"a/x", b"other/b/file1"]
+    assert left.whole and left.size == selection.size - len(b"deep" + b"one" + b"file")
+    assert left.has_dest_path(b"a/x") and not left.has_dest_path(b"a/b/deep") and not left.has_dest_path(b"file")
+    visible = left.visible()
+    assert visible is not None and not visible[deep] and visible[0]
+
+
+def test_a_source_may_be_left_out(manifest: Manifest) -> None:
+    selection = select(manifest, [b"a/b", b"file"])
+    file = manifest.entries.find(b"file")
+    assert file is not None
+    left = selection.without([file])
+    assert not left.whole
+    assert {path for path, _ in made_at(left)} == {b"b/deep/file", b"b/file1"}
+    assert not left.has_dest_path(b"file")

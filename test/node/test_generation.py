@@ -104,6 +104,7 @@ def test_all_that_is_missing_is_fetched_and_then_served(source: Served, dest: Pa
         "files": 2,
         "bytes": SIZE + SMALL,
         "reused": 0,
+        "unchanged": 0,
         "removed": 0,
         "notes": [],
     }
@@ -138,6 +139,32 @@ def test_a_file_with_the_right_size_and_time_and_other_content_is_not_served(sou
     lacking = set(source.layout.file_chunks(source.file_named(b"small")))
     assert node.held() == source.layout.chunk_count - len(lacking)
     assert (copied / "small").read_bytes() == noise(SMALL, 3)
+    assert generation.wrong == {source.file_named(b"small")}
+
+
+def test_the_next_run_reads_what_turned_out_to_be_wrong(source: Served, copied: Path) -> None:
+    node = Node(copied)
+    node.generation(source).run(None, node.stats)
+    write(copied / "small", noise(SMALL, 3))
+    generation = node.generation(source)
+    assert generation.run(None, node.stats)["unchanged"] == 2
+    generation.wait_until_verified()
+    node.name(source, Peer(source.directory, source).address)
+    again = node.generation(source)
+    assert again.run(None, node.stats)["unchanged"] == 1
+    assert (node.stats.fetched, again.wrong) == (SMALL, set())
+    assert is_same(source, copied)
+
+
+def test_a_distrusted_file_is_read_although_its_size_and_time_are_right(source: Served, copied: Path) -> None:
+    write(copied / "small", noise(SMALL, 3))
+    node = Node(copied)
+    node.name(source, Peer(source.directory, source).address)
+    distrusted = frozenset({source.file_named(b"small")})
+    generation = Generation(node.context, source.manifest, select(source.manifest, (b".",)), distrusted)
+    node.child.manifest = EncodedManifest.of(source.manifest.encode())
+    generation.run(None, node.stats)
+    assert (node.stats.fetched, is_same(source, copied)) == (SMALL, True)
 
 
 def test_with_checksum_a_file_with_other_content_is_fetched(source: Served, copied: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,45 @@ def test_what_is_the_same_in_a_newer_generation_is_served_without_a_download(
     assert held == {chunk for chunk in range(layout.chunk_count) if set(layout.chunk_files(chunk)) == {same}} != set()
     assert (tmp_path / "dest" / "other").read_bytes() == noise(SIZE, 2)
     assert node.outdated
+
+
+def spoilt(served: Served, dest: Path) -> Path:
+    """A copy in which one file has other content, with the right size and time."""
+    shutil.copytree(served.directory, dest)
+    write(dest / "other", noise(SIZE, 9))
+    return dest
+
+
+def test_a_file_that_turns_out_to_have_other_content_is_repaired(
+    first: Served, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dest = spoilt(first, tmp_path / "dest")
+    master, node, _ = connected(first, dest)
+    running = in_greenlet(node.download)
+    master.name(news(first, Peer(first.directory, first).address))
+    done = running.get()
+    assert done is not None and done["unchanged"] == 2
+    until(lambda: "repaired 1 of the files that had the right size and time, but other content" in caplog.messages)
+    assert "other: size and time match, but the content does not; fetching it again" in caplog.messages
+    assert (dest / "other").read_bytes() == noise(SIZE, 2)
+    assert node.child.status()["held"] == first.layout.chunk_count
+    node.rebase()
+
+
+def test_a_file_that_cannot_be_repaired_is_named_as_what_to_run_again_for(
+    first: Served, second: Served, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dest = spoilt(first, tmp_path / "dest")
+    master, node, _ = connected(first, dest, timeout=0.05)
+    running = in_greenlet(node.download)
+    master.name(news(first))
+    running.get()
+    node.newer.clear()
+    master.name(news(second))
+    node.newer.wait()
+    until(lambda: any(message.startswith("cannot repair files: ") for message in caplog.messages))
+    assert (dest / "other").read_bytes() == noise(SIZE, 9)
+    node.stop_repairing()
 
 
 def test_a_dry_run_changes_and_serves_nothing(first: Served, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ DONE: dict[str, Any] = {
     "fetched": 2 << 20,
     "from_master": 1 << 20,
     "reused": 1 << 20,
+    "unchanged": 0,
     "peers": 4,
     "removed": 0,
     "seconds": 1.25,
@@ -77,6 +78,12 @@ def test_the_summary_lists_the_sources() -> None:
 )
 def test_the_summary_omits_zero_counts(changed: dict[str, int], line: str) -> None:
     assert line in summary({**DONE, **changed})
+
+
+def test_the_summary_says_how_many_files_were_not_read() -> None:
+    kept = {**DONE, "fetched": 0, "files": 2, "unchanged": 1}
+    assert "in place (1 file unchanged by size and time); nothing to fetch" in summary(kept)
+    assert "(3 files unchanged by size and time): fetched and verified" in summary({**DONE, "unchanged": 3})
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -142,13 +142,20 @@ def finish(download: Download) -> None:
     download.finish()
 
 
-def run_download(served: Served, dest: Path, *sources: bytes, **options: Any) -> int:
-    """A whole run, from beginning to end. Returns how many bytes were fetched."""
+def run_download(
+    served: Served,
+    dest: Path,
+    *sources: bytes,
+    on_end: Callable[[Download], object] = lambda download: None,
+    **options: Any,
+) -> int:
+    """A whole run, from beginning to end. Returns how many bytes were fetched. `on_end` gets the download."""
     with served.download(dest, *sources, **options) as download:
         inspect(download)
         download.check_free_space()
         fetched = fetch(download, served)
         finish(download)
+        on_end(download)
         return fetched
 
 

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from xget_lib.download.destination import Destination
+from xget_lib.download.folding import other_spellings
 from xget_lib.errors import printable
 from xget_lib.fs.inode import NamedInode
 from xget_lib.fs.rooted import Root
@@ -128,7 +129,9 @@ def surplus(dest: Destination, in_the_way: Iterable[bytes] = ()) -> Surplus:
             continue
         names.discard(STAGING)
         before = len(names)
-        names.difference_update(entries.names_in(entries.children_of(number)))
+        wanted = entries.names_in(entries.children_of(number))
+        names.difference_update(wanted)
+        names -= other_spellings(root, dest_path, names, wanted)
         found.there += before - len(names)
         is_omitted = omitted.below(path, dest_path)
         for name in sorted(names):

@@ -20,6 +20,7 @@ from xget_lib.download.workplaces import make_usable
 from xget_lib.fs import syscalls
 from xget_lib.fs.inode import NamedInode, OpenInode
 from xget_lib.manifest.entry import DIRECTORY
+from xget_lib.manifest.selection import Selection
 
 SYNC_EACH = 32  # files or directories up to which each is synced; for more the whole file system is synced at once
 
@@ -57,6 +58,10 @@ class Directories:
             self._filesystems[top] = self._root.open(top, os.O_RDONLY | os.O_DIRECTORY)
         if top in self._refusals:
             self._refusals.add_directory(top)
+
+    def select(self, selection: Selection) -> None:
+        """Another selection of the same manifest, before the first step."""
+        self._selection = selection
 
     def prepare(self, step: Step) -> None:
         """Carries out a step for a directory, without its metadata. Afterwards it exists and we can write in it."""

@@ -31,6 +31,7 @@ from xget_lib.download.destination import Destination
 from xget_lib.download.directories import Directories
 from xget_lib.download.free_space import check_free_space
 from xget_lib.download.install import Installer
+from xget_lib.download.last_run import LastRun, load_run, path_for, save_run, shortfalls
 from xget_lib.download.metadata import Metadata
 from xget_lib.download.plan import FETCH, LINK_TO, UNCHANGED, FileDecision, Planner, Step
 from xget_lib.download.progress import Progress
@@ -51,7 +52,8 @@ class Download:
     """The download of a selection of a manifest into the directory `dest`. A node owns one for each generation.
 
     `permissions`: keep permission bits (not -s). `owners`: keep owners, where we are root (not -o). `delete`: remove
-    what the master does not have, and what is in the way, unless that is more than `max_delete`.
+    what the master does not have, and what is in the way, unless that is more than `max_delete`. `remembers`: knows
+    what the last run left, and tells the next one (`last_run`).
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Download:
         owners: bool = True,
         delete: bool = False,
         max_delete: DeleteLimit = NO_LIMIT,
+        remembers: bool = False,
     ) -> None:
         self._path = dest
         self.reused = 0  # bytes of content that need not be fetched
@@ -74,6 +77,8 @@ class Download:
         self._permissions = permissions
         self._delete = delete
         self._max_delete = max_delete
+        self._remembers = remembers
+        self._last_run: LastRun | None = None
         self._metadata = Metadata(manifest, permissions=permissions, owners=owners)
         self._lock = Lock()
         self._to_correct: dict[int, FileDecision] = {}  # files with the right content that are to be changed
@@ -88,7 +93,7 @@ class Download:
             root = self._open_root()
             self._resources.callback(root.close)
             with refusing(self._path):
-                self._open_staging(Destination(root, self._manifest, self._selection, self._metadata, self._delete))
+                self._open_staging(root)
             for step in self._planner.directories():
                 self._directories.prepare(step)
             for top in self._workplaces.tops:
@@ -112,11 +117,17 @@ class Download:
                 os.mkdir(self._path, 0o700 if self._selection.whole and self._permissions else 0o777)
             return Root(self._path)
 
-    def _open_staging(self, dest: Destination) -> None:
-        """Opens the staging directory, and makes everything that works in `dest`."""
-        self._dest, self._root = dest, dest.root
+    @property
+    def _record_path(self) -> bytes:
+        return path_for(self._path, self._selection, self._manifest)
+
+    def _open_staging(self, root: Root) -> None:
+        """Opens the staging directory, and makes everything that works in the destination."""
+        self._root = root
+        if self._remembers:
+            self._last_run = load_run(self._record_path, root, self._manifest, self._metadata)
+        dest = Destination(root, self._manifest, self._selection, self._metadata, self._delete, self._last_run)
         self._refusals, self._workplaces = dest.refusals, dest.workplaces
-        self._progress = Progress(self._selection, self._layout, dest.workplaces)
         directories = self._directories = Directories(dest)
         self._resources.callback(directories.close)
         if dest.selection.whole:
@@ -127,6 +138,11 @@ class Download:
         dest.workplaces.leftovers |= self._staging.leftovers
         if self._staging.resumed:
             directories.sync_everything()  # names that the earlier run gave may not be on disk
+        dest = self._dest = dest.without_collisions(may_write=not self._staging.read_only)
+        self._collisions = dest.refusals.paths()
+        self._selection = dest.selection
+        directories.select(self._selection)
+        self._progress = Progress(self._selection, self._layout, dest.workplaces)
         parts = self._parts = Parts(dest)
         self._resources.callback(parts.close_all)
         small_files = SmallFiles(dest, self._progress.stamps)
@@ -257,6 +273,18 @@ class Download:
         with refusing(self._path):
             self._staging.remove()
         self._directories.finish_root()
+        self._remember()
+
+    def _remember(self) -> None:
+        """Saves what the next run should know, unless something was refused that it may try again."""
+        if self._last_run is None or (self._last_run.is_current and not self._metadata.limited):
+            return
+        if self._removals.error is not None or self._refusals.paths() != self._collisions:
+            return
+        with refusing(self._path):
+            arguments = self._root, self._manifest, self._selection, self._metadata
+            left = shortfalls(*arguments) if self._metadata.limited else {}
+            save_run(self._record_path, self._last_run, *arguments, left)
 
     def _install_specials(self) -> None:
         impossible: set[int] = set()  # entries: devices that this process may not make, or that are refused
@@ -268,6 +296,11 @@ class Download:
                 impossible.add(step.entry)
 
     # What a node reads during the download.
+
+    @property
+    def selection(self) -> Selection:
+        """What is selected, without what the destination cannot have (`failures`)."""
+        return self._selection
 
     @property
     def files(self) -> Sequence[int]:

@@ -10,6 +10,7 @@ from typing import NoReturn
 from xget_lib.config import NO_LIMIT, DeleteLimit
 from xget_lib.download.delete import note_what_stays
 from xget_lib.download.destination import Destination
+from xget_lib.download.last_run import load_run, path_for
 from xget_lib.download.metadata import Metadata
 from xget_lib.download.plan import FETCH, REMOVE, UNCHANGED, FileDecision, Planner, Step
 from xget_lib.download.refusal import refusing, refusing_dest
@@ -50,6 +51,7 @@ def dry_run_steps(
     delete: bool = False,
     checksum: bool = False,
     max_delete: DeleteLimit = NO_LIMIT,
+    remembers: bool = False,
     failures: list[XGetError] | None = None,
 ) -> Iterator[Step]:
     """What a Download with the same arguments would do. `checksum`: no file is unchanged by size and time alone.
@@ -58,8 +60,11 @@ def dry_run_steps(
     """
     metadata = Metadata(manifest, permissions=permissions, owners=owners)
     with _open_root(path) as root:
-        dest = Destination(root, manifest, selection, metadata, delete)
+        there = None if isinstance(root, _MissingRoot) else root
+        last_run = load_run(path_for(path, selection, manifest), there, manifest, metadata) if remembers else None
+        dest = Destination(root, manifest, selection, metadata, delete, last_run)
         with refusing(path):
+            dest = dest.without_collisions(may_write=False, exists=there is not None)
             dest.workplaces.leftovers |= leftover_parts(root)
         small_files = SmallFiles(dest, no_stamps(manifest.layout.file_count))
         planner = Planner(dest, Reuse(dest, None), small_files)

@@ -20,9 +20,14 @@ from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.staging import Parts
 from xget_lib.errors import PathRefused
 from xget_lib.fs.inode import NamedInode, OpenInode
+from xget_lib.fs.mounts import shared_type
 from xget_lib.fs.sparse import data_ranges
 from xget_lib.fs.stamp import put_stamp
 from xget_lib.manifest.entry import FIFO, LINK, Entry
+
+_NOT_MADE_HERE = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+"""Errors of a file system that does not have what is to be made. FUSE also says EIO."""
+_BLOCK = 1 << 20  # bytes that are compared at once
 
 
 class Installer:
@@ -126,7 +131,7 @@ class Installer:
     # Symbolic links, FIFOs and devices.
 
     def special(self, step: Step) -> bool:
-        """Makes or corrects a symbolic link, FIFO or device. Returns False for a device that we may not make."""
+        """Makes or corrects a symbolic link, FIFO or device. Returns False, with a note, for what cannot be here."""
         entry = self._entries[step.entry]
         with self._refusals.at(step.path):
             if step.action == CORRECT:
@@ -139,14 +144,29 @@ class Installer:
         new = self._free_part(path)
         try:
             self._mknod(new, entry)
-        except PermissionError as error:
-            if entry.kind == LINK:
+        except OSError as error:
+            if not self._is_impossible(entry, error):
                 raise
-            self._metadata.note("devices", f"devices were not created: {error.strerror} (only root can create them)")
+            self._note_impossible(entry, error.strerror or str(error))
             return False
         self._metadata.apply(NamedInode(self._root, new), self._root.lstat(new), entry, new=True)
         self._rename(new, path, entry)
         return True
+
+    def _is_impossible(self, entry: Entry, error: OSError) -> bool:
+        """Whether the file system, or the lack of a privilege, is the reason why something cannot be made."""
+        if error.errno == errno.EIO:
+            return (shared_type(self._root.lstat(b"").st_dev) or "").startswith("fuse")
+        return error.errno in _NOT_MADE_HERE or (error.errno == errno.EACCES and entry.kind not in (LINK, FIFO))
+
+    def _note_impossible(self, entry: Entry, why: str) -> None:
+        self._metadata.limited = True
+        if entry.kind == LINK:
+            self._metadata.note("symbolic links", f"symbolic links were not created: {why}")
+        elif entry.kind == FIFO:
+            self._metadata.note("FIFOs", f"FIFOs were not created: {why}")
+        else:
+            self._metadata.note("devices", f"devices were not created: {why} (only root can create them)")
 
     def _mknod(self, path: bytes, entry: Entry) -> None:
         if entry.kind == LINK:
@@ -170,15 +190,26 @@ class Installer:
         try:
             self._root.link(origin, new)
         except OSError as error:  # another file system, one without hard links, or a file with too many
+            self._metadata.limited = True
             self._metadata.note("links", f"some hard links were created as copies: {error.strerror}")
             if not stat.S_ISREG(status.st_mode):
                 self._make_special(path, entry)
                 return
-            is_similar = there is not None and (there.st_size, there.st_mtime_ns) == (entry.size, entry.mtime_ns)
-            if is_similar and self._workplaces.are_together(origin, path):
-                return  # the copy of an earlier run; on another file system the plan knows of it
+            if there is not None and self._is_copy(origin, path, there):
+                self._metadata.apply(NamedInode(self._root, path), there, entry, new=False)
+                return
             self._copy(origin, new, entry)
         self._rename(new, path, entry)
+
+    def _is_copy(self, origin: bytes, path: bytes, there: os.stat_result) -> bool:
+        """Whether what is at `path` has the same bytes as `origin`: the copy of an earlier run. Holes do not count."""
+        if not stat.S_ISREG(there.st_mode) or there.st_nlink > 1 or there.st_size != self._root.lstat(origin).st_size:
+            return False
+        with self._root.opened(origin, os.O_RDONLY) as one, self._root.opened(path, os.O_RDONLY) as other:
+            while block := os.read(one, _BLOCK):
+                if block != os.read(other, _BLOCK):
+                    return False
+        return True
 
     def _copy(self, origin: bytes, new: bytes, entry: Entry) -> None:
         """Copies a file to a part, with its holes, and gives it the metadata of an entry."""

@@ -22,14 +22,16 @@ import os
 import pwd
 import stat
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
+from xget_lib.download.expected import Expected, Target
+from xget_lib.download.local_ids import LocalIds
 from xget_lib.fs import xattrs
+from xget_lib.fs.credentials import capabilities
 from xget_lib.fs.inode import Inode
 from xget_lib.manifest import acl
-from xget_lib.manifest.entry import DIRECTORY, LINK, Entry, EntryMetadata, Xattrs
+from xget_lib.manifest.entry import DIRECTORY, LINK, TIME_LIMIT, Entry, EntryMetadata, Xattrs
 from xget_lib.manifest.manifest import Manifest
 
 _FORBIDDEN = (errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)  # EINVAL: an id outside the user namespace
@@ -37,31 +39,6 @@ _TOO_LARGE = (errno.ENOSPC, errno.EDQUOT, errno.E2BIG, errno.ERANGE)  # for the 
 _XATTR_FORBIDDEN = (*_FORBIDDEN, *_TOO_LARGE, errno.EACCES, errno.ENODATA)
 
 _SET_ID = stat.S_ISUID | stat.S_ISGID
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """What an EntryMetadata of the manifest means on this machine, as far as this process can set it."""
-
-    owner: tuple[int, int]
-    mode: int
-    xattrs: Xattrs
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """The metadata, except the time, of a regular file that needs no change. None: any value is right."""
-
-    mode: int | None
-    """With the file type."""
-    owner: tuple[int, int] | None
-    xattrs: Xattrs
-
-    def fits(self, status: os.stat_result) -> bool:
-        """Compares mode and owner; a stat does not show extended attributes."""
-        return (self.mode is None or status.st_mode == self.mode) and (
-            self.owner is None or (status.st_uid, status.st_gid) == self.owner
-        )
 
 
 class Metadata:
@@ -74,15 +51,34 @@ class Metadata:
     def __init__(self, manifest: Manifest, *, permissions: bool, owners: bool) -> None:
         self._permissions = permissions
         self._owners = owners
-        self._is_root = os.geteuid() == 0
+        self._user = os.geteuid()
+        self._is_root = self._user == 0
         self._umask = umask_of_process()
-        self._users = _LocalIds(manifest.users, lambda name: pwd.getpwnam(name).pw_uid)
-        self._groups = _LocalIds(manifest.groups, lambda name: grp.getgrnam(name).gr_gid)
-        self._targets: dict[EntryMetadata, _Target] = {}
+        self._users = LocalIds(manifest.users, lambda name: pwd.getpwnam(name).pw_uid)
+        self._groups = LocalIds(manifest.groups, lambda name: grp.getgrnam(name).gr_gid)
+        self._targets: dict[EntryMetadata, Target] = {}
         self._unsupported: set[bytes] = set()  # namespaces, and access lists, that the file system does not take
         self._refused: set[tuple[EntryMetadata, bytes]] = set()  # (wanted, attribute) that could not be set
         self._lock = threading.Lock()
         self._notes: dict[str, str] = {}
+        self.limited = False
+        """Whether something could not be set as it should be: the next run should know (`last_run`)."""
+
+    @property
+    def privileges(self) -> str:
+        """What this process may set, and is to set: for comparison with another run."""
+        return f"{self._permissions} {self._owners} {self._user} {capabilities()}"
+
+    @property
+    def notes_by_kind(self) -> dict[str, str]:
+        """The same notes, for `repeat`."""
+        with self._lock:
+            return dict(self._notes)
+
+    def repeat(self, kind: str, note: str) -> None:
+        """Notes what the last run noted, and what is still so."""
+        with self._lock:
+            self._notes.setdefault(kind, note)
 
     @property
     def notes(self) -> list[str]:
@@ -110,7 +106,25 @@ class Metadata:
         owner = target.owner if self._owners and self._is_root else None
         if owner is None and target.mode & _SET_ID:
             return None
-        return Expected(stat.S_IFREG | target.mode if self._permissions else None, owner, target.xattrs)
+        mode = stat.S_IFREG | target.mode if self._permissions else None
+        return Expected(mode, owner, target.xattrs, (self._user, target.owner[0]))
+
+    def may_trust_times(self, entry: Entry, status: os.stat_result, inode: Inode) -> bool:
+        """Whether the content of a regular file may be accepted by size and time.
+
+        Not if somebody else owns it, or if `apply` would give it set-id bits, capabilities or another owner: whoever
+        wrote it would give others a program with these powers.
+        """
+        target = self._target(entry.metadata)
+        if status.st_uid not in (self._user, target.owner[0]):
+            return False
+        owner = (status.st_uid, status.st_gid)
+        if self._owners and self._is_root and owner != target.owner:
+            return False
+        if self._permissions and self._mode_for(entry, owner) & _SET_ID & ~status.st_mode:
+            return False
+        wanted = dict(target.xattrs).get(xattrs.CAPABILITY)
+        return wanted is None or dict(inode.xattrs()).get(xattrs.CAPABILITY) == wanted
 
     def matches(self, entry: Entry, status: os.stat_result, inode: Inode) -> bool:
         """Whether `apply` would change nothing. `status` is the stat of what is at `inode`."""
@@ -134,14 +148,27 @@ class Metadata:
         """
         chowned = self._set_owner(inode, status, entry.metadata)
         xattrs_changed = self._set_xattrs(inode, status, entry.metadata)
+        mode = stat.S_IMODE(status.st_mode)
         if entry.kind != LINK:
-            mode = stat.S_IMODE(status.st_mode)
             if self._permissions or new:
                 mode = self._mode_for(entry, self.owner(entry.metadata) if chowned else (status.st_uid, status.st_gid))
             if xattrs_changed or mode != stat.S_IMODE(status.st_mode) or (chowned and (self._permissions or new)):
                 self._attempt("permissions", lambda: inode.chmod(mode))
         if status.st_mtime_ns != entry.mtime_ns:
             self._attempt("times", lambda: inode.utime(entry.mtime_ns))
+        self.check(inode.status(), mode, entry.mtime_ns)
+
+    def check(self, status: os.stat_result, mode: int | None, mtime_ns: int) -> None:
+        """Notes which permission bits (None: any) and which time, just set, the file system did not keep."""
+        if mode is not None and stat.S_IMODE(status.st_mode) != mode and not stat.S_ISLNK(status.st_mode):
+            self.limited = True
+            self.note("permissions", "some permissions were not preserved: the file system does not keep them")
+        if status.st_mtime_ns != mtime_ns or not -TIME_LIMIT < mtime_ns < TIME_LIMIT - 1:
+            self.limited = self.limited or status.st_mtime_ns != mtime_ns
+            self.note(
+                "precision",
+                "some modification times were not preserved exactly (the file system rounds or limits them)",
+            )
 
     def apply_to_new_file(self, fd: int, wanted: EntryMetadata, mtime_ns: int) -> bool:
         """The fast form of `apply` for a regular file that was just made and has no extended attributes.
@@ -159,11 +186,11 @@ class Metadata:
 
     # Owner and mode.
 
-    def _target(self, wanted: EntryMetadata) -> _Target:
+    def _target(self, wanted: EntryMetadata) -> Target:
         target = self._targets.get(wanted)
         if target is None:
             owner = self._users[wanted.uid], self._groups[wanted.gid]
-            target = self._targets[wanted] = _Target(owner, self._mode_of(wanted), self._xattrs_of(wanted))
+            target = self._targets[wanted] = Target(owner, self._mode_of(wanted), self._xattrs_of(wanted))
         return target
 
     def _mode_of(self, wanted: EntryMetadata) -> int:
@@ -223,7 +250,7 @@ class Metadata:
                 )
         return tuple(found)
 
-    def _xattr_changes(self, inode: Inode, target: _Target) -> dict[bytes, bytes | None]:
+    def _xattr_changes(self, inode: Inode, target: Target) -> dict[bytes, bytes | None]:
         """By name: the value to set, or None for an attribute to remove."""
         there = inode.xattrs()
         if there == target.xattrs:
@@ -257,6 +284,7 @@ class Metadata:
             if error.errno == errno.EOPNOTSUPP:
                 self._unsupported.add(xattrs.kind_of(name))
             self._refused.add((wanted, name))
+            self.limited = True
             self._targets.clear()  # they no longer hold what was refused
             is_list = name in acl.ACLS
             what = "access lists" if is_list else f"extended attributes ({os.fsdecode(xattrs.kind_of(name))})"
@@ -269,27 +297,10 @@ class Metadata:
         except OSError as error:
             if error.errno not in _FORBIDDEN:
                 raise
+            self.limited = True
             self.note(what, f"some {what} were not preserved: {error.strerror}")
             return False
         return True
-
-
-class _LocalIds(dict[int, int]):
-    """The ID here for each ID in the manifest: that of the same name, or else the same number. Looked up once."""
-
-    def __init__(self, names: Mapping[int, str], look_up: Callable[[str], int]) -> None:
-        """`names`: of IDs in the manifest. `look_up` raises KeyError for a name that this machine does not have."""
-        super().__init__()
-        self._names = names
-        self._look_up = look_up
-
-    def __missing__(self, number: int) -> int:
-        here = number
-        if number in self._names:
-            with suppress(KeyError):
-                here = self._look_up(self._names[number])
-        self[number] = here  # once: other threads read it
-        return here
 
 
 def umask_of_process() -> int:

@@ -144,6 +144,8 @@ class Planner:
             with self._refusals.at(path):
                 if status is not None and self._is_same_special(path, status, self._entries[entry]):
                     step = self.metadata_step(entry, path, status)
+                elif status is None and self._dest.is_as_left(entry, path, None):
+                    step = Step(UNCHANGED, path, entry=entry)
                 else:
                     step, status = self._replaces(Step(MAKE, path, entry=entry), status), None
                 yield step
@@ -154,18 +156,22 @@ class Planner:
         """The plan for selected files (rising). A file for which `trusts_times` is true is unchanged if its size and
         time are right; any other file is read."""
         plan = FilePlan([], [], [], [])
+
+        def trusted(file: int) -> bool:
+            return trusts_times(file) and not self._dest.has_changed(file)
+
         groups, single = self._selection.siblings(files)
         for siblings in groups:
             if self._refusals.covers(siblings.directory):
                 plan.refused.extend(siblings.files)
                 continue
-            found = self._inspect(siblings, trusts_times)
+            found = self._inspect(siblings, trusted)
             plan.unchanged.extend(found.unchanged)
             single.extend(found.others)
             for file in found.absent:
                 (plan.new if self._is_new(file) else single).append(file)
         for file in single:
-            decision = self._file(file, trusts_times=trusts_times(file))
+            decision = self._file(file, trusts_times=trusted(file))
             if decision is None:
                 plan.refused.append(file)
             else:
@@ -207,8 +213,10 @@ class Planner:
             return None
         with self._refusals.at(path):
             for name, status in found.items():
-                trusted = trusts_times and status is not None and status.st_mtime_ns == self._entries.mtimes[entry]
-                if status is None or not self._keeps(file, name, status, trusted=trusted):
+                if status is None:
+                    continue
+                trusted = trusts_times and self._may_trust(entry, name, status)
+                if not self._keeps(file, name, status, trusted=trusted):
                     continue
                 if name == path:
                     step = self.metadata_step(entry, path, status)
@@ -225,6 +233,16 @@ class Planner:
             further = list(self._links(entry, path, links, found, None))
             return FileDecision(file, step._replace(size=size), further, pieces)
         return None
+
+    def _may_trust(self, entry: int, name: bytes, status: os.stat_result) -> bool:
+        """Whether the time of a file, and its owner, allow to accept its content by size and time."""
+        if self._dest.is_as_left(entry, name, status):
+            return True
+        return (
+            stat.S_ISREG(status.st_mode)
+            and (status.st_size, status.st_mtime_ns) == (self._entries[entry].size, self._entries.mtimes[entry])
+            and self._dest.metadata.may_trust_times(self._entries[entry], status, NamedInode(self._root, name))
+        )
 
     def _keeps(self, file: int, name: bytes, status: os.stat_result, *, trusted: bool) -> bool:
         """Whether the inode at `name`, one of the names of a file, has its content and was not used for another file.
@@ -259,6 +277,8 @@ class Planner:
             if link not in found:
                 continue  # it was refused
             there = found[link]
+            if (status is not None or there is None) and self._dest.is_as_left(entry, link, there):
+                continue  # a copy, where hard links are not possible; or what could not be made, as its first name
             if status is not None and there is not None and os.path.samestat(status, there):
                 continue
             if there is not None and self._is_copy(entry, path, link, there, trusted=trusted):
@@ -278,8 +298,9 @@ class Planner:
 
     def metadata_step(self, entry: int, path: bytes, status: os.stat_result) -> Step:
         """The step for something at `path` that is right, except perhaps for its metadata."""
-        matches = self._dest.metadata.matches(self._entries[entry], status, NamedInode(self._root, path))
-        return Step(UNCHANGED if matches else CORRECT, path, entry=entry)
+        is_right = self._dest.metadata.matches(self._entries[entry], status, NamedInode(self._root, path))
+        is_right = is_right or self._dest.is_as_left(entry, path, status)
+        return Step(UNCHANGED if is_right else CORRECT, path, entry=entry)
 
     def _find(self, paths: Sequence[bytes]) -> _Statuses:
         """What is at paths where no directory must be. Lacks those that are refused."""

@@ -9,17 +9,19 @@ directory at its path) is left to the code for single files.
 from __future__ import annotations
 
 import os
+import stat
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from xget_lib.download.destination import Destination
-from xget_lib.download.metadata import Expected
+from xget_lib.download.expected import Expected
 from xget_lib.download.workplaces import part_name
 from xget_lib.fs import xattrs
 from xget_lib.fs.inode import OpenInode
 from xget_lib.fs.stamp import put_stamp
 from xget_lib.fs.thread_cwd import inside
+from xget_lib.manifest.entry import TIME_LIMIT
 from xget_lib.manifest.selection import Siblings
 
 _PART = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -110,4 +112,12 @@ class SmallFiles:
                     put_stamp(self._stamps, file, os.stat(name, dir_fd=directory, follow_symlinks=False))
                 except OSError:
                     continue
+                status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                put_stamp(self._stamps, file, status)
+                number = self._entries.files[file]
+                wanted = self._entries.mtimes[number]
+                expected = self._expectation(self._entries.metadata_numbers[number])
+                mode = None if expected is None else expected.mode
+                if status.st_mtime_ns != wanted or wanted == TIME_LIMIT - 1 or mode not in (None, status.st_mode):
+                    self._metadata.check(status, None if mode is None else stat.S_IMODE(mode), wanted)
                 yield file

@@ -90,6 +90,8 @@ class Staging:
             self._root.rmdir(STAGING)
         self.worth_keeping = True  # nothing is left to remove
         self.close()
+        with suppress(OSError):  # FUSE and NFS keep a name for the lock until it is closed
+            self._root.rmdir(STAGING)
 
     def close(self) -> None:
         """Unlocks it. The parts stay for the next run; if there is nothing for it, the directory is removed."""

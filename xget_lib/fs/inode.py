@@ -21,6 +21,9 @@ class OpenInode:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
+    def status(self) -> os.stat_result:
+        return os.fstat(self._fd)
+
     def chown(self, uid: int, gid: int) -> None:
         os.fchown(self._fd, uid, gid)
 
@@ -48,6 +51,9 @@ class NamedInode:
     def __init__(self, root: Root, path: bytes) -> None:
         self._root = root
         self._path = path
+
+    def status(self) -> os.stat_result:
+        return self._root.lstat(self._path)
 
     def chown(self, uid: int, gid: int) -> None:
         with self._root.parent(self._path) as (parent, name):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -49,14 +49,20 @@ class Selection:
     A destination path is relative to the destination, which is b"".
     """
 
-    def __init__(self, manifest: Manifest, sources: Mapping[bytes, int]) -> None:
-        """`sources` are entries by their destination path, which is a name; none of them is below another."""
+    def __init__(self, manifest: Manifest, sources: Mapping[bytes, int], left_out: Collection[int] = ()) -> None:
+        """`sources` are entries by their destination path, which is a name; none of them is below another. `left_out`:
+        entries below them, or among them, that are not selected, with all below them."""
         entries = self._entries = manifest.entries
+        self._manifest = manifest
         self._omitted = manifest.omitted
         self._sources = dict(sources)
+        self._left_out = frozenset(left_out)
         runs = sorted(
             (run.start, run.stop, name) for name, number in sources.items() for run in entries.subtree(number)
         )
+        if left_out:
+            holes = sorted((run.start, run.stop) for number in left_out for run in entries.subtree(number))
+            runs = [(*part, name) for start, stop, name in runs for part in _without((start, stop), holes)]
         self.runs = [range(start, stop) for start, stop, _ in runs]
         """The selected entries as ranges of consecutive entries, rising."""
         self._starts = [start for start, _, _ in runs]
@@ -78,6 +84,15 @@ class Selection:
     def __contains__(self, number: int) -> bool:
         run = bisect_right(self._starts, number) - 1
         return run >= 0 and number in self.runs[run]
+
+    def without(self, entries: Collection[int]) -> Selection:
+        """The same selection without these entries and all below them."""
+        return Selection(self._manifest, self._sources, self._left_out.union(entries))
+
+    @property
+    def sources(self) -> Mapping[bytes, int]:
+        """The entries that were asked for, by destination path."""
+        return self._sources
 
     @property
     def whole(self) -> bool:
@@ -190,17 +205,20 @@ class Selection:
 
     def has_dest_path(self, path: bytes) -> bool:
         """Whether `path` is the destination itself or the destination path of a selected entry."""
-        if not path or self.whole:
-            return not path or self._entries.find(path) is not None
-        name, slash, below = path.partition(b"/")
-        if name not in self._sources:
-            return False
-        source = self._entries.path(self._sources[name])
-        return not slash or (below != b"" and self._entries.find(joined(source, below)) is not None)
+        if not path:
+            return True
+        if not self.whole:
+            name, slash, below = path.partition(b"/")
+            if name not in self._sources or (slash and not below):
+                return False
+            source = self._entries.path(self._sources[name])
+            path = joined(source, below) if below else source
+        number = self._entries.find(path)
+        return number is not None and number in self
 
     def visible(self) -> bytes | None:
         """By entry: 1 for each that is selected or above a selected one in the served directory. None: all are."""
-        if 0 in self._sources.values():
+        if 0 in self._sources.values() and not self._left_out:
             return None
         visible = bytearray(len(self._entries))
         for run in self.runs:
@@ -211,6 +229,19 @@ class Selection:
                 number = self._entries.directories[self._entries.directory_of(number)]
         visible[0] = 1
         return bytes(visible)
+
+
+def _without(run: tuple[int, int], holes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """What is left of a range (start, stop) without these ranges, which rise and do not overlap."""
+    start, stop = run
+    for first, end in holes:
+        if end <= start or first >= stop:
+            continue
+        if start < first:
+            yield start, first
+        start = end
+    if start < stop:
+        yield start, stop
 
 
 def select(manifest: Manifest, sources: Sequence[bytes]) -> Selection:

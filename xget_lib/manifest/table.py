@@ -212,7 +212,7 @@ class Table:
 
     @cached_property
     def layout(self) -> Layout:
-        checksums = self._path_checksums()
+        checksums = self.path_checksums
         return Layout(self.sizes, array("I", map(checksums.__getitem__, self.files)), self.extents)
 
     def _positions(self, kinds: str) -> array[int]:
@@ -231,8 +231,9 @@ class Table:
         """The last result of `_directory_path`, and its argument: most often the next entry has the same directory."""
         return 0, b""
 
-    def _path_checksums(self) -> array[int]:
-        """The CRC-32 of the path of each entry, continued from that of its directory."""
+    @cached_property
+    def path_checksums(self) -> array[int]:
+        """By entry: the CRC-32 of its path, continued from that of its directory."""
         names = self.names.split(b"\0")
         checksums = array("I", [crc32(names[0])])
         for directory, number in enumerate(self.directories):

@@ -13,6 +13,7 @@ from blake3 import blake3
 from gevent.event import Event
 
 from xget_lib.errors import Failed, printable
+from xget_lib.fs.cache_directory import usual_cache_directory
 from xget_lib.ipc.jobs import Saved, SaveDigestCache
 from xget_lib.master.workers import WorkerPool
 from xget_lib.report.log import LOGGER
@@ -59,12 +60,4 @@ class DigestCacheSaver:
 def cache_path(directory: str | None, root: bytes) -> bytes:
     """The file for the digests of what `root` (absolute) names, in this cache directory or the usual one."""
     name = blake3(os.path.realpath(root)).hexdigest(length=16)
-    return os.path.join(os.fsencode(directory or _usual_directory()), name.encode())
-
-
-def _usual_directory() -> str:
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return os.path.join(given, "xget")
-    usual = os.path.expanduser("~/.cache/xget")
-    # Without HOME, a user who is not in the user database has no home.
-    return "/var/cache/xget" if os.geteuid() == 0 or usual.startswith("~") else usual
+    return os.path.join(os.fsencode(directory or usual_cache_directory()), name.encode())

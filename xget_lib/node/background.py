@@ -91,6 +91,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
                 child.linger(config.linger)
                 rebasing.kill()
         if node is not None:
+            node.stop_repairing()
             node.child.drain()
     return status
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Set
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from gevent.pool import Pool as GreenletPool
 from xget_lib.config import Config
 from xget_lib.download.download import Download
 from xget_lib.download.dry_run import dry_run_steps
+from xget_lib.download.last_run import doubt, path_for
 from xget_lib.download.plan import ACTIONS
 from xget_lib.errors import DestinationRefused, Incomplete, MasterUnreachable, XGetError, printable
 from xget_lib.fs.rooted import Root
@@ -75,6 +77,7 @@ class NodeContext:
             "owners": not config.no_owners,
             "delete": config.delete,
             "max_delete": config.max_delete,
+            "remembers": True,
         }
 
     def serve(self, store: Store, selection: Selection) -> None:
@@ -100,10 +103,16 @@ class NodeContext:
 class Generation:
     """The download of one generation into the destination. Call `run` once; it also begins to serve the generation."""
 
-    def __init__(self, context: NodeContext, manifest: Manifest, selection: Selection) -> None:
+    def __init__(
+        self, context: NodeContext, manifest: Manifest, selection: Selection, distrusted: Set[int] = frozenset()
+    ) -> None:
+        """`distrusted`: files, by number, that are read also if their size and time are right."""
         self.manifest = manifest
+        self.selection = selection
+        self.wrong: set[int] = set()
+        """Files that were accepted by size and time, and turned out to have other content."""
         self._context = context
-        self._selection = selection
+        self._distrusted = distrusted
         self.failures: list[XGetError] = []
         """What `run` could not do, the worst first. Everything else is in place."""
         self._held: HeldContent | None = None
@@ -114,7 +123,7 @@ class Generation:
 
         `former` is the generation that is in place, if there is one.
         """
-        context, selection = self._context, self._selection
+        context, selection = self._context, self.selection
         context.tell(
             "start",
             generation=self.manifest.generation.hex(),
@@ -126,6 +135,7 @@ class Generation:
         with download:
             try:
                 self._take_inventory(download, former)
+                selection = self.selection = download.selection
                 held = self._held = HeldContent(context.dest, self.manifest, download)
                 context.serve(held.store, selection)
                 self._fetch(download, held, stats)
@@ -146,6 +156,7 @@ class Generation:
             "files": len(selection.files),
             "bytes": selection.size,
             "reused": download.reused,
+            "unchanged": len(download.unverified),
             "removed": download.removed,
             "notes": [*download.notes, *_skipped(selection), *_links_alone(selection)],
         }
@@ -173,26 +184,29 @@ class Generation:
             with Root(context.dest) as root:
                 for file in sorted(held.unverified):
                     if not in_thread(held.file_is_right, root, file):
+                        self.wrong.add(file)
                         path = printable(held.store.path_of(file))
-                        LOGGER.error("%s: size and time match, but the content does not; not serving it", path)
+                        LOGGER.error("%s: size and time match, but the content does not; fetching it again", path)
                     elif held.file_verified(file):
                         context.child.held_changed(held.store)
+            if self.wrong:
+                in_thread(doubt, path_for(context.dest, self.selection, self.manifest), self.manifest, self.wrong)
         finally:
             held.store.more_may_come = False
             context.child.held_changed(held.store)  # readers that wait for more get an answer: no more is verified
 
     def _take_inventory(self, download: Download, former: Generation | None) -> None:
         """Find out which files are already right, in threads."""
-        files = list(self._selection.files)
+        files = list(self.selection.files)
         slices = [files[first : first + _SLICE] for first in range(0, len(files), _SLICE)]
         compared = Compared()
         if former is not None:
-            compared = in_thread(former.held.compare, self.manifest, self._selection.file_dest_paths)
+            compared = in_thread(former.held.compare, self.manifest, self.selection.file_dest_paths)
 
         def trusts_times(file: int) -> bool:
             if self._context.config.checksum:
-                return file in compared.verified
-            return file not in compared.changed
+                return file in compared.verified and file not in self._distrusted
+            return file not in compared.changed and file not in self._distrusted
 
         # If all files are in memory, a second thread gains nothing: one thread at a time runs Python.
         permits = Semaphore(1)

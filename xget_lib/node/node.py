@@ -66,6 +66,7 @@ class Node:
         """What of it the destination refused, or was not safe to do; the worst first."""
         self._stats = TransferStats()
         self._in_place: Generation | None = None
+        self._repairing: gevent.Greenlet[..., None] | None = None
         get_hub().threadpool.maxsize = THREADS
 
     def download(self) -> dict[str, Any]:
@@ -91,10 +92,11 @@ class Node:
 
     def rebase(self) -> None:
         """Serve a part of the newest generation: the files in place that have not changed. Raises XGetError."""
+        if self._repairing is not None:
+            self._repairing.join()  # only what is verified is carried over
         in_place = self._in_place
         if in_place is None:
             return
-        in_place.wait_until_verified()  # only what is verified is carried over
         try:
             manifest = self._read_manifest(self._wait_for_news())
         except NewGeneration:
@@ -128,19 +130,46 @@ class Node:
 
     def _get(self, manifest: Manifest) -> dict[str, Any]:
         selection = select(manifest, self._sources)
+        self.refused = []
         if self._config.dry_run:
             refused: list[XGetError] = []
             done = dry_run(self._context, manifest, selection, refused)
         else:
+            self.stop_repairing()
             if self._in_place is not None:
                 self._in_place.stop_verifying()
             generation = Generation(self._context, manifest, selection)
             done = generation.run(self._in_place, self._stats)
             self._in_place = generation
             refused = generation.failures
+            self._repairing = gevent.spawn(self._repair, generation)
         self.refused = refused
         self.incomplete = incomplete(selection)
         return done | {"age": self._freshness.age}
+
+    def stop_repairing(self) -> None:
+        """Leave it to the next update, or run, to repair files."""
+        if self._repairing is not None:
+            self._repairing.kill()
+
+    def _repair(self, generation: Generation) -> None:
+        """Fetch again the files that were accepted by size and time, and turn out to have other content."""
+        while True:
+            generation.wait_until_verified()
+            wrong = frozenset(generation.wrong)
+            if not wrong:
+                return
+            generation = Generation(self._context, generation.manifest, generation.selection, wrong)
+            try:
+                generation.run(self._in_place, TransferStats())
+            except NewGeneration:
+                LOGGER.error("cannot repair files: the master has a new generation (run the client again)")
+                return
+            except XGetError as error:
+                LOGGER.error("cannot repair files: %s (run the client again)", error)
+                return
+            self._in_place = generation
+            LOGGER.warning("repaired %d of the files that had the right size and time, but other content", len(wrong))
 
     # The master.
 

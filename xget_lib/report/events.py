@@ -34,6 +34,7 @@ NOTHING: Event = {
     "fetched": 0,
     "from_master": 0,
     "reused": 0,
+    "unchanged": 0,
     "peers": 0,
     "removed": 0,
     "seconds": 0.0,
@@ -166,6 +167,8 @@ def summary(done: Event) -> str:
     in_place = f"xget: {counted(done['files'], 'file')}, {size(done['bytes'])} in place"
     if done["removed"]:
         in_place += f", {counted(done['removed'], 'name')} removed"
+    if done["unchanged"]:
+        in_place += f" ({counted(done['unchanged'], 'file')} unchanged by size and time)"
     if done.get("age"):
         in_place += f", as the master's directory was {done['age']:.0f} s before"
     if not done["fetched"]:
