@@ -30,6 +30,7 @@ FETCH, MAKE, LINK_TO, CORRECT, REMOVE = ACTIONS = ("fetch", "make", "link", "cor
 
 SPECIAL = LINK + CHARACTER + BLOCK + FIFO
 """The kinds of entries that are neither regular file nor directory."""
+KINDS = FILE + DIRECTORY + SPECIAL
 FILE_TYPES = {LINK: stat.S_IFLNK, FIFO: stat.S_IFIFO, CHARACTER: stat.S_IFCHR, BLOCK: stat.S_IFBLK}
 
 

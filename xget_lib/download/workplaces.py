@@ -191,5 +191,27 @@ def _drop_default_acl(root: Root, directory: bytes) -> None:
 def _check_owner(root: Root, parts: bytes) -> None:
     """Raises PermissionError where another user could put links in the way of our writes."""
     for path in (parts.rpartition(b"/")[0], parts):
-        if root.lstat(path).st_uid != os.geteuid():
-            raise PermissionError(errno.EACCES, f"{os.fsdecode(path)} belongs to another user (remove it)")
+        with root.opened(path, os.O_RDONLY | os.O_DIRECTORY) as directory:
+            if not is_ours(directory):
+                raise PermissionError(errno.EACCES, f"{os.fsdecode(path)} belongs to another user (remove it)")
+
+
+def is_ours(directory: int) -> bool:
+    """Whether an open directory belongs to the user of this process, or to whom this file system gives everything.
+
+    The latter do file systems without owners (exFAT, FAT), and servers that map users (NFS with root_squash). Raises
+    OSError.
+    """
+    owner = os.fstat(directory).st_uid
+    if owner == os.geteuid():
+        return True
+    name = f"owner{os.getpid()}"
+    try:
+        probe = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    except (PermissionError, FileExistsError):
+        return False
+    try:
+        return os.fstat(probe).st_uid == owner
+    finally:
+        os.close(probe)
+        os.unlink(name, dir_fd=directory)

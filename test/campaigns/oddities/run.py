@@ -40,8 +40,8 @@ class Run:
         self._busy: Busy | None = None
         self.source = base / "served"
         self.dest = base / "mounted" / "dest"
-        (base / "cache").mkdir()
-        (base / "cache").chmod(0o777)
+        (base / "cache of clients").mkdir()
+        (base / "cache of clients").chmod(0o777)
         base.chmod(0o777)
 
     # Making it.
@@ -87,11 +87,12 @@ class Run:
 
     def _start_master(self, port: int | None = None) -> None:
         options = ["-x"] if self.case.one_file_system else []
-        self._master = self._cluster.master(self.source, *options, port=port, environment=self._environment)
+        environment = {"XDG_CACHE_HOME": str(self._base / "cache of the master")}
+        self._master = self._cluster.master(self.source, *options, port=port, environment=environment)
 
     @property
     def _environment(self) -> dict[str, str]:
-        return {"XDG_CACHE_HOME": str(self._base / "cache")}
+        return {"XDG_CACHE_HOME": str(self._base / "cache of clients")}
 
     # Carrying it out.
 
