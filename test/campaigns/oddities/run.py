@@ -245,7 +245,8 @@ class Run:
             read = [path for path in after if path in before and before[path].read != after[path].read]
             read = [path for path in read if path in before and _is_file(self.dest, path) and not excuses.names(path)]
             # The process that serves begins to verify what was kept, a chunk at a time, before it ends.
-            if sum(min(after[path].status.st_size, _CHUNK) for path in read) > 2 * _CHUNK and not excused:
+            sizes = {after[path].status.st_ino: after[path].status.st_size for path in read}
+            if sum(min(size, _CHUNK) for size in sizes.values()) > 2 * _CHUNK and not excused:
                 self._wrong(f"again: read {', '.join(map(printable, read[:5]))} ({len(read)})")
         if not excused and not blind:
             foreseen = self._get("--dry-run")
