@@ -166,3 +166,48 @@ def _copy_and_again(served: Served, dest: Path) -> None:
 def _touched(path: Path) -> Path:
     path.touch()
     return path
+
+
+@pytest.mark.root
+def test_a_directory_without_permissions_costs_nothing_when_a_user_has_met_a_limit(
+    tmp_path: Path, open_to_all: Path
+) -> None:
+    """At the end of the run, its owner cannot look into it any more."""
+    (tmp_path / "served" / "closed").mkdir(parents=True)
+    (tmp_path / "served" / "closed" / "file").write_bytes(b"content")
+    os.mknod(tmp_path / "served" / "null", 0o020666, os.makedev(1, 3))
+    (tmp_path / "served" / "closed").chmod(0)
+    served = InMemory(Served(tmp_path / "served"))
+
+    def work() -> None:
+        _, notes, failures = run(served, open_to_all / "dest")
+        assert failures == [] and any("devices were not created" in note for note in notes)
+
+    as_nobody(work)
+
+
+def test_temporary_data_of_another_download_is_kept_and_noted_in_a_directory_that_the_master_has(
+    tmp_path: Path,
+) -> None:
+    served, dest = Served(one_of_everything(tmp_path / "served")), tmp_path / "dest"
+    (dest / "a" / ".xget").mkdir(parents=True)
+    (dest / "a" / ".xget" / "lock").touch()
+    for _ in range(2):
+        assert run(served, dest, delete=True)[1:] == (
+            ["a/.xget was not removed: it belongs to another download"],
+            [],
+        )
+    assert (dest / "a" / ".xget" / "lock").exists()
+
+
+@pytest.mark.root
+def test_the_workplace_of_the_run_itself_is_not_taken_for_that_of_another_download(
+    tmp_path: Path, mounts: Mounts
+) -> None:
+    served, dest = Served(one_of_everything(tmp_path / "served")), tmp_path / "dest"
+    mounts.memory(dest / "a")
+    assert run(served, dest, delete=True)[1:] == (
+        ["some hard links were created as copies: Invalid cross-device link"],
+        [],
+    )
+    assert not (dest / "a" / ".xget").exists()

@@ -27,7 +27,7 @@ import msgpack
 from blake3 import blake3
 
 from xget_lib.download.metadata import Metadata
-from xget_lib.errors import Failed, XGetError, printable
+from xget_lib.errors import Failed, PathRefused, XGetError, printable
 from xget_lib.fs.cache_directory import usual_cache_directory
 from xget_lib.fs.inode import NamedInode
 from xget_lib.fs.rooted import Root
@@ -148,30 +148,25 @@ def _facts(status: os.stat_result | None) -> tuple[int, ...]:
 def shortfalls(
     root: Root, manifest: Manifest, selection: Selection, metadata: Metadata, is_refused: Callable[[bytes], bool]
 ) -> dict[bytes, Left]:
-    """Everything that is not as the manifest says, at the end of a run that did what it could. Raises OSError.
+    """Everything that is not as the manifest says, at the end of a run that did what it could. Raises nothing.
 
     `metadata`: one that, as that of the next run, has not met the limits of the destination. `is_refused`: of a path;
-    the next run tries it again.
+    the next run tries it again. What cannot be looked at any more, in a directory without permissions, is left out.
     """
     found: dict[bytes, Left] = {}
-
-    def add(path: bytes, number: int, status: os.stat_result | None) -> None:
-        found[path] = (_wanted(manifest, metadata, number), _facts(status))
-
     for number in selection.of_kind(FILE + DIRECTORY + _SPECIAL):
         first, path = manifest.entries.first_name(number), selection.dest_path(number)
         if is_refused(path):
             continue
-        status = _status(root, path)
-        if status is None or not metadata.matches(manifest.entries[first], status, NamedInode(root, path)):
-            add(path, first, status)
-        for link in selection.link_groups.get(first, ())[1:]:
-            link_path = selection.dest_path(link)
-            if is_refused(link_path):
-                continue
-            there = _status(root, link_path)
-            if status is None or there is None or not os.path.samestat(status, there):
-                add(link_path, first, there)
+        with suppress(OSError, PathRefused):
+            status = _status(root, path)
+            if status is None or not metadata.matches(manifest.entries[first], status, NamedInode(root, path)):
+                found[path] = _wanted(manifest, metadata, first), _facts(status)
+            for link in map(selection.dest_path, selection.link_groups.get(first, ())[1:]):
+                there = _status(root, link)
+                is_same = status is not None and there is not None and os.path.samestat(status, there)
+                if not is_same and not is_refused(link):
+                    found[link] = _wanted(manifest, metadata, first), _facts(there)
     return found
 
 

@@ -79,6 +79,12 @@ class Workplaces:
     def _inside(self, top: bytes) -> bytes:
         return joined(top, STAGING + b"/" + self._name)
 
+    def is_shared(self, root: Root, directory: bytes) -> bool:
+        """Whether the `.xget` in a directory below the destination has things of another download. Raises nothing."""
+        with suppress(OSError):
+            return bool(set(root.names(joined(directory, STAGING))) - {self._name})
+        return False
+
     @property
     def tops(self) -> Iterator[bytes]:
         """The highest directory of each file system, except the destination."""

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -62,7 +63,8 @@ def _link(path: Path, dice: Random) -> None:
 
 
 def _another_name(path: Path, dice: Random) -> None:
-    os.link(path, path.with_name(path.name[:200] + " too"))
+    with suppress(FileExistsError):
+        os.link(path, path.with_name(path.name[:200] + " too"))
 
 
 def _remove(path: Path, dice: Random) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -92,7 +93,8 @@ def mount_below(kind: str, base: Path, dest: Path, source: Path, count: int, dic
 
 
 def own(path: Path, user: int) -> None:
-    """Gives all of a destination to a user."""
+    """Gives all of a destination to a user, as far as its file systems have owners and it is not immutable."""
     for directory, directories, files in os.walk(path):
         for name in [".", *directories, *files]:
-            os.chown(os.path.join(directory, name), user, user, follow_symlinks=False)
+            with suppress(OSError):
+                os.chown(os.path.join(directory, name), user, user, follow_symlinks=False)

@@ -62,13 +62,8 @@ class Run:
             self.dest.mkdir()
             mount_below(case.dest, self._base, self.dest, self.source, case.below, self._dice)
         if case.present:
-
-            def give() -> None:
-                if case.dest != "exfat":
-                    own(self.dest, user)
-
-            make_present(self.dest, self.source, case.present, give, self._dice)
-        elif self.dest.exists() and case.dest != "exfat":
+            make_present(self.dest, self.source, case.present, lambda: own(self.dest, user), self._dice)
+        elif case.below:
             own(self.dest, user)
 
     def _choose_parts(self) -> list[str]:
