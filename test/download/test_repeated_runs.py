@@ -211,3 +211,17 @@ def test_the_workplace_of_the_run_itself_is_not_taken_for_that_of_another_downlo
         [],
     )
     assert not (dest / "a" / ".xget").exists()
+
+
+@pytest.mark.root
+def test_what_stands_in_place_of_a_link_that_cannot_be_made_is_met_once(tmp_path: Path) -> None:
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "link").symlink_to("target")
+    served = Served(tmp_path / "served")
+    with mounted("exfat", tmp_path) as top:
+        (top / "dest").mkdir()
+        (top / "dest" / "link").write_bytes(b"a file")
+        first = run(served, top / "dest")
+        assert any("symbolic links were not created" in note for note in first[1]) and first[2] == []
+        assert steps(served, top / "dest") == []
+        assert run(served, top / "dest") == first

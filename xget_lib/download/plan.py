@@ -145,8 +145,9 @@ class Planner:
             with self._refusals.at(path):
                 if status is not None and self._is_same_special(path, status, self._entries[entry]):
                     step = self.metadata_step(entry, path, status)
-                elif status is None and self._dest.is_as_left(entry, path, None):
-                    step = Step(UNCHANGED, path, entry=entry)
+                elif self._dest.is_as_left(entry, path, status):  # nothing, or something else, as it cannot be made
+                    step, status = Step(UNCHANGED, path, entry=entry), None
+                    links = [link for link in links if not self._dest.is_as_left(entry, link, found[link])]
                 else:
                     step, status = self._replaces(Step(MAKE, path, entry=entry), status), None
                 yield step

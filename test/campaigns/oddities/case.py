@@ -65,8 +65,8 @@ class Case:
             found.add(6)  # it takes fewer names
         if "ext4" in self.dest and "symbolic links" in self.source:
             found.add(6)  # or shorter ones, where blocks are small
-        if self.changes and "--delete" not in self.options:
-            found.add(6)  # a directory is never replaced
+        if self.changes and ("--delete" not in self.options or self.below):
+            found.add(6)  # then directories are not replaced
         return found
 
     def __str__(self) -> str:
