@@ -208,6 +208,8 @@ class Excuses:
         paths = [printable(difference.path), *_other_names(difference)]
         top, slash, rest = paths[0].partition("/")
         paths.append(self._names.get(top, top) + slash + rest)
+        if difference.what == "extra" and any(at.startswith(f"{paths[0]}/") for at in self._paths):
+            return True  # a directory with something that could not be removed
         return any(path == at or path.startswith(at + "/") for at in self._paths for path in paths)
 
     @property
