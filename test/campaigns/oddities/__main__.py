@@ -3,7 +3,8 @@
     python -m test.campaigns.oddities [--runs 300] [--seed 1] [--processes 2] [--keep] [--shell]
 
 Each run is drawn from a seed: the first from --seed, each further one from the next number. `--seed 17 --runs 1` is one
-run again, and with --shell a shell follows in which everything is still mounted. A run has a mount namespace and a process namespace of its own, so nothing of it can be left. Needs root.
+run again; with --shell, a shell follows in which everything is still mounted. A run has a mount namespace and a process
+namespace of its own, so nothing of it can be left. Needs root.
 
 Of each run, rsync (-aHAXn --checksum --delete) must find nothing to do but what the client itself said it could not do,
 with the right exit status. The next run must have nothing to do, and read nothing. A dry run must have told the steps.
