@@ -225,3 +225,14 @@ def test_what_stands_in_place_of_a_link_that_cannot_be_made_is_met_once(tmp_path
         assert any("symbolic links were not created" in note for note in first[1]) and first[2] == []
         assert steps(served, top / "dest") == []
         assert run(served, top / "dest") == first
+
+
+@pytest.mark.root
+def test_each_run_notes_that_names_on_two_file_systems_are_copies(tmp_path: Path, mounts: Mounts) -> None:
+    """Also the one after a run that was killed at its end, which saved nothing for it."""
+    served, dest = Served(one_of_everything(tmp_path / "served")), tmp_path / "dest"
+    mounts.memory(dest / "a")
+    note = "some hard links were created as copies: Invalid cross-device link"
+    run_download(served, dest)
+    for _ in range(2):
+        assert run(served, dest) == (0, [note], [])

@@ -240,6 +240,11 @@ class Metadata:
             return False
         return self._attempt("owners", lambda: inode.chown(*owner))
 
+    def note_copies(self, why: str) -> None:
+        """Names of a file are files of their own here."""
+        self.limited = True
+        self.note("links", f"some hard links were created as copies: {why}")
+
     def note_owners(self) -> None:
         """Something belongs to another user or group than it should, as this process is not root's."""
         self.note("owners", "owners and groups were not preserved (only root can set them)")

@@ -284,6 +284,7 @@ class Planner:
             if status is not None and there is not None and os.path.samestat(status, there):
                 continue
             if there is not None and self._is_copy(entry, path, link, there, trusted=trusted):
+                self._dest.metadata.note_copies(os.strerror(errno.EXDEV))
                 continue
             with self._refusals.at(link):
                 yield self._replaces(Step(LINK_TO, link, entry=entry, origin=path), there)
