@@ -120,6 +120,8 @@ class Workplaces:
         if top in self.made:
             return
         with self._lock:
+            if top in self.made:  # another thread was first, and may have made parts that must not be taken over
+                return
             for _ in range(_TRIES):  # a download into that directory may end and remove `.xget` at any moment
                 with suppress(FileExistsError):
                     root.mkdir(staging, 0o700)
