@@ -236,3 +236,26 @@ def test_each_run_notes_that_names_on_two_file_systems_are_copies(tmp_path: Path
     run_download(served, dest)
     for _ in range(2):
         assert run(served, dest) == (0, [note], [])
+
+
+@pytest.mark.root
+def test_attributes_of_a_file_that_its_owner_may_not_read_are_set_once(
+    tmp_path: Path, open_to_all: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "file").write_bytes(b"content")
+    os.setxattr(tmp_path / "served" / "file", "user.a", b"value")
+    (tmp_path / "served" / "file").chmod(0o222)
+    served = InMemory(Served(tmp_path / "served"))
+    dest, cache = open_to_all / "dest", open_to_all / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+
+    def twice() -> None:
+        run(served, dest)
+        before = (dest / "file").stat().st_ctime_ns
+        assert steps(served, dest) == []
+        run(served, dest)
+        assert (dest / "file").stat().st_ctime_ns == before
+
+    as_nobody(twice)
+    assert os.getxattr(dest / "file", "user.a") == b"value"

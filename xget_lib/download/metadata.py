@@ -286,9 +286,12 @@ class Metadata:
 
     def _set_xattrs(self, inode: Inode, status: os.stat_result, wanted: EntryMetadata) -> bool:
         """Returns whether it changed anything; the mode may have changed with it."""
-        changes = self._xattr_changes(inode, self._target(wanted))
+        target = self._target(wanted)
+        changes = self._xattr_changes(inode, target)
         if not changes:
             return False
+        if not target.mode & status.st_mode & stat.S_IRUSR:
+            self.limited = True  # without read permission, an owner cannot compare them in the next run
         if not self._is_root and not status.st_mode & stat.S_IWUSR and not stat.S_ISLNK(status.st_mode):
             self._attempt("permissions", lambda: inode.chmod(stat.S_IMODE(status.st_mode) | stat.S_IWUSR))
         for name, value in changes.items():

@@ -287,5 +287,5 @@ def _is_closed(facts: Facts) -> bool:
 
 def _mounts(base: Path) -> list[str]:
     """What is mounted below a directory."""
-    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    points = [os.fsdecode(line.split()[4]) for line in Path("/proc/self/mountinfo").read_bytes().splitlines()]
     return sorted(point for point in points if point.startswith(f"{base}/"))
