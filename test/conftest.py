@@ -23,6 +23,7 @@ settings.load_profile("xget")
 HERE = Path(__file__).parent
 MARKERS = {
     "bench": ["slow"],
+    "campaigns": ["slow"],
     "clients": ["slow"],
     "download/test_exact.py": ["slow"],
     "end_to_end": ["slow"],

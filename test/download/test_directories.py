@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from test.support.downloads import Served, destination
+from test.support.downloads import InMemory, Served, destination, one_of_everything, run_download
+from test.support.oddities import access_list
 from test.support.somebody import as_nobody
 from test.support.trees import MOMENT
 from xget_lib.download.directories import SYNC_EACH, Directories
@@ -142,3 +143,20 @@ def test_the_whole_file_system_is_synced_where_that_is_cheaper_or_needed(
         them.finish()
         them.close()
     assert len(synced) == syncs
+
+
+def test_an_access_list_that_new_directories_inherit_does_not_lock_their_owner_out(
+    tmp_path: Path, open_to_all: Path
+) -> None:
+    """Its owner may read and write there, but not enter. Only who has no capabilities notices."""
+    served = Served(one_of_everything(tmp_path / "served"))
+    pieces = InMemory(served)
+    dest = open_to_all / "dest"
+
+    def run() -> None:
+        dest.mkdir()
+        os.setxattr(dest, b"system.posix_acl_default", access_list(1111, 2222))
+        run_download(pieces, dest)
+
+    as_nobody(run)
+    assert (dest / "a" / "deep" / "even").read_bytes() == (served.directory / "a" / "deep" / "even").read_bytes()

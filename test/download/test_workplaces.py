@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,11 @@ import pytest
 from test.support.downloads import PIECE, Served, fetch, finish, inspect, missing, present, run_download
 from test.support.dry_and_real import run_both
 from test.support.mounted import Mounts, do
+from test.support.processes import PATIENCE
 from test.support.trees import differences, noise, write
+from xget_lib.download.workplaces import Workplaces
 from xget_lib.errors import DestinationRefused
+from xget_lib.fs.rooted import Root
 
 pytestmark = pytest.mark.root
 
@@ -117,6 +121,40 @@ def test_a_copy_of_a_hard_link_that_is_wrong_is_corrected(served: Served, mounts
     assert run_both(served, dest).steps == [], "size and time are right"
     assert [step.path for step in run_both(served, dest, checksum=True).steps] == [b"boot/top too"]
     assert copy.read_bytes() == b"at the top"
+
+
+def test_two_threads_that_need_it_at_once_make_it_once(
+    tmp_path: Path, mounts: Mounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second would take new parts of the first for old ones: remove them, or change their mode."""
+    mounts.memory(tmp_path / "boot")
+    cleaned, checked = [], threading.Event()
+
+    class Made(set[bytes]):
+        def __contains__(self, top: object) -> bool:
+            found = super().__contains__(top)
+            if threading.current_thread() is not threading.main_thread():
+                checked.set()
+            return found
+
+    with Root(bytes(tmp_path)) as root:
+        workplaces = Workplaces(bytes(tmp_path))
+        workplaces.made = Made()
+        workplaces.enter(root, b"")
+        workplaces.enter(root, b"boot")
+        second = threading.Thread(target=workplaces.make_for, args=(root, workplaces.part_path(b"boot/two")))
+
+        def cleaning(root: Root, parts: bytes) -> frozenset[bytes]:
+            cleaned.append(parts)
+            if len(cleaned) == 1:
+                second.start()
+                assert checked.wait(PATIENCE)  # it saw that nobody has made it yet
+            return frozenset()
+
+        monkeypatch.setattr("xget_lib.download.workplaces.take_over", cleaning)
+        workplaces.make_for(root, workplaces.part_path(b"boot/one"))
+        second.join(PATIENCE)
+    assert len(cleaned) == 1
 
 
 def test_an_interrupted_run_is_continued_there(served: Served, mounts: Mounts, tmp_path: Path) -> None:

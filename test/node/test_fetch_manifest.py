@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 
 import gevent
@@ -116,8 +117,31 @@ def test_a_master_that_is_gone_or_silent_is_given_up_when_the_time_is_over(silen
             fetch_manifest(news(master_first=True), address, 0.2)
 
 
+def test_a_restarted_master_is_asked_until_it_has_a_snapshot_again() -> None:
+    recording = backend(None)
+    restarted = SwarmServer(recording)
+    fetched = gevent.spawn(fetch_manifest, news(master_first=True), restarted.address, 10)
+    until(lambda: restarted.accepted > 0)
+    recording.manifest = EncodedManifest.of(MANIFEST)
+    assert fetched.get() == (MANIFEST, True)
+    with pytest.raises(LinkLost, match="the snapshot is not ready yet"):
+        fetch_manifest(news(master_first=True), master(None).address, 0.2)
+
+
+class Refusing(RecordingBackend):
+    """Of a master that refuses to give its manifest."""
+
+    @property
+    def manifest(self) -> EncodedManifest | None:
+        raise NinepError(errno.EACCES)
+
+    @manifest.setter
+    def manifest(self, manifest: EncodedManifest | None) -> None:
+        pass
+
+
 def test_a_refusal_of_the_master_is_final() -> None:
-    refusing = master(None)
-    with pytest.raises(NinepError, match="not ready"):
+    refusing = SwarmServer(Refusing())
+    with pytest.raises(NinepError, match="Permission denied"):
         fetch_manifest(news(master_first=True), refusing.address, 10)
     assert refusing.accepted == 1

@@ -127,7 +127,10 @@ def surplus(dest: Destination, in_the_way: Iterable[bytes] = ()) -> Surplus:
         except OSError as error:
             dest.refusals.add(dest_path, error)
             continue
-        names.discard(STAGING)
+        if STAGING in names:
+            names.discard(STAGING)
+            if dest_path and dest.workplaces.is_shared(root, dest_path):
+                found.kept.append((joined(dest_path, STAGING), OF_A_DOWNLOAD))
         before = len(names)
         wanted = entries.names_in(entries.children_of(number))
         names.difference_update(wanted)

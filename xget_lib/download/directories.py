@@ -16,6 +16,7 @@ from xget_lib.download.delete import Remover
 from xget_lib.download.destination import Destination
 from xget_lib.download.plan import CORRECT, MAKE, Step
 from xget_lib.download.refusal import refusing
+from xget_lib.download.workplaces import make_usable
 from xget_lib.fs import syscalls
 from xget_lib.fs.inode import NamedInode, OpenInode
 from xget_lib.manifest.entry import DIRECTORY
@@ -69,6 +70,7 @@ class Directories:
                 if step.clears:
                     self.remover.make_way(step.path)
                 self._root.mkdir(step.path, self._metadata.new_directory_mode(self._entries[step.entry]))
+                make_usable(self._root, step.path)
                 self.made += 1
                 self.name_changed(step.path)
             else:

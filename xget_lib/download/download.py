@@ -33,7 +33,7 @@ from xget_lib.download.free_space import check_free_space
 from xget_lib.download.install import Installer
 from xget_lib.download.last_run import LastRun, load_run, path_for, save_run, shortfalls
 from xget_lib.download.metadata import Metadata
-from xget_lib.download.plan import FETCH, LINK_TO, UNCHANGED, FileDecision, Planner, Step
+from xget_lib.download.plan import FETCH, KINDS, LINK_TO, UNCHANGED, FileDecision, Planner, Step
 from xget_lib.download.progress import Progress
 from xget_lib.download.refusal import refusing, refusing_dest
 from xget_lib.download.removals import Removals
@@ -79,7 +79,8 @@ class Download:
         self._max_delete = max_delete
         self._remembers = remembers
         self._last_run: LastRun | None = None
-        self._metadata = Metadata(manifest, permissions=permissions, owners=owners)
+        self._owners = owners
+        self._metadata = self._new_metadata()
         self._lock = Lock()
         self._to_correct: dict[int, FileDecision] = {}  # files with the right content that are to be changed
         self._specials: list[Step] = []
@@ -139,7 +140,6 @@ class Download:
         if self._staging.resumed:
             directories.sync_everything()  # names that the earlier run gave may not be on disk
         dest = self._dest = dest.without_collisions(may_write=not self._staging.read_only)
-        self._collisions = dest.refusals.paths()
         self._selection = dest.selection
         directories.select(self._selection)
         self._progress = Progress(self._selection, self._layout, dest.workplaces)
@@ -273,18 +273,23 @@ class Download:
         with refusing(self._path):
             self._staging.remove()
         self._directories.finish_root()
+        self._metadata.check_times(self._manifest.entries.mtimes, self._selection.of_kind(KINDS))
         self._remember()
 
     def _remember(self) -> None:
-        """Saves what the next run should know, unless something was refused that it may try again."""
-        if self._last_run is None or (self._last_run.is_current and not self._metadata.limited):
-            return
-        if self._removals.error is not None or self._refusals.paths() != self._collisions:
+        """Saves what the next run should know. It tries again what was refused."""
+        if self._last_run is None or (self._last_run.is_current and not self._metadata.limited and not self.refused):
             return
         with refusing(self._path):
-            arguments = self._root, self._manifest, self._selection, self._metadata
-            left = shortfalls(*arguments) if self._metadata.limited else {}
-            save_run(self._record_path, self._last_run, *arguments, left)
+            place = self._root, self._manifest, self._selection
+            left = shortfalls(*place, self._new_metadata(), self._is_refused) if self._metadata.limited else {}
+            save_run(self._record_path, self._last_run, *place, self._metadata, left, self.refused)
+
+    def _is_refused(self, path: bytes) -> bool:
+        return path in self._refusals or self._refusals.covers(path)
+
+    def _new_metadata(self) -> Metadata:
+        return Metadata(self._manifest, permissions=self._permissions, owners=self._owners)
 
     def _install_specials(self) -> None:
         impossible: set[int] = set()  # entries: devices that this process may not make, or that are refused

@@ -27,6 +27,8 @@ class Expected:
     xattrs: Xattrs
     trusted: tuple[int, int]
     """The users of which one owns a file whose content may be accepted by size and time."""
+    not_preserved: tuple[int, int] | None = None
+    """The owner that a file should have, where this process cannot set it."""
 
     def fits(self, status: os.stat_result) -> bool:
         """Compares mode and owner; a stat does not show extended attributes."""

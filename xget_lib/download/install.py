@@ -190,8 +190,7 @@ class Installer:
         try:
             self._root.link(origin, new)
         except OSError as error:  # another file system, one without hard links, or a file with too many
-            self._metadata.limited = True
-            self._metadata.note("links", f"some hard links were created as copies: {error.strerror}")
+            self._metadata.note_copies(error.strerror or str(error))
             if not stat.S_ISREG(status.st_mode):
                 self._make_special(path, entry)
                 return

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import stat
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from functools import cached_property
 from itertools import compress, count, pairwise
@@ -27,7 +27,7 @@ import msgpack
 from blake3 import blake3
 
 from xget_lib.download.metadata import Metadata
-from xget_lib.errors import Failed, XGetError, printable
+from xget_lib.errors import Failed, PathRefused, XGetError, printable
 from xget_lib.fs.cache_directory import usual_cache_directory
 from xget_lib.fs.inode import NamedInode
 from xget_lib.fs.rooted import Root
@@ -145,23 +145,28 @@ def _facts(status: os.stat_result | None) -> tuple[int, ...]:
 # What a run leaves.
 
 
-def shortfalls(root: Root, manifest: Manifest, selection: Selection, metadata: Metadata) -> dict[bytes, Left]:
-    """Everything that is not as the manifest says, at the end of a run in which nothing failed. Raises OSError."""
+def shortfalls(
+    root: Root, manifest: Manifest, selection: Selection, metadata: Metadata, is_refused: Callable[[bytes], bool]
+) -> dict[bytes, Left]:
+    """Everything that is not as the manifest says, at the end of a run that did what it could. Raises nothing.
+
+    `metadata`: one that, as that of the next run, has not met the limits of the destination. `is_refused`: of a path;
+    the next run tries it again. What cannot be looked at any more, in a directory without permissions, is left out.
+    """
     found: dict[bytes, Left] = {}
-
-    def add(path: bytes, number: int, status: os.stat_result | None) -> None:
-        found[path] = (_wanted(manifest, metadata, number), _facts(status))
-
     for number in selection.of_kind(FILE + DIRECTORY + _SPECIAL):
         first, path = manifest.entries.first_name(number), selection.dest_path(number)
-        status = _status(root, path)
-        if status is None or not metadata.matches(manifest.entries[first], status, NamedInode(root, path)):
-            add(path, first, status)
-        for link in selection.link_groups.get(first, ())[1:]:
-            link_path = selection.dest_path(link)
-            there = _status(root, link_path)
-            if status is None or there is None or not os.path.samestat(status, there):
-                add(link_path, first, there)
+        if is_refused(path):
+            continue
+        with suppress(OSError, PathRefused):
+            status = _status(root, path)
+            if status is None or not metadata.matches(manifest.entries[first], status, NamedInode(root, path)):
+                found[path] = _wanted(manifest, metadata, first), _facts(status)
+            for link in map(selection.dest_path, selection.link_groups.get(first, ())[1:]):
+                there = _status(root, link)
+                is_same = status is not None and there is not None and os.path.samestat(status, there)
+                if not is_same and not is_refused(link):
+                    found[link] = _wanted(manifest, metadata, first), _facts(there)
     return found
 
 
@@ -189,15 +194,18 @@ def save_run(
     selection: Selection,
     metadata: Metadata,
     left: Mapping[bytes, Left],
+    refused: Set[int],
 ) -> None:
-    """Saves what a run leaves, in which every selected file was put in place, for the next run. `last_run`: what it
-    had from the one before. Where that fails, the next run reads more."""
+    """Saves what a run leaves, in which every selected file except those `refused` was put in place, for the next run.
+    `last_run`: what it had from the one before. If that fails, the next run reads more."""
     keys, contents = last_run.keys, last_run.contents
+    if refused:
+        contents = _doubted(contents, refused)
     if len(selection.files) < len(keys):
         keys = array("I", map(keys.__getitem__, selection.files))
         contents = b"".join(contents[file * _CONTENT_SIZE : (file + 1) * _CONTENT_SIZE] for file in selection.files)
     facts = [[path, wanted, list(facts)] for path, (wanted, facts) in left.items()]
-    place = [*_place(root, metadata), manifest.generation]
+    place = [*_place(root, metadata), b"" if refused else manifest.generation]
     _write(path, [*_HEAD, *place, keys.tobytes(), contents, facts, metadata.notes_by_kind])
 
 
@@ -207,12 +215,16 @@ def doubt(path: bytes, manifest: Manifest, files: Iterable[int]) -> None:
     doubted = {keys[numbers[file]] for file in files}
     with suppress(OSError, ValueError, XGetError):
         saved = _read(path)
-        ids = bytearray(saved[_CONTENTS])
-        for index, key in enumerate(array("I", saved[_KEYS])):
-            if key in doubted:
-                ids[index * _CONTENT_SIZE : (index + 1) * _CONTENT_SIZE] = _DOUBTED
-        saved[_GENERATION], saved[_CONTENTS] = b"", bytes(ids)
+        indices = (index for index, key in enumerate(array("I", saved[_KEYS])) if key in doubted)
+        saved[_GENERATION], saved[_CONTENTS] = b"", _doubted(saved[_CONTENTS], indices)
         _write(path, saved)
+
+
+def _doubted(contents: bytes, indices: Iterable[int]) -> bytes:
+    ids = bytearray(contents)
+    for index in indices:
+        ids[index * _CONTENT_SIZE : (index + 1) * _CONTENT_SIZE] = _DOUBTED
+    return bytes(ids)
 
 
 def _write(path: bytes, facts: list[Any]) -> None:

@@ -22,7 +22,7 @@ import os
 import pwd
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from xget_lib.download.expected import Expected, Target
@@ -107,7 +107,8 @@ class Metadata:
         if owner is None and target.mode & _SET_ID:
             return None
         mode = stat.S_IFREG | target.mode if self._permissions else None
-        return Expected(mode, owner, target.xattrs, (self._user, target.owner[0]))
+        not_preserved = target.owner if self._owners and not self._is_root else None
+        return Expected(mode, owner, target.xattrs, (self._user, target.owner[0]), not_preserved)
 
     def may_trust_times(self, entry: Entry, status: os.stat_result, inode: Inode) -> bool:
         """Whether the content of a regular file may be accepted by size and time.
@@ -136,7 +137,11 @@ class Metadata:
             return False
         if self._permissions and entry.kind != LINK and stat.S_IMODE(status.st_mode) != self._mode_for(entry, owner):
             return False
-        return not self._xattr_changes(inode, target)
+        if self._xattr_changes(inode, target):
+            return False
+        if self._owners and owner != target.owner:
+            self.note_owners()
+        return True
 
     # Setting it.
 
@@ -154,21 +159,30 @@ class Metadata:
                 mode = self._mode_for(entry, self.owner(entry.metadata) if chowned else (status.st_uid, status.st_gid))
             if xattrs_changed or mode != stat.S_IMODE(status.st_mode) or (chowned and (self._permissions or new)):
                 self._attempt("permissions", lambda: inode.chmod(mode))
-        if status.st_mtime_ns != entry.mtime_ns:
-            self._attempt("times", lambda: inode.utime(entry.mtime_ns))
-        self.check(inode.status(), mode, entry.mtime_ns)
+        time: int | None = entry.mtime_ns
+        if status.st_mtime_ns != time and not self._attempt("times", lambda: inode.utime(entry.mtime_ns)):
+            time = None
+        self.check(inode.status(), mode, time)
 
-    def check(self, status: os.stat_result, mode: int | None, mtime_ns: int) -> None:
-        """Notes which permission bits (None: any) and which time, just set, the file system did not keep."""
+    def check(self, status: os.stat_result, mode: int | None, mtime_ns: int | None) -> None:
+        """Notes which permission bits and which time, just set (None: any), the file system did not keep."""
         if mode is not None and stat.S_IMODE(status.st_mode) != mode and not stat.S_ISLNK(status.st_mode):
             self.limited = True
             self.note("permissions", "some permissions were not preserved: the file system does not keep them")
-        if status.st_mtime_ns != mtime_ns or not -TIME_LIMIT < mtime_ns < TIME_LIMIT - 1:
-            self.limited = self.limited or status.st_mtime_ns != mtime_ns
-            self.note(
-                "precision",
-                "some modification times were not preserved exactly (the file system rounds or limits them)",
-            )
+        if mtime_ns is not None and status.st_mtime_ns != mtime_ns:
+            self.limited = True
+            self._note_times()
+
+    def check_times(self, times: Sequence[int], numbers: Iterable[int]) -> None:
+        """Notes whether the time of any of these entries was one that a manifest cannot contain. `times`: of all."""
+        if not times or (min(times) > -TIME_LIMIT and max(times) < TIME_LIMIT - 1):
+            return
+        if any(not -TIME_LIMIT < times[number] < TIME_LIMIT - 1 for number in numbers):
+            self._note_times()
+
+    def _note_times(self) -> None:
+        line = "some modification times were not preserved exactly (the file system rounds or limits them)"
+        self.note("precision", line)
 
     def apply_to_new_file(self, fd: int, wanted: EntryMetadata, mtime_ns: int) -> bool:
         """The fast form of `apply` for a regular file that was just made and has no extended attributes.
@@ -222,9 +236,18 @@ class Metadata:
         if not self._owners or (status.st_uid, status.st_gid) == (owner := self.owner(wanted)):
             return False
         if not self._is_root:
-            self.note("owners", "owners and groups were not preserved (only root can set them)")
+            self.note_owners()
             return False
         return self._attempt("owners", lambda: inode.chown(*owner))
+
+    def note_copies(self, why: str) -> None:
+        """Names of a file are files of their own here."""
+        self.limited = True
+        self.note("links", f"some hard links were created as copies: {why}")
+
+    def note_owners(self) -> None:
+        """Something belongs to another user or group than it should, as this process is not root's."""
+        self.note("owners", "owners and groups were not preserved (only root can set them)")
 
     # Extended attributes.
 
@@ -263,9 +286,12 @@ class Metadata:
 
     def _set_xattrs(self, inode: Inode, status: os.stat_result, wanted: EntryMetadata) -> bool:
         """Returns whether it changed anything; the mode may have changed with it."""
-        changes = self._xattr_changes(inode, self._target(wanted))
+        target = self._target(wanted)
+        changes = self._xattr_changes(inode, target)
         if not changes:
             return False
+        if not target.mode & status.st_mode & stat.S_IRUSR:
+            self.limited = True  # without read permission, an owner cannot compare them in the next run
         if not self._is_root and not status.st_mode & stat.S_IWUSR and not stat.S_ISLNK(status.st_mode):
             self._attempt("permissions", lambda: inode.chmod(stat.S_IMODE(status.st_mode) | stat.S_IWUSR))
         for name, value in changes.items():

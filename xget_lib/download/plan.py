@@ -30,6 +30,7 @@ FETCH, MAKE, LINK_TO, CORRECT, REMOVE = ACTIONS = ("fetch", "make", "link", "cor
 
 SPECIAL = LINK + CHARACTER + BLOCK + FIFO
 """The kinds of entries that are neither regular file nor directory."""
+KINDS = FILE + DIRECTORY + SPECIAL
 FILE_TYPES = {LINK: stat.S_IFLNK, FIFO: stat.S_IFIFO, CHARACTER: stat.S_IFCHR, BLOCK: stat.S_IFBLK}
 
 
@@ -144,8 +145,9 @@ class Planner:
             with self._refusals.at(path):
                 if status is not None and self._is_same_special(path, status, self._entries[entry]):
                     step = self.metadata_step(entry, path, status)
-                elif status is None and self._dest.is_as_left(entry, path, None):
-                    step = Step(UNCHANGED, path, entry=entry)
+                elif self._dest.is_as_left(entry, path, status):  # nothing, or something else, as it cannot be made
+                    step, status = Step(UNCHANGED, path, entry=entry), None
+                    links = [link for link in links if not self._dest.is_as_left(entry, link, found[link])]
                 else:
                     step, status = self._replaces(Step(MAKE, path, entry=entry), status), None
                 yield step
@@ -282,6 +284,7 @@ class Planner:
             if status is not None and there is not None and os.path.samestat(status, there):
                 continue
             if there is not None and self._is_copy(entry, path, link, there, trusted=trusted):
+                self._dest.metadata.note_copies(os.strerror(errno.EXDEV))
                 continue
             with self._refusals.at(link):
                 yield self._replaces(Step(LINK_TO, link, entry=entry, origin=path), there)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 
@@ -64,11 +64,6 @@ class Refusals:
                     return True
                 at = at.rpartition(b"/")[0]
         return False
-
-    def paths(self) -> Set[bytes]:
-        """All of them."""
-        with self._lock:
-            return frozenset(self._reasons)
 
     def __contains__(self, path: bytes) -> bool:
         """Whether a path itself was refused."""

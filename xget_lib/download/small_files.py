@@ -72,12 +72,13 @@ class SmallFiles:
         if status.st_mtime_ns != entries.mtimes[number] or status.st_size != entries.sizes[file]:
             return False
         expected = self._expectation(entries.metadata_numbers[number])
-        return (
-            expected is not None
-            and status.st_nlink == 1
-            and expected.fits(status)
-            and xattrs.read(path) == expected.xattrs
-        )
+        if expected is None or status.st_nlink > 1 or not expected.fits(status):
+            return False
+        if xattrs.read(path) != expected.xattrs:
+            return False
+        if expected.not_preserved not in (None, (status.st_uid, status.st_gid)):
+            self._metadata.note_owners()
+        return True
 
     def _expectation(self, number: int) -> Expected | None:
         if number not in self._expected:

@@ -15,7 +15,7 @@ import os
 from contextlib import AbstractContextManager, suppress
 
 from xget_lib.download.destination import Destination
-from xget_lib.download.workplaces import PARTS, take_over
+from xget_lib.download.workplaces import PARTS, is_ours, take_over
 from xget_lib.errors import DestinationRefused
 from xget_lib.fs.fd_cache import FdCache
 from xget_lib.fs.rooted import Root
@@ -57,10 +57,11 @@ class Staging:
         """Takes the lock and returns its descriptor. Raises FileNotFoundError if it was removed meanwhile."""
         try:
             with self._root.opened(STAGING, os.O_RDONLY | os.O_DIRECTORY) as staging:
-                if os.fstat(staging).st_uid != os.geteuid():
+                if not is_ours(staging):
                     # Its owner could have put links in it that lead our writes elsewhere.
                     raise DestinationRefused(self.path, "belongs to another user (remove it)")
-                os.fchmod(staging, 0o700)
+                with suppress(PermissionError):  # where all files belong to one user, and have the same permissions
+                    os.fchmod(staging, 0o700)
                 lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=staging)
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -79,6 +79,12 @@ class Workplaces:
     def _inside(self, top: bytes) -> bytes:
         return joined(top, STAGING + b"/" + self._name)
 
+    def is_shared(self, root: Root, directory: bytes) -> bool:
+        """Whether the `.xget` in a directory below the destination has things of another download. Raises nothing."""
+        with suppress(OSError):
+            return bool(set(root.names(joined(directory, STAGING))) - {self._name})
+        return False
+
     @property
     def tops(self) -> Iterator[bytes]:
         """The highest directory of each file system, except the destination."""
@@ -114,9 +120,12 @@ class Workplaces:
         if top in self.made:
             return
         with self._lock:
+            if top in self.made:  # another thread was first, and may have made parts that must not be taken over
+                return
             for _ in range(_TRIES):  # a download into that directory may end and remove `.xget` at any moment
                 with suppress(FileExistsError):
                     root.mkdir(staging, 0o700)
+                    make_usable(root, staging)
                 with suppress(FileNotFoundError):
                     with suppress(FileExistsError):
                         root.mkdir(parts, 0o700)
@@ -163,6 +172,7 @@ def leftover_parts(root: Root, parts: bytes = PARTS) -> frozenset[bytes]:
 def take_over(root: Root, parts: bytes) -> frozenset[bytes]:
     """Cleans a directory of parts for a run. Returns the names of those that can be written on. Raises OSError."""
     _drop_default_acl(root, parts)
+    make_usable(root, parts)
     leftovers = leftover_parts(root, parts)
     for name in root.names(parts):
         part = joined(parts, name)
@@ -173,6 +183,14 @@ def take_over(root: Root, parts: bytes) -> frozenset[bytes]:
     return leftovers
 
 
+def make_usable(root: Root, directory: bytes) -> None:
+    """Gives us all permissions for a new directory of ours: the access list that it inherited may give fewer. Raises
+    OSError."""
+    mode = root.lstat(directory).st_mode
+    if mode & 0o700 != 0o700:
+        NamedInode(root, directory).chmod(stat.S_IMODE(mode) | 0o700)
+
+
 def _drop_default_acl(root: Root, directory: bytes) -> None:
     with suppress(OSError):  # most have none; files made in here would inherit it
         NamedInode(root, directory).removexattr(acl.DEFAULT)
@@ -181,5 +199,27 @@ def _drop_default_acl(root: Root, directory: bytes) -> None:
 def _check_owner(root: Root, parts: bytes) -> None:
     """Raises PermissionError where another user could put links in the way of our writes."""
     for path in (parts.rpartition(b"/")[0], parts):
-        if root.lstat(path).st_uid != os.geteuid():
-            raise PermissionError(errno.EACCES, f"{os.fsdecode(path)} belongs to another user (remove it)")
+        with root.opened(path, os.O_RDONLY | os.O_DIRECTORY) as directory:
+            if not is_ours(directory):
+                raise PermissionError(errno.EACCES, f"{os.fsdecode(path)} belongs to another user (remove it)")
+
+
+def is_ours(directory: int) -> bool:
+    """Whether an open directory belongs to the user of this process, or to whom this file system gives everything.
+
+    The latter do file systems without owners (exFAT, FAT), and servers that map users (NFS with root_squash). Raises
+    OSError.
+    """
+    owner = os.fstat(directory).st_uid
+    if owner == os.geteuid():
+        return True
+    name = f"owner{os.getpid()}"
+    try:
+        probe = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    except (PermissionError, FileExistsError):
+        return False
+    try:
+        return os.fstat(probe).st_uid == owner
+    finally:
+        os.close(probe)
+        os.unlink(name, dir_fd=directory)

@@ -19,6 +19,7 @@ from xget_lib.net.link import Link
 from xget_lib.node.master_link import ANSWER, retry_for
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.attach import SWARM
+from xget_lib.serve.served import NOT_READY
 from xget_lib.swarm.first_tier import PAUSE, ManifestSources
 from xget_lib.swarm.messages import Address, News
 
@@ -53,13 +54,18 @@ def fetch_manifest(
             if _is_of(encoded, news.generation):
                 return encoded, True
         gevent.sleep(PAUSE)
+
+    def read(left: float) -> bytes:
+        try:
+            return _read(master, news.manifest_size, min(left, ANSWER), min(seconds, ANSWER), progress)
+        except NinepError as error:
+            if str(error) != NOT_READY[1]:  # 9P2000 has no error numbers
+                raise
+            # It was restarted, and has no snapshot yet.
+            raise LinkLost(f"{master[0]}:{master[1]}", str(error)) from error
+
     # The master may lose a worker, or be restarted, meanwhile.
-    encoded = retry_for(
-        seconds,
-        lambda left: _read(master, news.manifest_size, min(left, ANSWER), min(seconds, ANSWER), progress),
-        LinkLost,
-        since=lambda: arrived,
-    )
+    encoded = retry_for(seconds, read, LinkLost, since=lambda: arrived)
     return encoded, _is_of(encoded, news.generation)
 
 
