@@ -22,6 +22,8 @@ def test_it_is_the_usual_place_of_the_user(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_user_without_a_home_has_the_place_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a directory named ~ in the current one."""
+
     def unknown(uid: int) -> None:
         raise KeyError(uid)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from pathlib import Path
 
 import pytest
@@ -28,16 +26,3 @@ def test_the_usual_directory_is_the_users_or_the_systems(monkeypatch: pytest.Mon
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setenv("HOME", "/home/glenda")
     assert cache_path(None, b"/srv").startswith(b"/home/glenda/.cache/xget/")
-
-
-def test_a_user_without_a_home_shares_the_cache_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not a directory named ~ in the current one."""
-
-    def unknown(uid: int) -> None:
-        raise KeyError(uid)
-
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.delenv("HOME", raising=False)
-    monkeypatch.setattr(os, "geteuid", lambda: 4242)
-    monkeypatch.setattr(pwd, "getpwuid", unknown)
-    assert cache_path(None, b"/srv").startswith(b"/var/cache/xget/")

@@ -20,7 +20,7 @@ from contextlib import suppress
 
 from xget_lib.errors import printable
 from xget_lib.fs.rooted import Root
-from xget_lib.manifest.entry import DIRECTORY, joined
+from xget_lib.manifest.entry import DIRECTORY, is_within, joined
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import STAGING, Selection
 
@@ -42,7 +42,7 @@ def same_names(
     """
     found: dict[int, int] = {}
     for directory, numbers in _similar(manifest, selection):
-        if any(directory == top or directory.startswith(top + b"/") for top in map(selection.dest_path, found)):
+        if any(is_within(directory, top) for top in map(selection.dest_path, found)):
             continue
         same = _asked(dest, root, directory, may_write=may_write)
         for number, first in zip(

@@ -7,6 +7,7 @@ from select import POLLERR, POLLPRI, poll
 
 from xget_lib.fs import mounts
 from xget_lib.fs.mounts import Mount
+from xget_lib.manifest.entry import is_within
 
 
 class MountTable:
@@ -42,8 +43,4 @@ class MountTable:
         return [mount for mount in mounts.mounted() if self._matters(mount.point)]
 
     def _matters(self, mount_point: bytes) -> bool:
-        return any(_is_within(mount_point, path) or _is_within(path, mount_point) for path in self._paths)
-
-
-def _is_within(path: bytes, directory: bytes) -> bool:
-    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
+        return any(is_within(mount_point, path) or is_within(path, mount_point) for path in self._paths)

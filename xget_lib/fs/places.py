@@ -14,6 +14,7 @@ from contextlib import suppress
 from blake3 import blake3
 
 from xget_lib.fs.mounts import Mount, mounted
+from xget_lib.manifest.entry import below, is_within
 
 MARK_SIZE = 16  # bytes
 MARKS_LIMIT = 4096
@@ -33,8 +34,8 @@ def marks_of(path: bytes, left_out: Collection[bytes] = ()) -> list[bytes]:
         return []
     marks = [_mark(boot, here.device, _inside(here, path))]
     for mount in mounts:
-        below = _below(path, mount.point)
-        if below and not any(_below(each, below) is not None for each in left_out):
+        inside = below(path, mount.point)
+        if inside and not any(is_within(inside, each) for each in left_out):
             marks.append(_mark(boot, mount.device, mount.root))
     return marks[:MARKS_LIMIT]
 
@@ -63,22 +64,14 @@ def _mount_at(path: bytes, mounts: list[Mount]) -> Mount | None:
     """The mount that a path is on; of several at one point the last hides the others."""
     found = None
     for mount in mounts:
-        if _below(mount.point, path) is not None and (found is None or len(mount.point) >= len(found.point)):
+        if is_within(path, mount.point) and (found is None or len(mount.point) >= len(found.point)):
             found = mount
     return found
 
 
 def _inside(mount: Mount, path: bytes) -> bytes:
     """The path in the file system of a path on a mount."""
-    return os.path.join(mount.root, _below(mount.point, path) or b"").rstrip(b"/") or b"/"
-
-
-def _below(directory: bytes, path: bytes) -> bytes | None:
-    """A path relative to a directory: b"" for the directory itself. None for a path that is not in it."""
-    if path == directory:
-        return b""
-    prefix = directory.rstrip(b"/") + b"/"
-    return path[len(prefix) :] if path.startswith(prefix) else None
+    return os.path.join(mount.root, below(mount.point, path) or b"").rstrip(b"/") or b"/"
 
 
 def _with_parents(path: bytes) -> Iterator[bytes]:

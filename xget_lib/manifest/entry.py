@@ -72,3 +72,16 @@ class Entry:
 def joined(directory: bytes, name: bytes) -> bytes:
     """The path of a name in a directory; b"" is the root."""
     return directory + b"/" + name if directory else name
+
+
+def below(directory: bytes, path: bytes) -> bytes | None:
+    """A path relative to a directory: b"" for the directory itself. None for a path that is not in it."""
+    if path == directory:
+        return b""
+    prefix = directory.rstrip(b"/") + b"/"
+    return path[len(prefix) :] if path.startswith(prefix) else None
+
+
+def is_within(path: bytes, directory: bytes) -> bool:
+    """Whether a path is a directory, or below it."""
+    return below(directory, path) is not None

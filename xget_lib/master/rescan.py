@@ -127,11 +127,6 @@ class ChangeMonitor:
         """Whether changes are reported as they happen."""
         return self._begun
 
-    @property
-    def why_not(self) -> str:
-        """Why the directory cannot be watched; "" if it is, or soon will be."""
-        return self._why_not
-
     def set_followed(self, followed: bool) -> None:
         """Some node follows, or none does any longer."""
         if followed != self._followed:

@@ -127,13 +127,9 @@ def take_snapshot(
         for attempts_left in reversed(range(_ATTEMPTS)):
             progress.pieces = progress.hashed = 0
             with _Jobs(pool) as attempt:
-                begun = time.time_ns()
-                scanned, (found,) = _scan(attempt, scan, progress)
-                if former is not None and not force:
-                    _check_source(scan.root, former.scanned, scanned)
                 try:
                     return _attempt(
-                        attempt, scanned, found, former, cache, begun, progress, leave_out_changed=not attempts_left
+                        attempt, scan, former, cache, progress, force=force, leave_out_changed=not attempts_left
                     )
                 except _FilesChanged as changed:
                     LOGGER.debug("%s while it was read; scanning again", changed)
@@ -169,16 +165,19 @@ def _check_source(root: bytes, former: jobs.Scanned, now: jobs.Scanned) -> None:
 
 def _attempt(
     attempt: _Jobs,
-    scanned: jobs.Scanned,
-    scan: int,
+    request: jobs.ScanTree,
     former: Snapshot | None,
     cache: int,
-    begun: int,
     progress: Progress,
     *,
+    force: bool,
     leave_out_changed: bool,
 ) -> Taken:
-    """Hash and assemble what was scanned. Raises _FilesChanged."""
+    """Scan, hash and assemble. Raises _FilesChanged."""
+    begun = time.time_ns()
+    scanned, (scan,) = _scan(attempt, request, progress)
+    if former is not None and not force:
+        _check_source(request.root, former.scanned, scanned)
     _, (digests, listed) = attempt.do(jobs.FindUnknown(), jobs.Unknown, scan, cache)
     runs = array("Q", read_all(listed))
     if former is not None and scanned.digest == former.scanned.digest and not runs:

@@ -13,11 +13,11 @@ from __future__ import annotations
 import os
 import re
 import socket
-import struct
 import time
 from collections.abc import Iterator
 
 from xget_lib.errors import Failed
+from xget_lib.process.control_socket import is_trusted
 
 _PREFIX = "xget-child-"
 _LISTED = re.compile(rf" @({_PREFIX}\d+-\d+)$", re.MULTILINE)
@@ -25,7 +25,6 @@ _SOCKETS = "/proc/net/unix"
 _TIMEOUT = 5.0
 """Seconds that a child has to send its port, or to retire."""
 _RETIRE = b"retire\n"
-_CREDENTIALS = struct.Struct("3i")
 
 
 def _name(dest: bytes) -> str:
@@ -74,8 +73,7 @@ def answer(accepted: socket.socket, port: int) -> bool:
         accepted.sendall(b"%d\n" % port)
         if accepted.recv(64) != _RETIRE:
             return False
-        _, uid, _ = _CREDENTIALS.unpack(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-        return uid in (0, os.getuid())
+        return is_trusted(accepted)
     except OSError:
         return False
 

@@ -30,7 +30,7 @@ from xget_lib.fs.mount_table import MountTable
 from xget_lib.fs.mounts import shared_type
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.thread_cwd import inside
-from xget_lib.manifest.entry import joined
+from xget_lib.manifest.entry import is_within, joined
 from xget_lib.manifest.selection import STAGING
 
 _NAMES = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO
@@ -177,7 +177,7 @@ class InotifyTree:
                     seen = max(seen, Seen.WRITING)
                     continue
             elif event.mask & (flags.CREATE | flags.MOVED_TO):
-                if any(_is_within(path, old) or _is_within(old, path) for old in moved_away):
+                if any(is_within(path, old) or is_within(old, path) for old in moved_away):
                     self._forget(moved_away)
                     moved_away.clear()
                 self._add(path)
@@ -329,10 +329,6 @@ def _with_parents(path: bytes) -> Iterator[bytes]:
     while path:
         yield path
         path = path.rpartition(b"/")[0]
-
-
-def _is_within(path: bytes, other: bytes) -> bool:
-    return path == other or path.startswith(other + b"/")
 
 
 def _cannot(error: OSError) -> CannotWatch:
