@@ -166,9 +166,11 @@ def test_a_signal_that_is_ignored_at_the_start_does_not_end_the_run(
 
 
 def test_a_hang_up_ends_a_run_that_does_not_ignore_it(cluster: Cluster, source: Path) -> None:
+    """The tests themselves may run under nohup."""
     master = cluster.master(source)
+    default = ["env", "--default-signal=HUP"]
     with Relay(master.port, hold_after=2 * MIB) as relay:
-        client = cluster.client(relay, cluster.base / "dest", options=["--linger", "0"])
+        client = cluster.client(relay, cluster.base / "dest", options=["--linger", "0"], prefix=default)
         relay.wait_until_it_holds()
         client.signal(signal.SIGHUP)
         assert client.ended().status == 143
