@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from test.support.backends import RecordingClassicBackend, bytes_of, served
+from test.support.descriptors import open_descriptors
 from test.support.downloads import manifest_of
 from xget_lib.classic import tree as module
 from xget_lib.classic.files import SMALL, AvailLine
@@ -220,13 +221,13 @@ def test_data_is_the_file_by_offset(backend: RecordingClassicBackend) -> None:
 
 def test_a_file_is_open_once_and_closed_with_its_fid(backend: RecordingClassicBackend) -> None:
     opened(backend, "image/data").read(0, 1)  # so that directories which are kept open are
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     data = opened(backend, "image/data")
     for offset in range(0, 10_000, 1000):
         data.read(offset, 1000)
-    assert len(os.listdir("/proc/self/fd")) == len(before) + 1
+    assert len(open_descriptors()) == len(before) + 1
     data.clunk()
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 @pytest.mark.parametrize("how", ["written", "replaced", "removed", "shortened"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from test.support.descriptors import open_descriptors
 from xget_lib.fs.fd_cache import FdCache
 
 
@@ -24,20 +25,16 @@ def opener(tmp_path: Path) -> Callable[[int], Callable[[], int]]:
     return of
 
 
-def descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
-
-
 def test_what_was_used_last_stays_open(opener: Callable[[int], Callable[[], int]]) -> None:
-    before = descriptors()
+    before = open_descriptors()
     cache: FdCache[int] = FdCache(2)
     for number in (1, 2, 1, 3):
         with cache.opened(number, opener(number)) as fd:
             assert os.pread(fd, 9, 0) == b"%d" % number
     assert cache.keys() == [1, 3]
-    assert len(descriptors() - before) == 2
+    assert len(open_descriptors() - before) == 2
     assert cache.close()
-    assert descriptors() == before
+    assert open_descriptors() == before
 
 
 def test_what_is_in_use_is_closed_after_its_last_user(opener: Callable[[int], Callable[[], int]]) -> None:
@@ -53,20 +50,20 @@ def test_what_is_in_use_is_closed_after_its_last_user(opener: Callable[[int], Ca
 
 def test_users_of_one_key_share_a_descriptor(opener: Callable[[int], Callable[[], int]]) -> None:
     cache: FdCache[int] = FdCache(1)
-    before = descriptors()
+    before = open_descriptors()
     shared = cache.add(1, opener(1)())
     assert cache.add(1, opener(1)()) is shared  # another thread was first
     assert cache.get(1) is shared
     for _ in range(3):
         cache.release(shared)
-    assert len(descriptors() - before) == 1
+    assert len(open_descriptors() - before) == 1
     cache.close()
-    assert descriptors() == before
+    assert open_descriptors() == before
 
 
 def test_a_closed_cache_opens_and_keeps_nothing(opener: Callable[[int], Callable[[], int]]) -> None:
     cache: FdCache[int] = FdCache(4)
-    before = descriptors()
+    before = open_descriptors()
     held = cache.add(1, opener(1)())
     assert cache.close()
     assert not cache.close()
@@ -77,12 +74,12 @@ def test_a_closed_cache_opens_and_keeps_nothing(opener: Callable[[int], Callable
         cache.use(held)
     cache.release(cache.add(2, opener(2)()))  # a thread that was opening it meanwhile
     cache.release(held)
-    assert descriptors() == before
+    assert open_descriptors() == before
 
 
 def test_threads_never_meet_a_descriptor_closed_by_another(opener: Callable[[int], Callable[[], int]]) -> None:
     """A descriptor that is closed too early is reused for another file, and a read gives the wrong content."""
-    before = descriptors()
+    before = open_descriptors()
     cache: FdCache[int] = FdCache(2)
     openers = [opener(number) for number in range(6)]
     wrong: list[object] = []
@@ -104,4 +101,4 @@ def test_threads_never_meet_a_descriptor_closed_by_another(opener: Callable[[int
         thread.join()
     cache.close()
     assert wrong == []
-    assert descriptors() == before
+    assert open_descriptors() == before

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from test.support.descriptors import open_descriptors
 from test.support.somebody import as_nobody
 from xget_lib.errors import PathRefused
 from xget_lib.fs import rooted
@@ -42,10 +43,6 @@ def content(root: Root, path: bytes) -> bytes:
         return os.read(descriptor, 100)
     finally:
         os.close(descriptor)
-
-
-def open_descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
 
 
 OPERATIONS: dict[str, Callable[[Root, bytes], object]] = {

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from test.support.backends import RecordingBackend, RecordingClassicBackend, served
 from test.support.conversation import drain
+from test.support.descriptors import open_descriptors
 from test.support.downloads import manifest_of
 from test.support.strategies import requests
 from xget_lib.classic import tree
@@ -142,7 +143,7 @@ def manifest(directory: Path) -> Manifest:
 def only_below(directory: Path) -> Iterator[None]:
     """Inside, every file that is opened is the directory or below it, and all are closed at the end."""
     real_open = os.open
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
 
     def checked_open(path: str | bytes, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         descriptor = real_open(path, flags, mode, dir_fd=dir_fd)
@@ -154,7 +155,7 @@ def only_below(directory: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "open", checked_open)
         yield
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 class Stranger:

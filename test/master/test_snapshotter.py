@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +10,7 @@ from typing import Any, cast
 import gevent
 import pytest
 
+from test.support.descriptors import open_descriptors
 from test.support.downloads import manifest_of
 from test.support.trees import noise, write
 from xget_lib import ipc
@@ -82,11 +82,11 @@ def server(tree: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(snapshotter, "_PAUSE", 0)
     gevent.spawn(int).join()  # the event loop has descriptors of its own
     gc.collect()  # descriptors of earlier tests
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     server = Server(tree)
     yield server
     server.close()
-    assert len(os.listdir("/proc/self/fd")) == before, "descriptors are left"
+    assert len(open_descriptors()) == before, "descriptors are left"
 
 
 def test_a_snapshot_is_the_manifest_of_the_directory(server: Server, tree: Path) -> None:

@@ -13,6 +13,7 @@ import gevent
 import pytest
 from gevent.queue import Queue
 
+from test.support.descriptors import open_descriptors
 from test.support.processes import PATIENCE
 from xget_lib import ipc
 from xget_lib.errors import Failed, ProtocolViolation
@@ -223,12 +224,12 @@ def test_a_result_of_another_kind_is_a_violation_and_its_descriptors_are_closed(
     working = pool.work()
     pool.receive(pid)
     gevent.sleep(0)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     with open("/dev/null", "rb") as null:
         pool.send(pid, ipc.Done(1, Scanned(1, 2, b"", b"/srv", 3, False, False, ())), null.fileno())
     with pytest.raises(ProtocolViolation, match="HashPieces was answered with Scanned"):
         working.get()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(open_descriptors()) == before
 
 
 def test_a_nursery_that_ends_is_the_end_of_the_master_unless_it_is_ending() -> None:

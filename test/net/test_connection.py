@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from test.support.descriptors import open_descriptors
 from test.support.memory_tree import MemoryFile, MemoryHandle
 from test.support.network import Peer, Sent, Server, file_parts, quiet_hub, until
 from test.support.strategies import examples
@@ -116,12 +117,12 @@ def test_bytes_and_files_make_one_reply(server: Server, peer: Peer, tmp_path: Pa
     server.add(Sent(server.tree, 50, "mixed", size=90_010, parts=parts))
     peer.attach()
     open_file(peer, "mixed")
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     peer.say(Tread(1, 0, 1 << 20), Tstat(0))
     assert peer.hear()[1] == Rread(b"a" * 30_000 + (b"FILE" * 20_000)[2:60_002] + b"z" * 10)
     peer.hear()
     assert server.sent == 90_010
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(open_descriptors()) == before
 
 
 @pytest.mark.parametrize("error", [NotHeld(0, 10), OSError(errno.ENOENT, "No such file or directory")])
@@ -146,13 +147,13 @@ def test_a_file_that_becomes_shorter_while_it_is_sent_ends_the_connection(
     server.add(Sent(server.tree, 50, "shrinking", size=1 << 20, parts=file_parts(path)))
     peer.attach()
     open_file(peer, "shrinking")
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     peer.say(Tread(1, 0, 1 << 20))
     assert peer.take(11)[4] == 117
     os.truncate(path, 1000)
     assert len(peer.rest()) < 1 << 20
     assert server.wait_ended() == "a file was truncated while it was sent"
-    assert len(os.listdir("/proc/self/fd")) == before - 1  # the connection's own
+    assert len(open_descriptors()) == before - 1  # the connection's own
 
 
 def test_a_flush_overtakes_replies_that_wait_for_room(server: Server, peer: Peer) -> None:
@@ -208,13 +209,13 @@ def test_a_reset_connection_leaves_no_open_descriptor(server: Server, peer: Peer
     server.add(Sent(server.tree, 50, "large", size=1 << 20, parts=file_parts(path)))
     peer.attach()
     open_file(peer, "large")
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     if asked:
         peer.say(*[Tread(1, 0, 1 << 20)] * asked)
         peer.take(11)
     peer.vanish()
     server.wait_ended()
-    assert len(os.listdir("/proc/self/fd")) == before - 2  # both ends
+    assert len(open_descriptors()) == before - 2  # both ends
 
 
 def test_a_peer_that_does_not_read_is_disconnected(server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from test.support.descriptors import open_descriptors
 from xget_lib.errors import AddressRefused
 from xget_lib.net.listen import listen, plain_address, prepare
 
@@ -85,11 +86,11 @@ def test_a_port_is_free_again_at_once() -> None:
     [("192.0.2.1", "Cannot assign requested address"), ("a..b", "not an IP address"), ("x" * 64, "not an IP address")],
 )
 def test_an_address_that_this_machine_does_not_have_is_an_error(bind: str, why: str) -> None:
-    before = os.listdir("/proc/self/fd")
+    before = open_descriptors()
     with pytest.raises(AddressRefused) as caught:
         listen(bind, 0)
     assert str(caught.value) == f"cannot listen on {bind} port 0: {why}"
-    assert os.listdir("/proc/self/fd") == before
+    assert open_descriptors() == before
 
 
 def test_a_name_that_is_not_known_is_said_without_a_number(monkeypatch: pytest.MonkeyPatch) -> None:

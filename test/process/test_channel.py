@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import gc
 import os
 import resource
 import socket
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from test.support.descriptors import open_descriptors
 from xget_lib.errors import LinkLost, ProtocolViolation
 from xget_lib.process.channel import MAX_DESCRIPTORS, MAX_PACKET, Channel, pair
 
@@ -32,11 +32,6 @@ def raw() -> Iterator[tuple[socket.socket, Channel]]:
     one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with one, closing(Channel(other)) as channel:
         yield one, channel
-
-
-def open_descriptors() -> set[str]:
-    gc.collect()  # descriptors of earlier tests
-    return set(os.listdir("/proc/self/fd"))
 
 
 def test_messages_arrive_whole_and_in_order(ends: tuple[Channel, Channel]) -> None:

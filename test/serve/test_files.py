@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from test.support.backends import bytes_of
+from test.support.descriptors import open_descriptors
 from xget_lib.errors import NinepError, XGetError
 from xget_lib.fs.rooted import Root
 from xget_lib.ninep.dialect import NINEP2000_L, decode, encode
@@ -286,13 +287,13 @@ def test_a_reply_on_its_way_outlives_its_fid(directory: Path) -> None:
 
 def test_a_clunk_closes_the_descriptor(directory: Path) -> None:
     hello = find(directory, "hello")
-    before = sorted(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     handle = hello.open(OREAD)
     content = handle.read(0, 5)
-    assert len(os.listdir("/proc/self/fd")) == len(before) + 1
+    assert len(open_descriptors()) == len(before) + 1
     del content
     handle.clunk()
-    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 def test_a_file_that_grows_is_read_to_its_new_end(directory: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from test.support import backends as support
+from test.support.descriptors import open_descriptors
 from test.support.downloads import Served, manifest_of
 from test.support.manifests import chunk_range
 from test.support.strategies import examples
@@ -60,7 +61,7 @@ def stream(served: Served) -> bytes:
 
 
 def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return len(open_descriptors())
 
 
 @settings(max_examples=examples(50), deadline=None)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from inotify_simple import Event, INotify, flags
 
+from test.support.descriptors import open_descriptors
 from test.support.processes import PATIENCE
 from xget_lib.errors import CannotWatch
 from xget_lib.snapshot import watch
@@ -283,11 +284,11 @@ def test_it_reports_why_the_kernel_refuses_watches(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(open_descriptors())
     monkeypatch.setattr(INotify, refused, refuse)
     with pytest.raises(CannotWatch, match=why):
         InotifyTree(bytes(tree), one_file_system=False)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(open_descriptors()) == before
 
 
 def test_it_reports_that_the_kernel_refuses_to_watch_a_new_directory(
