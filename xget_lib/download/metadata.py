@@ -127,6 +127,23 @@ class Metadata:
         wanted = dict(target.xattrs).get(xattrs.CAPABILITY)
         return wanted is None or dict(inode.xattrs()).get(xattrs.CAPABILITY) == wanted
 
+    def gives_powers(self, entry: Entry, status: os.stat_result, inode: Inode) -> bool:
+        """Whether `apply` would give a regular file set-id bits, capabilities or somebody's else name.
+
+        Who had the file before may have it open, and write on it when its content has been verified. So root makes a
+        new one instead. Any other user can give no more than what is his own.
+        """
+        if not self._is_root:
+            return False
+        target = self._target(entry.metadata)
+        if self._owners and status.st_uid not in (self._user, target.owner[0]):
+            return True
+        owner = target.owner if self._owners else (status.st_uid, status.st_gid)
+        if self._permissions and self._mode_for(entry, owner) & _SET_ID & ~status.st_mode:
+            return True
+        wanted = dict(target.xattrs).get(xattrs.CAPABILITY)
+        return wanted is not None and dict(inode.xattrs()).get(xattrs.CAPABILITY) != wanted
+
     def matches(self, entry: Entry, status: os.stat_result, inode: Inode) -> bool:
         """Whether `apply` would change nothing. `status` is the stat of what is at `inode`."""
         if status.st_mtime_ns != entry.mtime_ns:
