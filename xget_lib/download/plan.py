@@ -138,6 +138,9 @@ class Planner:
         """Steps for each symbolic link, FIFO and device, and for its further names."""
         for number in self._selection.of_kind(SPECIAL):
             entry = self._entries.first_name(number)
+            if self._entries.kind(entry) in (CHARACTER, BLOCK) and not self._dest.metadata.devices:
+                self._dest.metadata.note("devices", "devices were not created (--no-devices, -s or -o)")
+                continue
             names = list(map(self._selection.dest_path, self._selection.link_groups.get(entry, (number,))))
             found = self._find(names)
             if not found:

@@ -75,9 +75,12 @@ class NodeContext:
         return {
             "permissions": not config.no_permissions,
             "owners": not config.no_owners,
+            "devices": config.devices,
+            "set_id": config.set_id,
             "delete": config.delete,
             "max_delete": config.max_delete,
             "remembers": True,
+            "strict": not config.insecure_dest,
         }
 
     def serve(self, store: Store, selection: Selection) -> None:
