@@ -96,7 +96,7 @@ def source(tmp_path: Path) -> Served:
 def held(source: Served, dest: Path) -> Iterator[tuple[HeldContent, Download]]:
     with source.download(dest) as download:
         inspect(download)
-        yield HeldContent(bytes(dest), source.manifest, download), download
+        yield HeldContent(source.manifest, download), download
 
 
 def test_nothing_is_held_of_an_empty_destination_until_whole_chunks_are_written(source: Served, tmp_path: Path) -> None:

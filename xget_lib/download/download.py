@@ -41,7 +41,7 @@ from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.staging import Parts, Staging
 from xget_lib.download.verified_write import PieceWriter
-from xget_lib.errors import XGetError
+from xget_lib.errors import DestinationRefused, XGetError
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import put_stamp
 from xget_lib.manifest.manifest import Manifest
@@ -250,6 +250,7 @@ class Download:
         destination does not take is `refused` then.
         """
         self._staging.worth_keeping = True
+        self._check_place()
         files = [file for file in files if file not in self._progress.refused]
         incomplete = [file for file in files if self._progress.missing(file)]
         if incomplete:
@@ -269,6 +270,7 @@ class Download:
         settled = all(self._progress.is_in_place(file) or file in self._progress.refused for file in self.files)
         if self._to_correct or not settled:
             raise ValueError("not every file is in place")
+        self._check_place()
         for file in self.refused:
             self._dest.refuse_links(file)
         self._install_specials()
@@ -283,6 +285,7 @@ class Download:
             self._staging.remove()
         self._directories.finish_root()
         self._metadata.check_times(self._manifest.entries.mtimes, self._selection.of_kind(KINDS))
+        self._check_place()
         self._remember()
 
     def _remember(self) -> None:
@@ -315,7 +318,17 @@ class Download:
             elif not self._installer.special(step):
                 impossible.add(step.entry)
 
+    def _check_place(self) -> None:
+        """Raises DestinationRefused where the files would be, or are, elsewhere than was asked for."""
+        if not self._root.is_at_path:
+            raise DestinationRefused(self._path, "was renamed, removed or replaced during the download (run again)")
+
     # What a node reads during the download.
+
+    @property
+    def root(self) -> Root:
+        """The destination, as long as the download is open."""
+        return self._root
 
     @property
     def selection(self) -> Selection:

@@ -54,6 +54,10 @@ class Root:
         with self.directory(b"") as descriptor:
             return Root(self.path, descriptor)
 
+    def is_same(self, other: Root) -> bool:
+        """Whether both are the same directory. Raises OSError."""
+        return os.path.samestat(self.lstat(b""), other.lstat(b""))
+
     @property
     def is_at_path(self) -> bool:
         """Whether its path still leads to this directory."""
