@@ -94,17 +94,21 @@ class Installer:
             put_stamp(self._progress.stamps, decision.file, self._root.lstat(path))
 
     def _correct(self, decision: FileDecision, entry: Entry) -> None:
-        linked = decision.step.action == LINK_TO  # then the status is that of another name, or of what was copied
-        with pinned(self._root, decision.step.path, None if linked else decision.status) as inode:
-            status = inode.status()
-            if self._metadata.matches(entry, status, inode):
-                return
-            if self._metadata.gives_powers(entry, status, inode):  # it would not have been kept (`Planner`)
-                if linked:
-                    return  # the file system does not keep them, or this is somebody's own file
-                raise OSError(errno.ESTALE, _CHANGED)
-            self._metadata.apply(inode, status, entry, new=False)
-            self._directories.sync_everything()
+        """Gives what was compared, or what is linked to it now, its metadata. A copy has it already."""
+        is_linked = decision.step.action == LINK_TO
+        try:
+            with pinned(self._root, decision.step.path, decision.status) as inode:
+                status = inode.status()
+                if self._metadata.matches(entry, status, inode):
+                    return
+                if not self._metadata.gives_powers(entry, status, inode):
+                    self._metadata.apply(inode, status, entry, new=False)
+                    self._directories.sync_everything()
+                elif not is_linked:
+                    raise OSError(errno.ESTALE, _CHANGED)  # it would not have been kept (`Planner`)
+        except OSError as error:
+            if not (is_linked and error.errno == errno.ESTALE):
+                raise
 
     def _make_ready(self, file: int, *, sync: bool) -> None:
         """Gives a complete part its metadata, if it has what this run verified and wrote."""

@@ -17,6 +17,8 @@ from xget_lib.process.runtime_directory import Listening
 
 LINE_LIMIT = 64 * 1024
 """Bytes."""
+_CONNECT_TIMEOUT = 10.0
+"""Seconds to connect and to send the command, in each case."""
 
 
 def listen(port: int) -> Listening | None:
@@ -34,10 +36,11 @@ def request(port: int, command: dict[str, Any], seconds: float) -> dict[str, Any
     """
     what = f"master of port {port}"
     deadline = time.monotonic() + seconds
-    line = b""
+    line, waited = b"", min(seconds, _CONNECT_TIMEOUT)
     try:
-        with runtime_directory.connect(_name(port), seconds) as sock:
+        with runtime_directory.connect(_name(port), waited) as sock:
             sock.sendall(json.dumps(command).encode() + b"\n")
+            waited = seconds
             while not line.endswith(b"\n") and len(line) <= LINE_LIMIT:
                 sock.settimeout(max(deadline - time.monotonic(), 0.001))
                 part = sock.recv(LINE_LIMIT)
@@ -49,7 +52,7 @@ def request(port: int, command: dict[str, Any], seconds: float) -> dict[str, Any
     except PermissionError:
         raise Failed(what, "runs as another user (run this command as that user, or as root)") from None
     except TimeoutError:
-        raise Failed(what, f"no answer within {seconds:g} s") from None
+        raise Failed(what, f"no answer within {waited:g} s") from None
     except OSError as error:
         raise Failed(what, error.strerror or str(error)) from None
     try:
