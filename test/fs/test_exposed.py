@@ -54,10 +54,15 @@ def test_the_group_counts_unless_it_is_that_of_root(top: Path) -> None:
     assert found(top / "b/dest") == (str(top / "b"), GROUP)
 
 
-def test_a_sticky_directory_is_accepted_above_the_destination_only(top: Path) -> None:
+@pytest.mark.root
+def test_a_sticky_directory_is_accepted_as_long_as_nobody_else_has_a_name_at_its_end(top: Path) -> None:
     (top / "b").chmod(0o1777)
     assert found(top / "b/dest") is None
     assert found(top / "b/new") is None
+    assert found(top / "b") is None
+    (top / "b/his").touch()
+    os.chown(top / "b/his", NOBODY, NOBODY)
+    assert found(top / "b/dest") is None
     assert found(top / "b") == (str(top / "b"), EVERYBODY)
 
 

@@ -2,7 +2,8 @@
 
 A directory is exposed if another user than root or us owns it, or if its group or all others may write in it: they can
 rename what is in it, and put something else in its place. In a sticky directory, such as /tmp, only the owner of a name
-can do that; so there it depends on the owner of what is next in the path.
+can do that; so there it depends on the owner of what is next in the path. At the end of the path it depends on the
+owners of all names in it: a new tmpfs is sticky, and nodes without a disk boot into one.
 """
 
 from __future__ import annotations
@@ -55,13 +56,18 @@ def _of_directory(path: bytes, *, is_last: bool) -> tuple[bytes, str] | None:
     status = os.lstat(path)
     if _is_strange(status.st_uid):
         return path, "belongs to another user"
-    if status.st_mode & stat.S_ISVTX and not is_last:
+    if status.st_mode & stat.S_ISVTX and not (is_last and _has_strange_names(path)):
         return None
     if status.st_mode & stat.S_IWOTH:
         return path, "can be written by everybody"
     if status.st_mode & stat.S_IWGRP and status.st_gid != _ROOTS_GROUP:
         return path, "can be written by its group"
     return None
+
+
+def _has_strange_names(path: bytes) -> bool:
+    with os.scandir(path) as names:
+        return any(_is_strange(name.stat(follow_symlinks=False).st_uid) for name in names)
 
 
 def _is_strange(owner: int) -> bool:
