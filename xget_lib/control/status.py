@@ -17,8 +17,6 @@ from xget_lib.serve.attach import SWARM
 
 _TIMEOUT = 10.0
 """Seconds per server; --timeout if that is shorter."""
-_TOTAL = 6
-"""How many times as long all parts of a status may take."""
 _MAX_SIZE = 64 * 1024 * 1024
 """Bytes of a status. One of 400,000 nodes is smaller."""
 
@@ -58,13 +56,13 @@ def _ports(config: Config) -> Iterator[int]:
 
 def _read(host: str, port: int, seconds: float) -> dict[str, Any]:
     """Read it within so many seconds, each further part of it too. Raises LinkLost, NinepError, ValueError."""
-    deadline, last = time.monotonic() + seconds, time.monotonic() + _TOTAL * seconds
+    deadline = time.monotonic() + seconds
     link = Link.connect(host, port, SWARM, seconds)
     try:
         file = link.open("status", max(deadline - time.monotonic(), 0.1))
         text = b""
         while part := file.read(len(text), link.max_read, max(deadline - time.monotonic(), 0.1)):
-            deadline = min(time.monotonic() + seconds, last)
+            deadline = time.monotonic() + seconds
             text += part
             if len(text) > _MAX_SIZE:
                 raise ValueError("the status is too long")
