@@ -265,7 +265,7 @@ def test_few_descriptors_are_one_line_with_the_remedy(cluster: Cluster, source: 
     prefix = ["prlimit", f"--nofile={limit}:{limit}"]
     if role == "master":
         ended = cluster.run("-p", "1", "-w", "2", source, prefix=prefix)
-        needed = 104
+        needed = 100
     else:
         ended = cluster.run("-n", "127.0.0.1:1", ".", cluster.base / "dest", prefix=prefix)
         needed = 128
@@ -278,7 +278,7 @@ def test_as_many_descriptors_as_are_asked_for_are_enough(cluster: Cluster, tmp_p
     for number in range(150):
         (source / f"d{number}/e").mkdir(parents=True)
         write(source / f"d{number}/e/file", noise(100_000, number))
-    master = cluster.master(source, prefix=["prlimit", "--nofile=104:104"])
+    master = cluster.master(source, prefix=["prlimit", "--nofile=100:100"])
     few = ["prlimit", "--nofile=128:128"]
     for name in ("one", "two", "three"):
         client = cluster.client(master, cluster.base / name, options=["--linger", "forever"], prefix=few)

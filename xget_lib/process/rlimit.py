@@ -16,7 +16,7 @@ _PARTS = 4
 """Connections; files that clients have open; files that are being sent to them; everything else."""
 
 
-MASTER_NEEDS, WORKER_NEEDS, CLIENT_NEEDS = 96, 4, 128
+MASTER_NEEDS, WORKER_NEEDS, CLIENT_NEEDS = 96, 2, 128
 """Descriptors: of a master, and besides for each worker; of a client. Fewer end a transfer in the middle."""
 
 
