@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 from test.support.cluster import SESSION_MARK, Cluster
-from test.support.leftovers import end_all, marked
+from test.support.leftovers import end_all, marked, remove_sockets
 from test.support.mounted import Mounts
 
 # No deadlines: a busy machine must not fail a test.
@@ -98,4 +98,5 @@ def nothing_left_behind() -> Iterator[None]:
     yield
     left = marked(SESSION_MARK)
     end_all(SESSION_MARK)
+    remove_sockets()
     assert not left, f"still alive: {left}"

@@ -262,7 +262,7 @@ def test_a_destination_that_may_not_be_written_is_status_6(cluster: Cluster, mas
     dest.mkdir(mode=0o555)
     os.chown(dest, NOBODY, NOBODY)  # its owner would make it writable
     bound = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]
-    where = ["-n", "127.0.0.1", "-p", str(master.port), "--linger", "0"]
+    where = ["-n", "127.0.0.1", "-p", str(master.port), "--linger", "0", "--insecure-dest"]
     line = one_line(cluster.run(*where, ".", dest, prefix=bound), 6)
     assert line.startswith(str(dest))
     assert line.lower().endswith("permission denied")

@@ -32,6 +32,9 @@ DEFAULTS: dict[str, Any] = {
             "dry-run",
             "no-permissions",
             "no-owners",
+            "no-devices",
+            "no-set-id",
+            "insecure-dest",
             "one-file-system",
             "rehash",
             "force",
@@ -196,3 +199,12 @@ def test_a_configuration_is_immutable() -> None:
 def test_a_limit_of_removals_is_a_number_or_a_percentage(value: str, why: str) -> None:
     with pytest.raises(UsageError, match=f"--max-delete {value}: {why}"):
         config.build(DEFAULTS, {}, {"max-delete": value})
+
+
+@pytest.mark.parametrize("option", ["no_permissions", "no_owners"])
+def test_without_permissions_or_owners_there_are_neither_devices_nor_powers(option: str) -> None:
+    assert (build().devices, build().set_id) == (True, True)
+    built = build(**{option: True})
+    assert (built.devices, built.set_id) == (False, False)
+    assert (build(no_devices=True).devices, build(no_devices=True).set_id) == (False, True)
+    assert (build(no_set_id=True).devices, build(no_set_id=True).set_id) == (True, False)

@@ -81,7 +81,10 @@ def test_an_option_in_the_file_may_be_for_another_role(roles: Roles, tmp_path: P
         ("--dleete -n head . /d", "unknown option --dleete (did you mean --delete?)"),
         ("--zzz .", "unknown option --zzz (see --help)"),
         ("-z .", "unknown option -z (see --help)"),
-        ("--no -n head . /d", "option --no is ambiguous (did you mean --no-permissions or --no-owners?)"),
+        (
+            "--no -n head . /d",
+            "option --no is ambiguous (did you mean --no-permissions or --no-owners or --no-devices or --no-set-id?)",
+        ),
         ("-n head .", "missing <dest> (see --help)"),
         ("-n head", "missing <source> and <dest> (see --help)"),
         ("-q", "missing <path>, or -n HOST <source>... <dest> (see --help)"),

@@ -34,6 +34,9 @@ Options:
   --dry-run                   client: print what would be done, and change nothing
   -s, --no-permissions        client: do not preserve permissions
   -o, --no-owners             master, client: do not preserve owners and groups, and do not look up their names
+  --no-devices                client: do not create devices; -s and -o imply it
+  --no-set-id                 client: do not set set-user-ID and set-group-ID bits and capabilities; -s and -o imply it
+  --insecure-dest             client: write to <dest> as root, even if other users can change it or a directory above it
   -x, --one-file-system       master: do not serve what is mounted below <path>
   --cache=DIR                 master: directory of the digest cache (without it: $XDG_CACHE_HOME/xget, or
                               ~/.cache/xget, or /var/cache/xget for root and users without a home)

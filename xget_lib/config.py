@@ -69,6 +69,9 @@ class Config:
     dry_run: bool
     no_permissions: bool
     no_owners: bool
+    no_devices: bool
+    no_set_id: bool
+    insecure_dest: bool
     one_file_system: bool
     cache: str | None
     rehash: bool
@@ -80,6 +83,16 @@ class Config:
     quiet: bool
     verbose: bool
     json: bool
+
+    @property
+    def devices(self) -> bool:
+        """Whether to create devices. Who does not copy permissions or owners does not want devices for everybody."""
+        return not (self.no_devices or self.no_permissions or self.no_owners)
+
+    @property
+    def set_id(self) -> bool:
+        """Whether to set set-id bits and capabilities, which are meant for files with the right owner."""
+        return not (self.no_set_id or self.no_permissions or self.no_owners)
 
 
 def default_workers() -> int:
@@ -206,6 +219,9 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "dry-run": _flag,
     "no-permissions": _flag,
     "no-owners": _flag,
+    "no-devices": _flag,
+    "no-set-id": _flag,
+    "insecure-dest": _flag,
     "one-file-system": _flag,
     "cache": _path,
     "rehash": _flag,

@@ -241,7 +241,10 @@ def test_a_record_of_another_user_is_not_used(tmp_path: Path) -> None:
 
 @pytest.mark.root
 @pytest.mark.parametrize("spoil", ["chown", "set-id", "capability"])
-def test_a_file_is_read_before_it_gets_powers_or_another_owner(tmp_path: Path, spoil: str, read: list[bytes]) -> None:
+def test_a_file_that_is_to_get_powers_or_another_owner_is_made_anew(
+    tmp_path: Path, spoil: str, read: list[bytes]
+) -> None:
+    """Who has it open may write on it after it was verified."""
     source, dest = tmp_path / "served", tmp_path / "dest"
     source.mkdir()
     (source / "tool").write_bytes(b"right")
@@ -256,9 +259,17 @@ def test_a_file_is_read_before_it_gets_powers_or_another_owner(tmp_path: Path, s
     os.chown(dest / "tool", *((NOBODY, NOBODY) if spoil == "chown" else (8, 8)))
     (dest / "tool").chmod(0o755)
     os.utime(dest / "tool", ns=(0, SECOND))
-    assert run(served, dest)[0] == 5
-    assert read == [b"tool"]
+    with open(dest / "tool", "r+b") as held:
+        assert run(served, dest)[0] == 5
+        held.write(b"wrong")
     assert (dest / "tool").read_bytes() == b"right"
+    with open(dest / "tool", "r+b") as held:
+        os.chown(dest / "tool", NOBODY, NOBODY)
+        os.utime(dest / "tool", ns=(0, SECOND))
+        assert run(served, dest)[0] == 0, "the right content is there"
+        held.write(b"wrong")
+    assert (dest / "tool").read_bytes() == b"right"
+    assert read == []
 
 
 @pytest.mark.root

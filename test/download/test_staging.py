@@ -54,7 +54,7 @@ def test_one_run_at_a_time_and_the_next_when_it_is_gone(root: Root, tmp_path: Pa
 
 def test_a_lock_that_is_being_removed_is_not_taken(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the opening of the lock and its locking, the run that had it ends and removes everything."""
-    first, second = Staging(root), Staging(root)
+    first, second = Staging(root), Staging(root.again())
     first.open()
     real = os.open
 

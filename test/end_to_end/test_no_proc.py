@@ -74,10 +74,7 @@ def test_delete_keeps_a_bind_mount_without_it(cluster: Cluster) -> None:
     assert ended.done["notes"] == ["mounted was not removed: a file system is mounted there"]
 
 
-def test_the_status_of_the_master_is_shown_and_the_rest_is_said(cluster: Cluster) -> None:
+def test_the_status_of_the_master_is_shown(cluster: Cluster) -> None:
     master = cluster.master(small_tree(cluster.base / "served"))
     ended = cluster.run("status", "-p", str(master.port), prefix=NO_PROC)
-    assert ended.status == 1 and "master" in ended.stdout
-    assert ended.stderr == (
-        "xget: cannot find the child servers of this node: /proc is not mounted (name a server with -n and -p)\n"
-    )
+    assert (ended.status, ended.stderr) == (0, "") and "master" in ended.stdout

@@ -241,3 +241,54 @@ def test_whether_names_can_be_changed_depends_on_permissions_and_capabilities(op
     as_nobody(look)
     with Root(bytes(open_to_all)) as root:
         assert root.is_writable(b"closed") == (os.geteuid() == 0)
+
+
+def test_a_held_directory_is_reached_whatever_gets_its_name(root: Root, top: Path) -> None:
+    root.hold(b"a")
+    root.hold(b"a/b")
+    (top / "a").rename(top / "aside")
+    (top / "a").symlink_to(top.parent / "outside")
+    root.forget()
+    assert content(root, b"a/b/file") == b"inside"
+    root.link(b"a/b/file", b"a/another")
+    assert (top / "aside/another").read_text() == "inside"
+    root.let_go(b"a/b")
+    root.let_go(b"a")
+    with pytest.raises(NotADirectoryError):
+        content(root, b"a/b/file")
+
+
+def test_a_directory_that_was_removed_is_not_held_any_more(root: Root, top: Path) -> None:
+    root.mkdir(b"new")
+    root.hold(b"new")
+    root.rmdir(b"new")
+    root.mkdir(b"new")
+    root.mkdir(b"new/below")
+    assert (top / "new/below").is_dir()
+
+
+def test_nothing_that_is_a_link_is_held(root: Root) -> None:
+    with pytest.raises(NotADirectoryError):
+        root.hold(b"out")
+
+
+def test_a_root_follows_its_directory_and_says_whether_its_path_does(root: Root, top: Path) -> None:
+    assert root.is_at_path
+    top.rename(top.parent / "elsewhere")
+    assert not root.is_at_path
+    top.mkdir()
+    assert not root.is_at_path
+    with root.again() as again, Root(os.fsencode(top)) as new:
+        assert content(again, b"a/b/file") == b"inside"
+        assert again.is_same(root) and not new.is_same(root)
+        assert new.is_at_path
+
+
+def test_what_is_held_is_closed_with_the_root(top: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with Root(os.fsencode(top)) as root:
+        root.hold(b"a")
+        root.hold(b"a")
+        with root.again():
+            pass
+    assert len(os.listdir("/proc/self/fd")) == before

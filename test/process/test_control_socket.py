@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from test.support.cluster import free_port
 from test.support.processes import PATIENCE
 from xget_lib.errors import Failed
 from xget_lib.process import control_socket
+from xget_lib.process.runtime_directory import is_trusted
 
 
 @contextmanager
@@ -24,9 +25,9 @@ def answering(port: int, answer: bytes) -> Iterator[list[dict[str, Any]]]:
     taken: list[dict[str, Any]] = []
 
     def take() -> None:
-        sock, _ = listening.accept()
+        sock, _ = listening.sock.accept()
         with sock:
-            assert control_socket.is_trusted(sock)
+            assert is_trusted(sock)
             taken.append(json.loads(sock.makefile("rb").readline()))
             sock.sendall(answer)
 
@@ -55,7 +56,7 @@ def test_a_master_that_ends_meanwhile_is_a_failure(answer: bytes) -> None:
 
 def test_a_master_that_does_not_answer_is_a_failure() -> None:
     port = free_port()
-    with control_socket.listen(port) or pytest.fail("cannot listen"):
+    with closing(control_socket.listen(port) or pytest.fail("cannot listen")):
         with pytest.raises(Failed, match=r"no answer within 0\.01 s"):
             control_socket.request(port, {}, 0.01)
         assert control_socket.listen(port) is None, "it is taken"

@@ -81,3 +81,19 @@ def test_a_pid_file_is_not_written_through_a_link(path: str, tmp_path: Path) -> 
     with pytest.raises(Failed, match="pid file"):
         Pidfile(path)
     assert (tmp_path / "victim").read_text() == "precious"
+
+
+@pytest.mark.parametrize("spoil", ["link", "fifo", "owner"])
+def test_a_pid_file_that_another_user_made_is_refused(path: str, tmp_path: Path, spoil: str) -> None:
+    if spoil == "owner" and os.geteuid():
+        pytest.skip("needs root")
+    if spoil == "fifo":
+        os.mkfifo(path)
+    else:
+        Path(path).touch()
+    if spoil == "link":
+        os.link(path, tmp_path / "another name")
+    elif spoil == "owner":
+        os.chown(path, 65534, -1)
+    with pytest.raises(Failed, match=r"belongs to another user, or is not a regular file \(remove it\)"):
+        Pidfile(path)

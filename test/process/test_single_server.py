@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from test.support.processes import PATIENCE
+from test.support.somebody import as_nobody
 from xget_lib.process import single_server
+from xget_lib.process.runtime_directory import Listening
 from xget_lib.process.single_server import answer, local_ports, replace_former
 
 
@@ -17,11 +23,11 @@ def dest(tmp_path: Path) -> bytes:
     return bytes(tmp_path)
 
 
-def answering(executor: ThreadPoolExecutor, listening: socket.socket) -> Future[bool]:
+def answering(executor: ThreadPoolExecutor, listening: Listening) -> Future[bool]:
     """A child that answers once, and ends if it is asked to retire."""
 
     def serve() -> bool:
-        accepted, _ = listening.accept()
+        accepted, _ = listening.sock.accept()
         with accepted:
             retire = answer(accepted, 4711)
             if retire:
@@ -46,14 +52,14 @@ def test_a_child_that_does_not_retire_is_not_replaced(dest: bytes, monkeypatch: 
     monkeypatch.setattr(single_server, "_TIMEOUT", 0.05)
     hung = replace_former(dest)
     assert hung is not None
-    with hung:
+    with closing(hung):
         assert replace_former(dest) is None
 
 
 def test_a_child_tells_its_port_and_goes_on(dest: bytes) -> None:
     listening = replace_former(dest)
     assert listening is not None
-    with listening, ThreadPoolExecutor(1) as executor:
+    with closing(listening), ThreadPoolExecutor(1) as executor:
         retired = answering(executor, listening)
         assert 4711 in set(local_ports())
         assert not retired.result()
@@ -63,5 +69,51 @@ def test_each_destination_has_a_child_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     first, second = replace_former(bytes(tmp_path)), replace_former(bytes(tmp_path / "other"))
     assert first is not None and second is not None
-    with first, second:
-        pass
+    first.close()
+    second.close()
+
+
+@pytest.mark.root
+def test_a_child_of_root_tells_any_user_its_port_and_waits_for_none_and_obeys_none(dest: bytes) -> None:
+    listening = replace_former(dest)
+    assert listening is not None
+    path = listening.sock.getsockname()
+
+    def hold_up() -> None:
+        for words in (b"", b"retire\n"):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+                sock.settimeout(PATIENCE)
+                sock.connect(path)
+                if words:
+                    sock.sendall(words)
+                assert sock.recv(64) == b"4711\n"
+                with suppress(ConnectionResetError):  # what was sent is not even read
+                    assert sock.recv(64) == b"", "it waits for nothing"
+
+    with closing(listening), ThreadPoolExecutor(1) as executor:
+        retired = [answering(executor, listening), answering(executor, listening)]
+        as_nobody(hold_up)
+        assert [each.result() for each in retired] == [False, False]
+
+
+@pytest.mark.root
+def test_an_abstract_socket_of_another_user_means_nothing(dest: bytes, tmp_path: Path) -> None:
+    """Any user can have one, with any name."""
+    status = os.stat(dest)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as squatter:
+        squatter.bind(f"\0xget-child-{status.st_dev}-{status.st_ino}")
+        squatter.listen()
+        listening = replace_former(dest)
+        assert listening is not None
+        listening.close()
+
+
+def test_a_child_that_is_stopped_holds_up_nobody_for_long(dest: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(single_server, "_TIMEOUT", 0.1)
+    hung = replace_former(dest)
+    assert hung is not None
+    begun = time.monotonic()
+    with closing(hung):
+        assert list(local_ports()) == [] or time.monotonic() - begun < PATIENCE
+        assert replace_former(dest) is None
+    assert time.monotonic() - begun < PATIENCE

@@ -126,6 +126,40 @@ def test_the_background_logs_to_syslog_if_there_is_one(
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("how", ["removed", "another file", "read-only"])
+def test_a_log_whose_directory_vanishes_never_raises_and_is_opened_again(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As that of an initramfs after switch_root."""
+    monkeypatch.setattr(log, "_SYSLOG_SOCKET", str(tmp_path / "none"))
+    directory = tmp_path / "logs"
+    directory.mkdir()
+    to_file(directory / "log")
+    LOGGER.info("before")
+    directory.rename(tmp_path / "aside")
+    if how == "another file":
+        directory.touch()
+    elif how == "read-only":
+        directory.symlink_to("/proc/self")
+    for number in range(3):
+        LOGGER.info("lost %d", number)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
+        monkeypatch.setattr(log, "_SYSLOG_SOCKET", str(tmp_path / "syslog"))
+        syslog.bind(str(tmp_path / "syslog"))
+        syslog.settimeout(10)
+        LOGGER.info("to syslog")
+        assert syslog.recv(1000).rstrip(b"\0").endswith(b"INFO: to syslog")
+    LOGGER.info("lost again")
+    if directory.is_symlink() or directory.exists():
+        directory.unlink()
+    directory.mkdir()
+    LOGGER.info("after")
+    lines = [line.partition("]")[2] for line in (directory / "log").read_text().splitlines()]
+    again = " WARNING: the log file could not be opened for a time; 5 lines are in syslog, if there is one"
+    assert lines == [again, " INFO: after"]
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
     ("debug", "verbose", "quiet", "level"),
     [

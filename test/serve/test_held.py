@@ -18,7 +18,7 @@ from xget_lib.fs.stamp import no_stamps, put_stamp
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import select
-from xget_lib.serve.held import HeldContent, compare
+from xget_lib.serve.held import HeldContent, compare, still_matches
 from xget_lib.serve.store import Store
 
 NAMES = (b"changed", b"empty", b"same", b"spoilt")
@@ -96,7 +96,7 @@ def source(tmp_path: Path) -> Served:
 def held(source: Served, dest: Path) -> Iterator[tuple[HeldContent, Download]]:
     with source.download(dest) as download:
         inspect(download)
-        yield HeldContent(bytes(dest), source.manifest, download), download
+        yield HeldContent(source.manifest, download), download
 
 
 def test_nothing_is_held_of_an_empty_destination_until_whole_chunks_are_written(source: Served, tmp_path: Path) -> None:
@@ -153,3 +153,48 @@ def test_chunks_with_the_same_files_are_carried_over_to_a_new_generation(source:
         store = content.rebased(newer.manifest, select(newer.manifest, [b"."]))
     chunks = set(range(newer.layout.chunk_count)) - set(newer.layout.file_chunks(newer.file_named(b"changed")))
     assert set(store.held) == chunks and chunks
+
+
+def test_only_what_was_verified_and_has_not_changed_matches(source: Served, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    shutil.copytree(source.directory, dest)
+    selection = select(source.manifest, [b"."])
+    with held(source, dest) as (content, download):
+        matches = still_matches(content.store, selection)
+
+        def found(name: str) -> bool:
+            return matches(os.fsencode(name), (dest / name).lstat())
+
+        assert matches(b"", dest.lstat())
+        assert not found("same"), "nobody has read it"
+        download.install_files(download.take_complete())
+        content.file_verified(source.file_named(b"same"))
+        assert found("same") and not found("changed")
+        content.file_verified(source.file_named(b"changed"))
+        assert found("changed")
+        (dest / "changed").chmod(0o600)
+        assert not found("changed"), "somebody has changed it"
+        (dest / "other").write_bytes(b"other")
+        assert not found("other"), "not in the manifest"
+        (dest / "same").rename(dest / "aside")
+        (dest / "same").symlink_to("aside")
+        assert not found("same"), "of another kind"
+
+
+def test_links_and_devices_match_with_what_they_lead_to(tmp_path: Path) -> None:
+    directory, dest = tmp_path / "served", tmp_path / "dest"
+    (directory / "d").mkdir(parents=True)
+    (directory / "link").symlink_to("d")
+    os.mkfifo(directory / "fifo")
+    source = Served(directory)
+    run_download(source, dest)
+    with held(source, dest) as (content, _):
+        matches = still_matches(content.store, select(source.manifest, [b"."]))
+        for name in ("d", "link", "fifo"):
+            assert matches(os.fsencode(name), (dest / name).lstat()), name
+        (dest / "link").unlink()
+        (dest / "link").symlink_to("/etc/passwd")
+        (dest / "fifo").unlink()
+        (dest / "fifo").mkdir()
+        for name in ("link", "fifo"):
+            assert not matches(os.fsencode(name), (dest / name).lstat()), name

@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 
 from test.support.processes import PATIENCE, Watched
+from xget_lib.process import runtime_directory
 
 MARK = "XGET_TEST_OF"
 
@@ -44,3 +45,14 @@ def end_all(value: str) -> list[int]:
                     killed.append(pid)
                 watched.dispose()
     return killed
+
+
+def remove_sockets() -> None:
+    """Removes what servers that were killed have left in the directories for sockets, and these where nothing is left.
+
+    Servers of others live on.
+    """
+    for directory in runtime_directory._own_directories():
+        with suppress(OSError):
+            runtime_directory._remove_unused(directory)
+            os.rmdir(directory)

@@ -35,13 +35,13 @@ from xget_lib.download.last_run import LastRun, load_run, path_for, save_run, sh
 from xget_lib.download.metadata import Metadata
 from xget_lib.download.plan import FETCH, KINDS, LINK_TO, UNCHANGED, FileDecision, Planner, Step
 from xget_lib.download.progress import Progress
-from xget_lib.download.refusal import refusing, refusing_dest
+from xget_lib.download.refusal import refuse_exposed, refusing, refusing_dest
 from xget_lib.download.removals import Removals
 from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.staging import Parts, Staging
 from xget_lib.download.verified_write import PieceWriter
-from xget_lib.errors import XGetError
+from xget_lib.errors import DestinationRefused, XGetError
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import put_stamp
 from xget_lib.manifest.manifest import Manifest
@@ -51,9 +51,10 @@ from xget_lib.manifest.selection import Selection
 class Download:
     """The download of a selection of a manifest into the directory `dest`. A node owns one for each generation.
 
-    `permissions`: keep permission bits (not -s). `owners`: keep owners, where we are root (not -o). `delete`: remove
-    what the master does not have, and what is in the way, unless that is more than `max_delete`. `remembers`: knows
-    what the last run left, and tells the next one (`last_run`).
+    `permissions`: keep permission bits (not -s). `owners`: keep owners, where we are root (not -o). `devices`: create
+    devices. `set_id`: set set-id bits and capabilities. `delete`: remove what the master does not have, and what is in
+    the way, unless that is more than `max_delete`. `remembers`: knows what the last run left, and tells the next one
+    (`last_run`). `strict`: root refuses a destination that others may change.
     """
 
     def __init__(
@@ -64,9 +65,12 @@ class Download:
         *,
         permissions: bool = True,
         owners: bool = True,
+        devices: bool = True,
+        set_id: bool = True,
         delete: bool = False,
         max_delete: DeleteLimit = NO_LIMIT,
         remembers: bool = False,
+        strict: bool = False,
     ) -> None:
         self._path = dest
         self.reused = 0  # bytes of content that need not be fetched
@@ -75,6 +79,9 @@ class Download:
         self._layout = manifest.layout
         self._selection = selection
         self._permissions = permissions
+        self._devices = devices
+        self._set_id = set_id
+        self._strict = strict
         self._delete = delete
         self._max_delete = max_delete
         self._remembers = remembers
@@ -113,6 +120,8 @@ class Download:
         self._resources.close()
 
     def _open_root(self) -> Root:
+        if self._strict:
+            refuse_exposed(self._path)
         with refusing_dest(self._path):
             with suppress(FileExistsError):
                 os.mkdir(self._path, 0o700 if self._selection.whole and self._permissions else 0o777)
@@ -241,6 +250,7 @@ class Download:
         destination does not take is `refused` then.
         """
         self._staging.worth_keeping = True
+        self._check_place()
         files = [file for file in files if file not in self._progress.refused]
         incomplete = [file for file in files if self._progress.missing(file)]
         if incomplete:
@@ -260,6 +270,7 @@ class Download:
         settled = all(self._progress.is_in_place(file) or file in self._progress.refused for file in self.files)
         if self._to_correct or not settled:
             raise ValueError("not every file is in place")
+        self._check_place()
         for file in self.refused:
             self._dest.refuse_links(file)
         self._install_specials()
@@ -274,6 +285,7 @@ class Download:
             self._staging.remove()
         self._directories.finish_root()
         self._metadata.check_times(self._manifest.entries.mtimes, self._selection.of_kind(KINDS))
+        self._check_place()
         self._remember()
 
     def _remember(self) -> None:
@@ -289,7 +301,13 @@ class Download:
         return path in self._refusals or self._refusals.covers(path)
 
     def _new_metadata(self) -> Metadata:
-        return Metadata(self._manifest, permissions=self._permissions, owners=self._owners)
+        return Metadata(
+            self._manifest,
+            permissions=self._permissions,
+            owners=self._owners,
+            devices=self._devices,
+            set_id=self._set_id,
+        )
 
     def _install_specials(self) -> None:
         impossible: set[int] = set()  # entries: devices that this process may not make, or that are refused
@@ -300,7 +318,17 @@ class Download:
             elif not self._installer.special(step):
                 impossible.add(step.entry)
 
+    def _check_place(self) -> None:
+        """Raises DestinationRefused where the files would be, or are, elsewhere than was asked for."""
+        if not self._root.is_at_path:
+            raise DestinationRefused(self._path, "was renamed, removed or replaced during the download (run again)")
+
     # What a node reads during the download.
+
+    @property
+    def root(self) -> Root:
+        """The destination, as long as the download is open."""
+        return self._root
 
     @property
     def selection(self) -> Selection:

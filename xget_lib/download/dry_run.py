@@ -13,7 +13,7 @@ from xget_lib.download.destination import Destination
 from xget_lib.download.last_run import load_run, path_for
 from xget_lib.download.metadata import Metadata
 from xget_lib.download.plan import FETCH, REMOVE, UNCHANGED, FileDecision, Planner, Step
-from xget_lib.download.refusal import refusing, refusing_dest
+from xget_lib.download.refusal import refuse_exposed, refusing, refusing_dest
 from xget_lib.download.removals import forbidden
 from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import SmallFiles
@@ -48,17 +48,22 @@ def dry_run_steps(
     *,
     permissions: bool = True,
     owners: bool = True,
+    devices: bool = True,
+    set_id: bool = True,
     delete: bool = False,
     checksum: bool = False,
     max_delete: DeleteLimit = NO_LIMIT,
     remembers: bool = False,
+    strict: bool = False,
     failures: list[XGetError] | None = None,
 ) -> Iterator[Step]:
     """What a Download with the same arguments would do. `checksum`: no file is unchanged by size and time alone.
 
     `failures` gets what is known to fail, as Download.failures has it.
     """
-    metadata = Metadata(manifest, permissions=permissions, owners=owners)
+    metadata = Metadata(manifest, permissions=permissions, owners=owners, devices=devices, set_id=set_id)
+    if strict:
+        refuse_exposed(path)
     with _open_root(path) as root:
         there = None if isinstance(root, _MissingRoot) else root
         last_run = load_run(path_for(path, selection, manifest), there, manifest, metadata) if remembers else None

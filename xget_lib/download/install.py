@@ -10,16 +10,19 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
+from io import FileIO
 
 from xget_lib.download.destination import Destination
 from xget_lib.download.directories import SYNC_EACH, Directories
-from xget_lib.download.plan import CORRECT, FILE_TYPES, LINK_TO, MAKE, FileDecision, Step
+from xget_lib.download.plan import CORRECT, FILE_TYPES, LINK_TO, MAKE, UNCHANGED, FileDecision, Step
 from xget_lib.download.progress import Progress
+from xget_lib.download.read_back import has_content
 from xget_lib.download.refusal import refusing
-from xget_lib.download.small_files import SmallFiles
+from xget_lib.download.small_files import SmallFiles, is_same_file
 from xget_lib.download.staging import Parts
+from xget_lib.download.workplaces import new_part
 from xget_lib.errors import PathRefused
-from xget_lib.fs.inode import NamedInode, OpenInode
+from xget_lib.fs.inode import NamedInode, OpenInode, pinned
 from xget_lib.fs.mounts import shared_type
 from xget_lib.fs.sparse import data_ranges
 from xget_lib.fs.stamp import put_stamp
@@ -28,6 +31,7 @@ from xget_lib.manifest.entry import FIFO, LINK, Entry
 _NOT_MADE_HERE = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 """Errors of a file system that does not have what is to be made. FUSE also says EIO."""
 _BLOCK = 1 << 20  # bytes that are compared at once
+_CHANGED = "another program changed it during the download (run again)"
 
 
 class Installer:
@@ -81,20 +85,36 @@ class Installer:
     def correct_file(self, decision: FileDecision) -> None:
         """Carries out a decision about a file that has the right content at its final name."""
         path, entry = decision.step.path, self._entries[decision.step.entry]
-        with self._refusals.at(path):
-            status = self._root.lstat(path)
-            inode = NamedInode(self._root, path)
-            if not self._metadata.matches(entry, status, inode):
-                self._metadata.apply(inode, status, entry, new=False)
-                self._directories.sync_everything()
+        if decision.step.action != UNCHANGED:
+            with self._refusals.at(path):
+                self._correct(decision, entry)
         for link in decision.links:
             self.link(link)
         with self._refusals.at(path):
             put_stamp(self._progress.stamps, decision.file, self._root.lstat(path))
 
+    def _correct(self, decision: FileDecision, entry: Entry) -> None:
+        """Gives what was compared, or what is linked to it now, its metadata. A copy has it already."""
+        is_linked = decision.step.action == LINK_TO
+        try:
+            with pinned(self._root, decision.step.path, decision.status) as inode:
+                status = inode.status()
+                if self._metadata.matches(entry, status, inode):
+                    return
+                if not self._metadata.gives_powers(entry, status, inode):
+                    self._metadata.apply(inode, status, entry, new=False)
+                    self._directories.sync_everything()
+                elif not is_linked:
+                    raise OSError(errno.ESTALE, _CHANGED)  # it would not have been kept (`Planner`)
+        except OSError as error:
+            if not (is_linked and error.errno == errno.ESTALE):
+                raise
+
     def _make_ready(self, file: int, *, sync: bool) -> None:
-        """Gives a complete part its metadata."""
-        with self._parts.opened(file) as fd:
+        """Gives a complete part its metadata, if it has what this run verified and wrote."""
+        with self._parts.changing(file) as fd:
+            if not self._parts.is_as_written(file, os.fstat(fd)) and not has_content(fd, self._manifest, file):
+                raise OSError(errno.ESTALE, _CHANGED)
             self._metadata.apply(OpenInode(fd), os.fstat(fd), self._manifest.file(file), new=True)
             if sync:
                 os.fsync(fd)
@@ -117,8 +137,11 @@ class Installer:
             while not self._progress.is_in_place(file):
                 path = self._selection.file_dest_path(file)
                 with self._refusals.at(path):
+                    before = self._checked_part(file, part)
                     self._rename(part, path, self._entries[entry])
+                    self._check_installed(file, path, before)
                     self._progress.set_in_place(file)
+                    self._parts.forget(file)
                 if path in self._refusals and not self._selection.use_next_name(file):
                     self._progress.refuse((file,))
                     return
@@ -128,6 +151,26 @@ class Installer:
         with self._refusals.at(path):
             put_stamp(self._progress.stamps, file, self._root.lstat(path))
 
+    def _checked_part(self, file: int, part: bytes) -> os.stat_result:
+        """The status of a part that is to get its final name. Raises OSError where somebody else has changed it."""
+        try:
+            status = self._root.lstat(part)
+        except FileNotFoundError:
+            raise OSError(errno.ESTALE, _CHANGED) from None
+        if not self._parts.is_as_written(file, status):
+            self._check_content(file, part)
+        return status
+
+    def _check_installed(self, file: int, path: bytes, before: os.stat_result) -> None:
+        """Raises OSError unless a final name has the part that was checked, or the same content."""
+        if not is_same_file(before, self._root.lstat(path)):  # of a copy, and on FUSE, the number differs
+            self._check_content(file, path)
+
+    def _check_content(self, file: int, path: bytes) -> None:
+        with self._root.opened(path, os.O_RDONLY) as fd:
+            if not has_content(fd, self._manifest, file):
+                raise OSError(errno.ESTALE, _CHANGED)
+
     # Symbolic links, FIFOs and devices.
 
     def special(self, step: Step) -> bool:
@@ -135,7 +178,8 @@ class Installer:
         entry = self._entries[step.entry]
         with self._refusals.at(step.path):
             if step.action == CORRECT:
-                self._metadata.apply(NamedInode(self._root, step.path), self._root.lstat(step.path), entry, new=False)
+                with pinned(self._root, step.path, step.status) as inode:
+                    self._metadata.apply(inode, inode.status(), entry, new=False)
             elif step.action == MAKE:
                 return self._make_special(step.path, entry)
         return True
@@ -194,8 +238,8 @@ class Installer:
             if not stat.S_ISREG(status.st_mode):
                 self._make_special(path, entry)
                 return
-            if there is not None and self._is_copy(origin, path, there):
-                self._metadata.apply(NamedInode(self._root, path), there, entry, new=False)
+            is_copy = there is not None and self._is_copy(origin, path, there)
+            if is_copy and there is not None and self._metadata.matches(entry, there, NamedInode(self._root, path)):
                 return
             self._copy(origin, new, entry)
         self._rename(new, path, entry)
@@ -212,10 +256,8 @@ class Installer:
 
     def _copy(self, origin: bytes, new: bytes, entry: Entry) -> None:
         """Copies a file to a part, with its holes, and gives it the metadata of an entry."""
-        with (
-            self._root.opened(origin, os.O_RDONLY) as source,
-            self._root.opened(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as target,
-        ):
+        target = new_part(self._root, new)
+        with self._root.opened(origin, os.O_RDONLY) as source, FileIO(target, "r+"):
             size = os.fstat(source).st_size
             os.ftruncate(target, size)
             for offset, length in data_ranges(source, size):
@@ -223,8 +265,15 @@ class Installer:
                 end = offset + length
                 while offset < end and (count := os.sendfile(target, source, offset, end - offset)):
                     offset += count
+            if not has_content(target, self._manifest, self._file_of(entry)):
+                raise OSError(errno.ESTALE, _CHANGED)
             self._metadata.apply(OpenInode(target), os.fstat(target), entry, new=True)
             os.fsync(target)
+
+    def _file_of(self, entry: Entry) -> int:
+        number = self._entries.find(entry.path)
+        assert number is not None
+        return self._entries.file_number(number)
 
     # Names.
 

@@ -48,7 +48,12 @@ class Metadata:
     process is not root, it only notes that it cannot.
     """
 
-    def __init__(self, manifest: Manifest, *, permissions: bool, owners: bool) -> None:
+    def __init__(
+        self, manifest: Manifest, *, permissions: bool, owners: bool, devices: bool = True, set_id: bool = True
+    ) -> None:
+        """`devices`: whether they are created. `set_id`: whether files get set-id bits and capabilities."""
+        self.devices = devices
+        self._set_id = set_id
         self._permissions = permissions
         self._owners = owners
         self._user = os.geteuid()
@@ -67,7 +72,8 @@ class Metadata:
     @property
     def privileges(self) -> str:
         """What this process may set, and is to set: for comparison with another run."""
-        return f"{self._permissions} {self._owners} {self._user} {capabilities()}"
+        wanted = self._permissions, self._owners, self.devices, self._set_id
+        return f"{wanted} {self._user} {capabilities()}"
 
     @property
     def notes_by_kind(self) -> dict[str, str]:
@@ -104,9 +110,10 @@ class Metadata:
         """For regular files with this metadata; None if that depends on the owner that the file has."""
         target = self._target(wanted)
         owner = target.owner if self._owners and self._is_root else None
-        if owner is None and target.mode & _SET_ID:
+        file_mode = self._file_mode(target.mode)
+        if owner is None and file_mode & _SET_ID:
             return None
-        mode = stat.S_IFREG | target.mode if self._permissions else None
+        mode = stat.S_IFREG | file_mode if self._permissions else None
         not_preserved = target.owner if self._owners and not self._is_root else None
         return Expected(mode, owner, target.xattrs, (self._user, target.owner[0]), not_preserved)
 
@@ -126,6 +133,23 @@ class Metadata:
             return False
         wanted = dict(target.xattrs).get(xattrs.CAPABILITY)
         return wanted is None or dict(inode.xattrs()).get(xattrs.CAPABILITY) == wanted
+
+    def gives_powers(self, entry: Entry, status: os.stat_result, inode: Inode) -> bool:
+        """Whether `apply` would give a regular file set-id bits, capabilities or somebody's else name.
+
+        Who had the file before may have it open, and write on it when its content has been verified. So root makes a
+        new one instead. Any other user can give no more than what is his own.
+        """
+        if not self._is_root:
+            return False
+        target = self._target(entry.metadata)
+        if self._owners and status.st_uid not in (self._user, target.owner[0]):
+            return True
+        owner = target.owner if self._owners else (status.st_uid, status.st_gid)
+        if self._permissions and self._mode_for(entry, owner) & _SET_ID & ~status.st_mode:
+            return True
+        wanted = dict(target.xattrs).get(xattrs.CAPABILITY)
+        return wanted is not None and dict(inode.xattrs()).get(xattrs.CAPABILITY) != wanted
 
     def matches(self, entry: Entry, status: os.stat_result, inode: Inode) -> bool:
         """Whether `apply` would change nothing. `status` is the stat of what is at `inode`."""
@@ -193,8 +217,9 @@ class Metadata:
         status = os.fstat(fd)
         if target.xattrs or (status.st_uid, status.st_gid) != target.owner:
             return False
-        if stat.S_IMODE(status.st_mode) != target.mode:
-            os.fchmod(fd, target.mode)
+        mode = self._file_mode(target.mode)
+        if stat.S_IMODE(status.st_mode) != mode:
+            os.fchmod(fd, mode)
         os.utime(fd, ns=(mtime_ns, mtime_ns))
         return True
 
@@ -215,10 +240,20 @@ class Metadata:
             mode &= ~0o070 | acl.group_permissions(access) << 3
         return mode if self._permissions else mode & 0o777 & ~self._umask
 
+    def _file_mode(self, mode: int) -> int:
+        """Without set-id bits where these are not wanted. Those of a directory give nobody powers."""
+        if self._set_id or not mode & _SET_ID:
+            return mode
+        self._note_powers()
+        return mode & ~_SET_ID
+
+    def _note_powers(self) -> None:
+        self.note("powers", "set-id bits and capabilities were not set (--no-set-id, -s or -o)")
+
     def _mode_for(self, entry: Entry, owner: tuple[int, int]) -> int:
         """The permission bits for an entry that belongs to this user and group."""
         target = self._target(entry.metadata)
-        mode = target.mode
+        mode = target.mode if entry.kind == DIRECTORY else self._file_mode(target.mode)
         if mode & _SET_ID and entry.kind != DIRECTORY:
             if owner[0] != target.owner[0]:
                 mode &= ~stat.S_ISUID
@@ -262,6 +297,10 @@ class Metadata:
         found = []
         for name, value in wanted.xattrs:
             if (wanted, name) in self._refused:
+                continue
+            if name == xattrs.CAPABILITY and not self._set_id:
+                if self._permissions:
+                    self._note_powers()
                 continue
             if self._sets_xattr(name):
                 if name in acl.ACLS:

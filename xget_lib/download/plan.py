@@ -53,6 +53,8 @@ class Step(NamedTuple):
     origin: bytes = b""
     clears: bool = False
     """Whether a directory is there (or, for a directory, something else), which is removed first."""
+    status: os.stat_result | None = None
+    """Of what is there and is to be corrected."""
 
 
 class FileDecision(NamedTuple):
@@ -136,6 +138,9 @@ class Planner:
         """Steps for each symbolic link, FIFO and device, and for its further names."""
         for number in self._selection.of_kind(SPECIAL):
             entry = self._entries.first_name(number)
+            if self._entries.kind(entry) in (CHARACTER, BLOCK) and not self._dest.metadata.devices:
+                self._dest.metadata.note("devices", "devices were not created (--no-devices, -s or -o)")
+                continue
             names = list(map(self._selection.dest_path, self._selection.link_groups.get(entry, (number,))))
             found = self._find(names)
             if not found:
@@ -253,6 +258,10 @@ class Planner:
         """
         if not stat.S_ISREG(status.st_mode) or status.st_size != self._entries.sizes[file]:
             return False
+        number = self._entries.files[file]
+        gives_powers = self._dest.metadata.gives_powers(self._entries[number], status, NamedInode(self._root, name))
+        if gives_powers and not self._dest.is_as_left(number, name, status):
+            return False
         if status.st_nlink > 1:
             with self._lock:
                 if self._kept_inodes.setdefault((status.st_dev, status.st_ino), file) != file:
@@ -303,7 +312,7 @@ class Planner:
         """The step for something at `path` that is right, except perhaps for its metadata."""
         is_right = self._dest.metadata.matches(self._entries[entry], status, NamedInode(self._root, path))
         is_right = is_right or self._dest.is_as_left(entry, path, status)
-        return Step(UNCHANGED if is_right else CORRECT, path, entry=entry)
+        return Step(UNCHANGED if is_right else CORRECT, path, entry=entry, status=None if is_right else status)
 
     def _find(self, paths: Sequence[bytes]) -> _Statuses:
         """What is at paths where no directory must be. Lacks those that are refused."""

@@ -7,12 +7,14 @@ is right as it is.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from blake3 import blake3
 
-from xget_lib.fs.sparse import next_data, read_ranges
+from xget_lib.fs.sparse import are_zeros, next_data, read_ranges
+from xget_lib.manifest.extents import holes
 from xget_lib.manifest.layout import SMALLEST_GRANULE, Piece
 from xget_lib.manifest.manifest import Manifest
 
@@ -27,6 +29,25 @@ def is_zeros(manifest: Manifest, piece: Piece) -> bool:
     if piece.length < SMALLEST_GRANULE or piece.length & (piece.length - 1):
         return False
     return manifest.digest(piece.number) == _digest_of_zeros(piece.length)
+
+
+def has_content(fd: int, manifest: Manifest, file: int) -> bool:
+    """Reads an open file. Returns whether it is a regular file with exactly the content that the manifest says.
+
+    Raises OSError.
+    """
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode) or status.st_size != manifest.entries.sizes[file]:
+        return False
+    if not all(are_zeros(fd, offset, length) for offset, length in holes_of(manifest, file)):
+        return False
+    return all(right is not None for _, right in checked_pieces(fd, manifest, manifest.layout.file_pieces(file)))
+
+
+def holes_of(manifest: Manifest, file: int) -> Iterator[tuple[int, int]]:
+    """(offset, length) of each hole of a file, in bytes."""
+    extents = manifest.entries.extents.get(file)
+    return iter(()) if extents is None else holes(extents, manifest.entries.sizes[file])
 
 
 def checked_pieces(

@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 
 from xget_lib.errors import DestinationRefused, PartlyRefused, PathRefused, printable
+from xget_lib.fs.exposed import exposure
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 MOVE_OR_DELETE = "(move it away, or use --delete)"
@@ -76,6 +77,21 @@ class Refusals:
                 (os.path.join(self._dest, path) if path else self._dest, why) for path, why in self._reasons.items()
             ]
         return PartlyRefused(refused) if refused else None
+
+
+def refuse_exposed(dest: bytes) -> None:
+    """Raises DestinationRefused where root would write in a directory that others may change, or below one.
+
+    They could replace what is there at any moment, before it is used and after. For other users it is their own affair.
+    """
+    found = None
+    if os.geteuid() == 0:
+        with suppress(OSError):  # whoever opens it next says what is wrong
+            found = exposure(dest)
+    if found is not None:
+        raise DestinationRefused(
+            dest, f"others can change it: {printable(found[0])} {found[1]} (change that, or use --insecure-dest)"
+        )
 
 
 @contextmanager

@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from xget_lib.download.destination import Destination
-from xget_lib.download.read_back import checked_pieces, is_zeros
+from xget_lib.download.read_back import checked_pieces, has_content, holes_of, is_zeros
 from xget_lib.download.staging import Parts
 from xget_lib.download.verified_write import write_ranges
 from xget_lib.download.workplaces import part_name
-from xget_lib.fs.sparse import are_zeros, clear
-from xget_lib.manifest.extents import holes
+from xget_lib.fs.sparse import clear
 from xget_lib.manifest.layout import Piece
 
 _Pieces = Iterator[tuple[Piece, memoryview | None]]
@@ -45,13 +44,8 @@ class Reuse:
 
     def is_whole(self, file: int, path: bytes, status: os.stat_result) -> bool:
         """Reads the regular file at `path`, which has the right size. Returns whether all of it is right."""
-        numbers = self._layout.file_pieces(file)
         with self._opened(path, status) as fd, suppress(OSError):
-            return (
-                fd is not None
-                and all(are_zeros(fd, offset, length) for offset, length in self._holes(file))
-                and all(data is not None for _, data in checked_pieces(fd, self._manifest, numbers))
-            )
+            return fd is not None and has_content(fd, self._manifest, file)
         return False
 
     def pieces(self, file: int, path: bytes, status: os.stat_result | None) -> list[int]:
@@ -94,9 +88,10 @@ class Reuse:
     def _opened_part(self, file: int, path: bytes) -> Iterator[int | None]:
         """The part that an earlier run left. A run gives it the length and holes of the file; a dry run does not."""
         if self._parts is not None:
-            with self._parts.opened(file) as part:
-                for offset, length in self._holes(file):
+            with self._parts.changing(file) as part:
+                for offset, length in holes_of(self._manifest, file):
                     clear(part, offset, length)
+            with self._parts.opened(file) as part:
                 yield part
         else:
             path = self._workplaces.part_path(path)
@@ -106,13 +101,13 @@ class Reuse:
     def _allocate(self, piece: Piece) -> None:
         """Allocates disk blocks for a piece of zeros that is a hole in the part: at the master it is no hole."""
         if self._parts is not None:
-            with self._parts.opened(piece.file) as part:
+            with self._parts.changing(piece.file) as part:
                 for offset, length in self._layout.parts(piece):
                     os.posix_fallocate(part, offset, length)
 
     def _copy(self, piece: Piece, data: memoryview) -> None:
         if self._parts is not None:
-            with self._parts.opened(piece.file) as part:
+            with self._parts.changing(piece.file) as part:
                 write_ranges(part, data, self._layout.parts(piece))
 
     @contextmanager
@@ -127,11 +122,6 @@ class Reuse:
         finally:
             if fd is not None:
                 os.close(fd)
-
-    def _holes(self, file: int) -> Iterator[tuple[int, int]]:
-        """(offset, length) of each hole of a file, in bytes."""
-        extents = self._manifest.entries.extents.get(file)
-        return iter(()) if extents is None else holes(extents, self._manifest.entries.sizes[file])
 
 
 def _readable(pieces: _Pieces) -> _Pieces:

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from xget_lib.download.destination import Destination
 from xget_lib.download.expected import Expected
-from xget_lib.download.workplaces import part_name
+from xget_lib.download.read_back import has_content
+from xget_lib.download.workplaces import open_part, part_name
 from xget_lib.fs import xattrs
 from xget_lib.fs.inode import OpenInode
 from xget_lib.fs.stamp import put_stamp
@@ -24,7 +25,10 @@ from xget_lib.fs.thread_cwd import inside
 from xget_lib.manifest.entry import TIME_LIMIT
 from xget_lib.manifest.selection import Siblings
 
-_PART = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+
+def is_same_file(one: os.stat_result, other: os.stat_result) -> bool:
+    """Whether two looks at a file, between which it was renamed, show that nobody wrote on it. Of FUSE they may not."""
+    return os.path.samestat(one, other) and (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
 
 
 class Inspected(NamedTuple):
@@ -43,6 +47,7 @@ class SmallFiles:
         """It stores in `stamps` the stamps of the files that are in place (`fs.stamp`)."""
         self._root = dest.root
         self._workplaces = dest.workplaces
+        self._manifest = dest.manifest
         self._entries = dest.manifest.entries
         self._metadata = dest.metadata
         self._stamps = stamps
@@ -94,7 +99,7 @@ class SmallFiles:
                 number = entries.files[file]
                 expected = self._expectation(entries.metadata_numbers[number])
                 mode = 0o600 if expected is None or expected.mode is None else expected.mode & 0o777
-                part = os.open(part_name(siblings.dest_path(index)), _PART, mode, dir_fd=parts)
+                part = open_part(parts, part_name(siblings.dest_path(index)), mode=mode)
                 try:
                     while content:
                         content = content[os.write(part, content) :]
@@ -108,12 +113,17 @@ class SmallFiles:
         parts_path = self._workplaces.parts_of(siblings.directory)
         with self._root.directory(parts_path) as parts, self._root.directory(siblings.directory) as directory:
             for index, (file, name) in enumerate(zip(siblings.files, siblings.names, strict=True)):
+                part = part_name(siblings.dest_path(index))
                 try:
-                    os.rename(part_name(siblings.dest_path(index)), name, src_dir_fd=parts, dst_dir_fd=directory)
-                    put_stamp(self._stamps, file, os.stat(name, dir_fd=directory, follow_symlinks=False))
+                    before = os.stat(part, dir_fd=parts, follow_symlinks=False)
+                    if not self._is_as_written(file, before) and not self._has_content(file, parts, part):
+                        continue
+                    os.rename(part, name, src_dir_fd=parts, dst_dir_fd=directory)
+                    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+                    if not is_same_file(before, status) and not self._has_content(file, directory, name):
+                        continue
                 except OSError:
                     continue
-                status = os.stat(name, dir_fd=directory, follow_symlinks=False)
                 put_stamp(self._stamps, file, status)
                 number = self._entries.files[file]
                 wanted = self._entries.mtimes[number]
@@ -122,3 +132,16 @@ class SmallFiles:
                 if status.st_mtime_ns != wanted or wanted == TIME_LIMIT - 1 or mode not in (None, status.st_mode):
                     self._metadata.check(status, None if mode is None else stat.S_IMODE(mode), wanted)
                 yield file
+
+    def _is_as_written(self, file: int, status: os.stat_result) -> bool:
+        """Whether a part has the size and time that it was given. A later write changes its time."""
+        entries = self._entries
+        return (status.st_size, status.st_mtime_ns) == (entries.sizes[file], entries.mtimes[entries.files[file]])
+
+    def _has_content(self, file: int, directory: int, name: bytes) -> bool:
+        """Reads a file. Raises OSError."""
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            return has_content(descriptor, self._manifest, file)
+        finally:
+            os.close(descriptor)

@@ -6,16 +6,22 @@
 
 The name of a part depends on the final path of its file and not on the generation: when the content changes, the right
 pieces of a half-fetched file stay useful. The next run does not trust the parts: it hashes them.
+
+Who owns the destination may rename `.xget`, and put a directory of his own in its place. So both directories are held
+from the moment when their owner was checked. Nobody else may look into them, and a new part is never a file that was
+there before: what is written into a part, and verified, is what gets the final name.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from threading import Lock
 
 from xget_lib.download.destination import Destination
-from xget_lib.download.workplaces import PARTS, is_ours, take_over
+from xget_lib.download.workplaces import PARTS, hold, is_ours, make_private, new_part, take_over
 from xget_lib.errors import DestinationRefused
 from xget_lib.fs.fd_cache import FdCache
 from xget_lib.fs.rooted import Root
@@ -23,6 +29,8 @@ from xget_lib.manifest.selection import STAGING
 
 LOCK = b"lock"
 DESCRIPTORS_KEPT = 128
+_LOCKS = 16
+"""For all parts. Two parts with the same lock wait for each other, which is rare with few threads."""
 
 
 class Staging:
@@ -51,26 +59,26 @@ class Staging:
                 self._lock = self._locked()
         with suppress(FileExistsError):
             self._root.mkdir(PARTS, 0o700)
+        hold(self._root, PARTS)
         self.leftovers = take_over(self._root, PARTS)
 
     def _locked(self) -> int:
         """Takes the lock and returns its descriptor. Raises FileNotFoundError if it was removed meanwhile."""
         try:
-            with self._root.opened(STAGING, os.O_RDONLY | os.O_DIRECTORY) as staging:
-                if not is_ours(staging):
-                    # Its owner could have put links in it that lead our writes elsewhere.
-                    raise DestinationRefused(self.path, "belongs to another user (remove it)")
-                with suppress(PermissionError):  # where all files belong to one user, and have the same permissions
-                    os.fchmod(staging, 0o700)
-                lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=staging)
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if os.stat(LOCK, dir_fd=staging).st_ino != os.fstat(lock).st_ino:
-                        raise FileNotFoundError
-                except BaseException:
-                    os.close(lock)
-                    raise
-                return lock
+            held = self._root.hold(STAGING)
+            if not is_ours(held):
+                # Its owner could have put links in it that lead our writes elsewhere.
+                raise DestinationRefused(self.path, "belongs to another user (remove it)")
+            make_private(held)
+            lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=held)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.stat(LOCK, dir_fd=held).st_ino != os.fstat(lock).st_ino:
+                    raise FileNotFoundError
+            except BaseException:
+                os.close(lock)
+                raise
+            return lock
         except NotADirectoryError as error:
             raise DestinationRefused(
                 self.path, "not a directory (remove it: XGet stores temporary data there)"
@@ -107,7 +115,10 @@ class Staging:
 
 
 class Parts:
-    """The parts, by file number. The ones used last stay open. Any thread may use it."""
+    """The parts, by file number. The ones used last stay open. Any thread may use it.
+
+    It knows of each part when this run changed it last (`changing`), so that a change by somebody else is noticed.
+    """
 
     def __init__(self, dest: Destination) -> None:
         self._root = dest.root
@@ -115,21 +126,46 @@ class Parts:
         self._selection = dest.selection
         self._sizes = dest.manifest.entries.sizes
         self._open_parts: FdCache[int] = FdCache(DESCRIPTORS_KEPT)
+        self._as_left: dict[int, _State] = {}
+        self._changed: set[int] = set()  # files whose part somebody else changed
+        self._locks = [Lock() for _ in range(_LOCKS)]
 
     def opened(self, file: int) -> AbstractContextManager[int]:
-        """A descriptor of the part, for reading and writing, valid inside the `with`. It is made if missing.
+        """A descriptor of the part, for reading, valid inside the `with`. It is made if missing.
 
         The part has the length that the file will have. Raises OSError.
         """
         return self._open_parts.opened(file, lambda: self._open(file))
 
+    @contextmanager
+    def changing(self, file: int) -> Iterator[int]:
+        """As `opened`, to change the part. One thread at a time does it."""
+        with self.opened(file) as fd, self._locks[file % _LOCKS]:
+            self._compare(file, fd)
+            try:
+                yield fd
+            finally:
+                self._as_left[file] = _state(os.fstat(fd))
+
+    def is_as_written(self, file: int, status: os.stat_result) -> bool:
+        """Whether a part with this status was changed by this run only, since it opened the part first.
+
+        False also where nothing is known of the part, and on file systems that change times later (NFS, FUSE).
+        """
+        return file not in self._changed and self._as_left.get(file) == _state(status)
+
+    def _compare(self, file: int, fd: int) -> None:
+        if not self.is_as_written(file, os.fstat(fd)):
+            self._changed.add(file)
+
     def _open(self, file: int) -> int:
         part = self._workplaces.part_path(self._selection.file_dest_path(file))
         self._workplaces.make_for(self._root, part)
-        fd = self._root.open(part, os.O_RDWR | os.O_CREAT, 0o600)
+        fd = new_part(self._root, part, keep=True)
         try:
             if os.fstat(fd).st_size != self._sizes[file]:
                 os.ftruncate(fd, self._sizes[file])
+            self._as_left.setdefault(file, _state(os.fstat(fd)))
         except OSError:
             os.close(fd)
             raise
@@ -139,5 +175,17 @@ class Parts:
         """Closes the descriptor of a part that nobody uses any more."""
         self._open_parts.forget((file,))
 
+    def forget(self, file: int) -> None:
+        """The part is no more: it has its final name."""
+        self._as_left.pop(file, None)
+
     def close_all(self) -> None:
         self._open_parts.forget(self._open_parts.keys())
+
+
+_State = tuple[int, int, int, int]
+
+
+def _state(status: os.stat_result) -> _State:
+    """What changes when somebody writes on a file: inode, size, and times in ns."""
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

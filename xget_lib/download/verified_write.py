@@ -71,7 +71,7 @@ class PieceWriter:
         path = self._selection.file_dest_path(piece.file)
         try:
             with self._refusals.at(path):
-                with self._parts.opened(piece.file) as fd:
+                with self._parts.changing(piece.file) as fd:
                     write_ranges(fd, data, self._layout.parts(piece))
                     self._start_write_back(fd, piece)
                 self._progress.add(piece.file, (piece.number,))

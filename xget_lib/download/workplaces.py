@@ -28,6 +28,7 @@ from xget_lib.manifest.selection import STAGING
 
 PARTS = STAGING + b"/parts"
 _TRIES = 100
+_PART = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Workplaces:
@@ -106,7 +107,8 @@ class Workplaces:
 
     def _take_over(self, root: Root, top: bytes) -> None:
         inside = self._inside(top)
-        _check_owner(root, inside)
+        for directory in (inside.rpartition(b"/")[0], inside):
+            hold(root, directory)
         self.leftovers |= take_over(root, inside)
         self.made.add(top)
 
@@ -164,9 +166,19 @@ def leftover_parts(root: Root, parts: bytes = PARTS) -> frozenset[bytes]:
         names = root.names(parts)
     except (FileNotFoundError, NotADirectoryError):
         return frozenset()
-    statuses = ((name, root.lstat(joined(parts, name))) for name in names)
-    # A link, or a further name of some other file, is not XGet's own.
-    return frozenset(name for name, status in statuses if stat.S_ISREG(status.st_mode) and status.st_nlink == 1)
+    with root.directory(parts) as directory:
+        around = os.fstat(directory)
+        return frozenset(name for name in names if _is_ours_alone(os.lstat(name, dir_fd=directory), around))
+
+
+def _is_ours_alone(part: os.stat_result, around: os.stat_result) -> bool:
+    """Whether nobody else can write on a part, or reach it by another name. `around`: the directory, which is ours.
+
+    A file system without permissions gives the same to the file and to the directory.
+    """
+    others = (stat.S_IWGRP | stat.S_IWOTH) & ~around.st_mode
+    same_place = (part.st_uid, part.st_dev) == (around.st_uid, around.st_dev)
+    return stat.S_ISREG(part.st_mode) and part.st_nlink == 1 and same_place and not part.st_mode & others
 
 
 def take_over(root: Root, parts: bytes) -> frozenset[bytes]:
@@ -183,6 +195,39 @@ def take_over(root: Root, parts: bytes) -> frozenset[bytes]:
     return leftovers
 
 
+def new_part(root: Root, part: bytes, *, keep: bool = False, mode: int = 0o600) -> int:
+    """A descriptor of a new part, for reading and writing, which the caller closes. Removes what was there.
+
+    `keep`: a part of an earlier run that is ours alone is opened instead. Raises OSError.
+    """
+    with root.parent(part) as (parts, name):
+        return open_part(parts, name, keep=keep, mode=mode)
+
+
+def open_part(parts: int, name: bytes, *, keep: bool = False, mode: int = 0o600) -> int:
+    """As `new_part`, in an open directory of parts, which is ours."""
+    while True:
+        with suppress(FileExistsError):
+            return os.open(name, _PART | os.O_CREAT | os.O_EXCL, mode, dir_fd=parts)
+        with suppress(OSError):
+            fd = os.open(name, _PART, dir_fd=parts) if keep else -1
+            if fd >= 0:
+                if _is_ours_alone(os.fstat(fd), os.fstat(parts)):
+                    return fd
+                os.close(fd)
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=parts)
+
+
+def make_private(directory: int) -> None:
+    """Takes all permissions for an open directory of ours from others. Raises OSError."""
+    with suppress(PermissionError):  # where all files belong to one user, and have the same permissions
+        try:
+            os.chmod(f"/proc/self/fd/{directory}", 0o700)  # an access list may keep its owner from opening it
+        except FileNotFoundError:  # no /proc
+            os.chmod(b".", 0o700, dir_fd=directory)
+
+
 def make_usable(root: Root, directory: bytes) -> None:
     """Gives us all permissions for a new directory of ours: the access list that it inherited may give fewer. Raises
     OSError."""
@@ -196,12 +241,16 @@ def _drop_default_acl(root: Root, directory: bytes) -> None:
         NamedInode(root, directory).removexattr(acl.DEFAULT)
 
 
-def _check_owner(root: Root, parts: bytes) -> None:
-    """Raises PermissionError where another user could put links in the way of our writes."""
-    for path in (parts.rpartition(b"/")[0], parts):
-        with root.opened(path, os.O_RDONLY | os.O_DIRECTORY) as directory:
-            if not is_ours(directory):
-                raise PermissionError(errno.EACCES, f"{os.fsdecode(path)} belongs to another user (remove it)")
+def hold(root: Root, directory: bytes) -> None:
+    """Holds a directory of ours (`Root.hold`), and takes all permissions for it from others.
+
+    Raises PermissionError where it is another user's, who could put links in the way of our writes, and OSError.
+    """
+    held = root.hold(directory)
+    if not is_ours(held):
+        root.let_go(directory)
+        raise PermissionError(errno.EACCES, f"{os.fsdecode(directory)} belongs to another user (remove it)")
+    make_private(held)
 
 
 def is_ours(directory: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,9 @@ from threading import Lock
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
+
+_SHARE = 10
+"""One cache has at most this part of the descriptors of the process. There are a few of them."""
 
 
 class SharedFd:
@@ -24,14 +28,15 @@ class SharedFd:
 
 
 class FdCache(Generic[Key]):
-    """Keeps up to `limit` descriptors open by key. Any thread may use it.
+    """Keeps up to `limit` descriptors open by key, fewer where this process may have few. Any thread may use it.
 
     The cache itself counts as a user of each descriptor that it keeps. The caller of `get`, `add` or `use` is one more
     user of the SharedFd that it gets, and calls `release`; `opened` does both.
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._limit = limit if soft == resource.RLIM_INFINITY else min(limit, max(1, soft // _SHARE))
         self._closed = False
         self._lock = Lock()
         self._kept: OrderedDict[Key, SharedFd] = OrderedDict()  # the one used last at the end

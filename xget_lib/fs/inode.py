@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from xget_lib.fs import xattrs
 from xget_lib.fs.rooted import Root
@@ -99,6 +101,58 @@ class NamedInode:
     def removexattr(self, name: bytes) -> None:
         with self._root.parent(self._path) as (parent, file), inside(parent) as path_of:
             os.removexattr(path_of(file), name, follow_symlinks=False)
+
+
+class PinnedInode(NamedInode):
+    """A NamedInode that stays the same, whatever gets its name meanwhile. Made by `pinned`."""
+
+    def __init__(self, root: Root, path: bytes, descriptor: int) -> None:
+        """`descriptor` is opened with O_PATH: then Linux changes an inode only through its name in /proc (open(2))."""
+        super().__init__(root, path)
+        self._fd = descriptor
+        self._name = f"/proc/self/fd/{descriptor}"
+
+    def status(self) -> os.stat_result:
+        return os.fstat(self._fd)
+
+    def chown(self, uid: int, gid: int) -> None:
+        os.chown(self._name, uid, gid)
+
+    def chmod(self, mode: int) -> None:
+        if stat.S_ISLNK(self.status().st_mode):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), self._path)
+        os.chmod(self._name, mode)
+
+    def utime(self, mtime_ns: int) -> None:
+        os.utime(self._name, ns=(mtime_ns, mtime_ns))
+
+    def xattrs(self) -> Xattrs:
+        return xattrs.read(os.fsencode(self._name), follow=True)
+
+    def setxattr(self, name: bytes, value: bytes) -> None:
+        os.setxattr(self._name, name, value)
+
+    def removexattr(self, name: bytes) -> None:
+        os.removexattr(self._name, name)
+
+
+@contextmanager
+def pinned(root: Root, path: bytes, before: os.stat_result | None) -> Iterator[NamedInode]:
+    """What has a name, to change it. Raises OSError (ESTALE) where it is not what had this status `before`.
+
+    Without /proc, as early in a boot, it is found by its name at each change.
+    """
+    with root.opened(path, os.O_PATH) as descriptor:
+        now = os.fstat(descriptor)
+        if before is not None and _identity(before) != _identity(now):
+            raise OSError(errno.ESTALE, "another program replaced it during the download (run again)", path)
+        has_proc = os.path.exists(f"/proc/self/fd/{descriptor}")
+        yield PinnedInode(root, path, descriptor) if has_proc else NamedInode(root, path)
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    """Not with the inode number: the next file may get it, and FUSE may give another one at each look."""
+    return stat.S_IFMT(status.st_mode), status.st_dev, status.st_uid, status.st_size, status.st_mtime_ns
 
 
 Inode = OpenInode | NamedInode

@@ -6,6 +6,9 @@ component at a time, each opened relative to the one before with O_NOFOLLOW. As 
 PATH_MAX.
 
 Walking costs one open per component, so the directories used last stay open (`fs.fd_cache`).
+
+Who owns a directory may put another one in the place of any in it, at any moment. A directory on whose owner something
+depends is therefore held (`hold`): checked once, and never looked up again.
 """
 
 from __future__ import annotations
@@ -36,16 +39,56 @@ class Root:
     directory should be is ENOTDIR, a link where a file should be is ELOOP.
     """
 
-    def __init__(self, path: bytes | str) -> None:
-        """Opens a directory. Links in `path` itself are followed: the caller chose it."""
+    def __init__(self, path: bytes | str, descriptor: int | None = None) -> None:
+        """Opens a directory. Links in `path` itself are followed: the caller chose it.
+
+        `descriptor`: the directory is open already, wherever it is by now. It stays the caller's.
+        """
         self.path = os.fsencode(path)
         self._directories: FdCache[bytes] = FdCache(DIRECTORIES_KEPT)
-        self._root = SharedFd(os.open(path, _WALK & ~os.O_NOFOLLOW))
+        self._held: dict[bytes, SharedFd] = {}
+        self._root = SharedFd(os.open(path, _WALK & ~os.O_NOFOLLOW) if descriptor is None else os.dup(descriptor))
+
+    def again(self) -> Root:
+        """The same directory once more, also if it was renamed or replaced at its path meanwhile."""
+        with self.directory(b"") as descriptor:
+            return Root(self.path, descriptor)
+
+    def is_same(self, other: Root) -> bool:
+        """Whether both are the same directory. Raises OSError."""
+        return os.path.samestat(self.lstat(b""), other.lstat(b""))
+
+    @property
+    def is_at_path(self) -> bool:
+        """Whether its path still leads to this directory."""
+        try:
+            return os.path.samestat(os.stat(self.path), self.lstat(b""))
+        except OSError:
+            return False
+
+    def hold(self, path: bytes) -> int:
+        """Keeps a directory open until `let_go`, `rmdir` or `close`. Returns an O_PATH descriptor of it.
+
+        Until then its path leads to this directory, whatever is at its name by then.
+        """
+        with self.parent(path) as (parent, name):
+            descriptor = os.open(name, _WALK, dir_fd=parent)
+        self.let_go(path)
+        self._held[path] = SharedFd(descriptor)
+        return descriptor
+
+    def let_go(self, path: bytes) -> None:
+        """Ends `hold`, if there was one."""
+        self.forget(path)
+        held = self._held.pop(path, None)
+        if held is not None:
+            self._directories.release(held)
 
     def close(self) -> None:
         """Closes every descriptor, those in use after their last user. Later operations raise ValueError."""
         if self._directories.close():
-            self._directories.release(self._root)
+            for each in (self._root, *self._held.values()):
+                self._directories.release(each)
 
     def __del__(self) -> None:
         """An old generation is served until its last reader is gone; then nobody is left to close its Root."""
@@ -158,7 +201,7 @@ class Root:
     def rmdir(self, path: bytes) -> None:
         with self.parent(path) as (parent, name):
             os.rmdir(name, dir_fd=parent)
-        self.forget(path)
+        self.let_go(path)
 
     # Walking.
 
@@ -203,7 +246,8 @@ class Root:
         return directory
 
     def _get(self, path: bytes) -> SharedFd | None:
-        return self._directories.get(path) if path else self._directories.use(self._root)
+        held = self._held.get(path) if path else self._root
+        return self._directories.get(path) if held is None else self._directories.use(held)
 
 
 def _check_name(path: bytes, name: bytes) -> None:

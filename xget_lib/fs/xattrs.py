@@ -35,12 +35,14 @@ def is_kept(name: bytes) -> bool:
     return name.startswith(_KEPT) and name not in _NOT_KEPT
 
 
-def read(file: bytes | int) -> Xattrs:
-    """The attributes to copy, of an open file or of a path; a symbolic link is not followed. Raises OSError.
+def read(file: bytes | int, *, follow: bool = False) -> Xattrs:
+    """The attributes to copy, of an open file or of a path. Raises OSError.
+
+    `follow`: a symbolic link is followed, as the names in /proc/self/fd are.
 
     An attribute that this process may not read is left out.
     """
-    follow = isinstance(file, int)  # a descriptor: "not following" is an error there
+    follow = follow or isinstance(file, int)  # a descriptor: "not following" is an error there
     try:
         names = os.listxattr(file, follow_symlinks=follow)
     except OSError as error:

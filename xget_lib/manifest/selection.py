@@ -90,6 +90,10 @@ class Selection:
         return Selection(self._manifest, self._sources, self._left_out.union(entries))
 
     @property
+    def manifest(self) -> Manifest:
+        return self._manifest
+
+    @property
     def sources(self) -> Mapping[bytes, int]:
         """The entries that were asked for, by destination path."""
         return self._sources
@@ -205,16 +209,18 @@ class Selection:
 
     def has_dest_path(self, path: bytes) -> bool:
         """Whether `path` is the destination itself or the destination path of a selected entry."""
-        if not path:
-            return True
+        return not path or self.entry_at(path) is not None
+
+    def entry_at(self, path: bytes) -> int | None:
+        """The selected entry with a destination path below the destination; None if there is none."""
         if not self.whole:
             name, slash, below = path.partition(b"/")
             if name not in self._sources or (slash and not below):
-                return False
+                return None
             source = self._entries.path(self._sources[name])
             path = joined(source, below) if below else source
         number = self._entries.find(path)
-        return number is not None and number in self
+        return number if number is not None and number in self else None
 
     def visible(self) -> bytes | None:
         """By entry: 1 for each that is selected or above a selected one in the served directory. None: all are."""

@@ -14,6 +14,7 @@ from gevent import socket as gsocket
 from gevent.event import AsyncResult
 
 from xget_lib.process import control_socket
+from xget_lib.process.runtime_directory import is_trusted
 from xget_lib.report.log import LOGGER
 
 _READ_TIMEOUT = 5.0
@@ -41,7 +42,7 @@ def serve(listening: socket.socket, act: Callable[[Reload], None]) -> None:
 def _converse(sock: gsocket.socket, act: Callable[[Reload], None]) -> None:
     with sock:
         try:
-            if not control_socket.is_trusted(sock):
+            if not is_trusted(sock):
                 return
             with Timeout(_READ_TIMEOUT):
                 command = _read(sock)

@@ -20,7 +20,7 @@ from gevent.queue import Queue
 
 from xget_lib import __version__, ipc
 from xget_lib.config import Config
-from xget_lib.errors import Exit, ProtocolViolation, XGetError, printable
+from xget_lib.errors import Exit, Failed, ProtocolViolation, XGetError, printable
 from xget_lib.master import commands, events
 from xget_lib.master.publisher import Publisher
 from xget_lib.master.tracker_io import TrackerIO
@@ -30,6 +30,7 @@ from xget_lib.net.accept import Admission, connections
 from xget_lib.process import control_socket, rlimit
 from xget_lib.process.memfd import memfd
 from xget_lib.process.nursery import Nursery
+from xget_lib.process.runtime_directory import Listening
 from xget_lib.report.log import LOGGER, catch_greenlets
 from xget_lib.report.rate_limited_log import RateLimitedLog
 
@@ -52,6 +53,8 @@ class Master:
         self._events: Queue[events.Event] = Queue()
         self._admission = Admission(config.workers * rlimit.part())
         self._stale_lines = RateLimitedLog()
+        self._control: Listening | None = None
+        """Where commands come from."""
         self._status_readers: list[tuple[WorkerProcess, int]] = []
         self._pool = WorkerPool(nursery, config.workers, self._events)
         self._tracker = TrackerIO(config.max_direct, self._pool.send_to)
@@ -73,6 +76,8 @@ class Master:
         for number in (signal.SIGTERM, signal.SIGINT):
             # A second one ends at once.
             signal.signal(number, lambda number, _: os._exit(128 + number))
+        if self._control is not None:
+            self._control.close()
         accepting.kill()  # first: nothing may wait for a descriptor that is closed
         self._listening.close()
         self._pool.stop(_STOP_TIMEOUT)
@@ -111,12 +116,16 @@ class Master:
 
     def _take_commands(self) -> None:
         """Take commands from this machine, such as `xget.py reload`."""
-        listening = control_socket.listen(self._config.port)
+        try:
+            listening = self._control = control_socket.listen(self._config.port)
+        except Failed as error:
+            LOGGER.warning("no commands can be given to this master: %s", error)
+            return
         if listening is None:
             port = self._config.port
             LOGGER.warning("another master of port %d runs here: no commands can be given to this one", port)
             return
-        gevent.spawn(commands.serve, listening, lambda reload: self._events.put(events.ReloadWanted(reload)))
+        gevent.spawn(commands.serve, listening.sock, lambda reload: self._events.put(events.ReloadWanted(reload)))
 
     # Connections.
 

@@ -26,6 +26,7 @@ def run(config: Config, path: bytes, run_worker: RunWorker) -> int:
     Raises PathRefused, AddressRefused, and Failed for a log or pid file that cannot be written.
     """
     root = absolute(path)
+    rlimit.raise_limit(rlimit.MASTER_NEEDS + rlimit.WORKER_NEEDS * config.workers)
     _check_path(root)
     if not config.daemon:
         return _serve(config, root, run_worker, lambda: None)
@@ -58,7 +59,6 @@ def _serve(config: Config, root: bytes, run_worker: RunWorker, ready: Callable[[
         log.restart_after_fork(config.log, background=config.daemon, level=level)
         return run_worker(channel, number)
 
-    rlimit.raise_limit()
     with ExitStack() as stack:
         listening = stack.enter_context(listen(config.bind, config.port))
         log.start(config.log, background=config.daemon, level=level)

@@ -22,7 +22,7 @@ from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
 from xget_lib.net.blocking import wait_readable, wait_writable
 from xget_lib.node.follow import Follower, rebase
 from xget_lib.node.node import Node
-from xget_lib.process import daemon, rlimit
+from xget_lib.process import daemon
 from xget_lib.process.channel import Channel
 from xget_lib.process.fork import outlive_parent
 from xget_lib.process.pidfile import Pidfile
@@ -38,7 +38,6 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
     channel.wait_readable = wait_readable
     channel.wait_writable = wait_writable
     catch_greenlets()
-    rlimit.raise_limit()
     sender = EventSender(channel)
     begun = time.monotonic()
     done: dict[str, Any] = {**NOTHING, "notes": []}

@@ -23,13 +23,14 @@ from gevent import socket as gsocket
 from gevent.event import Event
 
 from xget_lib import __version__
-from xget_lib.errors import NinepError, printable
+from xget_lib.errors import Failed, NinepError, printable
 from xget_lib.extensions import extensions
 from xget_lib.net.blocking import in_thread
 from xget_lib.net.server import Client, Server
 from xget_lib.ninep.file import File
 from xget_lib.node.ticker import Ticker
 from xget_lib.node.transfer import Transfer
+from xget_lib.process.runtime_directory import Listening
 from xget_lib.process.single_server import answer, replace_former
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
@@ -75,6 +76,8 @@ class Child:
         self._requests: dict[int, tuple[Stream, Client]] = {}
         """By slot: the readers that wait for an upload slot."""
         self._stopped = Event()
+        self._succession: Listening | None = None
+        """Where the next child server of this destination asks this one to exit."""
         self._extensions = {aname: extension.child_side(self) for aname, extension in extensions().items()}
         connects = {aname: extension.connect for aname, extension in self._extensions.items()}
         self._server = Server({**connects, SWARM: self._connect, FILES: lambda _: self._files_root}, DEBUG)
@@ -126,16 +129,20 @@ class Child:
 
     def take_over(self) -> None:
         """Become the only child server of this destination: ask the former one to exit."""
-        succession = in_thread(replace_former, self._dest)
-        if succession is None:
+        try:
+            self._succession = in_thread(replace_former, self._dest)
+        except (Failed, OSError) as error:
+            LOGGER.warning("no other process of this machine can find this child server: %s", error)
+            return
+        if self._succession is None:
             LOGGER.warning("the previous child server of %s does not exit", printable(self._dest))
         else:
-            gevent.spawn(self._await_successor, succession)
+            gevent.spawn(self._await_successor, self._succession.sock)
 
-    def _await_successor(self, succession: socket.socket) -> None:
+    def _await_successor(self, listening: socket.socket) -> None:
         while True:
-            gsocket.wait_read(succession.fileno())
-            accepted, _ = succession.accept()
+            gsocket.wait_read(listening.fileno())
+            accepted, _ = listening.accept()
             with accepted:
                 retire = in_thread(answer, accepted, self.port)
             if retire:
@@ -158,6 +165,8 @@ class Child:
         """Accept no more connections, and tell clients that need it that this server ends."""
         self._server.stop_accepting()
         self._listening.close()
+        if self._succession is not None:
+            self._succession.close()
         for extension in self._extensions.values():
             extension.drain()
 

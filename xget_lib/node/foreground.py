@@ -16,6 +16,7 @@ from types import FrameType
 from xget_lib.config import Config, absolute
 from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
 from xget_lib.manifest.sources import normalise_source
+from xget_lib.process import rlimit
 from xget_lib.process.channel import Channel, pair
 from xget_lib.process.fork import close_all_but, default_signals, die_with, signals_held
 from xget_lib.report import events, log, output
@@ -30,6 +31,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
     try:
         for source in sources:
             normalise_source(source)
+        rlimit.raise_limit(rlimit.CLIENT_NEEDS)
         log.check(config.log)
         channel, pid = _fork(config, sources, absolute(dest))
         status = _show_events(channel, pid, reporter)

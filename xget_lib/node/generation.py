@@ -23,7 +23,6 @@ from xget_lib.download.dry_run import dry_run_steps
 from xget_lib.download.last_run import doubt, path_for
 from xget_lib.download.plan import ACTIONS
 from xget_lib.errors import DestinationRefused, Incomplete, MasterUnreachable, XGetError, printable
-from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import Selection
@@ -34,7 +33,7 @@ from xget_lib.node.transfer_run import TransferStats
 from xget_lib.node.waits import Tell, Wait, Waits
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.files import Files
-from xget_lib.serve.held import Compared, HeldContent
+from xget_lib.serve.held import Compared, HeldContent, still_matches
 from xget_lib.serve.served import Served
 from xget_lib.serve.store import Store
 
@@ -75,9 +74,12 @@ class NodeContext:
         return {
             "permissions": not config.no_permissions,
             "owners": not config.no_owners,
+            "devices": config.devices,
+            "set_id": config.set_id,
             "delete": config.delete,
             "max_delete": config.max_delete,
             "remembers": True,
+            "strict": not config.insecure_dest,
         }
 
     def serve(self, store: Store, selection: Selection) -> None:
@@ -96,7 +98,13 @@ class NodeContext:
         assert self.child.manifest is not None
         self.child.serve(
             Served(self.child.manifest, store, selection.visible()),
-            Files(Root(self.dest), selection.has_dest_path, manifest.users, manifest.groups),
+            Files(
+                store.root.again(),
+                selection.has_dest_path,
+                manifest.users,
+                manifest.groups,
+                still_matches(store, selection),
+            ),
         )
 
 
@@ -136,7 +144,7 @@ class Generation:
             try:
                 self._take_inventory(download, former)
                 selection = self.selection = download.selection
-                held = self._held = HeldContent(context.dest, self.manifest, download)
+                held = self._held = HeldContent(self.manifest, download)
                 context.serve(held.store, selection)
                 self._fetch(download, held, stats)
                 then = "the download is complete then"
@@ -181,7 +189,7 @@ class Generation:
         """Read the files that were accepted by size and time, and serve those that are right."""
         context = self._context
         try:
-            with Root(context.dest) as root:
+            with held.store.root.again() as root:
                 for file in sorted(held.unverified):
                     if not in_thread(held.file_is_right, root, file):
                         self.wrong.add(file)
@@ -200,7 +208,7 @@ class Generation:
         files = list(self.selection.files)
         slices = [files[first : first + _SLICE] for first in range(0, len(files), _SLICE)]
         compared = Compared()
-        if former is not None:
+        if former is not None and download.root.is_same(former.held.store.root):
             compared = in_thread(former.held.compare, self.manifest, self.selection.file_dest_paths)
 
         def trusts_times(file: int) -> bool:

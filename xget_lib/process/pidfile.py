@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 
 from xget_lib.errors import Failed
 
@@ -27,8 +28,9 @@ class Pidfile:
 
     def _lock_file(self) -> int:
         while True:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
             try:
+                self._check_owner(fd)
                 self._lock(fd)
                 if self._is_at_path(fd):
                     os.truncate(fd, 0)
@@ -45,6 +47,12 @@ class Pidfile:
         except BlockingIOError as error:
             pid = os.read(fd, 32).decode("ascii", "replace").strip()
             raise Failed(f"pid file {self._path}", f"in use by process {pid or 'unknown'}") from error
+
+    def _check_owner(self, fd: int) -> None:
+        """Another user could give the file to init scripts with any number in it, or keep it locked."""
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid()) or status.st_nlink > 1:
+            raise Failed(f"pid file {self._path}", "belongs to another user, or is not a regular file (remove it)")
 
     def _is_at_path(self, fd: int) -> bool:
         try:

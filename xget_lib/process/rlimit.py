@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import resource
 
+from xget_lib.errors import Failed
+
 _MOST = 1 << 20
 """Enough for any server. The limit may be a thousand times that, and some calls take time for each descriptor."""
 _PARTS = 4
 """Connections; files that clients have open; files that are being sent to them; everything else."""
 
 
-def raise_limit() -> None:
-    """Let this process, and those that it forks, have as many descriptors as the administrator allows."""
+MASTER_NEEDS, WORKER_NEEDS, CLIENT_NEEDS = 96, 2, 128
+"""Descriptors: of a master, and besides for each worker; of a client. Fewer end a transfer in the middle."""
+
+
+def raise_limit(needed: int) -> None:
+    """Let this process, and those that it forks, have as many descriptors as the administrator allows.
+
+    Raises Failed if these are fewer than `needed`.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST if hard == resource.RLIM_INFINITY else min(hard, _MOST)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise Failed("limit of open files", f"{hard} is too low, {needed} are needed (ulimit -n, or LimitNOFILE)")
 
 
 def part() -> int:

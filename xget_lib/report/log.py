@@ -18,6 +18,7 @@ logging.addLevelName(TRACE, "TRACE")
 
 _SYSLOG_SOCKET = "/dev/log"
 _FORMAT = "%(asctime)s xget[%(process)d] %(levelname)s: %(message)s"
+_SYSLOG_FORMAT = "xget[%(process)d]: %(levelname)s: %(message)s"
 
 
 def start(path: str | None, *, background: bool, level: int) -> None:
@@ -30,10 +31,10 @@ def start(path: str | None, *, background: bool, level: int) -> None:
         _use(_file(path), _FORMAT)
     elif not background:
         _use(logging.StreamHandler(sys.stderr), _FORMAT)
-    elif os.path.exists(_SYSLOG_SOCKET):
-        handler = logging.handlers.SysLogHandler(_SYSLOG_SOCKET, logging.handlers.SysLogHandler.LOG_DAEMON)
-        _use(handler, "xget[%(process)d]: %(levelname)s: %(message)s")
     else:
+        with contextlib.suppress(OSError):  # nobody reads from it
+            _use(_syslog() or logging.NullHandler(), _SYSLOG_FORMAT)
+            return
         _use(logging.NullHandler(), _FORMAT)
 
 
@@ -71,9 +72,54 @@ def level(*, debug: int, verbose: bool, quiet: bool) -> int:
 def _file(path: str) -> logging.Handler:
     """A handler that opens the file again after logrotate has moved it."""
     try:
-        return logging.handlers.WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
+        return _LogFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise Failed(f"log file {path}", error.strerror or str(error)) from None
+
+
+class _LogFile(logging.handlers.WatchedFileHandler):
+    """A log file that may vanish with its directory, as in an initramfs after switch_root.
+
+    Then lines go to syslog, if there is one, until the file can be opened again. Never raises.
+    """
+
+    _lost = 0
+    """Lines since the file could be opened last."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.reopenIfNeeded()
+            if self.stream is None:
+                self.stream = self._open()
+        except (OSError, ValueError) as error:
+            self._instead(record, error)
+            return
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            again = "the log file could not be opened for a time; %d lines are in syslog, if there is one"
+            super().emit(LOGGER.makeRecord(LOGGER.name, logging.WARNING, "", 0, again, (lost,), None))
+        super().emit(record)
+
+    def _instead(self, record: logging.LogRecord, error: Exception) -> None:
+        self._lost += 1
+        with contextlib.suppress(OSError):
+            handler = _syslog()
+            if handler is not None:
+                with contextlib.closing(handler):
+                    if self._lost == 1:
+                        why = (self.baseFilename, getattr(error, "strerror", None) or error)
+                        first = LOGGER.makeRecord(LOGGER.name, logging.WARNING, "", 0, "log file %s: %s", why, None)
+                        handler.handle(first)
+                    handler.handle(record)
+
+
+def _syslog() -> logging.Handler | None:
+    """A handler for syslog; None where there is none. Raises OSError."""
+    if not os.path.exists(_SYSLOG_SOCKET):
+        return None
+    handler = logging.handlers.SysLogHandler(_SYSLOG_SOCKET, logging.handlers.SysLogHandler.LOG_DAEMON)
+    handler.setFormatter(_Printable(_SYSLOG_FORMAT))
+    return handler
 
 
 class _Printable(logging.Formatter):

@@ -49,12 +49,19 @@ class Files:
     """What all files of one namespace share. Owned by the server; replaced with each generation."""
 
     def __init__(
-        self, root: Root, shown: Callable[[bytes], bool], users: Mapping[int, str], groups: Mapping[int, str]
+        self,
+        root: Root,
+        shown: Callable[[bytes], bool],
+        users: Mapping[int, str],
+        groups: Mapping[int, str],
+        matches: Callable[[bytes, os.stat_result], bool] | None = None,
     ) -> None:
         """`shown(path)` says whether clients may see a path, which is relative to `root`; b"" is the root itself.
 
-        `users` and `groups` give names by number.
+        `users` and `groups` give names by number. `matches(path, status)` says whether what is there is what may be
+        shown; it may raise OSError. Without it everything is.
         """
+        self._matches = matches
         self.root = root
         self._shown = shown
         self._users = users
@@ -73,19 +80,35 @@ class Files:
             self._looked_up = now
         if not self.shows(path):
             raise NinepError(errno.ENOENT)
-        return FileOnDisk(self, path, self.root.lstat(path))
+        status = self.root.lstat(path)
+        if not self.matches(path, status):
+            raise NinepError(errno.ENOENT)
+        return FileOnDisk(self, path, status)
 
     def shows(self, path: bytes) -> bool:
         """Whether clients may see a path."""
         return path != STAGING and self._shown(path)
 
+    def matches(self, path: bytes, status: os.stat_result) -> bool:
+        """Whether what has this status may be shown at a path. Raises OSError."""
+        return self._matches is None or self._matches(path, status)
+
+    def lists(self, path: bytes) -> bool:
+        """Whether clients may see what is at a path now."""
+        if self._matches is None:
+            return self.shows(path)
+        with suppress(OSError):
+            return self.shows(path) and self._matches(path, self.root.lstat(path))
+        return False
+
     def open(self, path: bytes) -> FileIO:
         """A regular file. Raises NinepError if something else is there by now, or OSError."""
-        descriptor = self.root.open(path, os.O_RDONLY)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise NinepError(errno.ENOENT, "no longer a regular file")
-        return FileIO(descriptor)
+        file = FileIO(self.root.open(path, os.O_RDONLY))
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or not self.matches(path, status):
+            file.close()
+            raise NinepError(errno.ENOENT, "no longer the same regular file")
+        return file
 
     def owner(self, status: os.stat_result) -> tuple[str, str]:
         """User and group by name, or by number if there is no name."""
@@ -158,6 +181,7 @@ class FileOnDisk:
         return self.status
 
     def readlink(self) -> str:
+        self.files.look_up(self.path)  # it may have been replaced
         return os.fsdecode(self.files.root.readlink(self.path))
 
     def file_system(self) -> FileSystem:
@@ -174,6 +198,7 @@ class FileOnDisk:
         )
 
     def xattr(self, name: str) -> bytes:
+        self.files.look_up(self.path)
         return self.files.root.xattr(self.path, os.fsencode(name))
 
     def open(self, mode: int) -> Handle:
@@ -185,7 +210,7 @@ class FileOnDisk:
         if kind != stat.S_IFREG:
             # The client's kernel opens devices and FIFOs of its own machine, and follows links itself.
             raise NinepError(errno.ELOOP if kind == stat.S_IFLNK else errno.ENXIO)
-        return OpenFileOnDisk(self.files.open(self.path))
+        return OpenFileOnDisk(self, self.files.open(self.path))
 
 
 _QID_TYPES = {stat.S_IFDIR: QTDIR, stat.S_IFLNK: QTSYMLINK}
@@ -229,7 +254,7 @@ class OpenDirectory(Handle):
     def entries(self, cookie: int) -> Iterator[DirectoryEntry]:
         for each in self._listed(cookie):
             path = self._directory.below(each.name)
-            if each.name not in (b".", b"..") and not self._directory.files.shows(path):
+            if each.name not in (b".", b"..") and not self._directory.files.lists(path):
                 continue
             # The version is not looked up: a client that wants to know more walks to the file.
             kind = _QID_TYPES.get(each.type << 12, QTFILE)
@@ -248,12 +273,16 @@ class OpenDirectory(Handle):
 class OpenFileOnDisk(Handle):
     """An open regular file. It is closed when this handle and all replies from it are gone."""
 
-    def __init__(self, file: FileIO) -> None:
+    def __init__(self, walked: FileOnDisk, file: FileIO) -> None:
+        self._walked = walked
         self._file: FileIO | None = file
 
     def read(self, offset: int, count: int) -> bytes | Content:
         assert self._file is not None
-        return content_of_file(self._file, os.fstat(self._file.fileno()).st_size, offset, count)
+        status = os.fstat(self._file.fileno())
+        if not self._walked.files.matches(self._walked.path, status):
+            raise NinepError(errno.ESTALE)
+        return content_of_file(self._file, status.st_size, offset, count)
 
     def clunk(self) -> None:
         self._file = None

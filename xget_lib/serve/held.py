@@ -8,7 +8,8 @@ then no chunk that contains a part of it is held.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Set
+import stat
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from xget_lib.download.download import Download
@@ -17,6 +18,7 @@ from xget_lib.errors import PathRefused
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import STAMP_WORDS, no_stamps
 from xget_lib.manifest.bitmap import Bitmap
+from xget_lib.manifest.entry import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, LINK
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import Selection
 from xget_lib.serve.store import Store
@@ -25,16 +27,16 @@ from xget_lib.serve.store import Store
 class HeldContent:
     """The held chunks of a download. Owned by the node. `store` is what it serves of them."""
 
-    def __init__(self, dest: bytes, manifest: Manifest, download: Download) -> None:
+    def __init__(self, manifest: Manifest, download: Download) -> None:
         """After the inventory of `download`: what it found right is held from now on."""
         self.unverified = set(download.unverified)
         """Files that were accepted by size and times, and have not been read."""
-        self._dest = dest
         self._download = download
         self._layout = manifest.layout
         held = Bitmap(self._layout.chunk_count)
-        self.store = Store(Root(dest), manifest, held, stamps=download.stamps, locate=download.path_of)
+        self.store = Store(download.root.again(), manifest, held, stamps=download.stamps, locate=download.path_of)
         self.store.more_may_come = True
+        self.store.unverified = self.unverified
         for chunk in range(self._layout.chunk_count):
             if self._is_verified(chunk):
                 held.add(chunk)
@@ -85,7 +87,7 @@ class HeldContent:
         stamps = no_stamps(layout.file_count)
         for file, own in same.items():
             stamps[file * STAMP_WORDS : (file + 1) * STAMP_WORDS] = self.store.stamp(own)
-        return Store(Root(self._dest), manifest, held, stamps=stamps, locate=selection.file_dest_path)
+        return Store(self.store.root.again(), manifest, held, stamps=stamps, locate=selection.file_dest_path)
 
     def _is_verified(self, chunk: int) -> bool:
         # The last chunk of a selection may have parts that were not selected: then it is never whole.
@@ -121,3 +123,30 @@ def compare(
         elif store.is_verified(own):
             verified[file] = own
     return Compared(verified, changed)
+
+
+def still_matches(store: Store, selection: Selection) -> Callable[[bytes, os.stat_result], bool]:
+    """A function that says whether what is at a destination path, and has this status, is what the manifest has there.
+
+    Whatever else is in the destination is not the master's to give, and not everybody's to read.
+    """
+    entries = selection.manifest.entries
+
+    def matches(path: bytes, status: os.stat_result) -> bool:
+        number = 0 if not path else selection.entry_at(path)
+        if number is None:
+            return False
+        first = entries.first_name(number)
+        kind, type_ = entries.kind(first), stat.S_IFMT(status.st_mode)
+        if kind == FILE:
+            return type_ == stat.S_IFREG and store.is_right(entries.file_number(first), status)
+        if kind == LINK:
+            return type_ == stat.S_IFLNK and store.root.readlink(path) == entries.target(first)
+        if kind in (CHARACTER, BLOCK) and status.st_rdev != os.makedev(*entries.device(first)):
+            return False
+        return type_ == _TYPES[kind]
+
+    return matches
+
+
+_TYPES = {DIRECTORY: stat.S_IFDIR, FIFO: stat.S_IFIFO, CHARACTER: stat.S_IFCHR, BLOCK: stat.S_IFBLK}

@@ -14,7 +14,7 @@ import errno
 import os
 import stat
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from functools import partial
 from typing import NoReturn
 
@@ -61,6 +61,8 @@ class Store:
         self.more_may_come = False
         """Whether chunks that are not held may still arrive."""
         self.on_stale = on_stale
+        self.unverified: Set[int] = frozenset()
+        """Files that have a stamp, although nobody has read them yet. The owner of the store may change it."""
         self._complete = held.full
         self._dropped: set[int] = set()
         self._root = root
@@ -195,6 +197,17 @@ class Store:
             return fd
         os.close(fd)
         return None
+
+    @property
+    def root(self) -> Root:
+        """The directory that it reads from."""
+        return self._root
+
+    def is_right(self, file: int, status: os.stat_result) -> bool:
+        """Whether a file with this status is in place, was verified, and has not changed since."""
+        if file in self._dropped or file in self.unverified or self._stamps[file * STAMP_WORDS] == NO_STAMP:
+            return False
+        return self.is_stamped(file, status)
 
     def is_stamped(self, file: int, status: os.stat_result) -> bool:
         """Whether a file with this status has not changed since it was verified."""

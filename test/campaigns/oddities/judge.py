@@ -125,6 +125,10 @@ NOTES: tuple[tuple[str, Excuse], ...] = (
     (r"owners and groups were not preserved", _is("owner")),
     (r"some owners were not preserved", _is("owner")),
     (r"set-user-ID and set-group-ID bits were not preserved", _set_id),
+    (
+        r"set-id bits and capabilities were not set",
+        lambda difference: _set_id(difference) or difference.what == "xattr",
+    ),
     (r"capabilities and other attributes were not preserved", _is("xattr")),
     (r"symbolic links were not created", _is("missing", "link", kinds="L")),
     (r"FIFOs were not created", _is("missing", "link", kinds="S")),

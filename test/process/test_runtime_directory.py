@@ -1,0 +1,139 @@
+"""Where sockets are: in directories that nobody else can write to, with peers whose user the kernel names."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from test.support.cluster import ROOT
+from test.support.processes import PATIENCE
+from test.support.somebody import NOBODY
+from xget_lib.errors import Failed
+from xget_lib.process import runtime_directory
+from xget_lib.process.runtime_directory import connect, listen, names
+
+
+@pytest.fixture
+def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Instead of /run and /tmp. Paths of sockets must be short."""
+    with tempfile.TemporaryDirectory() as name:
+        monkeypatch.setattr(runtime_directory, "ROOTS", f"{name}/run")
+        monkeypatch.setattr(runtime_directory, "_SHARED", name)
+        monkeypatch.setenv("XDG_RUNTIME_DIR", f"{name}/user")
+        yield Path(name)
+
+
+def sockets(directory: Path) -> list[Path]:
+    return [path for path in directory.iterdir() if path.is_socket()]
+
+
+def mine(base: Path) -> list[Path]:
+    """The directories of this user, the best first."""
+    return [Path(path) for path in runtime_directory._own_directories()]
+
+
+def test_one_process_has_a_name_and_others_find_it(base: Path) -> None:
+    with closing(listen("name") or pytest.fail("taken")) as listening:
+        assert listen("name") is None
+        assert names("na") == ["name"]
+        with connect("name", PATIENCE) as sock:
+            accepted, _ = listening.sock.accept()
+            with accepted:
+                accepted.sendall(b"x")
+                assert sock.recv(1) == b"x"
+    assert names("") == []
+    with pytest.raises(FileNotFoundError):
+        connect("name", PATIENCE)
+
+
+def test_a_name_that_a_killed_process_left_is_free(base: Path) -> None:
+    code = """
+import os, sys
+from xget_lib.process import runtime_directory
+runtime_directory.ROOTS, runtime_directory._SHARED = sys.argv[1:]
+assert runtime_directory.listen("name")
+assert runtime_directory.listen("another")
+os.kill(os.getpid(), 9)
+"""
+    command = [sys.executable, "-c", code, runtime_directory.ROOTS, str(base)]
+    assert subprocess.run(command, cwd=ROOT, timeout=60).returncode == -9
+    assert names("") == ["another", "name"]
+    with pytest.raises(FileNotFoundError):
+        connect("name", PATIENCE)
+    with closing(listen("name") or pytest.fail("taken")):
+        assert names("") == ["name"], "the other one is removed too"
+
+
+def test_its_directory_is_for_its_owner_alone(base: Path) -> None:
+    with closing(listen("name") or pytest.fail("taken")):
+        (directory,) = (path for path in mine(base) if path.exists())
+        status = directory.stat()
+        assert (status.st_uid, status.st_mode & 0o022) == (os.geteuid(), 0)
+
+
+@pytest.mark.parametrize("spoil", ["mode", "owner", "link", "file", "no parent"])
+def test_a_directory_that_others_may_write_to_is_not_used(base: Path, spoil: str, tmp_path: Path) -> None:
+    if spoil == "owner" and os.geteuid():
+        pytest.skip("needs root")
+    first, second = mine(base)[0], mine(base)[-1]
+    if spoil == "link":
+        first.parent.mkdir(exist_ok=True)
+        first.symlink_to(tmp_path)
+    elif spoil == "file":
+        first.parent.mkdir(exist_ok=True)
+        first.touch()
+    elif spoil != "no parent":
+        first.mkdir(parents=True)
+        first.chmod(0o777 if spoil == "mode" else 0o755)
+        os.chown(first, NOBODY if spoil == "owner" else -1, -1)
+    else:
+        runtime_directory.ROOTS = f"{base}/not there/run"
+    with closing(listen("name") or pytest.fail("taken")):
+        assert len(sockets(second)) == 1
+        with connect("name", PATIENCE):
+            pass
+
+
+def test_without_any_directory_it_is_said_what_is_wrong(base: Path) -> None:
+    for directory in mine(base):
+        directory.parent.mkdir(exist_ok=True)
+        directory.touch()
+    with pytest.raises(Failed, match=r"no directory for the sockets of servers: .*: .*; .*: "):
+        listen("name")
+
+
+@pytest.mark.root
+def test_a_process_of_another_user_is_not_trusted(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base.chmod(0o777)
+    with closing(listen("name") or pytest.fail("taken")):
+        (path,) = sockets(mine(base)[0])
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(int(PATIENCE))
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+                sock.bind(f"{base}/his")
+                sock.listen()
+                os.write(writing, b"x")
+                accepted, _ = sock.accept()
+                accepted.recv(1)
+                os._exit(0)
+        path.unlink()
+        os.close(writing)
+        os.read(reading, 1)
+        os.close(reading)
+        (base / "his").rename(path)
+        with pytest.raises(PermissionError):
+            connect("name", PATIENCE)
+        assert os.waitpid(pid, 0)[1] == 0
