@@ -15,7 +15,6 @@ from test.support.swarm_server import SwarmServer, unused_address
 from xget_lib.errors import LinkLost, NinepError
 from xget_lib.net.listen import listen
 from xget_lib.node import fetch_manifest as fetching
-from xget_lib.node.fetch_manifest import fetch_manifest
 from xget_lib.serve.served import EncodedManifest
 from xget_lib.serve.swarm import child_tree
 from xget_lib.swarm import first_tier
@@ -59,6 +58,11 @@ def master(manifest: bytes | None = MANIFEST) -> SwarmServer:
 
 def peer(manifest: bytes | None = MANIFEST) -> SwarmServer:
     return SwarmServer(backend(manifest), child_tree)
+
+
+def fetch_manifest(news: News, address: Address, seconds: float) -> tuple[bytes, bool]:
+    encoded, right = fetching.fetch_manifest(news, address, seconds)
+    return bytes(encoded), right
 
 
 def news(*peers: Address, master_first: bool = False) -> News:
@@ -124,8 +128,16 @@ def test_a_restarted_master_is_asked_until_it_has_a_snapshot_again() -> None:
     until(lambda: restarted.accepted > 0)
     recording.manifest = EncodedManifest.of(MANIFEST)
     assert fetched.get() == (MANIFEST, True)
-    with pytest.raises(LinkLost, match="the snapshot is not ready yet"):
-        fetch_manifest(news(master_first=True), master(None).address, 0.2)
+
+
+def test_that_there_is_no_snapshot_yet_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only --stall-timeout ends it, which the caller looks after."""
+    restarted = SwarmServer(backend(None))
+    fetched = gevent.spawn(fetch_manifest, news(master_first=True), restarted.address, 0.1)
+    until(lambda: restarted.accepted > 4)
+    assert not fetched.ready()
+    restarted.backend.manifest = EncodedManifest.of(MANIFEST)
+    assert fetched.get() == (MANIFEST, True)
 
 
 class Refusing(RecordingBackend):

@@ -33,8 +33,10 @@ def test_an_address_of_a_host_is_numeric(address: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["", "head", "head.example.org", "10.1", "224.0.0.1", "ff02::1", "0.0.0.0", "::", "255.255.255.255"]
-    + ["fe80::1%eth0", "::ffff:224.0.0.1", "1" * 1000],
+    [
+        *("", "head", "head.example.org", "10.1", "224.0.0.1", "ff02::1", "0.0.0.0", "::", "255.255.255.255"),
+        *("fe80::1%eth0", "::ffff:224.0.0.1", "1" * 1000),
+    ],
 )
 def test_what_is_no_address_of_a_host_is_not(address: str) -> None:
     assert not is_numeric(address)
