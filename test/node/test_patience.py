@@ -12,6 +12,7 @@ from test.support.network import quiet_hub, until
 from test.support.swarm_server import SwarmServer, unused_address
 from xget_lib.errors import MasterUnreachable, Stalled
 from xget_lib.node import master_link, patience
+from xget_lib.node.awake import now
 from xget_lib.node.master_link import MasterLink
 from xget_lib.node.patience import Patience
 from xget_lib.node.waits import Wait, Waits
@@ -75,7 +76,7 @@ def test_a_master_that_answers_again_has_a_new_chance() -> None:
     server = SwarmServer()
     link, waits = connected(server), Waits(ignore)
     own = Patience(link, waits, timeout=10, stall_timeout=0.5)
-    link._asked_at = master_link.now() - 5  # it has been silent for so long
+    link._asked_at = now() - 5  # it has been silent for so long
     until(lambda: waits.seconds > 0.7)
     own.check(lambda: "content")
     link._asked_at = None
