@@ -25,7 +25,7 @@ from xget_lib.errors import (
 )
 from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.manifest import STILL_CHANGING, Manifest
-from xget_lib.manifest.selection import select
+from xget_lib.manifest.selection import Selection, select
 from xget_lib.net.blocking import in_thread
 from xget_lib.net.listen import listen
 from xget_lib.node.awake import now
@@ -152,7 +152,7 @@ class Node:
         return self._news is not None and self._news.generation != in_place
 
     def _get(self, manifest: Manifest) -> dict[str, Any]:
-        selection = select(manifest, self._sources)
+        selection = in_thread(_selected, manifest, self._sources)
         self.refused = []
         if self._config.dry_run:
             refused: list[XGetError] = []
@@ -282,3 +282,10 @@ class Node:
         manifest: Manifest = in_thread(decode, encoded)
         self.child.manifest = EncodedManifest.of(encoded)
         return manifest
+
+
+def _selected(manifest: Manifest, sources: Sequence[bytes]) -> Selection:
+    """The selection, with what is computed only once and takes seconds for millions of files."""
+    selection = select(manifest, sources)
+    assert selection.size >= 0 and manifest.layout.size >= 0
+    return selection
