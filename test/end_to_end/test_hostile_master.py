@@ -221,3 +221,15 @@ def test_a_master_that_is_restarted_while_a_client_waits_for_the_manifest(cluste
         cluster.master(source, port=port)
         ended = client.ended()
     assert (ended.status, differences(source, cluster.base / "dest")) == (0, []), ended
+
+
+def test_a_client_whose_process_hangs_ends_after_a_signal_nevertheless(cluster: Cluster, source: Path) -> None:
+    with hostile_master("no_news", source, cluster.mark) as master:
+        client = cluster.client(master, cluster.base / "dest", options=["--linger", "0"])
+        background = Watched(client.background())
+        background.signal(signal.SIGSTOP)
+        client.signal(signal.SIGTERM)
+        ended = client.ended(3 * PATIENCE)
+        assert background.ends()
+        background.dispose()
+    assert (ended.status, ended.done["exit"]) == (143, 143)

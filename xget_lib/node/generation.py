@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Set
-from contextlib import suppress
+from collections.abc import Iterator, Set
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -132,7 +132,7 @@ class Generation:
             message=f"requested: {len(selection.files)} files, {selection.size} bytes",
         )
         download = Download(context.dest, self.manifest, selection, **context.options)
-        with download:
+        with _entered(download):
             try:
                 self._take_inventory(download, former)
                 selection = self.selection = download.selection
@@ -230,8 +230,14 @@ class Generation:
             return Wait(what, DISK, "what differs is fetched then")
 
         with self._context.waits.on(describe):
-            for _ in GreenletPool(THREADS).imap_unordered(inspect, slices):
-                pass
+            pool = GreenletPool(THREADS)
+            inspections = pool.imap_unordered(inspect, slices)
+            try:
+                for _ in inspections:
+                    pass
+            finally:  # a run that is interrupted does not wait for millions of files
+                inspections.kill()
+                pool.kill()
             in_thread(download.plan_removals)
         download.check_free_space()
         download.unverified.difference_update(compared.verified)
@@ -291,6 +297,21 @@ def incomplete(selection: Selection) -> Incomplete | None:
     """An error that names what the master could not read of a selection."""
     lacking = [each for each in selection.omitted if not each.expected]
     return Incomplete(lacking[0].path, lacking[0].why, len(lacking) - 1) if lacking else None
+
+
+@contextmanager
+def _entered(download: Download) -> Iterator[None]:
+    """As `with download`, but makes the directories in a thread: there may be millions, and signals are handled
+    meanwhile."""
+    try:
+        in_thread(download.__enter__)
+    except gevent.GreenletExit:  # of a repair: the next download needs the destination
+        get_hub().threadpool.join()
+        download.__exit__()
+        raise
+    with ExitStack() as stack:
+        stack.push(download)
+        yield
 
 
 def _install_files(download: Download, fetched: Event) -> None:
