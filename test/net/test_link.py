@@ -409,7 +409,7 @@ def test_an_open_that_is_not_answered_leaves_neither_requests_nor_a_fid(server: 
 
 
 def test_a_server_that_confirms_no_flush_loses_the_connection(monkeypatch: pytest.MonkeyPatch, silent: int) -> None:
-    monkeypatch.setattr(module, "_FLUSHES_LIMIT", 5)
+    monkeypatch.setattr(module, "FLUSHES_LIMIT", 5)
     with socket.create_connection(("127.0.0.1", silent)) as sock:
         link = Link(sock, "stranger:1")
         for _ in range(6):

@@ -140,6 +140,31 @@ def test_that_there_is_no_snapshot_yet_is_an_answer(monkeypatch: pytest.MonkeyPa
     assert fetched.get() == (MANIFEST, True)
 
 
+class Dripping(EncodedManifest):
+    """A byte at a time."""
+
+    def read(self, offset: int, count: int) -> bytes:
+        return MANIFEST[offset : offset + 1]
+
+
+def test_a_server_that_sends_single_bytes_is_left_and_they_are_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "MANIFEST_RATE", 1e6)  # and a step of 64 KiB: it has 0.07 seconds for that
+    told: list[int] = []
+    dripping = backend(MANIFEST)
+    encoded = EncodedManifest.of(MANIFEST)
+    dripping.manifest = Dripping(encoded.file, encoded.size)
+    server = SwarmServer(dripping)
+    with pytest.raises(LinkLost, match=r"sends less than 1000000\.0 bytes of the manifest a second"):
+        fetching.fetch_manifest(news(master_first=True), server.address, 0.3, lambda: told.append(1))
+    assert told == []
+
+
+def test_a_peer_is_asked_where_the_master_does_not_give_the_manifest() -> None:
+    other = peer()
+    first_of_all = news(other.address, master_first=True)
+    assert fetch_manifest(first_of_all, unused_address(), 10) == (MANIFEST, True)
+
+
 class Refusing(RecordingBackend):
     """Of a master that refuses to give its manifest."""
 

@@ -35,7 +35,7 @@ _WAKE_BYTES = 128 * 1024
 _SEND_TIMEOUT = 60.0
 """Seconds in which a server must make room for a request."""
 
-_FLUSHES_LIMIT = 4096
+FLUSHES_LIMIT = 4096
 """Requests that were given up and whose end the server has not confirmed, at most: each keeps two tags in use."""
 _STRANGER = "something that is not XGet answers there"
 _STRANGER_ANSWERS = 0.5
@@ -212,7 +212,7 @@ class Link:
         never confirms it loses the connection."""
         if self._callbacks.pop(tag, None) is None or self._lost is not None:
             return
-        if self._requests.flushed < _FLUSHES_LIMIT:
+        if self._requests.flushed < FLUSHES_LIMIT:
             self._send(self._requests.flush(tag))
         else:
             self._end(LinkLost(self.name, "requests are not answered"))

@@ -25,10 +25,10 @@ from xget_lib.swarm.messages import Address, News
 
 _PEER_ANSWERS = 5.0
 """Seconds within which a peer must answer: there are other peers."""
-_STEP = 64 * 1024
+MANIFEST_RATE = 4096
+"""Bytes per second, at least. A server that is slower is left."""
+_STEP = 16 * MANIFEST_RATE
 """Bytes of a manifest that count as progress, once all of them have arrived."""
-_STEP_SECONDS = 16.0
-"""Seconds for one step, at most: 4 KiB per second. A server that is slower is left."""
 
 
 def fetch_manifest(
@@ -103,8 +103,8 @@ def _read(server: Address, size: int, seconds: float, answer: float, on_progress
             if len(encoded) >= min(step_end, size):
                 on_progress()
                 step_begun, step_end = now(), len(encoded) + _STEP
-            elif now() - step_begun > _STEP_SECONDS:
-                raise LinkLost(link.name, f"sends less than {_STEP / _STEP_SECONDS:.0f} bytes of the manifest a second")
+            elif now() - step_begun > _STEP / MANIFEST_RATE:
+                raise LinkLost(link.name, f"sends less than {MANIFEST_RATE} bytes of the manifest a second")
             # On a slow link a read must end in time, on a fast one there should be few.
             count = 2 * count if now() - asked < 1 else _STEP
     finally:

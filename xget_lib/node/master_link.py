@@ -251,7 +251,9 @@ class MasterLink:
 
     def _plain(self, error: Exception) -> str:
         """What went wrong, without the name of the master, which stands before it."""
-        return error.why if isinstance(error, LinkLost) else f"it refuses: {error}"
+        if isinstance(error, LinkLost):
+            return error.why
+        return f"it refuses: {error}" if isinstance(error, NinepError) else str(error)
 
     def _watch_idle(self) -> None:
         """Give up a connection on which a master does not answer any more, while nobody waits for it either."""
