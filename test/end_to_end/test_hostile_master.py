@@ -233,3 +233,22 @@ def test_a_client_whose_process_hangs_ends_after_a_signal_nevertheless(cluster: 
         assert background.ends()
         background.dispose()
     assert (ended.status, ended.done["exit"]) == (143, 143)
+
+
+def test_a_master_that_pauses_has_its_own_time_and_a_new_chance(cluster: Cluster, source: Path) -> None:
+    """A pause that is longer than --stall-timeout, and shorter than --timeout."""
+    master = cluster.master(source)
+    stopped = [Watched(pid) for pid in cluster.processes()]
+    with Relay(master.port, hold_after=2 * MIB) as relay:
+        options = ["--linger", "0", "--timeout", "30", "--stall-timeout", "2"]
+        client = cluster.client(relay, cluster.base / "dest", options=options)
+        relay.wait_until_it_holds()
+        for each in stopped:
+            each.signal(signal.SIGSTOP)
+        relay.open()
+        silent = client.event(lambda event: event["event"] == "stall", "it does not say that it waits")["message"]
+        for each in stopped:
+            each.signal(signal.SIGCONT)
+        ended = client.ended()
+    assert "from the master at" in silent or "the master does not answer" in silent
+    assert (ended.status, differences(source, cluster.base / "dest")) == (0, []), ended

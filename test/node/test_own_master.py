@@ -16,8 +16,9 @@ from test.support.nodes import Master
 from test.support.swarm_server import SwarmServer
 from xget_lib.errors import DestinationRefused, MasterUnreachable, ProtocolViolation
 from xget_lib.fs.places import MARKS_LIMIT, marks_of
+from xget_lib.node import own_master
 from xget_lib.node.master_link import MasterLink
-from xget_lib.node.own_master import check_dest
+from xget_lib.node.own_master import read_marks
 from xget_lib.serve.swarm import child_tree
 from xget_lib.swarm.messages import Address
 
@@ -33,6 +34,10 @@ def content(tmp_path: Path) -> Served:
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "file").write_bytes(b"content")
     return Served(tmp_path / "served")
+
+
+def check_dest(master: MasterLink, dest: bytes, seconds: float) -> None:
+    own_master.check_dest(dest, read_marks(master, seconds))
 
 
 def linked(address: Address) -> MasterLink:

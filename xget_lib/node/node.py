@@ -33,7 +33,7 @@ from xget_lib.node.child import Child
 from xget_lib.node.fetch_manifest import fetch_manifest
 from xget_lib.node.generation import THREADS, Generation, NodeContext, dry_run, incomplete
 from xget_lib.node.master_link import Change, MasterLink
-from xget_lib.node.own_master import check_dest
+from xget_lib.node.own_master import check_dest, read_marks
 from xget_lib.node.patience import CHECK_EVERY
 from xget_lib.node.restarts import Restarts
 from xget_lib.node.transfer import Transfer
@@ -197,7 +197,8 @@ class Node:
     def _check_dest(self) -> None:
         timeout = self._config.timeout
         with self._waits.on(lambda: self._master.expect("an answer", "", "the download begins then", timeout)):
-            self._context.patience.run(lambda: check_dest(self._master, self._context.dest, timeout), "an answer")
+            marks = self._context.patience.run(lambda: read_marks(self._master, timeout), "an answer")
+        check_dest(self._context.dest, marks)
 
     # The master.
 

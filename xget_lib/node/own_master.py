@@ -15,15 +15,18 @@ from xget_lib.net.blocking import in_thread
 from xget_lib.node.master_link import ANSWER, MasterLink, retry_for
 
 
-def check_dest(master: MasterLink, dest: bytes, seconds: float) -> None:
-    """Raises DestinationRefused where `dest` is what this master serves, or below. It need not exist.
-
-    The master is asked for so many seconds: then MasterUnreachable. To be called when it has a generation.
-    """
+def read_marks(master: MasterLink, seconds: float) -> frozenset[bytes]:
+    """The marks of what this master serves. It is asked for so many seconds: then MasterUnreachable. To be called when
+    it has a generation. Raises ProtocolViolation."""
     try:
-        marks = retry_for(seconds, lambda left: _read_marks(master, min(left, ANSWER)), LinkLost)
+        return retry_for(seconds, lambda left: _read_marks(master, min(left, ANSWER)), LinkLost)
     except LinkLost as error:
         raise master.unreachable(seconds, error.why) from None
+
+
+def check_dest(dest: bytes, marks: frozenset[bytes]) -> None:
+    """Raises DestinationRefused where `dest` is what the master with these marks serves, or below. It need not
+    exist."""
     is_inside: bool = in_thread(is_marked, dest, marks)
     if is_inside:
         raise DestinationRefused(dest, "is in the directory that this master serves (choose another destination)")

@@ -20,7 +20,7 @@ from xget_lib.node.waits import Waits
 CHECK_EVERY = 0.5
 """Seconds between two checks."""
 _PROBE_EVERY = 5.0
-"""Seconds between two questions whether the master still answers; with a short --timeout, a quarter of that."""
+"""Seconds between two questions whether the master still answers; with a short time-out, a quarter of that."""
 
 _T = TypeVar("_T")
 
@@ -38,12 +38,12 @@ class Patience:
         """To be called again and again while something is waited for. `missing` says what, `asked` whom; without
         `asked`, only the master. Raises MasterUnreachable, Stalled."""
         master = self.master
-        master.probe(min(_PROBE_EVERY, self.timeout / 4))
+        master.probe(min(_PROBE_EVERY, self.timeout / 4, self.stall_timeout / 4))
         if min(self.waits.seconds, master.silent) > self.timeout:
             raise master.unreachable()
         if master.is_silent:
             self.waits.postpone()  # it has a time of its own, and a new chance when it answers again
-        elif self.waits.stalled > self.stall_timeout:
+        elif self.waits.stalled > self.stall_timeout and not master.silent:  # no question is without an answer
             raise Stalled(self.waits.stalled, missing(), asked() if asked else master.name_and_trouble)
 
     def run(self, task: Callable[[], _T], what: str) -> _T:
