@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import gevent
@@ -81,6 +82,20 @@ def test_a_node_hears_only_of_peers_that_it_may_connect_to() -> None:
     named = (("127.0.0.1", 9), ("127.0.0.1", 10), ("10.0.0.1", 9), ("fe80::1", 9))
     master.send(News(GENERATION, 100, named).encode())
     assert happened.get() == News(GENERATION, 100, (("127.0.0.1", 10), ("10.0.0.1", 9)))
+
+
+def test_a_flood_of_news_is_read_at_a_bounded_rate() -> None:
+    master = Master()
+    link = MasterLink(*master.address, serving_port=9)
+    link.begin(10)
+    happened = events(link)
+    assert happened.get() is Change.CONNECTED
+    begun = time.monotonic()
+    for number in range(11):
+        master.send(News(GENERATION, number, ()).encode())
+    for number in range(11):
+        assert happened.get() == News(GENERATION, number, ())
+    assert time.monotonic() - begun >= 0.5
 
 
 def test_a_master_that_sends_no_valid_news_is_connected_to_less_and_less_often(

@@ -37,6 +37,8 @@ _IDLE_PROBE = 60.0
 """Seconds between two questions whether the master still answers, while nothing is waited for (`node.patience`). A
 connection on which the master does not answer for as long is given up."""
 
+_NEWS_APART = 0.05
+"""Seconds between two lines of news, at least: each costs this node time, and new peers connections."""
 _LONGEST_PAUSE = 30.0
 """Seconds before the connection is made again to a master that sends no valid news, at most."""
 
@@ -275,6 +277,7 @@ class MasterLink:
             if line.endswith(b"\n"):
                 yield Scanning.decode(line) or self._usable(News.decode(line))
                 line = b""
+                gevent.sleep(_NEWS_APART)
 
     def _usable(self, news: News) -> News:
         """The news with only those peers that this node may connect to."""
