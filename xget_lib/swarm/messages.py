@@ -20,7 +20,7 @@ PEERS_LIMIT = 64
 """Peers that one line may name. A master names some dozens at most (`swarm.peer_graph`)."""
 MANIFEST_LIMIT = 1 << 30
 """Bytes of a manifest, at most: some 14 million files."""
-SETTLING_LIMIT = 60.0
+SETTLING_LIMIT = 30.0
 """Seconds for which a master may ask a client to wait for files that are still changing, at most."""
 GENERATION_SIZE = 32
 _HUGE = (1 << 63) - 1
