@@ -112,6 +112,7 @@ def test_the_defaults_are_those_of_the_help(roles: Roles) -> None:
         max_direct=default_in_help("max-direct"),
         retries=3,
         timeout=60,
+        stall_timeout=60,
         linger=300,
         follow=False,
         delete=False,

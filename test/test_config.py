@@ -21,6 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "max-direct": "6",
     "retries": "3",
     "timeout": "60",
+    "stall-timeout": "60",
     "linger": "300",
     "debug": "0",
     "max-delete": "50%",

@@ -19,10 +19,13 @@ import pytest
 from test.sim.scenario import Scenario
 from xget_lib import cli, errors
 from xget_lib.errors import Exit, XGetError
-from xget_lib.net import accept
+from xget_lib.manifest import entry, extents, manifest
+from xget_lib.net import accept, link
 from xget_lib.ninep import limits
+from xget_lib.node import fetch_manifest, restarts
 from xget_lib.report import rate_limited_log
 from xget_lib.serve.swarm import SLOTS_LIMIT
+from xget_lib.swarm import messages as swarm_messages
 from xget_lib.swarm.messages import LINE_LIMIT
 
 ROOT = Path(__file__).parent.parent
@@ -216,6 +219,28 @@ def test_a_port_in_the_documents_is_the_default_port() -> None:
 )
 def test_the_limits_are_those_of_the_code(limit: str, value: int) -> None:
     assert re.search(rf"^\| {re.escape(limit)} \| {value}\b", text_of("docs/operations.md"), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [
+        ("bytes of a line of news", swarm_messages.NEWS_LIMIT),
+        ("peers in a line of news", swarm_messages.PEERS_LIMIT),
+        ("bytes of a manifest", swarm_messages.MANIFEST_LIMIT),
+        ("entries of a manifest", manifest.ENTRIES_LIMIT),
+        ("different sets of permissions, owner and extended attributes in a manifest", manifest.METADATA_LIMIT),
+        ("directories in each other", entry.DEPTH_LIMIT),
+        ("bytes of the path of a directory", entry.DIRECTORY_LIMIT),
+        ("holes of one file", extents.EXTENTS_LIMIT),
+        ("bytes per second of a manifest, at least", fetch_manifest.MANIFEST_RATE),
+        ("characters of an error, or of another text, that are shown", errors.TEXT_LIMIT),
+        ("seconds for which a master may let a client wait", int(swarm_messages.SETTLING_LIMIT)),
+        ("restarts without a gain because of new generations", restarts.LIMIT),
+        ("requests that were given up and are not confirmed, on one connection", link.FLUSHES_LIMIT),
+    ],
+)
+def test_the_limits_of_what_a_server_may_send_are_those_of_the_code(limit: str, value: int) -> None:
+    assert re.search(rf"^\| {re.escape(limit)}[^|]* \| {value}\b", text_of("docs/operations.md"), re.MULTILINE)
 
 
 def test_the_simulator_has_the_default_of_the_help() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xget_lib import cli, errors
-from xget_lib.errors import Exit, NinepError, XGetError, printable
+from xget_lib.errors import TEXT_LIMIT, Exit, NinepError, XGetError, one_line, printable
 
 NASTY = "a\nb\x1b[2J\x7f\u2028\udcff"
 MADE = [
@@ -31,6 +31,8 @@ MADE = [
     errors.PartlyRefused([(NASTY.encode("utf-8", "surrogateescape"), "why"), (b"b", "why")]),
     errors.TooManyRemovals(NASTY.encode("utf-8", "surrogateescape"), 60, 100, "50%"),
     errors.MasterUnreachable("head", 1, 60.0, "why"),
+    errors.Stalled(60.0, "1 B", "the master"),
+    errors.KeepsChanging(10, 60.0),
     errors.LinkLost("peer", "why"),
     errors.NotServed(NASTY),
     errors.Incomplete(b"a\n", "why", 1),
@@ -65,7 +67,7 @@ def test_the_help_lists_every_exit_status() -> None:
 def test_the_exit_statuses_are_those_of_the_contract() -> None:
     of = {type(error): error.exit_status for error in MADE}
     assert of[errors.UsageError] == 2
-    assert of[errors.MasterUnreachable] == 3
+    assert of[errors.MasterUnreachable] == of[errors.Stalled] == 3
     assert of[errors.NotServed] == 4
     assert of[errors.NoGoodSource] == of[errors.MalformedManifest] == 5
     assert of[errors.DestinationRefused] == 6
@@ -77,6 +79,13 @@ def test_a_9p_error_has_the_text_of_its_errno_unless_it_has_its_own() -> None:
     assert str(NinepError(errno.EROFS)) == "Read-only file system"
     assert str(NinepError(errno.EROFS, "no")) == "no"
     assert NinepError(errno.EROFS).errno == errno.EROFS
+
+
+@pytest.mark.parametrize("text", ["\x1b]0;x\x07\r\nxget: in place", "x" * 5000, "\n" * 5000, NASTY, "", "é" * 1024])
+def test_a_text_of_a_stranger_is_one_bounded_line(text: str) -> None:
+    shown = one_line(text)
+    assert shown.isprintable() and len(shown) <= TEXT_LIMIT and bool(shown) == bool(text)
+    assert one_line(shown) == shown
 
 
 def test_errors_carry_facts() -> None:

@@ -60,6 +60,7 @@ class Config:
     max_direct: int
     retries: int
     timeout: float
+    stall_timeout: float
     linger: float
     """How long a child server runs after the last read. `math.inf`: until stopped. 0: it ends with the download."""
     follow: bool
@@ -211,6 +212,7 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "max-direct": _integer(1, 1_000_000),
     "retries": _integer(0, 1_000_000),
     "timeout": _seconds,
+    "stall-timeout": _seconds,
     "linger": _linger,
     "follow": _flag,
     "delete": _flag,

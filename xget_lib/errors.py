@@ -40,6 +40,19 @@ def printable(name: bytes | str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+TEXT_LIMIT = 1024
+"""Characters of a text from another machine that are shown, at most."""
+
+
+def one_line(text: str, limit: int = TEXT_LIMIT) -> str:
+    """A text from another machine as one line: printable, and at most `limit` characters long.
+
+    It is called where the text is decoded, so that everything that the program holds can be shown.
+    """
+    shown = printable(text[: limit + 1])
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
 class XGetError(Exception):
     """Base class of all errors here. The exit status is 1 and the errno EIO unless a subclass sets another."""
 
@@ -170,6 +183,37 @@ class MasterUnreachable(XGetError):
         self.port = port
         self.seconds = seconds
         self.why = why
+
+
+class Stalled(XGetError):
+    """A download made no progress for --stall-timeout, although the master answers."""
+
+    exit_status = Exit.UNREACHABLE
+    errno = errno.ETIMEDOUT
+
+    def __init__(self, seconds: float, missing: str, asked: str) -> None:
+        """`missing`: what did not arrive. `asked`: the servers that were asked for it."""
+        super().__init__(
+            f"no progress for {seconds:.0f} s: {missing} did not arrive; asked: {asked}"
+            " (verified data is kept for the next run; see --stall-timeout)"
+        )
+        self.seconds = seconds
+        self.missing = missing
+        self.asked = asked
+
+
+class KeepsChanging(XGetError):
+    """The master named new generations faster than any of them could be downloaded."""
+
+    errno = errno.ESTALE
+
+    def __init__(self, count: int, seconds: float) -> None:
+        super().__init__(
+            f"the master's directory keeps changing: {count} generations in {seconds:.0f} s, and none of them could be"
+            " downloaded as a whole (serve a copy or a file system snapshot; verified data is kept for the next run)"
+        )
+        self.count = count
+        self.seconds = seconds
 
 
 class LinkLost(XGetError):

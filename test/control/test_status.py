@@ -53,6 +53,7 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> Servers:
 
 def configured(**given: Any) -> Config:
     numbers = {"port": 20004, "workers": 2, "max-direct": 6, "retries": 3, "timeout": 60, "linger": 300, "debug": 0}
+    numbers["stall-timeout"] = 60
     defaults = {**numbers, "max-delete": "50%"}
     flags = [name for name, convert in config._CONVERT.items() if convert is config._flag]
     return config.build({**defaults, **dict.fromkeys(flags, False)}, {}, given)
@@ -87,7 +88,14 @@ def test_a_server_that_does_not_answer_is_skipped(servers: Servers, capsys: pyte
     assert capsys.readouterr().out.startswith("child of /dest")
 
 
-@pytest.mark.parametrize("text", [None, b"", b"{", b"[1]", b"\xff"])
+def test_a_status_that_comes_too_slowly_is_refused(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "_LONGEST", -100.0)
+    servers.texts = {20004: json.dumps(MASTER).encode()}
+    with pytest.raises(MasterUnreachable, match="too slowly"):
+        status.run(configured(host="head"))
+
+
+@pytest.mark.parametrize("text", [None, b"", b"{", b"[1]", b"\xff", b"[" * 100_000])
 def test_it_is_an_error_if_no_server_gives_a_status(servers: Servers, text: bytes | None) -> None:
     servers.texts = {} if text is None else {20004: text}
     with pytest.raises(MasterUnreachable):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from array import array
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,9 +23,10 @@ from test.support.manifests import (
     root,
 )
 from xget_lib.errors import MalformedManifest
+from xget_lib.manifest import decoding
 from xget_lib.manifest.checks import check
 from xget_lib.manifest.decoding import decode
-from xget_lib.manifest.entry import EntryMetadata
+from xget_lib.manifest.entry import DEPTH_LIMIT, EntryMetadata
 from xget_lib.manifest.manifest import Manifest, Omitted
 from xget_lib.manifest.table import Table
 
@@ -189,3 +192,48 @@ def test_a_path_that_is_too_long_is_refused() -> None:
     assert len(decode(deep(deepest).encode()).entries.path(deepest)) == 65279
     with pytest.raises(MalformedManifest, match="path too long"):
         decode(deep(deepest + 1).encode())
+
+
+def test_directories_that_are_nested_too_deeply_are_refused() -> None:
+    def deep(depth: int) -> Manifest:
+        return named(b"", *[b"n"] * depth, kinds=b"d" * (depth + 1), children=(1,) * depth + (0,))
+
+    assert len(decode(deep(DEPTH_LIMIT).encode()).entries) == DEPTH_LIMIT + 1
+    for depth in (DEPTH_LIMIT + 1, 20_000):
+        with pytest.raises(MalformedManifest, match="path too long"):
+            decode(deep(depth).encode())
+
+
+@pytest.mark.parametrize("limit", ["ENTRIES_LIMIT", "METADATA_LIMIT"])
+def test_too_many_entries_and_too_many_kinds_of_metadata_are_refused(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode(SMALL.encode())
+    monkeypatch.setattr(decoding, limit, 1)
+    with pytest.raises(MalformedManifest, match=r"too many entries|list too long"):
+        decode(SMALL.encode())
+
+
+def test_no_step_of_decoding_holds_the_interpreter_for_long_however_many_entries_there_are() -> None:
+    """In the slowest step, one of a million entries, a thread that only looks at the time must come to it often."""
+    many = 1_000_000
+    names = b"\0" + b"".join(b"%07d\0" % number for number in range(many))
+    zeros = array("Q", bytes(8 * (many + 1)))
+    made = Table(b"d" + b"f" * many, names, [many], (PLAIN,), zeros, zeros, zeros[1:], [], b"", [], {})
+    data = Manifest(made, b"", {}, {}).encode()
+    looks, ended = [0], threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.001):
+            looks[0] += 1
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        manifest = decode(data)
+        assert manifest.layout.file_count == many
+    finally:
+        ended.set()
+        looking.join()
+    # Without slices it comes to it some ten times.
+    assert looks[0] > 60

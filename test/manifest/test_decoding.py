@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from test.support.example_manifests import SINGLE, manifests
+from test.support.manifests import PLAIN
 from xget_lib.errors import MalformedManifest
 from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.manifest import COLUMNS, DIGEST_SIZE, VERSION, Manifest
+from xget_lib.manifest.table import Table
 
 
 def decode_or_refuse(data: bytes) -> None:
@@ -154,3 +156,26 @@ def test_decoding_never_takes_much_more_memory_than_the_data() -> None:
             assert tracemalloc.get_traced_memory()[1] < 30 * len(data) + (1 << 20)
         finally:
             tracemalloc.stop()
+
+
+def peak_of(count: int) -> tuple[int, int]:
+    """Bytes of memory that decoding a manifest of so many empty files takes at most, and its size."""
+    import tracemalloc
+
+    zeros = [0] * (count + 1)
+    names = b"\0" + b"".join(b"%07d\0" % number for number in range(count))
+    table = Table(b"d" + b"f" * count, names, [count], (PLAIN,), zeros, zeros, zeros[1:], [], b"", [], {})
+    data = Manifest(table, b"", {}, {}).encode()
+    tracemalloc.start()
+    try:
+        assert decode(data).layout.file_count == count
+        return tracemalloc.get_traced_memory()[1], len(data)
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_memory_for_decoding_grows_with_the_number_of_entries_and_no_faster() -> None:
+    """What does not grow is one slice of each column."""
+    (small, small_size), (large, large_size) = peak_of(200_000), peak_of(400_000)
+    assert large - small < 3 * (large_size - small_size)
+    assert large < 6 * large_size

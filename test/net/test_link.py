@@ -315,7 +315,7 @@ def test_a_server_of_another_protocol_is_named(data: bytes) -> None:
         port = listening.getsockname()[1]
         with pytest.raises(LinkLost) as caught:
             Link.connect("127.0.0.1", port, "", SECONDS)
-    assert caught.value.why == f"something that is not XGet answers on 127.0.0.1 port {port}"
+    assert caught.value.why == "something that is not XGet answers there"
 
 
 def test_a_silent_server_of_another_protocol_is_found_out() -> None:
@@ -333,7 +333,7 @@ def test_a_silent_server_of_another_protocol_is_found_out() -> None:
         port = listening.getsockname()[1]
         with pytest.raises(LinkLost) as caught:
             Link.connect("127.0.0.1", port, "", 0.05)
-    assert caught.value.why == f"something that is not XGet answers on 127.0.0.1 port {port}"
+    assert caught.value.why == "something that is not XGet answers there"
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64, "." * 300])
@@ -397,3 +397,32 @@ def test_the_smaller_msize_holds() -> None:
     assert link.max_read == 8192 - 24
     link.close()
     server.close()
+
+
+def test_an_open_that_is_not_answered_leaves_neither_requests_nor_a_fid(server: Server, link: Link) -> None:
+    link.call(Tstat(0), SECONDS)
+    with pytest.raises(LinkLost, match="no answer within 0 s"):
+        link.open("hello", 0)
+    link.call(Tstat(0), SECONDS)
+    until(lambda: not link._requests.flushed and not link._callbacks)
+    assert server.sessions[0].fid_count == 1
+
+
+def test_a_server_that_confirms_no_flush_loses_the_connection(monkeypatch: pytest.MonkeyPatch, silent: int) -> None:
+    monkeypatch.setattr(module, "FLUSHES_LIMIT", 5)
+    with socket.create_connection(("127.0.0.1", silent)) as sock:
+        link = Link(sock, "stranger:1")
+        for _ in range(6):
+            link.flush(link.start(Tstat(0), lambda answer: None))
+        assert link.lost
+        with pytest.raises(LinkLost, match="requests are not answered"):
+            link.start(Tstat(0), lambda answer: None)
+
+
+def test_requests_that_are_never_answered_end_the_link_when_the_tags_are_used_up(silent: int) -> None:
+    with socket.create_connection(("127.0.0.1", silent)) as sock:
+        link, answers = Link(sock, "stranger:1"), Answers()
+        with pytest.raises(LinkLost, match="requests are not answered"):
+            for _ in range(1 << 16):
+                link.start(Tstat(0), answers)
+        assert len(answers.heard) == 65535 and link.lost

@@ -12,7 +12,7 @@ from test.support.conversation import drain, frame_of
 from test.support.directories import unpack_directory
 from test.support.memory_tree import MemoryTree
 from test.support.strategies import messages, requests
-from xget_lib.errors import NinepError, ProtocolViolation
+from xget_lib.errors import TEXT_LIMIT, NinepError, ProtocolViolation
 from xget_lib.ninep.dialect import NINEP2000, decode, encode
 from xget_lib.ninep.messages import (
     DEFAULT_MSIZE,
@@ -387,3 +387,20 @@ def test_a_directory_is_transferred_whole() -> None:
     assert many.children is not None
     assert unpack_directory(data, PLAIN_STAT) == [child.stat() for child in many.children]
     wire.session.close()
+
+
+@pytest.mark.parametrize("ename", ["\x1b]0;x\x07\r\nxget: everything is in place", "x" * 65000, "é\u202e\u2028"])
+def test_the_text_of_an_error_is_one_printable_line(ename: str) -> None:
+    client = Requests(1 << 17)
+    tag, _ = client.submit(Tclunk(1))
+    (answer,) = put(client, reply(tag, Rerror(ename)))
+    assert isinstance(answer.reply, Rerror)
+    assert answer.reply.ename.isprintable() and len(answer.reply.ename) <= TEXT_LIMIT
+
+
+def test_requests_that_were_flushed_count_until_the_rflush(client: Requests) -> None:
+    tag, _ = client.submit(Tclunk(1))
+    flush = client.flush(tag)
+    assert client.flushed == 1
+    put(client, reply(int.from_bytes(flush[5:7], "little"), Rflush()))
+    assert (client.flushed, len(client._pending)) == (0, 0)

@@ -15,7 +15,6 @@ from test.support.swarm_server import SwarmServer, unused_address
 from xget_lib.errors import LinkLost, NinepError
 from xget_lib.net.listen import listen
 from xget_lib.node import fetch_manifest as fetching
-from xget_lib.node.fetch_manifest import fetch_manifest
 from xget_lib.serve.served import EncodedManifest
 from xget_lib.serve.swarm import child_tree
 from xget_lib.swarm import first_tier
@@ -59,6 +58,11 @@ def master(manifest: bytes | None = MANIFEST) -> SwarmServer:
 
 def peer(manifest: bytes | None = MANIFEST) -> SwarmServer:
     return SwarmServer(backend(manifest), child_tree)
+
+
+def fetch_manifest(news: News, address: Address, seconds: float) -> tuple[bytes, bool]:
+    encoded, right = fetching.fetch_manifest(news, address, seconds)
+    return bytes(encoded), right
 
 
 def news(*peers: Address, master_first: bool = False) -> News:
@@ -124,8 +128,41 @@ def test_a_restarted_master_is_asked_until_it_has_a_snapshot_again() -> None:
     until(lambda: restarted.accepted > 0)
     recording.manifest = EncodedManifest.of(MANIFEST)
     assert fetched.get() == (MANIFEST, True)
-    with pytest.raises(LinkLost, match="the snapshot is not ready yet"):
-        fetch_manifest(news(master_first=True), master(None).address, 0.2)
+
+
+def test_that_there_is_no_snapshot_yet_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only --stall-timeout ends it, which the caller looks after."""
+    restarted = SwarmServer(backend(None))
+    fetched = gevent.spawn(fetch_manifest, news(master_first=True), restarted.address, 0.1)
+    until(lambda: restarted.accepted > 4)
+    assert not fetched.ready()
+    restarted.backend.manifest = EncodedManifest.of(MANIFEST)
+    assert fetched.get() == (MANIFEST, True)
+
+
+class Dripping(EncodedManifest):
+    """A byte at a time."""
+
+    def read(self, offset: int, count: int) -> bytes:
+        return MANIFEST[offset : offset + 1]
+
+
+def test_a_server_that_sends_single_bytes_is_left_and_they_are_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "MANIFEST_RATE", 1e6)  # and a step of 64 KiB: it has 0.07 seconds for that
+    told: list[int] = []
+    dripping = backend(MANIFEST)
+    encoded = EncodedManifest.of(MANIFEST)
+    dripping.manifest = Dripping(encoded.file, encoded.size)
+    server = SwarmServer(dripping)
+    with pytest.raises(LinkLost, match=r"sends less than 1000000\.0 bytes of the manifest a second"):
+        fetching.fetch_manifest(news(master_first=True), server.address, 0.3, lambda: told.append(1))
+    assert told == []
+
+
+def test_a_peer_is_asked_where_the_master_does_not_give_the_manifest() -> None:
+    other = peer()
+    first_of_all = news(other.address, master_first=True)
+    assert fetch_manifest(first_of_all, unused_address(), 10) == (MANIFEST, True)
 
 
 class Refusing(RecordingBackend):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,18 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import gevent
 import pytest
 
 from test.support.downloads import Served, fetch, inspect, is_same
-from test.support.network import quiet_hub, until
+from test.support.network import quiet_hub
 from test.support.nodes import Peer, configured
 from test.support.trees import noise, write
 from xget_lib.errors import DestinationRefused, MasterUnreachable
 from xget_lib.manifest.manifest import Omitted
 from xget_lib.manifest.selection import select
 from xget_lib.net.listen import listen
-from xget_lib.node import generation as generation_module
+from xget_lib.node import content_watch
 from xget_lib.node import waits as waits_module
 from xget_lib.node.child import Child
 from xget_lib.node.generation import Generation, NodeContext, dry_run, incomplete
@@ -270,26 +268,13 @@ def test_a_stall_is_told_and_ends_the_run_when_the_master_is_lost_as_well(
     source: Served, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waits_module, "FIRST", 0.02)
-    monkeypatch.setattr(generation_module, "_PROGRESS_EVERY", 0.01)
+    monkeypatch.setattr(content_watch, "CHECK_EVERY", 0.01)
     node = Node(dest, timeout=0.2)
     with pytest.raises(MasterUnreachable):
         node.generation(source).run(None, node.stats)
     (stall,) = node.facts_of("stall")
     assert stall["message"].startswith("waiting for content from the master at 127.0.0.1 port 1 for ")
     assert node.facts_of("progress")[0] == {"bytes": 0, "fetched": 0, "peers": 0}
-
-
-def test_content_that_arrives_slowly_is_progress(source: Served, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a chunk that takes a minute nothing is counted as fetched before its end."""
-    monkeypatch.setattr(generation_module, "_PROGRESS_EVERY", 0.01)
-    monkeypatch.setattr(waits_module, "FIRST", 0.1)
-    received = itertools.count(1)
-    monkeypatch.setattr(Transfer, "last_received", property(lambda self: float(next(received))))
-    node = Node(dest, timeout=0.1)
-    running = gevent.spawn(node.generation(source).run, None, node.stats)
-    until(lambda: len(node.facts_of("progress")) > 30)
-    assert node.facts_of("stall") == []
-    running.kill()
 
 
 def test_a_dry_run_tells_each_step_and_their_sum(source: Served, copied: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import gevent
@@ -12,6 +13,7 @@ from test.support.network import quiet_hub, until
 from test.support.swarm_server import SwarmServer, unused_address
 from xget_lib.errors import LinkLost, MasterUnreachable
 from xget_lib.node.master_link import Change, MasterLink, retry_for
+from xget_lib.swarm.backoff import Backoff
 from xget_lib.swarm.messages import News, Registration, Scanning
 
 GENERATION = b"g" * 32
@@ -68,6 +70,56 @@ def test_a_line_that_is_no_news_costs_the_connection_and_a_new_one_is_made() -> 
     until(lambda: master.backend.said[-1] == "subscribe")
     master.send(NEWS.encode())
     assert happened.get() == NEWS
+
+
+def test_a_node_hears_only_of_peers_that_it_may_connect_to() -> None:
+    """Its master is on this machine, so peers may be too; it is not its own peer."""
+    master = Master()
+    link = MasterLink(*master.address, serving_port=9)
+    link.begin(10)
+    happened = events(link)
+    assert happened.get() is Change.CONNECTED
+    named = (("127.0.0.1", 9), ("127.0.0.1", 10), ("10.0.0.1", 9), ("fe80::1", 9))
+    master.send(News(GENERATION, 100, named).encode())
+    assert happened.get() == News(GENERATION, 100, (("127.0.0.1", 10), ("10.0.0.1", 9)))
+
+
+def test_a_flood_of_news_is_read_at_a_bounded_rate() -> None:
+    master = Master()
+    link = MasterLink(*master.address, serving_port=9)
+    link.begin(10)
+    happened = events(link)
+    assert happened.get() is Change.CONNECTED
+    begun = time.monotonic()
+    for number in range(11):
+        master.send(News(GENERATION, number, ()).encode())
+    for number in range(11):
+        assert happened.get() == News(GENERATION, number, ())
+    assert time.monotonic() - begun >= 0.5
+
+
+def test_a_master_that_sends_no_valid_news_is_connected_to_less_and_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+    former = Backoff.next
+
+    def hasten(backoff: Backoff) -> float:
+        pauses.append(former(backoff))
+        return 0.01
+
+    monkeypatch.setattr(Backoff, "next", hasten)
+    master = Master()
+    link = MasterLink(*master.address, serving_port=9)
+    link.begin(10)
+    happened = events(link)
+    for _ in range(4):
+        assert happened.get() is Change.CONNECTED
+        until(lambda: master.backend.said[-1] == "subscribe")
+        master.send(b"nonsense\n")
+        assert happened.get() is Change.LOST
+    assert len(pauses) >= 3 and pauses[-1] > 2 * pauses[0]
+    assert "(peers: invalid JSON)" in link.name_and_trouble
 
 
 def test_a_node_that_serves_nobody_reports_nothing() -> None:

@@ -14,10 +14,11 @@ from test.support.downloads import Served
 from test.support.network import quiet_hub
 from test.support.nodes import Master
 from test.support.swarm_server import SwarmServer
-from xget_lib.errors import DestinationRefused, LinkLost, ProtocolViolation
+from xget_lib.errors import DestinationRefused, MasterUnreachable, ProtocolViolation
 from xget_lib.fs.places import MARKS_LIMIT, marks_of
+from xget_lib.node import own_master
 from xget_lib.node.master_link import MasterLink
-from xget_lib.node.own_master import check_dest
+from xget_lib.node.own_master import read_marks
 from xget_lib.serve.swarm import child_tree
 from xget_lib.swarm.messages import Address
 
@@ -33,6 +34,10 @@ def content(tmp_path: Path) -> Served:
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "file").write_bytes(b"content")
     return Served(tmp_path / "served")
+
+
+def check_dest(master: MasterLink, dest: bytes, seconds: float) -> None:
+    own_master.check_dest(dest, read_marks(master, seconds))
 
 
 def linked(address: Address) -> MasterLink:
@@ -77,5 +82,5 @@ def test_more_marks_than_there_can_be_are_not_read(content: Served) -> None:
 
 
 def test_without_a_connection_it_is_tried_for_the_time_given(content: Served) -> None:
-    with pytest.raises(LinkLost, match="no connection"):
+    with pytest.raises(MasterUnreachable, match=r"127\.0\.0\.1 port 1: no answer"):
         check_dest(MasterLink("127.0.0.1", 1, serving_port=None), bytes(content.directory), 0.1)

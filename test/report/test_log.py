@@ -201,3 +201,30 @@ gevent.spawn(lambda: 1 / 0).join()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert "ERROR: ZeroDivisionError: division by zero\n" in (tmp_path / "log").read_text()
+
+
+def test_an_ordinary_error_of_a_greenlet_has_no_traceback(tmp_path: Path) -> None:
+    code = """
+import sys, gevent
+from xget_lib.errors import LinkLost
+from xget_lib.report import log
+log.start(sys.argv[1], background=True, level=20)
+log.catch_greenlets()
+def fail(): raise LinkLost("head:1", "no answer")
+greenlet = gevent.spawn(fail)
+greenlet.join()
+assert str(greenlet.exception) == "head:1: no answer"
+gevent.spawn(lambda: 1 / 0).join()
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "log")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    logged = (tmp_path / "log").read_text()
+    assert "ZeroDivisionError" in logged and "LinkLost" not in logged
+
+
+def test_a_message_is_one_line_whatever_is_in_it(tmp_path: Path) -> None:
+    to_file(tmp_path / "log")
+    LOGGER.info("%s", "\x1b]0;x\x07\r\n2026-01-01 00:00:00,000 xget[1] INFO: all is well")
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert line.endswith("INFO: \\x1b]0;x\\x07\\r\\n2026-01-01 00:00:00,000 xget[1] INFO: all is well")

@@ -97,6 +97,14 @@ def manifest(
     return Manifest(made, digests, users or {}, groups or {}, tuple(omitted))
 
 
+def nested(depth: int) -> Manifest:
+    """Directories in each other, so many."""
+    zeros = [0] * (depth + 1)
+    children = [1] * depth + [0]
+    made = Table(b"d" * (depth + 1), b"\0" + b"n\0" * depth, children, (PLAIN,), zeros, zeros, [], [], b"", [], {})
+    return Manifest(made, b"", {}, {})
+
+
 def chunk_range(layout: Layout, chunk: int) -> tuple[int, int]:
     """The range of the stream that is a chunk: (offset, length)."""
     pieces = layout.chunk_pieces(chunk)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xget_lib.swarm.addresses import can_reach
+from xget_lib.swarm.addresses import can_reach, is_numeric, usable
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,26 @@ from xget_lib.swarm.addresses import can_reach
 )
 def test_loopback_and_link_local_addresses_mean_nothing_elsewhere(asker: str, address: str, reachable: bool) -> None:
     assert can_reach(asker, address) is reachable
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "127.0.0.1", "::1", "fd00::2", "::ffff:10.0.0.1", "fe80::1"])
+def test_an_address_of_a_host_is_numeric(address: str) -> None:
+    assert is_numeric(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", "head", "head.example.org", "10.1", "224.0.0.1", "ff02::1", "0.0.0.0", "::", "255.255.255.255"),
+        *("fe80::1%eth0", "::ffff:224.0.0.1", "1" * 1000),
+    ],
+)
+def test_what_is_no_address_of_a_host_is_not(address: str) -> None:
+    assert not is_numeric(address)
+
+
+def test_of_the_peers_that_a_master_names_a_node_uses_those_that_others_could_be() -> None:
+    named = [("10.0.0.1", 7), ("127.0.0.1", 7), ("::1", 7), ("fe80::1", 7), ("10.0.0.9", 7), ("10.0.0.9", 8)]
+    assert usable(named, ("10.0.0.9", 7), "10.0.0.2") == (("10.0.0.1", 7), ("10.0.0.9", 8))
+    on_this_machine = usable(named, ("127.0.0.1", 7), "127.0.0.5")
+    assert on_this_machine == (("10.0.0.1", 7), ("::1", 7), ("10.0.0.9", 7), ("10.0.0.9", 8))

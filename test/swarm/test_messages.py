@@ -8,8 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xget_lib.errors import ProtocolViolation
-from xget_lib.swarm.messages import News, Registration
+from xget_lib.errors import TEXT_LIMIT, ProtocolViolation
+from xget_lib.swarm.messages import (
+    LINE_LIMIT,
+    MANIFEST_LIMIT,
+    NEWS_LIMIT,
+    PEERS_LIMIT,
+    SETTLING_LIMIT,
+    Freshness,
+    News,
+    Registration,
+    Scanning,
+)
 
 GENERATION = bytes(range(32))
 REGISTRATION = Registration(20004, GENERATION, 17)
@@ -88,6 +98,20 @@ def test_a_registration_with_an_impossible_field_is_refused(field: str, value: s
         ("peers", '[["10.0.0.1", 1e999]]'),
         ("peers", "[[7, 20004]]"),
         ("peers", '[["", 20004]]'),
+        ("peers", '[["head", 20004]]'),
+        ("peers", '[["10.0.0", 20004]]'),
+        ("peers", '[["224.0.0.1", 20004]]'),
+        ("peers", '[["255.255.255.255", 20004]]'),
+        ("peers", '[["0.0.0.0", 20004]]'),
+        ("peers", '[["::", 20004]]'),
+        ("peers", '[["ff02::1", 20004]]'),
+        ("peers", '[["fe80::1%eth0", 20004]]'),
+        ("peers", '[["10.0.0.1", 65536]]'),
+        ("peers", json.dumps([["10.0.0.1", port] for port in range(1, PEERS_LIMIT + 2)])),
+        ("manifest", str(MANIFEST_LIMIT + 1)),
+        ("manifest", "9" * 4000),
+        ("settling", "-1"),
+        ("problem", "7"),
     ],
 )
 def test_news_with_an_impossible_field_is_refused(field: str, value: str) -> None:
@@ -95,6 +119,29 @@ def test_news_with_an_impossible_field_is_refused(field: str, value: str) -> Non
     line = "{" + ",".join(f'"{key}": {each}' for key, each in fields.items()) + "}"
     with pytest.raises(ProtocolViolation):
         News.decode(line.encode())
+
+
+def test_a_peer_that_is_named_twice_is_one() -> None:
+    news = News(GENERATION, 1, (("10.0.0.1", 7), ("10.0.0.2", 7), ("10.0.0.1", 7)))
+    assert News.decode(news.encode()).peers == (("10.0.0.1", 7), ("10.0.0.2", 7))
+
+
+def test_a_line_that_is_too_long_is_refused_before_it_is_parsed() -> None:
+    for kind, limit in ((News, NEWS_LIMIT), (Registration, LINE_LIMIT), (Scanning, NEWS_LIMIT)):
+        with pytest.raises(ProtocolViolation, match=f"a line of more than {limit} bytes"):
+            kind.decode(b"[" * (limit + 1))
+
+
+def test_the_problem_of_a_master_is_one_printable_line() -> None:
+    forged = "\x1b]0;x\x07\r\nxget: everything is in place and verified" + "x" * 10_000
+    problem = News.decode(News(GENERATION, 1, (), freshness=Freshness(problem=forged)).encode()).freshness.problem
+    assert problem.isprintable() and len(problem) <= TEXT_LIMIT
+    assert problem.startswith("\\x1b]0;x\\x07\\r\\nxget")
+
+
+def test_a_master_cannot_keep_a_client_waiting_for_files_that_change() -> None:
+    forever = News(GENERATION, 1, (), freshness=Freshness(settling=1e18))
+    assert News.decode(forever.encode()).freshness.settling == SETTLING_LIMIT
 
 
 _VALUES = st.recursive(

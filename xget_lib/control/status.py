@@ -17,6 +17,8 @@ from xget_lib.serve.attach import SWARM
 
 _TIMEOUT = 10.0
 """Seconds per server; --timeout if that is shorter."""
+_LONGEST = 60.0
+"""Seconds for a whole status, at most."""
 _MAX_SIZE = 64 * 1024 * 1024
 """Bytes of a status. One of 400,000 nodes is smaller."""
 
@@ -55,20 +57,27 @@ def _ports(config: Config) -> Iterator[int]:
 
 
 def _read(host: str, port: int, seconds: float) -> dict[str, Any]:
-    """Read it within so many seconds, each further part of it too. Raises LinkLost, NinepError, ValueError."""
+    """Read it within so many seconds, each further part of it too, and all within a minute. Raises LinkLost,
+    NinepError, ValueError."""
     deadline = time.monotonic() + seconds
+    latest = deadline + _LONGEST
     link = Link.connect(host, port, SWARM, seconds)
     try:
         file = link.open("status", max(deadline - time.monotonic(), 0.1))
         text = b""
         while part := file.read(len(text), link.max_read, max(deadline - time.monotonic(), 0.1)):
-            deadline = time.monotonic() + seconds
+            deadline = min(time.monotonic() + seconds, latest)
             text += part
             if len(text) > _MAX_SIZE:
                 raise ValueError("the status is too long")
+            if time.monotonic() > latest:
+                raise ValueError("the status comes too slowly")
     finally:
         link.close()
-    status = json.loads(text)
+    try:
+        status = json.loads(text)
+    except RecursionError:
+        raise ValueError("the status is nested too deeply") from None
     if not isinstance(status, dict):
         raise ValueError("the status is not a JSON object")
     return status

@@ -1,13 +1,16 @@
 """Checks of a decoded manifest: afterwards, everything that the rest of the program relies on is true.
 
-Each check goes through whole columns with functions that Python runs at the speed of C, so half a million entries take
-a fraction of a second. No check allocates memory by a number that it has not compared with the data.
+Each check goes through whole columns, a slice at a time, with functions that Python runs at the speed of C: half a
+million entries take a fraction of a second, and a manifest of any size lets signals through. Time and memory are linear
+in the size of the data. No check allocates memory by a number that it has not compared with the data.
 """
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import compress, islice
+from itertools import chain, compress
 from operator import ge
 from typing import NoReturn
 
@@ -15,6 +18,7 @@ from xget_lib.errors import MalformedManifest, printable
 from xget_lib.manifest.entry import (
     BLOCK,
     CHARACTER,
+    DEPTH_LIMIT,
     DIRECTORY,
     DIRECTORY_LIMIT,
     FILE,
@@ -28,6 +32,7 @@ from xget_lib.manifest.entry import (
 from xget_lib.manifest.extents import BLOCK as EXTENT_BLOCK
 from xget_lib.manifest.layout import SMALLEST_GRANULE, piece_count
 from xget_lib.manifest.manifest import DIGEST_SIZE, Manifest
+from xget_lib.manifest.slices import largest, names_in_slices, total
 
 _FORBIDDEN_IN_NAMES = (b"/", b"\0\0", b"\0.\0", b"\0..\0")  # where every name is followed by a NUL
 
@@ -44,22 +49,29 @@ def check(manifest: Manifest) -> None:
 
 def _check_names(manifest: Manifest) -> None:
     """Every name can be that of a file, and names rise within each directory. Only entry 0 may have the name b""."""
-    entries = manifest.entries
+    entries, names = manifest.entries, manifest.entries.names
     count = len(entries)
-    names = _split(entries.names, count, "names")
+    _check_count(names, count, "names")
     if not count or entries.kinds.translate(None, KINDS.encode()):
         refuse("no entries, or an entry of unknown kind")
     single = entries.kind(0) == FILE
-    if not (single if names[0] else entries.kind(0) == DIRECTORY) or (count > 1 and single):
-        refuse("the first entry is not the served directory or file", names[0])
-    forbidden = next((bad for bad in _FORBIDDEN_IN_NAMES if bad in entries.names), None)
-    if forbidden or names[0] in (b".", b"..") or max(map(len, names)) > NAME_LIMIT:
-        refuse("invalid file name", forbidden or max(names, key=len))
+    first = names[: names.index(b"\0")]
+    if not (single if first else entries.kind(0) == DIRECTORY) or (count > 1 and single):
+        refuse("the first entry is not the served directory or file", first)
+    forbidden = next((bad for bad in _FORBIDDEN_IN_NAMES if bad in names), None)
+    if forbidden or first in (b".", b".."):
+        refuse("invalid file name", forbidden or first)
     # The first name in a directory need not be greater than the last name in the directory before.
-    starts = set(entries.starts) if sum(entries.children) == count - 1 else set()
-    for number in compress(range(1, count), map(ge, names, islice(names, 1, None))):
-        if number not in starts:
-            refuse("names out of order, or a duplicate name", names[number])
+    starts = entries.starts if total(entries.children) == count - 1 else array("Q")
+    last, at = b"", 0
+    for part in names_in_slices(names):
+        if max(map(len, part)) > NAME_LIMIT:
+            refuse("invalid file name", max(part, key=len))
+        for number in compress(range(at, at + len(part)), map(ge, chain((last,), part), part)):
+            start = bisect_left(starts, number)
+            if number > 0 and (start == len(starts) or starts[start] != number):
+                refuse("names out of order, or a duplicate name", part[number - at])
+        last, at = part[-1], at + len(part)
 
 
 def _check_tree(manifest: Manifest) -> None:
@@ -68,15 +80,19 @@ def _check_tree(manifest: Manifest) -> None:
     directories = entries.directories
     if len(entries.children) != len(directories) or entries.starts[-1] != len(entries):
         refuse("the numbers of entries in the directories are wrong")
-    lengths = [0]  # of the paths of the directories
-    for directory, (number, start) in enumerate(zip(directories, entries.starts, strict=False)):
+    starts = entries.starts
+    lengths, depths = array("I", [0]), array("I", [0])  # of the paths of the directories
+    above = 0
+    for directory, (number, start) in enumerate(zip(directories, starts, strict=False)):
         if start <= number:
             refuse("a directory comes after its entries", entries.name(number))
         if directory:
-            above = lengths[entries.directory_of(number)]
-            lengths.append(above + (above > 0) + len(entries.name(number)))
-    if max(lengths) > DIRECTORY_LIMIT:
-        refuse("path too long")
+            while starts[above + 1] <= number:
+                above += 1
+            lengths.append(lengths[above] + (above > 0) + len(entries.name(number)))
+            depths.append(depths[above] + 1)
+            if lengths[-1] > DIRECTORY_LIMIT or depths[-1] > DEPTH_LIMIT:
+                refuse("path too long")
 
 
 def _check_metadata(manifest: Manifest) -> None:
@@ -95,9 +111,10 @@ def _check_metadata(manifest: Manifest) -> None:
 
 def _check_links(manifest: Manifest) -> None:
     entries = manifest.entries
-    targets = _split(entries.targets, entries.kinds.count(LINK.encode()), "targets")
-    if targets and (b"" in targets or max(map(len, targets)) > TARGET_LIMIT):
-        refuse("invalid target of a symbolic link")
+    _check_count(entries.targets, entries.kinds.count(LINK.encode()), "targets")
+    for targets in names_in_slices(entries.targets):
+        if b"" in targets or max(map(len, targets)) > TARGET_LIMIT:
+            refuse("invalid target of a symbolic link")
     if len(entries.first_names) != len(entries.hard_links):
         refuse("the number of targets of hard links is wrong")
     metadata, mtimes = entries.metadata_numbers, entries.mtimes
@@ -118,10 +135,10 @@ def _check_content(manifest: Manifest) -> None:
     """Sizes, holes and digests fit together. Afterwards the layout may be built."""
     entries = manifest.entries
     sizes = entries.sizes
-    if len(sizes) != len(entries.files) or max(sizes, default=0) >= SIZE_LIMIT:
+    if len(sizes) != len(entries.files) or largest(sizes) >= SIZE_LIMIT:
         refuse("the number of file sizes is wrong, or a size exceeds the limit")
-    size = sum(sizes)
-    pieces = sum([size > 0 if size <= SMALLEST_GRANULE else piece_count(size) for size in sizes])
+    size = total(sizes)
+    pieces = sum(size > 0 if size <= SMALLEST_GRANULE else piece_count(size) for size in sizes)
     for file, extents in entries.extents.items():
         if file >= len(sizes):
             refuse("an entry that is not a file has holes")
@@ -149,9 +166,7 @@ def _check_extents(extents: Sequence[int], size: int) -> int:
     return data
 
 
-def _split(terminated: bytes, count: int, what: str) -> list[bytes]:
-    """The names, each of which ends with a NUL."""
-    names = terminated.split(b"\0")
-    if names.pop() or len(names) != count:
+def _check_count(terminated: bytes, count: int, what: str) -> None:
+    """There are so many names, each of which ends with a NUL."""
+    if terminated[-1:] not in (b"", b"\0") or terminated.count(b"\0") != count:
         refuse(f"the number of {what} is wrong")
-    return names

@@ -27,7 +27,9 @@ from xget_lib.manifest.entry import (
 from xget_lib.manifest.extents import EXTENTS_LIMIT
 from xget_lib.manifest.manifest import (
     COLUMNS,
+    ENTRIES_LIMIT,
     MAGIC,
+    METADATA_LIMIT,
     OMITTED_LIMIT,
     OWNER_LIMIT,
     OWNER_NAME_LIMIT,
@@ -40,6 +42,9 @@ from xget_lib.manifest.manifest import (
 )
 from xget_lib.manifest.table import Table
 
+_READ_SIZE = 1 << 16
+_HEAD_ITEM_LIMIT = 1 << 28
+"""Bytes of one value before the columns, at most: a file may have a thousand attributes of 64 KiB."""
 _BIN_HEADS = {0xC4: 1, 0xC5: 2, 0xC6: 4}  # first byte of a msgpack bin: how many bytes its length has
 
 
@@ -65,16 +70,18 @@ def decode_trusted(data: bytes | memoryview) -> Manifest:
 
 
 def _read(view: memoryview) -> Manifest:
+    # It has a copy of what it has read, so it reads only the part before the columns.
     unpacker = msgpack.Unpacker(
+        _Reader(view),
         object_pairs_hook=_xattrs,
-        max_buffer_size=max(1, len(view)),
+        read_size=_READ_SIZE,
+        max_buffer_size=_HEAD_ITEM_LIMIT,
         max_array_len=4,
         max_map_len=XATTRS_LIMIT,
         max_bin_len=max(PATH_LIMIT, XATTR_VALUE_LIMIT),
         max_str_len=4 * max(REASON_LIMIT, OWNER_NAME_LIMIT),
         max_ext_len=0,
     )
-    unpacker.feed(view)
     if unpacker.read_array_header() != 6 + len(COLUMNS) or unpacker.unpack() != MAGIC:
         refuse("not a manifest")
     version = unpacker.unpack()
@@ -82,14 +89,14 @@ def _read(view: memoryview) -> Manifest:
         what = f"version {version}" if type(version) is int else "its version"
         refuse(f"{what} is not supported (use the same version of XGet at the master)")
     users, groups = _names(unpacker), _names(unpacker)
-    metadata = tuple(map(_metadata, _elements(unpacker, len(view))))
+    metadata = tuple(map(_metadata, _elements(unpacker, METADATA_LIMIT)))
     omitted = tuple(_omitted(list(_elements(unpacker, 3 * OMITTED_LIMIT))))
     at = unpacker.tell()
     packer = msgpack.Packer(autoreset=False)
     pack_head(packer, users, groups, metadata, omitted)
-    if view[:at] != packer.bytes():
+    if view[:at] != packer.getbuffer():
         refuse("not in canonical encoding")
-    del unpacker  # it has a copy of all the data
+    del unpacker, packer
     columns: dict[str, Any] = {}
     for name, code in COLUMNS.items():
         column, at = _column(view, at)
@@ -101,9 +108,24 @@ def _read(view: memoryview) -> Manifest:
         refuse("a user or group in the list owns nothing")
     extents = _extents(columns.pop("sparse"), columns.pop("extents"))
     digests = columns.pop("digests")
+    if len(columns["kinds"]) > ENTRIES_LIMIT:
+        refuse("too many entries")
     kinds, names, targets = (bytes(columns.pop(name)) for name in ("kinds", "names", "targets"))
     entries = Table(kinds=kinds, names=names, targets=targets, distinct_metadata=metadata, extents=extents, **columns)
     return Manifest(entries, digests, users, groups, omitted)
+
+
+class _Reader:
+    """The bytes as a file."""
+
+    def __init__(self, view: memoryview) -> None:
+        self._view = view
+        self._at = 0
+
+    def read(self, count: int) -> bytes:
+        part = bytes(self._view[self._at : self._at + count])
+        self._at += len(part)
+        return part
 
 
 def _elements(unpacker: msgpack.Unpacker, limit: int) -> Iterator[Any]:

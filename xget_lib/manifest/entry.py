@@ -15,6 +15,7 @@ Of a file with several names only the first in the table has its own kind; the o
 
 NAME_LIMIT = 255  # bytes; NAME_MAX of every Linux file system
 DIRECTORY_LIMIT = 65279  # bytes of the path of a directory; more than PATH_MAX, as paths are walked by component
+DEPTH_LIMIT = 2048  # directories in each other; as many as PATH_MAX allows in a path
 PATH_LIMIT = DIRECTORY_LIMIT + 1 + NAME_LIMIT  # bytes
 TARGET_LIMIT = 4095  # bytes; PATH_MAX without its NUL
 SIZE_LIMIT = 1 << 63  # of a file, and of all content together, exclusive

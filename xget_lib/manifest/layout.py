@@ -18,10 +18,10 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from typing import NamedTuple
 
 from xget_lib.manifest.extents import SparseFile, cell_count
+from xget_lib.manifest.slices import running_totals
 
 GRANULES = 512
 SMALLEST_GRANULE = 64 * 1024
@@ -84,8 +84,8 @@ class Layout:
         """By file number: sizes, CRC-32s of the paths, and the extents of the files that have holes."""
         self._sparse = {file: SparseFile(each, piece_size(sum(each[1::2]))) for file, each in (extents or {}).items()}
         # Each array has one more number at the end: where the next file or chunk would begin.
-        self._file_offset = array("Q", accumulate(self._lengths(sizes), initial=0))
-        self.first_pieces = array("Q", accumulate(self._counts(sizes), initial=0))
+        self._file_offset = running_totals(self._lengths(sizes), 0)
+        self.first_pieces = running_totals(self._counts(sizes), 0)
         """By file number: its first piece. The last number is that of all pieces."""
         self.size = self._file_offset[-1]
         self.chunk_size = granule(self.size)
@@ -104,9 +104,9 @@ class Layout:
             lengths[file] = sparse.length
         return lengths
 
-    def _counts(self, sizes: Sequence[int]) -> list[int]:
+    def _counts(self, sizes: Sequence[int]) -> array[int]:
         """By file number: how many pieces it has."""
-        counts = [size > 0 if size <= SMALLEST_GRANULE else piece_count(size) for size in sizes]
+        counts = array("Q", (size > 0 if size <= SMALLEST_GRANULE else piece_count(size) for size in sizes))
         for file, sparse in self._sparse.items():
             counts[file] = sparse.piece_count
         return counts

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +25,8 @@ MAGIC = "xget-manifest"
 VERSION = 3
 DIGEST_SIZE = 32  # bytes
 
+ENTRIES_LIMIT = 1 << 24
+METADATA_LIMIT = 1 << 22  # different sets of permissions, owners and extended attributes
 OWNER_LIMIT = 65536  # users, or groups, that have a name
 OWNER_NAME_LIMIT = 256  # bytes
 OMITTED_LIMIT = 1000000
@@ -122,8 +124,8 @@ def pack_head(
     packer: msgpack.Packer,
     users: Mapping[int, str],
     groups: Mapping[int, str],
-    metadata: Iterable[EntryMetadata],
-    omitted: Iterable[Omitted],
+    metadata: Sequence[EntryMetadata],
+    omitted: Sequence[Omitted],
 ) -> None:
     """Packs everything before the columns."""
     packer.pack_array_header(6 + len(COLUMNS))
@@ -131,8 +133,13 @@ def pack_head(
     packer.pack(VERSION)
     for names in (users, groups):
         packer.pack_map_pairs(sorted(names.items()))
-    packer.pack([[each.mode, each.uid, each.gid, dict(each.xattrs)] for each in metadata])
-    packer.pack([field for each in omitted for field in (each.path, each.why, each.expected)])
+    packer.pack_array_header(len(metadata))
+    for each in metadata:
+        packer.pack((each.mode, each.uid, each.gid, dict(each.xattrs)))
+    packer.pack_array_header(3 * len(omitted))
+    for lacking in omitted:
+        for field in (lacking.path, lacking.why, lacking.expected):
+            packer.pack(field)
 
 
 def _encoded_columns(entries: Table) -> Iterator[bytes]:

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from xget_lib.errors import UsageError, printable
 from xget_lib.manifest.entry import FILE, LINK, joined
 from xget_lib.manifest.manifest import Manifest, Omitted
+from xget_lib.manifest.slices import slices
 from xget_lib.manifest.sources import find_source, normalise_source
 
 STAGING = b".xget"
@@ -126,7 +127,8 @@ class Selection:
         numbers = self._entries.files
         files = array("I")
         for run in self.runs:
-            files.extend(range(bisect_left(numbers, run.start), bisect_left(numbers, run.stop)))
+            for part in slices(range(bisect_left(numbers, run.start), bisect_left(numbers, run.stop))):
+                files.extend(part)
         linked = [first for first in self.link_groups if first not in self and self._entries.kind(first) == FILE]
         if linked:
             files = array("I", sorted([*files, *map(self._entries.file_number, linked)]))
@@ -203,7 +205,7 @@ class Selection:
     @cached_property
     def size(self) -> int:
         """Bytes of content, holes included."""
-        return sum(map(self._entries.sizes.__getitem__, self.files))
+        return sum(sum(map(self._entries.sizes.__getitem__, part)) for part in slices(self.files))
 
     # What a child server shows of it.
 

@@ -17,11 +17,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, compress, count, repeat
+from itertools import accumulate, compress, islice, repeat
 from zlib import crc32
 
 from xget_lib.manifest.entry import BLOCK, CHARACTER, DIRECTORY, FILE, HARD_LINK, LINK, Entry, EntryMetadata
 from xget_lib.manifest.layout import Layout
+from xget_lib.manifest.slices import SLICE, names_in_slices, running_totals, slices
 
 _DEVICES = CHARACTER + BLOCK
 
@@ -208,15 +209,21 @@ class Table:
     @cached_property
     def starts(self) -> array[int]:
         """By directory number: the first entry in it. At the end: the number of all entries."""
-        return array("Q", accumulate(self.children, initial=1))
+        return running_totals(self.children, 1)
 
     @cached_property
     def layout(self) -> Layout:
-        checksums = self.path_checksums
-        return Layout(self.sizes, array("I", map(checksums.__getitem__, self.files)), self.extents)
+        checksums = array("I")
+        for part in slices(self.files):
+            checksums.extend(map(self.path_checksums.__getitem__, part))
+        return Layout(self.sizes, checksums, self.extents)
 
     def _positions(self, kinds: str) -> array[int]:
-        return array("I", compress(count(), self.kind_mask(kinds, range(len(self)))))
+        positions = array("I")
+        for at in range(0, len(self), SLICE):
+            numbers = range(at, min(at + SLICE, len(self)))
+            positions.extend(compress(numbers, self.kind_mask(kinds, numbers)))
+        return positions
 
     @cached_property
     def _name_ends(self) -> array[int]:
@@ -234,15 +241,19 @@ class Table:
     @cached_property
     def path_checksums(self) -> array[int]:
         """By entry: the CRC-32 of its path, continued from that of its directory."""
-        names = self.names.split(b"\0")
-        checksums = array("I", [crc32(names[0])])
+        checksums = array("I", [crc32(self.name(0))])
         for directory, number in enumerate(self.directories):
             above = crc32(b"/", checksums[number]) if directory else 0
             entries = self.entries_in(directory)
-            checksums.extend(map(crc32, names[entries.start : entries.stop], repeat(above)))
+            for at in range(entries.start, entries.stop, SLICE):
+                names = self.names_in(range(at, min(at + SLICE, entries.stop)))
+                checksums.extend(map(crc32, names, repeat(above)))
         return checksums
 
 
 def _ends(names: bytes) -> array[int]:
     """0, and then where each name would end if there were no NULs between the names."""
-    return array("Q", accumulate(map(len, names.split(b"\0")[:-1]), initial=0))
+    ends = array("Q", [0])
+    for part in names_in_slices(names):
+        ends.extend(islice(accumulate(map(len, part), initial=ends[-1]), 1, None))
+    return ends

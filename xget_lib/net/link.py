@@ -35,6 +35,9 @@ _WAKE_BYTES = 128 * 1024
 _SEND_TIMEOUT = 60.0
 """Seconds in which a server must make room for a request."""
 
+FLUSHES_LIMIT = 4096
+"""Requests that were given up and whose end the server has not confirmed, at most: each keeps two tags in use."""
+_STRANGER = "something that is not XGet answers there"
 _STRANGER_ANSWERS = 0.5
 """Seconds to find out whether a silent server speaks another protocol."""
 
@@ -71,6 +74,8 @@ class Link:
         self.name = name
         self.last_received = time.monotonic()
         """When bytes arrived last, in monotonic seconds."""
+        self.received = 0
+        """Bytes that have arrived."""
         self._sock = sock
         self._watcher = DescriptorWaiter(sock.fileno())
         self._requests = Requests(MAX_READ + IOHDRSZ)
@@ -83,8 +88,6 @@ class Link:
         self._writer: gevent.Greenlet[[], None] | None = None
         """Set while something is left to send."""
         self._lost: LinkLost | None = None
-        host, _, port = name.rpartition(":")
-        self._stranger = f"something that is not XGet answers on {host} port {port}"
         self._agreed = False
         """Whether the server has shown that it speaks 9P."""
         self._reader = gevent.spawn(self._read)
@@ -106,7 +109,7 @@ class Link:
                 return link
         except _Late:
             if link is not None and link._is_stranger():
-                waiting_for = link._stranger
+                waiting_for = _STRANGER
             raise _closed(link, LinkLost(name, waiting_for)) from None
         except OSError as error:
             raise _closed(link, LinkLost(name, error.strerror or str(error))) from None
@@ -114,26 +117,34 @@ class Link:
             raise _closed(link, error) from None
 
     def _attach(self, aname: str) -> None:
-        version = self._ask(messages.Tversion(self._requests.msize, NINEP2000))
-        attached = self._ask(messages.Tattach(0, NOFID, "", aname))
-        agreed = self._in_time(version, None)
+        _, version = self._ask(messages.Tversion(self._requests.msize, NINEP2000))
+        _, attached = self._ask(messages.Tattach(0, NOFID, "", aname))
+        agreed = version.get()
         if isinstance(agreed, LinkLost):
             raise agreed
         if not isinstance(agreed, messages.Rversion) or agreed.version != NINEP2000:
             raise LinkLost(self.name, "does not speak 9P2000")
         self._agreed = True
-        _unless_refused(self._in_time(attached, None))
+        _unless_refused(attached.get())
 
     def _is_stranger(self) -> bool:
         """Whether a server that has not answered in 9P answers to two empty lines, as one of HTTP does."""
         self._send(b"\r\n\r\n")
         self._reader.join(_STRANGER_ANSWERS)
-        return self._lost is not None and self._lost.why == self._stranger
+        return self._lost is not None and self._lost.why == _STRANGER
 
     @property
     def max_read(self) -> int:
         """Bytes of data in one read, at most, on this connection."""
         return min(MAX_READ, self._requests.msize - IOHDRSZ)
+
+    @property
+    def hosts(self) -> tuple[str, str]:
+        """The addresses of this machine and of the server, as both see them. Raises LinkLost."""
+        try:
+            return self._sock.getsockname()[0], self._sock.getpeername()[0]
+        except OSError as error:
+            raise LinkLost(self.name, error.strerror or str(error)) from None
 
     @property
     def lost(self) -> bool:
@@ -144,57 +155,67 @@ class Link:
         fid = self._next_fid
         self._next_fid += 1
         names = tuple(part for part in name.split("/") if part)
-        walked, opened = self._ask(messages.Twalk(0, fid, names)), self._ask(messages.Topen(fid, mode))
-        reply = _unless_refused(self._in_time(walked, seconds))
-        if isinstance(reply, messages.Rwalk) and len(reply.wqid) < len(names):
-            raise NinepError(errno.ENOENT, f"{name}: not served by {self.name}")
+        walk_tag, walked = self._ask(messages.Twalk(0, fid, names))
+        open_tag, opened = self._ask(messages.Topen(fid, mode))
         try:
-            _unless_refused(self._in_time(opened, seconds))
-        except NinepError:
-            self.start(messages.Tclunk(fid), lambda answer: None)
+            with gevent.Timeout(seconds, self._late(seconds)):
+                reply = _unless_refused(walked.get())
+                if isinstance(reply, messages.Rwalk) and len(reply.wqid) < len(names):
+                    raise NinepError(errno.ENOENT, f"{name}: not served")
+                _unless_refused(opened.get())
+        except BaseException:
+            self.flush(walk_tag)
+            self.flush(open_tag)
+            if not self.lost:  # the server may have the fid
+                self.start(messages.Tclunk(fid), lambda answer: None)
             raise
         return Remote(self, fid)
 
     def call(self, message: TMessage, seconds: float | None) -> Message:
         """Send a request and wait for its reply, at most this many seconds (None: no limit). Raises NinepError for an
         Rerror, and LinkLost if the link ends or the time is over; in the latter case the link may still be good."""
-        result: AsyncResult[Message | LinkLost] = AsyncResult()
-        tag = self.start(message, result.set)
+        tag, result = self._ask(message)
         try:
-            reply = self._in_time(result, seconds)
+            with gevent.Timeout(seconds, self._late(seconds)):
+                reply = result.get()
         except BaseException:
             self.flush(tag)
             raise
         return _unless_refused(reply)
 
-    def _ask(self, message: TMessage) -> AsyncResult[Message | LinkLost]:
-        """Send a request without waiting; its reply will be in the result."""
+    def _ask(self, message: TMessage) -> tuple[int, AsyncResult[Message | LinkLost]]:
+        """Send a request without waiting: its tag, and where its reply will be."""
         result: AsyncResult[Message | LinkLost] = AsyncResult()
-        self.start(message, result.set)
-        return result
+        return self.start(message, result.set), result
 
-    def _in_time(self, result: AsyncResult[Message | LinkLost], seconds: float | None) -> Message | LinkLost:
-        if seconds is None:
-            reply = result.get()
-        else:
-            with gevent.Timeout(seconds, LinkLost(self.name, f"no answer within {seconds:g} s")):
-                reply = result.get()
-        assert reply is not None
-        return reply
+    def _late(self, seconds: float | None) -> LinkLost:
+        return LinkLost(self.name, f"no answer within {seconds:g} s" if seconds is not None else "no answer")
 
     def start(self, message: TMessage, on_answer: OnAnswer, into: memoryview | None = None) -> int:
         """Send a request and return its tag without waiting. Raises LinkLost if the connection has ended already."""
         if self._lost is not None:
             raise self._lost
-        tag, frame = self._requests.submit(message, into)
+        try:
+            tag, frame = self._requests.submit(message, into)
+        except NinepError as error:
+            if error.errno != errno.EAGAIN:
+                raise
+            lost = LinkLost(self.name, "requests are not answered")  # 65535 of them
+            self._end(lost)
+            raise lost from None
         self._callbacks[tag] = on_answer
         self._send(frame)
         return tag
 
     def flush(self, tag: int) -> None:
-        """Forget a request: its answer, should it still arrive, is dropped, and its buffer left alone."""
-        if self._callbacks.pop(tag, None) is not None and self._lost is None:
+        """Forget a request: its answer, should it still arrive, is dropped, and its buffer left alone. A server that
+        never confirms it loses the connection."""
+        if self._callbacks.pop(tag, None) is None or self._lost is not None:
+            return
+        if self._requests.flushed < FLUSHES_LIMIT:
             self._send(self._requests.flush(tag))
+        else:
+            self._end(LinkLost(self.name, "requests are not answered"))
 
     def close(self) -> None:
         """End the connection. Requests without an answer get LinkLost."""
@@ -225,6 +246,7 @@ class Link:
                     since_yield = 0
                     continue
                 self.last_received = time.monotonic()
+                self.received += count
                 if not count:
                     raise LinkLost(self.name, "connection closed by the server")
                 for answer in self._requests.received(count):
@@ -242,7 +264,7 @@ class Link:
         except LinkLost as error:
             self._end(error)
         except ProtocolViolation as error:
-            self._end(LinkLost(self.name, str(error) if self._agreed else self._stranger))
+            self._end(LinkLost(self.name, str(error) if self._agreed else _STRANGER))
         except OSError as error:
             self._end(LinkLost(self.name, error.strerror or str(error)))
         finally:
@@ -301,7 +323,8 @@ def _closed(link: Link | None, error: BaseException) -> BaseException:
     return error
 
 
-def _unless_refused(reply: Message | LinkLost) -> Message:
+def _unless_refused(reply: Message | LinkLost | None) -> Message:
+    assert reply is not None  # what an AsyncResult has before it is set
     if isinstance(reply, LinkLost):
         raise reply
     if isinstance(reply, messages.Rerror):

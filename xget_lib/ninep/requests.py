@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from xget_lib.errors import NinepError, ProtocolViolation
+from xget_lib.errors import NinepError, ProtocolViolation, one_line
 from xget_lib.ninep.dialect import DIALECTS, NINEP2000, UNKNOWN, decode, encode
 from xget_lib.ninep.messages import (
     DEFAULT_MSIZE,
     MIN_MSIZE,
     RREAD_HEADER_SIZE,
     Message,
+    Rerror,
     RMessage,
     Rread,
     Rversion,
@@ -88,10 +89,16 @@ class Requests:
         self.trace: Callable[[str], None] | None = None
         """Called with a line for each message; None if no lines are wanted."""
         self._pending: dict[int, _Pending] = {}
+        self._flushed = 0
         self._next_tag = 0
         self._own = memoryview(bytearray(_BUFFER_SIZE))
         self._filled = 0  # bytes of it that hold replies
         self._data: _Data | None = None
+
+    @property
+    def flushed(self) -> int:
+        """Requests that were flushed, and whose Rflush has not arrived."""
+        return self._flushed
 
     @property
     def missing(self) -> int:
@@ -126,6 +133,7 @@ class Requests:
         assert not pending.flushed and not isinstance(pending.request, Tflush)
         _, frame = self.submit(Tflush(tag))
         pending.flushed = True
+        self._flushed += 1
         if self._data is not None and self._data.tag == tag:
             self._data.sink = None
         return frame
@@ -217,6 +225,9 @@ class Requests:
         if not isinstance(reply, RMessage) or not is_reply_to(reply, request):
             raise ProtocolViolation(f"{type(request).__name__} was answered with {type(reply).__name__}")
         match request, reply:
+            case _, Rerror():
+                # It may reach a terminal, a log, or an exception, so this is where it becomes one line.
+                return replace(reply, ename=one_line(reply.ename))
             case Tversion(), Rversion():
                 self._agree(reply)
             case Twalk(), Rwalk() if len(reply.wqid) > len(request.wname):
@@ -231,7 +242,7 @@ class Requests:
         if reply.version == UNKNOWN:
             return
         if reply.version not in DIALECTS:
-            raise ProtocolViolation(f"the server answered with version {reply.version!a}")
+            raise ProtocolViolation(f"the server answered with version {one_line(reply.version, 40)}")
         if not MIN_MSIZE <= reply.msize <= self.msize:
             raise ProtocolViolation(f"the server answered msize {self.msize} with {reply.msize}")
         self.dialect, self.msize = reply.version, reply.msize
@@ -245,7 +256,8 @@ class Requests:
         else:
             del self._pending[tag]
         if isinstance(pending.request, Tflush):
-            self._pending.pop(pending.request.oldtag, None)  # a caller may flush what is not in flight
+            flushed = self._pending.pop(pending.request.oldtag, None)  # a caller may flush what is not in flight
+            self._flushed -= flushed is not None
         if not (pending.flushed and isinstance(pending.request, Tread)):
             answers.append(Answer(tag, pending.request, reply))
 

@@ -134,6 +134,7 @@ class EventSender:
 
     def tell_error(self, error: XGetError) -> None:
         for line in error.lines:
+            LOGGER.error("%s", line)
             self.tell("error", message=line)
 
     def close(self) -> None:

@@ -6,7 +6,6 @@ In a large swarm the master tells most nodes to ask their peers for it (`swarm.f
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from math import inf
 
@@ -16,6 +15,7 @@ from blake3 import blake3
 from xget_lib.errors import LinkLost, NinepError
 from xget_lib.net.blocking import in_thread
 from xget_lib.net.link import Link
+from xget_lib.node.awake import now
 from xget_lib.node.master_link import ANSWER, retry_for
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.attach import SWARM
@@ -25,66 +25,97 @@ from xget_lib.swarm.messages import Address, News
 
 _PEER_ANSWERS = 5.0
 """Seconds within which a peer must answer: there are other peers."""
+MANIFEST_RATE = 4096
+"""Bytes per second, at least. A server that is slower is left."""
+_STEP = 16 * MANIFEST_RATE
+"""Bytes of a manifest that count as progress, once all of them have arrived."""
 
 
 def fetch_manifest(
     news: News, master: Address, seconds: float, on_progress: Callable[[], None] = lambda: None
-) -> tuple[bytes, bool]:
+) -> tuple[memoryview, bool]:
     """The encoded manifest, and whether it is that of the generation: the master may send that of a newer one.
 
-    `on_progress` is called as it arrives. The master is tried until nothing has arrived for so many seconds. Raises
-    LinkLost, NinepError.
+    `on_progress` is called as it arrives, at a minimum rate. The master is tried until nothing has come from it for so
+    many seconds; that it has no snapshot yet is an answer too. Raises LinkLost, NinepError.
     """
-    arrived = -inf
+    heard = -inf
 
     def progress() -> None:
-        nonlocal arrived
-        arrived = time.monotonic()
+        nonlocal heard
+        heard = now()
         on_progress()
 
-    sources = ManifestSources(
-        () if news.master_first else news.peers, news.manifest_size, random.Random(), time.monotonic()
-    )
-    while (peer := sources.next(time.monotonic())) is not None:
-        try:
-            encoded = _read(peer, news.manifest_size, _PEER_ANSWERS, _PEER_ANSWERS, progress)
-        except (LinkLost, NinepError) as error:
-            LOGGER.debug("no manifest from %s:%d: %s", *peer, error)
-        else:
-            if _is_of(encoded, news.generation):
-                return encoded, True
+    first = () if news.master_first else news.peers
+    sources = ManifestSources(first, news.manifest_size, random.Random(), now())
+    while (peer := sources.next(now())) is not None:
+        encoded = _read_of_peer(news, peer, on_progress)
+        if encoded is not None:
+            return encoded, True
         gevent.sleep(PAUSE)
 
-    def read(left: float) -> bytes:
+    def read(left: float) -> tuple[memoryview, bool]:
+        nonlocal heard
         try:
-            return _read(master, news.manifest_size, min(left, ANSWER), min(seconds, ANSWER), progress)
+            encoded = _read(master, news.manifest_size, min(left, ANSWER), min(seconds, ANSWER), progress)
+            return encoded, _is_of(encoded, news.generation)
         except NinepError as error:
             if str(error) != NOT_READY[1]:  # 9P2000 has no error numbers
                 raise
             # It was restarted, and has no snapshot yet.
+            heard = now()
             raise LinkLost(f"{master[0]}:{master[1]}", str(error)) from error
+        except LinkLost:
+            # Any peer may have it meanwhile.
+            for peer in random.sample(news.peers, min(1, len(news.peers))):
+                of_peer = _read_of_peer(news, peer, on_progress)
+                if of_peer is not None:
+                    return of_peer, True
+            raise
 
     # The master may lose a worker, or be restarted, meanwhile.
-    encoded = retry_for(seconds, read, LinkLost, since=lambda: arrived)
-    return encoded, _is_of(encoded, news.generation)
+    return retry_for(seconds, read, LinkLost, since=lambda: heard)
 
 
-def _read(server: Address, size: int, seconds: float, answer: float, on_progress: Callable[[], None]) -> bytes:
+def _read_of_peer(news: News, peer: Address, on_progress: Callable[[], None]) -> memoryview | None:
+    """The manifest of the generation, if this peer has it."""
+    try:
+        encoded = _read(peer, news.manifest_size, _PEER_ANSWERS, _PEER_ANSWERS, on_progress)
+    except (LinkLost, NinepError) as error:
+        LOGGER.debug("no manifest from peer %s port %d: %s", *peer, _why(error))
+        return None
+    return encoded if _is_of(encoded, news.generation) else None
+
+
+def _read(server: Address, size: int, seconds: float, answer: float, on_progress: Callable[[], None]) -> memoryview:
     """Connect within `seconds`, and read; each part comes within `answer` seconds. Raises LinkLost, NinepError."""
     encoded = bytearray()
     link = Link.connect(*server, SWARM, seconds)
     try:
         file = link.open("manifest", answer)
+        count, step_begun, step_end = _STEP, now(), _STEP
         while len(encoded) < size:
-            part = file.read(len(encoded), min(size - len(encoded), link.max_read), answer)
+            asked = now()
+            part = file.read(len(encoded), min(size - len(encoded), count, link.max_read), answer)
             if not part:
                 break
             encoded += part
-            on_progress()
+            if len(encoded) >= min(step_end, size):
+                on_progress()
+                step_begun, step_end = now(), len(encoded) + _STEP
+            elif now() - step_begun > _STEP / MANIFEST_RATE:
+                raise LinkLost(link.name, f"sends less than {MANIFEST_RATE} bytes of the manifest a second")
+            # On a slow link a read must end in time, on a fast one there should be few.
+            count = 2 * count if now() - asked < 1 else _STEP
     finally:
         link.close()
-    return bytes(encoded)
+    return memoryview(encoded).toreadonly()
 
 
-def _is_of(encoded: bytes, generation: bytes) -> bool:
+def _is_of(encoded: memoryview, generation: bytes) -> bool:
     return in_thread(lambda: blake3(encoded).digest()) == generation
+
+
+def _why(error: LinkLost | NinepError) -> str:
+    """Without the name of the server, which stands before it."""
+    return error.why if isinstance(error, LinkLost) else str(error)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 from collections.abc import Sequence
+from math import inf
 from types import FrameType
 
 from xget_lib.config import Config, absolute
@@ -23,6 +25,9 @@ from xget_lib.report import events, log, output
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that end a run, unless the caller ignored them at the start, as nohup and shells do for SIGHUP and SIGINT."""
+
+_STOPS_WITHIN = 15.0
+"""Seconds that the background half has to stop after a signal. What it has verified is safe at any moment."""
 
 
 def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
@@ -65,7 +70,8 @@ def _fork(config: Config, sources: Sequence[bytes], dest: bytes) -> tuple[Channe
 
 
 def _show_events(channel: Channel, pid: int, reporter: events.Reporter) -> int:
-    """Show events until `done`. Pass the first signal on; kill the background half at the second.
+    """Show events until `done`. Pass the first signal on; kill the background half at the second, or when it has not
+    stopped in time: its disk may hang.
 
     Raises Interrupted for the second signal, and Failed if the background half ended without `done`.
     """
@@ -82,16 +88,16 @@ def _show_events(channel: Channel, pid: int, reporter: events.Reporter) -> int:
     poller = select.poll()
     poller.register(channel, select.POLLIN)
     poller.register(wake, select.POLLIN)
-    passed_on = 0
+    passed_on, deadline = 0, inf
     while True:
-        ready = dict(poller.poll())
+        ready = dict(poller.poll(None if deadline == inf else max(0.0, deadline - time.monotonic()) * 1000))
         if wake in ready:
             os.read(wake, 64)
-        if len(noted) > 1:
+        if len(noted) > 1 or time.monotonic() >= deadline:
             os.kill(pid, signal.SIGKILL)
             raise Interrupted(noted[0])
         if noted and not passed_on:
-            passed_on = noted[0]
+            passed_on, deadline = noted[0], time.monotonic() + _STOPS_WITHIN
             number = signal.SIGINT if passed_on == signal.SIGINT else signal.SIGTERM
             try:
                 channel.send(["stop", int(number)])

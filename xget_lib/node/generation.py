@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Set
-from contextlib import suppress
+from collections.abc import Iterator, Set
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from math import inf
 from typing import Any
 
 import gevent
@@ -22,12 +23,14 @@ from xget_lib.download.download import Download
 from xget_lib.download.dry_run import dry_run_steps
 from xget_lib.download.last_run import doubt, path_for
 from xget_lib.download.plan import ACTIONS
-from xget_lib.errors import DestinationRefused, Incomplete, MasterUnreachable, XGetError, printable
+from xget_lib.errors import DestinationRefused, Incomplete, XGetError, printable
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import Selection
 from xget_lib.net.blocking import in_thread
 from xget_lib.node.child import Child
+from xget_lib.node.content_watch import DISK, ContentWatch
+from xget_lib.node.patience import Patience
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import TransferStats
 from xget_lib.node.waits import Tell, Wait, Waits
@@ -43,8 +46,6 @@ _SLICE = 2000
 """Files that one call in a thread inspects."""
 _SLOW_INSPECTION = 30e-6
 """Seconds for one file, above which the inspection waits for a disk, or hashes: then several threads do it."""
-_PROGRESS_EVERY = 0.5
-_DISK = "the disk of this node"
 _INSTALL_EVERY = 0.5
 
 
@@ -59,13 +60,10 @@ class NodeContext:
     child: Child
     waits: Waits
 
-    def check_master(self) -> None:
-        """Ask whether the master answers, while it is waited for. Raises MasterUnreachable if it has not for too long,
-        and nothing else has happened meanwhile."""
-        master = self.transfer.master
-        master.probe()
-        if min(self.waits.seconds, master.silent) > self.config.timeout:
-            raise master.unreachable()
+    @property
+    def patience(self) -> Patience:
+        """When to give up waiting."""
+        return Patience(self.transfer.master, self.waits, self.config.timeout, self.config.stall_timeout)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -123,6 +121,8 @@ class Generation:
         self._distrusted = distrusted
         self.failures: list[XGetError] = []
         """What `run` could not do, the worst first. Everything else is in place."""
+        self.fetched, self.lacking = 0.0, inf
+        """Bytes of content that `run` has received, and that lacked when it ended; inf: it did not come to that."""
         self._held: HeldContent | None = None
         self._verifying: gevent.Greenlet[..., None] | None = None
 
@@ -140,7 +140,7 @@ class Generation:
             message=f"requested: {len(selection.files)} files, {selection.size} bytes",
         )
         download = Download(context.dest, self.manifest, selection, **context.options)
-        with download:
+        with _entered(download):
             try:
                 self._take_inventory(download, former)
                 selection = self.selection = download.selection
@@ -148,7 +148,7 @@ class Generation:
                 context.serve(held.store, selection)
                 self._fetch(download, held, stats)
                 then = "the download is complete then"
-                with context.waits.on(lambda: Wait("the last files to be put in place", _DISK, then)):
+                with context.waits.on(lambda: Wait("the last files to be put in place", DISK, then)):
                     in_thread(download.finish)
                 for file in download.refused:  # it may have been served from its part
                     held.store.drop(file)
@@ -235,11 +235,17 @@ class Generation:
 
         def describe() -> Wait:
             what = f"the comparison of files that are there already ({inspected} of {len(files)})"
-            return Wait(what, _DISK, "what differs is fetched then")
+            return Wait(what, DISK, "what differs is fetched then")
 
         with self._context.waits.on(describe):
-            for _ in GreenletPool(THREADS).imap_unordered(inspect, slices):
-                pass
+            pool = GreenletPool(THREADS)
+            inspections = pool.imap_unordered(inspect, slices)
+            try:
+                for _ in inspections:
+                    pass
+            finally:  # a run that is interrupted does not wait for millions of files
+                inspections.kill()
+                pool.kill()
             in_thread(download.plan_removals)
         download.check_free_space()
         download.unverified.difference_update(compared.verified)
@@ -252,10 +258,11 @@ class Generation:
             if not download.chunk_complete(chunk) and download.missing(chunk):
                 lacking.add(chunk)
 
-        fetched = Event()
+        fetched, before = Event(), stats.fetched
         installer = gevent.spawn(_install_files, download, fetched)
         installer.link_exception(lambda failed: transfer.fail(failed.exception or AssertionError()))
-        progress = gevent.spawn(self._tell_progress, download, stats)
+        watch = ContentWatch(self._context.patience, transfer, self._context.tell, download, self.manifest, stats)
+        progress = gevent.spawn(watch.run)
         try:
             on_written = partial(self._context.child.chunk_written, held)
             transfer.run(download, self.manifest, lacking, stats=stats, on_written=on_written)
@@ -265,43 +272,12 @@ class Generation:
                 _install_complete_files(download)
             raise
         finally:
+            self.fetched = stats.fetched - before
+            self.lacking = max(0, self.selection.size - download.reused - self.fetched)
             progress.kill()
             fetched.set()
             installer.join()
         _install_complete_files(download)
-
-    def _tell_progress(self, download: Download, stats: TransferStats) -> None:
-        """Tell how far it is, and what is waited for. Gives up where nothing arrives and the master does not answer."""
-        context, transfer = self._context, self._context.transfer
-        received = transfer.last_received
-        with context.waits.on(self._expect_content):
-            while True:
-                gevent.sleep(_PROGRESS_EVERY)
-                fetched = stats.fetched
-                context.tell("progress", bytes=download.reused + fetched, fetched=fetched, peers=transfer.sources)
-                if transfer.last_received > received:
-                    received = transfer.last_received
-                    context.waits.progress()
-                elif context.waits.seconds > _PROGRESS_EVERY:
-                    try:
-                        context.check_master()
-                    except MasterUnreachable as error:
-                        transfer.fail(error)
-
-    def _expect_content(self) -> Wait:
-        """What is waited for while content is downloaded."""
-        transfer, timeout = self._context.transfer, self._context.config.timeout
-        if transfer.disk_is_busy:
-            return Wait("content to be written", _DISK, "more is fetched then")
-        if not transfer.sources:
-            return transfer.master.expect(
-                "content", "it gives to other nodes, and no peer can be reached", "the master is asked again", timeout
-            )
-        servers = f"{transfer.sources} server{'s' * (transfer.sources > 1)}"
-        if transfer.master.is_silent:
-            why = f"the master does not answer ({transfer.master.why_silent})"
-            return Wait("content", servers, f"giving up after {timeout:g} s without data and without it", why)
-        return Wait("content", servers, "others are asked if they send nothing", "the master answers")
 
 
 def dry_run(
@@ -329,6 +305,21 @@ def incomplete(selection: Selection) -> Incomplete | None:
     """An error that names what the master could not read of a selection."""
     lacking = [each for each in selection.omitted if not each.expected]
     return Incomplete(lacking[0].path, lacking[0].why, len(lacking) - 1) if lacking else None
+
+
+@contextmanager
+def _entered(download: Download) -> Iterator[None]:
+    """As `with download`, but makes the directories in a thread: there may be millions, and signals are handled
+    meanwhile."""
+    try:
+        in_thread(download.__enter__)
+    except gevent.GreenletExit:  # of a repair: the next download needs the destination
+        get_hub().threadpool.join()
+        download.__exit__()
+        raise
+    with ExitStack() as stack:
+        stack.push(download)
+        yield
 
 
 def _install_files(download: Download, fetched: Event) -> None:

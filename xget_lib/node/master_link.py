@@ -21,20 +21,26 @@ from xget_lib.errors import LinkLost, MasterUnreachable, NinepError, ProtocolVio
 from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
 from xget_lib.ninep.messages import ORDWR
+from xget_lib.node.awake import now
 from xget_lib.node.source import send
 from xget_lib.node.waits import Wait
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.attach import SWARM
+from xget_lib.swarm.addresses import usable
 from xget_lib.swarm.backoff import Backoff
-from xget_lib.swarm.messages import LINE_LIMIT, Address, News, Registration, Scanning
+from xget_lib.swarm.messages import LINE_LIMIT, NEWS_LIMIT, Address, News, Registration, Scanning
 
 ANSWER = 30.0
 """Seconds within which a server answers a request that waits for nothing."""
 
-_PROBE_EVERY = 5.0
-"""Seconds between two questions whether the master still answers, while something is waited for."""
 _IDLE_PROBE = 60.0
-"""The same, while nothing is waited for. A connection on which the master does not answer for as long is given up."""
+"""Seconds between two questions whether the master still answers, while nothing is waited for (`node.patience`). A
+connection on which the master does not answer for as long is given up."""
+
+_NEWS_APART = 0.05
+"""Seconds between two lines of news, at least: each costs this node time, and new peers connections."""
+_LONGEST_PAUSE = 30.0
+"""Seconds before the connection is made again to a master that sends no valid news, at most."""
 
 _SOON = 1.0
 """Seconds without an answer that are nothing to talk about."""
@@ -58,15 +64,15 @@ def retry_for(
     """Return what `attempt(seconds left)` returns, trying again after these failures, with growing pauses. Raises the
     last failure when the time is over.
 
-    The time begins now, or at the last progress: the monotonic seconds that `since()` gives.
+    The time begins now, or at the last progress: the seconds of `node.awake` that `since()` gives.
     """
-    begun = time.monotonic()
+    begun = now()
     backoff = Backoff(random.Random())
     while True:
         try:
-            return attempt(max(_deadline(begun, since) + seconds - time.monotonic(), _LEAST))
+            return attempt(max(_deadline(begun, since) + seconds - now(), _LEAST))
         except failures as error:
-            left = _deadline(begun, since) + seconds - time.monotonic()
+            left = _deadline(begun, since) + seconds - now()
             if left <= 0:
                 raise
             LOGGER.debug("trying again: %s", error)
@@ -83,7 +89,7 @@ def _deadline(begun: float, since: Callable[[], float] | None) -> float:
 
 def _within(deadline: float) -> float:
     """Seconds for an answer, until a deadline."""
-    return min(ANSWER, max(deadline - time.monotonic(), _LEAST))
+    return min(ANSWER, max(deadline - now(), _LEAST))
 
 
 class MasterLink:
@@ -101,9 +107,13 @@ class MasterLink:
         """The connection; None while there is none."""
         self._serving_port = serving_port
         self._peers: Remote | None = None
+        self._local_host = self._remote_host = ""
+        """The addresses of the two ends of the connection."""
         self._registration = Registration(serving_port or 1, b"", 0, follows)
         self._why_lost = "no answer"
-        self._lost_at = time.monotonic()
+        self._trouble = ""
+        """Why the last connection was lost, if there has been no news since."""
+        self._lost_at = now()
         """When the connection was lost, or the first was begun."""
         self._asked_at: float | None = None
         """When the master was asked whether it answers; None if it has."""
@@ -118,6 +128,11 @@ class MasterLink:
         return f"the master at {self.host} port {self.port}"
 
     @property
+    def name_and_trouble(self) -> str:
+        """The same, and what was wrong with the last connection that was lost."""
+        return f"{self.name} ({self._trouble})" if self._trouble else self.name
+
+    @property
     def why_silent(self) -> str:
         """Why the master does not answer, as far as it is known."""
         return self._why_lost if self.link is None else "no answer"
@@ -126,7 +141,7 @@ class MasterLink:
     def silent(self) -> float:
         """For how many seconds the master has not answered. 0 while it does."""
         since = self._lost_at if self.link is None else self._asked_at
-        return 0.0 if since is None else time.monotonic() - since
+        return 0.0 if since is None else now() - since
 
     @property
     def is_silent(self) -> bool:
@@ -135,13 +150,13 @@ class MasterLink:
 
     def begin(self, seconds: float) -> None:
         """Connect, within so many seconds. Raises MasterUnreachable."""
-        self._lost_at = time.monotonic()
+        self._lost_at = now()
         try:
             retry_for(seconds, self._connect, LinkLost, NinepError)
         except (LinkLost, NinepError):
             raise self.unreachable() from None
 
-    def probe(self, pause: float = _PROBE_EVERY) -> None:
+    def probe(self, pause: float) -> None:
         """Ask the master whether it still answers, if it has sent nothing for so many seconds: see `silent`."""
         link = self.link
         if link is None or self._asked_at is not None or time.monotonic() - link.last_received < pause:
@@ -153,25 +168,29 @@ class MasterLink:
 
         # A walk to where the root is already changes nothing.
         if send(link, messages.Twalk(0, 0, ()), answered) is not None:
-            self._asked_at = time.monotonic()
+            self._asked_at = now()
 
     def events(self) -> Iterator[Change | News | Scanning]:
         """What happens, for ever. Connects again when the connection is lost."""
         gevent.spawn(self._watch_idle)
+        backoff = Backoff(random.Random(), longest=_LONGEST_PAUSE)
         while True:
             yield Change.CONNECTED
             assert self._peers is not None
             try:
-                yield from self._read_news(self._peers)
+                for news in self._read_news(self._peers):
+                    backoff.reset()
+                    self._trouble = ""
+                    yield news
             except (LinkLost, NinepError, ProtocolViolation) as error:
                 LOGGER.warning("connection to the master lost: %s", error)
-                self._why_lost = self._plain(error)
+                self._why_lost = self._trouble = self._plain(error)
             if self.link is not None:
-                self._lost_at = time.monotonic() - self.silent
+                self._lost_at = now() - self.silent
                 self.link.close()
                 self.link = None
             yield Change.LOST
-            gevent.sleep(Backoff(random.Random()).next())  # the other nodes connect again too
+            gevent.sleep(backoff.next())  # the other nodes connect again too
             retry_for(inf, lambda left: self._connect(ANSWER), LinkLost, NinepError)
             LOGGER.info("connected to the master again")
 
@@ -216,13 +235,14 @@ class MasterLink:
             LOGGER.debug("message to the log of the master not sent: %s", error)
 
     def _connect(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
+        deadline = now() + seconds
         try:
             link = Link.connect(*self.address, SWARM, min(seconds, ANSWER))
             try:
                 peers = link.open("peers", _within(deadline), ORDWR)
                 if self._serving_port is not None:
                     peers.write(0, self._registration.encode(), _within(deadline))
+                self._local_host, self._remote_host = link.hosts
             except BaseException:
                 link.close()
                 raise
@@ -233,7 +253,9 @@ class MasterLink:
 
     def _plain(self, error: Exception) -> str:
         """What went wrong, without the name of the master, which stands before it."""
-        return error.why if isinstance(error, LinkLost) else f"it refuses: {error}"
+        if isinstance(error, LinkLost):
+            return error.why
+        return f"it refuses: {error}" if isinstance(error, NinepError) else str(error)
 
     def _watch_idle(self) -> None:
         """Give up a connection on which a master does not answer any more, while nobody waits for it either."""
@@ -246,11 +268,18 @@ class MasterLink:
     def _read_news(self, peers: Remote) -> Iterator[News | Scanning]:
         line = b""
         while True:
-            line += peers.read(0, 64 * 1024, None)
+            # There may be no news for days. `probe` finds out whether the master still answers.
+            line += peers.read(0, NEWS_LIMIT, None)
             if not line:
                 raise LinkLost(peers.link.name, "unexpected end of the file peers")
-            if len(line) > 64 * LINE_LIMIT:
+            if len(line) > NEWS_LIMIT:
                 raise ProtocolViolation("peers: line too long")
             if line.endswith(b"\n"):
-                yield Scanning.decode(line) or News.decode(line)
+                yield Scanning.decode(line) or self._usable(News.decode(line))
                 line = b""
+                gevent.sleep(_NEWS_APART)
+
+    def _usable(self, news: News) -> News:
+        """The news with only those peers that this node may connect to."""
+        own = self._local_host, self._serving_port or 0
+        return replace(news, peers=usable(news.peers, own, self._remote_host))

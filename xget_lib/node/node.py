@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import random
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import gevent
@@ -12,26 +13,37 @@ from gevent import get_hub
 from gevent.event import Event
 
 from xget_lib.config import Config
-from xget_lib.errors import Incomplete, LinkLost, MalformedManifest, Outdated, XGetError, printable
+from xget_lib.errors import (
+    Failed,
+    Incomplete,
+    LinkLost,
+    MalformedManifest,
+    NinepError,
+    Outdated,
+    XGetError,
+    printable,
+)
 from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.manifest import STILL_CHANGING, Manifest
-from xget_lib.manifest.selection import select
+from xget_lib.manifest.selection import Selection, select
 from xget_lib.net.blocking import in_thread
 from xget_lib.net.listen import listen
+from xget_lib.node.awake import now
 from xget_lib.node.child import Child
 from xget_lib.node.fetch_manifest import fetch_manifest
 from xget_lib.node.generation import THREADS, Generation, NodeContext, dry_run, incomplete
 from xget_lib.node.master_link import Change, MasterLink
-from xget_lib.node.own_master import check_dest
+from xget_lib.node.own_master import check_dest, read_marks
+from xget_lib.node.patience import CHECK_EVERY
+from xget_lib.node.restarts import Restarts
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import NewGeneration, TransferStats
 from xget_lib.node.waits import Tell, Wait, Waits
+from xget_lib.report.events import size
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.served import EncodedManifest
-from xget_lib.swarm.messages import CURRENT, News, Scanning
+from xget_lib.swarm.messages import CURRENT, SETTLING_LIMIT, News, Scanning
 
-_CHECK_EVERY = 0.5
-"""Seconds between two checks whether the master still answers."""
 _OVERTAKEN = 3.0
 """Seconds to wait for news of a generation of which the master has already sent the manifest."""
 
@@ -57,7 +69,7 @@ class Node:
         self._scanning: Scanning | None = None
         """How far the master is with a scan, if there is no news because of that."""
         self._freshness, self._freshness_received = CURRENT, 0.0
-        """Of the generation in the last news, and when it was received, in monotonic seconds."""
+        """Of the generation in the last news, and when it was received, by `node.awake`."""
         self.newer = Event()
         """Set whenever the master names another generation than before."""
         self.incomplete: Incomplete | None = None
@@ -66,6 +78,8 @@ class Node:
         """What of it the destination refused, or was not safe to do; the worst first."""
         self._stats = TransferStats()
         self._in_place: Generation | None = None
+        self._trying: Generation | None = None
+        """The one that is being downloaded, or was last."""
         self._repairing: gevent.Greenlet[..., None] | None = None
         get_hub().threadpool.maxsize = THREADS
 
@@ -73,22 +87,31 @@ class Node:
         """Connect to the master, then `update`."""
         with self._waits.on(self._expect_news):
             self._master.begin(self._config.timeout)
-        gevent.spawn(self._handle_master_events)
+        handling = gevent.spawn(self._handle_master_events)
+        handling.link_exception(lambda failed: self._transfer.fail(failed.exception or AssertionError()))
         done = self.update()
-        while self._wait_until_settled():
+        settled = now() + SETTLING_LIMIT  # of all generations that the master names meanwhile
+        while self._wait_until_settled(settled):
             done = self.update()
         return done
 
     def update(self) -> dict[str, Any]:
         """Download what was asked for, of the newest generation. Returns the fields of `done`. Raises XGetError."""
         self._stats = TransferStats()
+        restarts = Restarts(random.Random(), now())
         while True:
             news = self._wait_for_news()
-            check_dest(self._master, self._context.dest, self._config.timeout)
+            self._check_dest()
+            self._trying = None
             try:
                 return self._get(self._read_manifest(news))
             except NewGeneration:
                 LOGGER.info("the master has a new generation; starting again with the pieces that are still valid")
+            fetched, lacking = (self._trying.fetched, self._trying.lacking) if self._trying is not None else (0.0, inf)
+            pause = restarts.pause(fetched, lacking, now())
+            if pause:
+                with self._waits.on(self._expect_quiet):
+                    gevent.sleep(pause)
 
     def rebase(self) -> None:
         """Serve a part of the newest generation: the files in place that have not changed. Raises XGetError."""
@@ -129,7 +152,7 @@ class Node:
         return self._news is not None and self._news.generation != in_place
 
     def _get(self, manifest: Manifest) -> dict[str, Any]:
-        selection = select(manifest, self._sources)
+        selection = in_thread(_selected, manifest, self._sources)
         self.refused = []
         if self._config.dry_run:
             refused: list[XGetError] = []
@@ -138,7 +161,7 @@ class Node:
             self.stop_repairing()
             if self._in_place is not None:
                 self._in_place.stop_verifying()
-            generation = Generation(self._context, manifest, selection)
+            generation = self._trying = Generation(self._context, manifest, selection)
             done = generation.run(self._in_place, self._stats)
             self._in_place = generation
             refused = generation.failures
@@ -171,6 +194,12 @@ class Node:
             self._in_place = generation
             LOGGER.warning("repaired %d of the files that had the right size and time, but other content", len(wrong))
 
+    def _check_dest(self) -> None:
+        timeout = self._config.timeout
+        with self._waits.on(lambda: self._master.expect("an answer", "", "the download begins then", timeout)):
+            marks = self._context.patience.run(lambda: read_marks(self._master, timeout), "an answer")
+        check_dest(self._context.dest, marks)
+
     # The master.
 
     def _handle_master_events(self) -> None:
@@ -179,6 +208,7 @@ class Node:
                 self._receive_news(event)
             elif isinstance(event, Scanning):
                 self._scanning = event
+                self._waits.postpone()  # a large directory takes hours
             elif event is Change.CONNECTED:
                 self._transfer.master_connected()
             else:
@@ -191,14 +221,14 @@ class Node:
         self.child.news = replace(news, master_first=True, freshness=CURRENT)
         if former is None or former.generation != news.generation:
             # The first news of a generation is the one that it was held back for.
-            self._freshness, self._freshness_received = news.freshness, time.monotonic()
+            self._freshness, self._freshness_received = news.freshness, now()
             self.newer.set()
         self._transfer.master_named(news)
 
     def _wait_for_news(self) -> News:
         with self._waits.on(self._expect_news):
-            while self._news is None and not self.newer.wait(_CHECK_EVERY):
-                self._context.check_master()
+            while self._news is None and not self.newer.wait(CHECK_EVERY):
+                self._context.patience.check(lambda: "its first news")
         self.newer.clear()
         assert self._news is not None
         return self._news
@@ -212,8 +242,13 @@ class Node:
         why = f"it has been scanning its directory for {self._scanning.seconds} s{hashed}"
         return self._master.expect("its first news", why, then, timeout)
 
-    def _wait_until_settled(self) -> bool:
-        """Wait for files that are left out because they are still changing, if they may be complete soon.
+    def _expect_quiet(self) -> Wait:
+        why, then = "its directory keeps changing", "the download goes on then"
+        return self._master.expect("a generation that lasts", why, then, self._config.timeout)
+
+    def _wait_until_settled(self, latest: float) -> bool:
+        """Wait for files that are left out because they are still changing, if they may be complete soon. `latest`:
+        when to stop, by `node.awake`.
 
         Returns whether there is another generation, which may have them.
         """
@@ -223,18 +258,24 @@ class Node:
         deadline = self._freshness_received + self._freshness.settling
         what, then = f"{printable(lacking.path)}, which is still changing,", "everything else is in place"
         with self._waits.on(lambda: self._master.expect(what, "", then, self._config.timeout)):
-            left = deadline - time.monotonic()
+            left = min(deadline, latest) - now()
             return left > 0 and self.newer.wait(left)
 
     def _read_manifest(self, news: News) -> Manifest:
         """The manifest of the generation that the master names; others can have it from now on. Raises XGetError, and
         NewGeneration where the master has another one by now."""
-        timeout = self._config.timeout
-        with self._waits.on(lambda: self._master.expect("the manifest", "", "the download begins then", timeout)):
+        timeout, what = self._config.timeout, f"the manifest ({size(news.manifest_size)})"
+
+        def fetch() -> tuple[memoryview, bool]:
+            return fetch_manifest(news, self._master.address, timeout, self._waits.progress)
+
+        with self._waits.on(lambda: self._master.expect(what, "", "the download begins then", timeout)):
             try:
-                encoded, right = fetch_manifest(news, self._master.address, timeout, self._waits.progress)
+                encoded, right = self._context.patience.run(fetch, what)
             except LinkLost as error:
                 raise self._master.unreachable(self._waits.seconds, error.why) from None
+            except NinepError as error:
+                raise Failed(f"the manifest from {self._master.name}", str(error)) from None
         if not right:
             if self._news == news and not self.newer.wait(_OVERTAKEN):
                 raise MalformedManifest("its digest is not the generation that the master announced")
@@ -242,3 +283,10 @@ class Node:
         manifest: Manifest = in_thread(decode, encoded)
         self.child.manifest = EncodedManifest.of(encoded)
         return manifest
+
+
+def _selected(manifest: Manifest, sources: Sequence[bytes]) -> Selection:
+    """The selection, with what is computed only once and takes seconds for millions of files."""
+    selection = select(manifest, sources)
+    assert selection.size >= 0 and manifest.layout.size >= 0
+    return selection

@@ -18,6 +18,7 @@ from xget_lib.errors import LinkLost, NinepError, PieceMismatch, ProtocolViolati
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.net.blocking import in_thread
+from xget_lib.net.link import Link
 from xget_lib.ninep import messages
 from xget_lib.node.master_link import MasterLink
 from xget_lib.node.master_slots import Failure, MasterSlots
@@ -57,6 +58,16 @@ class Transfer:
     def sources(self) -> int:
         """The number of servers that content can come from now."""
         return self._downloader.sources
+
+    @property
+    def peers(self) -> list[Address]:
+        """The peers that this node is connected to."""
+        return list(self._peers)
+
+    @property
+    def receiving(self) -> dict[Link, int]:
+        """The connections on which content is expected, and how many bytes have arrived on each."""
+        return {source.link: source.link.received for source in self._reading}
 
     @property
     def last_received(self) -> float:

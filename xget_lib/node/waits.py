@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 import gevent
 
+from xget_lib.node.awake import now
+
 FIRST = 5.0
 """Seconds without progress after which the first line is told."""
 APART = 60.0
@@ -50,7 +52,7 @@ class Waits:
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._describe: Callable[[], Wait] | None = None
-        self._since = time.monotonic()
+        self._since = self._stalled_since = now()
         self._next_line = 0.0
         gevent.spawn(self._watch)
 
@@ -67,16 +69,25 @@ class Waits:
 
     def progress(self) -> None:
         """What is waited for comes nearer."""
-        self._since = time.monotonic()
+        self._since = self._stalled_since = now()
+
+    def postpone(self) -> None:
+        """There is a reason why nothing comes: the time for --stall-timeout begins again."""
+        self._stalled_since = now()
 
     @property
     def seconds(self) -> float:
         """How long there has been no progress."""
-        return time.monotonic() - self._since
+        return now() - self._since
+
+    @property
+    def stalled(self) -> float:
+        """For how many seconds there has been no progress, and no reason for that."""
+        return now() - self._stalled_since
 
     def _watch(self) -> None:
         while True:
             gevent.sleep(min(_CHECK_EVERY, FIRST))
-            if self._describe is not None and self.seconds >= FIRST and time.monotonic() >= self._next_line:
-                self._next_line = time.monotonic() + APART
+            if self._describe is not None and self.seconds >= FIRST and now() >= self._next_line:
+                self._next_line = now() + APART
                 self._tell("stall", message=self._describe().line(self.seconds))

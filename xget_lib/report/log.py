@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from xget_lib.config import TRACE
-from xget_lib.errors import Failed, printable
+from xget_lib.errors import Failed, XGetError, printable
 
 LOGGER = logging.getLogger("xget")
 logging.addLevelName(TRACE, "TRACE")
@@ -125,6 +125,11 @@ def _syslog() -> logging.Handler | None:
 class _Printable(logging.Formatter):
     """Escapes control characters, which other machines may send; the lines of a traceback stay lines."""
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # of logging
+        """A message is one line."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
@@ -143,10 +148,15 @@ def _use(handler: logging.Handler, form: str) -> None:
 
 
 def catch_greenlets() -> None:
-    """Log the tracebacks of greenlets instead of printing them: a background process has no stderr."""
+    """Log the tracebacks of greenlets instead of printing them: a background process has no stderr.
+
+    An XGetError is no bug, and has no traceback: whoever waits for the greenlet gets it.
+    """
     from gevent import get_hub
 
-    get_hub().exception_stream = io.TextIOWrapper(io.BufferedWriter(LogStream()), line_buffering=True)
+    hub = get_hub()
+    hub.NOT_ERROR = (*hub.NOT_ERROR, XGetError)
+    hub.exception_stream = io.TextIOWrapper(io.BufferedWriter(LogStream()), line_buffering=True)
 
 
 class LogStream(io.RawIOBase):

@@ -22,7 +22,7 @@ class EncodedManifest(Handle):
     size: int
 
     @classmethod
-    def of(cls, data: bytes) -> EncodedManifest:
+    def of(cls, data: bytes | memoryview) -> EncodedManifest:
         """In a file without a name."""
         file = FileIO(os.memfd_create("xget-manifest", os.MFD_CLOEXEC), "r+")
         file.write(data)

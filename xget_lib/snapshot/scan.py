@@ -29,6 +29,7 @@ from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.manifest.entry import (
     BLOCK,
     CHARACTER,
+    DEPTH_LIMIT,
     DIRECTORY,
     DIRECTORY_LIMIT,
     FIFO,
@@ -242,7 +243,7 @@ class _Scanner:
     def _add_directory(
         self, directory: int, path: bytes, name: bytes, status: os.stat_result, other_file_system: bool
     ) -> None:
-        if len(path) > DIRECTORY_LIMIT:
+        if len(path) > DIRECTORY_LIMIT or path.count(b"/") >= DEPTH_LIMIT:
             self._omitted.append(Omitted(path, "path too long"))
         else:
             self.add_entry(DIRECTORY, name, status, xattrs.read(self._path_of(name)))

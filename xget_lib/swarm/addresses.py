@@ -1,10 +1,15 @@
-"""Whether a node can connect to an address: a first check, which looks at the addresses alone."""
+"""Whether a node can, and may, connect to an address: a first check, which looks at the addresses alone."""
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from enum import Enum, auto
 from functools import lru_cache
+
+_Peer = tuple[str, int]
+_LONGEST = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255")
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 
 
 def can_reach(asker: str, address: str) -> bool:
@@ -15,6 +20,23 @@ def can_reach(asker: str, address: str) -> bool:
     """
     scope = _scope(address)
     return _scope(asker) is _Scope.MACHINE if scope is _Scope.MACHINE else scope is _Scope.NETWORK
+
+
+def is_numeric(address: str) -> bool:
+    """Whether it is an IPv4 or IPv6 address of a host. A name, which would be looked up, is not, nor is an address with
+    an interface in it."""
+    if len(address) > _LONGEST:
+        return False
+    return _scope(address) is not _Scope.NOWHERE
+
+
+def usable(peers: Iterable[_Peer], own: _Peer, master: str) -> tuple[_Peer, ...]:
+    """Of the peers that a master names, each an address and a port, those that a node may connect to.
+
+    `own` is the address of the node itself, as it is seen by others. `master` is the address of the master: if that is
+    on another machine, it has no reason to name addresses of this machine.
+    """
+    return tuple(peer for peer in peers if peer != own and can_reach(master, peer[0]))
 
 
 class _Scope(Enum):
@@ -34,6 +56,8 @@ def _scope(address: str) -> _Scope:
     mapped = getattr(parsed, "ipv4_mapped", None)
     if isinstance(mapped, ipaddress.IPv4Address):
         parsed = mapped
+    if parsed.is_multicast or parsed.is_unspecified or parsed == _BROADCAST or "%" in address:
+        return _Scope.NOWHERE
     if parsed.is_loopback:
         return _Scope.MACHINE
     return _Scope.LINK if parsed.is_link_local else _Scope.NETWORK

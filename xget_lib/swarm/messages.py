@@ -9,10 +9,19 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xget_lib.errors import ProtocolViolation, printable
+from xget_lib.errors import ProtocolViolation, one_line
+from xget_lib.swarm.addresses import is_numeric
 
 LINE_LIMIT = 1024
 """Bytes of a line that a node writes, at most."""
+NEWS_LIMIT = 64 * LINE_LIMIT
+"""Bytes of a line that a server writes, at most."""
+PEERS_LIMIT = 64
+"""Peers that one line may name. A master names some dozens at most (`swarm.peer_graph`)."""
+MANIFEST_LIMIT = 1 << 30
+"""Bytes of a manifest, at most: some 14 million files."""
+SETTLING_LIMIT = 30.0
+"""Seconds for which a master may ask a client to wait for files that are still changing, at most."""
 GENERATION_SIZE = 32
 _HUGE = (1 << 63) - 1
 
@@ -62,9 +71,10 @@ class News:
     @classmethod
     def decode(cls, line: bytes) -> News:
         """Raises ProtocolViolation."""
-        fields = _Fields(line)
-        manifest, peers = fields.number("manifest", 0, _HUGE), fields.peers()
-        freshness = Freshness(fields.seconds("age"), fields.text("problem"), fields.seconds("settling"))
+        fields = _Fields.of_line(line, NEWS_LIMIT)
+        manifest, peers = fields.number("manifest", 0, MANIFEST_LIMIT), fields.peers()
+        settling = min(fields.seconds("settling"), SETTLING_LIMIT)
+        freshness = Freshness(fields.seconds("age"), fields.text("problem"), settling)
         return cls(fields.generation(), manifest, peers, fields.flag("direct", True), freshness)
 
 
@@ -83,7 +93,7 @@ class Scanning:
     @classmethod
     def decode(cls, line: bytes) -> Scanning | None:
         """None if the line is another one. Raises ProtocolViolation."""
-        fields = _Fields(line).inner("scanning")
+        fields = _Fields.of_line(line, NEWS_LIMIT).inner("scanning")
         if fields is None:
             return None
         return cls(fields.number("seconds", 0, _HUGE), fields.number("hashed", 0, 100))
@@ -110,7 +120,7 @@ class Registration:
     @classmethod
     def decode(cls, line: bytes) -> Registration:
         """Raises ProtocolViolation."""
-        fields = _Fields(line)
+        fields = _Fields.of_line(line, LINE_LIMIT)
         held = fields.number("held", 0, _HUGE)
         return cls(fields.port(), fields.generation(may_lack=True), held, fields.flag("follows", False))
 
@@ -118,14 +128,21 @@ class Registration:
 class _Fields:
     """A stranger's JSON object. A field of the wrong type or out of range raises ProtocolViolation."""
 
-    def __init__(self, line: bytes | dict[str, Any]) -> None:
-        try:
-            fields = json.loads(line) if isinstance(line, bytes) else line
-        except (ValueError, RecursionError):
-            raise ProtocolViolation("peers: invalid JSON") from None
+    def __init__(self, fields: object) -> None:
         if not isinstance(fields, dict):
             raise ProtocolViolation("peers: not a JSON object")
         self._fields: dict[str, Any] = fields
+
+    @classmethod
+    def of_line(cls, line: bytes, limit: int) -> _Fields:
+        """`limit`: bytes of a line, at most."""
+        if len(line) > limit:
+            raise ProtocolViolation(f"peers: a line of more than {limit} bytes")
+        try:
+            # Python refuses what is nested a thousand times, and numbers of thousands of digits.
+            return cls(json.loads(line))
+        except (ValueError, RecursionError):
+            raise ProtocolViolation("peers: invalid JSON") from None
 
     def inner(self, name: str) -> _Fields | None:
         """The object in a field; None if there is no such field."""
@@ -144,7 +161,7 @@ class _Fields:
         value = self._fields.get(name, "")
         if not isinstance(value, str):
             raise ProtocolViolation(f"peers: {name} is not a text")
-        return printable(value)
+        return one_line(value)
 
     def port(self) -> int:
         return self.number("port", 1, 65535)
@@ -168,14 +185,16 @@ class _Fields:
         peers = self._fields.get("peers")
         if not isinstance(peers, list):
             raise ProtocolViolation("peers: the field peers is not a list")
-        return tuple(_peer(each) for each in peers)
+        if len(peers) > PEERS_LIMIT:
+            raise ProtocolViolation(f"peers: more than {PEERS_LIMIT} peers")
+        return tuple(dict.fromkeys(map(_peer, peers)))
 
 
 def _peer(value: object) -> Address:
     match value:
-        case [str(address), port] if address:
+        case [str(address), port] if is_numeric(address):
             return address, _whole("port", port, 1, 65535)
-    raise ProtocolViolation("peers: a peer is not an address and a port")
+    raise ProtocolViolation("peers: a peer is not a numeric address and a port")
 
 
 def _whole(name: str, value: object, least: int, most: int) -> int:
