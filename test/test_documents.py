@@ -203,7 +203,7 @@ def test_a_port_in_the_documents_is_the_default_port() -> None:
 @pytest.mark.parametrize(
     ("limit", "value"),
     [
-        ("connections from one address", accept.PER_ADDRESS),
+        ("connections from one host", accept.PER_HOST),
         ("fids of one connection", limits.MAX_FIDS),
         ("open files of one connection", limits.MAX_OPEN),
         ("requests without a reply on one connection", limits.MAX_TAGS),

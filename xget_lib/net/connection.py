@@ -11,6 +11,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable
+from time import perf_counter
 
 import gevent
 from gevent.event import Event
@@ -19,6 +20,7 @@ from gevent.lock import BoundedSemaphore
 from xget_lib.errors import ProtocolViolation
 from xget_lib.net.blocking import READ, DescriptorWaiter
 from xget_lib.net.outgoing import Outgoing
+from xget_lib.net.turns import Turn
 from xget_lib.ninep.session import Session
 
 _READ_SIZE = 64 * 1024
@@ -28,20 +30,20 @@ connection. A peer with a fid may be silent without limit, as mounted file syste
 little, and the kernel detects when the machine of the peer is gone."""
 _MESSAGE_TIMEOUT = 60.0
 """Seconds in which a message must arrive whole, from its first byte: 17 KB/s for the largest."""
-_MAX_UNANSWERED = 4 * 1024 * 1024
-"""Bytes that the server reads from a peer that does not read its replies: 180,000 Treads, or four messages of the
-largest size."""
 
 
 class Connection:
     """Serves one socket until either side ends it. Owns the socket and the session."""
 
-    def __init__(self, sock: socket.socket, session: Session, sent: Callable[[int], None]) -> None:
-        """`sent(bytes)` is called as content goes out."""
+    def __init__(
+        self, sock: socket.socket, session: Session, sent: Callable[[int], None], turn: Turn | None = None
+    ) -> None:
+        """`sent(bytes)` is called as content goes out. `turn` is that of the peer's host."""
         self._sock = sock
         self._session = session
         self._watcher = DescriptorWaiter(sock.fileno())
-        self._outgoing = Outgoing(sock, self._watcher, session, sent)
+        self._turn = turn or Turn()
+        self._outgoing = Outgoing(sock, self._watcher, session, sent, self._turn)
         self._ready = Event()
         """Set when the writer has something to do."""
         self._writer_waits = False
@@ -50,11 +52,12 @@ class Connection:
         """Held while replies are made and sent: making one may send a message to another process, and so switch."""
         self._failure: Exception | None = None
         """What failed in the reader while it answered, for the writer to raise."""
-        self._unanswered = 0
-        """Bytes received since the last time when all requests were answered."""
         self._all_answered = Event()
         self._ending = False
         self._write_error: str | None = None
+        self._writer_ended = False
+        self._ended: str | None = None
+        """Why `end` was called."""
         self._fid_deadline: float | None = None
         """While the peer has no fid: when it must have one, in monotonic seconds."""
         self._message: int | None = None
@@ -85,17 +88,26 @@ class Connection:
             self._session.close()
             self._watcher.close()
             self._sock.close()
-        return self._write_error or why
+        return self._ended or self._write_error or why
+
+    def end(self, why: str) -> None:
+        """End the connection now. All that it has open is closed when this returns, and `run` returns soon."""
+        self._ended = why
+        self._outgoing.close()
+        self._session.close()
+        with contextlib.suppress(OSError):  # the peer may have ended it
+            self._sock.shutdown(socket.SHUT_RDWR)
 
     def retry(self) -> None:
         """Ask every waiting read again: what it waits for may have changed."""
-        if self._session.waiting:
-            self._session.retry()
+        if self._session.retry():
             self._ready.set()
 
     def _read(self) -> None:
         """Pass bytes to the session until the peer has sent everything. Raises ProtocolViolation, OSError."""
-        while True:
+        while self._ended is None:
+            if self._turn.over:
+                self._turn.wait()
             try:
                 data = self._sock.recv(_READ_SIZE)
             except BlockingIOError:
@@ -103,21 +115,32 @@ class Connection:
                 continue
             if not data:
                 return
+            begun = perf_counter()
             self._session.receive(data)
-            if not self._answer():
-                self._unanswered += len(data)
-                if self._unanswered > _MAX_UNANSWERED and self._write_error is None:
-                    self._all_answered.clear()
+            answered = self._answer()
+            self._turn.spent_since(begun)
+            while self._session.full:
+                self._count_memory()
+                if not answered:
                     self._all_answered.wait()
-                    continue
+                if self._writer_ended:
+                    return
+                begun = perf_counter()
+                self._session.receive_rest()
+                answered = self._answer()
+                self._turn.spent_since(begun)
             if len(data) == _READ_SIZE:
                 gevent.sleep(0)  # there is probably more: let other connections run
             else:
                 self._wait_for_more()
 
+    def _count_memory(self) -> None:
+        if not self._session.count_memory():
+            raise OSError("the requests of this host take too much memory")
+
     def _answer(self) -> bool:
         """Answer what can be answered without waiting. Returns whether that was everything; if not, the writer does the
-        rest. Raises OSError."""
+        rest, and sets `_all_answered`. Raises OSError."""
         if self._writer_waits and not self._ready.is_set():
             try:
                 with self._answering:
@@ -127,11 +150,15 @@ class Connection:
                 raise
             except Exception as error:
                 self._failure = error
+        if not self._writer_ended:
+            self._all_answered.clear()
         self._ready.set()
         return False
 
     def _wait_for_more(self) -> None:
-        """Wait until the peer sends more. Raises TimeoutError when a deadline is over."""
+        """Wait until the peer sends more. Raises TimeoutError when a deadline is over, and OSError if this host has too
+        much in memory."""
+        self._count_memory()
         while (deadline := self._deadline()) is not None:
             try:
                 return self._watcher.wait(READ, max(0.0, deadline - time.monotonic()))
@@ -169,7 +196,6 @@ class Connection:
                     raise self._failure
                 with self._answering:
                     self._outgoing.send_all()
-                self._unanswered = 0
                 self._all_answered.set()
         except OSError as error:
             self._write_error = None if self._ending else str(error)
@@ -177,6 +203,7 @@ class Connection:
             self._write_error = "internal error"
             raise
         finally:
+            self._writer_ended = True
             self._all_answered.set()
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)

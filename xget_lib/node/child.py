@@ -14,7 +14,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from logging import DEBUG, INFO
 from typing import Any
 
@@ -27,6 +27,7 @@ from xget_lib.errors import NinepError, printable
 from xget_lib.extensions import extensions
 from xget_lib.net.blocking import in_thread
 from xget_lib.net.server import Client, Server
+from xget_lib.ninep.budget import Budget
 from xget_lib.ninep.file import File
 from xget_lib.node.ticker import Ticker
 from xget_lib.node.transfer import Transfer
@@ -164,6 +165,11 @@ class Child:
     # What clients ask for.
 
     @property
+    def slots(self) -> Budget:
+        """The upload slots that clients have requested."""
+        return self._server.slots
+
+    @property
     def clients(self) -> Collection[Client]:
         return self._server.clients.values()
 
@@ -201,7 +207,7 @@ class Child:
         self._carry_out(self._uploader.slot_ended(slot, time.monotonic()))
 
     def _connect(self, client: Client) -> Callable[[], File]:
-        return partial(swarm.child_tree, NodeBackend(self, client))
+        return cache(partial(swarm.child_tree, NodeBackend(self, client)))
 
     def _files_root(self) -> File:
         """Raises NinepError while nothing is served."""
@@ -232,13 +238,17 @@ class NodeBackend:
         self.server.transfer.peer_registered((self._client.address, registration.port), registration.generation)
 
     def request_slot(self, slot: int, answers: Stream) -> None:
-        if slot not in self._slots and len(self._slots) >= SLOTS_LIMIT:
+        if slot not in self._slots and (
+            len(self._slots) >= SLOTS_LIMIT or not self.server.slots.take(self._client.account)
+        ):
             raise NinepError(errno.EMFILE, "too many slots")
         self._slots.add(slot)
         self.server.request_slot(slot, answers, self._client)
 
     def release_slot(self, slot: int) -> None:
-        self._slots.discard(slot)
+        if slot in self._slots:
+            self._slots.remove(slot)
+            self.server.slots.give_back(self._client.account)
         self.server.release_slot(slot)
 
     def request_status(self, answer: DeferredText) -> None:
