@@ -23,6 +23,7 @@ from xget_lib.ninep.limits import (
     MAX_WAITING,
     MEMORY_OF_HOST,
     REQUEST_COST,
+    TEXTS_COST,
     WALKED_COST,
     Limits,
 )
@@ -59,7 +60,7 @@ def open_files(session: Session, first: int, count: int) -> list[Message]:
 
 
 def test_the_limits_are_far_above_what_clients_need() -> None:
-    assert (MAX_FIDS, MAX_TAGS, MAX_OPEN, MAX_WAITING) == (65536, 1024, 4096, 256)
+    assert (MAX_FIDS, MAX_TAGS, MAX_OPEN, MAX_WAITING) == (65536, 256, 4096, 256)
     assert MEMORY_OF_HOST >= 40_000 * (FID_COST + WALKED_COST)
 
 
@@ -206,7 +207,7 @@ def test_large_requests_fill_the_queue_sooner() -> None:
     session = attached()
     say(session, Tversion(1 << 20, "9P2000"), Tattach(0, NOFID, "", ""))
     write = Twrite(0, 0, bytes(MAX_REQUEST - 23))
-    count = MAX_QUEUED_BYTES // MAX_REQUEST
+    count = -(-MAX_QUEUED_BYTES // (MAX_REQUEST + TEXTS_COST))
     session.receive(b"".join(encode(tag, write, NINEP2000) for tag in range(count)))
     assert not session.full
     session.receive(encode(count, Tclunk(9), NINEP2000))

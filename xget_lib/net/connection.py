@@ -129,8 +129,10 @@ class Connection:
                 self._session.receive_rest()
                 answered = self._answer()
                 self._turn.spent_since(begun)
-            if len(data) == _READ_SIZE:
-                gevent.sleep(0)  # there is probably more: let other connections run
+            is_more_likely = len(data) == _READ_SIZE
+            data = b""  # it would be in memory while nothing comes
+            if is_more_likely:
+                gevent.sleep(0)  # let other connections run
             else:
                 self._wait_for_more()
 

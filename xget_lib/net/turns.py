@@ -15,6 +15,8 @@ from gevent.lock import BoundedSemaphore
 
 TURN = 0.002
 """Seconds of one turn."""
+_PAUSE = 1e-6
+"""Seconds: the shortest time after which the event loop has looked at all sockets. `sleep(0)` does not ensure that."""
 
 
 class Turn:
@@ -37,5 +39,5 @@ class Turn:
     def wait(self) -> None:
         """Let others run, and return when this connection has the next turn of its host."""
         with self._queue:
-            gevent.sleep(0)
+            gevent.sleep(_PAUSE)
             self._spent = 0.0

@@ -13,6 +13,7 @@ from xget_lib.errors import ProtocolViolation
 from xget_lib.ninep.wire import HEADER, Buffer
 
 _SIZE = 4  # bytes of the size field
+_NOTHING = memoryview(b"")
 
 
 class Framer:
@@ -22,14 +23,16 @@ class Framer:
         """`longest`: bytes of the largest frame that is given out whole."""
         self.msize = msize
         self.longest = longest
-        self._fed = memoryview(b"")  # what was fed and not yet taken
-        self._partial = bytearray()  # a frame whose end has not arrived
-        self._to_drop = 0  # bytes still to arrive of a frame that is too long
+        self._fed = _NOTHING  # what was fed and not yet taken
+        self._partial = (
+            bytearray()
+        )  # room for a frame whose end has not arrived; for its header, as long as that is cut
+        self._filled = 0  # bytes of the frame that have arrived
 
     @property
     def has_partial(self) -> bool:
         """Whether a frame has arrived in part, when all whole ones have been taken."""
-        return bool(self._partial)
+        return self._filled > 0
 
     @property
     def kept(self) -> int:
@@ -53,40 +56,40 @@ class Framer:
         Raises ProtocolViolation for a size that is less than a header or more than msize; the framer is of no use after
         that.
         """
-        if not self._partial:
+        if not self._filled:
             size = self._size(self._fed)
             if size is not None and size <= len(self._fed) and size <= self.longest:
-                frame, self._fed = self._fed[:size], self._fed[size:]
-                return frame
+                return self._take(size)
+            self._partial = bytearray(HEADER.size if self._fed else 0)
         return self._finish_partial()
 
     def _finish_partial(self) -> Buffer | None:
-        if len(self._partial) < HEADER.size:
-            self._keep(HEADER.size - len(self._partial))
-        size = self._size(self._partial)
-        if size is None or len(self._partial) < HEADER.size:
+        if self._filled < HEADER.size:
+            self._fill(HEADER.size)
+        size = self._size(self._partial[: self._filled])
+        if size is None or self._filled < HEADER.size:
             return None
-        if size > self.longest:
-            return self._drop(size)
-        self._keep(size - len(self._partial))
-        return self._taken() if len(self._partial) == size else None
-
-    def _drop(self, size: int) -> Buffer | None:
-        """Drop the rest of a frame that is too long. Gives its header at its end."""
-        self._to_drop = self._to_drop or size - HEADER.size
-        dropped = min(self._to_drop, len(self._fed))
-        self._to_drop -= dropped
-        self._fed = self._fed[dropped:]
-        return None if self._to_drop else self._taken()
-
-    def _taken(self) -> Buffer:
-        frame, self._partial = self._partial, bytearray()
+        if len(self._partial) == HEADER.size and size <= self.longest:
+            self._partial += bytes(size - HEADER.size)  # at once: memory that grows in steps is fragmented
+        self._fill(size)
+        if self._filled < size:
+            return None
+        frame, self._partial, self._filled = self._partial, bytearray(), 0
         return frame
 
-    def _keep(self, count: int) -> None:
-        """Move at most `count` bytes of what was fed to the partial frame."""
-        self._partial += self._fed[:count]
-        self._fed = self._fed[count:]
+    def _fill(self, end: int) -> None:
+        """Move what was fed to the partial frame, up to this place of it; what it has no room for is dropped."""
+        part = self._take(min(end - self._filled, len(self._fed)))
+        if self._filled < len(self._partial):
+            self._partial[self._filled : self._filled + len(part)] = part
+        self._filled += len(part)
+
+    def _take(self, count: int) -> memoryview:
+        """The next bytes of what was fed."""
+        part = self._fed[:count]
+        # A view of nothing would keep all that was fed in memory.
+        self._fed = self._fed[count:] if count < len(self._fed) else _NOTHING
+        return part
 
     def _size(self, frame: Buffer) -> int | None:
         """The size that a frame gives, None if that has not arrived whole."""

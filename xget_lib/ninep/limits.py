@@ -12,7 +12,7 @@ from xget_lib.ninep.budget import Budget
 
 MAX_FIDS = 65536
 """Of one session. Linux keeps a fid for every name that it caches (`cache=loose`), and this is a large cache."""
-MAX_TAGS = 1024
+MAX_TAGS = 256
 """Requests of one session that wait for their turn. A session that has so many reads no further ones until it has
 answered these. Linux has 64 in flight at most by default, our own clients fewer."""
 MAX_OPEN = 4096
@@ -20,9 +20,9 @@ MAX_OPEN = 4096
 MAX_WAITING = 256
 """Reads of one session that wait. All are asked again when anything changes. Our own clients have 5, the C program's 3,
 a mounted file system one for each process that waits, plus its read-ahead on a node that is still downloading."""
-MAX_REQUEST = 128 * 1024
-"""Bytes of one request: twice what the largest write of our own clients has. What is longer is not kept in memory; it
-is answered with an error."""
+MAX_REQUEST = 64 * 1024
+"""Bytes of one request: the largest write of our own clients has 60 KiB. What is longer is not kept in memory; it is
+answered with an error."""
 MAX_QUEUED_BYTES = 256 * 1024
 """Bytes of requests of one session that wait for their turn, as for MAX_TAGS."""
 
@@ -42,8 +42,13 @@ SLOTS_OF_HOST = 4096
 FID_COST = 256
 WALKED_COST = 768
 REQUEST_COST = 512
+TEXTS_COST = 1024
 """Estimated bytes of memory, measured with CPython 3.11: of a fid, of a file that was walked to, of a request that
-waits."""
+waits; and of the names in a request that is not short, besides its length."""
+SHORT_REQUEST = 64
+"""Bytes of a request that has few names, or none."""
+RECEIVED_COST = 2
+"""Bytes of memory for each byte that has arrived of a message: memory of different sizes is fragmented."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,15 @@ from xget_lib.ninep.dialect import DIALECTS, NINEP2000, UNKNOWN, decode, encode,
 from xget_lib.ninep.fids import BAD_USE_OF_FID, Answer, Fids
 from xget_lib.ninep.file import WAITING, Content, File
 from xget_lib.ninep.framer import Framer
-from xget_lib.ninep.limits import MAX_QUEUED_BYTES, MAX_REQUEST, REQUEST_COST, Limits
+from xget_lib.ninep.limits import (
+    MAX_QUEUED_BYTES,
+    MAX_REQUEST,
+    RECEIVED_COST,
+    REQUEST_COST,
+    SHORT_REQUEST,
+    TEXTS_COST,
+    Limits,
+)
 from xget_lib.ninep.messages import (
     DEFAULT_MSIZE,
     MIN_MSIZE,
@@ -90,7 +98,7 @@ class Session:
         self._queue: OrderedDict[int, Message | XGetError] = OrderedDict()
         self._waiting: dict[int, Tread] = {}
         self._large: dict[int, int] = {}
-        """By tag: bytes of the queued requests that have more than REQUEST_COST."""
+        """By tag: bytes that queued requests take which are not short, besides REQUEST_COST."""
         self._large_bytes = 0
         self._counted_waiting = 0
         """What was taken of `limits.waiting`."""
@@ -135,9 +143,9 @@ class Session:
                 self.trace(frame_line(RECEIVED, frame, self.dialect))
             tag = tag_of(frame)
             self._accept(tag, self._decode(frame))
-            if len(frame) > REQUEST_COST and tag in self._queue:
-                self._large[tag] = len(frame)
-                self._large_bytes += len(frame)
+            if len(frame) > SHORT_REQUEST and tag in self._queue:
+                self._large[tag] = len(frame) + TEXTS_COST
+                self._large_bytes += len(frame) + TEXTS_COST
 
     def next_reply(self) -> Reply | None:
         """Carry out requests until one has a reply, and return it; None when nothing can be answered now. The caller
@@ -170,7 +178,8 @@ class Session:
         """Count the memory that requests take: those in the queue, those that wait, and what has arrived in part. To be
         called when the session has to wait. Returns False if this host may not have so much."""
         requests = len(self._queue) + len(self._waiting)
-        more = self._framer.kept + self._large_bytes + REQUEST_COST * requests - self._counted_memory
+        arrived = RECEIVED_COST * self._framer.kept
+        more = arrived + self._large_bytes + REQUEST_COST * requests - self._counted_memory
         if more > 0 and not self.limits.memory.take(self.account, more):
             return False
         if more < 0:

@@ -133,8 +133,9 @@ class Worker:
                         raise ProtocolViolation(f"unexpected message {type(message).__name__} from the master")
 
     def send(self, message: ipc.Message, descriptors: Sequence[int] = ()) -> None:
-        """Send a message to the master."""
-        self._channel.send(ipc.pack(message), descriptors)
+        """Send a message to the master. If the master is gone, nothing is sent: then `run` returns."""
+        with contextlib.suppress(LinkLost):
+            self._channel.send(ipc.pack(message), descriptors)
 
     @property
     def manifest(self) -> EncodedManifest | None:
