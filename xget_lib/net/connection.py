@@ -24,6 +24,9 @@ from xget_lib.net.turns import Turn
 from xget_lib.ninep.session import Session
 
 _READ_SIZE = 64 * 1024
+_buffers: list[bytearray] = []
+"""Buffers to receive into, which no connection uses now. Most of the time one is enough: a connection has one until all
+requests in it are decoded. With a new one for each read, memory would be fragmented."""
 _FID_TIMEOUT = 30.0
 """Seconds for which a peer may have no fid: a peer connects in order to attach, and without a fid it does not use the
 connection. A peer with a fid may be silent without limit, as mounted file systems and readers of news are. This costs
@@ -108,15 +111,17 @@ class Connection:
         while self._ended is None:
             if self._turn.over:
                 self._turn.wait()
+            buffer = _buffers.pop() if _buffers else bytearray(_READ_SIZE)
             try:
-                data = self._sock.recv(_READ_SIZE)
+                count = self._sock.recv_into(buffer)
             except BlockingIOError:
+                _buffers.append(buffer)
                 self._wait_for_more()
                 continue
-            if not data:
+            if not count:
                 return
             begun = perf_counter()
-            self._session.receive(data)
+            self._session.receive(memoryview(buffer)[:count])
             answered = self._answer()
             self._turn.spent_since(begun)
             while self._session.full:
@@ -129,14 +134,15 @@ class Connection:
                 self._session.receive_rest()
                 answered = self._answer()
                 self._turn.spent_since(begun)
-            is_more_likely = len(data) == _READ_SIZE
-            data = b""  # it would be in memory while nothing comes
-            if is_more_likely:
-                gevent.sleep(0)  # let other connections run
+            self._count_memory()
+            _buffers.append(buffer)
+            if count == _READ_SIZE:
+                gevent.sleep(0)  # there is probably more: let other connections run
             else:
                 self._wait_for_more()
 
     def _count_memory(self) -> None:
+        """Raises OSError if the requests of this host take too much memory."""
         if not self._session.count_memory():
             raise OSError("the requests of this host take too much memory")
 
@@ -158,9 +164,7 @@ class Connection:
         return False
 
     def _wait_for_more(self) -> None:
-        """Wait until the peer sends more. Raises TimeoutError when a deadline is over, and OSError if this host has too
-        much in memory."""
-        self._count_memory()
+        """Wait until the peer sends more. Raises TimeoutError when a deadline is over."""
         while (deadline := self._deadline()) is not None:
             try:
                 return self._watcher.wait(READ, max(0.0, deadline - time.monotonic()))
@@ -198,6 +202,7 @@ class Connection:
                     raise self._failure
                 with self._answering:
                     self._outgoing.send_all()
+                self._session.count_memory()  # it is less than it was
                 self._all_answered.set()
         except OSError as error:
             self._write_error = None if self._ending else str(error)

@@ -127,6 +127,7 @@ class Server:
                 self._ends.log(self._log_level, client.address, "%s:%d: connection closed: %s", *where, reason)
         finally:
             del self.clients[client.number]
+            client.connection = None  # its files know the client: the memory of such a cycle is freed late
 
     def retry(self) -> None:
         """Answer the reads that wait on all connections, as far as there is an answer now."""
