@@ -47,6 +47,9 @@ from xget_lib.swarm.messages import News, Registration
 from xget_lib.swarm.tuning import TUNING
 from xget_lib.swarm.uploader import Uploader
 
+_ACCEPT_PAUSE = 0.1
+"""Seconds to wait before the next try, when a connection of the successor cannot be accepted."""
+
 
 class Child:
     """Serves what a node holds, and ends when nobody needs it any more. One in each node."""
@@ -136,7 +139,11 @@ class Child:
     def _await_successor(self, succession: socket.socket) -> None:
         while True:
             gsocket.wait_read(succession.fileno())
-            accepted, _ = succession.accept()
+            try:
+                accepted, _ = succession.accept()
+            except OSError:  # this machine has no descriptor left, or the other process is gone
+                gevent.sleep(_ACCEPT_PAUSE)
+                continue
             with accepted:
                 retire = in_thread(answer, accepted, self.port)
             if retire:
