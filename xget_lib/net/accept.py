@@ -2,7 +2,8 @@
 
 There is a limit for all connections of a server, and one for each host. A connection over a limit is closed at once,
 before anything is read from it. When the server has no room for a further connection, the host that has most of them
-loses one, if it has more than the new one's host (`ninep.budget`): the one that was not used for the longest time.
+loses one, if it has more than the new one's host (`ninep.budget`): in a child the one that was not used for the longest
+time, and in a master process, which does not see the use, the oldest one.
 """
 
 from __future__ import annotations

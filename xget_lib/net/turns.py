@@ -15,8 +15,9 @@ from gevent.lock import BoundedSemaphore
 
 TURN = 0.002
 """Seconds of one turn."""
-_PAUSE = 1e-6
-"""Seconds: the shortest time after which the event loop has looked at all sockets. `sleep(0)` does not ensure that."""
+_HIGHEST = 2
+"""Priority in the event loop (libev). Waiting with it for an idle loop returns when the loop has looked at all sockets
+once, although others may be ready. After `gevent.sleep(0)` it may not have looked at any."""
 
 
 class Turn:
@@ -39,5 +40,5 @@ class Turn:
     def wait(self) -> None:
         """Let others run, and return when this connection has the next turn of its host."""
         with self._queue:
-            gevent.sleep(_PAUSE)
+            gevent.idle(_HIGHEST)
             self._spent = 0.0

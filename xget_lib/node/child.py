@@ -182,7 +182,7 @@ class Child:
 
     def remark(self, client: Client, line: str) -> None:
         """Write a line of a client to the log."""
-        self._remarks.log(INFO, "clients", "message from a client: %s", line)
+        self._remarks.log(INFO, client.address, "message from a client: %s", line)
 
     def status(self) -> Mapping[str, Any]:
         store = self.served.store if self.served else None
