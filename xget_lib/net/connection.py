@@ -122,8 +122,8 @@ class Connection:
                 return
             begun = perf_counter()
             self._session.receive(memoryview(buffer)[:count])
+            self._turn.spent_since(begun)  # `outgoing` counts the time for the answers
             answered = self._answer()
-            self._turn.spent_since(begun)
             while self._session.full:
                 self._count_memory()
                 if not answered:
@@ -132,8 +132,8 @@ class Connection:
                     return
                 begun = perf_counter()
                 self._session.receive_rest()
-                answered = self._answer()
                 self._turn.spent_since(begun)
+                answered = self._answer()
             self._count_memory()
             _buffers.append(buffer)
             if count == _READ_SIZE:
