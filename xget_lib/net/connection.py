@@ -27,6 +27,7 @@ _READ_SIZE = 64 * 1024
 _buffers: list[bytearray] = []
 """Buffers to receive into, which no connection uses now. Most of the time one is enough: a connection has one until all
 requests in it are decoded. With a new one for each read, memory would be fragmented."""
+_SPARE_BUFFERS = 8
 _FID_TIMEOUT = 30.0
 """Seconds for which a peer may have no fid: a peer connects in order to attach, and without a fid it does not use the
 connection. A peer with a fid may be silent without limit, as mounted file systems and readers of news are. This costs
@@ -115,10 +116,11 @@ class Connection:
             try:
                 count = self._sock.recv_into(buffer)
             except BlockingIOError:
-                _buffers.append(buffer)
+                _keep(buffer)
                 self._wait_for_more()
                 continue
             if not count:
+                _keep(buffer)
                 return
             begun = perf_counter()
             self._session.receive(memoryview(buffer)[:count])
@@ -135,7 +137,7 @@ class Connection:
                 self._turn.spent_since(begun)
                 answered = self._answer()
             self._count_memory()
-            _buffers.append(buffer)
+            _keep(buffer)
             if count == _READ_SIZE:
                 gevent.sleep(0)  # there is probably more: let other connections run
             else:
@@ -214,3 +216,9 @@ class Connection:
             self._all_answered.set()
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
+
+
+def _keep(buffer: bytearray) -> None:
+    """A buffer is not used any more."""
+    if len(_buffers) < _SPARE_BUFFERS:
+        _buffers.append(buffer)
