@@ -233,7 +233,7 @@ def test_a_request_that_is_too_large_is_answered_with_an_error_and_takes_no_memo
 
 
 def test_requests_that_wait_and_parts_of_messages_count_as_memory_of_their_host() -> None:
-    limits = Limits(memory=Budget(per_host=ROOT + WALKED + 20 * REQUEST_COST))
+    limits = Limits(memory=Budget(per_host=ROOT + WALKED + 30 * REQUEST_COST))
     one, other = (session_of(Account("10.0.0.1"), limits) for _ in range(2))
     say(other, Tclunk(0))
     say(one, Twalk(0, 1, ("news",)), Topen(1, 0), Tread(1, 0, 100))
