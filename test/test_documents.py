@@ -20,8 +20,8 @@ from test.sim.scenario import Scenario
 from xget_lib import cli, errors
 from xget_lib.errors import Exit, XGetError
 from xget_lib.manifest import entry, extents, manifest
-from xget_lib.net import accept, link
-from xget_lib.ninep import limits
+from xget_lib.net import accept, connection, link, outgoing, turns
+from xget_lib.ninep import limits, session
 from xget_lib.node import fetch_manifest, restarts
 from xget_lib.report import rate_limited_log
 from xget_lib.serve.swarm import SLOTS_LIMIT
@@ -203,20 +203,43 @@ def test_a_port_in_the_documents_is_the_default_port() -> None:
         assert set(re.findall(r"port[= ](\d{5})\b", path.read_text())) <= {defaults()["port"], "33571", "43023"}
 
 
-@pytest.mark.parametrize(
-    ("limit", "value"),
-    [
-        ("connections from one address", accept.PER_ADDRESS),
-        ("fids of one connection", limits.MAX_FIDS),
-        ("open files of one connection", limits.MAX_OPEN),
-        ("requests without a reply on one connection", limits.MAX_TAGS),
-        ("waiting reads of one connection", limits.MAX_WAITING),
-        ("slots or turns of one connection", SLOTS_LIMIT),
-        ("bytes of a line in `peers` or `log`", LINE_LIMIT),
-        ("log messages per minute caused by one address", rate_limited_log.LINES),
-        ("log messages per minute caused by all addresses", rate_limited_log.ALL_LINES),
-    ],
-)
+LIMITS = {
+    "connections from one host to a master": accept.PER_HOST,
+    "connections from one host to a child": accept.PER_PEER,
+    "open files of one connection": limits.MAX_OPEN,
+    "fids of one connection": limits.MAX_FIDS,
+    "MiB of memory for what clients keep here": limits.MEMORY >> 20,
+    "MiB of memory for what one host keeps here": limits.MEMORY_OF_HOST >> 20,
+    "requests that wait for their turn on one connection": limits.MAX_TAGS,
+    "KiB of such requests on one connection": limits.MAX_QUEUED_BYTES >> 10,
+    "KiB of one request": limits.MAX_REQUEST >> 10,
+    "waiting reads of one connection": limits.MAX_WAITING,
+    "waiting reads of one host": limits.WAITING_OF_HOST,
+    "waiting reads": limits.WAITING_OF_PROCESS,
+    "slots or turns of one connection": SLOTS_LIMIT,
+    "slots or turns of one host": limits.SLOTS_OF_HOST,
+    "slots or turns": limits.SLOTS_OF_PROCESS,
+    "malformed requests in a row": session.MAX_MALFORMED,
+    "ms of processor time of one host in a row": round(turns.TURN * 1000),
+    "bytes of a line in `peers` or `log`": LINE_LIMIT,
+    "bytes of the text of an error": session.ENAME_MAX,
+    "log messages per minute caused by one host": rate_limited_log.LINES,
+    "log messages per minute caused by all hosts": rate_limited_log.ALL_LINES,
+    "time that a connection may have no fid": round(connection._FID_TIMEOUT),
+    "time to receive one message": round(connection._MESSAGE_TIMEOUT),
+    "time to make room for a reply": round(outgoing._SEND_TIMEOUT),
+}
+"""By the first cell of its row in docs/operations.md."""
+OF_DESCRIPTORS = {
+    "connections of a master",
+    "connections of a child",
+    "open files",
+    "files being sent at the same time",
+}
+"""The rows of limits that depend on the limit of descriptors."""
+
+
+@pytest.mark.parametrize(("limit", "value"), LIMITS.items())
 def test_the_limits_are_those_of_the_code(limit: str, value: int) -> None:
     assert re.search(rf"^\| {re.escape(limit)} \| {value}\b", text_of("docs/operations.md"), re.MULTILINE)
 
@@ -241,6 +264,15 @@ def test_the_limits_are_those_of_the_code(limit: str, value: int) -> None:
 )
 def test_the_limits_of_what_a_server_may_send_are_those_of_the_code(limit: str, value: int) -> None:
     assert re.search(rf"^\| {re.escape(limit)}[^|]* \| {value}\b", text_of("docs/operations.md"), re.MULTILINE)
+
+
+def test_every_limit_has_a_row() -> None:
+    assert {row[0] for row in rows("docs/operations.md", "## 4. Limits")} == {*LIMITS, *OF_DESCRIPTORS}
+    source = "".join(inspect.getsource(each) for each in (limits, accept))
+    names = set(re.findall(r"^([A-Z_]+) = ", source, re.MULTILINE))
+    costs = {name for name in names if name.endswith("_COST") or name.startswith("_")} | {"SHORT_REQUEST"}
+    test = inspect.getsource(inspect.getmodule(rows))  # type: ignore[arg-type]  # this module
+    assert [name for name in names - costs if not re.search(rf"\b(limits|accept)\.{name}\b", test)] == []
 
 
 def test_the_simulator_has_the_default_of_the_help() -> None:

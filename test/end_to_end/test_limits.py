@@ -79,7 +79,7 @@ def test_too_many_connections_are_closed_at_once_and_said_once(small: Master) ->
         # Which of them are let in depends on when the one before them, that asked for the status, has left.
         assert eventually(lambda: sum(map(closed, socks)) >= 60 - DESCRIPTORS // 8, "they are let in")
         assert 60 - sum(map(closed, socks)) >= DESCRIPTORS // 8 - 1
-        small.logged("127.0.0.1: connection refused: this address has reached its limit of 16 connections")
+        small.logged("127.0.0.1: connection refused: this host has reached its limit of 16 connections")
         assert small.log.read_text().count("connection refused") == 1
     assert eventually(small.serves, "nobody is let in any more")
 

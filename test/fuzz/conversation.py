@@ -15,7 +15,7 @@ from test.fuzz.speech import Speaker, free_tag, pieces, reframed
 from xget_lib.errors import ProtocolViolation, XGetError
 from xget_lib.ninep.dialect import DIALECTS, decode, encode, negotiate, tag_of
 from xget_lib.ninep.file import Content, OpenExtent
-from xget_lib.ninep.limits import Limits
+from xget_lib.ninep.limits import FID_COST, Limits
 from xget_lib.ninep.messages import MIN_MSIZE, Message, Tattach, Tflush, TMessage, Tread, Tversion, is_reply_to
 from xget_lib.ninep.session import MAX_MALFORMED, Reply, Session
 from xget_lib.ninep.wire import HEADER, NOFID, NOTAG
@@ -138,7 +138,7 @@ class Conversation:
         self.session.close()
         assert not self.session.fid_count and not self.session.waiting
         assert self.session.next_reply() is None
-        assert not self._limits.walked_files.used and not self._limits.open_files.used
+        assert not any(budget.used for budget in (self._limits.memory, self._limits.open_files, self._limits.waiting))
 
     # Out.
 
@@ -169,6 +169,9 @@ class Conversation:
         try:
             for piece in pieces(b"".join(frames), self._choices):
                 self.session.receive(piece)
+                while self.session.full:
+                    self.hear(1000)
+                    self.session.receive_rest()
         except ProtocolViolation as violation:
             if self.log is not None:
                 self.log.append(f"<- closed {str(violation)!r}")
@@ -184,7 +187,7 @@ class Conversation:
             self.log.append(f"<- {self._words(reply.header)}")
         length = reply.content.length if reply.content is not None else 0
         assert len(reply.header) + length <= self.session.msize
-        assert self.session.fid_count <= min(MAX_FIDS, self._limits.walked_files.used)
+        assert self.session.fid_count <= min(MAX_FIDS, self._limits.memory.used // FID_COST)
         assert self._limits.open_files.used <= MAX_OPEN and self.session.waiting <= MAX_WAITING
         assert int.from_bytes(reply.header[:4], "little") == len(reply.header) + length
         assert tag_of(reply.header) == reply.tag

@@ -126,7 +126,7 @@ BUGS = [
     ("server", Framer, "_size", lambda original: lambda self, frame: len(frame) or None, "error"),
     ("master", MasterPeers, "clunk", lambda original: lambda self: None, "AssertionError"),
     ("client", Requests, "_check", lambda original: lambda self, reply, request: reply, "AssertionError"),
-    ("codec", Framer, "_keep", lambda original: lambda self, count: None, "AssertionError"),
+    ("codec", Framer, "_fill", lambda original: lambda self, end: None, "AssertionError"),
 ]
 
 

@@ -21,8 +21,10 @@ from test.support.network import Peer, Sent, Server, file_parts, quiet_hub, unti
 from test.support.strategies import examples
 from xget_lib.errors import NotHeld
 from xget_lib.net import connection, outgoing
+from xget_lib.ninep.budget import Account
 from xget_lib.ninep.dialect import NINEP2000, encode
 from xget_lib.ninep.file import Content, OpenExtent
+from xget_lib.ninep.limits import MAX_QUEUED_BYTES
 from xget_lib.ninep.messages import (
     OWRITE,
     Rclunk,
@@ -315,11 +317,12 @@ def test_no_more_files_are_open_to_be_sent_than_the_process_has_room_for(
     server.add(Sent(server.tree, 50, "large", size=1 << 20, parts=file_parts(tmp_path / "file")))
     peer.attach()
     open_file(peer, "large")
-    extents = server.sessions[0].limits.extents
-    extents.limit, extents.used = 3, 3
+    extents, others = server.sessions[0].limits.extents, Account("10.0.0.1")
+    extents.limit = 3
+    assert extents.take(others, 3)
     peer.say(Tread(1, 0, 1 << 20))
     assert peer.hear() == (0, Rerror("Too many open files"))
-    extents.used = 2
+    extents.give_back(others)
     peer.say(Tread(1, 0, 1 << 19))
     until(lambda: extents.used == 3)
     assert peer.hear()[1] == Rread(bytes(1 << 19))
@@ -339,23 +342,103 @@ def test_a_peer_with_a_fid_may_be_silent(server: Server, peer: Peer, monkeypatch
     assert peer.hear() == (0, Rclunk())
 
 
-def test_a_peer_that_sends_and_does_not_read_takes_bounded_memory(
-    server: Server, peer: Peer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "_MAX_UNANSWERED", 100_000)
+def test_a_peer_that_sends_and_does_not_read_takes_bounded_memory(server: Server, peer: Peer) -> None:
     server.add(Sent(server.tree, 50, "large", size=1 << 20))
     peer.attach()
     open_file(peer, "large")
     open_file(peer, "log", 2, OWRITE)
     peer.say(Tread(1, 0, 1 << 20))
     writes = [Twrite(2, 0, bytes(50_000))] * 100
-    sending = gevent.spawn(peer.say, *writes, first_tag=10)
-    gevent.sleep(0.05)
-    assert not sending.dead, "5 MB have been taken from a peer that reads nothing"
+    gevent.spawn(peer.say, *writes, first_tag=10)
+    session = server.sessions[0]
+    until(lambda: session.full)
+    # The reply that is being sent, the requests in the queue, and what was received last.
+    assert session.limits.memory.used < (1 << 20) + MAX_QUEUED_BYTES + 200_000
+    assert not server.tree.log
     # It is only paused: when it reads, everything is carried out.
     peer.hear()
     assert [peer.hear()[0] for _ in writes] == list(range(10, 110))
     assert len(server.tree.log) == 100
+
+
+def test_a_flush_is_answered_although_many_requests_were_sent_before_it(server: Server, peer: Peer) -> None:
+    peer.attach()
+    open_file(peer, "news")
+    peer.say(Tread(1, 0, 100), Tread(1, 0, 100))
+    assert peer.hear() == (0, Rread(b"nothing yet"))
+    peer.say(*[Tstat(0)] * 20_000, Tflush(1), first_tag=10)
+    replies = [peer.hear() for _ in range(20_001)]
+    assert [tag for tag, _ in replies] == list(range(10, 20_011))
+    assert replies[-1][1] == Rflush()
+    assert server.sessions[0].waiting == 0
+
+
+def test_replies_that_a_peer_does_not_read_count_as_memory_of_its_host(server: Server, peer: Peer) -> None:
+    server.add(Sent(server.tree, 50, "large", size=1 << 20))
+    peer.attach()
+    open_file(peer, "large")
+    memory = server.sessions[0].limits.memory
+    before = memory.used
+    peer.say(Tread(1, 0, 1 << 20))
+    until(lambda: memory.used > before + 900_000)
+    peer.hear()
+    until(lambda: memory.used == before)
+    memory.per_host = before + 500_000
+    peer.say(Tread(1, 0, 1 << 20))
+    assert server.wait_ended() == "the replies that wait for this host take too much memory"
+    peer.rest()
+
+
+@pytest.mark.parametrize("number", [errno.ENOBUFS, errno.ENOMEM])
+def test_content_is_sent_although_the_machine_has_no_room_for_a_packet_at_times(
+    server: Server, peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    data = pattern(200_000)
+    (tmp_path / "file").write_bytes(data)
+    server.add(Sent(server.tree, 50, "large", size=len(data), parts=file_parts(tmp_path / "file")))
+    peer.attach()
+    open_file(peer, "large")
+    sendfile, calls = os.sendfile, 0
+
+    def failing(out: int, source: int, offset: int, count: int) -> int:
+        nonlocal calls
+        calls += 1
+        if calls % 2:
+            raise OSError(number, "no room")
+        return sendfile(out, source, offset, count)
+
+    monkeypatch.setattr(os, "sendfile", failing)
+    monkeypatch.setattr(outgoing, "_PAUSE", 0.001)
+    peer.say(Tread(1, 0, len(data)))
+    assert peer.hear()[1] == Rread(data)
+    assert calls > 1
+
+
+@pytest.mark.parametrize("state", ["idle", "sending", "reading a message", "many requests"])
+def test_a_connection_that_is_ended_has_closed_everything_at_once(
+    server: Server, peer: Peer, tmp_path: Path, state: str
+) -> None:
+    (tmp_path / "file").write_bytes(bytes(1 << 20))
+    server.add(Sent(server.tree, 50, "large", size=1 << 20, parts=file_parts(tmp_path / "file")))
+    peer.attach()
+    open_file(peer, "large")
+    before = len(open_descriptors())
+    if state == "sending":
+        peer.say(*[Tread(1, 0, 1 << 20)] * 3)
+        peer.take(11)
+    elif state == "reading a message":
+        peer.sock.sendall(encode(1, Tstat(0), NINEP2000)[:9])
+    elif state == "many requests":
+        peer.say(*[Tread(1, 0, 1 << 20)] * 2000)
+        peer.take(11)
+    gevent.sleep(0.01)
+    server.connections[0].end("another host needs it")
+    assert len(open_descriptors()) == before
+    assert [handle.clunks for handle in server.tree.handles] == [1]
+    assert server.wait_ended() == "another host needs it"
+    limits = server.sessions[0].limits
+    assert [budget.used for budget in (limits.memory, limits.open_files, limits.extents, limits.waiting)] == [0] * 4
+    peer.rest()
 
 
 def test_an_error_in_a_tree_ends_its_connection_and_no_other(server: Server, peer: Peer, printed: io.StringIO) -> None:

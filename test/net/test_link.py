@@ -116,7 +116,7 @@ def test_requests_go_out_through_small_buffers(server: Server) -> None:
     link = Link.connect("127.0.0.1", server.port, "", SECONDS)
     link._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     log = link.open("log", SECONDS, 1)
-    lines = [bytes([at]) * 300_000 for at in range(5)]
+    lines = [bytes([at]) * 60_000 for at in range(25)]
     for line in lines:
         log.write(0, line, SECONDS)
     assert server.tree.log == lines

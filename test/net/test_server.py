@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
+import weakref
 from collections.abc import Callable, Iterator
 
 import gevent
@@ -13,6 +15,7 @@ from test.support.memory_tree import MemoryFile, MemoryTree
 from test.support.network import Peer, Sent, quiet_hub, until
 from xget_lib.net.listen import listen
 from xget_lib.net.server import Client, Server
+from xget_lib.ninep.budget import Account
 from xget_lib.ninep.file import File
 from xget_lib.ninep.messages import (
     Rattach,
@@ -144,3 +147,61 @@ def test_a_server_that_stops_accepting_keeps_its_clients(served: Served) -> None
     assert len(served.server.clients) == 1
     peer.close()
     late.close()
+
+
+def test_a_connection_that_has_ended_is_freed_at_once(served: Served) -> None:
+    """Its files know their client: the garbage collector would find such a cycle late, and its memory is not counted
+    any more."""
+    gc.collect()
+    gc.disable()
+    try:
+        peer = Peer(served.port)
+        attach(peer)
+        (client,) = served.connected
+        peer.say(Twalk(0, 1, ("news",)), Topen(1, 0), Tread(1, 0, 100))
+        for _ in range(3):
+            peer.hear()
+        ended = weakref.ref(client.connection)
+        assert ended() is not None
+        peer.close()
+        until(lambda: ended() is None)
+    finally:
+        gc.enable()
+
+
+def test_the_account_of_a_connection_is_closed_with_it(served: Served) -> None:
+    peer = Peer(served.port)
+    attach(peer)
+    (client,) = served.connected
+    assert client.account.host == "127.0.0.1" and not client.account.closed
+    assert served.server._limits.memory.used > 0
+    peer.close()
+    until(lambda: client.account.closed)
+    assert served.server._limits.memory.used == 0
+    assert not served.server._turns
+
+
+def test_a_connection_that_was_ended_before_it_is_served_is_closed(served: Served) -> None:
+    ours, theirs = socket.socketpair()
+    client = Client(4711, "10.0.0.1", 1)
+    client.end("another host needs it")
+    served.server.serve(client, theirs)
+    assert theirs.fileno() == -1 and ours.recv(1) == b""
+    ours.close()
+
+
+def test_a_host_that_has_most_loses_a_connection_and_the_log_says_why(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "xget")
+    peer = Peer(served.port)
+    attach(peer)
+    memory = served.server._limits.memory
+    memory.limit = memory.used + 1
+    other = Account("10.0.0.9")
+    assert memory.take(other, 100)
+    assert peer.rest() == b""
+    until(lambda: not served.server.clients)
+    (line,) = caplog.messages
+    assert line.endswith("connection closed: memory: all are in use, and this host has most of them")
+    peer.close()

@@ -7,16 +7,31 @@ import pytest
 from test.support.conversation import attached, say
 from test.support.memory_tree import Log, MemoryFile, MemoryHandle, MemoryTree
 from xget_lib.errors import NinepError
-from xget_lib.ninep.fids import WalkedFile
 from xget_lib.ninep.messages import Rerror, Rread, Rwalk, Tattach, Tclunk, Topen, Tread, Twalk, Twrite
+from xget_lib.ninep.walked_file import WalkedFile
 from xget_lib.ninep.wire import NOFID
 
 
 def test_a_walk_remembers_the_way_back_and_stays_at_the_root() -> None:
     root = WalkedFile(MemoryTree().root, None)
     leaf = root.step("deep").step("er").step("leaf")
-    assert (leaf.depth, leaf.is_directory, root.is_directory) == (4, False, True)
+    assert (leaf.unused(), leaf.is_directory, root.is_directory) == (4, False, True)
     assert leaf.parent is not None and leaf.parent.step("..").step("..").step("..") is root
+
+
+def test_the_files_of_a_way_are_counted_once_for_all_fids_that_share_it() -> None:
+    root = WalkedFile(MemoryTree().root, None)
+    root.use()
+    directory = root.step("deep")
+    leaves = [directory.step("er") for _ in range(2)]
+    assert leaves[0].unused() == 2
+    leaves[0].use()
+    assert leaves[1].unused() == 1
+    leaves[1].use()
+    directory.use()
+    assert directory.release() == 0
+    assert root.release() == 0
+    assert [leaf.release() for leaf in leaves] == [1, 3]
 
 
 @pytest.mark.parametrize("name", ["", ".", "a/b"])

@@ -74,3 +74,18 @@ def test_a_frame_that_arrived_whole_is_not_copied() -> None:
     frame = framer.next_frame()
     assert isinstance(frame, memoryview)
     assert frame.obj is data
+
+
+@given(st.integers(31, 200), st.lists(st.integers(1, 40)))
+def test_of_a_frame_that_is_too_long_only_the_header_is_kept(size: int, cuts: list[int]) -> None:
+    frame = size.to_bytes(4, "little") + b"\x76\x07\x00" + bytes(size - 7)
+    short = encode(1, Tclunk(1), NINEP2000)
+    stream = short + frame + short
+    framer = Framer(65536, longest=30)
+    found = []
+    for cut in [*cuts, len(stream)]:
+        found += frames(framer, stream[:cut])
+        assert framer.kept <= 30
+        stream = stream[cut:]
+    assert found == [short, frame[:7], short]
+    assert not framer.has_partial and not framer.unread

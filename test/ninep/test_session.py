@@ -126,7 +126,7 @@ events = st.lists(
 @given(events)
 def test_every_request_gets_one_reply_unless_it_is_flushed_or_waits(script: list[tuple[int, TMessage] | str]) -> None:
     tree = MemoryTree()
-    session = attached(tree, max_fids=3, max_tags=6)
+    session = attached(tree, max_fids=3)
     owed: dict[int, TMessage] = {}
 
     def hear(at_most: int) -> None:

@@ -16,6 +16,7 @@ from xget_lib.errors import NinepError
 from xget_lib.fs.rooted import Root
 from xget_lib.net.listen import listen
 from xget_lib.net.server import Client
+from xget_lib.ninep.budget import Budget
 from xget_lib.ninep.messages import (
     ORDWR,
     OREAD,
@@ -49,6 +50,7 @@ class Child:
 
     def __init__(self) -> None:
         self.requested: list[int] = []
+        self.slots = Budget("slots", per_host=SLOTS_LIMIT + 3)
 
     def request_slot(self, slot: int, answers: Stream, client: Client) -> None:
         self.requested.append(slot)

@@ -68,3 +68,10 @@ def test_messages_below_the_log_level_are_not_counted(lines: pytest.LogCaptureFi
         limited.log(logging.DEBUG, "10.0.0.1", "line")
     limited.log(logging.INFO, "10.0.0.1", "line")
     assert lines.messages == ["line"]
+
+
+def test_addresses_of_one_ipv6_network_share_a_limit(lines: pytest.LogCaptureFixture, clock: Clock) -> None:
+    limited = RateLimitedLog(2, clock)
+    for number in range(10):
+        limited.log(logging.INFO, f"2001:db8::{number}", "line")
+    assert lines.messages == ["line", "line"]

@@ -98,6 +98,36 @@ def test_a_connection_that_is_handed_over_is_served_and_its_end_is_reported(mast
     assert master.sent[2:] == [ipc.Pong(0, 0)]
 
 
+def test_a_connection_that_the_master_ends_is_closed_and_its_end_is_reported(master: Master) -> None:
+    clients = [Client(master, number) for number in (1, 2)]
+    for client in clients:
+        client.attach()
+    master.send_to_worker(ipc.EndConnection(1, "connections: all are in use"))
+    master.send_to_worker(ipc.EndConnection(99, "it has ended meanwhile"))
+    until(lambda: master.sent)
+    assert master.sent == [ipc.ConnectionClosed(1)]
+    # Also before it is served at all.
+    late = Client(master, 3)
+    master.send_to_worker(ipc.EndConnection(3, "connections: all are in use"))
+    until(lambda: len(master.sent) > 1)
+    assert master.sent[1:] == [ipc.ConnectionClosed(3)]
+    master.send_to_worker(ipc.Ping())
+    until(lambda: len(master.sent) > 2)
+    assert master.sent[2:] == [ipc.Pong(1, 0)]
+    for client in (*clients, late):
+        client.close()
+
+
+def test_all_files_of_a_connection_are_made_once(master: Master) -> None:
+    """A client may attach 65,536 times."""
+    client = Client(master, 1)
+    client.attach()
+    (found,) = master.worker._server.clients.values()
+    connect = master.worker._connect(found)
+    assert connect() is connect()
+    client.close()
+
+
 def test_a_generation_is_served_from_its_manifest_and_a_change_is_reported(master: Master, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * 40_000)
     manifest = manifest_of(tmp_path)

@@ -27,6 +27,14 @@ class Adopt(Message):
 
 
 @message
+class EndConnection(Message):
+    """End this connection: a host that has fewer connections needs one. ConnectionClosed follows."""
+
+    connection: int
+    why: str
+
+
+@message
 class Serve(Message):
     """Serve this snapshot from now on. Descriptors: the manifest, the stamps of its files."""
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 
 import gevent
 from gevent.queue import Queue
@@ -27,6 +28,7 @@ from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.worker_process import WorkerProcess
 from xget_lib.master.workers import WorkerPool
 from xget_lib.net.accept import Admission, connections
+from xget_lib.ninep.budget import Account
 from xget_lib.process import control_socket, rlimit
 from xget_lib.process.memfd import memfd
 from xget_lib.process.nursery import Nursery
@@ -52,6 +54,8 @@ class Master:
         self._started = time.monotonic()
         self._events: Queue[events.Event] = Queue()
         self._admission = Admission(config.workers * rlimit.part())
+        self._accounts: dict[int, Account] = {}
+        """By connection: its place among those that are admitted."""
         self._stale_lines = RateLimitedLog()
         self._control: Listening | None = None
         """Where commands come from."""
@@ -130,14 +134,21 @@ class Master:
     # Connections.
 
     def _accept(self) -> None:
-        for sock, address, port in connections(self._listening, self._admission):
-            with sock:
-                connection = self._pool.adopt(sock, address, port)
-            self._events.put(events.Connected(connection, address))
+        for accepted in connections(self._listening, self._admission):
+            with accepted.sock as sock:
+                connection = self._pool.adopt(sock, accepted.address, accepted.port)
+            self._accounts[connection] = accepted.account
+            accepted.account.end = partial(self._end_connection, connection)
+            self._events.put(events.Connected(connection, accepted.address))
+
+    def _end_connection(self, connection: int, why: str) -> None:
+        # In a greenlet of its own: the channel of a hung worker may be full.
+        gevent.spawn(self._pool.send_to, connection, ipc.EndConnection(connection, why))
 
     def _connection_ended(self, connection: int) -> None:
-        if address := self._tracker.address_of(connection):
-            self._admission.release(address)
+        if account := self._accounts.pop(connection, None):
+            account.close()
+        if self._tracker.address_of(connection):
             self._publisher.left(connection)
             self._tracker.ended(connection)
 

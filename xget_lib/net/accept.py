@@ -1,7 +1,9 @@
 """Accepting connections under gevent, for as long as the listening socket is open.
 
-There is a limit for all connections of a server, and one for each address. A connection over a limit is closed at once,
-before anything is read from it.
+There is a limit for all connections of a server, and one for each host. A connection over a limit is closed at once,
+before anything is read from it. When the server has no room for a further connection, the host that has most of them
+loses one, if it has more than the new one's host (`ninep.budget`): in a child the one that was not used for the longest
+time, and in a master process, which does not see the use, the oldest one.
 """
 
 from __future__ import annotations
@@ -9,21 +11,27 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from logging import ERROR, WARNING
 
 import gevent
 
 from xget_lib.net.blocking import wait_readable
 from xget_lib.net.listen import plain_address
+from xget_lib.ninep.budget import Account, Budget
 from xget_lib.report.rate_limited_log import RateLimitedLog
+from xget_lib.swarm.hosts import host_of
 
-PER_ADDRESS = 4096
-"""Connections from one address. A node has two to its master and some twenty to peers; but 2,000 nodes may be behind
-one address, and a test may run many nodes on one machine."""
+PER_HOST = 4096
+"""Connections from one host to a master. A node has two; but 2,000 nodes may be behind one address, and a test may run
+many nodes on one machine."""
+PER_PEER = 1024
+"""Connections from one host to a child: a node has one or two to a peer."""
 
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ECONNABORTED)
+_CLOSED = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
+_LOST = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM)
+"""Only the next connection in the backlog had an error: accept(2)."""
 _PAUSE = 0.1
 """Seconds to wait before the next try when this machine has no room for a connection."""
 _BURST = 64
@@ -35,36 +43,39 @@ _LINES = 1
 class Admission:
     """Counts the connections of one server. Owned by the process that accepts them."""
 
-    def __init__(self, total: int, per_address: int = PER_ADDRESS) -> None:
-        """`total` connections in all. No address gets more than half of them, so that none can exclude all others."""
-        self._total = total
-        self._per_address = min(per_address, max(1, total // 2))
-        self._by_address: Counter[str] = Counter()
-        self._count = 0
+    def __init__(self, total: int, per_host: int = PER_HOST) -> None:
+        """`total` connections in all. No host gets more than half of them."""
+        self._budget = Budget("connections", total, min(per_host, max(1, total // 2)))
 
-    def admit(self, address: str) -> str | None:
-        """Count a new connection from an address. Returns None, or why it is refused and not counted."""
-        if self._count >= self._total:
-            return f"the server has reached its limit of {self._count} connections"
-        if self._by_address[address] >= self._per_address:
-            return f"this address has reached its limit of {self._per_address} connections"
-        self._by_address[address] += 1
-        self._count += 1
-        return None
+    def admit(self, address: str) -> Account | None:
+        """Count a new connection from an address. The caller closes the account when the connection has ended, and sets
+        its `end`. Returns None if the connection is refused, and not counted."""
+        account = Account(host_of(address))
+        account.use()
+        return account if self._budget.take(account) else None
 
-    def release(self, address: str) -> None:
-        """A connection that was admitted has ended."""
-        self._count -= 1
-        self._by_address[address] -= 1
-        if not self._by_address[address]:
-            del self._by_address[address]
+    def why_refused(self) -> str:
+        """Why `admit` has just returned None."""
+        if self._budget.used < self._budget.limit:
+            return f"this host has reached its limit of {self._budget.per_host} connections"
+        return f"the server has reached its limit of {self._budget.limit} connections, and this host has its share"
 
 
-def connections(listening: socket.socket, admission: Admission) -> Iterator[tuple[socket.socket, str, int]]:
-    """Each admitted connection with its client's address and port, until the socket is closed.
+@dataclass(frozen=True)
+class Accepted:
+    """A new connection, not yet served."""
 
-    The caller calls `admission.release` when a connection has ended. Refused connections are closed and logged. While
-    the machine has no room, connections wait in the kernel's backlog.
+    sock: socket.socket
+    address: str
+    port: int
+    account: Account
+
+
+def connections(listening: socket.socket, admission: Admission) -> Iterator[Accepted]:
+    """Each admitted connection, until the socket is closed.
+
+    The caller closes the account when a connection has ended. Refused connections are closed and logged. While the
+    machine has no room, connections wait in the kernel's backlog.
     """
     refused = RateLimitedLog(_LINES)
     burst = 0
@@ -80,15 +91,17 @@ def connections(listening: socket.socket, admission: Admission) -> Iterator[tupl
             wait_readable(listening)
             continue
         except OSError as error:
-            if error.errno not in _NO_ROOM:
+            if error.errno in _CLOSED:
                 return
-            refused.log(ERROR, "", "cannot accept a connection: %s", os.strerror(error.errno))
-            gevent.sleep(_PAUSE)
+            if error.errno not in _LOST:
+                # Usually that no descriptors or no memory are left.
+                refused.log(ERROR, "", "cannot accept a connection: %s", os.strerror(error.errno or 0))
+                gevent.sleep(_PAUSE)
             continue
         address = plain_address(client[0])
-        reason = admission.admit(address)
-        if reason is None:
-            yield sock, address, client[1]
+        account = admission.admit(address)
+        if account is not None:
+            yield Accepted(sock, address, client[1], account)
         else:
             sock.close()
-            refused.log(WARNING, address, "%s: connection refused: %s", address, reason)
+            refused.log(WARNING, address, "%s: connection refused: %s", address, admission.why_refused())

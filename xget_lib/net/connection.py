@@ -11,6 +11,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable
+from time import perf_counter
 
 import gevent
 from gevent.event import Event
@@ -19,29 +20,34 @@ from gevent.lock import BoundedSemaphore
 from xget_lib.errors import ProtocolViolation
 from xget_lib.net.blocking import READ, DescriptorWaiter
 from xget_lib.net.outgoing import Outgoing
+from xget_lib.net.turns import Turn
 from xget_lib.ninep.session import Session
 
 _READ_SIZE = 64 * 1024
+_buffers: list[bytearray] = []
+"""Buffers to receive into, which no connection uses now. Most of the time one is enough: a connection has one until all
+requests in it are decoded. With a new one for each read, memory would be fragmented."""
+_SPARE_BUFFERS = 8
 _FID_TIMEOUT = 30.0
 """Seconds for which a peer may have no fid: a peer connects in order to attach, and without a fid it does not use the
 connection. A peer with a fid may be silent without limit, as mounted file systems and readers of news are. This costs
 little, and the kernel detects when the machine of the peer is gone."""
 _MESSAGE_TIMEOUT = 60.0
 """Seconds in which a message must arrive whole, from its first byte: 17 KB/s for the largest."""
-_MAX_UNANSWERED = 4 * 1024 * 1024
-"""Bytes that the server reads from a peer that does not read its replies: 180,000 Treads, or four messages of the
-largest size."""
 
 
 class Connection:
     """Serves one socket until either side ends it. Owns the socket and the session."""
 
-    def __init__(self, sock: socket.socket, session: Session, sent: Callable[[int], None]) -> None:
-        """`sent(bytes)` is called as content goes out."""
+    def __init__(
+        self, sock: socket.socket, session: Session, sent: Callable[[int], None], turn: Turn | None = None
+    ) -> None:
+        """`sent(bytes)` is called as content goes out. `turn` is that of the peer's host."""
         self._sock = sock
         self._session = session
         self._watcher = DescriptorWaiter(sock.fileno())
-        self._outgoing = Outgoing(sock, self._watcher, session, sent)
+        self._turn = turn or Turn()
+        self._outgoing = Outgoing(sock, self._watcher, session, sent, self._turn)
         self._ready = Event()
         """Set when the writer has something to do."""
         self._writer_waits = False
@@ -50,11 +56,12 @@ class Connection:
         """Held while replies are made and sent: making one may send a message to another process, and so switch."""
         self._failure: Exception | None = None
         """What failed in the reader while it answered, for the writer to raise."""
-        self._unanswered = 0
-        """Bytes received since the last time when all requests were answered."""
         self._all_answered = Event()
         self._ending = False
         self._write_error: str | None = None
+        self._writer_ended = False
+        self._ended: str | None = None
+        """Why `end` was called."""
         self._fid_deadline: float | None = None
         """While the peer has no fid: when it must have one, in monotonic seconds."""
         self._message: int | None = None
@@ -85,39 +92,65 @@ class Connection:
             self._session.close()
             self._watcher.close()
             self._sock.close()
-        return self._write_error or why
+        return self._ended or self._write_error or why
+
+    def end(self, why: str) -> None:
+        """End the connection now. All that it has open is closed when this returns, and `run` returns soon."""
+        self._ended = why
+        self._outgoing.close()
+        self._session.close()
+        with contextlib.suppress(OSError):  # the peer may have ended it
+            self._sock.shutdown(socket.SHUT_RDWR)
 
     def retry(self) -> None:
         """Ask every waiting read again: what it waits for may have changed."""
-        if self._session.waiting:
-            self._session.retry()
+        if self._session.retry():
             self._ready.set()
 
     def _read(self) -> None:
         """Pass bytes to the session until the peer has sent everything. Raises ProtocolViolation, OSError."""
-        while True:
+        while self._ended is None:
+            if self._turn.over:
+                self._turn.wait()
+            buffer = _buffers.pop() if _buffers else bytearray(_READ_SIZE)
             try:
-                data = self._sock.recv(_READ_SIZE)
+                count = self._sock.recv_into(buffer)
             except BlockingIOError:
+                _keep(buffer)
                 self._wait_for_more()
                 continue
-            if not data:
+            if not count:
+                _keep(buffer)
                 return
-            self._session.receive(data)
-            if not self._answer():
-                self._unanswered += len(data)
-                if self._unanswered > _MAX_UNANSWERED and self._write_error is None:
-                    self._all_answered.clear()
+            begun = perf_counter()
+            self._session.receive(memoryview(buffer)[:count])
+            self._turn.spent_since(begun)  # `outgoing` counts the time for the answers
+            answered = self._answer()
+            while self._session.full:
+                self._count_memory()
+                if not answered:
                     self._all_answered.wait()
-                    continue
-            if len(data) == _READ_SIZE:
+                if self._writer_ended:
+                    return
+                begun = perf_counter()
+                self._session.receive_rest()
+                self._turn.spent_since(begun)
+                answered = self._answer()
+            self._count_memory()
+            _keep(buffer)
+            if count == _READ_SIZE:
                 gevent.sleep(0)  # there is probably more: let other connections run
             else:
                 self._wait_for_more()
 
+    def _count_memory(self) -> None:
+        """Raises OSError if the requests of this host take too much memory."""
+        if not self._session.count_memory():
+            raise OSError("the requests of this host take too much memory")
+
     def _answer(self) -> bool:
         """Answer what can be answered without waiting. Returns whether that was everything; if not, the writer does the
-        rest. Raises OSError."""
+        rest, and sets `_all_answered`. Raises OSError."""
         if self._writer_waits and not self._ready.is_set():
             try:
                 with self._answering:
@@ -127,6 +160,8 @@ class Connection:
                 raise
             except Exception as error:
                 self._failure = error
+        if not self._writer_ended:
+            self._all_answered.clear()
         self._ready.set()
         return False
 
@@ -169,7 +204,7 @@ class Connection:
                     raise self._failure
                 with self._answering:
                     self._outgoing.send_all()
-                self._unanswered = 0
+                self._session.count_memory()  # it is less than it was
                 self._all_answered.set()
         except OSError as error:
             self._write_error = None if self._ending else str(error)
@@ -177,6 +212,13 @@ class Connection:
             self._write_error = "internal error"
             raise
         finally:
+            self._writer_ended = True
             self._all_answered.set()
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
+
+
+def _keep(buffer: bytearray) -> None:
+    """A buffer is not used any more."""
+    if len(_buffers) < _SPARE_BUFFERS:
+        _buffers.append(buffer)

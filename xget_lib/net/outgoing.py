@@ -11,11 +11,13 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
+from time import monotonic, perf_counter
 
 import gevent
 
 from xget_lib.errors import XGetError
 from xget_lib.net.blocking import WRITE, DescriptorWaiter
+from xget_lib.net.turns import Turn
 from xget_lib.ninep.file import OpenExtent
 from xget_lib.ninep.session import Reply, Session
 from xget_lib.ninep.trace import SENT, frame_line
@@ -28,7 +30,10 @@ _YIELD_AFTER = 256 * 1024
 _REPLY_COST = 2 * 1024
 """Bytes that could be sent in the time that it takes to make one reply, whatever is in it."""
 _SEND_TIMEOUT = 60.0
-"""Seconds in which a peer must make room for more bytes."""
+"""Seconds in which a peer must make room for more bytes, or this machine for a packet."""
+_NO_MEMORY = (errno.ENOMEM, errno.ENOBUFS)
+_PAUSE = 0.1
+"""Seconds to wait before the next try when this machine has no room for a packet."""
 
 Part = bytes | OpenExtent
 
@@ -37,16 +42,22 @@ class Outgoing:
     """Sends the replies of one session. Owned by its Connection. Errors of the socket are raised as OSError."""
 
     def __init__(
-        self, sock: socket.socket, watcher: DescriptorWaiter, session: Session, sent: Callable[[int], None]
+        self, sock: socket.socket, watcher: DescriptorWaiter, session: Session, sent: Callable[[int], None], turn: Turn
     ) -> None:
-        """`sent(bytes)` is called as content goes out."""
+        """`sent(bytes)` is called as content goes out. `turn` is that of the peer's host."""
         self._sock = sock
         self._watcher = watcher
         self._session = session
         self._sent = sent
+        self._turn = turn
+        self._closed = False
         self._unsent: bytes | memoryview = b""
         self._parts: list[Part] = []
         """Content to send after `_unsent`."""
+        self._counted = 0
+        """Bytes of replies that wait for the peer to make room."""
+        self._no_memory_since: float | None = None
+        """When this machine began to have no room for a packet, in monotonic seconds."""
         self._since_yield = 0
         """Bytes, or their cost in time, since other connections could run."""
 
@@ -60,7 +71,7 @@ class Outgoing:
             with contextlib.suppress(BlockingIOError):
                 sent = self._sock.send(self._unsent, self._flags())
                 self._unsent = memoryview(self._unsent)[sent:] if sent < len(self._unsent) else b""
-        return whole and not self._unsent and self._since_yield < _YIELD_AFTER
+        return whole and not self._unsent and self._since_yield < _YIELD_AFTER and not self._turn.over
 
     def send_all(self) -> None:
         """Send all replies, waiting for the peer to make room. Raises TimeoutError if it makes none in time."""
@@ -71,14 +82,17 @@ class Outgoing:
             self._send(self._unsent, self._flags())
             self._unsent = b""
             self._send_parts()
-            if self._since_yield >= _YIELD_AFTER:
+            if self._counted:
+                self._session.limits.memory.give_back(self._session.account, self._counted)
+                self._counted = 0
+            if self._since_yield >= _YIELD_AFTER or self._turn.over:
                 self._since_yield = 0
-                gevent.sleep(0)
+                self._turn.wait()
 
     def close(self) -> None:
-        """Nothing more will be sent."""
-        self._close(self._parts)
-        self._parts = []
+        """Nothing more will be sent. May be called while another greenlet is sending: it gets an OSError then."""
+        self._closed = True
+        self._close_parts()
 
     # Out of the session.
 
@@ -87,8 +101,9 @@ class Outgoing:
         more replies now."""
         batch: list[bytes] = []
         size = 0
-        whole = False
-        while size < _BATCH and not self._parts:
+        whole = over = False
+        while size < _BATCH and not self._parts and not over:
+            begun = perf_counter()
             reply = self._session.next_reply()
             if reply is None:
                 whole = True
@@ -105,6 +120,7 @@ class Outgoing:
                 size += len(source)
                 self._sent(len(source))
             size += _REPLY_COST
+            over = self._turn.spent_since(begun)
         self._since_yield += size
         self._unsent = b"".join(batch)
         return whole
@@ -115,7 +131,7 @@ class Outgoing:
         try:
             parts = source()
             extents = sum(isinstance(part, OpenExtent) for part in parts)
-            if not self._session.limits.extents.take(extents):
+            if extents and not self._session.limits.extents.take(self._session.account, extents):
                 close_extents(parts)
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         except (XGetError, OSError) as error:
@@ -123,10 +139,12 @@ class Outgoing:
         self._parts = parts
         return reply.header
 
-    def _close(self, parts: list[Part]) -> None:
+    def _close_parts(self) -> None:
         """Close the open files of content, and give back what they took of the shared limit."""
+        parts, self._parts = self._parts, []
         close_extents(parts)
-        self._session.limits.extents.give_back(sum(isinstance(part, OpenExtent) for part in parts))
+        extents = sum(isinstance(part, OpenExtent) for part in parts)
+        self._session.limits.extents.give_back(self._session.account, extents)
 
     # Into the socket.
 
@@ -137,23 +155,50 @@ class Outgoing:
         while data:
             try:
                 sent = self._sock.send(data, flags)
-            except BlockingIOError:
-                self._watcher.wait(WRITE, _SEND_TIMEOUT)
+            except OSError as error:
+                self._wait_for_room(error)
             else:
                 data = memoryview(data)[sent:]
+                self._no_memory_since = None
+
+    def _wait_for_room(self, error: OSError) -> None:
+        """The socket did not take more: return when it may. Raises OSError if that will not help, if there is no room
+        in time, and after close()."""
+        if not isinstance(error, BlockingIOError):
+            if error.errno not in _NO_MEMORY:
+                raise error
+            now = monotonic()
+            self._no_memory_since = self._no_memory_since or now
+            if now - self._no_memory_since > _SEND_TIMEOUT:
+                raise error
+            gevent.sleep(_PAUSE)
+        else:
+            self._count_unsent()
+            self._watcher.wait(WRITE, _SEND_TIMEOUT)
+        if self._closed:
+            raise ConnectionAbortedError("closed")
+
+    def _count_unsent(self) -> None:
+        """Count the memory of replies while they wait. Raises OSError if this host may not have so much."""
+        if not self._counted:
+            kept = len(self._unsent) + sum(len(part) for part in self._parts if isinstance(part, bytes))
+            if not self._session.limits.memory.take(self._session.account, kept):
+                raise OSError("the replies that wait for this host take too much memory")
+            self._counted = kept
 
     def _send_parts(self) -> None:
-        parts, self._parts = self._parts, []
+        if not self._parts:
+            return
         try:
-            with self._corked() if len(parts) > 1 else contextlib.nullcontext():
-                for part in parts:
+            with self._corked() if len(self._parts) > 1 else contextlib.nullcontext():
+                for part in self._parts:
                     if isinstance(part, OpenExtent):
                         self._send_file(part)
                     else:
                         self._send(part)
                         self._count(len(part))
         finally:
-            self._close(parts)
+            self._close_parts()
 
     @contextlib.contextmanager
     def _corked(self) -> Iterator[None]:
@@ -169,13 +214,14 @@ class Outgoing:
         while offset < end:
             try:
                 count = os.sendfile(self._sock.fileno(), extent.fd, offset, end - offset)
-            except BlockingIOError:
-                self._watcher.wait(WRITE, _SEND_TIMEOUT)
+            except OSError as error:
+                self._wait_for_room(error)
                 continue
             if not count:
                 # The header that was sent announced more bytes than there are: the connection cannot go on.
                 raise ConnectionAbortedError("a file was truncated while it was sent")
             offset += count
+            self._no_memory_since = None
             self._count(count)
 
     def _count(self, sent: int) -> None:

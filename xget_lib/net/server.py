@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from itertools import count
+from weakref import WeakValueDictionary
 
 import gevent
 
-from xget_lib.net.accept import Admission, connections
+from xget_lib.net.accept import PER_PEER, Admission, connections
 from xget_lib.net.connection import Connection
 from xget_lib.net.listen import prepare
 from xget_lib.net.tracing import tracer
+from xget_lib.net.turns import Turn
+from xget_lib.ninep.budget import Account, Budget
 from xget_lib.ninep.file import File
-from xget_lib.ninep.limits import MAX_WALKED, Budget, Limits
+from xget_lib.ninep.limits import (
+    MEMORY,
+    MEMORY_OF_HOST,
+    SLOTS_OF_HOST,
+    SLOTS_OF_PROCESS,
+    WAITING_OF_HOST,
+    WAITING_OF_PROCESS,
+    Limits,
+)
 from xget_lib.ninep.session import Session
 from xget_lib.process import rlimit
 from xget_lib.report.rate_limited_log import RateLimitedLog
@@ -34,8 +45,19 @@ class Client:
     """Unique among the connections of a server; in a worker, the master's number of the connection."""
     address: str
     port: int
+    account: Account = field(default_factory=Account)
+    """What it has of the budgets of this process."""
     connection: Connection | None = None
     """None until the session begins."""
+
+    def __post_init__(self) -> None:
+        self.account.end = self.end
+
+    def end(self, why: str) -> None:
+        """End the connection now."""
+        self.account.close()
+        if self.connection is not None:
+            self.connection.end(why)
 
     def retry(self) -> None:
         """Answer the reads that wait on this connection, as far as there is an answer now."""
@@ -60,8 +82,15 @@ class Server:
         self._namespaces = namespaces
         self._log_level = log_level
         self._limits = Limits(
-            walked_files=Budget(MAX_WALKED), open_files=Budget(rlimit.part()), extents=Budget(rlimit.part())
+            memory=Budget("memory", MEMORY, MEMORY_OF_HOST),
+            waiting=Budget("waiting reads", WAITING_OF_PROCESS, WAITING_OF_HOST),
+            open_files=Budget("open files", rlimit.part()),
+            extents=Budget("files being sent", rlimit.part()),
         )
+        self._turns: WeakValueDictionary[Hashable, Turn] = WeakValueDictionary()
+        """By host, while it is connected."""
+        self.slots = Budget("slots", SLOTS_OF_PROCESS, SLOTS_OF_HOST)
+        """Those that clients have requested."""
         self._ends = RateLimitedLog()
         self._accepting: gevent.Greenlet[..., None] | None = None
 
@@ -75,26 +104,30 @@ class Server:
             self._accepting.kill()
 
     def serve(self, client: Client, sock: socket.socket) -> None:
-        """Run the session of a connection until it ends. The socket is closed then."""
+        """Run the session of a connection until it ends. The socket and the account of the client are closed then."""
+        try:
+            if not client.account.closed:  # else it was ended before this
+                self._serve(client, sock)
+        finally:
+            client.account.close()
+            sock.close()
+
+    def _serve(self, client: Client, sock: socket.socket) -> None:
         prepare(sock)
         roots = {name: connect(client) for name, connect in self._namespaces.items()}
-        session = Session(attach(roots), limits=self._limits)
+        session = Session(attach(roots), limits=self._limits, account=client.account)
         session.trace = tracer(f"{client.address}:{client.port}")
-        client.connection = Connection(sock, session, self._count)
+        turn = self._turns.setdefault(client.account.host, Turn())
+        client.connection = Connection(sock, session, self._count, turn)
         self.clients[client.number] = client
         try:
             reason = client.connection.run()
             if reason is not None:
-                self._ends.log(
-                    self._log_level,
-                    client.address,
-                    "%s:%d: connection closed: %s",
-                    client.address,
-                    client.port,
-                    reason,
-                )
+                where = client.address, client.port
+                self._ends.log(self._log_level, client.address, "%s:%d: connection closed: %s", *where, reason)
         finally:
             del self.clients[client.number]
+            client.connection = None  # its files know the client: the memory of such a cycle is freed late
 
     def retry(self) -> None:
         """Answer the reads that wait on all connections, as far as there is an answer now."""
@@ -102,17 +135,10 @@ class Server:
             client.retry()
 
     def _accept(self, listening: socket.socket) -> None:
-        admission = Admission(rlimit.part())
         numbers = count(1)
-        for sock, address, port in connections(listening, admission):
-            client = Client(next(numbers), address, port)
-            gevent.spawn(self._serve_admitted, client, sock, admission)
-
-    def _serve_admitted(self, client: Client, sock: socket.socket, admission: Admission) -> None:
-        try:
-            self.serve(client, sock)
-        finally:
-            admission.release(client.address)
+        for accepted in connections(listening, Admission(rlimit.part(), PER_PEER)):
+            client = Client(next(numbers), accepted.address, accepted.port, accepted.account)
+            gevent.spawn(self.serve, client, accepted.sock)
 
     def _count(self, sent: int) -> None:
         self.sent += sent

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from xget_lib.errors import NinepError, XGetError
+from xget_lib.ninep.budget import Account
 from xget_lib.ninep.file import WAITING, Content, File, Handle, Waiting
-from xget_lib.ninep.limits import Limits
+from xget_lib.ninep.limits import FID_COST, WALKED_COST, Limits
 from xget_lib.ninep.messages import (
     ACCESS,
     OEXEC,
@@ -43,42 +44,17 @@ from xget_lib.ninep.messages import (
     Twrite,
 )
 from xget_lib.ninep.stat import DirectoryReader
-from xget_lib.ninep.wire import NOFID, QTDIR, Qid
+from xget_lib.ninep.walked_file import WalkedFile
+from xget_lib.ninep.wire import NOFID, Qid
 
 UNKNOWN_FID = (errno.EBADF, "fid unknown or out of range")
 FID_IN_USE = (errno.EBADF, "fid already in use")
 BAD_USE_OF_FID = (errno.EBADF, "bad use of fid")
 ALREADY_OPEN = (errno.ETXTBSY, "file already open for I/O")
-NOT_A_DIRECTORY = (errno.ENOTDIR, "not a directory")
-ILLEGAL_NAME = (errno.ENOENT, "illegal path element")
 NO_AUTHENTICATION = (errno.ENOENT, "no authentication required")
 """The errno is diod's: after any other its clients do not go on without authentication (libnpclient/mount.c)."""
 
 Answer = RMessage | Content | Waiting
-
-
-@dataclass(frozen=True, slots=True)
-class WalkedFile:
-    """A file and the way to it, for walks to ".."."""
-
-    file: File
-    parent: WalkedFile | None
-    depth: int = 1
-    """Files from the root to this one, both included."""
-
-    @property
-    def is_directory(self) -> bool:
-        return bool(self.file.qid.type & QTDIR)
-
-    def step(self, name: str) -> WalkedFile:
-        """One element of a walk. At the root ".." stays there: walk(5)."""
-        if not self.is_directory:
-            raise NinepError(*NOT_A_DIRECTORY)
-        if name == "..":
-            return self.parent or self
-        if name in ("", ".") or "/" in name:
-            raise NinepError(*ILLEGAL_NAME)
-        return WalkedFile(self.file.walk(name), self, self.depth + 1)
 
 
 @dataclass(slots=True)
@@ -89,6 +65,8 @@ class Fid:
     mode: int = OREAD
     handle: Handle | None = None
     directory: DirectoryReader | None = None
+    kept: int = 0
+    """What is counted of `handle.kept`."""
 
     def opened(self, *access: int) -> Handle:
         """The handle, if the fid was opened in one of these modes. Raises NinepError."""
@@ -99,15 +77,21 @@ class Fid:
 
 class Fids:
     """All fids of one session. The session owns it and must call clunk_all() at the end, which returns what
-    this session took from the shared budgets (`limits`).
+    these fids took from the shared budgets (`limits`). They take it for `account`.
 
-    `attach(uname, aname)` gives the root. `msize` is in bytes.
+    `attach(uname, aname)` gives the root. `msize` is in bytes. A request may have to wait for another process, and
+    clunk_all() may be called meanwhile: so what a request has opened is kept only if its fid is still there.
     """
 
-    def __init__(self, attach: Callable[[str, str], File], msize: int, limits: Limits) -> None:
+    def __init__(
+        self, attach: Callable[[str, str], File], msize: int, limits: Limits, account: Account | None = None
+    ) -> None:
         self._root = attach
         self._msize = msize
         self._limits = limits
+        self._account = account or Account()
+        self._asked: dict[int, Fid] = {}
+        """The fids whose last read waited: their handles may get something meanwhile."""
         self._open_files = 0
         self._fids: dict[int, Fid] = {}
 
@@ -146,10 +130,20 @@ class Fids:
             for fid in self._fids.values():
                 if fid.handle is not None:
                     clunks.callback(fid.handle.clunk)
-            self._limits.walked_files.give_back(sum(fid.walked.depth for fid in self._fids.values()))
-            self._limits.open_files.give_back(self._open_files)
+            for fid in self._fids.values():
+                self._release(fid)
+            self._limits.open_files.give_back(self._account, self._open_files)
             self._fids.clear()
+            self._asked.clear()
             self._open_files = 0
+
+    def retry(self) -> None:
+        """What open files keep may have changed since their last reads: count it."""
+        for number, fid in list(self._asked.items()):
+            if fid.handle is not None and fid.handle.kept != fid.kept:
+                with suppress(NinepError):
+                    self._count_kept(fid)
+                self._asked.pop(number, None)
 
     def _fid(self, number: int) -> Fid:
         fid = self._fids.get(number)
@@ -199,25 +193,33 @@ class Fids:
             raise NinepError(*UNKNOWN_FID)
         if number in self._fids:
             raise NinepError(*FID_IN_USE)
-        if len(self._fids) >= self._limits.max_fids or self._limits.walked_files.spent:
+        if len(self._fids) >= self._limits.max_fids:
             raise NinepError(errno.EMFILE)
 
     def _put(self, number: int, fid: Fid) -> None:
-        """From now on `number`, checked before if it is new, stands for this. Raises NinepError if all fids of the
-        process are too far from their roots together."""
-        former = self._fids.get(number)
-        if not self._limits.walked_files.take(fid.walked.depth - (former.walked.depth if former is not None else 0)):
+        """From now on `number`, checked before if it is new, stands for this. Raises NinepError if this host has too
+        many fids, or too far from their roots."""
+        cost = FID_COST + WALKED_COST * fid.walked.unused() + fid.kept
+        if not self._limits.memory.take(self._account, cost):
             raise NinepError(errno.EMFILE)
+        fid.walked.use()
+        former = self._fids.get(number)
         self._fids[number] = fid
+        if former is not None:
+            self._release(former)
+
+    def _release(self, fid: Fid) -> None:
+        """A fid is gone."""
+        cost = FID_COST + WALKED_COST * fid.walked.release() + fid.kept
+        self._limits.memory.give_back(self._account, cost)
 
     def _clunk(self, request: Tclunk | Tremove) -> Rclunk:
         fid = self._fid(request.fid)
         del self._fids[request.fid]
-        self._limits.walked_files.give_back(fid.walked.depth)
+        self._asked.pop(request.fid, None)
+        self._release(fid)
         if fid.handle is not None:
-            self._open_files -= 1
-            self._limits.open_files.give_back()
-            fid.handle.clunk()
+            self._close(fid)
         return Rclunk()
 
     # Opening and reading.
@@ -231,19 +233,48 @@ class Fids:
             raise NinepError(errno.EROFS)
         if fid.walked.is_directory and (mode & ACCESS in (OWRITE, ORDWR) or mode & OTRUNC):
             raise NinepError(errno.EISDIR)
-        self._check_may_open()
-        fid.handle, fid.mode = fid.walked.file.open(mode), mode
         self._count_opened()
+        try:
+            handle = fid.walked.file.open(mode)
+        except BaseException:
+            self._uncount_opened()
+            raise
+        if self._fids.get(number) is not fid:
+            handle.clunk()
+            raise NinepError(*UNKNOWN_FID)
+        fid.handle, fid.mode = handle, mode
         return fid
 
-    def _check_may_open(self) -> None:
-        """Raise NinepError if no further file may be opened."""
-        if self._open_files >= self._limits.max_open or self._limits.open_files.spent:
-            raise NinepError(errno.EMFILE)
+    def _close(self, fid: Fid) -> None:
+        """An open fid is open no longer."""
+        handle, fid.handle = fid.handle, None
+        self._uncount_opened()
+        assert handle is not None
+        handle.clunk()
 
     def _count_opened(self) -> None:
+        """A file is about to be opened. Raises NinepError if this host may have no further one."""
+        if self._open_files >= self._limits.max_open or not self._limits.open_files.take(self._account):
+            raise NinepError(errno.EMFILE)
         self._open_files += 1
-        self._limits.open_files.take()
+
+    def _uncount_opened(self) -> None:
+        """A file was closed, or could not be opened. After clunk_all() none is counted any more."""
+        if self._open_files:
+            self._open_files -= 1
+            self._limits.open_files.give_back(self._account)
+
+    def _count_kept(self, fid: Fid) -> None:
+        """Count what an open file keeps in memory. If this host may not have so much, close the file, and raise
+        NinepError."""
+        assert fid.handle is not None
+        more = fid.handle.kept - fid.kept
+        if more <= 0:
+            self._limits.memory.give_back(self._account, -more)
+        elif not self._limits.memory.take(self._account, more):
+            self._close(fid)
+            raise NinepError(errno.ENOMEM)
+        fid.kept += more
 
     def _read(self, request: Tread) -> Answer:
         fid = self._fid(request.fid)
@@ -252,10 +283,15 @@ class Fids:
         if fid.directory is not None:
             return Rread(fid.directory.read(request.offset, count))
         data = handle.read(request.offset, count)
+        if handle.kept != fid.kept and fid.handle is handle:
+            self._count_kept(fid)
         if isinstance(data, bytes):
             assert len(data) <= count, handle
             return Rread(data)
-        assert data is WAITING or data.length <= count, handle
+        if data is WAITING:
+            self._asked[request.fid] = fid
+        else:
+            assert data.length <= count, handle
         return data
 
     def _write(self, request: Twrite) -> Rwrite:

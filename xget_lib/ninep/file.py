@@ -93,6 +93,11 @@ class Handle:
 
     __slots__ = ()
 
+    @property
+    def kept(self) -> int:
+        """Bytes that this handle keeps in memory for its client alone. Asked after each read."""
+        return 0
+
     def read(self, offset: int, count: int) -> bytes | Content | Waiting:
         """At most `count` bytes from `offset`, a client's number below 2**64; none at the end of the file."""
         raise NinepError(errno.EACCES, "not open for reading")

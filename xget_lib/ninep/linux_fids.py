@@ -11,10 +11,11 @@ from dataclasses import astuple
 
 from xget_lib.errors import NinepError
 from xget_lib.ninep import linux
-from xget_lib.ninep.fids import ALREADY_OPEN, Answer, Fid, Fids, WalkedFile
+from xget_lib.ninep.fids import ALREADY_OPEN, Answer, Fid, Fids
 from xget_lib.ninep.file import Handle
 from xget_lib.ninep.messages import OREAD, OTRUNC, RREAD_HEADER_SIZE, RMessage, TMessage, Tread, Twalk
 from xget_lib.ninep.stat import DIRECTORY_READ, DirectoryEntry
+from xget_lib.ninep.walked_file import WalkedFile
 from xget_lib.ninep.wire import Layout
 
 _ENTRY = Layout.of(DirectoryEntry, unix=True, linux=True)
@@ -92,9 +93,12 @@ class LinuxFids(Fids):
         elif fid.handle is not None:
             raise NinepError(*ALREADY_OPEN)
         value = fid.walked.file.xattr(request.name)
-        self._check_may_open()
-        self._put(request.newfid, Fid(fid.walked, handle=_Xattr(value)))
         self._count_opened()
+        try:
+            self._put(request.newfid, Fid(fid.walked, handle=_Xattr(value), kept=len(value)))
+        except NinepError:
+            self._uncount_opened()
+            raise
         return linux.Rxattrwalk(len(value))
 
     # Opening and reading.
@@ -144,6 +148,10 @@ class _Xattr(Handle):
 
     def __init__(self, value: bytes) -> None:
         self._value = value
+
+    @property
+    def kept(self) -> int:
+        return len(self._value)
 
     def read(self, offset: int, count: int) -> bytes:
         return self._value[offset : offset + count]

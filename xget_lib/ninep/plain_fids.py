@@ -9,9 +9,10 @@ import errno
 from typing import ClassVar
 
 from xget_lib.errors import NinepError
-from xget_lib.ninep.fids import Fids, WalkedFile
+from xget_lib.ninep.fids import Fids
 from xget_lib.ninep.messages import RMessage, Ropen, Rstat, Rwstat, Tcreate, TMessage, Topen, Tstat, Twstat
 from xget_lib.ninep.stat import DONT_TOUCH, PLAIN_STAT, UNIX_STAT, DirectoryReader, Stat, StatFormat
+from xget_lib.ninep.walked_file import WalkedFile
 
 
 class PlainFids(Fids):

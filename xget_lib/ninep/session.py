@@ -4,6 +4,10 @@ A request is carried out when its reply is taken, not when it arrives. Three thi
 client sends ahead, only one reply at a time takes memory. A request that Tflush finds still queued has not happened,
 which is what its client will assume: flush(5). And requests take effect in the order in which they were sent.
 
+The queue is bounded. When it is full, no further request is decoded, and the connection must not read more: TCP then
+stops the client. A client that reads its replies gets on, and its Tflush is seen when the requests before it have their
+replies. A client that does not read them could not see an Rflush either.
+
 A read may have to wait, for bytes that this server does not hold yet or for news. Then its handle answers WAITING,
 later requests continue, and `retry` asks again.
 
@@ -19,11 +23,20 @@ from dataclasses import dataclass
 from functools import partial
 
 from xget_lib.errors import NinepError, ProtocolViolation, XGetError
+from xget_lib.ninep.budget import Account
 from xget_lib.ninep.dialect import DIALECTS, NINEP2000, UNKNOWN, decode, encode, negotiate, tag_of
 from xget_lib.ninep.fids import BAD_USE_OF_FID, Answer, Fids
 from xget_lib.ninep.file import WAITING, Content, File
 from xget_lib.ninep.framer import Framer
-from xget_lib.ninep.limits import Limits
+from xget_lib.ninep.limits import (
+    MAX_QUEUED_BYTES,
+    MAX_REQUEST,
+    RECEIVED_COST,
+    REQUEST_COST,
+    SHORT_REQUEST,
+    TEXTS_COST,
+    Limits,
+)
 from xget_lib.ninep.messages import (
     DEFAULT_MSIZE,
     MIN_MSIZE,
@@ -40,7 +53,7 @@ from xget_lib.ninep.messages import (
     rread_header,
 )
 from xget_lib.ninep.trace import RECEIVED, frame_line
-from xget_lib.ninep.wire import NOTAG, Buffer
+from xget_lib.ninep.wire import HEADER, NOTAG, Buffer
 
 MAX_MALFORMED = 16  # malformed requests in a row that are answered; a client that sends more does not speak 9P
 ENAME_MAX = 1024  # bytes of an error's text, which is only advisory and may be cut: intro(5)
@@ -59,7 +72,7 @@ class Session:
     """Owned by one connection, which calls close() in the end.
 
     `attach(dialect, uname, aname)` gives the root of a tree. A message has at most `max_msize` bytes. A request beyond
-    the `limits` is refused.
+    the `limits` is refused. What the session takes of the budgets in there, it takes for `account`.
     """
 
     def __init__(
@@ -67,6 +80,7 @@ class Session:
         attach: Callable[[str, str, str], File],
         max_msize: int = DEFAULT_MSIZE,
         limits: Limits | None = None,
+        account: Account | None = None,
     ) -> None:
         self.dialect = NINEP2000
         self.msize = max_msize
@@ -75,13 +89,21 @@ class Session:
         self._attach = attach
         self._max_msize = max_msize
         self.limits = limits or Limits()
-        self._framer = Framer(MIN_MSIZE)  # enough for a Tversion
+        self.account = account or Account()
+        self._framer = Framer(MIN_MSIZE, MAX_REQUEST)  # enough for a Tversion
         self._received = 0  # messages
         self._malformed = 0  # requests in a row
         self._fids: Fids | None = None  # None until a version is agreed on
         # By tag, in order of arrival: requests to be carried out, and replies that are known already.
         self._queue: OrderedDict[int, Message | XGetError] = OrderedDict()
         self._waiting: dict[int, Tread] = {}
+        self._large: dict[int, int] = {}
+        """By tag: bytes that queued requests take which are not short, besides REQUEST_COST."""
+        self._large_bytes = 0
+        self._counted_waiting = 0
+        """What was taken of `limits.waiting`."""
+        self._counted_memory = 0
+        """What `count_memory` took of `limits.memory`."""
 
     @property
     def fid_count(self) -> int:
@@ -97,45 +119,94 @@ class Session:
         """How many reads wait. One that retry() asks again counts once next_reply() has found it still waiting."""
         return len(self._waiting)
 
+    @property
+    def full(self) -> bool:
+        """Whether received bytes are left that were not decoded, because too many requests have no reply."""
+        return self._framer.unread
+
     def receive(self, data: Buffer) -> None:
         """Take bytes from the network. Raises ProtocolViolation when the connection must end; the replies to what came
-        before may still be taken and sent. Take all replies before receiving more: that bounds the queue."""
+        before may still be taken and sent. Must not be called while the session is full: see `receive_rest`."""
+        self.account.use()
         self._framer.feed(data)
-        while (frame := self._framer.next_frame()) is not None:
+        self.receive_rest()
+
+    def receive_rest(self) -> None:
+        """Decode what was received, until the queue is full. To be called after replies were taken, while the session
+        is full. Raises ProtocolViolation as `receive` does."""
+        while len(self._queue) < self.limits.max_tags and self._large_bytes < MAX_QUEUED_BYTES:
+            frame = self._framer.next_frame()
+            if frame is None:
+                return
             self._received += 1
             if self.trace is not None:
                 self.trace(frame_line(RECEIVED, frame, self.dialect))
-            self._accept(tag_of(frame), self._decode(frame))
+            tag = tag_of(frame)
+            self._accept(tag, self._decode(frame))
+            if len(frame) > SHORT_REQUEST and tag in self._queue:
+                self._large[tag] = len(frame) + TEXTS_COST
+                self._large_bytes += len(frame) + TEXTS_COST
 
     def next_reply(self) -> Reply | None:
         """Carry out requests until one has a reply, and return it; None when nothing can be answered now. The caller
         must send the reply: it cannot be flushed any more."""
         while self._queue:
             tag, message = self._queue.popitem(last=False)
+            if self._large:
+                self._large_bytes -= self._large.pop(tag, 0)
             reply = self._reply(tag, message)
             if reply is not None:
                 return reply
+        if self._counted_waiting > len(self._waiting):
+            self.limits.waiting.give_back(self.account, self._counted_waiting - len(self._waiting))
+            self._counted_waiting = len(self._waiting)
         return None
 
-    def retry(self) -> None:
-        """Queue every waiting read again, before all requests that arrived later."""
+    def retry(self) -> bool:
+        """Queue every waiting read again, before all requests that arrived later. Returns whether there are any."""
+        if self._fids is not None:
+            self._fids.retry()
+        if not self._waiting:
+            return False
         for tag in reversed(self._waiting):
             self._queue[tag] = self._waiting[tag]
             self._queue.move_to_end(tag, last=False)
         self._waiting.clear()
+        return True
+
+    def count_memory(self) -> bool:
+        """Count the memory that requests take: those in the queue, those that wait, and what has arrived in part. To be
+        called when the session has to wait. Returns False if this host may not have so much."""
+        requests = len(self._queue) + len(self._waiting)
+        arrived = RECEIVED_COST * self._framer.kept
+        more = arrived + self._large_bytes + REQUEST_COST * requests - self._counted_memory
+        if more > 0 and not self.limits.memory.take(self.account, more):
+            return False
+        if more < 0:
+            self.limits.memory.give_back(self.account, -more)
+        self._counted_memory += more
+        return True
 
     def close(self) -> None:
         """Clunk every fid and forget all requests."""
         self._queue.clear()
         self._waiting.clear()
+        self._large.clear()
+        self._large_bytes = 0
+        self.limits.waiting.give_back(self.account, self._counted_waiting)
+        self._counted_waiting = 0
+        self.limits.memory.give_back(self.account, self._counted_memory)
+        self._counted_memory = 0
         if self._fids is not None:
             self._fids.clunk_all()
 
     # In: frames become queued requests.
 
-    def _decode(self, frame: Buffer) -> TMessage | ProtocolViolation:
+    def _decode(self, frame: Buffer) -> TMessage | ProtocolViolation | NinepError:
         """The request in `frame`, or the error that answers a malformed one, which does not affect those after it.
         Raises ProtocolViolation before a version is agreed on, and for too many malformed ones in a row."""
+        if len(frame) == HEADER.size < int.from_bytes(frame[:4], "little"):
+            return NinepError(errno.EMSGSIZE, f"a request may have {MAX_REQUEST} bytes")
         try:
             tag, request = decode(frame, self.dialect)
             if not isinstance(request, TMessage):
@@ -149,11 +220,11 @@ class Session:
             self._malformed += 1
             if self._fids is None or self._malformed > MAX_MALFORMED:
                 raise
-            return violation
+            return violation.with_traceback(None)  # which would keep the bytes that were received
         self._malformed = 0
         return request
 
-    def _accept(self, tag: int, request: TMessage | ProtocolViolation) -> None:
+    def _accept(self, tag: int, request: TMessage | XGetError) -> None:
         if isinstance(request, Tversion):
             self._queue[tag] = self._version(request)
             return
@@ -163,8 +234,6 @@ class Session:
         if isinstance(request, Tflush):
             self._flush(request.oldtag)
             self._queue[tag] = Rflush()
-        elif len(self._queue) + len(self._waiting) >= self.limits.max_tags:
-            self._queue[tag] = NinepError(errno.EAGAIN, "too many requests")
         else:
             self._queue[tag] = request
 
@@ -180,7 +249,7 @@ class Session:
         if dialect is None:
             return Rversion(msize, UNKNOWN)
         attach = partial(self._attach, dialect)
-        self._fids = DIALECTS[dialect].fids(attach, msize, self.limits)
+        self._fids = DIALECTS[dialect].fids(attach, msize, self.limits, self.account)
         self.dialect, self.msize, self._framer.msize = dialect, msize, msize
         return Rversion(msize, dialect)
 
@@ -189,6 +258,7 @@ class Session:
         self._waiting.pop(oldtag, None)
         if not isinstance(self._queue.get(oldtag), Rflush | Rversion):
             self._queue.pop(oldtag, None)
+            self._large_bytes -= self._large.pop(oldtag, 0)
 
     # Out: queued requests become replies.
 
@@ -206,10 +276,19 @@ class Session:
         except (XGetError, OSError) as error:
             return self.refusal(tag, error)
         assert answer is WAITING and isinstance(message, Tread)
-        if len(self._waiting) >= self.limits.max_waiting:
+        if len(self._waiting) >= self.limits.max_waiting or not self._count_waiting():
             return self.refusal(tag, NinepError(errno.EAGAIN, "too many waiting reads"))
         self._waiting[tag] = message
         return None
+
+    def _count_waiting(self) -> bool:
+        """One more read waits. Returns False if this host may have no further one."""
+        if self._counted_waiting > len(self._waiting):
+            return True  # it waited before, and was asked again
+        if not self.limits.waiting.take(self.account):
+            return False
+        self._counted_waiting += 1
+        return True
 
     def _carry_out(self, request: TMessage) -> Answer:
         assert self._fids is not None

@@ -14,7 +14,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from logging import DEBUG, INFO
 from typing import Any
 
@@ -27,6 +27,7 @@ from xget_lib.errors import Failed, NinepError, printable
 from xget_lib.extensions import extensions
 from xget_lib.net.blocking import in_thread
 from xget_lib.net.server import Client, Server
+from xget_lib.ninep.budget import Budget
 from xget_lib.ninep.file import File
 from xget_lib.node.ticker import Ticker
 from xget_lib.node.transfer import Transfer
@@ -46,6 +47,9 @@ from xget_lib.swarm.actions import Announce, GrantUploadSlot, SendRegistration, 
 from xget_lib.swarm.messages import News, Registration
 from xget_lib.swarm.tuning import TUNING
 from xget_lib.swarm.uploader import Uploader
+
+_ACCEPT_PAUSE = 0.1
+"""Seconds to wait before the next try, when a connection of the successor cannot be accepted."""
 
 
 class Child:
@@ -142,7 +146,11 @@ class Child:
     def _await_successor(self, listening: socket.socket) -> None:
         while True:
             gsocket.wait_read(listening.fileno())
-            accepted, _ = listening.accept()
+            try:
+                accepted, _ = listening.accept()
+            except OSError:  # this machine has no descriptor left, or the other process is gone
+                gevent.sleep(_ACCEPT_PAUSE)
+                continue
             with accepted:
                 retire = in_thread(answer, accepted, self.port)
             if retire:
@@ -173,12 +181,17 @@ class Child:
     # What clients ask for.
 
     @property
+    def slots(self) -> Budget:
+        """The upload slots that clients have requested."""
+        return self._server.slots
+
+    @property
     def clients(self) -> Collection[Client]:
         return self._server.clients.values()
 
     def remark(self, client: Client, line: str) -> None:
         """Write a line of a client to the log."""
-        self._remarks.log(INFO, "clients", "message from a client: %s", line)
+        self._remarks.log(INFO, client.address, "message from a client: %s", line)
 
     def status(self) -> Mapping[str, Any]:
         store = self.served.store if self.served else None
@@ -210,7 +223,7 @@ class Child:
         self._carry_out(self._uploader.slot_ended(slot, time.monotonic()))
 
     def _connect(self, client: Client) -> Callable[[], File]:
-        return partial(swarm.child_tree, NodeBackend(self, client))
+        return cache(partial(swarm.child_tree, NodeBackend(self, client)))
 
     def _files_root(self) -> File:
         """Raises NinepError while nothing is served."""
@@ -241,13 +254,17 @@ class NodeBackend:
         self.server.transfer.peer_registered((self._client.address, registration.port), registration.generation)
 
     def request_slot(self, slot: int, answers: Stream) -> None:
-        if slot not in self._slots and len(self._slots) >= SLOTS_LIMIT:
+        if slot not in self._slots and (
+            len(self._slots) >= SLOTS_LIMIT or not self.server.slots.take(self._client.account)
+        ):
             raise NinepError(errno.EMFILE, "too many slots")
         self._slots.add(slot)
         self.server.request_slot(slot, answers, self._client)
 
     def release_slot(self, slot: int) -> None:
-        self._slots.discard(slot)
+        if slot in self._slots:
+            self._slots.remove(slot)
+            self.server.slots.give_back(self._client.account)
         self.server.release_slot(slot)
 
     def request_status(self, answer: DeferredText) -> None:

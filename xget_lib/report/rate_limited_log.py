@@ -1,6 +1,6 @@
 """A log for messages that other machines cause, so that none of them can fill the disk.
 
-Per minute, a limited number of messages is logged for each address. Then one message says how many were dropped.
+Per minute, a limited number of messages is logged for each host. Then one message says how many were dropped.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from collections import Counter
 from collections.abc import Callable
 
 from xget_lib.report.log import LOGGER
+from xget_lib.swarm.hosts import host_of
 
 MINUTE = 60.0
 LINES = 30
-"""Messages per minute and address."""
+"""Messages per minute and host."""
 ALL_LINES = 600
-"""Messages per minute from all addresses together: at most 100 MB a day."""
+"""Messages per minute from all hosts together: at most 100 MB a day."""
 
 
 class RateLimitedLog:
     """Limits one kind of messages. A minute begins with its first message."""
 
     def __init__(self, lines: int = LINES, clock: Callable[[], float] = time.monotonic) -> None:
-        """`lines`: messages per minute and address. `clock` gives monotonic seconds."""
+        """`lines`: messages per minute and host. `clock` gives monotonic seconds."""
         self._lines = lines
         self._clock = clock
         self._ends = 0.0
@@ -30,21 +31,22 @@ class RateLimitedLog:
         self._dropped: Counter[str] = Counter()
 
     def log(self, level: int, address: str, message: str, *arguments: object) -> None:
-        """Log a message that `address` caused, unless the limit is reached."""
+        """Log a message that `address` caused, unless the limit of its host is reached."""
+        host = host_of(address)
         if not LOGGER.isEnabledFor(level):
             return
         if self._clock() >= self._ends:
             self._begin_minute(level)
-        if self._logged[address] < self._lines and self._logged.total() < ALL_LINES:
-            self._logged[address] += 1
+        if self._logged[host] < self._lines and self._logged.total() < ALL_LINES:
+            self._logged[host] += 1
             LOGGER.log(level, message, *arguments)
-        elif address in self._dropped or len(self._dropped) < ALL_LINES:
-            self._dropped[address] += 1
+        elif host in self._dropped or len(self._dropped) < ALL_LINES:
+            self._dropped[host] += 1
 
     def _begin_minute(self, level: int) -> None:
         dropped, self._dropped = self._dropped, Counter()
         self._logged.clear()
         self._ends = self._clock() + MINUTE
         if dropped:
-            address, count = dropped.most_common(1)[0]
-            LOGGER.log(level, "dropped %d similar messages, %d of them caused by %s", dropped.total(), count, address)
+            host, count = dropped.most_common(1)[0]
+            LOGGER.log(level, "dropped %d similar messages, %d of them caused by %s", dropped.total(), count, host)

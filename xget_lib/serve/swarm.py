@@ -163,6 +163,10 @@ class Have(Handle):
         """The store's count of changes when the last answer was made."""
         self._rest = b""
 
+    @property
+    def kept(self) -> int:
+        return len(self._rest)
+
     def read(self, offset: int, count: int) -> bytes | Waiting:
         if not self._rest:
             self._served = self._served or self._backend.server.served

@@ -56,6 +56,10 @@ class DeferredText(Handle):
     def put(self, text: bytes) -> None:
         self._text = text
 
+    @property
+    def kept(self) -> int:
+        return len(self._text or b"")
+
     def fail(self, error: XGetError | OSError) -> None:
         """Answer all reads with this error."""
         self._error = error
@@ -80,6 +84,10 @@ class Stream(Handle):
     def begun(self) -> bool:
         """Whether a document has been read only in part."""
         return bool(self._rest)
+
+    @property
+    def kept(self) -> int:
+        return len(self._rest) + sum(map(len, self._documents))
 
     def put(self, document: bytes) -> None:
         """Add a document at the end."""

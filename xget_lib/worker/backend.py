@@ -10,6 +10,7 @@ from typing import Protocol
 from xget_lib import ipc
 from xget_lib.errors import NinepError
 from xget_lib.net.server import Client
+from xget_lib.ninep.budget import Budget
 from xget_lib.process.memfd import read_all
 from xget_lib.serve.swarm import SLOTS_LIMIT, SwarmServer
 from xget_lib.serve.synthetic import DeferredText, Stream
@@ -18,6 +19,10 @@ from xget_lib.swarm.messages import Registration
 
 class WorkerServer(SwarmServer, Protocol):
     """What a backend needs of the worker."""
+
+    @property
+    def slots(self) -> Budget:
+        """The slots that clients of this process have requested."""
 
     def send(self, message: ipc.Message) -> None:
         """Send a message to the master."""
@@ -50,13 +55,16 @@ class WorkerBackend:
         self.server.send(ipc.NodeRegistered(self._client.number, *astuple(registration)))
 
     def request_slot(self, slot: int, answers: Stream) -> None:
-        if slot not in self._slots and len(self._slots) >= SLOTS_LIMIT:
+        if slot not in self._slots and (
+            len(self._slots) >= SLOTS_LIMIT or not self.server.slots.take(self._client.account)
+        ):
             raise NinepError(errno.EMFILE, "too many slots")
         self._slots[slot] = answers
         self.server.send(ipc.SlotAsked(self._client.number, slot))
 
     def release_slot(self, slot: int) -> None:
         if self._slots.pop(slot, None) is not None:
+            self.server.slots.give_back(self._client.account)
             self.server.send(ipc.SlotClosed(self._client.number, slot))
 
     def wants(self, chunks: bytes) -> None:

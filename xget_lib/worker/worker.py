@@ -15,7 +15,7 @@ import signal
 import socket
 from array import array
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
+from functools import cache, partial
 from io import FileIO
 from logging import INFO
 
@@ -31,6 +31,7 @@ from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.net.blocking import in_thread, wait_readable, wait_writable
 from xget_lib.net.server import Client, Server
+from xget_lib.ninep.budget import Account, Budget
 from xget_lib.ninep.file import File
 from xget_lib.process.channel import Channel, close_all
 from xget_lib.process.memfd import read_all
@@ -40,6 +41,7 @@ from xget_lib.serve.attach import FILES, SWARM
 from xget_lib.serve.files import Files
 from xget_lib.serve.served import EncodedManifest, Served
 from xget_lib.serve.store import Store
+from xget_lib.swarm.hosts import host_of
 from xget_lib.worker import jobs
 from xget_lib.worker.backend import WorkerBackend
 from xget_lib.worker.watcher import DirectoryWatcher
@@ -92,6 +94,8 @@ class Worker:
         self.served: Served | None = None
         self._files: Files | None = None
         self._channel = channel
+        self._adopted: dict[int, Client] = {}
+        """By number: the clients that the master handed over, and that have not ended."""
         self._backends: dict[int, WorkerBackend] = {}
         self._watcher = DirectoryWatcher(self.send)
         self._extensions = {aname: extension.worker_side(self) for aname, extension in extensions().items()}
@@ -110,7 +114,9 @@ class Worker:
                 case ipc.Ping():
                     self.send(ipc.Pong(len(self._server.clients), self._server.sent))
                 case ipc.Adopt(number, address, port):
-                    gevent.spawn(self._adopt, Client(number, address, port), socket.socket(fileno=descriptors[0]))
+                    self._adopt(Client(number, address, port, Account(host_of(address))), descriptors[0])
+                case ipc.EndConnection(connection, why):
+                    self._end_connection(connection, why)
                 case ipc.Serve():
                     self._serve(message, *descriptors)
                 case ipc.Job():
@@ -127,13 +133,19 @@ class Worker:
                         raise ProtocolViolation(f"unexpected message {type(message).__name__} from the master")
 
     def send(self, message: ipc.Message, descriptors: Sequence[int] = ()) -> None:
-        """Send a message to the master."""
-        self._channel.send(ipc.pack(message), descriptors)
+        """Send a message to the master. If the master is gone, nothing is sent: then `run` returns."""
+        with contextlib.suppress(LinkLost):
+            self._channel.send(ipc.pack(message), descriptors)
 
     @property
     def manifest(self) -> EncodedManifest | None:
         """See `serve.swarm.SwarmServer`."""
         return self.served.manifest if self.served is not None else None
+
+    @property
+    def slots(self) -> Budget:
+        """See `worker.backend.WorkerServer`."""
+        return self._server.slots
 
     @property
     def clients(self) -> Collection[Client]:
@@ -145,16 +157,26 @@ class Worker:
 
     # Connections.
 
-    def _adopt(self, client: Client, sock: socket.socket) -> None:
+    def _adopt(self, client: Client, descriptor: int) -> None:
+        self._adopted[client.number] = client
+        gevent.spawn(self._serve_client, client, socket.socket(fileno=descriptor))
+
+    def _serve_client(self, client: Client, sock: socket.socket) -> None:
         try:
             self._server.serve(client, sock)
         finally:
+            del self._adopted[client.number]
             self._backends.pop(client.number, None)
             self.send(ipc.ConnectionClosed(client.number))
 
+    def _end_connection(self, number: int, why: str) -> None:
+        client = self._adopted.get(number)
+        if client is not None:  # else it has ended meanwhile
+            gevent.spawn(client.end, why)
+
     def _connect(self, client: Client) -> Callable[[], File]:
         backend = self._backends[client.number] = WorkerBackend(self, client)
-        return partial(swarm.master_tree, backend)
+        return cache(partial(swarm.master_tree, backend))
 
     def _files_root(self) -> File:
         """Raises NinepError until the master has sent what to serve."""

@@ -1,0 +1,145 @@
+"""What all connections of a process share, and who loses first when it is used up.
+
+While there is room, everybody gets what he asks for. When nothing is left, the host that has most loses, and never the
+host that has least: if another host has more than the asking one would have, the connection of that host that has most
+is ended, and what it had is free again. Otherwise the asking host has its share already, and is refused. So no host can
+exclude others, however many connections it opens. This is max-min fairness, as in the fair queueing of networks.
+
+A host is any key that connections of one machine have in common. Nothing here knows a clock or a socket.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Hashable
+from itertools import count
+from typing import Final
+
+
+class Account:
+    """What one connection has of all budgets. Owned by the server of the connection, which calls `close` at its end."""
+
+    _uses = count(1)
+    """Orders the uses of all connections of the process."""
+
+    def __init__(self, host: Hashable = None, end: Callable[[str], None] | None = None) -> None:
+        self.host: Final = host
+        self.end = end
+        """`end(why)` ends the connection at once. It is called when a host that has less needs what this one has."""
+        self.closed = False
+        """Whether it may take nothing any more."""
+        self.last_use = 0
+        """The greater, the later."""
+        self._budgets: set[Budget] = set()
+        """Those in which it has something."""
+
+    def use(self) -> None:
+        """The other side has asked for something."""
+        self.last_use = next(Account._uses)
+
+    def took_from(self, budget: Budget) -> None:
+        """For the budget: it must be told when this account is closed."""
+        self._budgets.add(budget)
+
+    def close(self) -> None:
+        """Give everything back, and take nothing any more."""
+        self.closed = True
+        self.end = None
+        for budget in self._budgets:
+            budget.forget(self)
+        self._budgets.clear()
+
+    def end_for_another(self, why: str) -> bool:
+        """Give everything back, because another host needs it, and end the connection. Returns whether it could."""
+        end = self.end
+        if end is None:
+            return False
+        self.close()
+        end(why)
+        return True
+
+
+class _Share:
+    """What one host has of a budget."""
+
+    __slots__ = ("accounts", "total")
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.accounts: dict[Account, int] = {}
+
+
+class Budget:
+    """How many of something there may be in this process, in all connections together, and in those of one host."""
+
+    def __init__(self, what: str = "", limit: int = sys.maxsize, per_host: int = sys.maxsize) -> None:
+        """`what` names it in the log."""
+        self.what = what
+        self.limit = limit
+        self.per_host = per_host
+        self.used = 0
+        self._shares: dict[Hashable, _Share] = {}
+
+    def take(self, account: Account, count: int = 1) -> bool:
+        """Take `count` and return True. If this host may not have so many more, take none and return False."""
+        while True:
+            share = self._shares.get(account.host)
+            wanted = count + (share.total if share is not None else 0)
+            if account.closed or wanted > self.per_host:
+                return False
+            if self.used + count <= self.limit:
+                break
+            # This may take time: everything may have changed after it.
+            if not self._end_biggest(wanted):
+                return False
+        if share is None:
+            share = self._shares[account.host] = _Share()
+        if account not in share.accounts:
+            share.accounts[account] = 0
+            account.took_from(self)
+        share.accounts[account] += count
+        share.total += count
+        self.used += count
+        return True
+
+    def give_back(self, account: Account, count: int = 1) -> None:
+        """What was taken is free again. An account that was closed meanwhile has given it back already."""
+        share = self._shares.get(account.host)
+        if share is None or account not in share.accounts:
+            return
+        share.accounts[account] -= count
+        share.total -= count
+        self.used -= count
+
+    def set(self, account: Account, amount: int) -> bool:
+        """Have exactly `amount`. Returns False, and leaves what it has, if this host may not have so much."""
+        more = amount - self.of(account)
+        if more > 0:
+            return self.take(account, more)
+        if more:
+            self.give_back(account, -more)
+        return True
+
+    def of(self, account: Account) -> int:
+        """What an account has."""
+        share = self._shares.get(account.host)
+        return share.accounts.get(account, 0) if share is not None else 0
+
+    def forget(self, account: Account) -> None:
+        """Everything that an account has is free again. For `Account.close`."""
+        share = self._shares.get(account.host)
+        if share is None:
+            return
+        had = share.accounts.pop(account, 0)
+        share.total -= had
+        self.used -= had
+        if not share.accounts:
+            del self._shares[account.host]
+
+    def _end_biggest(self, wanted: int) -> bool:
+        """Free something of the host that has most, if that is more than `wanted`. Returns whether it could."""
+        biggest = max(self._shares.values(), key=lambda share: share.total, default=None)
+        if biggest is None or biggest.total <= wanted:
+            return False
+        victim = max(biggest.accounts, key=lambda account: (biggest.accounts[account], -account.last_use))
+        return victim.end_for_another(f"{self.what}: all are in use, and this host has most of them")
