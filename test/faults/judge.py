@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -204,6 +205,8 @@ def lateness(observed: Observed, usual: float, healed: float) -> float | None:
 
 # (7) An ordinary failure is one line in the log.
 
+_ERROR = re.compile(r": [\w.]+(Error|Exception|Interrupted|Lost)\b")
+
 
 def tracebacks(logs: Path) -> list[str]:
     """In the logs of masters and clients."""
@@ -212,10 +215,7 @@ def tracebacks(logs: Path) -> list[str]:
         lines = path.read_text(errors="replace").splitlines()
         begins = next((number for number, line in enumerate(lines) if "Traceback (most recent" in line), None)
         if begins is not None:
-            last = next(
-                (line for line in lines[begins:] if re.search(r"\b[\w.]+(Error|Exception|Interrupted|Lost)\b", line)),
-                "",
-            )
+            last = next((line for line in lines[begins:] if _ERROR.search(line)), "")
             found.append(f"log: a traceback in {path.name}: {last[-200:]}")
     return found
 
