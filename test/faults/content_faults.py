@@ -78,7 +78,7 @@ FAULTS = {
         ends=True,
     ),
     "hide directory": Fault("the served directory goes away", _hide, MASTER, excuse=_VANISHED),
-    "hide directory for a while": Fault("it goes away, and comes back", _hide_for_a_while, MASTER, ends=True),
+    "hide directory for a while": Fault("and comes back", _hide_for_a_while, MASTER, ends=True, excuse=_VANISHED),
     "change at child": Fault("a program writes into what a child serves", _tamper_with_files, "client", ends=True),
     "change parts": Fault("a program writes into parts of files", _tamper_with_parts, "client", ends=True),
 }

@@ -205,7 +205,7 @@ def lateness(observed: Observed, usual: float, healed: float) -> float | None:
 
 # (7) An ordinary failure is one line in the log.
 
-_ERROR = re.compile(r": [\w.]+(Error|Exception|Interrupted|Lost)\b")
+_ERROR = re.compile(r": (xget_lib\.errors\.|\w*Error\b|\w*Exception\b)")
 
 
 def tracebacks(logs: Path) -> list[str]:

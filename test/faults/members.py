@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -46,6 +47,8 @@ class Master:
         self._base = base
         self._running: Running | None = None
         self._starts = 0
+        self.restarting = threading.Lock()
+        """Two faults do not restart it at the same time."""
 
     def start(self, path: Path) -> None:
         self._starts += 1

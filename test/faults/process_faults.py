@@ -66,21 +66,24 @@ def _stop(pids: Pids) -> Act:
 
 def _restart_master(number: signal.Signals, before: Callable[[Run], object] = lambda run: None) -> Act:
     def act(run: Run, strike: Strike) -> bool:
-        run.master.end(number)
-        before(run)
-        run.wait(strike.seconds)
-        run.master.start(run.source.path)
-        run.master.wait_until_it_serves()
+        with run.master.restarting:
+            run.master.end(number)
+            run.source.show()
+            before(run)
+            run.wait(strike.seconds)
+            run.master.start(run.source.path)
+            run.master.wait_until_it_serves()
         return True
 
     return act
 
 
 def _restart_without_directory(run: Run, strike: Strike) -> bool:
-    run.master.end(KILL)
-    run.source.hide()
-    run.wait(strike.seconds)
-    run.master.start(run.source.path)
+    with run.master.restarting:
+        run.master.end(KILL)
+        run.source.hide()
+        run.wait(strike.seconds)
+        run.master.start(run.source.path)
     return True
 
 

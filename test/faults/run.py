@@ -222,15 +222,15 @@ class Run:
         deadline = time.time() + ENDS_WITHIN
         for node in self.nodes:
             if node.ended is not None and (node.case.then == ENDS or node.status in _SERVES_NOTHING):
-                self._must_be_gone(node.name, node.mark, deadline)
+                self.problems += left_alive(node.name, node.mark, deadline)
         signal_all(marked(self._cluster.mark), signal.SIGCONT)
         for node in self.nodes:
             signal_all([*node.foreground(), *node.background()], signal.SIGTERM)
         deadline = time.time() + ENDS_WITHIN
         for node in self.nodes:
-            self._must_be_gone(node.name, node.mark, deadline)
+            self.problems += left_alive(node.name, node.mark, deadline)
         self.master.end(signal.SIGTERM)
-        self._must_be_gone(MASTER, self.master.mark, deadline)
+        self.problems += left_alive(MASTER, self.master.mark, deadline)
         for host in self._network.hosts[: 1 + len(self.case.clients)]:
             if found := [each for each in host.listening() if not each.startswith("0100007F")]:
                 self.problems.append(f"left: sockets on {host.address}: {found}")
@@ -239,11 +239,12 @@ class Run:
         assert node.started is not None
         return f"within {time.time() - node.started:.0f} s of its start"
 
-    def _must_be_gone(self, name: str, mark: str, deadline: float) -> None:
-        while (left := marked(mark)) and time.time() < deadline:
-            time.sleep(_LOOK_EVERY)
-        if left:
-            self.problems.append(f"left: processes of {name}: {[_command(pid) for pid in left]}")
+
+def left_alive(name: str, mark: str, deadline: float) -> list[str]:
+    """A problem if there are still processes with this mark at the deadline, in seconds since the epoch."""
+    while (left := marked(mark)) and time.time() < deadline:
+        time.sleep(_LOOK_EVERY)
+    return [f"left: processes of {name}: {[_command(pid) for pid in left]}"] if left else []
 
 
 def _mounts() -> set[str]:
