@@ -15,11 +15,12 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from test.faults.lies import LIES, Answer, Lie
+from test.faults.lie import Answer, Lie
+from test.faults.lies import LIES
 from test.support.plain_client import PlainClient
 from xget_lib.errors import XGetError
 from xget_lib.manifest.decoding import decode as decode_manifest
@@ -58,9 +59,8 @@ class Peer:
 
     def __init__(self, lie: str, master: Address, copy: Path) -> None:
         self.master = master
-        self.copy = copy
-        self.client = PlainClient(master[1], "swarm", master[0])
-        self.encoded = self.client.read_all("manifest")
+        with PlainClient(master[1], "swarm", master[0]) as client:
+            self.encoded = client.read_all("manifest")
         self.manifest = decode_manifest(self.encoded)
         self.generation = self.manifest.generation
         chunks = self.manifest.layout.chunk_count
@@ -69,14 +69,15 @@ class Peer:
         self.nodes: list[Address] = []
         """Those that the master has named, in order."""
         self._changed = threading.Condition()
-        self._content = b"".join(self._piece(number) for number in range(self.manifest.layout.piece_count))
+        self._content = b"".join(self._piece(copy, number) for number in range(self.manifest.layout.piece_count))
         self.lie = LIES[lie](self)
         self.listening = socket.create_server(("", 0), backlog=256)
+        self.port: int = self.listening.getsockname()[1]
 
-    def _piece(self, number: int) -> bytes:
+    def _piece(self, copy: Path, number: int) -> bytes:
         layout = self.manifest.layout
         piece = layout.piece(number)
-        with open(os.path.join(bytes(self.copy), self.manifest.path_of(piece.file)), "rb") as file:
+        with open(os.path.join(bytes(copy), self.manifest.path_of(piece.file)), "rb") as file:
             return b"".join(os.pread(file.fileno(), length, at) for at, length in layout.parts(piece))
 
     def content(self, offset: int, count: int) -> bytes:
@@ -94,23 +95,31 @@ class Peer:
             named += 1
 
     def run(self) -> None:
-        for work in (self._accept, self._read_news, self.lie.besides):
+        for work in (self._accept, lambda: self._stay_with_master(self._read_news), self.lie.besides):
             threading.Thread(target=work, daemon=True).start()
-        port = self.listening.getsockname()[1]
-        with PlainClient(self.master[1], "swarm", self.master[0]) as client:
-            peers = client.open("peers", mode=2)
-            while True:
-                for each in self.lie.ports(port):
-                    client.write(peers, Registration(each, self.generation, self.chunks).encode())
-                    print("registered", flush=True)
-                    time.sleep(_REGISTER_EVERY)
+        self._stay_with_master(self._register)
 
-    def _read_news(self) -> None:
-        peers = self.client.open("peers", mode=2)
-        self.client.write(peers, Registration(self.listening.getsockname()[1], self.generation, self.chunks).encode())
-        self.client.sock.settimeout(None)
+    def _stay_with_master(self, work: Callable[[PlainClient], None]) -> None:
+        """Do something on a connection to the master, and connect again whenever that ends."""
         while True:
-            line = self.client.read(peers, 0)
+            with suppress(OSError, XGetError), PlainClient(self.master[1], "swarm", self.master[0]) as client:
+                work(client)
+            time.sleep(_REGISTER_EVERY)
+
+    def _register(self, client: PlainClient) -> None:
+        peers = client.open("peers", mode=2)
+        while True:
+            for port in self.lie.ports(self.port):
+                client.write(peers, Registration(port, self.generation, self.chunks).encode())
+                print("registered", flush=True)
+                time.sleep(_REGISTER_EVERY)
+
+    def _read_news(self, client: PlainClient) -> None:
+        peers = client.open("peers", mode=2)
+        client.write(peers, Registration(self.port, self.generation, self.chunks).encode())
+        client.sock.settimeout(None)
+        while True:
+            line = client.read(peers, 0)
             with self._changed, suppress(ValueError, KeyError):
                 named = [(host, port) for host, port in json.loads(line)["peers"]]
                 self.nodes += [address for address in named if address not in self.nodes]
