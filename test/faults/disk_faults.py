@@ -53,7 +53,7 @@ _PROCESSES = Excuse(frozenset((1, 3, 6)), "temporarily unavailable|process|threa
 
 
 def _prepared(does: str, needs: str, excuse: Excuse) -> Fault:
-    """A client that has it hard from the start."""
+    """A limit that is there when the client starts."""
     return Fault(does, _from_the_start, "client", needs=needs, from_start=True, excuse=excuse)
 
 

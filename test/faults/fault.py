@@ -75,7 +75,7 @@ class Fault:
     exempt: bool = False
     """Whether nothing is asked of the client that it strikes, but that it leaves no wrong byte and no process."""
     spoils_dest: bool = False
-    """Whether it changes the destination itself, so that the comparison does not count."""
+    """Whether it takes the destination away."""
 
 
 class Struck:

@@ -20,6 +20,7 @@ from test.faults.fault import MASTER, Struck
 from test.faults.run import Run
 from test.faults.table import FAULTS
 from test.support.trees import differences
+from xget_lib.errors import Exit
 
 SILENCE = 10.0
 """Seconds of waiting within which something must be said."""
@@ -27,7 +28,6 @@ _SLACK = 3.0
 """Seconds that a busy machine may add."""
 _APART = 60.0
 """Seconds within which one line is enough."""
-_KNOWN_STATUSES = frozenset((0, 1, 2, 3, 4, 5, 6, 7, 8, 130, 143))
 _KNOWS = 1.0
 """Seconds after which two clients know of each other, and of what they hold."""
 
@@ -66,6 +66,15 @@ class Observed:
         """When it knew what there is to download."""
         return next((event["time"] for event in self.events if event["event"] == "start"), None)
 
+    @property
+    def last_fetched(self) -> float:
+        """When content came last."""
+        last, fetched = self.started, 0
+        for event in self.events:
+            if event["event"] == "progress" and event["fetched"] > fetched:
+                last, fetched = event["time"], event["fetched"]
+        return last
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -95,12 +104,23 @@ def exact(observed: Observed, states: Sequence[Path]) -> list[str]:
         return []
     found: list[str] = []
     for state in reversed(states):
-        found = differences(state, observed.dest)
+        found = differences(state, observed.dest) if observed.dest.is_dir() else ["it is not there"]
         if not observed.sets_owners:
             found = [each for each in found if not each.startswith(("user of", "group of"))]
         if not found:
             return []
     return [f"exact: {observed.name} ended with 0, and differs: {', '.join(found[:4])}"]
+
+
+def _spoiled_later(observed: Observed, struck: Iterable[Struck]) -> bool:
+    """Whether a fault has changed the destination when the client had fetched everything, so that it need not know."""
+    return any(
+        FAULTS[each.strike.fault].spoils_dest
+        and each.hit
+        and each.strike.target == observed.client
+        and each.began > observed.last_fetched
+        for each in struck
+    )
 
 
 # (2) Any other status is true, and there is none where the bytes could be had.
@@ -112,8 +132,6 @@ def status(observed: Observed, facts: Facts) -> list[str]:
     if facts.of(observed, exempt=True):
         return []
     text = observed.said.strip().replace("\n", " | ")[-300:]
-    if observed.status not in _KNOWN_STATUSES:
-        return [f"status: {observed.name} ended with {observed.status}, which no table has: {text}"]
     assert observed.ended is not None
     reasons = [
         each
@@ -121,7 +139,8 @@ def status(observed: Observed, facts: Facts) -> list[str]:
         if each.overlaps(observed.started, observed.ended) and _excuses(each, observed, observed.ended)
     ]
     if not reasons:
-        return [f"status: {observed.name} ended with {observed.status} without a reason: {text}"]
+        unknown = "" if observed.status in set(Exit) else ", which no table has,"
+        return [f"status: {observed.name} ended with {observed.status}{unknown} without a reason: {text}"]
     if observed.status == 3 and (holder := _reachable_holder(observed, facts, reasons)):
         return [f"status: {observed.name} ended with 3, but {holder} had everything: {text}"]
     return []
@@ -248,7 +267,7 @@ def judge(run: Run) -> tuple[list[str], float]:
     latest = 0.0
     for observed in clients:
         strikes = facts.of(observed)
-        spoiled = bool(observed.tampered) or any(FAULTS[each.strike.fault].spoils_dest for each in strikes)
+        spoiled = bool(observed.tampered) or _spoiled_later(observed, run.struck)
         replaced = any(other.name == f"{observed.name}-again" for other in clients)
         if not spoiled and not replaced:
             problems += exact(observed, run.source.states_since(observed.started))

@@ -110,7 +110,7 @@ def _restart_client(pids: Pids, number: signal.Signals) -> Act:
 _UNREACHABLE = Excuse(frozenset((3,)), "cannot reach the master", everywhere=True)
 _OUTAGE = Excuse(frozenset((3,)), "cannot reach the master", everywhere=True, longer_than_timeout=True)
 _KILLED = Excuse(frozenset((1,)), "download process: killed by SIGKILL")
-_INTERRUPTED = Excuse(frozenset((130, 143)), "interrupted")
+_INTERRUPTED = Excuse(frozenset((130, 143, -INT, -TERM)))  # by the signal itself: it had not begun to handle it
 
 
 def _outage(does: str, act: Act, weight: float = 1.0) -> Fault:

@@ -68,7 +68,7 @@ class Run:
     # For faults.
 
     def wait(self, seconds: float) -> None:
-        """Until so many seconds have passed, or the run is over."""
+        """Return when so many seconds have passed, or the run is over."""
         self.over.wait(seconds)
 
     def node(self, name: str) -> Node:
@@ -88,7 +88,7 @@ class Run:
     # The run.
 
     def play(self) -> None:
-        """From begin to end. Afterwards nothing of it is there but its directory."""
+        """Run it from begin to end. Afterwards only its directory is left."""
         mounts = _mounts()
         try:
             self._start()
@@ -186,7 +186,7 @@ class Run:
             time.sleep(_LOOK_EVERY)
 
     def _wait_for_followers(self) -> None:
-        """Until each has what is served now, if they can."""
+        """Wait until each has what is served now, if it can be had."""
         if self.outage_for_good() or not self.source.path.is_dir():
             return
         deadline = time.time() + DEADLINE
@@ -194,10 +194,10 @@ class Run:
         follow = [node for node in self.nodes if node.case.then == FOLLOWS and node.status == 0]
         waiting = [node for node in follow if node.processes() and not node.tampered and not self.hurt(node)]
         while waiting and time.time() < deadline:
-            waiting = [node for node in waiting if differences(last, node.dest)]
+            waiting = [node for node in waiting if _differences(last, node.dest)]
             time.sleep(0.2 if waiting else 0)
         for node in waiting:
-            found = differences(last, node.dest)
+            found = _differences(last, node.dest)
             self.problems.append(f"late: {node.name} does not have the last state after {DEADLINE:g} s: {found[:3]}")
 
     def outage_for_good(self) -> bool:
@@ -214,7 +214,7 @@ class Run:
     # The end.
 
     def _end(self) -> None:
-        """Everybody goes on and is asked to end. Who has no right to live any more must have ended by himself."""
+        """Processes that have nothing more to do must have ended. All others go on, and are asked to end."""
         for node in self.nodes:
             node.look()
             if node.ended is None and not self.exempt(node):
@@ -245,6 +245,14 @@ def left_alive(name: str, mark: str, deadline: float) -> list[str]:
     while (left := marked(mark)) and time.time() < deadline:
         time.sleep(_LOOK_EVERY)
     return [f"left: processes of {name}: {[_command(pid) for pid in left]}"] if left else []
+
+
+def _differences(state: Path, dest: Path) -> list[str]:
+    """Of a destination that may be changing."""
+    try:
+        return differences(state, dest)
+    except (OSError, subprocess.CalledProcessError) as error:
+        return [f"it changes: {error}"]
 
 
 def _mounts() -> set[str]:

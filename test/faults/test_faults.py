@@ -174,13 +174,17 @@ def test_every_difference_is_found(source: Source, copy: Path, what: str) -> Non
     assert exact(observed(copy), source.states) != []
 
 
+def test_a_destination_that_is_gone_is_found(source: Source, tmp_path: Path) -> None:
+    assert "it is not there" in exact(observed(tmp_path / "gone"), source.states)[0]
+
+
 # (2)
 
 
 def test_a_failure_without_a_fault_is_found() -> None:
     assert status(observed(status=0), Facts()) == []
     assert "without a reason" in status(observed(status=3, said=UNREACHABLE), Facts())[0]
-    assert "which no table has" in status(observed(status=139), Facts())[0]
+    assert "which no table has, without a reason" in status(observed(status=139), Facts())[0]
 
 
 def test_a_status_that_names_the_fault_is_true() -> None:
