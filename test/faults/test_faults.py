@@ -250,6 +250,12 @@ def test_a_client_that_waits_without_a_word_is_found() -> None:
     assert "no progress for 20 s" in silent(observed(), NOW + 20)[0]
 
 
+def test_a_slow_start_of_the_interpreter_is_no_silence() -> None:
+    done = event("done", 20, seconds=5.0)
+    assert silent(observed(events=[done]), NOW + 20) == []
+    assert silent(observed(events=[{**done, "seconds": 15.0}]), NOW + 20) != []
+
+
 def test_events_without_progress_are_no_progress() -> None:
     waiting = [event("progress", after, fetched=7) for after in range(20)]
     assert silent(observed(events=waiting), NOW + 20) != []
