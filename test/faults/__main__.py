@@ -1,6 +1,6 @@
 """The fault bench: real processes under faults that are drawn from a seed.
 
-    python -m test.faults [--seeds 1-1000] [--jobs 2] [--keep] [--verbose]
+    python -m test.faults [--seeds 1-1000] [--jobs 2] [--keep] [--verbose] [--list]
 
 Each seed is one case: a master, two to five clients, hostile peers, and up to three faults. It is played twice: first
 without hostile peers and faults, to know how long it takes, and then with them. A case has a process namespace, a
@@ -31,7 +31,9 @@ from pathlib import Path
 from test.campaigns.oddities.present import remove_all
 from test.faults.case import draw
 from test.faults.judge import judge
+from test.faults.lies import LIES
 from test.faults.run import Run
+from test.faults.table import FAULTS
 
 ROOT = Path(__file__).parent.parent.parent
 _PATIENCE = 120
@@ -145,10 +147,15 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="how many runs at the same time")
     parser.add_argument("--keep", action="store_true", help="keep the directory of each run, with the logs")
     parser.add_argument("--verbose", action="store_true", help="print all runs, not only those that fail")
+    parser.add_argument("--list", action="store_true", help="print all faults, and what hostile peers do")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
         return _inside(options.seeds[0], options.inside)
+    if options.list:
+        print(*(f"{name:34} {fault.does}" for name, fault in FAULTS.items()), "", sep="\n")
+        print(*(f"hostile: {name:25} {lie.does}" for name, lie in LIES.items()), sep="\n")
+        return 0
     begun, results = time.monotonic(), []
     for result in run_all(options.seeds, options.jobs, options.keep):
         results.append(result)

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 from test.faults import client_lies, server_lies
 from test.faults.lie import Lie
 
-if TYPE_CHECKING:
-    from test.faults.hostile_peer import Peer
-
-LIES: dict[str, Callable[[Peer], Lie]] = {
+LIES: dict[str, type[Lie]] = {
     "wrong bytes": server_lies.WrongBytes,
     "one wrong bit": server_lies.OneWrongBit,
     "short": server_lies.Short,
