@@ -38,7 +38,9 @@ from test.faults.table import FAULTS
 ROOT = Path(__file__).parent.parent.parent
 _PATIENCE = 120
 """Seconds after which a run has failed, and everything that it started is killed."""
-_ALONE = ["unshare", "--mount", "--pid", "--net", "--ipc", "--fork", "--kill-child", "--mount-proc"]
+_ALONE = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--net", "--ipc", "--fork", "--kill-child"]
+_ALONE += ["--mount-proc", "--propagation", "private"]
+"""The words before a command that end it, and all that it started, with this process."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def _inside(seed: int, base: Path) -> int:
         usual = Run(case.without_faults, base / "usual")
         usual.play()
         found, _ = judge(usual)
-        problems += [f"bench: without faults: {line}" for line in found]
+        problems += [f"{line} (without faults)" for line in found]
         times = {node.name: (node.ended or 0) - (node.started or 0) for node in usual.nodes}
         run = Run(case, base / "faults", times)
         run.play()
