@@ -144,6 +144,8 @@ def status(observed: Observed, facts: Facts) -> list[str]:
         for each in facts.struck
         if each.overlaps(observed.started, observed.ended) and _excuses(each, observed, observed.ended)
     ]
+    if "internal error" in observed.said:
+        return [f"status: {observed.name} ended with an error in itself: {text}"]
     if not reasons:
         unknown = "" if observed.status in set(Exit) else ", which no table has,"
         return [f"status: {observed.name} ended with {observed.status}{unknown} without a reason: {text}"]

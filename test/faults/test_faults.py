@@ -207,7 +207,8 @@ def test_a_status_that_names_the_fault_is_true() -> None:
     dead = Facts([struck("kill master")])
     assert status(observed(status=3, said=UNREACHABLE), dead) == []
     assert status(observed(status=1, said=UNREACHABLE), dead) != []
-    assert status(observed(status=3, said="xget: internal error"), dead) != []
+    assert status(observed(status=3, said="xget: internal error: KeyError: 3"), dead) != []
+    assert status(observed(status=3, said=f"{UNREACHABLE} xget: internal error: KeyError: 3"), dead) != []
 
 
 def test_a_fault_of_another_client_or_after_the_end_is_no_reason() -> None:
