@@ -27,6 +27,7 @@ MARKERS = {
     "clients": ["slow"],
     "download/test_exact.py": ["slow"],
     "end_to_end": ["slow"],
+    "faults": ["slow"],
     "fuzz": ["slow"],
     "kernel": ["slow", "qemu"],
     "sim": ["slow"],

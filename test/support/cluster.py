@@ -123,6 +123,10 @@ class Running:
                 lines.append(line)
                 self._more.notify_all()
 
+    def so_far(self) -> tuple[str, str]:
+        """What it has printed on stdout and stderr until now."""
+        return "".join(list(self._lines)), "".join(list(self._errors))
+
     def event(self, wanted: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
         """The first event that is wanted, of those that came and those to come."""
 

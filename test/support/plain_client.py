@@ -57,6 +57,10 @@ class PlainClient:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._sock.close()
 
+    @property
+    def sock(self) -> socket.socket:
+        return self._sock
+
     def call(self, message: TMessage, kind: type[_R]) -> _R:
         """Sends a request and waits for its reply, which must be of that kind."""
         tag, wire = self._requests.submit(message)

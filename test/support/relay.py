@@ -29,7 +29,9 @@ class Relay:
         hold_after: int | None = None,
         alter: Callable[[bytes], bytes] = lambda data: data,
         host: str = "127.0.0.1",
+        listen: str | None = None,
     ) -> None:
+        """`host` is the server's. It listens on the same address, if `listen` does not say another."""
         self._server = (host, server_port)
         self._hold_after = hold_after
         self._begun = 0  # how often it was told to hold
@@ -37,7 +39,7 @@ class Relay:
         self._holding = threading.Event()
         self._opened = threading.Event()
         self._sockets: set[socket.socket] = set()
-        self._listening = socket.create_server((host, 0), backlog=64)
+        self._listening = socket.create_server((listen or host, 0), backlog=64)
         self.port: int = self._listening.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
