@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from xget_lib.swarm.addresses import can_reach
 from xget_lib.swarm.announce_queue import AnnounceQueue
 from xget_lib.swarm.first_tier import FirstTier
+from xget_lib.swarm.hosts import host_of
 from xget_lib.swarm.messages import CURRENT, Freshness, News, Registration
 from xget_lib.swarm.offers import Offers
 from xget_lib.swarm.peer_graph import PeerGraph
@@ -142,7 +143,7 @@ class Tracker:
         self._begin_generation(0)
 
     def _begin_generation(self, chunk_count: int) -> None:
-        self._offers = Offers(chunk_count, self._max_direct)
+        self._offers = Offers(chunk_count, self._max_direct, self._host)
         self._graph = PeerGraph(self._tuning.degree, self._random, self._reachable)
         self._first_tier = FirstTier(self._tuning.first_tier)
 
@@ -321,6 +322,9 @@ class Tracker:
                 master_first = client.complete or connection not in self._graph or self._first_tier.admit(connection)
                 news = News(published.generation, published.manifest_size, addresses, master_first, freshness)
                 yield SendNews(connection, news)
+
+    def _host(self, connection: int) -> str:
+        return host_of(self.address(connection))
 
     def _reachable(self, asker: int, peer: int) -> bool:
         return can_reach(self.address(asker), self.address(peer))
