@@ -74,7 +74,7 @@ def test_a_message_comes_with_its_descriptors_and_those_of_the_message_inside() 
     with closing(one), closing(other), open("/dev/null", "rb") as null:
         right: list[tuple[ipc.Message, int]] = [
             (ipc.Ping(), 0),
-            (ipc.Serve(b"/srv", b""), 2),
+            (ipc.Serve(b"/srv", b""), 3),
             (ipc.Job(1, HashPieces(0, 1)), 1),
         ]
         for message, count in right:

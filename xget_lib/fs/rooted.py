@@ -36,11 +36,15 @@ class Root:
     directory should be is ENOTDIR, a link where a file should be is ELOOP.
     """
 
-    def __init__(self, path: bytes | str) -> None:
-        """Opens a directory. Links in `path` itself are followed: the caller chose it."""
+    def __init__(self, path: bytes | str, descriptor: int | None = None) -> None:
+        """Opens a directory. Links in `path` itself are followed: the caller chose it.
+
+        With the descriptor of a directory, which the caller keeps, it is that one; `path` was its name.
+        """
         self.path = os.fsencode(path)
         self._directories: FdCache[bytes] = FdCache(DIRECTORIES_KEPT)
-        self._root = SharedFd(os.open(path, _WALK & ~os.O_NOFOLLOW))
+        name = path if descriptor is None else b"."
+        self._root = SharedFd(os.open(name, _WALK & ~os.O_NOFOLLOW, dir_fd=descriptor))
 
     def close(self) -> None:
         """Closes every descriptor, those in use after their last user. Later operations raise ValueError."""

@@ -28,9 +28,9 @@ class Adopt(Message):
 
 @message
 class Serve(Message):
-    """Serve this snapshot from now on. Descriptors: the manifest, the stamps of its files."""
+    """Serve this snapshot from now on. Descriptors: the manifest, the stamps of its files, the directory `base`."""
 
-    DESCRIPTORS = 2
+    DESCRIPTORS = 3
 
     base: bytes
     location: bytes
@@ -103,6 +103,13 @@ class Pong(Message):
 
     connections: int
     sent: int
+
+
+@message
+class WorkerFailed(Message):
+    """The worker ends because of an error that nobody foresaw."""
+
+    why: str
 
 
 @message

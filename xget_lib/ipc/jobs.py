@@ -144,9 +144,9 @@ class AssembleManifest(Request):
 
 @message
 class Assembled(Result):
-    """Descriptors: the encoded manifest, the stamps of its files."""
+    """Descriptors: the encoded manifest, the stamps of its files, the directory `base`."""
 
-    DESCRIPTORS = 2
+    DESCRIPTORS = 3
 
     generation: bytes
     entries: int

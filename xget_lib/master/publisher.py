@@ -205,7 +205,7 @@ class Publisher:
             seconds,
             snapshot.hashed,
         )
-        self._pool.serve(ipc.Serve(facts.base, facts.location), [snapshot.manifest, snapshot.stamps])
+        self._pool.serve(ipc.Serve(facts.base, facts.location), [snapshot.manifest, snapshot.stamps, snapshot.base])
         if former is not None:
             former.close()
         if is_new:

@@ -47,6 +47,8 @@ class Snapshot:
     """Descriptor of the encoded manifest."""
     stamps: int
     """Descriptor of the stamps of its files."""
+    base: int
+    """Descriptor of the directory that files are read below."""
     digest_cache: int
     """Descriptor of the digests, for the next snapshot and the next run."""
     hashed: int
@@ -55,7 +57,7 @@ class Snapshot:
     """If the next scan has the same digest, nothing changed."""
 
     def close(self) -> None:
-        for descriptor in (self.manifest, self.stamps, self.digest_cache):
+        for descriptor in (self.manifest, self.stamps, self.base, self.digest_cache):
             os.close(descriptor)
 
 
@@ -192,7 +194,7 @@ def _attempt(
         raise _FilesChanged(changed_path, new_cache)
     if changed and scanned.single:
         raise StillChanging(changed_path)
-    facts, (manifest, stamps) = attempt.do(jobs.AssembleManifest(), jobs.Assembled, *inputs)
+    facts, (manifest, stamps, base) = attempt.do(jobs.AssembleManifest(), jobs.Assembled, *inputs)
     same = former is not None and former.scanned.digest == scanned.digest
     if same and former is not None and former.facts.generation == facts.generation:
         return Taken(None, bool(changed))  # files that cannot be read are tried again each time
@@ -203,6 +205,7 @@ def _attempt(
         facts,
         manifest=os.dup(manifest),
         stamps=os.dup(stamps),
+        base=os.dup(base),
         digest_cache=os.dup(new_cache),
         hashed=progress.hashed,
         scanned=scanned,

@@ -154,7 +154,9 @@ def _assemble(scan_descriptor: int, digests_descriptor: int, left_out_descriptor
         found.location,
         tuple(omitted),
     )
-    return result, [memfd("manifest", encoded), memfd("stamps", found.stamps.tobytes())]
+    # The directory that was scanned, for workers to come: its name may mean another one by then, or none.
+    base = os.open(found.base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return result, [memfd("manifest", encoded), memfd("stamps", found.stamps.tobytes()), base]
 
 
 class _Room:

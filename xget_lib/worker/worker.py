@@ -21,6 +21,7 @@ from logging import INFO
 
 import gevent
 from gevent import get_hub
+from gevent import socket as gsocket
 
 from xget_lib import ipc
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation
@@ -29,7 +30,7 @@ from xget_lib.fs.places import marks_of
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.decoding import decode_trusted
-from xget_lib.net.blocking import in_thread, wait_readable, wait_writable
+from xget_lib.net.blocking import in_thread, wait_writable
 from xget_lib.net.server import Client, Server
 from xget_lib.ninep.file import File
 from xget_lib.process.channel import Channel, close_all
@@ -46,8 +47,11 @@ from xget_lib.worker.watcher import DirectoryWatcher
 
 _THREADS = 3
 """Two for jobs, so that one can read while the other computes, and one for everything else."""
-_MASTER_SILENT = 15.0
+_MASTER_SILENT = 16.0
 """Seconds after which a master that sends nothing counts as hung: as long as the other way round."""
+_WAIT = 2.0
+"""Seconds of one wait for the master. The silence is counted in such waits, because in one this process itself, or the
+whole machine, may have been stopped for any time."""
 _PATH_LIMIT = 1024
 """Bytes of a path that are sent to the master for its log: a path may be longer than a message."""
 
@@ -60,8 +64,15 @@ def run(channel: Channel, number: int, debug: int) -> int:
     catch_greenlets()
     get_hub().threadpool.maxsize = _THREADS
     LOGGER.debug("worker %d started", number)
-    with contextlib.suppress(LinkLost):  # the master is gone
+    try:
         Worker(channel, debug).run()
+    except LinkLost:
+        pass  # the master is gone
+    except Exception as error:
+        LOGGER.debug("internal error", exc_info=True)
+        with contextlib.suppress(LinkLost):
+            channel.send(ipc.pack(ipc.WorkerFailed(f"{type(error).__name__}: {error}")))
+        return 1
     return 0
 
 
@@ -70,18 +81,15 @@ def _wait_for_master(channel: socket.socket) -> None:
 
     Raises LinkLost if it is silent, as a stopped process is. The end of this worker then shows its clients that.
     """
-    while True:
-        with gevent.Timeout(_MASTER_SILENT) as expired:
-            try:
-                wait_readable(channel)
-                return
-            except gevent.Timeout as error:
-                if error is not expired:
-                    raise
-        # This process may have been stopped as well, and the master have spoken meanwhile.
-        if not select.select([channel], [], [], 0)[0]:
-            LOGGER.error("the master process has sent nothing for %d s; worker %d ends", _MASTER_SILENT, os.getpid())
-            raise LinkLost("master process", "nothing received")
+    for _ in range(int(_MASTER_SILENT / _WAIT)):
+        with contextlib.suppress(TimeoutError):
+            gsocket.wait_read(channel.fileno(), _WAIT)
+            return
+        # The time may be over although the master has spoken, if this process was stopped.
+        if select.select([channel], [], [], 0)[0]:
+            return
+    LOGGER.error("the master process has sent nothing for %d s; worker %d ends", _MASTER_SILENT, os.getpid())
+    raise LinkLost("master process", "nothing received")
 
 
 class Worker:
@@ -186,7 +194,7 @@ class Worker:
         finally:
             close_all((*descriptors, *made))
 
-    def _serve(self, message: ipc.Serve, manifest_descriptor: int, stamps_descriptor: int) -> None:
+    def _serve(self, message: ipc.Serve, manifest_descriptor: int, stamps_descriptor: int, base: int) -> None:
         """Serve this generation from now on. Blocks until the manifest is decoded: nothing can be served before."""
         jobs.forget()
         manifest = decode_trusted(read_all(manifest_descriptor))
@@ -194,7 +202,7 @@ class Worker:
         os.close(stamps_descriptor)
         location = message.location
         store = Store(
-            Root(message.base),
+            Root(message.base, base),
             manifest,
             Bitmap.filled(manifest.layout.chunk_count),
             stamps=stamps,
@@ -205,9 +213,10 @@ class Worker:
         marks = () if location else marks_of(message.base, [each.path for each in manifest.omitted if each.expected])
         self.served = Served(encoded, store, marks=tuple(marks))
         self._files = Files(
-            Root(message.base),
+            Root(message.base, base),
             (lambda path: path in (b"", location)) if location else lambda _: True,
             manifest.users,
             manifest.groups,
         )
+        os.close(base)
         self._server.retry()  # clients that connected before there was anything to serve
