@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from test.support.strategies import examples
-from xget_lib.swarm.offers import Offers
+from xget_lib.swarm.offers import Offers, _Node
 from xget_lib.swarm.picker import bits
 
 CHUNKS = 6
@@ -272,6 +272,19 @@ def test_before_anything_has_arrived_more_is_granted_ever_more_slowly() -> None:
     assert granted <= 12
 
 
+def test_a_node_that_cannot_read_a_chunk_is_granted_it_again_after_growing_pauses() -> None:
+    """Its file is gone, for example. Reading again says that it has arrived, and then the node wants it again."""
+    swarm = Swarm(2, 6)
+    grants = 0
+    for _ in range(600):
+        swarm.ask(1)
+        swarm.offers.wants(1, 0b11)
+        grants += len(swarm.after(0.1))
+    assert 12 <= grants <= 40, "two chunks in a minute"
+    swarm.ask(2)
+    assert swarm.after(1.0) == [2], "others can have it"
+
+
 def test_one_host_that_says_at_once_that_all_has_arrived_does_not_make_the_others_slow() -> None:
     swarm = Swarm(10_000, 6, lambda node: node == 0)
     swarm.ask(0, 1)
@@ -291,10 +304,10 @@ def test_a_decision_looks_at_a_limited_number_of_slots_of_each_host() -> None:
     looked = 0
     choose = swarm.offers._choose
 
-    def counted(wants: int, now: float) -> int | None:
+    def counted(node: _Node, now: float) -> int | None:
         nonlocal looked
         looked += 1
-        return choose(wants, now)
+        return choose(node, now)
 
     swarm.offers._choose = counted  # type: ignore[method-assign]
     assert swarm.after(0.1) == []
@@ -406,7 +419,9 @@ class Offering(RuleBasedStateMachine):
             self.slots[node, slot] = chunk
             self.granted.setdefault(node, set()).add(chunk)
         if busy(self.offers) < min(3, 2 + self.arrived):
-            assert not any(self.wanted_by[node] & self.fresh for node, _ in asking), "something could be granted"
+            for node, _ in asking:
+                again = set(self.offers._nodes[node].again)
+                assert not self.wanted_by[node] & self.fresh - again, "something could be granted"
 
     @invariant()
     def says_what_is_so(self) -> None:

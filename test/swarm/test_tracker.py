@@ -224,3 +224,20 @@ def test_the_nodes_that_serve_are_listed_with_their_last_registration(master: Ma
     master.tracker.connected(2, "10.0.0.9")
     master.register(1, OLD, held=3)
     assert master.tracker.nodes() == [("10.0.0.2", Registration(1001, OLD, 3), 1000.0)]
+
+
+def test_nodes_that_download_learn_at_once_that_the_directory_cannot_be_read_and_when_it_can(master: Master) -> None:
+    def scan(problem: str) -> None:
+        master.tracker.scanned(master.now, master.now, watched=False, problem=problem, settled=0.0)
+
+    scan("")
+    master.join(1)
+    master.join(2, OLD, held=CHUNKS)
+    master.news()
+    assert master.news() == {}
+    scan("it is empty now")
+    assert {key: news.freshness.problem for key, news in master.news().items()} == {1: "it is empty now"}
+    scan("it is empty now")
+    assert master.news() == {}
+    scan("")
+    assert {key: news.freshness.problem for key, news in master.news().items()} == {1: ""}

@@ -43,7 +43,8 @@ class TrackerIO:
 
     def scanned(self, at: float, *, watched: bool, problem: str, settled: float) -> None:
         """As `Tracker.scanned`."""
-        self.tracker.scanned(at, watched=watched, problem=problem, settled=settled)
+        self.tracker.scanned(at, time.monotonic(), watched=watched, problem=problem, settled=settled)
+        self._happened.set()
 
     def connected(self, connection: int, address: str) -> None:
         """A client connected from this address."""

@@ -42,6 +42,10 @@ _STUCK_MOST = 30.0
 """Seconds, unless twice the usual duration is longer."""
 _CANDIDATES = 64
 """Chunks that are considered for a second grant to a node at a time."""
+_AGAIN = 0.5
+_AGAIN_MOST = 8.0
+"""Seconds before a chunk is granted to the same node again. They double each time up to the second number: the node may
+not be able to read it at all."""
 _CONSIDERED = 256
 """Slots of one host that are considered at a time. The others come first the next time."""
 
@@ -53,6 +57,8 @@ class _Node:
     """Chunks that it lacks and finds at no peer, as it reported last."""
     granted: int = 0
     """All chunks that were granted to it; other nodes may not have them."""
+    again: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """By chunk that was granted to it more than once: how often, and from when it may be granted to it again."""
     on_way: int = 0
     """How many chunks are on their way to it."""
     complete: bool = False
@@ -209,7 +215,7 @@ class Offers:
                     host.second[slot] = None
                     continue
                 rests = slot[0] in self._rests
-                chunk = self._choose(node.wants, now) if resting or not rests else None
+                chunk = self._choose(node, now) if resting or not rests else None
                 if chunk is not None:
                     return (slot, chunk), refused
                 if node.wants:
@@ -217,13 +223,18 @@ class Offers:
                     self._queue(slot, host)
         return None, refused
 
-    def _choose(self, wants: int, now: float) -> int | None:
-        fresh = wants & self._fresh
+    def _choose(self, node: _Node, now: float) -> int | None:
+        fresh = node.wants & self._fresh & ~node.granted
         if fresh:
             return (fresh & -fresh).bit_length() - 1
         overdue = now - max(_OVERDUE_LEAST, min(_OVERDUE * self._usual.low, _STUCK_MOST))
-        candidates = islice(bits(wants), _CANDIDATES)
-        ready = (chunk for chunk in candidates if self._last_grant.get(chunk, overdue) <= overdue)
+        candidates = islice(bits(node.wants), _CANDIDATES)
+        ready = (
+            chunk
+            for chunk in candidates
+            if (self._fresh >> chunk & 1 or self._last_grant.get(chunk, overdue) <= overdue)
+            and (chunk not in node.again or node.again[chunk][1] <= now)
+        )
         return min(ready, key=lambda chunk: self._grants.get(chunk, 0), default=None)
 
     def _record(self, slot: Slot, chunk: int, now: float) -> None:
@@ -234,6 +245,9 @@ class Offers:
         self._on_way[slot] = self._moving[slot] = _Flight(chunk, now, self._patience())
         node.on_way += 1
         self._hosts.granted(node.host)
+        if node.granted & bit:
+            times = node.again.get(chunk, (0, 0.0))[0] + 1
+            node.again[chunk] = times, now + min(_AGAIN * 2.0 ** min(times, 10), _AGAIN_MOST)
         node.granted |= bit
         self.granted_count += 1
 

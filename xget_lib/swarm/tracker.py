@@ -239,13 +239,17 @@ class Tracker:
 
     # Events: the snapshot and the clock.
 
-    def scanned(self, at: float, *, watched: bool, problem: str, settled: float) -> None:
-        """The master scanned its directory at this time.
+    def scanned(self, at: float, now: float, *, watched: bool, problem: str, settled: float) -> None:
+        """The master scanned its directory at this time. A new problem, or its end, is news for nodes that download.
 
         `watched`: it would know of changes since. `problem`: why it does not serve what is there; "" if it does.
         `settled`: until when files that are left out may become complete.
         """
-        self._scanned = _Scanned(at, watched, problem, settled)
+        former, self._scanned = self._scanned, _Scanned(at, watched, problem, settled)
+        if former is not None and former.problem != problem:
+            # Nodes that download may ask in vain for what is gone, and can tell why.
+            waiting = [key for key, client in self._clients.items() if client.reads_peers and not client.complete]
+            self._announcements.add(now, urgent=waiting)
 
     def published(self, generation: bytes, manifest_size: int, chunk_count: int, now: float) -> None:
         """The master serves another generation from now on. `manifest_size` is in bytes."""
