@@ -154,6 +154,11 @@ class NodeRegistered(Message):
     generation: bytes
     held: int
     follows: bool
+    ended: str
+    why: str
+    milliseconds: int
+    fetched: int
+    wrong_chunk: int
 
 
 @message

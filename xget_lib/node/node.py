@@ -12,7 +12,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from xget_lib.config import Config
-from xget_lib.errors import Incomplete, LinkLost, MalformedManifest, Outdated, XGetError, printable
+from xget_lib.errors import Incomplete, Interrupted, LinkLost, MalformedManifest, Outdated, XGetError, printable
 from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.manifest import STILL_CHANGING, Manifest
 from xget_lib.manifest.selection import select
@@ -28,7 +28,7 @@ from xget_lib.node.transfer_run import NewGeneration, TransferStats
 from xget_lib.node.waits import Tell, Wait, Waits
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.served import EncodedManifest
-from xget_lib.swarm.messages import CURRENT, News, Scanning
+from xget_lib.swarm.messages import CURRENT, DONE, FAILED, INTERRUPTED, News, Scanning
 
 _CHECK_EVERY = 0.5
 """Seconds between two checks whether the master still answers."""
@@ -80,7 +80,21 @@ class Node:
         return done
 
     def update(self) -> dict[str, Any]:
-        """Download what was asked for, of the newest generation. Returns the fields of `done`. Raises XGetError."""
+        """Download what was asked for, of the newest generation, and tell the master how that ended. Returns the fields
+        of `done`. Raises XGetError."""
+        begun = time.monotonic()
+        self._master.run_begins()
+        try:
+            done = self._update()
+        except XGetError as error:
+            why = (INTERRUPTED, "") if isinstance(error, Interrupted) else (FAILED, str(error))
+            self._master.run_ended(*why, time.monotonic() - begun, self._stats.fetched)
+            raise
+        why = (FAILED, str(self.failures[0])) if self.failures else (DONE, "")
+        self._master.run_ended(*why, time.monotonic() - begun, self._stats.fetched)
+        return done
+
+    def _update(self) -> dict[str, Any]:
         self._stats = TransferStats()
         while True:
             news = self._wait_for_news()
