@@ -63,7 +63,7 @@ class Bench:
         return scan, scanned.pieces
 
     def find_unknown(self, scan: int, cache: int) -> tuple[int, array[int]]:
-        _, (digests, runs) = self.do(FindUnknown(), Unknown, scan, cache)
+        _, (digests, runs) = self.do(FindUnknown(()), Unknown, scan, cache)
         return digests, array("Q", read_all(runs))
 
     def left_out(self, *files: int) -> int:

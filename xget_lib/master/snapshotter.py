@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from array import array
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeVar
@@ -114,12 +115,13 @@ def take_snapshot(
     *,
     progress: Progress,
     force: bool = False,
+    distrusted: Collection[bytes] = (),
 ) -> Taken:
     """Take a snapshot of a directory (or file).
 
     If there is no former one, the digests saved in the file `cache_path` (b"": none) save work. Raises Failed if the
     directory cannot be read, and SourceSuspect if it looks like another one than that of the former snapshot, unless
-    `force`.
+    `force`. `distrusted` are paths below the directory that is read of files that are hashed whatever their stamps say.
     """
     with _Jobs(pool) as kept:
         if former is not None:
@@ -131,7 +133,14 @@ def take_snapshot(
             with _Jobs(pool) as attempt:
                 try:
                     return _attempt(
-                        attempt, scan, former, cache, progress, force=force, leave_out_changed=not attempts_left
+                        attempt,
+                        scan,
+                        former,
+                        cache,
+                        progress,
+                        force=force,
+                        leave_out_changed=not attempts_left,
+                        distrusted=distrusted,
                     )
                 except _FilesChanged as changed:
                     LOGGER.debug("%s while it was read; scanning again", changed)
@@ -174,13 +183,14 @@ def _attempt(
     *,
     force: bool,
     leave_out_changed: bool,
+    distrusted: Collection[bytes],
 ) -> Taken:
     """Scan, hash and assemble. Raises _FilesChanged."""
     begun = time.time_ns()
     scanned, (scan,) = _scan(attempt, request, progress)
     if former is not None and not force:
         _check_source(request.root, former.scanned, scanned)
-    _, (digests, listed) = attempt.do(jobs.FindUnknown(), jobs.Unknown, scan, cache)
+    _, (digests, listed) = attempt.do(jobs.FindUnknown(tuple(distrusted)), jobs.Unknown, scan, cache)
     runs = array("Q", read_all(listed))
     if former is not None and scanned.digest == former.scanned.digest and not runs:
         return Taken(None, changing=False)
