@@ -173,6 +173,7 @@ class CheckChunk(Request):
     DESCRIPTORS = 2
 
     chunk: int
+    """It exists in this manifest."""
     location: bytes
     """As in Assembled."""
 
