@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import socket
+import time
 from array import array
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -41,8 +42,10 @@ from xget_lib.serve.attach import FILES, SWARM
 from xget_lib.serve.files import Files
 from xget_lib.serve.served import EncodedManifest, Served
 from xget_lib.serve.store import Store
+from xget_lib.swarm.hosts import host_of
 from xget_lib.worker import jobs
 from xget_lib.worker.backend import WorkerBackend
+from xget_lib.worker.message_pace import MessagePace
 from xget_lib.worker.watcher import DirectoryWatcher
 
 _THREADS = 3
@@ -52,12 +55,15 @@ _MASTER_SILENT = 16.0
 _WAIT = 2.0
 """Seconds of one wait for the master. The silence is counted in such waits, because in one this process itself, or the
 whole machine, may have been stopped for any time."""
+_PACE = 0.05
+"""Seconds between two looks at messages that wait."""
 _PATH_LIMIT = 1024
 """Bytes of a path that are sent to the master for its log: a path may be longer than a message."""
 
 
-def run(channel: Channel, number: int, debug: int) -> int:
-    """Serve until the master ends or sends Stop. Returns the exit status of the process."""
+def run(channel: Channel, number: int, debug: int, workers: int = 1) -> int:
+    """Serve until the master ends or sends Stop. The master has so many workers. Returns the exit status of the
+    process."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     channel.wait_readable = _wait_for_master
     channel.wait_writable = wait_writable
@@ -65,7 +71,7 @@ def run(channel: Channel, number: int, debug: int) -> int:
     get_hub().threadpool.maxsize = _THREADS
     LOGGER.debug("worker %d started", number)
     try:
-        Worker(channel, debug).run()
+        Worker(channel, debug, workers).run()
     except LinkLost:
         pass  # the master is gone
     except Exception as error:
@@ -95,8 +101,11 @@ def _wait_for_master(channel: socket.socket) -> None:
 class Worker:
     """Acts on the messages of the master. One in each worker process."""
 
-    def __init__(self, channel: Channel, debug: int) -> None:
+    def __init__(self, channel: Channel, debug: int, workers: int = 1) -> None:
         self.debug_level = debug
+        self._pace = MessagePace(workers)
+        self._sending: gevent.Greenlet[..., None] | None = None
+        """What sends the messages that wait in `_pace`."""
         self.served: Served | None = None
         self._files: Files | None = None
         self._channel = channel
@@ -135,8 +144,17 @@ class Worker:
                         raise ProtocolViolation(f"unexpected message {type(message).__name__} from the master")
 
     def send(self, message: ipc.Message, descriptors: Sequence[int] = ()) -> None:
-        """Send a message to the master."""
-        self._channel.send(ipc.pack(message), descriptors)
+        """Send a message to the master, or later if its host has sent too many."""
+        if self._pace.passes(message, time.monotonic()):
+            self._channel.send(ipc.pack(message), descriptors)
+        elif not self._sending:
+            self._sending = gevent.spawn(self._send_waiting)
+
+    def _send_waiting(self) -> None:
+        while self._pace.waits:
+            gevent.sleep(_PACE)
+            for message in self._pace.due(time.monotonic()):
+                self._channel.send(ipc.pack(message))
 
     @property
     def manifest(self) -> EncodedManifest | None:
@@ -154,10 +172,12 @@ class Worker:
     # Connections.
 
     def _adopt(self, client: Client, sock: socket.socket) -> None:
+        self._pace.connected(client.number, host_of(client.address), time.monotonic())
         try:
             self._server.serve(client, sock)
         finally:
             self._backends.pop(client.number, None)
+            self._pace.ended(client.number)
             self.send(ipc.ConnectionClosed(client.number))
 
     def _connect(self, client: Client) -> Callable[[], File]:
