@@ -130,7 +130,7 @@ def test_how_each_node_ends_is_in_the_log_and_in_the_status(caplog: pytest.LogCa
         "10.0.0.1 port 1001: done, after 2.5 s, 3.0 MiB fetched",
         "10.0.0.2 port 1002: failed after 1.0 s: /dest: disk full",
         "10.0.0.3 port 1003: interrupted, after 1.0 s, 7 B fetched",
-        "10.0.0.4 port 1004: the connection ended during the download, with 5 chunks",
+        "10.0.0.4 port 1004: the connection ended during the download (it last reported 5 chunks)",
     ]
 
 

@@ -181,7 +181,7 @@ class TrackerIO:
         """A node that had registered is gone. If it did not say how its run ended, it may have died."""
         LOGGER.debug("%s port %d: unregistered", address, last.port)
         if not last.ended and not whole:
-            text = "%s port %d: the connection ended during the download, with %d chunks"
+            text = "%s port %d: the connection ended during the download (it last reported %d chunks)"
             self._end_lines.log(WARNING, address, text, address, last.port, last.held)
             self._remember_end(address, last, "lost")
 
