@@ -57,6 +57,10 @@ def kill(pid: int) -> None:
     watched.dispose()
 
 
+def has_ended(client: Running) -> bool:
+    return client.process.poll() is not None
+
+
 def all_exact(cluster: Cluster, source: Path, clients: dict[str, Running]) -> None:
     for name, client in clients.items():
         ended = client.ended(6 * PATIENCE)
@@ -103,15 +107,12 @@ def test_all_survivors_are_exact_when_a_quarter_is_killed_and_then_the_master_fo
             kill(background)
         # If 1.2 copies are more than they need, the first that ends shows that the survivors have everything.
         eventually(
-            lambda: (
-                master.status()["sent"] >= 1.2 * SIZE
-                or any(each.process.poll() is not None for each in clients.values())
-            ),
+            lambda: master.status()["sent"] >= 1.2 * SIZE or any(map(has_ended, clients.values())),
             "enough is sent",
             120,
         )
         relay.close()
         kill(master.pid)
-        ended = [name for name, client in clients.items() if client.process.poll() is not None]
+        ended = [name for name, client in clients.items() if has_ended(client)]
         print(f"{len(ended)} of {len(clients)} had ended when the master was killed")
         all_exact(cluster, source, clients)
