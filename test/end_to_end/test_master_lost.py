@@ -116,3 +116,26 @@ def test_all_survivors_are_exact_when_a_quarter_is_killed_and_then_the_master_fo
         ended = [name for name, client in clients.items() if has_ended(client)]
         print(f"{len(ended)} of {len(clients)} had ended when the master was killed")
         all_exact(cluster, source, clients)
+
+
+OUTAGE = 9.0
+
+
+def test_an_interruption_of_the_masters_link_costs_about_as_long_as_it_took(cluster: Cluster, source: Path) -> None:
+    """Every node rested for eight times as long, up to a hundred seconds."""
+    master = cluster.master(source)
+    took = {}
+    for name, outage in (("without", 0.0), ("with", OUTAGE)):
+        with Relay(master.port, alter=throttled(RATE)) as relay:
+            sent, begun = master.status()["sent"] / SIZE, time.monotonic()
+            names = [f"{name}{number}" for number in range(4)]
+            clients = {each: cluster.client(relay, cluster.base / each, options=["--linger", "0"]) for each in names}
+            if outage:
+                sends(master, sent + 0.5)
+                relay.hold()
+                time.sleep(outage)  # the interruption is the fault itself
+                relay.open()
+            all_exact(cluster, source, clients)
+            took[name] = time.monotonic() - begun
+    print(f"{took['with']:.1f} s with an interruption of {OUTAGE:.0f} s, {took['without']:.1f} s without")
+    assert took["with"] < 2 * took["without"] + OUTAGE + 20
