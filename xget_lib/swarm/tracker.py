@@ -135,7 +135,7 @@ class Tracker:
 
     def _begin_generation(self, chunk_count: int) -> None:
         self._offers = Offers(chunk_count, self._max_direct, self._host)
-        self._graph = PeerGraph(self._tuning.degree, self._random, self._reachable)
+        self._graph = PeerGraph(self._tuning.degree, self._random, self._reachable, self._host)
         self._first_tier = FirstTier(self._tuning.first_tier)
         self._progress = NodeProgress()
 
@@ -348,7 +348,11 @@ class Tracker:
                 peers = [self._clients[peer] for peer in sorted(peers_of(connection))]
                 addresses = tuple((peer.address, peer.registration.port) for peer in peers if peer.registration)
                 # A client that takes no part, or is complete, needs no room in the first tier.
-                master_first = client.complete or connection not in self._graph or self._first_tier.admit(connection)
+                master_first = (
+                    client.complete
+                    or connection not in self._graph
+                    or self._first_tier.admit(connection, self._host(connection))
+                )
                 news = News(published.generation, published.manifest_size, addresses, master_first, freshness)
                 yield SendNews(connection, news)
 
