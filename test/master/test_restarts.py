@@ -26,6 +26,12 @@ def test_what_cannot_be_started_is_not_tried_again_at_once() -> None:
 
 def test_the_same_reason_is_logged_once_a_minute() -> None:
     restarts = Restarts()
-    assert [restarts.should_log("status 1", 0.1, now) for now in (0.0, 1.0, 59.0, 61.0)] == [True, False, False, True]
-    assert restarts.should_log("status 2", 0.1, 61.5)
-    assert restarts.should_log("status 2", 60.0, 62.0), "a worker that lived long is news"
+    assert [restarts.should_log(1, "status 1", 0.1, now) for now in (0.0, 1.0, 59.0, 61.0)] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert restarts.should_log(1, "status 2", 0.1, 61.5)
+    assert restarts.should_log(2, "status 2", 0.1, 61.5), "another worker"
+    assert restarts.should_log(1, "status 2", 60.0, 62.0), "a worker that lived long is news"

@@ -154,6 +154,14 @@ def test_a_worker_that_dies_costs_its_connections_and_is_replaced() -> None:
     assert pool.pool.sent == 1000
 
 
+def test_nothing_is_sent_to_a_worker_that_has_ended() -> None:
+    pool = Pool(1)
+    (worker,) = pool.workers
+    pool.nursery.dies(worker.pid, 1)
+    pool.started()
+    assert not pool.pool.send(worker, ipc.Ping())
+
+
 def test_a_new_worker_knows_what_it_serves_before_it_gets_a_connection() -> None:
     pool = Pool(1)
     (worker,) = pool.workers

@@ -18,8 +18,8 @@ class Restarts:
     def __init__(self) -> None:
         self._ended_young: dict[int, int] = {}
         """By number: how often in a row."""
-        self._logged: tuple[str, float] | None = None
-        """The last reason that was logged for a worker that ended young, and when."""
+        self._logged: dict[int, tuple[str, float]] = {}
+        """By number: the last reason that was logged for a worker that ended young, and when."""
 
     def pause(self, number: int, lived: float) -> float:
         """A worker has ended, or could not be started (it lived for 0 seconds). Returns the seconds after which
@@ -33,11 +33,12 @@ class Restarts:
             return 0.0
         return min(_FIRST_PAUSE * 2.0 ** min(max(before - 1, 0), 10), _LONGEST_PAUSE)
 
-    def should_log(self, reason: str, lived: float, now: float) -> bool:
-        """Whether to log that a worker has ended for this reason: not each time when all end young for the same one."""
+    def should_log(self, number: int, reason: str, lived: float, now: float) -> bool:
+        """Whether to log that a worker has ended for this reason: not each time when it ends young for the same one."""
         if lived >= YOUNG:
             return True
-        if self._logged is not None and self._logged[0] == reason and now < self._logged[1] + _LOG_EVERY:
+        logged = self._logged.get(number)
+        if logged is not None and logged[0] == reason and now < logged[1] + _LOG_EVERY:
             return False
-        self._logged = reason, now
+        self._logged[number] = reason, now
         return True

@@ -118,6 +118,8 @@ class WorkerPool:
 
     def send(self, worker: WorkerProcess, message: ipc.Message, descriptors: Sequence[int] = ()) -> bool:
         """Send a message to a worker. Returns whether it could be sent."""
+        if self._workers.get(worker.pid) is not worker:
+            return False  # it has ended meanwhile, and its channel is closed
         try:
             worker.channel.send(ipc.pack(message), descriptors)
         except LinkLost as error:
@@ -184,7 +186,7 @@ class WorkerPool:
                 case Exited(pid, number, status):
                     gevent.spawn(self._replace, pid, number, status)
                 case NotSpawned(number, why):
-                    if self._restarts.should_log(why, 0.0, time.monotonic()):
+                    if self._restarts.should_log(number, why, 0.0, time.monotonic()):
                         LOGGER.error("cannot start a worker: %s", why)
                     gevent.spawn_later(self._restarts.pause(number, 0.0), self._spawn, number)
         if not self._stopping:
@@ -229,7 +231,7 @@ class WorkerPool:
             if reader.value:
                 why += f" ({reader.value})"
         pause = self._restarts.pause(number, lived)
-        if self._restarts.should_log(why, lived, time.monotonic()):
+        if self._restarts.should_log(number, why, lived, time.monotonic()):
             LOGGER.warning("worker %d ended with %s; starting another%s", pid, why, f" in {pause:g} s" if pause else "")
         gevent.spawn_later(pause, self._spawn, number)
 
