@@ -25,6 +25,8 @@ HOSTILE = "127.0.0.2"
 SLOTS = 16
 DEADLINE = 30.0
 """Seconds that an honest client may need, besides twice its time without faults."""
+MEMORY = 64 << 20
+"""Bytes by which no process may grow."""
 FLOOD_SECONDS = 6.0
 
 
@@ -69,6 +71,12 @@ def test_a_host_that_holds_slots_and_takes_nothing(cluster: Cluster, source: Pat
 def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory(pids: Iterable[int]) -> dict[int, int]:
+    """Bytes that processes have in memory."""
+    lines = {pid: Path(f"/proc/{pid}/status").read_text().splitlines() for pid in pids}
+    return {pid: 1024 * int(next(each for each in lines[pid] if "VmRSS" in each).split()[1]) for pid in lines}
 
 
 def requests(kind: str, client: PlainClient, status: dict[str, object]) -> Sequence[TMessage]:
@@ -132,14 +140,20 @@ def test_a_host_that_floods_the_master_with_messages(cluster: Cluster, source: P
     (source / "file").write_bytes(noise(20_000_000, 1))
     master = cluster.master(source)
     usual = seconds_of(cluster, master, source, "before")
+    before = memory([master.pid, *master.workers()])
     with flooded(master, kind) as sent:
         begun, cpu = time.monotonic(), cpu_seconds(master.pid)
         took = seconds_of(cluster, master, source, "during")
         while time.monotonic() < begun + FLOOD_SECONDS:
             master.status()
         share = (cpu_seconds(master.pid) - cpu) / (time.monotonic() - begun)
-        print(f"{kind}: {sent[0]} requests, master {share:.0%} of a processor, {took:.1f} s instead of {usual:.1f} s")
+        after = memory(before)
+        grown = max(after[pid] - before[pid] for pid in before)
+        print(
+            f"{kind}: {sent[0]} requests, master {share:.0%} of a processor, {took:.1f} s instead of {usual:.1f} s, {grown >> 20} MiB more"
+        )
     assert took < 2 * usual + DEADLINE
+    assert grown < MEMORY
     # A burst passes at first. Without a limit it is nearly all of a processor.
     assert share < 0.5
     assert master.status()["generation"]
