@@ -27,6 +27,7 @@ from xget_lib.report import rate_limited_log
 from xget_lib.serve.swarm import SLOTS_LIMIT
 from xget_lib.swarm import messages as swarm_messages
 from xget_lib.swarm.messages import LINE_LIMIT
+from xget_lib.worker import message_pace
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -223,6 +224,7 @@ LIMITS = {
     "ms of processor time of one host in a row": round(turns.TURN * 1000),
     "bytes of a line in `peers` or `log`": LINE_LIMIT,
     "bytes of the text of an error": session.ENAME_MAX,
+    "messages of one host that a worker passes on to the master": round(message_pace.RATE),
     "log messages per minute caused by one host": rate_limited_log.LINES,
     "log messages per minute caused by all hosts": rate_limited_log.ALL_LINES,
     "time that a connection may have no fid": round(connection._FID_TIMEOUT),
@@ -230,13 +232,15 @@ LIMITS = {
     "time to make room for a reply": round(outgoing._SEND_TIMEOUT),
 }
 """By the first cell of its row in docs/operations.md."""
-OF_DESCRIPTORS = {
+NO_NUMBERS = {
     "connections of a master",
     "connections of a child",
     "open files",
     "files being sent at the same time",
+    "chunks on their way from the master to one host",
+    "checks of a chunk that a node reports as wrong",
 }
-"""The rows of limits that depend on the limit of descriptors."""
+"""The rows of limits that are no fixed numbers."""
 
 
 @pytest.mark.parametrize(("limit", "value"), LIMITS.items())
@@ -267,7 +271,7 @@ def test_the_limits_of_what_a_server_may_send_are_those_of_the_code(limit: str, 
 
 
 def test_every_limit_has_a_row() -> None:
-    assert {row[0] for row in rows("docs/operations.md", "## 4. Limits")} == {*LIMITS, *OF_DESCRIPTORS}
+    assert {row[0] for row in rows("docs/operations.md", "## 4. Limits")} == {*LIMITS, *NO_NUMBERS}
     source = "".join(inspect.getsource(each) for each in (limits, accept))
     names = set(re.findall(r"^([A-Z_]+) = ", source, re.MULTILINE))
     costs = {name for name in names if name.endswith("_COST") or name.startswith("_")} | {"SHORT_REQUEST"}

@@ -151,7 +151,7 @@ def _work(options: config.Config, channel: Channel, number: int) -> int:
     """Run one worker process of a master. The nursery forks it before gevent is imported."""
     from xget_lib.worker import worker
 
-    return worker.run(channel, number, options.debug)
+    return worker.run(channel, number, options.debug, options.workers)
 
 
 def _print(text: str) -> int:

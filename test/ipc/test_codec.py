@@ -19,7 +19,7 @@ MESSAGES = [
     ipc.Ping(),
     ipc.SlotAsked(1, 2),
     ipc.Adopt(1, "10.0.0.1", 40000),
-    ipc.NodeRegistered(1, 4711, bytes(32), 3, True),
+    ipc.NodeRegistered(1, 4711, bytes(32), 3, True, "failed", "disk full", 1500, 10_000_000_000, -1),
     ipc.Job(5, HashPieces(0, 10)),
     ipc.Done(5, Hashed(bytes(64), (2, 3), b"\xff", 9, (("Permission denied", (4, 5)),))),
     ipc.Done(5, Hashed(b"", (), b"", 0, ())),
@@ -74,7 +74,7 @@ def test_a_message_comes_with_its_descriptors_and_those_of_the_message_inside() 
     with closing(one), closing(other), open("/dev/null", "rb") as null:
         right: list[tuple[ipc.Message, int]] = [
             (ipc.Ping(), 0),
-            (ipc.Serve(b"/srv", b""), 2),
+            (ipc.Serve(b"/srv", b""), 3),
             (ipc.Job(1, HashPieces(0, 1)), 1),
         ]
         for message, count in right:

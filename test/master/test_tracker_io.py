@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import astuple
+from logging import INFO
+from typing import Any
+
 import gevent
 import pytest
 
@@ -10,7 +15,7 @@ from xget_lib import ipc
 from xget_lib.classic import messages
 from xget_lib.errors import ProtocolViolation
 from xget_lib.master.tracker_io import TrackerIO
-from xget_lib.swarm.messages import News
+from xget_lib.swarm.messages import DONE, FAILED, INTERRUPTED, News, Registration
 
 GENERATION = bytes(32)
 
@@ -25,8 +30,12 @@ class Master:
 
     def join(self, connection: int, held: int = 0) -> None:
         self.tracker.connected(connection, f"10.0.0.{connection}")
-        self.tracker.handle(ipc.NodeRegistered(connection, 1000 + connection, GENERATION, held, False))
+        self.register(connection, held)
         self.tracker.peers_opened(connection)
+
+    def register(self, connection: int, held: int, **given: Any) -> None:
+        registration = Registration(1000 + connection, GENERATION, held, **given)
+        self.tracker.handle(ipc.NodeRegistered(connection, *astuple(registration)))
 
     def wait_for(self, count: int) -> list[tuple[int, ipc.Message]]:
         """So many messages, as they come without anybody calling `tick`."""
@@ -67,7 +76,7 @@ def test_c_clients_are_sent_to_a_node_while_it_holds_everything() -> None:
 
     master.join(1, held=9)
     assert where() == b"me"
-    master.tracker.handle(ipc.NodeRegistered(1, 1001, GENERATION, 10, False))
+    master.register(1, 10)
     assert where() == b"10.0.0.1!1001"
     master.tracker.ended(1)
     assert where() == b"me"
@@ -86,7 +95,64 @@ def test_the_status_lists_the_nodes() -> None:
     master.join(1, held=3)
     status = master.tracker.status()
     (node,) = status.pop("children")
-    del node["seconds"]
+    del node["seconds"], node["changed"]
     expected = {"address": "10.0.0.1", "port": 1001, "held": 3, "generation": GENERATION.hex(), "follows": False}
-    assert node == expected
-    assert status == {"offered": 0, "c_clients": []}
+    assert node == expected | {"state": "downloading"}
+    assert status == {"offered": 0, "ended": [], "c_clients": []}
+
+
+def ended_nodes(master: Master) -> list[dict[str, Any]]:
+    """What the status says of nodes whose runs have ended."""
+    master.tracker.tick()
+    ended: list[dict[str, Any]] = master.tracker.status()["ended"]
+    return [{key: value for key, value in node.items() if key != "seconds_ago"} for node in ended]
+
+
+def test_how_each_node_ends_is_in_the_log_and_in_the_status(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(INFO)
+    master = Master()
+    for connection in range(1, 5):
+        master.join(connection)
+    master.register(1, 10, ended=DONE, milliseconds=2500, fetched=3 << 20)
+    master.register(1, 10, ended=DONE, milliseconds=2500, fetched=3 << 20)
+    master.register(2, 5, ended=FAILED, why="/dest: disk full", milliseconds=1000)
+    master.register(3, 5, ended=INTERRUPTED, milliseconds=1000, fetched=7)
+    master.register(4, 5)
+    for connection in (1, 2, 3, 4):
+        master.tracker.ended(connection)
+    assert [(node["address"], node["state"], node["why"]) for node in ended_nodes(master)] == [
+        ("10.0.0.1", "done", ""),
+        ("10.0.0.2", "failed", "/dest: disk full"),
+        ("10.0.0.3", "interrupted", ""),
+        ("10.0.0.4", "lost", ""),
+    ]
+    assert caplog.messages == [
+        "10.0.0.1 port 1001: done, after 2.5 s, 3.0 MiB fetched",
+        "10.0.0.2 port 1002: failed after 1.0 s: /dest: disk full",
+        "10.0.0.3 port 1003: interrupted, after 1.0 s, 7 B fetched",
+        "10.0.0.4 port 1004: the connection ended during the download (it last reported 5 chunks)",
+    ]
+
+
+def test_the_status_says_how_a_node_that_still_serves_has_ended() -> None:
+    master = Master()
+    for connection, given in ((1, {"ended": DONE}), (2, {"ended": FAILED, "why": "disk full"}), (3, {})):
+        master.join(connection)
+        master.register(connection, 10 if connection == 1 else 5, **given)
+    states = [(child["state"], child.get("why")) for child in master.tracker.status()["children"]]
+    assert states == [("complete", None), ("failed", "disk full"), ("downloading", None)]
+
+
+def test_a_node_that_lags_is_named_in_the_log_once_and_in_the_status(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    master = Master()
+    master.join(1, held=3)
+    begun = time.monotonic()
+    for later in (31.0, 40.0):
+        monkeypatch.setattr(time, "monotonic", lambda later=later: begun + later)
+        master.tracker.tick()
+    assert master.tracker.status()["children"][0]["lagging"] == "nothing new for 40 s"
+    assert [line for line in caplog.messages if "lags" in line] == [
+        "10.0.0.1 port 1001: lags behind, with 3 of 10 chunks: nothing new for 31 s"
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from itertools import count
 from typing import Any, cast
@@ -18,7 +19,7 @@ from test.support.processes import PATIENCE
 from xget_lib import ipc
 from xget_lib.errors import Failed, ProtocolViolation
 from xget_lib.ipc.jobs import HashPieces, Saved, Scanned
-from xget_lib.master import events, workers
+from xget_lib.master import events, restarts, workers
 from xget_lib.master.worker_process import WorkerProcess
 from xget_lib.master.workers import WorkerPool
 from xget_lib.net.blocking import wait_readable, wait_writable
@@ -103,7 +104,7 @@ class Pool:
 @pytest.fixture(autouse=True)
 def bounded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """All that a pool spawned ends with the test: it would find its workers silent during later tests."""
-    monkeypatch.setattr(workers, "_YOUNG", 0.0)
+    monkeypatch.setattr(restarts, "_FIRST_PAUSE", 0.0)
     spawned: list[gevent.Greenlet[..., Any]] = []
     spawn = gevent.spawn
 
@@ -153,11 +154,19 @@ def test_a_worker_that_dies_costs_its_connections_and_is_replaced() -> None:
     assert pool.pool.sent == 1000
 
 
+def test_nothing_is_sent_to_a_worker_that_has_ended() -> None:
+    pool = Pool(1)
+    (worker,) = pool.workers
+    pool.nursery.dies(worker.pid, 1)
+    pool.started()
+    assert not pool.pool.send(worker, ipc.Ping())
+
+
 def test_a_new_worker_knows_what_it_serves_before_it_gets_a_connection() -> None:
     pool = Pool(1)
     (worker,) = pool.workers
     with open("/dev/null", "rb") as null:
-        pool.pool.serve(ipc.Serve(b"/srv", b""), [null.fileno(), null.fileno()])
+        pool.pool.serve(ipc.Serve(b"/srv", b""), [null.fileno()] * 3)
         assert pool.receive(worker.pid) == ipc.Serve(b"/srv", b"")
         pool.nursery.dies(worker.pid, 1)
         new = pool.started().pid
@@ -244,3 +253,39 @@ def test_a_nursery_that_ends_is_the_end_of_the_master_unless_it_is_ending() -> N
     stopping.get(timeout=PATIENCE)
     gevent.sleep(0)
     assert stopped.events.empty()
+
+
+def test_a_worker_that_answers_no_ping_is_killed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(workers, "_PING_EVERY", 0.01)
+    pool = Pool(1)
+    (worker,) = pool.workers
+    pool.event(events.WorkerStarted)
+    assert pool.nursery.killed == [(worker.pid, signal.SIGKILL)]
+    assert f"worker {worker.pid} has sent nothing for 0 s; killing it" in caplog.messages
+
+
+def test_a_master_that_was_stopped_does_not_take_its_workers_for_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_PING_EVERY", 0.05)
+    pool = Pool(1)
+    (worker,) = pool.workers
+    for _ in range(3):
+        time.sleep(1.0)  # as SIGSTOP does, it stops the whole process: twenty pings would have been due
+        pool.send(worker.pid, ipc.Pong(0, 0))
+        answered = worker.last_message
+        while worker.last_message == answered:
+            gevent.sleep(0.001)
+        assert worker.pings <= 1
+    assert pool.nursery.killed == []
+
+
+def test_the_log_says_once_why_workers_end_as_they_start(caplog: pytest.LogCaptureFixture) -> None:
+    pool = Pool(1)
+    for _ in range(20):
+        (worker,) = pool.pool.workers
+        pool.send(worker.pid, ipc.WorkerFailed("OSError: no memory"))
+        pool.nursery.dies(worker.pid, 1)
+        pool.started()
+    said = [line for line in caplog.messages if "ended with status 1 (OSError: no memory); starting another" in line]
+    assert len(said) == 1

@@ -108,3 +108,22 @@ def test_any_object_is_formatted_or_refused(changed: dict[str, Any]) -> None:
     except ProtocolViolation:
         return
     assert all(line.isprintable() for line in shown.split("\n"))
+
+
+def test_nodes_that_are_not_well_are_shown_as_such_and_how_runs_ended() -> None:
+    child = MASTER["children"][0]
+    children = [
+        {**child, "state": "complete"},
+        {**child, "state": "downloading", "lagging": "nothing new for 40 s"},
+        {**child, "state": "failed", "why": "disk full"},
+    ]
+    run = {"address": "10.0.0.9", "port": 1, "state": "failed", "why": "x", "held": 1, "seconds": 2.5, "fetched": 2048}
+    ended = [{**run, "seconds_ago": 60}] * 11 + [{**run, "state": "done", "why": "", "seconds_ago": 1}]
+    assert table({**MASTER, "children": children, "ended": ended}).splitlines()[4:] == [
+        "  10.0.0.1 port 20005: 50 % (5 of 10 chunks), registered 90 s ago, follows",
+        "  10.0.0.1 port 20005: LAGGING (nothing new for 40 s), 50 % (5 of 10 chunks), registered 90 s ago, follows",
+        "  10.0.0.1 port 20005: failed (disk full), 50 % (5 of 10 chunks), registered 90 s ago, follows",
+        "the last runs that ended, 10 of 12:",
+        *["  10.0.0.9 port 1: failed: x, 60 s ago, after 2 s, 2.0 KiB fetched"] * 9,
+        "  10.0.0.9 port 1: done, 1 s ago, after 2 s, 2.0 KiB fetched",
+    ]

@@ -120,6 +120,16 @@ def test_stamps_of_real_files_are_known_again_and_those_of_changed_ones_are_not(
     assert to_hash(made.look_up(again.stamps, again.layout.first_pieces)[1]) == [1, 2]
 
 
+def test_files_that_are_distrusted_are_not_known_and_all_others_are() -> None:
+    stamps, counts = stamps_of([1, 2, 3, 4]), [2, 1, 0, 2]
+    made = DigestCache.build(stamps, firsts(counts), digests_of([1, 2, 3, 4], counts), settled=LATER)
+    filled, runs = made.without(stamps, [1, 2]).look_up(stamps, firsts(counts))
+    assert to_hash(runs) == [2]
+    assert filled == digests_of([1], [2]) + bytes(DIGEST_SIZE) + digests_of([4], [2])
+    assert made.without(stamps, range(4)).look_up(stamps, firsts(counts))[0] == bytes(5 * DIGEST_SIZE)
+    assert made.without(stamps, []).encode() == made.encode()
+
+
 def test_an_empty_cache_knows_nothing() -> None:
     assert EMPTY.look_up(stamps_of([1]), [0, 3]) == (bytearray(3 * DIGEST_SIZE), array("Q", [0, 3]))
     assert EMPTY.look_up(array("q"), [0]) == (bytearray(), array("Q"))

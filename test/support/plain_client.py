@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TypeVar
 
 from test.support.directories import unpack_directory
 from test.support.processes import PATIENCE
 from xget_lib.errors import NinepError
+from xget_lib.ninep.dialect import NINEP2000, encode
 from xget_lib.ninep.messages import (
     Rattach,
     Rerror,
@@ -40,8 +42,9 @@ MSIZE = 65536
 class PlainClient:
     """A connection, attached to one namespace; the root is fid 0. An Rerror is raised as NinepError."""
 
-    def __init__(self, port: int, aname: str, host: str = "127.0.0.1") -> None:
-        self._sock = socket.create_connection((host, port), timeout=PATIENCE)
+    def __init__(self, port: int, aname: str, host: str = "127.0.0.1", *, source: str = "") -> None:
+        """`source`: the address of this machine to connect from, such as 127.0.0.2."""
+        self._sock = socket.create_connection((host, port), timeout=PATIENCE, source_address=(source, 0))
         self._requests = Requests(MSIZE)
         self._next_fid = 1
         try:
@@ -75,6 +78,23 @@ class PlainClient:
                     raise NinepError(5, answer.reply.ename)
                 assert isinstance(answer.reply, kind)
                 return answer.reply
+
+    def send(self, *messages: TMessage) -> None:
+        """Sends requests and does not wait for their replies. Use `call` no more afterwards."""
+        self._sock.sendall(b"".join(self._requests.submit(message)[1] for message in messages))
+
+    def flood(self, messages: Sequence[TMessage]) -> None:
+        """Sends requests, which have no content, at once and reads all their replies. Errors are ignored."""
+        wire = b"".join(encode(tag, message, NINEP2000) for tag, message in enumerate(messages, 1))
+        self._sock.sendall(wire)
+        received, answered = b"", 0
+        while answered < len(messages):
+            part = self._sock.recv(1 << 20)
+            if not part:
+                raise ConnectionResetError("the server closed the connection")
+            received += part
+            while len(received) >= 4 and len(received) >= (size := int.from_bytes(received[:4], "little")):
+                received, answered = received[size:], answered + 1
 
     def walk(self, *names: str) -> int:
         """A new fid for what is below the root by these names. Raises NinepError where there is no such file."""

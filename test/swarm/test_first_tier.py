@@ -9,17 +9,25 @@ from xget_lib.swarm.first_tier import FirstTier, ManifestSources, patience
 
 def test_the_first_few_are_admitted_and_stay_members() -> None:
     tier = FirstTier(2)
-    assert [tier.admit(key) for key in (5, 6, 7, 5, 7)] == [True, True, False, True, False]
+    assert [tier.admit(key, key) for key in (5, 6, 7, 5, 7)] == [True, True, False, True, False]
 
 
 def test_a_node_that_leaves_makes_room_for_another() -> None:
     tier = FirstTier(1)
-    assert tier.admit(5)
+    assert tier.admit(5, 5)
     tier.leave(6)  # never was a member
-    assert not tier.admit(6)
+    assert not tier.admit(6, 6)
     tier.leave(5)
-    assert tier.admit(6)
-    assert not tier.admit(5)
+    assert tier.admit(6, 6)
+    assert not tier.admit(5, 5)
+
+
+def test_a_host_with_many_nodes_makes_room_for_those_of_other_hosts() -> None:
+    tier = FirstTier(4)
+    assert [tier.admit(key, "many") for key in range(6)] == [True] * 4 + [False] * 2
+    assert [tier.admit(key, key) for key in (10, 11, 12, 13)] == [True, True, True, False]
+    assert not tier.admit(6, "many")
+    assert [tier.admit(key, key) for key in (10, 11, 12)] == [True] * 3
 
 
 def test_all_peers_are_asked_in_each_round_and_the_master_last() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -23,18 +24,26 @@ from xget_lib.swarm.messages import (
 
 GENERATION = bytes(range(32))
 REGISTRATION = Registration(20004, GENERATION, 17)
+ENDED = Registration(1, b"", 0, ended="failed", why="disk full", milliseconds=5, fetched=7, wrong_chunk=3)
 
 
 def test_news_and_registrations_come_back_as_they_were() -> None:
     news = News(GENERATION, 12345, (("10.0.0.1", 20004), ("fe80::1", 65535)))
     assert News.decode(news.encode()) == news
-    for registration in (REGISTRATION, Registration(1, b"", 0), Registration(1, b"", 0, follows=True)):
+    for registration in (REGISTRATION, Registration(1, b"", 0), Registration(1, b"", 0, follows=True), ENDED):
         assert Registration.decode(registration.encode()) == registration
 
 
 def test_a_line_of_peers_is_one_line() -> None:
     assert News(GENERATION, 1, (("a\nb", 2),)).encode().count(b"\n") == 1
     assert REGISTRATION.encode().count(b"\n") == 1
+
+
+@pytest.mark.parametrize("letter", ["x", '"', "\\", "\u00e4", "\U0001f600", "\x1b", "\udcff"])
+def test_a_registration_with_a_long_error_fits_into_a_line(letter: str) -> None:
+    line = replace(ENDED, why=letter * 5000).encode()
+    assert len(line) <= LINE_LIMIT
+    assert Registration.decode(line).why.isprintable()
 
 
 BROKEN = [
@@ -67,6 +76,9 @@ def test_a_line_that_is_no_object_is_refused(line: bytes) -> None:
         ("port", '"20004"'),
         ("follows", "1"),
         ("follows", "null"),
+        ("ended", '"ended"'),
+        ("ended", "7"),
+        ("wrong", "-2"),
         ("port", "null"),
         ("generation", '"00"'),
         ("generation", '"zz"'),

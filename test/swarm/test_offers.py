@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from test.support.strategies import examples
-from xget_lib.swarm.offers import Offers
+from xget_lib.swarm.offers import Offers, _Node
 from xget_lib.swarm.picker import bits
 
 CHUNKS = 6
+
+
+def one_each(node: int) -> int:
+    """Each node is a host."""
+    return node
+
+
+def one_host(node: int) -> str:
+    """All nodes are on one host."""
+    return "host"
 
 
 def busy(offers: Offers) -> int:
@@ -28,7 +41,7 @@ def chunks_of(granted: list[tuple[int, int, int]]) -> list[int]:
 
 
 def test_each_chunk_is_granted_once_and_so_many_are_on_their_way_at_once() -> None:
-    offers = Offers(4, 3)
+    offers = Offers(4, 3, one_each)
     for node in range(4):
         offers.ask(node, 0, 0.0)
     # Two until the first has arrived.
@@ -40,23 +53,23 @@ def test_each_chunk_is_granted_once_and_so_many_are_on_their_way_at_once() -> No
 
 
 def test_a_node_is_granted_a_second_only_where_no_other_asks_for_its_first() -> None:
-    offers = Offers(8, 4)
+    offers = Offers(8, 4, one_each)
     for node in range(3):
         offers.ask(node, 0, 0.0)
         offers.ask(node, 1, 0.0)
     assert offers.grant(0.0) == [(0, 0, 0), (1, 0, 1)]
-    offers.ask(1, 0, 1.0)
+    offers.ask(1, 0, 0.1)
     # Three may be on their way now: one each.
-    assert sorted(node for node, _, _ in offers.grant(1.0)) == [1, 2]
+    assert sorted(node for node, _, _ in offers.grant(0.1)) == [1, 2]
     for node, slot in ((2, 0), (2, 1)):
-        offers.ask(node, slot, 2.0)
+        offers.ask(node, slot, 0.2)
     # Four, so somebody has two.
-    assert len(offers.grant(2.0)) == 2
+    assert len(offers.grant(0.2)) == 2
     assert (busy(offers), fresh(offers)) == (4, 2)
 
 
 def test_nodes_that_have_stopped_do_not_stop_the_master() -> None:
-    offers = Offers(10, 2)
+    offers = Offers(10, 2, one_each)
     for node in range(3):
         offers.ask(node, 0, 0.0)
     assert chunks_of(offers.grant(0.0)) == [0, 1]
@@ -65,7 +78,7 @@ def test_nodes_that_have_stopped_do_not_stop_the_master() -> None:
 
 
 def test_what_was_on_its_way_to_a_slot_that_closes_is_granted_to_another() -> None:
-    offers = Offers(1, 2)
+    offers = Offers(1, 2, one_each)
     offers.ask(1, 0, 0.0)
     offers.ask(2, 0, 0.0)
     assert offers.grant(0.0) == [(1, 0, 0)]
@@ -74,7 +87,7 @@ def test_what_was_on_its_way_to_a_slot_that_closes_is_granted_to_another() -> No
 
 
 def test_what_a_lost_node_alone_had_is_granted_again() -> None:
-    offers = Offers(2, 2)
+    offers = Offers(2, 2, one_each)
     offers.ask(1, 0, 0.0)
     assert chunks_of(offers.grant(0.0)) == [0]
     offers.ask(1, 0, 1.0)
@@ -88,7 +101,7 @@ def test_what_a_lost_node_alone_had_is_granted_again() -> None:
 
 def one_complete() -> Offers:
     """Node 1 was granted the only chunk, and serves it since 0.1."""
-    offers = Offers(1, 2)
+    offers = Offers(1, 2, one_each)
     offers.ask(1, 0, 0.0)
     assert chunks_of(offers.grant(0.0)) == [0]
     offers.ask(1, 0, 0.1)
@@ -104,23 +117,23 @@ def test_what_a_complete_node_had_is_not_lost_with_it() -> None:
 
 def test_what_a_complete_node_took_with_it_is_granted_again_at_once() -> None:
     offers = one_complete()
-    offers.ask(2, 0, 0.2)
-    assert offers.grant(0.2) == []
+    offers.ask(2, 0, 0.15)
+    assert offers.grant(0.15) == []
     offers.leave(1)
-    assert chunks_of(offers.grant(0.2)) == [0]
+    assert chunks_of(offers.grant(0.15)) == [0]
 
 
 def test_a_chunk_is_granted_a_second_time_only_when_it_is_overdue() -> None:
-    offers = Offers(1, 2)
+    offers = Offers(1, 2, one_each)
     offers.ask(1, 0, 0.0)
     offers.ask(2, 0, 0.0)
     assert offers.grant(0.0) == [(1, 0, 0)]
-    assert offers.grant(1.0) == []
+    assert offers.grant(0.5) == []
     assert offers.grant(100.0) == [(2, 0, 0)]
 
 
 def test_a_node_is_granted_nothing_that_it_does_not_want() -> None:
-    offers = Offers(3, 3)
+    offers = Offers(3, 3, one_each)
     offers.wants(1, 0b100)
     offers.ask(1, 0, 0.0)
     offers.ask(1, 1, 0.0)
@@ -129,33 +142,227 @@ def test_a_node_is_granted_nothing_that_it_does_not_want() -> None:
     assert offers.grant(0.0) == [(1, 1, 0)]
 
 
+class Swarm:
+    """Nodes with one slot each, and a clock. `ask` says that what was on its way to a node has arrived."""
+
+    def __init__(self, chunks: int, limit: int, host_of: Callable[[int], Hashable] = one_each) -> None:
+        self.offers = Offers(chunks, limit, host_of)
+        self.now = 100.0
+
+    def ask(self, *nodes: int) -> None:
+        for node in nodes:
+            self.offers.ask(node, 0, self.now)
+
+    def after(self, seconds: float) -> list[int]:
+        """The nodes that are granted something so much later."""
+        self.now += seconds
+        return [node for node, _, _ in self.offers.grant(self.now)]
+
+    def run(self, *nodes: int, rounds: int = 10) -> None:
+        """All these nodes get a chunk a second."""
+        self.ask(*nodes)
+        for _ in range(rounds):
+            assert self.after(0.0)
+            self.now += 1.0
+            self.ask(*nodes)
+
+
+def slow_third() -> Swarm:
+    """Nodes 1 and 2 get a chunk a second. One for node 3 took three seconds, and it asks for the next."""
+    swarm = Swarm(100, 3)
+    swarm.run(1, 2)
+    swarm.ask(3)
+    assert sorted(swarm.after(0.0)) == [1, 2, 3]
+    for _ in range(3):
+        swarm.now += 1.0
+        swarm.ask(1, 2)
+        swarm.offers.grant(swarm.now)
+    swarm.ask(3)
+    return swarm
+
+
 def test_a_node_that_was_slow_is_granted_nothing_for_a_while() -> None:
-    offers = Offers(100, 2)
-    now = 0.0
-    for _ in range(10):
-        offers.ask(1, 0, now)
-        assert len(offers.grant(now)) == 1
-        now += 1.0
-    offers.ask(2, 0, now)
-    assert [node for node, _, _ in offers.grant(now)] == [2]
-    now += 30.0
-    offers.ask(2, 0, now)
-    assert offers.grant(now) == []
-    assert [node for node, _, _ in offers.grant(now + 1000.0)] == [2]
+    swarm = slow_third()
+    for _ in range(9):
+        assert 3 not in swarm.after(1.0)
+        swarm.ask(1, 2)
+    assert 3 in swarm.after(2.0)
 
 
-def test_a_node_that_was_slow_is_granted_more_where_no_other_node_wants_any() -> None:
-    offers = Offers(100, 2)
-    now = 0.0
-    for took in (*[1.0] * 10, 30.0, 1.0):
-        offers.ask(1, 0, now)
-        assert [node for node, _, _ in offers.grant(now)] == [1]
-        now += took
-    offers.ask(2, 0, now)
-    offers.wants(2, 0)
-    offers.grant(now)
-    offers.ask(1, 0, now + 30.0)
-    assert [node for node, _, _ in offers.grant(now + 30.0)] == [1]
+def test_a_node_that_was_slow_is_granted_more_as_soon_as_no_other_node_waits() -> None:
+    swarm = slow_third()
+    assert swarm.after(0.1) == []
+    for node in (1, 2):
+        swarm.offers.wants(node, 0)
+    assert swarm.after(0.1) == [], "two chunks are on their way to the others"
+    swarm.ask(1, 2)
+    assert swarm.after(0.0) == [3]
+
+
+def test_an_interruption_that_hits_all_makes_no_node_rest() -> None:
+    swarm = Swarm(100, 4)
+    swarm.run(1, 2, 3, 4)
+    assert sorted(swarm.after(0.0)) == [1, 2, 3, 4]
+    swarm.now += 9.0
+    for node in (1, 2, 3, 4):
+        swarm.ask(node)
+        assert swarm.after(0.05) == [node]
+
+
+def test_hosts_share_the_limit_whatever_one_of_them_asked_for_before() -> None:
+    """Node 0 is a host, all others are on another one, which takes nothing and has asked for everything first."""
+    swarm = Swarm(1000, 6, lambda node: node == 0)
+    swarm.run(0, *range(100, 160))
+    swarm.ask(*range(160, 220))
+    swarm.after(0.0)
+    for _ in range(20):
+        swarm.ask(0)
+        assert 0 in swarm.after(0.1)
+        assert len([slot for slot in swarm.offers._on_way if slot[0] >= 100]) <= 6
+
+
+@pytest.mark.parametrize("connections", [1, 60])
+def test_a_host_that_takes_nothing_delays_the_first_chunk_by_about_a_second(connections: int) -> None:
+    swarm = Swarm(1, 6, lambda node: node == 0)
+    for node in range(1, connections + 1):
+        for slot in range(16):
+            swarm.offers.ask(node, slot, swarm.now)
+    assert len(swarm.after(0.0)) == 1
+    swarm.ask(0)
+    waited = 0.0
+    while 0 not in swarm.after(0.1):
+        waited += 0.1
+        assert waited < 1.2
+
+
+def test_a_host_whose_chunk_is_stuck_gets_no_further_one_while_others_ask() -> None:
+    swarm = Swarm(1000, 2, lambda node: node % 2)
+    swarm.run(0, 2, 4)
+    swarm.ask(1, 3, 5, 7)
+    swarm.after(0.0)
+    for _ in range(30):
+        swarm.ask(0, 2, 4)
+        swarm.after(1.0)
+    held = [slot for slot in swarm.offers._on_way if slot[0] % 2]
+    assert len(held) == 1, "its share of two"
+    for node in (0, 2, 4):
+        swarm.offers.wants(node, 0)
+    swarm.ask(0, 2, 4)
+    assert [node % 2 for node in swarm.after(0.0)] == [1, 1], "nobody else asks"
+
+
+def test_a_third_of_the_hosts_that_take_nothing_do_not_stop_the_others() -> None:
+    swarm = Swarm(1, 6)
+    swarm.ask(*range(15))
+    swarm.after(0.0)
+    waited, served = 0.0, set[int]()
+    while len(served) < 10:
+        honest = {node for node in swarm.after(0.2) if node >= 5}
+        waited += 0.2
+        assert waited < 30
+        swarm.ask(*honest)
+        served |= honest
+
+
+def test_before_anything_has_arrived_more_is_granted_ever_more_slowly() -> None:
+    """The link may be slow: then ever more chunks at once would make it worse."""
+    swarm = Swarm(1000, 6)
+    swarm.ask(*range(100))
+    granted = sum(len(swarm.after(0.1)) for _ in range(300))
+    assert granted <= 12
+
+
+def test_a_node_that_cannot_read_a_chunk_is_granted_it_again_after_growing_pauses() -> None:
+    """Its file is gone, for example. Reading again says that it has arrived, and then the node wants it again."""
+    swarm = Swarm(2, 6)
+    grants = 0
+    for _ in range(600):
+        swarm.ask(1)
+        swarm.offers.wants(1, 0b11)
+        grants += len(swarm.after(0.1))
+    assert 12 <= grants <= 40, "two chunks in a minute"
+    swarm.ask(2)
+    assert swarm.after(1.0) == [2], "others can have it"
+
+
+def test_one_host_that_says_at_once_that_all_has_arrived_does_not_make_the_others_slow() -> None:
+    swarm = Swarm(10_000, 6, lambda node: node == 0)
+    swarm.ask(0, 1)
+    swarm.after(0.0)
+    waits = 0
+    for _ in range(200):
+        swarm.ask(1)
+        waits += 0 not in swarm.after(0.1) and (0, 0) not in swarm.offers._on_way
+        swarm.ask(0)
+    assert waits < 20
+
+
+def test_a_decision_looks_at_a_limited_number_of_slots_of_each_host() -> None:
+    swarm = Swarm(2, 6, lambda node: node == 0)
+    swarm.ask(*range(1, 5000))
+    assert len(swarm.after(0.0)) == 2
+    looked = 0
+    choose = swarm.offers._choose
+
+    def counted(node: _Node, now: float) -> int | None:
+        nonlocal looked
+        looked += 1
+        return choose(node, now)
+
+    swarm.offers._choose = counted  # type: ignore[method-assign]
+    assert swarm.after(0.1) == []
+    assert looked < 1000
+
+
+class SeveralHosts(RuleBasedStateMachine):
+    """Nodes of three hosts ask, finish, stop and leave. At most twice the limit is on its way and not stuck."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offers = Offers(CHUNKS, 3, lambda node: node % 3)
+        self.now = 0.0
+        self.slots: set[tuple[int, int]] = set()
+
+    @rule(node=st.integers(0, 5), slot=st.integers(0, 1))
+    def ask(self, node: int, slot: int) -> None:
+        self.offers.ask(node, slot, self.now)
+        self.slots.add((node, slot))
+
+    @rule(node=st.integers(0, 5), slot=st.integers(0, 1))
+    def close(self, node: int, slot: int) -> None:
+        self.offers.close(node, slot)
+        self.slots.discard((node, slot))
+
+    @rule(node=st.integers(0, 5))
+    def leave(self, node: int) -> None:
+        self.offers.leave(node)
+        self.slots = {slot for slot in self.slots if slot[0] != node}
+
+    @rule(node=st.integers(0, 5), chunks=st.integers(0, (1 << CHUNKS) - 1))
+    def wants(self, node: int, chunks: int) -> None:
+        self.offers.wants(node, chunks)
+
+    @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 10.0, 100.0]))
+    def grant(self, seconds: float) -> None:
+        self.now += seconds
+        for node, slot, chunk in self.offers.grant(self.now):
+            assert (node, slot) in self.slots
+            assert self.offers._nodes[node].wants >> chunk & 1
+
+    @invariant()
+    def the_books_are_right(self) -> None:
+        offers, hosts = self.offers, self.offers._hosts
+        assert len(offers._moving) <= 2 * 3
+        assert set(hosts._hosts) == {node.host.key for node in offers._nodes.values()}
+        for host in hosts._hosts.values():
+            on_way = [slot for slot in offers._on_way if offers._nodes[slot[0]].host is host]
+            moving = [slot for slot in on_way if slot in offers._moving]
+            assert (host.moving, host.stuck) == (len(moving), len(on_way) - len(moving))
+            asks = bool(host.first or host.second)
+            assert (host in hosts._idle) == (asks and not on_way)
+            assert (host in hosts._busy) == (asks and bool(on_way))
+            assert (host in hosts._moving) == bool(moving)
+        assert not offers.asked or set(hosts._idle) | set(hosts._busy) <= set(hosts._hosts.values())
 
 
 class Offering(RuleBasedStateMachine):
@@ -163,7 +370,7 @@ class Offering(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.offers = Offers(CHUNKS, 3)
+        self.offers = Offers(CHUNKS, 3, one_host)
         self.fresh = set(range(CHUNKS))
         self.wanted_by: dict[int, set[int]] = {}
         self.slots: dict[tuple[int, int], int | None] = {}
@@ -212,7 +419,9 @@ class Offering(RuleBasedStateMachine):
             self.slots[node, slot] = chunk
             self.granted.setdefault(node, set()).add(chunk)
         if busy(self.offers) < min(3, 2 + self.arrived):
-            assert not any(self.wanted_by[node] & self.fresh for node, _ in asking), "something could be granted"
+            for node, _ in asking:
+                again = set(self.offers._nodes[node].again)
+                assert not self.wanted_by[node] & self.fresh - again, "something could be granted"
 
     @invariant()
     def says_what_is_so(self) -> None:
@@ -222,3 +431,5 @@ class Offering(RuleBasedStateMachine):
 
 Offering.TestCase.settings = settings(max_examples=examples(80), stateful_step_count=40, deadline=None)
 TestOffering = Offering.TestCase
+SeveralHosts.TestCase.settings = Offering.TestCase.settings
+TestSeveralHosts = SeveralHosts.TestCase

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -14,8 +15,13 @@ from xget_lib.swarm.peer_graph import PeerGraph
 DEGREE = 4
 
 
+def one_each(node: int) -> int:
+    """Each node is a host."""
+    return node
+
+
 def graph(count: int, degree: int = DEGREE) -> PeerGraph:
-    peers = PeerGraph(degree, Random(1), lambda asker, peer: True)
+    peers = PeerGraph(degree, Random(1), lambda asker, peer: True, one_each)
     for key in range(count):
         peers.join(key)
     return peers
@@ -43,6 +49,28 @@ def test_many_nodes_are_in_one_piece_and_stay_so_when_a_third_leaves() -> None:
     assert len(reached(peers, 0)) == 400
 
 
+@pytest.mark.parametrize("hostile", [50, 2000])
+def test_one_host_with_many_nodes_does_not_surround_the_others(hostile: int) -> None:
+    peers = PeerGraph(6, Random(1), lambda asker, peer: True, lambda node: min(node, 100))
+    for number in range(100):  # one honest node after each part of the hostile ones
+        for key in range(hostile // 100):
+            peers.join(1000 + number * (hostile // 100) + key)
+        if number % 6 == 0:
+            peers.join(number)
+    honest = set(range(0, 100, 6))
+    for node in honest:
+        assert len(peers.neighbours(node) - honest) <= 6
+        assert len(peers.neighbours(node) & honest) >= 3
+
+
+def test_nodes_of_one_host_alone_are_connected_as_well() -> None:
+    peers = PeerGraph(6, Random(1), lambda asker, peer: True, lambda node: "host")
+    for key in range(100):
+        peers.join(key)
+    assert len(reached(peers, 0)) == 100
+    assert all(len(peers.neighbours(key)) >= 6 for key in range(100))
+
+
 def test_a_node_that_lost_most_of_its_neighbours_gets_new_ones() -> None:
     peers = graph(60)
     for peer in sorted(peers.neighbours(0)):
@@ -60,7 +88,7 @@ def test_each_edge_was_chosen_for_one_of_its_ends() -> None:
 
 
 def test_only_a_reachable_node_is_a_neighbour() -> None:
-    peers = PeerGraph(DEGREE, Random(1), lambda asker, peer: peer % 2 == 0)
+    peers = PeerGraph(DEGREE, Random(1), lambda asker, peer: peer % 2 == 0, one_each)
     for key in range(20):
         peers.join(key)
     assert all(peer % 2 == 0 for key in range(20) for peer in peers.neighbours(key))
@@ -79,7 +107,7 @@ class Joining(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.graph = PeerGraph(DEGREE, Random(0), lambda asker, peer: True)
+        self.graph = PeerGraph(DEGREE, Random(0), lambda asker, peer: True, one_each)
         self.there: set[int] = set()
         self.known: dict[int, frozenset[int]] = {}
 

@@ -63,7 +63,7 @@ class Bench:
         return scan, scanned.pieces
 
     def find_unknown(self, scan: int, cache: int) -> tuple[int, array[int]]:
-        _, (digests, runs) = self.do(FindUnknown(), Unknown, scan, cache)
+        _, (digests, runs) = self.do(FindUnknown(()), Unknown, scan, cache)
         return digests, array("Q", read_all(runs))
 
     def left_out(self, *files: int) -> int:
@@ -122,7 +122,8 @@ def test_a_file_that_changed_since_it_was_scanned_costs_a_second_scan_but_not_th
     hashed = bench.hash(scan, 4, 6)
     assert hashed.changed == ()
     os.pwrite(digests, hashed.digests, 4 * 32)
-    assembled, (manifest, _) = bench.do(AssembleManifest(), Assembled, scan, digests, bench.left_out())
+    assembled, (manifest, _, base) = bench.do(AssembleManifest(), Assembled, scan, digests, bench.left_out())
+    assert os.path.samestat(os.fstat(base), os.stat(tree))
     assert assembled.generation == decode(read_all(manifest)).generation == manifest_of(tree).generation
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,15 @@ from test.support.network import quiet_hub, until
 from test.support.processes import PATIENCE
 from xget_lib import ipc
 from xget_lib.classic import messages
-from xget_lib.errors import ProtocolViolation
+from xget_lib.errors import LinkLost, ProtocolViolation
 from xget_lib.fs.stamp import no_stamps
 from xget_lib.ipc.jobs import LoadDigestCache
 from xget_lib.ninep.dialect import NINEP2000, decode, encode
 from xget_lib.ninep.messages import Rattach, Rversion, Tattach, Tversion
 from xget_lib.ninep.wire import NOFID, NOTAG
+from xget_lib.process.channel import pair
 from xget_lib.process.memfd import memfd
-from xget_lib.worker import jobs
+from xget_lib.worker import jobs, worker
 from xget_lib.worker.worker import Worker
 
 
@@ -133,7 +135,9 @@ def test_a_generation_is_served_from_its_manifest_and_a_change_is_reported(maste
     manifest = manifest_of(tmp_path)
     stamps = no_stamps(1).tobytes()
     base = bytes(tmp_path)
-    master.send_to_worker(ipc.Serve(base, b""), memfd("manifest", manifest.encode()), memfd("stamps", stamps))
+    master.send_to_worker(
+        ipc.Serve(base, b""), memfd("manifest", manifest.encode()), memfd("stamps", stamps), os.open(base, os.O_PATH)
+    )
     until(lambda: master.worker.served)
     served = master.worker.served
     assert served is not None and served.generation == manifest.generation and served.store.held.full
@@ -183,3 +187,58 @@ def test_a_job_that_fails_for_an_unforeseen_reason_is_answered(
     until(lambda: master.sent)
     assert master.sent == [ipc.JobFailed(5, "internal error: RuntimeError: unforeseen")]
     assert "internal error" in caplog.text
+
+
+@pytest.fixture
+def channel(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """The worker's end of a channel, and the master's. A worker waits for a second."""
+    monkeypatch.setattr(worker, "_WAIT", 0.1)
+    monkeypatch.setattr(worker, "_MASTER_SILENT", 1.0)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        yield ours, theirs
+
+
+def test_a_worker_ends_when_its_master_is_silent(channel: tuple[socket.socket, socket.socket]) -> None:
+    with pytest.raises(LinkLost, match="nothing received"):
+        worker._wait_for_master(channel[0])
+
+
+def test_a_worker_that_was_stopped_itself_waits_for_its_master_again(
+    channel: tuple[socket.socket, socket.socket],
+) -> None:
+    waiting = gevent.spawn(worker._wait_for_master, channel[0])
+    gevent.sleep(0)
+    time.sleep(3.0)  # as SIGSTOP does, it stops the whole process
+    gevent.sleep(0.01)
+    assert not waiting.ready(), "the master may have been stopped as well"
+    channel[1].send(b"x")
+    waiting.get(timeout=PATIENCE)
+
+
+def test_a_worker_serves_the_directory_that_was_scanned_although_its_name_means_nothing_now(
+    master: Master, tmp_path: Path
+) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "file").write_bytes(b"x" * 40_000)
+    manifest = manifest_of(served)
+    base = os.open(served, os.O_PATH)
+    served.rename(tmp_path / "elsewhere")
+    descriptors = memfd("manifest", manifest.encode()), memfd("stamps", no_stamps(1).tobytes())
+    master.send_to_worker(ipc.Serve(bytes(served), b""), *descriptors, base)
+    until(lambda: master.worker.served)
+    assert master.worker.served is not None
+    assert bytes_of(master.worker.served.store.read(0, 40_000)) == b"x" * 40_000
+
+
+def test_a_worker_that_fails_says_why() -> None:
+    ours, theirs = pair()
+    theirs.send(["Serve", b"/srv", b""])
+    assert worker.run(ours, 1, 0) == 1
+    received = ipc.receive(theirs)
+    assert received is not None
+    assert received[0] == ipc.WorkerFailed("ProtocolViolation: Serve: 0 descriptors instead of 3")
+    for end in (ours, theirs):
+        end.close()

@@ -36,9 +36,9 @@ class EndConnection(Message):
 
 @message
 class Serve(Message):
-    """Serve this snapshot from now on. Descriptors: the manifest, the stamps of its files."""
+    """Serve this snapshot from now on. Descriptors: the manifest, the stamps of its files, the directory `base`."""
 
-    DESCRIPTORS = 2
+    DESCRIPTORS = 3
 
     base: bytes
     location: bytes
@@ -114,6 +114,13 @@ class Pong(Message):
 
 
 @message
+class WorkerFailed(Message):
+    """The worker ends because of an error that nobody foresaw."""
+
+    why: str
+
+
+@message
 class ConnectionClosed(Message):
     """A connection has ended, and everything that depended on it."""
 
@@ -155,6 +162,11 @@ class NodeRegistered(Message):
     generation: bytes
     held: int
     follows: bool
+    ended: str
+    why: str
+    milliseconds: int
+    fetched: int
+    wrong_chunk: int
 
 
 @message

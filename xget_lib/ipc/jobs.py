@@ -91,6 +91,9 @@ class FindUnknown(Request):
 
     DESCRIPTORS = 2
 
+    distrusted: tuple[bytes, ...]
+    """Paths below `base` of files whose digests are unknown, whatever the cache has."""
+
 
 @message
 class Unknown(Result):
@@ -144,9 +147,9 @@ class AssembleManifest(Request):
 
 @message
 class Assembled(Result):
-    """Descriptors: the encoded manifest, the stamps of its files."""
+    """Descriptors: the encoded manifest, the stamps of its files, the directory `base`."""
 
-    DESCRIPTORS = 2
+    DESCRIPTORS = 3
 
     generation: bytes
     entries: int
@@ -160,6 +163,29 @@ class Assembled(Result):
     """The name below it of a single served file; b"" if a directory is served."""
     omitted: tuple[str, ...]
     """What is not served, and why: lines for the log."""
+
+
+@message
+class CheckChunk(Request):
+    """Read a chunk and compare it with its digests. Descriptors: the manifest, the directory `base`. Result:
+    ChunkChecked."""
+
+    DESCRIPTORS = 2
+
+    chunk: int
+    """It exists in this manifest."""
+    location: bytes
+    """As in Assembled."""
+
+
+@message
+class ChunkChecked(Result):
+    """Paths are below `base`, as many as fit in a message."""
+
+    path: bytes
+    """Of the first file of the chunk."""
+    wrong: tuple[bytes, ...]
+    """Of the files whose part of the chunk is not as in the manifest, or cannot be read."""
 
 
 @message

@@ -35,6 +35,7 @@ from xget_lib.process.nursery import Nursery
 from xget_lib.process.runtime_directory import Listening
 from xget_lib.report.log import LOGGER, catch_greenlets
 from xget_lib.report.rate_limited_log import RateLimitedLog
+from xget_lib.swarm.hosts import host_of
 
 _STATUS_TIMEOUT = 1.0
 """Seconds to wait for workers to say how much they have sent."""
@@ -168,6 +169,10 @@ class Master:
                 self._publisher.watch_reported(worker, message)
             case ipc.PeersOpened(connection):
                 self._publisher.arrived(connection)
+            case ipc.NodeRegistered(connection, wrong_chunk=wrong) if wrong >= 0:
+                host = host_of(self._tracker.address_of(connection))
+                self._publisher.wrong_reported(host, message.generation, wrong)
+                self._tracker.handle(message)
             case ipc.NodeUnregistered(connection):
                 self._publisher.left(connection)
                 self._tracker.handle(message)

@@ -17,17 +17,20 @@ from gevent.queue import Queue
 
 from xget_lib import ipc
 from xget_lib.config import Config
-from xget_lib.errors import Exit, StillChanging, XGetError
+from xget_lib.errors import Exit, Failed, StillChanging, XGetError, printable
+from xget_lib.ipc import jobs
 from xget_lib.ipc.jobs import ScanTree
 from xget_lib.master import events
 from xget_lib.master.arrivals import Arrivals
 from xget_lib.master.commands import Reload
 from xget_lib.master.digest_saver import DigestCacheSaver, cache_path
+from xget_lib.master.doubts import Doubts
 from xget_lib.master.rescan import ChangeMonitor, RescanSchedule, ScanReason
 from xget_lib.master.snapshotter import Progress, Snapshot, take_snapshot
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.worker_process import WorkerProcess
 from xget_lib.master.workers import WorkerPool
+from xget_lib.process.channel import close_all
 from xget_lib.report.log import LOGGER
 from xget_lib.swarm.messages import Scanning
 
@@ -35,6 +38,10 @@ _SETTLING = 30.0
 """Seconds after which a file that is still changing is not expected to become complete soon."""
 _TELL_EVERY = 2.0
 """Seconds between two lines to a client that waits for a scan."""
+_DISTRUSTED_SIZE = 48 * 1024
+"""Bytes of the paths of wrong files that one scan hashes again."""
+_WRONG_SHOWN = 10
+"""Log lines about wrong files of one chunk."""
 _LOG_EVERY = 60.0
 """Seconds between two log lines about the same problem."""
 
@@ -57,6 +64,9 @@ class Publisher:
         self._rehash = config.rehash
         self._digest_saver = DigestCacheSaver(pool, self._cache_path)
         self._progress = Progress()
+        self._doubts = Doubts()
+        self._distrusted: set[bytes] = set()
+        """Files that the next scan hashes whatever their stamps say."""
         self._force = False
         """Whether the next scan is published whatever is there."""
         self._scan_begun = 0.0
@@ -105,6 +115,40 @@ class Publisher:
         self._schedule.request(ScanReason.FILE_CHANGED)
         return True
 
+    def wrong_reported(self, host: str, generation: bytes, chunk: int) -> None:
+        """A node says that the master sent it a chunk that does not match its digests."""
+        snapshot = self._snapshot
+        if snapshot is None or generation != snapshot.facts.generation or chunk >= snapshot.facts.chunks:
+            return
+        if self._doubts.accept(host, generation, chunk, time.monotonic()):
+            gevent.spawn(self._check, snapshot, chunk)
+
+    def _check(self, snapshot: Snapshot, chunk: int) -> None:
+        """Read a chunk. If it is wrong, hash its files in a new scan, whatever their stamps say."""
+        wrong: tuple[bytes, ...] = ()
+        descriptors = [os.dup(snapshot.manifest), os.dup(snapshot.base)]
+        try:
+            request = jobs.CheckChunk(chunk, snapshot.facts.location)
+            checked, _ = self._pool.work("check", request, jobs.ChunkChecked, descriptors)
+            wrong = checked.wrong
+            if not wrong:
+                LOGGER.info("%s is right on disk, although a node got other content from here", printable(checked.path))
+        except Failed as error:
+            LOGGER.warning("cannot check what a node reports: %s", error)
+        finally:
+            close_all(descriptors)
+            self._doubts.checked(true=bool(wrong), now=time.monotonic())
+        for path in wrong[:_WRONG_SHOWN]:
+            LOGGER.warning(
+                "%s: content changed without a change of size or time; making a new generation", printable(path)
+            )
+        if wrong:
+            # What does not fit in a message is reported again.
+            room = sum(map(len, self._distrusted)) + sum(map(len, wrong)) <= _DISTRUSTED_SIZE
+            self._distrusted = self._distrusted.union(wrong) if room else set(wrong)
+            self._arrivals.changed()
+            self._schedule.request(ScanReason.FILE_CHANGED)
+
     def watch_reported(self, worker: WorkerProcess, report: ipc.Changed | ipc.Checked | ipc.WatchFailed) -> None:
         """The worker that watches the directory reports."""
         if not self._monitor.is_watcher(worker):
@@ -146,12 +190,19 @@ class Publisher:
         while True:
             self._schedule.wait()
             force, self._force = self._force, False
+            distrusted = frozenset(self._distrusted)
             saved = b"" if self._rehash else self._cache_path
             begun = self._scan_begun = time.monotonic()
             self._arrivals.scan_begun()
             try:
                 taken = take_snapshot(
-                    self._pool, self._scan, self._snapshot, saved, progress=self._progress, force=force
+                    self._pool,
+                    self._scan,
+                    self._snapshot,
+                    saved,
+                    progress=self._progress,
+                    force=force,
+                    distrusted=distrusted,
                 )
             except XGetError as error:
                 if self._snapshot is None and not isinstance(error, StillChanging):
@@ -159,6 +210,7 @@ class Publisher:
                     return
                 self._failed(error)
             else:
+                self._distrusted -= distrusted
                 self._succeeded(changing=taken.changing)
                 if taken.snapshot is not None:
                     self._publish(taken.snapshot, time.monotonic() - begun)
@@ -205,7 +257,7 @@ class Publisher:
             seconds,
             snapshot.hashed,
         )
-        self._pool.serve(ipc.Serve(facts.base, facts.location), [snapshot.manifest, snapshot.stamps])
+        self._pool.serve(ipc.Serve(facts.base, facts.location), [snapshot.manifest, snapshot.stamps, snapshot.base])
         if former is not None:
             former.close()
         if is_new:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from array import array
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeVar
@@ -47,6 +48,8 @@ class Snapshot:
     """Descriptor of the encoded manifest."""
     stamps: int
     """Descriptor of the stamps of its files."""
+    base: int
+    """Descriptor of the directory that files are read below."""
     digest_cache: int
     """Descriptor of the digests, for the next snapshot and the next run."""
     hashed: int
@@ -55,7 +58,7 @@ class Snapshot:
     """If the next scan has the same digest, nothing changed."""
 
     def close(self) -> None:
-        for descriptor in (self.manifest, self.stamps, self.digest_cache):
+        for descriptor in (self.manifest, self.stamps, self.base, self.digest_cache):
             os.close(descriptor)
 
 
@@ -112,12 +115,13 @@ def take_snapshot(
     *,
     progress: Progress,
     force: bool = False,
+    distrusted: Collection[bytes] = (),
 ) -> Taken:
     """Take a snapshot of a directory (or file).
 
     If there is no former one, the digests saved in the file `cache_path` (b"": none) save work. Raises Failed if the
     directory cannot be read, and SourceSuspect if it looks like another one than that of the former snapshot, unless
-    `force`.
+    `force`. `distrusted` are paths below the directory that is read of files that are hashed whatever their stamps say.
     """
     with _Jobs(pool) as kept:
         if former is not None:
@@ -129,7 +133,14 @@ def take_snapshot(
             with _Jobs(pool) as attempt:
                 try:
                     return _attempt(
-                        attempt, scan, former, cache, progress, force=force, leave_out_changed=not attempts_left
+                        attempt,
+                        scan,
+                        former,
+                        cache,
+                        progress,
+                        force=force,
+                        leave_out_changed=not attempts_left,
+                        distrusted=distrusted,
                     )
                 except _FilesChanged as changed:
                     LOGGER.debug("%s while it was read; scanning again", changed)
@@ -172,13 +183,14 @@ def _attempt(
     *,
     force: bool,
     leave_out_changed: bool,
+    distrusted: Collection[bytes],
 ) -> Taken:
     """Scan, hash and assemble. Raises _FilesChanged."""
     begun = time.time_ns()
     scanned, (scan,) = _scan(attempt, request, progress)
     if former is not None and not force:
         _check_source(request.root, former.scanned, scanned)
-    _, (digests, listed) = attempt.do(jobs.FindUnknown(), jobs.Unknown, scan, cache)
+    _, (digests, listed) = attempt.do(jobs.FindUnknown(tuple(distrusted)), jobs.Unknown, scan, cache)
     runs = array("Q", read_all(listed))
     if former is not None and scanned.digest == former.scanned.digest and not runs:
         return Taken(None, changing=False)
@@ -192,7 +204,7 @@ def _attempt(
         raise _FilesChanged(changed_path, new_cache)
     if changed and scanned.single:
         raise StillChanging(changed_path)
-    facts, (manifest, stamps) = attempt.do(jobs.AssembleManifest(), jobs.Assembled, *inputs)
+    facts, (manifest, stamps, base) = attempt.do(jobs.AssembleManifest(), jobs.Assembled, *inputs)
     same = former is not None and former.scanned.digest == scanned.digest
     if same and former is not None and former.facts.generation == facts.generation:
         return Taken(None, bool(changed))  # files that cannot be read are tried again each time
@@ -203,6 +215,7 @@ def _attempt(
         facts,
         manifest=os.dup(manifest),
         stamps=os.dup(stamps),
+        base=os.dup(base),
         digest_cache=os.dup(new_cache),
         hashed=progress.hashed,
         scanned=scanned,

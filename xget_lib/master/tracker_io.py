@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from collections.abc import Callable
-from logging import INFO
+from dataclasses import astuple
+from logging import INFO, WARNING
 from typing import Any
 
 import gevent
@@ -18,11 +20,27 @@ from gevent.event import Event
 from xget_lib import ipc
 from xget_lib.errors import ProtocolViolation
 from xget_lib.extensions import extensions
+from xget_lib.report.events import size
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
-from xget_lib.swarm.messages import Registration
-from xget_lib.swarm.tracker import NodeComplete, NodeIncomplete, NodeJoined, NodeLeft, SendGrant, SendNews, Tracker
+from xget_lib.swarm.messages import FAILED, Registration
+from xget_lib.swarm.node_progress import Lag
+from xget_lib.swarm.tracker import (
+    Node,
+    NodeComplete,
+    NodeEnded,
+    NodeIncomplete,
+    NodeJoined,
+    NodeLags,
+    NodeLeft,
+    SendGrant,
+    SendNews,
+    Tracker,
+)
 from xget_lib.swarm.tuning import TUNING
+
+_ENDED_SHOWN = 100
+"""Nodes in the status whose runs have ended."""
 
 
 class TrackerIO:
@@ -32,7 +50,9 @@ class TrackerIO:
         self.tracker = Tracker(max_direct, TUNING, random.Random())
         self._send = send
         self._happened = Event()
-        self._client_lines, self._complete_lines = RateLimitedLog(), RateLimitedLog()
+        self._client_lines, self._end_lines, self._lag_lines = RateLimitedLog(), RateLimitedLog(), RateLimitedLog()
+        self._ended: deque[tuple[float, dict[str, Any]]] = deque(maxlen=_ENDED_SHOWN)
+        """The nodes whose runs ended last: when, and what the status says of them."""
         self.extensions = [each.master_side(self, max_direct) for each in extensions().values()]
         gevent.spawn(self._run)
 
@@ -43,7 +63,8 @@ class TrackerIO:
 
     def scanned(self, at: float, *, watched: bool, problem: str, settled: float) -> None:
         """As `Tracker.scanned`."""
-        self.tracker.scanned(at, watched=watched, problem=problem, settled=settled)
+        self.tracker.scanned(at, time.monotonic(), watched=watched, problem=problem, settled=settled)
+        self._happened.set()
 
     def connected(self, connection: int, address: str) -> None:
         """A client connected from this address."""
@@ -79,8 +100,9 @@ class TrackerIO:
                 self.tracker.wants(connection, int.from_bytes(chunks, "little"))
             case ipc.SlotClosed(connection, slot):
                 self.tracker.slot_closed(connection, slot)
-            case ipc.NodeRegistered(connection, port, generation, held, follows):
-                self.tracker.registered(connection, Registration(port, generation, held, follows), now)
+            case ipc.NodeRegistered():
+                connection, *fields = astuple(message)
+                self.tracker.registered(connection, Registration(*fields), now)
             case ipc.NodeUnregistered(connection):
                 self.tracker.unregistered(connection, now)
             case ipc.LogLine(connection, text):
@@ -100,18 +122,12 @@ class TrackerIO:
     def status(self) -> dict[str, Any]:
         """The part of the master's status about nodes, the oldest first, and about clients of extensions."""
         now = time.monotonic()
-        children = [
-            {
-                "address": address,
-                "port": registration.port,
-                "held": registration.held,
-                "generation": registration.generation.hex(),
-                "seconds": round(now - joined, 1),
-                "follows": registration.follows,
-            }
-            for address, registration, joined in sorted(self.tracker.nodes(), key=lambda node: node[2])
-        ]
-        status: dict[str, Any] = {"offered": self.tracker.granted_count, "children": children}
+        children = [_status_of(node, now) for node in sorted(self.tracker.nodes(now), key=lambda node: node.joined)]
+        status: dict[str, Any] = {
+            "offered": self.tracker.granted_count,
+            "children": children,
+            "ended": [{**fields, "seconds_ago": round(now - at, 1)} for at, fields in self._ended],
+        }
         for extension in self.extensions:
             status |= extension.status()
         return status
@@ -133,13 +149,83 @@ class TrackerIO:
                     self._send(connection, ipc.NewsLine(connection, news.encode()))
                 case NodeJoined(address, port):
                     LOGGER.debug("%s port %d: registered", address, port)
-                case NodeLeft(address, port):
-                    LOGGER.debug("%s port %d: unregistered", address, port)
+                case NodeLeft(address, last, whole):
+                    self._node_left(address, last, whole=whole)
+                case NodeEnded(address, registration):
+                    self._node_ended(address, registration)
+                case NodeLags(address, port, held, chunks, lag):
+                    text = "%s port %d: lags behind, with %d of %d chunks: %s"
+                    self._lag_lines.log(WARNING, address, text, address, port, held, chunks, _lag_text(lag))
                 case NodeComplete(connection, address, port, seconds):
-                    text = "%s port %d: complete, %.1f s after it registered"
-                    self._complete_lines.log(INFO, address, text, address, port, seconds)
+                    LOGGER.debug("%s port %d: complete, %.1f s after it registered", address, port, seconds)
                     for extension in self.extensions:
                         extension.node(connection, address, port, whole=True)
                 case NodeIncomplete(connection):
                     for extension in self.extensions:
                         extension.node(connection, "", 0, whole=False)
+
+    # How nodes end.
+
+    def _node_ended(self, address: str, registration: Registration) -> None:
+        """The run of a node has ended. It may go on to serve."""
+        port, seconds, fetched = registration.port, registration.milliseconds / 1000, size(registration.fetched)
+        if registration.ended == FAILED:
+            text = "%s port %d: failed after %.1f s: %s"
+            self._end_lines.log(WARNING, address, text, address, port, seconds, registration.why)
+        else:
+            text = "%s port %d: %s, after %.1f s, %s fetched"
+            self._end_lines.log(INFO, address, text, address, port, registration.ended, seconds, fetched)
+        self._remember_end(address, registration, registration.ended)
+
+    def _node_left(self, address: str, last: Registration, *, whole: bool) -> None:
+        """A node that had registered is gone. If it did not say how its run ended, it may have died."""
+        LOGGER.debug("%s port %d: unregistered", address, last.port)
+        if not last.ended and not whole:
+            text = "%s port %d: the connection ended during the download (it last reported %d chunks)"
+            self._end_lines.log(WARNING, address, text, address, last.port, last.held)
+            self._remember_end(address, last, "lost")
+
+    def _remember_end(self, address: str, last: Registration, ended: str) -> None:
+        fields = {
+            "address": address,
+            "port": last.port,
+            "state": ended,
+            "held": last.held,
+            "seconds": last.milliseconds / 1000,
+            "fetched": last.fetched,
+            "why": last.why,
+        }
+        self._ended.append((time.monotonic(), fields))
+
+
+def _status_of(node: Node, now: float) -> dict[str, Any]:
+    """What the status says of a node."""
+    registration = node.registration
+    fields: dict[str, Any] = {
+        "address": node.address,
+        "port": registration.port,
+        "state": _state_of(node),
+        "held": registration.held,
+        "generation": registration.generation.hex(),
+        "seconds": round(now - node.joined, 1),
+        "follows": registration.follows,
+    }
+    if registration.why:
+        fields["why"] = registration.why
+    if node.changed is not None:
+        fields["changed"] = round(now - node.changed, 1)
+    if node.lag is not None:
+        fields["lagging"] = _lag_text(node.lag)
+    return fields
+
+
+def _state_of(node: Node) -> str:
+    if node.complete and node.registration.ended != FAILED:
+        return "complete"
+    return node.registration.ended or "downloading"
+
+
+def _lag_text(lag: Lag) -> str:
+    if lag.stalled:
+        return f"nothing new for {lag.seconds:.0f} s"
+    return f"{lag.seconds:.0f} s later than half of the nodes"

@@ -25,5 +25,9 @@ class WorkerProcess:
     """By number: where the answer to each job goes."""
     last_message: float = field(default_factory=time.monotonic)
     """When it came, in monotonic seconds."""
+    pings: int = 0
+    """Sent since its last message."""
+    last_words: str = ""
+    """Why it ends, if it says so."""
     sent: int = 0
     """Bytes of content that it has sent to clients."""

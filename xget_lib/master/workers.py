@@ -19,9 +19,10 @@ from gevent.event import AsyncResult, Event
 from gevent.queue import Queue
 
 from xget_lib import ipc
-from xget_lib.errors import Failed, LinkLost, ProtocolViolation
+from xget_lib.errors import Failed, LinkLost, ProtocolViolation, printable
 from xget_lib.ipc.jobs import Request, Result
 from xget_lib.master import events
+from xget_lib.master.restarts import Restarts
 from xget_lib.master.worker_process import WorkerProcess
 from xget_lib.net.blocking import wait_readable, wait_writable
 from xget_lib.process.channel import close_all
@@ -30,10 +31,11 @@ from xget_lib.report.log import LOGGER
 
 _PING_EVERY = 2.0
 """Seconds."""
-_SILENT = 15.0
-"""Seconds after which a worker that sends nothing counts as hung."""
-_YOUNG = 1.0
-"""A worker that lived for fewer seconds than this is replaced only after this many seconds."""
+_SILENT_PINGS = 8
+"""A worker counts as hung when it has sent nothing since so many pings: 16 seconds in which this process ran. When the
+master itself was stopped, or the whole machine, no ping was sent meanwhile, and nobody can have answered one."""
+_LAST_WORDS = 1.0
+"""Seconds to wait for what a worker sent before it ended."""
 _JOB_ATTEMPTS = 3
 _YIELD_AFTER = 64
 """Messages of one worker after which other greenlets run, even if more are there already."""
@@ -63,6 +65,9 @@ class WorkerPool:
         self._gone = Event()
         """Set after `stop` when the last worker has ended."""
         self._ponged = Event()
+        self._restarts = Restarts()
+        self._readers: dict[int, gevent.Greenlet[..., str]] = {}
+        """By pid: what reads the messages of each worker."""
         self._connection_numbers = count(1)
         self._job_numbers = count(1)
         self._sent_before = 0
@@ -113,6 +118,8 @@ class WorkerPool:
 
     def send(self, worker: WorkerProcess, message: ipc.Message, descriptors: Sequence[int] = ()) -> bool:
         """Send a message to a worker. Returns whether it could be sent."""
+        if self._workers.get(worker.pid) is not worker:
+            return False  # it has ended meanwhile, and its channel is closed
         try:
             worker.channel.send(ipc.pack(message), descriptors)
         except LinkLost as error:
@@ -177,10 +184,11 @@ class WorkerPool:
                 case Spawned(_, pid, channel):
                     self._add(WorkerProcess(pid, channel))
                 case Exited(pid, number, status):
-                    self._replace(pid, number, status)
+                    gevent.spawn(self._replace, pid, number, status)
                 case NotSpawned(number, why):
-                    LOGGER.error("cannot start a worker: %s", why)
-                    gevent.spawn_later(_YOUNG, self._spawn, number)
+                    if self._restarts.should_log(number, why, 0.0, time.monotonic()):
+                        LOGGER.error("cannot start a worker: %s", why)
+                    gevent.spawn_later(self._restarts.pause(number, 0.0), self._spawn, number)
         if not self._stopping:
             self._events.put(
                 events.CannotGoOn(
@@ -209,30 +217,43 @@ class WorkerPool:
             self.send(worker, *self._serve)  # before any connection: what it serves must be there for the first
         self._available.set()
         self._events.put(events.WorkerStarted())
-        gevent.spawn(self._read, worker)
+        self._readers[worker.pid] = gevent.spawn(self._read, worker)
 
     def _replace(self, pid: int, number: int, status: int) -> None:
         """A worker process has ended: start another in its place."""
         lived = time.monotonic() - self._started.pop(pid, 0.0)
-        if not self._stopping:
-            LOGGER.warning("worker %d ended with status %d; starting another", pid, status)
-            gevent.spawn_later(_YOUNG if lived < _YOUNG else 0, self._spawn, number)
+        reader = self._readers.pop(pid, None)
+        if self._stopping:
+            return
+        why = f"status {status}"
+        if reader is not None:
+            reader.join(_LAST_WORDS)
+            if reader.value:
+                why += f" ({reader.value})"
+        pause = self._restarts.pause(number, lived)
+        if self._restarts.should_log(number, why, lived, time.monotonic()):
+            LOGGER.warning("worker %d ended with %s; starting another%s", pid, why, f" in {pause:g} s" if pause else "")
+        gevent.spawn_later(pause, self._spawn, number)
 
     def _watch_silence(self) -> None:
         while True:
             gevent.sleep(_PING_EVERY)
             for worker in self.workers:
-                if time.monotonic() - worker.last_message > _SILENT:
-                    LOGGER.error("worker %d has sent nothing for %d s; killing it", worker.pid, _SILENT)
+                if worker.pings >= _SILENT_PINGS:
+                    LOGGER.error(
+                        "worker %d has sent nothing for %d s; killing it", worker.pid, _SILENT_PINGS * _PING_EVERY
+                    )
                     self._kill(worker)
                 else:
+                    worker.pings += 1
                     # In a greenlet of its own: the channel of a hung worker may be full.
                     gevent.spawn(self.send, worker, ipc.Ping())
 
     # One worker.
 
-    def _read(self, worker: WorkerProcess) -> None:
-        """Act on a worker's messages until its channel ends, as it does when the process ends."""
+    def _read(self, worker: WorkerProcess) -> str:
+        """Act on a worker's messages until its channel ends, as it does when the process ends. Returns why it ended, if
+        it said so."""
         try:
             for number in count(1):
                 received = ipc.receive(worker.channel)
@@ -240,11 +261,12 @@ class WorkerPool:
                     break
                 if number % _YIELD_AFTER == 0:
                     gevent.sleep(0)
-                worker.last_message = time.monotonic()
+                worker.last_message, worker.pings = time.monotonic(), 0
                 self._receive(worker, *received)
         except (ProtocolViolation, OSError) as error:
             self.protocol_error(worker, error)
         self._remove(worker)
+        return worker.last_words
 
     def _receive(self, worker: WorkerProcess, message: ipc.Message, descriptors: list[int]) -> None:
         if isinstance(message, ipc.Done | ipc.JobFailed):
@@ -253,6 +275,8 @@ class WorkerPool:
                 close_all(descriptors)
             else:
                 answered.set((message, descriptors))
+        elif isinstance(message, ipc.WorkerFailed):
+            worker.last_words = printable(message.why)
         elif isinstance(message, ipc.Pong):
             worker.sent = message.sent
             self._ponged.set()

@@ -33,6 +33,9 @@ from xget_lib.swarm.messages import LINE_LIMIT, NEWS_LIMIT, Address, News, Regis
 ANSWER = 30.0
 """Seconds within which a server answers a request that waits for nothing."""
 
+_LAST_ANSWER = 2.0
+"""Seconds within which the master must answer a node that would end otherwise."""
+
 _IDLE_PROBE = 60.0
 """Seconds between two questions whether the master still answers, while nothing is waited for (`node.patience`). A
 connection on which the master does not answer for as long is given up."""
@@ -212,9 +215,29 @@ class MasterLink:
 
     def register(self) -> None:
         """Tell the master what this node serves, if it is connected."""
+        self._send_registration(self._registration, ANSWER)
+
+    def run_begins(self) -> None:
+        """The node begins to download."""
+        self._registration = replace(self._registration, ended="", why="")
+
+    def run_ended(self, ended: str, why: str, seconds: float, fetched: int) -> None:
+        """Tell the master how the download ended (`messages.ENDINGS`), if it answers soon."""
+        milliseconds = round(1000 * seconds)
+        self._registration = replace(
+            self._registration, ended=ended, why=why, milliseconds=milliseconds, fetched=fetched
+        )
+        if not self.is_silent:
+            self._send_registration(self._registration, _LAST_ANSWER)
+
+    def report_wrong(self, chunk: int) -> None:
+        """Tell the master that a chunk which it sent does not match its digests."""
+        self._send_registration(replace(self._registration, wrong_chunk=chunk), _LAST_ANSWER)
+
+    def _send_registration(self, registration: Registration, seconds: float) -> None:
         if self._peers is not None and self.link is not None and self._serving_port is not None:
             try:
-                self._peers.write(0, self._registration.encode(), ANSWER)
+                self._peers.write(0, registration.encode(), seconds)
             except (LinkLost, NinepError) as error:
                 LOGGER.debug("registration not sent: %s", error)  # it is repeated on the next connection
 

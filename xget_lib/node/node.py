@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
@@ -16,6 +17,7 @@ from xget_lib.config import Config
 from xget_lib.errors import (
     Failed,
     Incomplete,
+    Interrupted,
     LinkLost,
     MalformedManifest,
     NinepError,
@@ -42,7 +44,7 @@ from xget_lib.node.waits import Tell, Wait, Waits
 from xget_lib.report.events import size
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.served import EncodedManifest
-from xget_lib.swarm.messages import CURRENT, SETTLING_LIMIT, News, Scanning
+from xget_lib.swarm.messages import CURRENT, DONE, FAILED, INTERRUPTED, SETTLING_LIMIT, News, Scanning
 
 _OVERTAKEN = 3.0
 """Seconds to wait for news of a generation of which the master has already sent the manifest."""
@@ -96,7 +98,21 @@ class Node:
         return done
 
     def update(self) -> dict[str, Any]:
-        """Download what was asked for, of the newest generation. Returns the fields of `done`. Raises XGetError."""
+        """Download what was asked for, of the newest generation, and tell the master how that ended. Returns the fields
+        of `done`. Raises XGetError."""
+        begun = time.monotonic()
+        self._master.run_begins()
+        try:
+            done = self._update()
+        except XGetError as error:
+            why = (INTERRUPTED, "") if isinstance(error, Interrupted) else (FAILED, str(error))
+            self._master.run_ended(*why, time.monotonic() - begun, self._stats.fetched)
+            raise
+        why = (FAILED, str(self.failures[0])) if self.failures else (DONE, "")
+        self._master.run_ended(*why, time.monotonic() - begun, self._stats.fetched)
+        return done
+
+    def _update(self) -> dict[str, Any]:
         self._stats = TransferStats()
         restarts = Restarts(random.Random(), now())
         while True:

@@ -301,6 +301,8 @@ class Transfer:
         except PieceMismatch as error:
             LOGGER.warning("%s", error)
             run.stats.take_back(read)
+            if source == actions.MASTER:
+                gevent.spawn(self.master.report_wrong, chunk)
             self._act(self._downloader.chunk_wrong(source, chunk, error, time.monotonic()))
             return
         except XGetError as error:

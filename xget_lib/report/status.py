@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from xget_lib.errors import ProtocolViolation, printable
 from xget_lib.report.events import counted, size
+
+_ENDED_SHOWN = 10
+"""Runs that ended which are shown."""
 
 
 def table(status: Mapping[str, Any]) -> str:
@@ -51,7 +54,9 @@ def _lines(status: Mapping[str, Any]) -> list[str]:
             holds = "another generation" if child.get("generation") else "no content yet"
         follows = ", follows" if child.get("follows") else ""
         since = _duration(child["seconds"])
-        lines.append(f"  {child['address']} port {child['port']}: {holds}, registered {since} ago{follows}")
+        state = _state(child)
+        lines.append(f"  {child['address']} port {child['port']}: {state}{holds}, registered {since} ago{follows}")
+    lines += _ended(status.get("ended") or [])
     clients = status.get("c_clients", ())
     if clients:
         lines.append(f"{counted(len(clients), 'C client')} serving")
@@ -60,6 +65,27 @@ def _lines(status: Mapping[str, Any]) -> list[str]:
         since = _duration(client["seconds"])
         lines.append(f"  {client['address']} port {client['port']}: {files}, registered {since} ago")
     return lines
+
+
+def _ended(nodes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """How the last runs of nodes have ended."""
+    if nodes:
+        yield f"the last runs that ended, {min(len(nodes), _ENDED_SHOWN)} of {len(nodes)}:"
+    for node in nodes[-_ENDED_SHOWN:]:
+        how = f"{node['state']}: {node['why']}" if node.get("why") else node["state"]
+        ago, took, fetched = _duration(node["seconds_ago"]), _duration(node["seconds"]), size(node["fetched"])
+        yield f"  {node['address']} port {node['port']}: {how}, {ago} ago, after {took}, {fetched} fetched"
+
+
+def _state(child: Mapping[str, Any]) -> str:
+    """How a node is doing, if that is more than what it holds says."""
+    state = child.get("state")
+    if state not in ("downloading", "failed", "interrupted"):
+        return ""
+    why = child.get("lagging") or child.get("why")
+    if child.get("lagging"):
+        return f"LAGGING ({why}), "
+    return f"{state} ({why}), " if why else f"{state}, "
 
 
 def _share(held: int, chunks: int | None) -> str:

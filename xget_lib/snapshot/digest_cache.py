@@ -73,6 +73,16 @@ class DigestCache:
         kept = (stamp for (stamp,) in compress(_STAMP.iter_unpack(stamps.tobytes()), chosen))
         return cls(b"".join(kept), array("I", compress(counts, chosen)), b"".join(runs))
 
+    def without(self, stamps: array[int], files: Iterable[int]) -> DigestCache:
+        """This cache without the digests of some files, by number in a scan with these stamps."""
+        words = stamps.tobytes()
+        doubted = {words[file * _STAMP.size : (file + 1) * _STAMP.size] for file in files}
+        kept = bytearray(stamp not in doubted for (stamp,) in _STAMP.iter_unpack(self._stamps))
+        first = array("Q", accumulate(self._counts, initial=0))
+        digests = b"".join(self._digests[first[a] * DIGEST_SIZE : first[b] * DIGEST_SIZE] for a, b in _runs(kept))
+        left = b"".join(stamp for (stamp,) in compress(_STAMP.iter_unpack(self._stamps), kept))
+        return DigestCache(left, array("I", compress(self._counts, kept)), digests)
+
     def look_up(self, stamps: array[int], first_pieces: Sequence[int]) -> tuple[bytearray, array[int]]:
         """Finds the digests of a new scan with these stamps.
 

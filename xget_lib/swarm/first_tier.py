@@ -8,7 +8,8 @@ nothing arrives.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Hashable
 from random import Random
 from typing import Generic, TypeVar
 
@@ -28,22 +29,31 @@ def patience(rng: Random) -> float:
 
 
 class FirstTier:
-    """The nodes that fetch from the master at once, by the caller's keys. Owned by the master's Tracker."""
+    """The nodes that fetch from the master at once, by the caller's keys. Owned by the master's Tracker.
+
+    Hosts share the places: if none is free, the host with most of them loses one to a host that has at least two fewer.
+    """
 
     def __init__(self, size: int) -> None:
         """At most `size` nodes."""
         self._size = size
-        self._members: set[int] = set()
+        self._members: dict[int, Hashable] = {}
+        """By node: its host."""
 
-    def admit(self, node: int) -> bool:
+    def admit(self, node: int, host: Hashable) -> bool:
         """Make a node a member if there is room. Returns whether it is one."""
+        if node not in self._members and len(self._members) >= self._size:
+            counts = Counter(self._members.values())
+            biggest, count = counts.most_common(1)[0]
+            if count > counts[host] + 1:
+                self.leave(next(each for each, of in self._members.items() if of == biggest))
         if len(self._members) < self._size:
-            self._members.add(node)
+            self._members[node] = host
         return node in self._members
 
     def leave(self, node: int) -> None:
         """A node has ended, or holds everything: another may take its place."""
-        self._members.discard(node)
+        self._members.pop(node, None)
 
 
 class ManifestSources(Generic[K]):

@@ -22,7 +22,7 @@ def host_of(address: str) -> str:
     mapped = getattr(parsed, "ipv4_mapped", None)
     if mapped is not None:
         return str(mapped)
-    if parsed.version == 4:
-        return address
+    if parsed.version == 4 or parsed.is_link_local:
+        return str(parsed)  # all machines of a link have the same link-local /64
     network = int(parsed) >> (128 - _IPV6_PREFIX) << (128 - _IPV6_PREFIX)
     return f"{ipaddress.IPv6Address(network)}/{_IPV6_PREFIX}"

@@ -6,7 +6,8 @@ A line comes from a stranger, so each field is checked when it is decoded.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from xget_lib.errors import ProtocolViolation, one_line
@@ -23,6 +24,10 @@ MANIFEST_LIMIT = 1 << 30
 SETTLING_LIMIT = 30.0
 """Seconds for which a master may ask a client to wait for files that are still changing, at most."""
 GENERATION_SIZE = 32
+DONE, FAILED, INTERRUPTED = ENDINGS = ("done", "failed", "interrupted")
+"""How a client's run ends."""
+WHY_LIMIT = 300
+"""Bytes of an error in a line."""
 _HUGE = (1 << 63) - 1
 
 Address = tuple[str, int]
@@ -110,19 +115,51 @@ class Registration:
     """Chunks that it holds."""
     follows: bool = False
     """Whether it downloads each new generation as soon as there is one (`--follow`)."""
+    ended: str = ""
+    """How the run of the client ended (`ENDINGS`); "" while it goes on."""
+    why: str = ""
+    """The error of a run that failed."""
+    milliseconds: int = 0
+    """That the run took,"""
+    fetched: int = 0
+    """and the bytes of content that came over the network."""
+    wrong_chunk: int = -1
+    """A chunk that came from the master and does not match its digests; -1 for none."""
 
     def encode(self) -> bytes:
-        fields = {"port": self.port, "generation": self.generation.hex(), "held": self.held}
+        fields: dict[str, Any] = {"port": self.port, "generation": self.generation.hex(), "held": self.held}
         if self.follows:
             fields["follows"] = True
-        return json.dumps(fields).encode() + b"\n"
+        if self.ended:
+            why = _short(self.why)
+            fields |= {"ended": self.ended, "ms": self.milliseconds, "fetched": self.fetched, "why": why}
+        if self.wrong_chunk >= 0:
+            fields["wrong"] = self.wrong_chunk
+        return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
 
     @classmethod
     def decode(cls, line: bytes) -> Registration:
         """Raises ProtocolViolation."""
         fields = _Fields.of_line(line, LINE_LIMIT)
         held = fields.number("held", 0, _HUGE)
-        return cls(fields.port(), fields.generation(may_lack=True), held, fields.flag("follows", False))
+        registration = cls(
+            fields.port(),
+            fields.generation(may_lack=True),
+            held,
+            fields.flag("follows", False),
+            wrong_chunk=fields.number("wrong", -1, _HUGE, -1),
+        )
+        ended = fields.choice("ended", ENDINGS)
+        if not ended:
+            return registration
+        milliseconds, fetched = fields.number("ms", 0, _HUGE, 0), fields.number("fetched", 0, _HUGE, 0)
+        why = _short(fields.text("why"))
+        return replace(registration, ended=ended, why=why, milliseconds=milliseconds, fetched=fetched)
+
+
+def _short(text: str) -> str:
+    """The beginning of a text that fits into a line."""
+    return one_line(text).encode(errors="replace")[:WHY_LIMIT].decode(errors="ignore")
 
 
 class _Fields:
@@ -148,8 +185,15 @@ class _Fields:
         """The object in a field; None if there is no such field."""
         return _Fields(self._fields[name]) if name in self._fields else None
 
-    def number(self, name: str, least: int, most: int) -> int:
-        return _whole(name, self._fields.get(name), least, most)
+    def number(self, name: str, least: int, most: int, default: int | None = None) -> int:
+        return _whole(name, self._fields.get(name, default), least, most)
+
+    def choice(self, name: str, choices: Collection[str]) -> str:
+        """One of these, or ""."""
+        value = self.text(name)
+        if value and value not in choices:
+            raise ProtocolViolation(f"peers: {name} is none of {', '.join(choices)}")
+        return value
 
     def seconds(self, name: str) -> float:
         value = self._fields.get(name, 0)

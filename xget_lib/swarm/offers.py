@@ -10,45 +10,70 @@ At most `limit` chunks are on their way at once: a link that few chunks share co
 can pass on only complete chunks. A node gets a second chunk only when no other node waits for its first, because then
 the chunks that the master sends do not share the link of one node.
 
+Hosts share the limit (`swarm.host_turns`). A chunk that takes several times as long as usual is *stuck*.
+
 Sets of chunks are integers: bit i stands for chunk i.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from itertools import islice
 
-from xget_lib.swarm.moving_average import MovingAverage
+from xget_lib.swarm.host_turns import Host, HostTurns, Slot
 from xget_lib.swarm.picker import bits
+from xget_lib.swarm.rests import Rests
+from xget_lib.swarm.usual_time import UsualTime
 
+_FIRST_USUAL = 0.5
+"""Seconds that a chunk takes, as long as none has arrived."""
 _OVERDUE = 2.0
-"""A grant is overdue when it has taken this many times the usual duration."""
-_SLOW = 2.0
-"""A node is slow when its chunk took this many times the usual duration."""
-_PAUSE = 8.0
-"""A slow node gets no grant for this many times the duration of its chunk: all others wait for its chunks."""
+"""A grant is overdue when it has taken this many times the usual duration,"""
+_OVERDUE_LEAST = 0.05
+"""and at least this many seconds."""
 _FIRST = 2
 """Chunks on their way before any has arrived: all nodes wait for the first."""
 _STUCK = 8.0
-"""A chunk that takes this many times the usual duration does not count against the limit: its node may have stopped."""
+"""A chunk is stuck when it takes this many times the usual duration: its node may have stopped."""
+_STUCK_LEAST = 1.0
+"""Seconds; also the limit before any chunk has arrived. Then it doubles when chunks are stuck: the link may be slow."""
+_STUCK_MOST = 30.0
+"""Seconds, unless twice the usual duration is longer."""
 _CANDIDATES = 64
 """Chunks that are considered for a second grant to a node at a time."""
+_AGAIN = 0.5
+_AGAIN_MOST = 8.0
+"""Seconds before a chunk is granted to the same node again. They double each time up to the second number: the node may
+not be able to read it at all."""
+_CONSIDERED = 256
+"""Slots of one host that are considered at a time. The others come first the next time."""
 
-_Slot = tuple[int, int]
-"""Node, number. A slot asks unless a chunk is on its way to it."""
 
-
-@dataclass
+@dataclass(eq=False)
 class _Node:
+    host: Host
     wants: int
     """Chunks that it lacks and finds at no peer, as it reported last."""
     granted: int = 0
     """All chunks that were granted to it; other nodes may not have them."""
+    again: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """By chunk that was granted to it more than once: how often, and from when it may be granted to it again."""
+    on_way: int = 0
+    """How many chunks are on their way to it."""
     complete: bool = False
     """Whether it has everything, and serves it."""
-    slots: set[_Slot] = field(default_factory=set)
-    paused_until: float = 0.0
+    slots: set[Slot] = field(default_factory=set)
+
+
+@dataclass(eq=False)
+class _Flight:
+    """A chunk on its way to a slot."""
+
+    chunk: int
+    granted: float
+    patience: float
+    """Seconds after which it is stuck."""
 
 
 class Offers:
@@ -57,8 +82,10 @@ class Offers:
     Times are monotonic seconds. Nodes are the caller's keys; slots are numbered within their node.
     """
 
-    def __init__(self, chunk_count: int, limit: int) -> None:
+    def __init__(self, chunk_count: int, limit: int, host_of: Callable[[int], Hashable]) -> None:
+        """`host_of(node)` says to which host a node belongs."""
         self._limit = limit
+        self._host_of = host_of
         self._all = (1 << chunk_count) - 1
         self._fresh = self._all
         """Chunks that no node was granted, or only nodes that ended."""
@@ -67,22 +94,23 @@ class Offers:
         self._last_grant: dict[int, float] = {}
         """By chunk: when it was granted last."""
         self._nodes: dict[int, _Node] = {}
-        self._first_queue: OrderedDict[_Slot, None] = OrderedDict()
-        """Slots that ask, of nodes that had nothing on its way when they asked."""
-        self._second_queue: OrderedDict[_Slot, None] = OrderedDict()
-        """Slots that ask, of nodes that have a chunk on its way."""
-        self._usual = MovingAverage(1.0)
+        self._hosts = HostTurns()
+        self._usual = UsualTime(_FIRST_USUAL)
         """Seconds from a grant to the arrival of the chunk."""
-        self._on_way: dict[_Slot, tuple[int, float]] = {}
-        """By slot: the chunk that is on its way to it, and when it was granted."""
+        self._rests = Rests()
+        self._on_way: dict[Slot, _Flight] = {}
+        self._moving: dict[Slot, _Flight] = {}
+        """Those of them that are not stuck."""
         self._arrived = 0
+        self._stuck_early = 0
+        """Chunks that were stuck before any had arrived."""
         self.granted_count = 0
         """Grants so far."""
 
     @property
     def asked(self) -> bool:
         """Whether a slot waits for a grant."""
-        return bool(self._first_queue or self._second_queue)
+        return bool(self._hosts)
 
     def wants(self, node: int, chunks: int) -> None:
         """A node reports the chunks that it lacks and finds at no peer. Before its first report it wants all."""
@@ -90,28 +118,34 @@ class Offers:
         state.wants = chunks & self._all
         for slot in state.slots:
             if slot not in self._on_way:
-                self._queue(slot)
+                self._queue(slot, state.host)
 
     def ask(self, node: int, number: int, now: float) -> None:
         """A slot asks for a chunk; the chunk that was on its way to it has arrived."""
         slot, owner = (node, number), self._node(node)
         owner.slots.add(slot)
-        if slot in self._on_way:
-            chunk, granted = self._on_way.pop(slot)
-            self._measure(owner, now - granted, now)
-            owner.wants &= ~(1 << chunk)
-        self._queue(slot)
+        flight = self._end_flight(slot)
+        if flight is not None:
+            seconds = now - flight.granted
+            if self.granted_count > 8:
+                self._rests.arrived(node, flight.granted, now, self._usual.high)
+            self._usual.add(owner.host.key, seconds)
+            self._arrived += 1
+            owner.wants &= ~(1 << flight.chunk)
+        self._queue(slot, owner.host)
 
     def close(self, node: int, number: int) -> None:
         """A slot is closed; the chunk that was on its way to it is granted to another."""
-        slot = (node, number)
-        if node in self._nodes:
-            self._nodes[node].slots.discard(slot)
-        for queue in (self._first_queue, self._second_queue):
+        slot, owner = (node, number), self._nodes.get(node)
+        if owner is None:
+            return
+        owner.slots.discard(slot)
+        for queue in (owner.host.first, owner.host.second):
             queue.pop(slot, None)
-        if slot in self._on_way:
-            chunk, _ = self._on_way.pop(slot)
-            self._fresh |= 1 << chunk
+        flight = self._end_flight(slot)
+        if flight is not None:
+            self._fresh |= 1 << flight.chunk
+        self._hosts.place(owner.host)
 
     def complete(self, node: int) -> None:
         """A node holds all chunks and serves them, so those that it was granted are not lost when it ends."""
@@ -131,72 +165,122 @@ class Offers:
                 self._last_grant.pop(chunk, None)
         else:
             self._fresh |= state.granted
+        self._rests.leave(node)
         del self._nodes[node]
+        self._hosts.leave(state.host)
 
     def grant(self, now: float) -> list[tuple[int, int, int]]:
         """Grant chunks to asking slots, as far as the limit allows: (node, slot, chunk) in the order granted.
 
-        To be called after every event, and now and then without one: pauses end, and grants become overdue.
+        To be called after every event, and now and then without one: rests end, and grants become overdue.
         """
+        self._find_stuck(now)
+        self._rests.end(now)
         granted: list[tuple[int, int, int]] = []
-        room = self._room(now)
-        for queue in (self._first_queue, self._second_queue):
-            for _ in range(len(queue)):
-                if len(granted) >= room:
-                    return granted
-                slot, _ = queue.popitem(last=False)
-                node = self._nodes[slot[0]]
-                if queue is self._first_queue and any(each in self._on_way for each in node.slots):
-                    self._second_queue[slot] = None
-                    continue
-                chunk = self._choose(node.wants, now) if node.paused_until <= now else None
-                if chunk is not None:
-                    granted.append((*slot, chunk))
-                    self._record(node, slot, chunk, now)
-                elif node.wants:
-                    self._queue(slot)
-                # A slot whose node wants nothing is queued again when it does.
+        in_vain = self._grant(now, granted, resting=False)
+        # A rest is for the others: it ends early when none of them waits for anything.
+        if self._rests and not in_vain and all(slot[0] in self._rests for slot in self._moving):
+            self._grant(now, granted, resting=True)
         return granted
 
-    def _measure(self, node: _Node, seconds: float, now: float) -> None:
-        if seconds > _SLOW * self._usual.value and self.granted_count > 8 and self._others_want(node, now):
-            node.paused_until = now + _PAUSE * seconds
-        self._usual.add(seconds)
-        self._arrived += 1
+    def _grant(self, now: float, granted: list[tuple[int, int, int]], *, resting: bool) -> bool:
+        """Grant chunks to nodes that do not rest, or to all. Returns whether a node that does not rest got nothing that
+        it asked for."""
+        unable: set[Host] = set()
+        in_vain = False
+        while (host := self._hosts.next(min(self._limit, _FIRST + self._arrived), unable)) is not None:
+            found, refused = self._choose_slot(host, now, resting=resting)
+            in_vain |= refused
+            if found is None:
+                unable.add(host)
+                self._hosts.pass_turn(host)
+            else:
+                slot, chunk = found
+                self._record(slot, chunk, now)
+                granted.append((*slot, chunk))
+            self._hosts.place(host)
+        return in_vain or self._hosts.waits_longer(unable)
 
-    def _others_want(self, node: _Node, now: float) -> bool:
-        """Whether there is another node to grant chunks to meanwhile."""
-        return any(other.wants and other.paused_until <= now for other in self._nodes.values() if other is not node)
+    def _choose_slot(self, host: Host, now: float, *, resting: bool) -> tuple[tuple[Slot, int] | None, bool]:
+        """A slot of a host, and a chunk for it. It leaves the queue. And whether a node that does not rest was refused.
 
-    def _choose(self, wants: int, now: float) -> int | None:
-        fresh = wants & self._fresh
+        A slot whose node wants nothing leaves the queue too, and is queued again when it does.
+        """
+        refused = False
+        for queue in (host.first, host.second):
+            for _ in range(min(len(queue), _CONSIDERED)):
+                slot, _ = queue.popitem(last=False)
+                node = self._nodes[slot[0]]
+                if queue is host.first and node.on_way:
+                    host.second[slot] = None
+                    continue
+                rests = slot[0] in self._rests
+                chunk = self._choose(node, now) if resting or not rests else None
+                if chunk is not None:
+                    return (slot, chunk), refused
+                if node.wants:
+                    refused |= not rests
+                    self._queue(slot, host)
+        return None, refused
+
+    def _choose(self, node: _Node, now: float) -> int | None:
+        fresh = node.wants & self._fresh & ~node.granted
         if fresh:
             return (fresh & -fresh).bit_length() - 1
-        overdue = now - _OVERDUE * self._usual.value
-        candidates = islice(bits(wants), _CANDIDATES)
-        ready = (chunk for chunk in candidates if self._last_grant.get(chunk, overdue) <= overdue)
+        overdue = now - max(_OVERDUE_LEAST, min(_OVERDUE * self._usual.low, _STUCK_MOST))
+        candidates = islice(bits(node.wants), _CANDIDATES)
+        ready = (
+            chunk
+            for chunk in candidates
+            if (self._fresh >> chunk & 1 or self._last_grant.get(chunk, overdue) <= overdue)
+            and (chunk not in node.again or node.again[chunk][1] <= now)
+        )
         return min(ready, key=lambda chunk: self._grants.get(chunk, 0), default=None)
 
-    def _record(self, node: _Node, slot: _Slot, chunk: int, now: float) -> None:
-        bit = 1 << chunk
+    def _record(self, slot: Slot, chunk: int, now: float) -> None:
+        node, bit = self._nodes[slot[0]], 1 << chunk
         self._fresh &= ~bit
         self._grants[chunk] = self._grants.get(chunk, 0) + 1
         self._last_grant[chunk] = now
-        self._on_way[slot] = chunk, now
+        self._on_way[slot] = self._moving[slot] = _Flight(chunk, now, self._patience())
+        node.on_way += 1
+        self._hosts.granted(node.host)
+        if node.granted & bit:
+            times = node.again.get(chunk, (0, 0.0))[0] + 1
+            node.again[chunk] = times, now + min(_AGAIN * 2.0 ** min(times, 10), _AGAIN_MOST)
         node.granted |= bit
         self.granted_count += 1
 
-    def _room(self, now: float) -> int:
-        """How many chunks may be granted now."""
-        moving = sum(now - granted <= _STUCK * self._usual.value for _, granted in self._on_way.values())
-        return min(self._limit, _FIRST + self._arrived) - moving
+    def _patience(self) -> float:
+        """Seconds after which a chunk that is granted now will be stuck."""
+        if not self._usual.known:
+            return min(_STUCK_LEAST * 2.0 ** min(self._stuck_early // _FIRST, 16), _STUCK_MOST)
+        usual = self._usual.low
+        return max(_STUCK_LEAST, min(_STUCK * usual, max(_STUCK_MOST, 2 * usual)))
+
+    def _find_stuck(self, now: float) -> None:
+        for slot, flight in list(self._moving.items()):
+            if now - flight.granted > flight.patience:
+                del self._moving[slot]
+                self._hosts.stuck(self._nodes[slot[0]].host)
+                self._stuck_early += not self._usual.known
+
+    def _end_flight(self, slot: Slot) -> _Flight | None:
+        """Nothing is on its way to a slot any more. Returns what was."""
+        flight = self._on_way.pop(slot, None)
+        if flight is not None:
+            node = self._nodes[slot[0]]
+            node.on_way -= 1
+            self._hosts.ended(node.host, stuck=self._moving.pop(slot, None) is None)
+        return flight
 
     def _node(self, node: int) -> _Node:
         if node not in self._nodes:
-            self._nodes[node] = _Node(self._all)
+            self._nodes[node] = _Node(self._hosts.join(self._host_of(node)), self._all)
         return self._nodes[node]
 
-    def _queue(self, slot: _Slot) -> None:
+    def _queue(self, slot: Slot, host: Host) -> None:
         """A slot asks."""
-        if slot not in self._second_queue:
-            self._first_queue[slot] = None  # it keeps its position if it is in the queue
+        if slot not in host.second:
+            host.first[slot] = None  # it keeps its position if it is in the queue
+        self._hosts.place(host)

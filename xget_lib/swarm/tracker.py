@@ -19,69 +19,44 @@ from typing import TYPE_CHECKING
 from xget_lib.swarm.addresses import can_reach
 from xget_lib.swarm.announce_queue import AnnounceQueue
 from xget_lib.swarm.first_tier import FirstTier
+from xget_lib.swarm.hosts import host_of
 from xget_lib.swarm.messages import CURRENT, Freshness, News, Registration
+from xget_lib.swarm.node_progress import Lag, NodeProgress
 from xget_lib.swarm.offers import Offers
 from xget_lib.swarm.peer_graph import PeerGraph
+from xget_lib.swarm.tracker_actions import (
+    Action,
+    NodeComplete,
+    NodeEnded,
+    NodeIncomplete,
+    NodeJoined,
+    NodeLags,
+    NodeLeft,
+    SendGrant,
+    SendNews,
+)
 from xget_lib.swarm.tuning import Tuning
 
 if TYPE_CHECKING:
     from random import Random
 
+__all__ = [
+    "Action",
+    "NodeComplete",
+    "NodeEnded",
+    "NodeIncomplete",
+    "NodeJoined",
+    "NodeLags",
+    "NodeLeft",
+    "SendGrant",
+    "SendNews",
+    "Tracker",
+]
+
 _GRANT_AGAIN = 0.2
 """Seconds between two decisions about grants while nothing happens: chunks become overdue by time alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class SendNews:
-    """Send this news to the readers of `peers` on a connection."""
-
-    connection: int
-    news: News
-
-
-@dataclass(frozen=True, slots=True)
-class SendGrant:
-    """Grant a chunk to a slot of a connection."""
-
-    connection: int
-    slot: int
-    chunk: int
-
-
-@dataclass(frozen=True, slots=True)
-class NodeJoined:
-    """A node registered."""
-
-    address: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class NodeLeft:
-    """A registered node ended, or closed `peers`."""
-
-    address: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class NodeComplete:
-    """A node holds all of the published generation now. `seconds`: since it could begin to download it."""
-
-    connection: int
-    address: str
-    port: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class NodeIncomplete:
-    """A node that was complete has ended, or another generation was published."""
-
-    connection: int
-
-
-Action = SendNews | SendGrant | NodeJoined | NodeLeft | NodeComplete | NodeIncomplete
+_LOOK_FOR_LAGS = 5.0
+"""Seconds between two looks for nodes that lag."""
 
 
 @dataclass(slots=True)
@@ -96,6 +71,21 @@ class _Client:
     """When it registered first."""
     complete: bool = False
     """Whether it holds all of the published generation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node that serves, as the status shows it. Times are monotonic seconds."""
+
+    address: str
+    registration: Registration
+    """The last one."""
+    joined: float
+    complete: bool
+    """Whether it holds all of the published generation."""
+    changed: float | None
+    """When it last held more than before, if it is downloading the published generation."""
+    lag: Lag | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +129,15 @@ class Tracker:
         self._actions: list[Action] = []
         """What is decided already, for the next tick to return."""
         self._ticked = 0.0
+        self._look_for_lags = 0.0
+        """When to look for nodes that lag."""
         self._begin_generation(0)
 
     def _begin_generation(self, chunk_count: int) -> None:
-        self._offers = Offers(chunk_count, self._max_direct)
-        self._graph = PeerGraph(self._tuning.degree, self._random, self._reachable)
+        self._offers = Offers(chunk_count, self._max_direct, self._host)
+        self._graph = PeerGraph(self._tuning.degree, self._random, self._reachable, self._host)
         self._first_tier = FirstTier(self._tuning.first_tier)
+        self._progress = NodeProgress()
 
     # The state, for others to read.
 
@@ -163,10 +156,20 @@ class Tracker:
         client = self._clients.get(connection)
         return client.address if client else ""
 
-    def nodes(self) -> list[tuple[str, Registration, float]]:
-        """The nodes that serve: address, last registration, and when it joined."""
-        clients = self._clients.values()
-        return [(each.address, each.registration, each.joined) for each in clients if each.registration is not None]
+    def nodes(self, now: float) -> list[Node]:
+        """The nodes that serve."""
+        return [
+            Node(
+                client.address,
+                client.registration,
+                client.joined,
+                client.complete,
+                self._progress.changed(connection),
+                self._progress.lag(connection, now),
+            )
+            for connection, client in self._clients.items()
+            if client.registration is not None
+        ]
 
     # Events: connections.
 
@@ -195,6 +198,8 @@ class Tracker:
         if client.registration is None:
             client.joined = now
             self._actions.append(NodeJoined(client.address, registration.port))
+        elif registration.ended and not client.registration.ended:
+            self._actions.append(NodeEnded(client.address, registration))
         client.registration = registration
         if registration.follows:
             self._followers.add(connection)
@@ -215,7 +220,7 @@ class Tracker:
         self._first_tier.leave(connection)
         self._offers.leave(connection)
         if client.registration is not None:
-            self._actions.append(NodeLeft(client.address, client.registration.port))
+            self._actions.append(NodeLeft(client.address, client.registration, client.complete))
             client.registration = None
             self._update_complete(connection, client, now)
             self._announce(self._graph.leave(connection), now)
@@ -238,13 +243,17 @@ class Tracker:
 
     # Events: the snapshot and the clock.
 
-    def scanned(self, at: float, *, watched: bool, problem: str, settled: float) -> None:
-        """The master scanned its directory at this time.
+    def scanned(self, at: float, now: float, *, watched: bool, problem: str, settled: float) -> None:
+        """The master scanned its directory at this time. A new problem, or its end, is news for nodes that download.
 
         `watched`: it would know of changes since. `problem`: why it does not serve what is there; "" if it does.
         `settled`: until when files that are left out may become complete.
         """
-        self._scanned = _Scanned(at, watched, problem, settled)
+        former, self._scanned = self._scanned, _Scanned(at, watched, problem, settled)
+        if former is not None and former.problem != problem:
+            # Nodes that download may ask in vain for what is gone, and can tell why.
+            waiting = [key for key, client in self._clients.items() if client.reads_peers and not client.complete]
+            self._announcements.add(now, urgent=waiting)
 
     def published(self, generation: bytes, manifest_size: int, chunk_count: int, now: float) -> None:
         """The master serves another generation from now on. `manifest_size` is in bytes."""
@@ -261,6 +270,7 @@ class Tracker:
         self._ticked = now
         actions, self._actions = self._actions, []
         actions += [SendGrant(*granted) for granted in self._offers.grant(now)]
+        actions += self._new_lags(now)
         urgent, delayed = self._announcements.take(now)
         if self._published is not None:
             freshness = self._scanned.freshness(now) if self._scanned else CURRENT
@@ -273,6 +283,8 @@ class Tracker:
         waits = [self._announcements.wait(now)]
         if self._offers.asked:
             waits.append(max(0.0, self._ticked + _GRANT_AGAIN - now))
+        if self._progress:
+            waits.append(max(0.0, self._look_for_lags - now))
         return min((wait for wait in waits if wait is not None), default=None)
 
     # Decisions.
@@ -296,10 +308,28 @@ class Tracker:
                 self._offers.complete(connection)
                 self._first_tier.leave(connection)
                 seconds = now - max(client.joined, published.since)
+                self._progress.completed(connection, seconds)
                 self._actions.append(NodeComplete(connection, client.address, registration.port, seconds))
-        elif client.complete:
+            return
+        if registration is not None and self._takes_part(registration) and not registration.ended:
+            # What it holds of another generation does not count.
+            held = registration.held if published and registration.generation == published.generation else 0
+            self._progress.holds(connection, held, now)
+        else:
+            self._progress.leave(connection)
+        if client.complete:
             client.complete = False
             self._actions.append(NodeIncomplete(connection))
+
+    def _new_lags(self, now: float) -> Iterator[NodeLags]:
+        if self._published is None or now < self._look_for_lags:
+            return
+        self._look_for_lags = now + _LOOK_FOR_LAGS
+        for connection, lag in self._progress.new_lags(now):
+            client = self._clients[connection]
+            if client.registration is not None:
+                held, chunks = client.registration.held, self._published.chunk_count
+                yield NodeLags(client.address, client.registration.port, held, chunks, lag)
 
     def _announce(self, changed: Iterable[int], now: float, urgent: Collection[int] = ()) -> None:
         """There is news for nodes whose neighbours changed. Complete nodes need no peers; urgent ones cannot wait."""
@@ -318,9 +348,16 @@ class Tracker:
                 peers = [self._clients[peer] for peer in sorted(peers_of(connection))]
                 addresses = tuple((peer.address, peer.registration.port) for peer in peers if peer.registration)
                 # A client that takes no part, or is complete, needs no room in the first tier.
-                master_first = client.complete or connection not in self._graph or self._first_tier.admit(connection)
+                master_first = (
+                    client.complete
+                    or connection not in self._graph
+                    or self._first_tier.admit(connection, self._host(connection))
+                )
                 news = News(published.generation, published.manifest_size, addresses, master_first, freshness)
                 yield SendNews(connection, news)
+
+    def _host(self, connection: int) -> str:
+        return host_of(self.address(connection))
 
     def _reachable(self, asker: int, peer: int) -> bool:
         return can_reach(self.address(asker), self.address(peer))

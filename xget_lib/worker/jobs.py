@@ -16,6 +16,7 @@ from xget_lib import ipc
 from xget_lib.errors import Failed, XGetError, printable
 from xget_lib.fs.rooted import Root
 from xget_lib.ipc import jobs
+from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.process.memfd import memfd, read_all
 from xget_lib.report.log import LOGGER
 from xget_lib.snapshot import digest_cache
@@ -23,6 +24,7 @@ from xget_lib.snapshot.assemble import assemble, without_unreadable
 from xget_lib.snapshot.digest_cache import DigestCache
 from xget_lib.snapshot.hash import hash_pieces
 from xget_lib.snapshot.scan import Scan, scan
+from xget_lib.worker.check_chunk import wrong_files
 
 _SETTLED = 2_000_000_000
 """Nanoseconds. A file that changed so shortly before a snapshot may have changed again within the same tick of its
@@ -58,14 +60,16 @@ def _perform(request: jobs.Request, descriptors: Sequence[int]) -> _Done:
             return _scan(request)
         case jobs.LoadDigestCache(path):
             return jobs.DigestCacheMade(), [memfd("digest-cache", _load(path).encode())]
-        case jobs.FindUnknown():
-            return _find_unknown(*descriptors)
+        case jobs.FindUnknown(distrusted):
+            return _find_unknown(frozenset(distrusted), *descriptors)
         case jobs.HashPieces(first, end):
             return _hash(first, end, *descriptors), []
         case jobs.MakeDigestCache():
             return _make_digest_cache(request, *descriptors)
         case jobs.AssembleManifest():
             return _assemble(*descriptors)
+        case jobs.CheckChunk():
+            return _check_chunk(request, *descriptors), []
         case jobs.SaveDigestCache(path):
             digest_cache.save(path, read_all(*descriptors))
             return jobs.Saved(), []
@@ -98,9 +102,13 @@ def _load(path: bytes) -> DigestCache:
         return digest_cache.EMPTY
 
 
-def _find_unknown(scan_descriptor: int, cache_descriptor: int) -> _Done:
+def _find_unknown(distrusted: frozenset[bytes], scan_descriptor: int, cache_descriptor: int) -> _Done:
     found = _decoded(scan_descriptor)
-    digests, runs = DigestCache.decode(read_all(cache_descriptor)).look_up(found.cache_keys, found.layout.first_pieces)
+    cache = DigestCache.decode(read_all(cache_descriptor))
+    if distrusted:
+        doubted = [file for file in range(found.layout.file_count) if found.path_of(file) in distrusted]
+        cache = cache.without(found.cache_keys, doubted)
+    digests, runs = cache.look_up(found.cache_keys, found.layout.first_pieces)
     return jobs.Unknown(), [memfd("digests", digests), memfd("runs", runs.tobytes())]
 
 
@@ -119,6 +127,13 @@ def _hash(first: int, end: int, scan_descriptor: int) -> jobs.Hashed:
         found.layout.file_pieces(changed[-1]).stop if changed else 0,
         tuple((why, tuple(files)) for why, files in unreadable.items()),
     )
+
+
+def _check_chunk(request: jobs.CheckChunk, manifest_descriptor: int, base: int) -> jobs.ChunkChecked:
+    manifest = decode_trusted(read_all(manifest_descriptor))
+    with Root(b"", base) as root:
+        path, wrong = wrong_files(manifest, root, request.location, request.chunk)
+    return jobs.ChunkChecked(path[:_PATHS_SIZE], tuple(takewhile(_Room(_PATHS_SIZE).has, wrong)))
 
 
 def _make_digest_cache(request: jobs.MakeDigestCache, scan_descriptor: int, digests: int, left_out: int) -> _Done:
@@ -154,7 +169,9 @@ def _assemble(scan_descriptor: int, digests_descriptor: int, left_out_descriptor
         found.location,
         tuple(omitted),
     )
-    return result, [memfd("manifest", encoded), memfd("stamps", found.stamps.tobytes())]
+    # The directory that was scanned, for workers to come: its name may mean another one by then, or none.
+    base = os.open(found.base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return result, [memfd("manifest", encoded), memfd("stamps", found.stamps.tobytes()), base]
 
 
 class _Room:

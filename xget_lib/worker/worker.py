@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import socket
+import time
 from array import array
 from collections.abc import Callable, Collection, Sequence
 from functools import cache, partial
@@ -21,6 +22,7 @@ from logging import INFO
 
 import gevent
 from gevent import get_hub
+from gevent import socket as gsocket
 
 from xget_lib import ipc
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation
@@ -29,7 +31,7 @@ from xget_lib.fs.places import marks_of
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.decoding import decode_trusted
-from xget_lib.net.blocking import in_thread, wait_readable, wait_writable
+from xget_lib.net.blocking import in_thread, wait_writable
 from xget_lib.net.server import Client, Server
 from xget_lib.ninep.budget import Account, Budget
 from xget_lib.ninep.file import File
@@ -44,26 +46,40 @@ from xget_lib.serve.store import Store
 from xget_lib.swarm.hosts import host_of
 from xget_lib.worker import jobs
 from xget_lib.worker.backend import WorkerBackend
+from xget_lib.worker.message_pace import MessagePace
 from xget_lib.worker.watcher import DirectoryWatcher
 
 _THREADS = 3
 """Two for jobs, so that one can read while the other computes, and one for everything else."""
-_MASTER_SILENT = 15.0
+_MASTER_SILENT = 16.0
 """Seconds after which a master that sends nothing counts as hung: as long as the other way round."""
+_WAIT = 2.0
+"""Seconds of one wait for the master. The silence is counted in such waits, because in one this process itself, or the
+whole machine, may have been stopped for any time."""
+_PACE = 0.05
+"""Seconds between two looks at messages that wait."""
 _PATH_LIMIT = 1024
 """Bytes of a path that are sent to the master for its log: a path may be longer than a message."""
 
 
-def run(channel: Channel, number: int, debug: int) -> int:
-    """Serve until the master ends or sends Stop. Returns the exit status of the process."""
+def run(channel: Channel, number: int, debug: int, workers: int = 1) -> int:
+    """Serve until the master ends or sends Stop. The master has so many workers. Returns the exit status of the
+    process."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     channel.wait_readable = _wait_for_master
     channel.wait_writable = wait_writable
     catch_greenlets()
     get_hub().threadpool.maxsize = _THREADS
     LOGGER.debug("worker %d started", number)
-    with contextlib.suppress(LinkLost):  # the master is gone
-        Worker(channel, debug).run()
+    try:
+        Worker(channel, debug, workers).run()
+    except LinkLost:
+        pass  # the master is gone
+    except Exception as error:
+        LOGGER.debug("internal error", exc_info=True)
+        with contextlib.suppress(LinkLost):
+            channel.send(ipc.pack(ipc.WorkerFailed(f"{type(error).__name__}: {error}")))
+        return 1
     return 0
 
 
@@ -72,25 +88,25 @@ def _wait_for_master(channel: socket.socket) -> None:
 
     Raises LinkLost if it is silent, as a stopped process is. The end of this worker then shows its clients that.
     """
-    while True:
-        with gevent.Timeout(_MASTER_SILENT) as expired:
-            try:
-                wait_readable(channel)
-                return
-            except gevent.Timeout as error:
-                if error is not expired:
-                    raise
-        # This process may have been stopped as well, and the master have spoken meanwhile.
-        if not select.select([channel], [], [], 0)[0]:
-            LOGGER.error("the master process has sent nothing for %d s; worker %d ends", _MASTER_SILENT, os.getpid())
-            raise LinkLost("master process", "nothing received")
+    for _ in range(int(_MASTER_SILENT / _WAIT)):
+        with contextlib.suppress(TimeoutError):
+            gsocket.wait_read(channel.fileno(), _WAIT)
+            return
+        # The time may be over although the master has spoken, if this process was stopped.
+        if select.select([channel], [], [], 0)[0]:
+            return
+    LOGGER.error("the master process has sent nothing for %d s; worker %d ends", _MASTER_SILENT, os.getpid())
+    raise LinkLost("master process", "nothing received")
 
 
 class Worker:
     """Acts on the messages of the master. One in each worker process."""
 
-    def __init__(self, channel: Channel, debug: int) -> None:
+    def __init__(self, channel: Channel, debug: int, workers: int = 1) -> None:
         self.debug_level = debug
+        self._pace = MessagePace(workers)
+        self._sending: gevent.Greenlet[..., None] | None = None
+        """What sends the messages that wait in `_pace`."""
         self.served: Served | None = None
         self._files: Files | None = None
         self._channel = channel
@@ -133,9 +149,22 @@ class Worker:
                         raise ProtocolViolation(f"unexpected message {type(message).__name__} from the master")
 
     def send(self, message: ipc.Message, descriptors: Sequence[int] = ()) -> None:
-        """Send a message to the master. If the master is gone, nothing is sent: then `run` returns."""
+        """Send a message to the master, or later if its host has sent too many. If the master is gone, nothing is sent:
+        then `run` returns."""
+        if self._pace.passes(message, time.monotonic()):
+            self._send(message, descriptors)
+        elif not self._sending:
+            self._sending = gevent.spawn(self._send_waiting)
+
+    def _send(self, message: ipc.Message, descriptors: Sequence[int] = ()) -> None:
         with contextlib.suppress(LinkLost):
             self._channel.send(ipc.pack(message), descriptors)
+
+    def _send_waiting(self) -> None:
+        while self._pace.waits:
+            gevent.sleep(_PACE)
+            for message in self._pace.due(time.monotonic()):
+                self._send(message)
 
     @property
     def manifest(self) -> EncodedManifest | None:
@@ -162,11 +191,13 @@ class Worker:
         gevent.spawn(self._serve_client, client, socket.socket(fileno=descriptor))
 
     def _serve_client(self, client: Client, sock: socket.socket) -> None:
+        self._pace.connected(client.number, host_of(client.address), time.monotonic())
         try:
             self._server.serve(client, sock)
         finally:
             del self._adopted[client.number]
             self._backends.pop(client.number, None)
+            self._pace.ended(client.number)
             self.send(ipc.ConnectionClosed(client.number))
 
     def _end_connection(self, number: int, why: str) -> None:
@@ -208,7 +239,7 @@ class Worker:
         finally:
             close_all((*descriptors, *made))
 
-    def _serve(self, message: ipc.Serve, manifest_descriptor: int, stamps_descriptor: int) -> None:
+    def _serve(self, message: ipc.Serve, manifest_descriptor: int, stamps_descriptor: int, base: int) -> None:
         """Serve this generation from now on. Blocks until the manifest is decoded: nothing can be served before."""
         jobs.forget()
         manifest = decode_trusted(read_all(manifest_descriptor))
@@ -216,7 +247,7 @@ class Worker:
         os.close(stamps_descriptor)
         location = message.location
         store = Store(
-            Root(message.base),
+            Root(message.base, base),
             manifest,
             Bitmap.filled(manifest.layout.chunk_count),
             stamps=stamps,
@@ -227,9 +258,10 @@ class Worker:
         marks = () if location else marks_of(message.base, [each.path for each in manifest.omitted if each.expected])
         self.served = Served(encoded, store, marks=tuple(marks))
         self._files = Files(
-            Root(message.base),
+            Root(message.base, base),
             (lambda path: path in (b"", location)) if location else lambda _: True,
             manifest.users,
             manifest.groups,
         )
+        os.close(base)
         self._server.retry()  # clients that connected before there was anything to serve

@@ -1,0 +1,43 @@
+"""A master that is stopped for a while (a hung host, a suspended machine) and goes on: nothing is killed."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from test.support.cluster import Cluster
+from test.support.processes import Watched
+from test.support.trees import differences, small_tree
+
+PAUSE = 20.0
+"""Seconds: longer than a worker or a master may be silent."""
+
+
+@pytest.mark.parametrize("who", ["all", "workers"])
+def test_workers_outlive_a_pause_of_the_whole_machine_and_a_short_one_of_their_own(
+    cluster: Cluster, tmp_path: Path, who: str
+) -> None:
+    source = small_tree(tmp_path / "source")
+    master = cluster.master(source)
+    before = master.workers()
+    stopped = [Watched(pid) for pid in (cluster.processes() if who == "all" else before)]
+    # A worker alone may be silent for 16 seconds.
+    pause = PAUSE if who == "all" else 5.0
+    try:
+        for each in stopped:
+            each.signal(signal.SIGSTOP)
+        time.sleep(pause)  # the pause is the fault itself
+    finally:
+        for each in stopped:
+            each.signal(signal.SIGCONT)
+    assert cluster.get(master, cluster.base / "dest").status == 0
+    time.sleep(3.0)  # more than the master takes to look for silent workers again
+    assert master.workers() == before
+    assert differences(source, cluster.base / "dest") == []
+    assert "killing it" not in master.log.read_text()
+    assert not [line for line in master.log.read_text().splitlines() if "ended with" in line]
+    for each in stopped:
+        each.dispose()
