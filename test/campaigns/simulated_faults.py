@@ -25,7 +25,9 @@ def fault(seed: int) -> str:
         return f"{error!r} {scenario}"
     if not result.late:
         return ""
-    late = ", ".join(f"node {key} {result.seconds[key]:.1f} s (bound {result.bounds[key]:.1f} s)" for key in result.late)
+    late = ", ".join(
+        f"node {key} {result.seconds[key]:.1f} s (bound {result.bounds[key]:.1f} s)" for key in result.late
+    )
     return f"{late} {scenario}"
 
 

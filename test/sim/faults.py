@@ -1,7 +1,8 @@
 """A small swarm under faults, all of which are drawn from a seed: the same seed gives the same run.
 
-Up to a third of the nodes are hostile, and up to half of the others are killed or stopped at some moment. Each honest
-node that lives must finish within twice the time that it needs in the same swarm without faults, and `GRACE` seconds.
+A third of the nodes is hostile, or half of them are killed or stopped at some moment, or a quarter of them each. Each
+honest node that lives must finish within twice the time that it needs in the same swarm without faults, and
+`GRACE` seconds.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class FaultScenario:
 def drawn(seed: int) -> FaultScenario:
     source = Random(seed)
     nodes = source.randrange(4, 13)
-    chunks, size = source.randrange(8, 49), source.choice([1 << 16, 1 << 16, 1 << 20, 1 << 22])
-    rate = 10 ** source.uniform(4.5, 8.1)
+    chunks, size = source.randrange(8, 65), source.choice([1 << 16, 1 << 16, 1 << 18, 1 << 20])
+    rate = chunks * size / 10 ** source.uniform(-2, 2)
     scenario = FaultScenario(
         seed,
         nodes,
@@ -60,8 +61,9 @@ def drawn(seed: int) -> FaultScenario:
         max_direct=source.choice([1, 3, 6]),
     )
     keys = source.sample(range(nodes), nodes)
-    hostile, honest = keys[: nodes // 3], keys[nodes // 3 :]
-    ended = honest[: source.choice([0, 0, 1, len(honest) // 2])]
+    # A third is hostile, or half of the nodes end, or there is some of both.
+    hostile_count, ended_count = source.choice([(nodes // 3, 0), (0, nodes // 2), (nodes // 4, nodes // 4)])
+    hostile, ended = keys[:hostile_count], keys[hostile_count : hostile_count + ended_count]
     for key in hostile:
         scenario.hostile[key] = source.choice(KINDS).__name__
     for key in ended:

@@ -11,7 +11,7 @@ from typing import Any
 from test.sim.links import Connection, Request
 from test.sim.node import Node
 
-STALLED = 30.0
+STALLED = 20.0
 """Seconds after which a node closes a connection on which requested content does not arrive: `node/source.py`."""
 
 

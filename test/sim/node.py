@@ -157,8 +157,8 @@ class Node:
                     self._network.cancel(self._connections[source], self._requests.pop((source, chunk)))
                 case actions.Announce():
                     clock.after(latency + NEWS_COST, self._announced, self.held)
-                case actions.Connect(peer, pause):
-                    clock.after(pause + SPAWN + 2 * ROUND_TRIPS * latency, self._connect, self._nodes[peer])
+                case actions.Connect(peer):
+                    clock.after(SPAWN + 2 * ROUND_TRIPS * latency, self._connect, self._nodes[peer])
                 case actions.AskMasterSlot(slot):
                     self._master.receive("offers", TREAD, self._master.ask, self, slot)
                 case actions.OpenMasterSlot(slot):
@@ -178,7 +178,7 @@ class Node:
                     self._carry_out(self._uploader.completed(clock.now))
                 case actions.Disconnect(peer):
                     self._disconnect(self._nodes[peer])
-                case actions.SendRemark():
+                case actions.SendRemark() | actions.Suspended():
                     pass
                 case _:
                     raise AssertionError(f"nothing goes wrong here, but {action}")
@@ -261,7 +261,7 @@ class Node:
 
     def slot_requested(self, reader: Node) -> None:
         if self.port.alive and reader.key in self._readers:
-            self._carry_out(self._uploader.slot_requested(reader.key, self._clock.now))
+            self._carry_out(self._uploader.slot_requested(reader.key, reader.address[0], self._clock.now))
 
     def slot_ended(self, reader: Node) -> None:
         if self.port.alive:

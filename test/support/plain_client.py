@@ -40,8 +40,9 @@ MSIZE = 65536
 class PlainClient:
     """A connection, attached to one namespace; the root is fid 0. An Rerror is raised as NinepError."""
 
-    def __init__(self, port: int, aname: str, host: str = "127.0.0.1") -> None:
-        self._sock = socket.create_connection((host, port), timeout=PATIENCE)
+    def __init__(self, port: int, aname: str, host: str = "127.0.0.1", source: str = "") -> None:
+        """`source`: the address to connect from. Each of 127.0.0.0/8 is a host of its own to a server."""
+        self._sock = socket.create_connection((host, port), PATIENCE, (source, 0))
         self._requests = Requests(MSIZE)
         self._next_fid = 1
         try:
@@ -56,6 +57,10 @@ class PlainClient:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._sock.close()
+
+    def send(self, message: TMessage) -> None:
+        """Sends a request whose reply nobody waits for: the connection is of no use for `call` afterwards."""
+        self._sock.sendall(self._requests.submit(message)[1])
 
     def call(self, message: TMessage, kind: type[_R]) -> _R:
         """Sends a request and waits for its reply, which must be of that kind."""
