@@ -73,7 +73,7 @@ class Connections:
                 gevent.sleep(0.001)
         assert not self._printed.getvalue(), self._printed.getvalue()
         slots = self.child._uploader._slots
-        assert not self.child._requests and not slots._granted and not slots._queue
+        assert not self.child._requests and not slots._granted and not slots.waiting
         return sum(one.messages for one in strangers)
 
     def _still_serves(self) -> None:

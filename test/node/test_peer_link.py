@@ -14,10 +14,12 @@ from gevent.queue import Queue
 from test.support.backends import RecordingBackend, served
 from test.support.downloads import Served
 from test.support.network import quiet_hub, until
+from test.support.relay import Relay
 from test.support.swarm_server import SwarmServer, unused_address
 from test.support.trees import noise, write
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation, XGetError
 from xget_lib.ninep.file import File
+from xget_lib.node import peer_link
 from xget_lib.node.peer_link import PeerLink
 from xget_lib.serve.swarm import child_tree
 from xget_lib.serve.synthetic import Stream, SyntheticFile, Text, root
@@ -38,6 +40,13 @@ def peer(tmp_path: Path) -> SwarmServer:
     for number in range(CHUNKS):
         write(tmp_path / f"file {number}", noise(1 << 20, number))
     return SwarmServer(RecordingBackend(served(tmp_path, Served(tmp_path).manifest, full=False)), child_tree)
+
+
+@pytest.fixture
+def relay(peer: SwarmServer) -> Iterator[Relay]:
+    """In front of the peer: `hold` makes it a process that is stopped."""
+    with Relay(peer.address[1]) as relay:
+        yield relay
 
 
 def chunk_count(peer: SwarmServer) -> int:
@@ -107,6 +116,54 @@ def test_an_upload_slot_is_granted_when_the_peer_says_so_and_can_be_passed_on(pe
     granted.wait()
     link.pass_slot()
     until(lambda: peer.backend.said == ["request slot", "release slot"])
+
+
+def mute_after(link: PeerLink, seconds: int) -> int | None:
+    """Seconds after which a peer is found to be mute, if other greenlets may run in each; None if it never is."""
+    for second in range(seconds):
+        if link.is_mute(float(second)):
+            return second
+        gevent.sleep(0.005)
+    return None
+
+
+def test_a_peer_that_grants_no_slot_but_answers_is_busy_and_not_mute(peer: SwarmServer) -> None:
+    link = PeerLink.connect(peer.address)
+    link.request_slot(lambda: None)
+    until(lambda: peer.backend.requests)
+    assert mute_after(link, 200) is None
+
+
+def test_a_peer_that_grants_no_slot_and_answers_nothing_else_is_mute(peer: SwarmServer, relay: Relay) -> None:
+    link = PeerLink.connect(("127.0.0.1", relay.port))
+    link.request_slot(lambda: None)
+    until(lambda: peer.backend.requests)
+    relay.hold()
+    after = mute_after(link, 200)
+    assert after is not None and 30 <= after <= 40
+
+
+def test_a_peer_of_which_nothing_is_wanted_is_not_mute(relay: Relay) -> None:
+    link = PeerLink.connect(("127.0.0.1", relay.port))
+    relay.hold()
+    assert mute_after(link, 200) is None
+
+
+def test_a_peer_that_does_not_answer_when_slots_are_returned_is_given_up(peer: SwarmServer, relay: Relay) -> None:
+    link = PeerLink.connect(("127.0.0.1", relay.port))
+    heard = read_have(link, peer)
+    assert heard.get() == 0
+    relay.hold()
+    for _ in range(100):
+        link.pass_slot()
+    assert isinstance(heard.get(), LinkLost)
+
+
+def test_a_server_that_is_not_ready_in_time_is_given_up(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer_link, "_CONNECT", 0.1)
+    relay.hold()
+    with pytest.raises(LinkLost):
+        PeerLink.connect(("127.0.0.1", relay.port))
 
 
 def test_a_server_without_upload_slots_grants_them_at_once() -> None:

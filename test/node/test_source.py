@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from test.support.downloads import Served
 from test.support.trees import noise, write
 from xget_lib.errors import LinkLost
 from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
 from xget_lib.ninep.requests import ReadInto
-from xget_lib.node.source import SILENT, ChunkRead, Source
+from xget_lib.node.source import CHECK_EVERY, STALLED, STALLED_BYTES, ChunkRead, Source
 
 Answer = Callable[[messages.Message | LinkLost], None]
 SIZE = 100_000
@@ -22,9 +24,13 @@ class ScriptedLink(Link):
 
     def __init__(self) -> None:
         self.name = "scripted"
-        self.last_received = 0.0
+        self.arrived = 0
         self.asked: list[tuple[messages.TMessage, Answer, memoryview]] = []
         self.flushed: list[int] = []
+
+    @property
+    def received(self) -> int:
+        return self.arrived
 
     @property
     def max_read(self) -> int:
@@ -90,18 +96,19 @@ def test_the_rest_of_a_short_answer_is_asked_for(tmp_path: Path) -> None:
     first = len(chunk.link.asked[0][2])
     for number in range(1, count):
         chunk.link.send(number, len(chunk.link.asked[number][2]))
-    chunk.link.send(0, 10)
+    chunk.link.send(0, 5000)
     assert chunk.ends == []
     message, _, into = chunk.link.asked[count]
     assert isinstance(message, messages.Tread)
-    assert (message.offset, len(into)) == (10, first - 10)
-    chunk.link.send(count, first - 10)
+    assert (message.offset, len(into)) == (5000, first - 5000)
+    chunk.link.send(count, first - 5000)
     assert chunk.ends == [None]
 
 
-def test_an_empty_answer_fails_the_chunk(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [0, 1, 4095])
+def test_an_answer_of_next_to_nothing_fails_the_chunk(tmp_path: Path, count: int) -> None:
     chunk = Chunk(tmp_path)
-    chunk.link.send(0, 0)
+    chunk.link.send(0, count)
     assert [type(end) for end in chunk.ends] == [messages.Rerror]
 
 
@@ -121,12 +128,37 @@ def test_a_cancelled_chunk_reports_nothing(tmp_path: Path) -> None:
     assert chunk.ends == []
 
 
-def test_a_source_is_silent_only_when_it_owes_something(tmp_path: Path) -> None:
+def stalled_after(chunk: Chunk, rate: float, *, every: float = CHECK_EVERY, seconds: float = 2000.0) -> float | None:
+    """Seconds after which a source that sends so many bytes a second is stalled; None if it never is."""
+    now = chunk.read.begun
+    while now < chunk.read.begun + seconds:
+        now += every
+        chunk.link.arrived = int((now - chunk.read.begun) * rate)
+        if chunk.source.is_stalled(now):
+            return now - chunk.read.begun
+    return None
+
+
+@pytest.mark.parametrize("rate", [0.0, 1 / 15, 100.0])
+def test_a_source_that_sends_next_to_nothing_is_stalled(tmp_path: Path, rate: float) -> None:
+    assert stalled_after(Chunk(tmp_path), rate) == pytest.approx(STALLED, abs=3)
+
+
+def test_a_slow_link_is_not_stalled_before_the_chunk_must_be_there(tmp_path: Path) -> None:
+    after = stalled_after(Chunk(tmp_path), 10_000 / 12)
+    assert after is not None and after > SIZE / (10_000 / 12)
+
+
+def test_a_source_is_stalled_only_when_it_owes_something(tmp_path: Path) -> None:
+    chunk = Chunk(tmp_path)
+    chunk.read.cancel()
+    assert stalled_after(chunk, 0.0) is None
+
+
+def test_a_process_that_was_stopped_itself_does_not_blame_its_sources(tmp_path: Path) -> None:
     chunk = Chunk(tmp_path)
     begun = chunk.read.begun
-    assert not chunk.source.is_silent(begun + SILENT - 1)
-    assert chunk.source.is_silent(begun + SILENT + 1)
-    chunk.link.last_received = begun + 5
-    assert not chunk.source.is_silent(begun + SILENT + 1)
-    chunk.read.cancel()
-    assert not chunk.source.is_silent(begun + 10 * SILENT)
+    for now in (begun, begun + 1, begun + 59):
+        assert not chunk.source.is_stalled(now)
+    chunk.link.arrived += STALLED_BYTES
+    assert not chunk.source.is_stalled(begun + 60)

@@ -28,7 +28,6 @@ OPENED = 82
 GREETED = 19 + 19 + 28 + 20
 """Bytes of Tversion, Tattach and their answers."""
 GENERATION = bytes(32)
-ADDRESS = "10.123.123.123"
 MESSAGE_COST = 50e-6
 """Seconds of the master's processor for a small message."""
 
@@ -93,7 +92,7 @@ class Master:
     def join(self, node: Node) -> None:
         """A node has connected, opened `peers` and said where it serves."""
         self._nodes[node.key] = self._by_port[port_of(node)] = node
-        self._tracker.connected(node.key, ADDRESS)
+        self._tracker.connected(node.key, host(node.key))
         self._tracker.peers_opened(node.key, self._clock.now)
         self.register(node, 0)
 
@@ -164,3 +163,8 @@ class Master:
 def port_of(node: Node) -> int:
     """The port that stands for a node in the lines about it."""
     return node.key % 65535 + 1
+
+
+def host(key: int) -> str:
+    """The address of a node, of one length for all of them."""
+    return f"10.{100 + key // 10000 % 100}.{100 + key // 100 % 100}.{100 + key % 100}"

@@ -6,12 +6,14 @@ This is `node/transfer.py` and `node/child.py` in virtual time. It decides nothi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from math import inf
 from random import Random
 
 from test.sim.clock import Clock
 from test.sim.links import Connection, Network, Port, Request
-from test.sim.master import ADDRESS, GENERATION, GREETED, OPENED, RWRITE, TREAD, TWRITE, Master
+from test.sim.master import GENERATION, GREETED, OPENED, RWRITE, TREAD, TWRITE, Master, host, port_of
+from xget_lib.errors import PieceMismatch
 from xget_lib.swarm import actions, first_tier
 from xget_lib.swarm.actions import MASTER, Action, UploadAction
 from xget_lib.swarm.downloader import Downloader
@@ -31,10 +33,17 @@ MANIFEST = -1
 VERIFY_BASE = 0.001
 VERIFY_RATE = 1e9
 """To verify and write a chunk takes so many seconds, and goes at so many bytes a second."""
+CONNECT = 10.0
+"""Seconds after which a node gives up to connect: `node/peer_link.py`."""
+WRONG = PieceMismatch(b"file", 0, "a peer")
 
 
 class Node:
-    """One client and its link."""
+    """One client and its link. `test.sim.hostile` has those that break the rules."""
+
+    sends_right_content = True
+    answers = True
+    """Whether it says anything to those that connect to it."""
 
     def __init__(
         self,
@@ -50,7 +59,7 @@ class Node:
         """`sizes` are those of the chunks, in bytes."""
         self.key = key
         self.port = port
-        self.address = (ADDRESS, key)
+        self.address = host(key), port_of(self)
         self.held = 0
         self.begun = clock.now
         self.finished: float | None = None
@@ -90,7 +99,7 @@ class Node:
 
     def _join(self) -> None:
         if self.port.alive:
-            line = len(Registration(self.key % 65535 + 1, b"", 0).encode())
+            line = len(Registration(port_of(self), b"", 0).encode())
             self._master.receive("greetings", GREETED + OPENED + TWRITE + RWRITE + line, self._master.join, self)
 
     def hear(self, peers: list[Node], master_first: bool) -> None:
@@ -148,8 +157,8 @@ class Node:
                     self._network.cancel(self._connections[source], self._requests.pop((source, chunk)))
                 case actions.Announce():
                     clock.after(latency + NEWS_COST, self._announced, self.held)
-                case actions.Connect(peer, pause):
-                    clock.after(pause + SPAWN + 2 * ROUND_TRIPS * latency, self._connect, self._nodes[peer])
+                case actions.Connect(peer):
+                    clock.after(SPAWN + 2 * ROUND_TRIPS * latency, self._connect, self._nodes[peer])
                 case actions.AskMasterSlot(slot):
                     self._master.receive("offers", TREAD, self._master.ask, self, slot)
                 case actions.OpenMasterSlot(slot):
@@ -160,13 +169,17 @@ class Node:
                     self._master.receive("takes", size, self._master.takes, self, chunks)
                 case actions.SendRegistration():
                     count = self.held.bit_count()
-                    size = TWRITE + RWRITE + len(Registration(self.key % 65535 + 1, GENERATION, count).encode())
+                    size = TWRITE + RWRITE + len(Registration(port_of(self), GENERATION, count).encode())
                     self._master.receive("registrations", size, self._master.register, self, count)
                 case actions.Finished():
                     self.finished = clock.now
                     self._leave_peers()
                     self._downloader.end()
                     self._carry_out(self._uploader.completed(clock.now))
+                case actions.Disconnect(peer):
+                    self._disconnect(self._nodes[peer])
+                case actions.SendRemark() | actions.Suspended():
+                    pass
                 case _:
                     raise AssertionError(f"nothing goes wrong here, but {action}")
         due = min(self._downloader.next_tick, self._uploader.next_tick)
@@ -190,14 +203,21 @@ class Node:
     def _connect(self, peer: Node) -> None:
         if self.finished is not None or not self.port.alive:
             return
+        if not peer.answers:
+            self._clock.after(CONNECT, self._not_connected, peer)
+            return
         if not peer.port.alive:
-            self._carry_out(self._downloader.peer_gone(peer.address, self._clock.now))
+            self._not_connected(peer)
             return
         self._connections[peer.address] = Connection(peer.port, self.port)
         peer._readers[self.key] = self
         self._downloader.peer_connected(peer.address)
         self._clock.after(self._network.latency, peer.registered, self)
         self._clock.after(self._network.latency, self.learn, peer, peer.held)
+
+    def _not_connected(self, peer: Node) -> None:
+        if self.finished is None and self.port.alive:
+            self._carry_out(self._downloader.peer_gone(peer.address, self._clock.now))
 
     def learn(self, peer: Node, held: int) -> None:
         """A peer says what it holds."""
@@ -206,10 +226,21 @@ class Node:
 
     def lose(self, peer: Node) -> None:
         """A connection has ended."""
-        if self.port.alive and self._connections.pop(peer.address, None) is not None:
+        if self.port.alive and peer.address in self._connections:
+            self._disconnect(peer)
+            self._carry_out(self._downloader.peer_gone(peer.address, self._clock.now))
+
+    def stalled(self, peer: Node, request: Request) -> None:
+        """Nothing has arrived for too long of what was asked for: the connection is closed, unless it was cancelled."""
+        if self._requests.get((peer.address, request.chunk)) is request:
+            self.lose(peer)
+
+    def _disconnect(self, peer: Node) -> None:
+        """Close the connection to a peer, with what is being read."""
+        if self._connections.pop(peer.address, None) is not None:
             for key in [key for key in self._requests if key[0] == peer.address]:
                 self._requests.pop(key).cancelled = True
-            self._carry_out(self._downloader.peer_gone(peer.address, self._clock.now))
+            self._clock.after(self._network.latency, peer.reader_gone, self)
 
     def _leave_peers(self) -> None:
         for address in self._connections:
@@ -230,7 +261,7 @@ class Node:
 
     def slot_requested(self, reader: Node) -> None:
         if self.port.alive and reader.key in self._readers:
-            self._carry_out(self._uploader.slot_requested(reader.key, self._clock.now))
+            self._carry_out(self._uploader.slot_requested(reader.key, reader.address[0], self._clock.now))
 
     def slot_ended(self, reader: Node) -> None:
         if self.port.alive:
@@ -265,12 +296,29 @@ class Node:
                 self._content_ready = sent + SPAWN + 2 * (ROUND_TRIPS - 2) * self._network.latency
             sent = max(sent, self._content_ready)
         request = self._requests[source, chunk] = Request(chunk, self._sizes[chunk], arrived)
-        self._clock.at(sent + self._network.latency, self._network.send, self._connections[source], request)
+        connection = self._connections[source]
+        send = self._network.send if source == MASTER else partial(self._nodes[source].asked, self)
+        self._clock.at(sent + self._network.latency, send, connection, request)
+
+    def asked(self, reader: Node, connection: Connection, request: Request) -> None:
+        """A reader asks for a chunk."""
+        self._network.send(connection, request)
+
+    def refused(self, peer: Node, chunk: int) -> None:
+        """A peer does not send a chunk."""
+        if self.port.alive and self._requests.pop((peer.address, chunk), None) is not None:
+            self._carry_out(self._downloader.chunk_failed(peer.address, chunk, self._clock.now))
 
     def _arrived(self, source: Address, chunk: int) -> None:
         del self._requests[source, chunk]
-        self._clock.after(VERIFY_BASE + self._sizes[chunk] / VERIFY_RATE, self._written, source, chunk)
+        right = source == MASTER or self._nodes[source].sends_right_content
+        verified = self._written if right else self._wrong
+        self._clock.after(VERIFY_BASE + self._sizes[chunk] / VERIFY_RATE, verified, source, chunk)
         self._carry_out(self._downloader.chunk_arrived(source, chunk, self._clock.now))
+
+    def _wrong(self, source: Address, chunk: int) -> None:
+        if self.port.alive:
+            self._carry_out(self._downloader.chunk_wrong(source, chunk, WRONG, self._clock.now))
 
     def _written(self, source: Address, chunk: int) -> None:
         if not self.port.alive:

@@ -22,6 +22,7 @@ from xget_lib.swarm.actions import (
     RequestSlot,
     SendRemark,
     SendWants,
+    Suspended,
 )
 from xget_lib.swarm.downloader import Downloader
 from xget_lib.swarm.tuning import Tuning
@@ -69,7 +70,7 @@ def fetched(actions: list[Action]) -> int:
 
 def test_a_chunk_comes_from_a_peer_in_a_slot_that_it_grants() -> None:
     tested = downloader(0b1)
-    assert tested.master_named([A], False, 0.0) == [Connect(A, 0.0)]
+    assert tested.master_named([A], False, 0.0) == [Connect(A)]
     tested.peer_connected(A)
     assert tested.peer_has(A, 0b1, 1.0) == [RequestSlot(A)]
     assert tested.slot_granted(A, 2.0) == [Fetch(A, 0)]
@@ -115,10 +116,10 @@ def test_what_a_lost_peer_was_sending_is_fetched_from_another_and_the_peer_is_co
     tested.peer_has(A, 0b1, 0.0)
     tested.slot_granted(A, 0.0)
     tested.peer_has(B, 0b1, 0.0)
-    again, request = tested.peer_gone(A, 1.0)
-    assert isinstance(again, Connect) and again.peer == A and again.pause >= 1.0
-    assert request == RequestSlot(B)
+    assert tested.peer_gone(A, 1.0) == [RequestSlot(B)]
     assert tested.slot_granted(B, 1.0) == [Fetch(B, 0)]
+    assert Connect(A) not in tested.tick(1.1)
+    assert Connect(A) in tested.tick(3.0)
 
 
 def test_a_slot_that_a_lost_peer_never_granted_is_requested_of_another() -> None:
@@ -135,9 +136,21 @@ def test_a_peer_that_refuses_a_chunk_is_not_asked_for_it_again() -> None:
     tested = with_peers(A, lacking=0b1)
     tested.peer_has(A, 0b1, 0.0)
     tested.slot_granted(A, 0.0)
-    assert tested.chunk_failed(A, 0, 1.0) == [PassSlot(A)]
-    assert RequestSlot(A) not in tested.tick(2.0)
-    assert tested.peer_has(A, 0b1, 3.0) == [RequestSlot(A)]
+    assert tested.chunk_failed(A, 0, 1.0) == [Suspended(A, "it refuses chunk 0"), PassSlot(A)]
+    assert tested.peer_has(A, 0b1, 1.5) == []
+    assert RequestSlot(A) in tested.tick(3.5)
+
+
+def test_a_peer_that_refuses_everything_that_it_says_it_has_is_asked_less_and_less() -> None:
+    tested = with_peers(A)
+    asked = 0
+    for quarter in range(400):
+        tested.peer_has(A, 0b1111, quarter / 4)
+        actions = tested.tick(quarter / 4)
+        if RequestSlot(A) in actions:
+            asked += 1
+            tested.chunk_failed(A, fetched(tested.slot_granted(A, quarter / 4)), quarter / 4)
+    assert asked < 40
 
 
 def test_a_peer_that_lies_is_disconnected_and_reported_and_never_used_again() -> None:
@@ -162,12 +175,113 @@ def test_a_late_chunk_is_fetched_from_a_second_peer_and_the_first_is_told_to_sto
     assert tested.slot_granted(A, 0.0) == [Fetch(A, 0)]
     assert tested.slot_granted(B, 0.0) == [PassSlot(B)]
     tested.slot_granted(C, 0.0)
-    later = tested.tick(100.0)
-    assert set(later) == {RequestSlot(B), RequestSlot(C)}
-    assert tested.slot_granted(B, 100.0) == [Fetch(B, 0)]
-    assert tested.slot_granted(C, 101.0) == [PassSlot(C)], "a third source for one chunk"
-    assert tested.chunk_arrived(B, 0, 102.0) == [PassSlot(B)]
-    assert tested.chunk_written(B, 0, 103.0) == [Cancel(A, 0), PassSlot(A), Finished()]
+    assert set(tested.tick(3.0)) == {RequestSlot(B), RequestSlot(C)}
+    assert tested.slot_granted(B, 3.0) == [Fetch(B, 0)]
+    assert tested.slot_granted(C, 3.1) == [PassSlot(C)], "a third source for one chunk"
+    assert tested.chunk_arrived(B, 0, 3.2) == [PassSlot(B)]
+    assert tested.chunk_written(B, 0, 3.3) == [Cancel(A, 0), PassSlot(A), Finished()]
+
+
+def test_two_peers_that_send_nothing_do_not_hold_back_a_chunk() -> None:
+    tested = with_peers(A, B, C, lacking=0b1)
+    for peer in (A, B, C):
+        tested.peer_has(peer, 0b1, 0.0)
+    tested.slot_granted(A, 0.0)
+    tested.slot_granted(B, 0.0)
+    tested.slot_granted(C, 0.0)
+    assert Suspended(A, "chunk 0 is overdue") in tested.tick(4.0)
+    assert tested.slot_granted(B, 4.0) == [Fetch(B, 0)]
+    assert tested.slot_granted(C, 4.1) == [PassSlot(C)]
+    actions = tested.tick(30.0)
+    assert Suspended(B, "chunk 0 is overdue") in actions and RequestSlot(C) in actions
+    assert tested.slot_granted(C, 30.0)[-3:] == [Cancel(A, 0), PassSlot(A), Fetch(C, 0)]
+    tested.chunk_arrived(C, 0, 30.1)
+    assert Finished() in tested.chunk_written(C, 0, 30.2)
+
+
+def test_a_chunk_that_a_peer_does_not_send_is_asked_of_the_master_too_and_its_offer_is_taken() -> None:
+    tested = with_master(0b1)
+    tested.master_named([A], True, 0.0)
+    tested.peer_connected(A)
+    tested.peer_has(A, 0b1, 0.0)
+    assert tested.slot_granted(A, 0.0) == [Fetch(A, 0)]
+    tested.tick(4.0)
+    assert SendWants(0b1) in tested.tick(5.0)
+    assert Fetch(MASTER, 0) in tested.chunk_offered(0, 0, 5.0)
+    tested.chunk_arrived(MASTER, 0, 5.1)
+    assert tested.chunk_written(MASTER, 0, 5.2)[0] == Cancel(A, 0)
+
+
+def test_chunks_that_do_not_come_do_not_count_as_being_fetched() -> None:
+    tested = downloader(0b1111_1111, chunks=8, tuning=Tuning(fetches=2, requests=1))
+    hosts = [(f"10.0.0.{number}", 1) for number in range(4)]
+    tested.master_named(hosts, False, 0.0)
+    for peer in hosts:
+        tested.peer_connected(peer)
+        tested.peer_has(peer, 0b1111_1111, 0.0)
+    for peer in hosts[:2]:
+        fetched(tested.slot_granted(peer, 0.0))
+    others = [action.peer for action in tested.tick(4.0) if isinstance(action, RequestSlot)]
+    assert set(others) == set(hosts[2:])
+    for peer in others:
+        fetched(tested.slot_granted(peer, 4.0))
+
+
+def test_a_slot_that_is_not_granted_costs_only_a_deadline() -> None:
+    tested = downloader(0b1, tuning=Tuning(fetches=1, requests=1))
+    tested.master_named([A, B], True, 0.0)
+    tested.master_connected(0.0)
+    tested.master_slot_opened(0, 0.0)
+    for peer in (A, B):
+        tested.peer_connected(peer)
+    assert tested.peer_has(A, 0b1, 0.0) == [RequestSlot(A)]
+    assert tested.peer_has(B, 0, 0.0) == []
+    assert Suspended(A, "it grants no slot") in tested.tick(2.5)
+    assert SendWants(0b1) in tested.tick(3.0), "what only that peer has is wanted from the master"
+    assert tested.peer_has(B, 0b1, 3.0) == [RequestSlot(B)]
+
+
+def test_a_slot_that_is_granted_late_is_used() -> None:
+    tested = with_peers(A, lacking=0b1)
+    tested.peer_has(A, 0b1, 0.0)
+    assert Suspended(A, "it grants no slot") in tested.tick(100.0)
+    assert tested.slot_granted(A, 101.0) == [Fetch(A, 0)]
+
+
+def test_at_a_standstill_peers_that_were_suspended_are_asked_again() -> None:
+    tested = with_peers(A, lacking=0b11)
+    tested.peer_has(A, 0b11, 0.0)
+    for _ in range(6):
+        tested.chunk_failed(A, fetched(tested.slot_granted(A, 0.0)), 0.0)
+        tested._picker.speed.resume(A)
+        tested.peer_has(A, 0b11, 0.0)
+        tested.tick(0.0)
+    tested.chunk_failed(A, fetched(tested.slot_granted(A, 0.0)), 0.0)
+    tested.peer_has(A, 0b11, 0.0)
+    assert RequestSlot(A) not in tested.tick(3.0), "it is suspended for a minute"
+    assert RequestSlot(A) in tested.tick(5.0)
+
+
+def test_one_host_does_not_get_all_that_is_fetched_at_once() -> None:
+    crowd = [("10.0.0.9", port) for port in range(1, 9)]
+    tested = with_peers(*crowd, A)
+    everything = 0b1111
+    for peer in (*crowd, A):
+        tested.peer_has(peer, everything, 0.0)
+    granted = [tested.slot_granted(peer, 0.0) for peer in crowd]
+    assert sum(isinstance(action, Fetch) for actions in granted for action in actions) == 2
+    assert isinstance(tested.slot_granted(A, 0.0)[-1], Fetch)
+
+
+def test_overdue_chunks_give_their_buffers_to_others_that_are_faster() -> None:
+    tested = with_peers(A, B, lacking=0b1111, buffers=2)
+    tested.peer_has(A, 0b1111, 0.0)
+    tested.peer_has(B, 0b1111, 0.0)
+    late, early = fetched(tested.slot_granted(A, 0.0)), fetched(tested.slot_granted(B, 0.0))
+    tested.chunk_arrived(B, early, 1.0)
+    tested.chunk_written(B, early, 1.0)
+    fetched(tested.slot_granted(B, 1.0))
+    assert Cancel(A, late) in tested.tick(30.0)
 
 
 def test_peers_that_register_before_the_download_are_connected_to_when_it_begins() -> None:
@@ -175,7 +289,7 @@ def test_peers_that_register_before_the_download_are_connected_to_when_it_begins
     assert tested.peer_registered(A, GENERATION, 0.0) == []
     assert tested.peer_registered(B, b"o" * 32, 0.0) == []
     assert tested.master_named([C], False, 0.0) == []
-    assert tested.begin(GENERATION, 4, 0b1111, 8, 0.0) == [Connect(C, 0.0), Connect(A, 0.0)]
+    assert tested.begin(GENERATION, 4, 0b1111, 8, 0.0) == [Connect(C), Connect(A)]
 
 
 def test_a_node_that_lacks_nothing_is_finished_at_once_and_connects_to_nobody() -> None:
@@ -191,7 +305,7 @@ def test_a_second_generation_begins_without_the_state_of_the_first() -> None:
     tested.end()
     assert tested.sources == 0
     assert tested.slot_granted(A, 0.0) == []
-    assert tested.begin(b"n" * 32, 2, 0b11, 8, 1.0) == [Connect(A, 0.0)]
+    assert tested.begin(b"n" * 32, 2, 0b11, 8, 1.0) == [Connect(A)]
 
 
 # Buffers.
@@ -232,7 +346,7 @@ def test_an_offered_chunk_that_is_here_is_not_fetched() -> None:
 
 def test_a_node_that_is_told_to_ask_its_peers_turns_to_the_master_when_nothing_arrives() -> None:
     tested = downloader()
-    assert tested.master_named([A], False, 0.0) == [Connect(A, 0.0)]
+    assert tested.master_named([A], False, 0.0) == [Connect(A)]
     assert tested.master_connected(0.0) == []
     assert tested.tick(1.0) == []
     assert tested.tick(10.0) == [OpenMasterSlot(0)]
@@ -281,7 +395,7 @@ def test_when_the_master_is_lost_peers_go_on_and_its_chunks_are_fetched_from_the
     tested.peer_connected(A)
     assert tested.peer_has(A, 0b1, 0.0) == []
     assert tested.master_lost(1.0) == [RequestSlot(A)]
-    assert tested.tick(5.0) == []
+    assert tested.tick(2.0) == []
     assert tested.master_connected(6.0) == [OpenMasterSlot(0)]
     assert tested.slot_granted(A, 6.0) == [Fetch(A, 0)]
 

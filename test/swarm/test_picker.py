@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from test.support.strategies import examples
-from xget_lib.swarm.picker import Picker, bits
+from xget_lib.swarm.picker import SOURCES, Picker, bits
 
 CHUNKS = 12
 PEERS = st.sampled_from(["a", "b", "c", "d"])
@@ -50,21 +50,113 @@ def test_an_offer_is_not_taken_when_the_chunk_is_here_or_being_fetched() -> None
     tested.peer_has("a", 0b01)
     assert tested.pick("a", 0.0) == 0
     assert not tested.take(0, "master", 0.0)
-    tested.done(0, 1.0)
+    tested.done(0, "a", 1.0)
     assert not tested.take(0, "master", 1.0)
 
 
-def test_a_late_chunk_is_fetched_from_one_more_peer_and_from_no_third() -> None:
+def test_a_late_chunk_is_fetched_from_one_more_peer() -> None:
     tested = picker(0b1)
     for peer in "abc":
         tested.peer_has(peer, 0b1)
     assert tested.pick("a", 0.0) == 0
     assert tested.pick("b", 1.0) is None
-    assert tested.wants("b", 100.0)
-    assert not tested.wants("a", 100.0)
-    assert tested.pick("b", 100.0) == 0
-    assert tested.pick("c", 1000.0) is None
-    assert tested.done(0, 1001.0) == ["a", "b"]
+    assert tested.wants("b", 3.0)
+    assert not tested.wants("a", 3.0)
+    assert tested.pick("b", 3.0) == 0
+    assert tested.replaced(0) is None
+    assert tested.pick("c", 100.0) is None, "it is late, but not known to be overdue"
+    assert tested.done(0, "b", 101.0) == ["a", "b"]
+
+
+def test_an_overdue_chunk_is_wanted_from_the_master_and_its_offer_is_taken() -> None:
+    tested = picker(0b1)
+    tested.peer_has("a", 0b1)
+    assert tested.pick("a", 0.0) == 0
+    assert tested.overdue(3.9) == [] and tested.unavailable == 0
+    assert tested.overdue(4.0) == [("a", 0)]
+    assert (tested.unavailable, tested.overdue_count) == (0b1, 1)
+    assert tested.take(0, "master", 4.0)
+    assert tested.replaced(0) is None
+    assert tested.overdue_count == 0
+    assert not tested.take(0, "master", 5.0), "it is on its way from there"
+
+
+def test_two_sources_that_send_nothing_do_not_hold_back_a_chunk() -> None:
+    tested = picker(0b1)
+    for peer in "abc":
+        tested.peer_has(peer, 0b1)
+    assert tested.pick("a", 0.0) == 0
+    tested.overdue(4.0)
+    assert tested.pick("b", 4.0) == 0
+    assert tested.overdue(10.0) == [], "the link of this node may be slow: the second source gets twice the time"
+    assert tested.overdue(30.0) == [("b", 0)]
+    assert tested.pick("c", 30.0) == 0
+    assert tested.replaced(0) == "a"
+    assert tested.replaced(0) is None
+    assert tested.unavailable == 0b1, "the third may send nothing either"
+    assert tested.take(0, "master", 30.0)
+    assert tested.replaced(0) == "b"
+    assert tested.done(0, "master", 31.0) == ["c", "master"]
+
+
+def test_the_longest_overdue_fetch_may_be_cancelled_if_others_are_faster() -> None:
+    tested = picker(0b111)
+    for number, peer in enumerate("abc"):
+        tested.peer_has(peer, 1 << number)
+        assert tested.pick(peer, float(number)) == number
+    tested.overdue(50.0)
+    assert tested.longest_overdue() is None, "perhaps nobody is faster"
+    tested.done(2, "c", 51.0)
+    assert tested.longest_overdue() == ("a", 0)
+    tested.arrived(0)
+    assert tested.longest_overdue() == ("b", 1)
+
+
+def test_a_chunk_that_waits_for_the_disk_of_this_node_is_not_overdue() -> None:
+    tested = picker(0b1)
+    tested.peer_has("a", 0b1)
+    tested.pick("a", 0.0)
+    tested.arrived(0)
+    assert tested.overdue(1000.0) == [] and tested.unavailable == 0
+    tested.failed(0, "a")
+    tested.pick("a", 1000.0)
+    assert tested.overdue(2000.0) == [("a", 0)]
+
+
+def test_what_only_suspended_peers_have_is_wanted_from_the_master_until_they_send_something() -> None:
+    tested = picker(0b11)
+    tested.peer_has("a", 0b11)
+    assert tested.unavailable == 0
+    tested.suspend("a", 0.0)
+    assert tested.unavailable == 0b11
+    assert tested.pick("a", 1.0) is None
+    tested.peer_has("a", 0b11)
+    assert tested.unavailable == 0b11
+    tested.speed.resume("a")
+    chunk = tested.pick("a", 2.0)
+    assert chunk is not None
+    assert tested.unavailable == 0b11 & ~(1 << chunk)
+    tested.done(chunk, "a", 2.1)
+    assert tested.unavailable == 0
+
+
+def test_from_a_peer_that_is_not_trusted_only_what_no_other_has_is_fetched() -> None:
+    tested = picker(0b111)
+    tested.peer_has("a", 0b111)
+    tested.peer_has("b", 0b011)
+    tested.suspend("a", 0.0)
+    tested.speed.resume("a")
+    assert [tested.pick("a", 1.0), tested.pick("a", 1.0)] == [2, None]
+
+
+def test_a_peer_that_owes_a_chunk_which_comes_from_elsewhere_is_suspended() -> None:
+    tested = picker(0b1)
+    tested.peer_has("a", 0b1)
+    tested.peer_has("b", 0b1)
+    tested.pick("a", 0.0)
+    tested.pick("b", 50.0)
+    tested.done(0, "b", 50.1)
+    assert tested.speed.is_suspended("a") and not tested.speed.is_suspended("b")
 
 
 def test_what_a_lost_peer_was_sending_is_fetched_from_another() -> None:
@@ -93,13 +185,13 @@ def slowed(peers: str) -> Picker[str]:
     for chunk in range(6):
         tested.peer_has("z", 1 << chunk)
         assert tested.pick("z", 0.0) == chunk
-        tested.done(chunk, 0.1)
+        tested.done(chunk, "z", 0.1)
     tested.peer_gone("z")
     for chunk, peer in enumerate(peers, 6):
         tested.peer_has(peer, 1 << chunk)
         assert tested.pick(peer, 90.0) == chunk
-    for chunk in range(6, 6 + len(peers)):
-        tested.done(chunk, 100.0)
+    for chunk, peer in enumerate(peers, 6):
+        tested.done(chunk, peer, 100.0)
     return tested
 
 
@@ -129,6 +221,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.lacking = set(range(CHUNKS - 1))
         self.has: dict[str, set[int]] = {}
         self.fetched: dict[int, list[str]] = {}
+        self.missed: set[int] = set()
+        """Chunks that were overdue."""
         self.picker: Picker[str] = Picker(sum(1 << chunk for chunk in self.lacking), Random(0))
 
     @rule(peer=PEERS, chunks=st.integers(0, (1 << CHUNKS) - 1))
@@ -139,33 +233,56 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(peer=PEERS, seconds=st.sampled_from([0.0, 0.1, 50.0]))
     def pick(self, peer: str, seconds: float) -> None:
         self.now += seconds
-        wanted, slow = self.picker.wants(peer, self.now), self.picker.speed.is_slow(peer, self.now)
+        self.missed |= {late for _, late in self.picker.overdue(self.now)}
+        wanted, good = self.picker.wants(peer, self.now), self.is_good(peer)
         chunk = self.picker.pick(peer, self.now)
         assert wanted == (chunk is not None)
         fresh = (self.has.get(peer, set()) & self.lacking) - self.fetched.keys()
-        if slow:
-            fresh -= set().union(
-                *(held for other, held in self.has.items() if not self.picker.speed.is_slow(other, self.now))
-            )
+        if not good:
+            fresh -= set().union(*(held for other, held in self.has.items() if self.is_good(other)))
+        if self.picker.speed.is_suspended(peer):
+            assert chunk is None
+            return
         if chunk is None:
             assert not fresh
             return
         assert chunk in self.has[peer] & self.lacking
         if fresh:
             assert chunk in fresh
-            counts = {c: sum(c in held for held in self.has.values()) for c in fresh}
+            counts = {c: sum(c in held for p, held in self.has.items() if self.is_trusted(p)) for c in fresh}
             assert counts[chunk] == min(counts.values())
         else:
-            assert len(self.fetched[chunk]) == 1
             assert peer not in self.fetched[chunk]
-        self.fetched.setdefault(chunk, []).append(peer)
+        self.begun(chunk, peer)
 
     @rule(chunk=st.integers(0, CHUNKS - 1))
     def take(self, chunk: int) -> None:
         taken = self.picker.take(chunk, "master", self.now)
-        assert taken == (chunk in self.lacking and chunk not in self.fetched)
+        again = chunk in self.missed and "master" not in self.fetched.get(chunk, [])
+        assert taken == (chunk in self.lacking and (chunk not in self.fetched or again))
         if taken:
-            self.fetched[chunk] = ["master"]
+            self.begun(chunk, "master")
+
+    def begun(self, chunk: int, source: str) -> None:
+        self.fetched.setdefault(chunk, []).append(source)
+        replaced = self.picker.replaced(chunk)
+        assert (replaced is not None) == (len(self.fetched[chunk]) > SOURCES)
+        if replaced is not None:
+            assert self.fetched[chunk].pop(0) == replaced
+
+    def is_trusted(self, peer: str) -> bool:
+        return self.picker.speed.is_trusted(peer)
+
+    def is_good(self, peer: str) -> bool:
+        return self.is_trusted(peer) and not self.picker.speed.is_slow(peer, self.now)
+
+    @rule(peer=PEERS, until_resumed=st.booleans())
+    def suspend(self, peer: str, until_resumed: bool) -> None:
+        self.picker.suspend(peer, self.now, until_resumed=until_resumed)
+
+    @rule(peer=PEERS)
+    def resume(self, peer: str) -> None:
+        self.picker.speed.resume(peer)
 
     @precondition(lambda self: self.fetched)
     @rule(data=st.data(), good=st.booleans())
@@ -173,8 +290,9 @@ class AnyOrder(RuleBasedStateMachine):
         chunk = data.draw(st.sampled_from(sorted(self.fetched)))
         source = data.draw(st.sampled_from(self.fetched[chunk]))
         if good:
-            assert self.picker.done(chunk, self.now) == self.fetched.pop(chunk)
+            assert self.picker.done(chunk, source, self.now) == self.fetched.pop(chunk)
             self.lacking.discard(chunk)
+            self.missed.discard(chunk)
         else:
             self.picker.failed(chunk, source)
             self.drop(chunk, source)
@@ -196,8 +314,8 @@ class AnyOrder(RuleBasedStateMachine):
     def agrees_with_the_model(self) -> None:
         assert set(bits(self.picker.lacking)) == self.lacking
         assert self.picker.fetching == len(self.fetched)
-        held = set().union(*self.has.values())
-        assert set(bits(self.picker.unavailable)) == self.lacking - held - self.fetched.keys()
+        held = set().union(*(held for peer, held in self.has.items() if self.is_trusted(peer)))
+        assert set(bits(self.picker.unavailable)) == (self.lacking - held - self.fetched.keys()) | self.missed
 
 
 AnyOrder.TestCase.settings = settings(max_examples=examples(200), stateful_step_count=40, deadline=None)

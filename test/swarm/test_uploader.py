@@ -13,16 +13,16 @@ GENERATION = b"g" * 32
 
 def test_upload_slots_are_granted_up_to_the_limit() -> None:
     tested = Uploader(Tuning(uploads=2), 0.0)
-    assert tested.slot_requested(1, 0.0) == [GrantUploadSlot(1)]
-    assert tested.slot_requested(2, 0.0) == [GrantUploadSlot(2)]
-    assert tested.slot_requested(3, 0.0) == []
+    assert tested.slot_requested(1, "10.0.0.1", 0.0) == [GrantUploadSlot(1)]
+    assert tested.slot_requested(2, "10.0.0.2", 0.0) == [GrantUploadSlot(2)]
+    assert tested.slot_requested(3, "10.0.0.3", 0.0) == []
     assert tested.slot_ended(1, 0.1) == [GrantUploadSlot(3)]
 
 
 def test_a_reader_that_is_stuck_does_not_keep_the_others_waiting() -> None:
     tested = Uploader(Tuning(uploads=1), 0.0)
-    tested.slot_requested(1, 0.0)
-    tested.slot_requested(2, 0.0)
+    tested.slot_requested(1, "10.0.0.1", 0.0)
+    tested.slot_requested(2, "10.0.0.2", 0.0)
     assert tested.next_tick < 1.0
     assert tested.tick(1.0) == []
     assert tested.tick(100.0) == [GrantUploadSlot(2)]

@@ -7,7 +7,10 @@ flight; `call` does. When the connection ends, every request without an answer g
 from __future__ import annotations
 
 import errno
+import fcntl
 import socket
+import struct
+import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,8 +77,7 @@ class Link:
         self.name = name
         self.last_received = time.monotonic()
         """When bytes arrived last, in monotonic seconds."""
-        self.received = 0
-        """Bytes that have arrived."""
+        self._received = 0
         self._sock = sock
         self._watcher = DescriptorWaiter(sock.fileno())
         self._requests = Requests(MAX_READ + IOHDRSZ)
@@ -145,6 +147,14 @@ class Link:
             return self._sock.getsockname()[0], self._sock.getpeername()[0]
         except OSError as error:
             raise LinkLost(self.name, error.strerror or str(error)) from None
+
+    @property
+    def received(self) -> int:
+        """Bytes that have arrived so far. Those that wait in the socket count too: see `_wait_for_more`."""
+        if self._lost is not None:
+            return self._received
+        (waiting,) = struct.unpack("i", fcntl.ioctl(self._sock.fileno(), termios.FIONREAD, bytes(4)))
+        return self._received + int(waiting)
 
     @property
     def lost(self) -> bool:
@@ -246,7 +256,7 @@ class Link:
                     since_yield = 0
                     continue
                 self.last_received = time.monotonic()
-                self.received += count
+                self._received += count
                 if not count:
                     raise LinkLost(self.name, "connection closed by the server")
                 for answer in self._requests.received(count):

@@ -44,6 +44,7 @@ from xget_lib.serve.store import Store
 from xget_lib.serve.swarm import SLOTS_LIMIT
 from xget_lib.serve.synthetic import DeferredText, Stream
 from xget_lib.swarm.actions import Announce, GrantUploadSlot, SendRegistration, UploadAction
+from xget_lib.swarm.hosts import host_of
 from xget_lib.swarm.messages import News, Registration
 from xget_lib.swarm.tuning import TUNING
 from xget_lib.swarm.uploader import Uploader
@@ -215,7 +216,7 @@ class Child:
     def request_slot(self, slot: int, answers: Stream, client: Client) -> None:
         """Put a line into the stream when this slot may take a chunk."""
         self._requests[slot] = answers, client
-        self._carry_out(self._uploader.slot_requested(slot, time.monotonic()))
+        self._carry_out(self._uploader.slot_requested(slot, host_of(client.address), time.monotonic()))
 
     def release_slot(self, slot: int) -> None:
         """The slot needs no chunk now."""

@@ -12,13 +12,21 @@ from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.node.master_link import ANSWER
-from xget_lib.node.source import Source, send
+from xget_lib.node.source import Source, Waited, send
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.attach import SWARM
 from xget_lib.swarm.messages import GENERATION_SIZE, Address
 
 _CONNECT = 10.0
-"""Seconds to connect to a peer."""
+"""Seconds to connect to a peer, and to open its files."""
+_PROBE_AFTER = 10.0
+"""Seconds without an upload slot after which the peer is asked whether it answers at all."""
+_MUTE = 30.0
+"""Seconds without an upload slot and without an answer, after which the connection is closed."""
+_HAVE_PAUSE = 0.01
+"""Seconds between two reads of `have`, at least. A child of ours answers less often."""
+_PASSES = 64
+"""Returned upload slots for which the peer may owe a reply."""
 
 
 class PeerLink(Source):
@@ -30,6 +38,12 @@ class PeerLink(Source):
         self._control = control
         self._have = control.open("have", ANSWER)
         self._turn: Remote | None = None
+        self._waited: Waited | None = None
+        """For an upload slot, or for a sign of the peer meanwhile; None while no slot is requested."""
+        self._probed = False
+        """Whether the peer was asked for a sign, and has not answered."""
+        self._passes = 0
+        """Returned upload slots for which the peer owes a reply."""
         try:
             self._turn = control.open("turn", ANSWER, ORDWR)
         except NinepError:
@@ -38,14 +52,15 @@ class PeerLink(Source):
     @classmethod
     def connect(cls, address: Address) -> PeerLink:
         """Raises LinkLost, NinepError."""
-        link = Link.connect(*address, SWARM, _CONNECT)
-        control = link
+        links: list[Link] = []
         try:
-            control = Link.connect(*address, SWARM, _CONNECT)
-            return cls(address, link, control)
+            with gevent.Timeout(_CONNECT, LinkLost(f"{address[0]}:{address[1]}", f"not ready in {_CONNECT:g} s")):
+                for _ in range(2):
+                    links.append(Link.connect(*address, SWARM, _CONNECT))
+                return cls(address, *links)
         except BaseException:
-            control.close()
-            link.close()
+            for link in links:
+                link.close()
             raise
 
     def register(self, registration: bytes) -> None:
@@ -69,6 +84,7 @@ class PeerLink(Source):
             if answer[:GENERATION_SIZE] != generation:
                 raise ProtocolViolation("have: the bitmap is of another generation")
             yield Bitmap.from_bytes(answer[GENERATION_SIZE:], chunk_count).as_int()
+            gevent.sleep(_HAVE_PAUSE)
 
     def request_slot(self, on_granted: Callable[[], None]) -> None:
         """Request an upload slot. A peer without such slots (a master) grants it at once."""
@@ -77,16 +93,44 @@ class PeerLink(Source):
             return
 
         def answered(reply: messages.Message | LinkLost) -> None:
+            self._waited = None
             if isinstance(reply, messages.Rread):
                 on_granted()
             else:
                 self.end()
 
+        self._waited = Waited()
         send(self._control, messages.Tread(self._turn.fid, 0, 32), answered)
 
     def pass_slot(self) -> None:
-        if self._turn is not None:
-            send(self._control, messages.Twrite(self._turn.fid, 0, b"pass\n"), lambda reply: None)
+        def answered(reply: messages.Message | LinkLost) -> None:
+            self._passes -= 1
+
+        if self._turn is None:
+            return
+        self._passes += 1
+        if self._passes > _PASSES:
+            self.end()
+        else:
+            send(self._control, messages.Twrite(self._turn.fid, 0, b"pass\n"), answered)
+
+    def is_mute(self, now: float) -> bool:
+        """Whether the peer owes an upload slot and does not answer anything else either. A busy peer may need long to
+        grant a slot, but it answers. To be called every `CHECK_EVERY` seconds: it asks the peer."""
+        waited = self._waited
+        if waited is None:
+            return False
+        waited.go_on(now)
+        if waited.seconds > _PROBE_AFTER and not self._probed:
+            self._probed = True
+            # A walk to where the root is already changes nothing.
+            send(self._control, messages.Twalk(0, 0, ()), self._probe_answered)
+        return waited.seconds > _MUTE
+
+    def _probe_answered(self, reply: messages.Message | LinkLost) -> None:
+        self._probed = False
+        if self._waited is not None:
+            self._waited.reset()
 
     def end(self) -> None:
         """Something is wrong: make `read_have` raise LinkLost. Its caller then calls `close`."""

@@ -13,8 +13,37 @@ from xget_lib.ninep.requests import ReadInto
 from xget_lib.report.log import LOGGER
 from xget_lib.swarm.messages import Address
 
-SILENT = 30.0
-"""Seconds without data after which the node closes the connection to a server that it asked for content."""
+CHECK_EVERY = 1.0
+"""Seconds between two calls of `Source.is_stalled` and `PeerLink.is_mute`."""
+STALLED = 20.0
+"""Seconds in which a server that was asked for content must send `STALLED_BYTES`. A link of 10 kB/s that a dozen
+transfers share has twice that for each of them, and more."""
+STALLED_BYTES = 8192
+_LONGEST = 60.0
+"""Seconds that a chunk may take at most,"""
+_LONGEST_RATE = 512
+"""and a second more for so many of its bytes."""
+_SHORTEST = 4096
+"""Bytes that each answer to a read must have, if so many were asked for. So the bytes of a connection are content."""
+
+
+class Waited:
+    """How long something is waited for, in seconds in which this process runs. While it is stopped, answers wait in its
+    sockets, and nobody else is late."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._last: float | None = None
+
+    def go_on(self, now: float) -> None:
+        """It is still waited for. To be called every `CHECK_EVERY` seconds."""
+        if self._last is not None:
+            self.seconds += min(now - self._last, 2 * CHECK_EVERY)
+        self._last = now
+
+    def reset(self) -> None:
+        """It has come."""
+        self.seconds, self._last = 0.0, None
 
 
 def send(link: Link, message: messages.TMessage, on_answer: OnAnswer) -> int | None:
@@ -36,11 +65,24 @@ class Source:
         self.data = data
         self.reads: dict[int, ChunkRead] = {}
         """By chunk."""
+        self.progressed = 0.0
+        """When `STALLED_BYTES` more had arrived last, in monotonic seconds."""
+        self._counted = link.received
+        self._stalled = Waited()
 
-    def is_silent(self, now: float) -> bool:
-        """Whether the server owes content and has sent nothing for too long."""
-        since = min((read.begun for read in self.reads.values()), default=now)
-        return now - max(since, self.link.last_received) > SILENT
+    def is_stalled(self, now: float) -> bool:
+        """Whether the server owes content, and has sent too little of it for too long. To be called every `CHECK_EVERY`
+        seconds: it counts what has arrived since."""
+        if not self.reads:
+            self._stalled.reset()
+            return False
+        self._stalled.go_on(now)
+        received = self.link.received
+        if received - self._counted >= STALLED_BYTES:
+            self._counted, self.progressed = received, now
+            self._stalled.reset()
+            self._stalled.go_on(now)
+        return self._stalled.seconds > STALLED or any(read.takes_too_long(now) for read in self.reads.values())
 
     def cancel_all(self) -> list[memoryview]:
         """Stop all reads. Returns their buffers."""
@@ -87,6 +129,10 @@ class ChunkRead:
                 self.length += count
                 offset += count
 
+    def takes_too_long(self, now: float) -> bool:
+        """Whether the chunk takes too long, whatever the server has sent of it."""
+        return now - self.begun > _LONGEST + self.length / _LONGEST_RATE
+
     def cancel(self) -> memoryview:
         """Stop. Returns the buffer, into which nothing more is written."""
         if self.source.reads.get(self.chunk) is self:
@@ -102,11 +148,11 @@ class ChunkRead:
         def answered(reply: messages.Message | LinkLost) -> None:
             self._tags.discard(tag)
             if isinstance(reply, ReadInto) and reply.count < len(into):
-                # A server may send less than was asked for, but not nothing.
-                if reply.count:
+                # A server may send less than was asked for, but not next to nothing.
+                if reply.count >= _SHORTEST:
                     self._read(offset + reply.count, into[reply.count :])
                 else:
-                    self._end(messages.Rerror("unexpected end of the content"))
+                    self._end(messages.Rerror(f"a read was answered with {reply.count} bytes"))
             elif not isinstance(reply, ReadInto):
                 self._end(
                     reply if isinstance(reply, messages.Rerror | LinkLost) else messages.Rerror("unexpected reply")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from logging import INFO, WARNING
 from random import Random
 
 import gevent
@@ -23,17 +24,15 @@ from xget_lib.ninep import messages
 from xget_lib.node.master_link import MasterLink
 from xget_lib.node.master_slots import Failure, MasterSlots
 from xget_lib.node.peer_link import PeerLink
-from xget_lib.node.source import ChunkRead, Source
+from xget_lib.node.source import CHECK_EVERY, ChunkRead, Source
 from xget_lib.node.ticker import Ticker
 from xget_lib.node.transfer_run import NewGeneration, TransferRun, TransferStats
 from xget_lib.report.log import LOGGER
+from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.swarm import actions
 from xget_lib.swarm.downloader import Downloader
 from xget_lib.swarm.messages import Address, News
 from xget_lib.swarm.tuning import TUNING, buffer_count
-
-_SILENCE_EVERY = 1.0
-"""Seconds between two checks for servers that send nothing."""
 
 
 class Transfer:
@@ -51,6 +50,7 @@ class Transfer:
         self._actions: deque[actions.Action] = deque()
         self._acting = False
         self._last_received = 0.0
+        self._suspended_log, self._stalled_log = RateLimitedLog(1), RateLimitedLog(1)
         self._writing = 0
         """Chunks that are being verified and written."""
 
@@ -71,8 +71,8 @@ class Transfer:
 
     @property
     def last_received(self) -> float:
-        """When content arrived last, in monotonic seconds."""
-        now = max((source.link.last_received for source in self._reading), default=0.0)
+        """When content arrived last, in monotonic seconds: a chunk, or a part of one that is worth mentioning."""
+        now = max((source.progressed for source in self._reading), default=0.0)
         self._last_received = max(self._last_received, now)
         return self._last_received
 
@@ -104,7 +104,7 @@ class Transfer:
             raise NewGeneration
         generation, layout, now = manifest.generation, manifest.layout, time.monotonic()
         run = self._run = TransferRun(download, generation, layout, stats, on_written)
-        run.spawn(self._watch_silence)
+        run.spawn(self._watch_sources)
         buffers = buffer_count(layout.chunk_size)
         try:
             self._act(self._downloader.begin(generation, layout.chunk_count, lacking.as_int(), buffers, now))
@@ -179,8 +179,8 @@ class Transfer:
                 slots.cancel(chunk)
                 if slots.content is not None:
                     run.cancel(slots.content, chunk)
-            case actions.Connect(address, pause):
-                run.spawn(self._attend_peer, run, address, pause)
+            case actions.Connect(address):
+                run.spawn(self._attend_peer, run, address)
             case actions.Disconnect(address):
                 self._close_peer(run, address)
             case actions.OpenMasterSlot(slot):
@@ -191,6 +191,9 @@ class Transfer:
                 slots.send_wants(chunks.to_bytes((run.layout.chunk_count + 7) // 8, "little"))
             case actions.SendRemark(text):
                 gevent.spawn(self.master.remark, text)
+            case actions.Suspended(address, why):
+                name = f"{address[0]}:{address[1]}"
+                self._suspended_log.log(INFO, name, "%s: %s; using other servers", name, why)
             case actions.GiveUp(error):
                 run.fail(error)
             case actions.Finished():
@@ -198,9 +201,8 @@ class Transfer:
 
     # Peers.
 
-    def _attend_peer(self, run: TransferRun, address: Address, pause: float) -> None:
+    def _attend_peer(self, run: TransferRun, address: Address) -> None:
         """Connect to a peer and read what it holds until the connection ends."""
-        gevent.sleep(pause)
         try:
             peer = PeerLink.connect(address)
             self._peers[address] = peer
@@ -325,13 +327,19 @@ class Transfer:
         elif self._slots is not None and source is self._slots.content:
             self._slots.fail(error)
 
-    def _watch_silence(self) -> None:
-        """Close the connections to servers that were asked for content and send nothing."""
+    def _watch_sources(self) -> None:
+        """Close the connections to servers that were asked for something and send too little, or nothing."""
         while True:
-            gevent.sleep(_SILENCE_EVERY)
+            gevent.sleep(CHECK_EVERY)
             now = time.monotonic()
             master = self._slots.content if self._slots is not None else None
             for source in [*self._peers.values(), master]:
-                if source is not None and source.is_silent(now):
-                    LOGGER.warning("%s: no data received; closing the connection", source.link.name)
-                    self._give_up(source, LinkLost(source.link.name, "no data received"))
+                if source is not None and source.is_stalled(now):
+                    self._close_stalled(source, "too little data received")
+                elif isinstance(source, PeerLink) and source.is_mute(now):
+                    self._close_stalled(source, "no answer")
+
+    def _close_stalled(self, source: Source, why: str) -> None:
+        name = source.link.name
+        self._stalled_log.log(WARNING, name, "%s: %s; closing the connection", name, why)
+        self._give_up(source, LinkLost(name, why))

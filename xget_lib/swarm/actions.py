@@ -16,11 +16,10 @@ MASTER: Address = ("", 0)
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """After `pause` seconds connect to a peer, register with it and read its `have`. `peer_connected` and
-    `peer_has` follow, and at the end `peer_gone`."""
+    """Connect to a peer, register with it and read its `have`. `peer_connected` and `peer_has` follow, and at the end
+    `peer_gone`."""
 
     peer: Address
-    pause: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +108,14 @@ class GrantUploadSlot:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspended:
+    """For the log: nothing is asked of a peer for a while."""
+
+    peer: Address
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """Every chunk that was lacking is written."""
 
@@ -131,6 +138,7 @@ Action = (
     | AskMasterSlot
     | SendWants
     | SendRemark
+    | Suspended
     | Finished
     | GiveUp
 )

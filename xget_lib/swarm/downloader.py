@@ -11,6 +11,9 @@ How a chunk gets here:
     from the master    OpenMasterSlot, master_slot_opened, AskMasterSlot, chunk_offered, Fetch, chunk_arrived, ...
 
 When a peer grants a slot, the node chooses the chunk (`picker`). The master itself chooses the chunk that it offers.
+
+Nobody can hold up a node: a chunk or a slot that does not come in time is overdue. From then on it does not count among
+what the node waits for, the chunk is asked of others, the master included, and the peer is suspended.
 """
 
 from __future__ import annotations
@@ -27,10 +30,17 @@ from xget_lib.swarm.known_peers import KnownPeers
 from xget_lib.swarm.messages import Address
 from xget_lib.swarm.picker import Picker
 from xget_lib.swarm.slots_at_master import SlotsAtMaster
+from xget_lib.swarm.slots_at_peers import SlotsAtPeers
 from xget_lib.swarm.tuning import Tuning
 
 _CHECK_EVERY = 0.25
 """Seconds between two checks of what changes by time alone."""
+_STANDSTILL = 5.0
+"""Seconds without an arriving chunk,"""
+_OVERDUE_FETCHES = 2
+"""Overdue chunks that do not count, for each chunk that may be fetched at once."""
+_STANDSTILL_CHUNKS = 4.0
+"""and usual durations of a chunk, after which suspended peers are asked again: perhaps nobody else is left."""
 
 
 class Downloader:
@@ -49,10 +59,7 @@ class Downloader:
 
         # Where chunks come from.
         self._known = KnownPeers(rng)
-        self._peers: dict[Address, int | None] = {}
-        """The connected peers, each with the chunk that is being read in its slot."""
-        self._requested: set[Address] = set()
-        """Peers whose slot is requested and not granted yet."""
+        self._peers = SlotsAtPeers()
         self._master = SlotsAtMaster(rng, tuning.wants_pause)
         self._master_first = False
         """Whether this node asks the master first, or its peers."""
@@ -86,7 +93,6 @@ class Downloader:
         """The download has finished or failed. The caller has closed every connection to a peer and every slot."""
         self._picker = Picker(0, self._random)
         self._peers.clear()
-        self._requested.clear()
         self._master.close()
 
     # Peers.
@@ -104,7 +110,7 @@ class Downloader:
 
     def peer_connected(self, peer: Address) -> None:
         if self._picker.lacking:
-            self._peers[peer] = None
+            self._peers.connected(peer)
 
     def peer_has(self, peer: Address, chunks: int, now: float) -> list[Action]:
         """A peer says which chunks it holds, as bits."""
@@ -116,22 +122,21 @@ class Downloader:
     def peer_gone(self, peer: Address, now: float) -> list[Action]:
         """A connection to a peer could not be made, or is lost, with what was being read from it."""
         self._drop_peer(peer)
-        pause = self._known.lost(peer)
-        if pause is not None and self._picker.lacking:
-            self._actions.append(actions.Connect(peer, pause))
+        self._known.lost(peer, now)
         return self._use_buffers(now)
 
     def slot_granted(self, peer: Address, now: float) -> list[Action]:
         """A peer grants the slot that was requested. The chunk is chosen only now."""
-        if peer in self._requested:
-            self._requested.remove(peer)
-            may_fetch = self._picker.fetching < self._tuning.fetches and self._free_buffers > 0
-            chunk = self._picker.pick(peer, now) if may_fetch else None
+        was_overdue = self._peers.is_overdue(peer)
+        if self._peers.granted(peer, now):
+            if was_overdue:
+                self._picker.speed.resume(peer)
+            chunk = self._pick(peer, now)
             if chunk is None:
                 self._actions.append(actions.PassSlot(peer))
             else:
-                self._peers[peer] = chunk
-                self._fetch(peer, chunk)
+                self._peers.read(peer, chunk)
+                self._fetch(peer, chunk, now)
         return self._decided()
 
     # The master.
@@ -171,6 +176,9 @@ class Downloader:
     def chunk_arrived(self, source: Address, chunk: int, now: float) -> list[Action]:
         """All bytes of a chunk are there; it is not verified yet."""
         self._last_arrival = now
+        self._picker.arrived(chunk)
+        if source != MASTER:
+            self._known.useful(source)
         self._end_slot(source, chunk, now)
         return self._decided()
 
@@ -178,6 +186,8 @@ class Downloader:
         """A source that is still connected refuses to send a chunk. A peer does not hold it, whatever it said."""
         self._not_fetched(source, chunk)
         self._picker.peer_lost(source, chunk)
+        if source in self._peers:
+            self._suspend(source, f"it refuses chunk {chunk}", now)
         self._end_slot(source, chunk, now)
         return self._use_buffers(now)
 
@@ -185,11 +195,8 @@ class Downloader:
         """A chunk is verified and on disk. Fetching it from another source stops."""
         self._free_buffers += 1
         was_lacking = self._picker.lacking  # empty when this is the second copy of the last chunk
-        for other in self._picker.done(chunk, now):
-            if self._master.is_reading(chunk) if other == MASTER else self._peers.get(other) == chunk:
-                self._free_buffers += 1
-                self._actions.append(actions.Cancel(other, chunk))
-                self._end_slot(other, chunk, now)
+        for other in self._picker.done(chunk, source, now):
+            self._cancel(other, chunk, now)
         if was_lacking and not self._picker.lacking:
             self._actions.append(actions.Finished())
         return self._use_buffers(now)
@@ -214,6 +221,7 @@ class Downloader:
             self._report_wants(now)
         if self._picker.lacking and now >= self._next_check:
             self._next_check = now + _CHECK_EVERY
+            self._check_deadlines(now)
             return self._find_sources(now) + self._use_buffers(now)
         return self._decided()
 
@@ -227,19 +235,41 @@ class Downloader:
         """Connect to peers that are new, and open the first slot at the master if it is time for that."""
         lacking = self._picker.lacking
         if lacking:
-            self._actions += [actions.Connect(peer, 0.0) for peer in self._known.to_connect()]
+            self._actions += map(actions.Connect, self._known.to_connect(now))
             if self._master.may_open(self._master_first, self._last_arrival, now):
                 self._actions.append(actions.OpenMasterSlot(self._master.open_first(lacking)))
         return self._decided()
 
     def _drop_peer(self, peer: Address) -> None:
         if peer in self._peers:
-            self._free_buffers += self._peers.pop(peer) is not None
-            self._requested.discard(peer)
+            self._free_buffers += self._peers.gone(peer) is not None
             self._picker.peer_gone(peer)
 
+    def _suspend(self, peer: Address, why: str, now: float, *, until_granted: bool = False) -> None:
+        self._picker.suspend(peer, now, until_resumed=until_granted)
+        self._actions.append(actions.Suspended(peer, why))
+
+    def _check_deadlines(self, now: float) -> None:
+        """Suspend the peers that owe a chunk or a slot for too long, and resume those whose time is over."""
+        for source, chunk in self._picker.overdue(now):
+            if source in self._peers:
+                self._suspend(source, f"chunk {chunk} is overdue", now)
+        for peer in self._peers.become_overdue(self._picker.speed.usual, now):
+            self._suspend(peer, "it grants no slot", now, until_granted=True)
+        for peer in self._picker.speed.may_be_resumed(now):
+            self._picker.speed.resume(peer)
+        if now >= self._last_arrival + max(_STANDSTILL, _STANDSTILL_CHUNKS * self._picker.speed.usual):
+            for peer in self._peers.not_overdue():
+                self._picker.speed.resume(peer)
+        while self._picker.overdue_count > self._tuning.fetches or (
+            self._picker.overdue_count and not self._free_buffers
+        ):
+            longest = self._picker.longest_overdue()
+            if longest is None or not self._cancel(*longest, now):
+                break
+
     def _report_wants(self, now: float) -> None:
-        wanted = self._picker.unavailable
+        wanted = self._picker.unavailable & ~self._master.reading
         if self._master.wants.must_report(wanted, now):
             self._actions.append(actions.SendWants(wanted))
 
@@ -248,7 +278,7 @@ class Downloader:
             self._master.postponed.append((slot, chunk))
         elif self._picker.take(chunk, MASTER, now):
             self._master.read(slot, chunk)
-            self._fetch(MASTER, chunk)
+            self._fetch(MASTER, chunk, now)
         else:
             self._ask_master(slot, chunk)
 
@@ -256,9 +286,21 @@ class Downloader:
         self._master.wants.took(former)
         self._actions.append(actions.AskMasterSlot(slot))
 
-    def _fetch(self, source: Address, chunk: int) -> None:
+    def _fetch(self, source: Address, chunk: int, now: float) -> None:
+        replaced = self._picker.replaced(chunk)
+        if replaced is not None:
+            self._cancel(replaced, chunk, now)
         self._free_buffers -= 1
         self._actions.append(actions.Fetch(source, chunk))
+
+    def _cancel(self, source: Address, chunk: int, now: float) -> bool:
+        """Stop to read a chunk from a source. Returns whether it was being read: it may have arrived already."""
+        is_read = self._master.is_reading(chunk) if source == MASTER else self._peers.reads(source) == chunk
+        if is_read:
+            self._not_fetched(source, chunk)
+            self._actions.append(actions.Cancel(source, chunk))
+            self._end_slot(source, chunk, now)
+        return is_read
 
     def _not_fetched(self, source: Address, chunk: int) -> None:
         """A chunk does not arrive, or cannot be used."""
@@ -271,28 +313,40 @@ class Downloader:
             slot = self._master.ended(chunk)
             if slot is not None:
                 self._ask_master(slot, chunk)
-        elif self._peers.get(source) == chunk:
-            self._peers[source] = None
+        elif self._peers.ended(source, chunk):
             self._request_slot(source, now)
-            if source not in self._requested:
+            if not self._peers.is_requested(source):
                 self._actions.append(actions.PassSlot(source))
 
+    @property
+    def _flights(self) -> int:
+        """The number of chunks that the node waits for: overdue ones do not count, as far as they are not too many."""
+        return self._picker.fetching - min(self._picker.overdue_count, _OVERDUE_FETCHES * self._tuning.fetches)
+
     def _may_request(self) -> bool:
-        room = self._tuning.fetches - self._picker.fetching
-        return len(self._requested) < self._tuning.requests * room and self._free_buffers > 0
+        room = self._tuning.fetches - self._flights
+        return self._peers.waiting < self._tuning.requests * room and self._free_buffers > 0
 
     def _request_slot(self, peer: Address, now: float) -> None:
         """Request a slot of a peer, if it would be used."""
-        is_free = peer not in self._requested and self._peers[peer] is None
-        if is_free and self._may_request() and self._picker.wants(peer, now):
-            self._requested.add(peer)
+        if not (self._peers.is_free(peer) and self._may_request() and self._picker.wants(peer, now)):
+            return
+        if self._peers.has_share(peer, self._tuning.requests * self._tuning.fetches):
+            self._peers.request(peer, now)
             self._actions.append(actions.RequestSlot(peer))
+
+    def _pick(self, peer: Address, now: float) -> int | None:
+        """The chunk to fetch from a peer that has granted a slot."""
+        may_fetch = self._flights < self._tuning.fetches and self._free_buffers > 0
+        if may_fetch and self._peers.has_share(peer, self._tuning.fetches, reading=True):
+            return self._picker.pick(peer, now)
+        return None
 
     def _use_buffers(self, now: float) -> list[Action]:
         """A buffer may be free again: take what the master offered, request slots of peers."""
         while self._master.postponed and self._free_buffers:
             self._take_offer(*self._master.postponed.popleft(), now)
         if self._picker.lacking and self._may_request():
-            for peer in self._random.sample(list(self._peers), len(self._peers)):
+            for peer in self._peers.free_in_fair_order(self._random):
                 self._request_slot(peer, now)
         return self._decided()

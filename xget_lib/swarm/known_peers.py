@@ -1,23 +1,61 @@
-"""Which peers a node connects to: those that the master names, and those that register with this node."""
+"""Which peers a node connects to: those that the master names, and those that register with this node.
+
+Both may be hostile, or name peers that do not exist. So the number of connections at once is limited, as is the number
+of attempts in a second. The more attempts fail in a row, the fewer follow. A peer whose connections fail or end rests
+for a time that grows, and is given up after some tries.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from random import Random
 
 from xget_lib.swarm.backoff import Backoff
+from xget_lib.swarm.hosts import host_of
 from xget_lib.swarm.messages import Address
 
+CONNECTIONS = 64
+"""Peers that a node is connected to at once, at most."""
 REGISTERED = 64
-"""Registered peers that a node remembers, at most. Peers that the master names are never too many."""
-_TRIES = 5
-"""Connections after which a registered peer is forgotten."""
-_PAUSE = 1.0
-"""Seconds before a peer is connected to again, at least."""
+"""Registered peers that a node remembers, at most."""
+REGISTERED_CONNECTIONS = 48
+"""Of the connections, at most so many are to peers that the master has not named."""
+NAMED = 128
+"""Peers that the master may name at once; a master of ours names some dozens at most."""
+TRIES = 6
+"""Connections in a row that bring nothing, after which a peer is given up."""
+_REST, _LONGEST_REST = 1.5, 60.0
+"""Seconds before a peer is connected to again, at first and at most; half of it at least."""
+_BURST = 32
+"""Attempts that may follow each other without a pause."""
+_PAUSE = 0.125
+"""Seconds between two attempts, after the burst."""
+_SLOWER_AFTER = 16
+"""After so many attempts in a row that failed, the pauses between attempts double,"""
+_SLOWER_MOST = 6
+"""so many times at most."""
+_REMEMBERED = 512
+"""Peers whose failures are remembered, at most."""
+_BAD_OF_HOST = 8
+"""Peers of one host that sent wrong content, after which registrations from this host are ignored."""
+
+
+@dataclass(slots=True)
+class _Failures:
+    """What is remembered of a peer whose connection failed or ended."""
+
+    rest: Backoff
+    until: float = 0.0
+    """The peer is not connected to again before that."""
+    count: int = 0
 
 
 class KnownPeers:
-    """The peers of one node. Owned by a `Downloader`. There is at most one connection to each peer at a time."""
+    """The peers of one node. Owned by a `Downloader`. There is at most one connection to each peer at a time. Times are
+    monotonic seconds."""
 
     def __init__(self, rng: Random) -> None:
         self._random = rng
@@ -27,55 +65,108 @@ class KnownPeers:
         """The generation that each of them serves; the longest known first."""
         self._bad: set[Address] = set()
         """Peers that sent wrong content of this generation."""
-        self._connections: dict[Address, Backoff] = {}
-        self._tries: dict[Address, int] = {}
+        self._bad_of_host: Counter[str] = Counter()
+        self._connected: set[Address] = set()
+        """The peers with a connection, or with an attempt to make one."""
+        self._failures: dict[Address, _Failures] = {}
+        """The most recent last."""
+        self._attempts = float(_BURST)
+        """Attempts that may be made at once."""
+        self._counted_at = 0.0
+        self._failed_in_row = 0
 
     def begin(self, generation: bytes) -> None:
         """Another generation is downloaded from now on. There are no connections."""
         self._generation = generation
         self._bad.clear()
-        self._connections.clear()
-        self._tries.clear()
+        self._bad_of_host.clear()
+        self._connected.clear()
+        self._failures.clear()
 
     def name(self, peers: Iterable[Address]) -> None:
         """The master names the peers of this node. Replaces those that it named before."""
-        self._named = frozenset(peers)
+        self._named = frozenset(islice(peers, NAMED))
 
     def register(self, peer: Address, generation: bytes) -> None:
-        """A peer says that it serves a generation. If too many do, the oldest of another generation is forgotten."""
+        """A peer says that it serves a generation. If too many do, one of another generation is forgotten, or one of
+        the host that has most."""
         self._registered.pop(peer, None)
+        if self._bad_of_host[host_of(peer[0])] >= _BAD_OF_HOST:
+            return
         if len(self._registered) >= REGISTERED:
-            useless = (other for other, served in self._registered.items() if served != self._generation)
-            oldest = next(useless, None)
-            if oldest is None:
+            least = self._least_useful(peer)
+            if least is None:
                 return
-            del self._registered[oldest]
+            del self._registered[least]
         self._registered[peer] = generation
+        if peer in self._failures:
+            # It is there again: one more try.
+            self._failures[peer].count = min(self._failures[peer].count, TRIES - 1)
 
     def distrust(self, peer: Address) -> None:
         """A peer sent wrong content: it is not connected to again for this generation."""
         self._bad.add(peer)
-        self._connections.pop(peer, None)
+        self._bad_of_host[host_of(peer[0])] += 1
+        self._registered.pop(peer, None)
+        self._connected.discard(peer)
 
-    def to_connect(self) -> list[Address]:
+    def useful(self, peer: Address) -> None:
+        """A chunk has come from a peer."""
+        self._failures.pop(peer, None)
+        self._failed_in_row = 0
+
+    def to_connect(self, now: float) -> list[Address]:
         """The peers to connect to now. They count as connected from now on."""
-        registered = (peer for peer, served in self._registered.items() if served == self._generation)
-        candidates = dict.fromkeys([*sorted(self._named), *registered])
-        new = [peer for peer in candidates if peer not in self._connections and peer not in self._bad]
-        for peer in new:
-            self._connections[peer] = Backoff(self._random)
-            self._tries[peer] = 0
-        return new
+        self._attempts = min(_BURST, self._attempts + max(0.0, now - self._counted_at) / self._pause)
+        self._counted_at = now
+        found = list(islice(self._candidates(now), max(0, int(self._attempts))))
+        self._attempts -= len(found)
+        return found
 
-    def lost(self, peer: Address) -> float | None:
-        """A connection failed or ended. Returns the seconds after which to connect again; None: never."""
-        backoff = self._connections.get(peer)
-        if backoff is None:
-            return None
-        self._tries[peer] += 1
-        if self._tries[peer] >= _TRIES:
+    def lost(self, peer: Address, now: float) -> None:
+        """A connection failed or ended."""
+        if peer not in self._connected:
+            return
+        self._connected.remove(peer)
+        failures = self._failures.pop(peer, None) or _Failures(Backoff(self._random, _REST, _LONGEST_REST))
+        if len(self._failures) >= _REMEMBERED:
+            del self._failures[next(iter(self._failures))]
+        failures.count += 1
+        failures.until = now + failures.rest.next()
+        self._failures[peer] = failures
+        self._failed_in_row += 1
+        if failures.count >= TRIES:
             self._registered.pop(peer, None)
-        if peer in self._named or self._registered.get(peer) == self._generation:
-            return _PAUSE + backoff.next()
-        del self._connections[peer]
-        return None
+
+    @property
+    def _pause(self) -> float:
+        return _PAUSE * 2.0 ** min(self._failed_in_row // _SLOWER_AFTER, _SLOWER_MOST)
+
+    def _candidates(self, now: float) -> Iterator[Address]:
+        """The peers that may be connected to, as far as there is room."""
+        room = CONNECTIONS - len(self._connected)
+        for peer in islice((each for each in sorted(self._named) if self._may_connect(each, now)), max(0, room)):
+            self._connected.add(peer)
+            yield peer
+        room = min(CONNECTIONS - len(self._connected), REGISTERED_CONNECTIONS - len(self._connected - self._named))
+        registered = [peer for peer, served in self._registered.items() if served == self._generation]
+        for peer in islice((each for each in registered if self._may_connect(each, now)), max(0, room)):
+            self._connected.add(peer)
+            yield peer
+
+    def _may_connect(self, peer: Address, now: float) -> bool:
+        if peer in self._connected or peer in self._bad:
+            return False
+        failures = self._failures.get(peer)
+        return failures is None or (failures.until <= now and failures.count < TRIES)
+
+    def _least_useful(self, newcomer: Address) -> Address | None:
+        """The registered peer to forget for another one; None if none is less useful than that."""
+        for peer, served in self._registered.items():
+            if served != self._generation:
+                return peer
+        hosts = Counter(host_of(peer[0]) for peer in self._registered)
+        most, count = hosts.most_common(1)[0]
+        if count <= hosts[host_of(newcomer[0])] + 1:
+            return None
+        return next(peer for peer in self._registered if host_of(peer[0]) == most)

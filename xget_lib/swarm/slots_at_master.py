@@ -94,6 +94,11 @@ class SlotsAtMaster:
         """An offered chunk is being read from the master."""
         self._chunks[slot] = chunk
 
+    @property
+    def reading(self) -> int:
+        """The chunks that are being read from the master, as bits."""
+        return sum({1 << chunk for chunk in self._chunks.values() if chunk is not None})
+
     def is_reading(self, chunk: int) -> bool:
         return chunk in self._chunks.values()
 

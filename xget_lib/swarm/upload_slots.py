@@ -7,62 +7,100 @@ and can be passed on. In the simulator this matters most of all (32 nodes: 1.07 
 
 A slot lasts until its holder requests the next one or passes. A slot that lasts much longer than usual (a slow link, a
 client that stopped) stays valid, but is not counted any more, so that another reader gets one too.
+
+Hosts share the slots, since one host can have many readers: the next slot goes to the host that holds fewest, expired
+ones included, and no host gets the last slot if it has all others. So a host that requests slots and does not use them
+delays nobody else.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Generic, TypeVar
 
 from xget_lib.swarm.moving_average import MovingAverage
 
 _PATIENCE = 8.0
 """A slot is not counted any more after this many times the usual duration."""
+_LONGEST = 30.0
+"""Seconds after which a slot is not counted any more, whatever is usual."""
 _FIRST_USUAL = 1.0
 
 K = TypeVar("K")
 
 
 class UploadSlots(Generic[K]):
-    """The upload slots of one node. Keys name the readers, one for each connection; times are monotonic seconds."""
+    """The upload slots of one node. Keys name the readers, one for each slot that is requested; times are monotonic
+    seconds."""
 
     def __init__(self, limit: int) -> None:
         """`limit` is the number of slots in use at once."""
         self._limit = limit
-        self._granted: dict[K, float] = {}
-        """When each slot that is in use was granted."""
-        self._queue: dict[K, None] = {}
-        """Readers that wait, in the order of their requests."""
+        self._granted: dict[K, tuple[str, float]] = {}
+        """The host of each slot that is in use, and when it was granted."""
+        self._queues: dict[str, dict[K, None]] = {}
+        """By host: the readers that wait, in the order of their requests. Hosts are in the order of their oldest
+        request, or of their last grant."""
+        self._hosts: dict[K, str] = {}
+        """The host of each reader that waits."""
         self._usual = MovingAverage(_FIRST_USUAL)
         """Seconds from a grant to the next request."""
 
     @property
     def waiting(self) -> bool:
         """Whether a reader waits for a slot."""
-        return bool(self._queue)
+        return bool(self._queues)
 
-    def request(self, key: K, now: float) -> None:
-        """A reader requests a slot. The slot that it had, if any, was used and is over."""
+    def request(self, key: K, host: str, now: float) -> None:
+        """A reader on a host requests a slot. The slot that it had, if any, was used and is over."""
         granted = self._granted.pop(key, None)
         if granted is not None:
-            self._usual.add(now - granted)
-        self._queue.setdefault(key)
+            # One reader that keeps a slot for long does not change much what is usual.
+            self._usual.add(min(now - granted[1], self._patience))
+        if key not in self._hosts:
+            self._hosts[key] = host
+            self._queues.setdefault(host, {})[key] = None
 
     def end(self, key: K) -> None:
         """A reader passes its slot, takes its request back, or is gone."""
         self._granted.pop(key, None)
-        self._queue.pop(key, None)
+        if key in self._hosts:
+            self._unqueue(key)
 
     def grant(self, now: float) -> list[K]:
         """The readers that are granted a slot now.
 
         To be called after every event, and now and then when nothing happens, since slots expire by time alone.
         """
-        if not self._queue:
+        if not self._queues:
             return []
-        limit = _PATIENCE * self._usual.value
-        busy = sum(now - since <= limit for since in self._granted.values())
-        granted = list(self._queue)[: max(0, self._limit - busy)]
-        for key in granted:
-            del self._queue[key]
-            self._granted[key] = now
+        expired = now - self._patience
+        if sum(since >= expired for _, since in self._granted.values()) >= self._limit:
+            return []
+        held = Counter(host for host, _ in self._granted.values())
+        busy = Counter(host for host, since in self._granted.values() if since >= expired)
+        of_one_host = max(1, self._limit - 1)
+        granted: list[K] = []
+        while busy.total() < self._limit:
+            host = min((each for each in self._queues if busy[each] < of_one_host), key=held.__getitem__, default=None)
+            if host is None:
+                break
+            key = next(iter(self._queues[host]))
+            self._unqueue(key)
+            if host in self._queues:
+                self._queues[host] = self._queues.pop(host)
+            self._granted[key] = host, now
+            held[host] += 1
+            busy[host] += 1
+            granted.append(key)
         return granted
+
+    @property
+    def _patience(self) -> float:
+        return min(_PATIENCE * self._usual.value, _LONGEST)
+
+    def _unqueue(self, key: K) -> None:
+        host = self._hosts.pop(key)
+        del self._queues[host][key]
+        if not self._queues[host]:
+            del self._queues[host]

@@ -1,0 +1,25 @@
+"""A short version of the campaign of simulated faults. A seed that fails prints what was drawn from it."""
+
+from __future__ import annotations
+
+import pytest
+
+from test.campaigns.simulated_faults import fault
+from test.sim.faults import FaultScenario, drawn, play_faults
+from test.sim.hostile import KINDS
+
+
+@pytest.mark.parametrize("first", range(1, 41, 10))
+def test_honest_nodes_finish_in_time_whatever_happens_to_the_others(first: int) -> None:
+    assert [wrong for wrong in map(fault, range(first, first + 10)) if wrong] == []
+
+
+@pytest.mark.parametrize("kind", [kind.__name__ for kind in KINDS])
+def test_a_third_of_one_kind_costs_the_others_a_deadline_at_most(kind: str) -> None:
+    hostile = dict.fromkeys((0, 3, 6), kind)
+    scenario = FaultScenario(1, nodes=9, chunks=64, size=1 << 16, rate=1e6, latency=0.001, spread=0.1, hostile=hostile)
+    assert play_faults(scenario).late == []
+
+
+def test_a_run_is_the_same_again() -> None:
+    assert play_faults(drawn(7)) == play_faults(drawn(7))

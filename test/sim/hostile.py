@@ -1,0 +1,111 @@
+"""Nodes of the simulated swarm that break the rules: each pretends to hold everything, and harms whoever believes it.
+
+A node that is stopped (SIGSTOP, a pulled cable) is honest until then. The kernel of its machine goes on to accept
+connections, so nobody notices by an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from test.sim.links import Connection, Request
+from test.sim.node import Node
+
+STALLED = 20.0
+"""Seconds after which a node closes a connection on which requested content does not arrive: `node/source.py`."""
+
+
+class Hostile(Node):
+    """Registers with the master as a node that holds everything, and says so to each reader. It gives each of them a
+    slot at once and downloads nothing."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.held = (1 << len(self._sizes)) - 1
+
+    def _join(self) -> None:
+        super()._join()
+        self._master.receive("registrations", 0, self._master.register, self, len(self._sizes))
+
+    def hear(self, peers: list[Node], master_first: bool) -> None:
+        """It tells the others of itself, as a node does that downloads from them."""
+        for peer in peers:
+            self._clock.after(self._network.latency, peer.registered, self)
+
+    def registered(self, peer: Node) -> None:
+        pass
+
+    def slot_requested(self, reader: Node) -> None:
+        self._clock.after(self._network.latency, reader.slot_granted, self)
+
+
+class Liar(Hostile):
+    """Sends wrong content, as fast as it can."""
+
+    sends_right_content = False
+
+
+class Refusing(Hostile):
+    """Refuses each read."""
+
+    def asked(self, reader: Node, connection: Connection, request: Request) -> None:
+        self._clock.after(self._network.latency, reader.refused, self, request.chunk)
+
+
+class Dripping(Hostile):
+    """Sends next to nothing."""
+
+    def asked(self, reader: Node, connection: Connection, request: Request) -> None:
+        self._clock.after(STALLED, reader.stalled, self, request)
+
+
+class Crawling(Hostile):
+    """Sends just so fast that its connections are not closed."""
+
+    def asked(self, reader: Node, connection: Connection, request: Request) -> None:
+        self._clock.after(10 * STALLED, self._network.send, connection, request)
+
+
+class Withholding(Hostile):
+    """Never gives a slot."""
+
+    def slot_requested(self, reader: Node) -> None:
+        pass
+
+
+class Hesitating(Hostile):
+    """Gives each slot late, and then sends nothing."""
+
+    def slot_requested(self, reader: Node) -> None:
+        self._clock.after(self._random.uniform(0, 20), reader.slot_granted, self)
+
+    def asked(self, reader: Node, connection: Connection, request: Request) -> None:
+        self._clock.after(STALLED, reader.stalled, self, request)
+
+
+class Flapping(Hostile):
+    """Ends each connection as soon as something is asked of it, and accepts the next one."""
+
+    def slot_requested(self, reader: Node) -> None:
+        self._clock.after(self._network.latency, reader.lose, self)
+
+
+class Silent(Hostile):
+    """Accepts connections and never says anything."""
+
+    answers = False
+
+
+class Stopped(Node):
+    """An honest node that is stopped at some moment and says nothing from then on."""
+
+    def stop(self) -> None:
+        self.answers = False
+        self.port.alive = False
+        for reader in self._readers.values():
+            for (address, _), request in reader._requests.items():
+                if address == self.address:
+                    self._clock.after(STALLED, reader.stalled, self, request)
+
+
+KINDS = (Liar, Refusing, Dripping, Crawling, Withholding, Hesitating, Flapping, Silent)
