@@ -6,6 +6,7 @@ Nothing here waits: what the master does now and then, it does when `happen` say
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
@@ -98,6 +99,7 @@ class WorkersGuest:
         self._number = number
         self._choices = choices
         self._session: Session | None = None
+        master.worker._pace.connected(number, f"guest {number}", time.monotonic())  # no other uses its share
         master.guests[number] = self
         master.tracker.connected(number, choices.pick(ADDRESSES))
 
@@ -124,6 +126,7 @@ class WorkersGuest:
         tracker = self._master.tracker
         tracker.ended(self._number)
         tracker.tick()
+        self._master.worker._pace.ended(self._number)
         del self._master.guests[self._number]
         assert not self.backend._news and not self.backend._slots
         known = tracker.tracker
