@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,12 @@ MARKERS = {
     "test_command.py": ["slow"],
 }
 """The markers of all tests below a directory, or in a file, of `test`."""
+
+
+def pytest_configure() -> None:
+    """A shell ignores SIGINT in what it starts in the background. Programs that a test starts would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
