@@ -73,8 +73,12 @@ class Destination:
         return self.last_run is not None and self.last_run.is_as_left(entry, path, status)
 
     def has_changed(self, file: int) -> bool:
-        """Whether the last run left a file with other content than it is to have now: size and time mean nothing."""
+        """Whether an earlier run left a file with other content than it is to have now: size and time mean nothing."""
         return self.last_run is not None and self.last_run.has_changed(file)
+
+    def is_left(self, file: int, status: os.stat_result) -> bool:
+        """Whether a file is the one that an earlier run left, as far as is known. Else size and time mean nothing."""
+        return self.last_run is None or self.last_run.is_left(file, status)
 
     def status(self, path: bytes) -> os.stat_result | None:
         """What is at a path; None if nothing is, or if its directory does not exist or is none. Raises OSError."""

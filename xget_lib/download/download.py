@@ -8,8 +8,9 @@ the pieces that were written.
     inspect_files       each file once, in any threads: what is there already
     check_free_space
     writer              writes the pieces of a chunk that has arrived, in any threads
-    take_complete, install_files    now and then, in one thread
     plan_removals       with `--delete`: how much it would remove, before anything is removed
+    note_replaced       durably, which files are in doubt if the run does not end
+    take_complete, install_files    now and then, in one thread
     finish              when every file is in place: links, devices, `--delete`, metadata of directories
 
 What the operating system refuses of one path costs that path: it is in `failures`. Only what concerns all of the
@@ -31,7 +32,7 @@ from xget_lib.download.destination import Destination
 from xget_lib.download.directories import Directories
 from xget_lib.download.free_space import check_free_space
 from xget_lib.download.install import Installer
-from xget_lib.download.last_run import LastRun, load_run, path_for, save_run, shortfalls
+from xget_lib.download.last_run import LastRun, load_run, save_run, shortfalls
 from xget_lib.download.metadata import Metadata
 from xget_lib.download.plan import FETCH, KINDS, LINK_TO, UNCHANGED, FileDecision, Planner, Step
 from xget_lib.download.progress import Progress
@@ -86,6 +87,8 @@ class Download:
         self._max_delete = max_delete
         self._remembers = remembers
         self._last_run: LastRun | None = None
+        self._to_note: list[int] = []  # files that get other content here, and that are not noted yet
+        self._replaces = False  # whether there are any
         self._owners = owners
         self._metadata = self._new_metadata()
         self._lock = Lock()
@@ -127,15 +130,11 @@ class Download:
                 os.mkdir(self._path, 0o700 if self._selection.whole and self._permissions else 0o777)
             return Root(self._path)
 
-    @property
-    def _record_path(self) -> bytes:
-        return path_for(self._path, self._selection, self._manifest)
-
     def _open_staging(self, root: Root) -> None:
         """Opens the staging directory, and makes everything that works in the destination."""
         self._root = root
         if self._remembers:
-            self._last_run = load_run(self._record_path, root, self._manifest, self._metadata)
+            self._last_run = load_run(root, self._selection, self._metadata)
         dest = Destination(root, self._manifest, self._selection, self._metadata, self._delete, self._last_run)
         self._refusals, self._workplaces = dest.refusals, dest.workplaces
         directories = self._directories = Directories(dest)
@@ -146,6 +145,8 @@ class Download:
         self._resources.callback(self._staging.close)
         self._staging.open()
         dest.workplaces.leftovers |= self._staging.leftovers
+        if self._last_run is not None:
+            self._last_run.doubts = self._staging.replaced
         if self._staging.resumed:
             directories.sync_everything()  # names that the earlier run gave may not be on disk
         dest = self._dest = dest.without_collisions(may_write=not self._staging.read_only)
@@ -169,6 +170,12 @@ class Download:
         plan = self._planner.files(files, trusts_times)
         self._accept(plan.unchanged, unverified=True)
         self._progress.refuse(plan.refused)
+        replaced = [
+            *plan.new,
+            *(each.file for each in plan.others if each.step.action in (FETCH, LINK_TO) or each.links),
+        ]
+        with self._lock:
+            self._to_note += replaced
         for decision in plan.others:
             if decision.step.action != FETCH:
                 self._keep(decision)
@@ -184,6 +191,7 @@ class Download:
         file, step, links, _, status, unverified = decision
         if step.action == LINK_TO:
             self._staging.worth_keeping = True
+            self.note_replaced()
             self._installer.link(step)
             if step.path in self._refusals:
                 self._progress.refuse((file,))
@@ -239,6 +247,19 @@ class Download:
         with refusing(self._path):
             self._removals.plan()
 
+    def note_replaced(self) -> None:
+        """Notes, on disk, which files get other content at their final names, before any does. To be called when all
+        files have been inspected, as later the disk may be full.
+
+        Until the run has ended, nobody knows what these names have: an older record would vouch for what is not there.
+        """
+        with self._lock:
+            files, self._to_note = self._to_note, []
+            self._replaces = self._replaces or bool(files)
+        if files and self._last_run is not None:
+            with refusing(self._path):
+                self._staging.note_replaced(self._last_run.keys_of(files))
+
     def take_complete(self) -> list[int]:
         """The files that became complete since the last call, to be given to `install_files`."""
         return self._progress.take_complete()
@@ -251,6 +272,7 @@ class Download:
         """
         self._staging.worth_keeping = True
         self._check_place()
+        self.note_replaced()
         files = [file for file in files if file not in self._progress.refused]
         incomplete = [file for file in files if self._progress.missing(file)]
         if incomplete:
@@ -281,21 +303,30 @@ class Download:
         for top in self._workplaces.made:
             self._directories.names_changed(top)
         self._directories.finish()
-        with refusing(self._path):
-            self._staging.remove()
-        self._directories.finish_root()
         self._metadata.check_times(self._manifest.entries.mtimes, self._selection.of_kind(KINDS))
-        self._check_place()
-        self._remember()
-
-    def _remember(self) -> None:
-        """Saves what the next run should know. It tries again what was refused."""
-        if self._last_run is None or (self._last_run.is_current and not self._metadata.limited and not self.refused):
-            return
+        is_known = self._remember()
         with refusing(self._path):
+            self._staging.remove(is_known=is_known)
+        self._directories.finish_root()
+        self._check_place()
+        self._remember_shortfalls()
+
+    def _remember(self) -> bool:
+        """Saves what the next run should know, before the note of what this run replaced is removed. Returns False
+        where it cannot be, and an older record may be read again."""
+        last, refused = self._last_run, self.refused
+        is_limited = self._metadata.limited
+        if last is None or (last.is_current and not self._replaces and not is_limited and not refused):
+            return True
+        return save_run(self._root, self._metadata, last.next_record(self.stamps, refused))
+
+    def _remember_shortfalls(self) -> None:
+        """Saves what is not as it should be, when nothing changes any more."""
+        if self._last_run is not None and self._metadata.limited:
             place = self._root, self._manifest, self._selection
-            left = shortfalls(*place, self._new_metadata(), self._is_refused) if self._metadata.limited else {}
-            save_run(self._record_path, self._last_run, *place, self._metadata, left, self.refused)
+            with refusing(self._path):
+                left = shortfalls(*place, self._new_metadata(), self._is_refused)
+                save_run(self._root, self._metadata, self._last_run.next_record(self.stamps, self.refused), left)
 
     def _is_refused(self, path: bytes) -> bool:
         return path in self._refusals or self._refusals.covers(path)

@@ -10,13 +10,14 @@ from typing import NoReturn
 from xget_lib.config import NO_LIMIT, DeleteLimit
 from xget_lib.download.delete import note_what_stays
 from xget_lib.download.destination import Destination
-from xget_lib.download.last_run import load_run, path_for
+from xget_lib.download.last_run import load_run
 from xget_lib.download.metadata import Metadata
 from xget_lib.download.plan import FETCH, REMOVE, UNCHANGED, FileDecision, Planner, Step
 from xget_lib.download.refusal import refuse_exposed, refusing, refusing_dest
 from xget_lib.download.removals import forbidden
 from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import SmallFiles
+from xget_lib.download.staging import replaced_paths
 from xget_lib.download.workplaces import leftover_parts
 from xget_lib.errors import TooManyRemovals, XGetError
 from xget_lib.fs.rooted import Root
@@ -66,11 +67,13 @@ def dry_run_steps(
         refuse_exposed(path)
     with _open_root(path) as root:
         there = None if isinstance(root, _MissingRoot) else root
-        last_run = load_run(path_for(path, selection, manifest), there, manifest, metadata) if remembers else None
+        last_run = load_run(there, selection, metadata) if remembers else None
         dest = Destination(root, manifest, selection, metadata, delete, last_run)
         with refusing(path):
             dest = dest.without_collisions(may_write=False, exists=there is not None)
             dest.workplaces.leftovers |= leftover_parts(root)
+            if last_run is not None and there is not None:
+                last_run.doubts = replaced_paths(root)
         small_files = SmallFiles(dest, no_stamps(manifest.layout.file_count))
         planner = Planner(dest, Reuse(dest, None), small_files)
         steps = _steps(dest, planner, checksum)

@@ -249,6 +249,7 @@ class Planner:
             stat.S_ISREG(status.st_mode)
             and (status.st_size, status.st_mtime_ns) == (self._entries[entry].size, self._entries.mtimes[entry])
             and self._dest.metadata.may_trust_times(self._entries[entry], status, NamedInode(self._root, name))
+            and self._dest.is_left(self._entries.file_number(entry), status)
         )
 
     def _keeps(self, file: int, name: bytes, status: os.stat_result, *, trusted: bool) -> bool:

@@ -36,9 +36,11 @@ _unshare = _function("unshare", ctypes.c_int, ctypes.c_int)
 _CLONE_FS = 0x200  # linux/sched.h
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01  # linux/falloc.h
-_STATX = struct.Struct("<I4xQ12xH2x104xIIQ104x")  # linux/stat.h: mask, attributes, mode, device (two), mount ID
-_STATX_MODE, _STATX_MOUNT_ID = 0x3, 0x1000
-_ATTRIBUTES_FIXED = 0x10 | 0x20  # immutable, append-only
+_STATX = struct.Struct("<I4xQ12xH2x48xqI44xIIQ104x")
+"""linux/stat.h: mask, attributes, mode, time of birth (s and ns), device (two numbers), mount ID."""
+_STATX_MODE, _STATX_BIRTH, _STATX_MOUNT_ID = 0x3, 0x800, 0x1000
+_ATTRIBUTE_IMMUTABLE = 0x10
+_ATTRIBUTES_FIXED = _ATTRIBUTE_IMMUTABLE | 0x20  # immutable, append-only
 _ATTRIBUTE_MOUNT_ROOT = 0x2000
 _AT_SYMLINK_NOFOLLOW, _AT_NO_AUTOMOUNT = 0x100, 0x800
 _SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h: start writing, do not wait
@@ -77,6 +79,10 @@ class Statx(NamedTuple):
     """Whether something is mounted there."""
     is_fixed: bool
     """Whether it is immutable or append-only (chattr(1)): it can be neither removed nor replaced."""
+    is_immutable: bool
+    """Whether it is immutable: in such a directory no name can be added."""
+    birth: int
+    """When it was made, in ns; 0 where the file system does not say. Nobody can change it."""
 
 
 def statx(directory: int, name: bytes) -> Statx:
@@ -87,19 +93,21 @@ def statx(directory: int, name: bytes) -> Statx:
     buffer = ctypes.create_string_buffer(_STATX.size)
     flags = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT
     try:
-        _call(_statx, directory, name, flags, _STATX_MODE | _STATX_MOUNT_ID, buffer)
+        _call(_statx, directory, name, flags, _STATX_MODE | _STATX_BIRTH | _STATX_MOUNT_ID, buffer)
     except OSError as error:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if error.errno not in (errno.ENOSYS, errno.EPERM):
             raise
-        return Statx(status.st_mode, status.st_dev, 0, False, False)
-    mask, attributes, mode, major, minor, mount = _STATX.unpack(buffer.raw)
+        return Statx(status.st_mode, status.st_dev, 0, False, False, False, 0)
+    mask, attributes, mode, seconds, nanoseconds, major, minor, mount = _STATX.unpack(buffer.raw)
     return Statx(
         mode,
         os.makedev(major, minor),
         mount if mask & _STATX_MOUNT_ID else 0,
         bool(attributes & _ATTRIBUTE_MOUNT_ROOT),
         bool(attributes & _ATTRIBUTES_FIXED),
+        bool(attributes & _ATTRIBUTE_IMMUTABLE),
+        seconds * 1_000_000_000 + nanoseconds if mask & _STATX_BIRTH else 0,
     )
 
 
