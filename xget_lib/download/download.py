@@ -42,7 +42,7 @@ from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.staging import Parts, Staging
 from xget_lib.download.verified_write import PieceWriter
-from xget_lib.errors import DestinationRefused, XGetError
+from xget_lib.errors import DestinationRefused, NoGoodSource, XGetError
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import put_stamp
 from xget_lib.manifest.manifest import Manifest
@@ -87,6 +87,7 @@ class Download:
         self._max_delete = max_delete
         self._remembers = remembers
         self._last_run: LastRun | None = None
+        self._unverifiable: dict[int, str] = {}  # files that were given up, and who sent wrong content last
         self._to_note: list[int] = []  # files that get other content here, and that are not noted yet
         self._replaces = False  # whether there are any
         self._owners = owners
@@ -260,6 +261,15 @@ class Download:
             with refusing(self._path):
                 self._staging.note_replaced(self._last_run.keys_of(files))
 
+    def give_up(self, chunk: int, source: str) -> None:
+        """No source has what is missing of a chunk with the right content, `source` included: this costs the files that
+        it belongs to. What another thread is writing is right."""
+        missing = self._progress.claim(number for run in self.missing(chunk) for number in run)
+        files = {self._layout.file_of_piece(number) for number in missing}
+        with self._lock:
+            self._unverifiable.update(dict.fromkeys(sorted(files), source))
+        self._progress.refuse(files)
+
     def take_complete(self) -> list[int]:
         """The files that became complete since the last call, to be given to `install_files`."""
         return self._progress.take_complete()
@@ -379,7 +389,13 @@ class Download:
     @property
     def failures(self) -> list[XGetError]:
         """What could not be done; the worst comes first. Everything else is in place after `finish`."""
-        return [error for error in (self._removals.error, self._refusals.error()) if error is not None]
+        errors = self._given_up(), self._removals.error, self._refusals.error()
+        return [error for error in errors if error is not None]
+
+    def _given_up(self) -> NoGoodSource | None:
+        paths = [self._manifest.path_of(file) for file in self._unverifiable]
+        source = next(iter(self._unverifiable.values()), "")
+        return NoGoodSource(paths[0], source, paths[1:]) if paths else None
 
     @property
     def stamps(self) -> array[int]:
