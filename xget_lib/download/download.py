@@ -34,7 +34,7 @@ from xget_lib.download.free_space import check_free_space
 from xget_lib.download.install import Installer
 from xget_lib.download.last_run import LastRun, load_run, save_run, shortfalls
 from xget_lib.download.metadata import Metadata
-from xget_lib.download.plan import FETCH, KINDS, LINK_TO, UNCHANGED, FileDecision, Planner, Step
+from xget_lib.download.plan import CORRECT, FETCH, KINDS, LINK_TO, UNCHANGED, FileDecision, Planner, Step
 from xget_lib.download.progress import Progress
 from xget_lib.download.refusal import refuse_exposed, refusing, refusing_dest
 from xget_lib.download.removals import Removals
@@ -189,7 +189,7 @@ class Download:
 
     def _keep(self, decision: FileDecision) -> None:
         """The content of a file is right at its final path, or at a further path."""
-        file, step, links, _, status, unverified = decision
+        file, step, links, _, status, unverified, _ = decision
         if step.action == LINK_TO:
             self._staging.worth_keeping = True
             self.note_replaced()
@@ -358,6 +358,10 @@ class Download:
                     self._installer.link(step)
             elif not self._installer.special(step):
                 impossible.add(step.entry)
+            elif step.action == CORRECT:
+                names = map(self._selection.dest_path, self._selection.link_groups.get(step.entry, ())[1:])
+                together = [name for name in names if self._workplaces.are_together(step.path, name)]
+                self._installer.keep_together(step.entry, step.path, together)
 
     def _check_place(self) -> None:
         """Raises DestinationRefused where the files would be, or are, elsewhere than was asked for."""

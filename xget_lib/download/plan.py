@@ -71,6 +71,8 @@ class FileDecision(NamedTuple):
     """Of an unchanged file."""
     unverified: bool = False
     """Whether its content was accepted by size and time alone."""
+    same: Sequence[bytes] = ()
+    """Of a file that is there: its names that are the same inode already."""
 
 
 class FilePlan(NamedTuple):
@@ -232,7 +234,8 @@ class Planner:
                 else:
                     step = self._replaces(Step(LINK_TO, path, entry=entry, origin=name), found[path])
                 further = list(self._links(entry, path, links, found, status, trusted=trusted))
-                return FileDecision(file, step, further, status=status, unverified=trusted)
+                same = [each for each, there in found.items() if there and os.path.samestat(there, status)]
+                return FileDecision(file, step, further, status=status, unverified=trusted, same=same)
             step = self._replaces(Step(FETCH, path, entry=entry), found[path])
             pieces = self._reuse.pieces(file, path, found[path])
             _, size = self._layout.file_range(file)
