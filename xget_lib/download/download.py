@@ -22,7 +22,6 @@ from __future__ import annotations
 import errno
 import os
 from array import array
-from collections import defaultdict
 from collections.abc import Callable, Sequence, Set
 from contextlib import ExitStack, suppress
 from threading import Lock
@@ -30,11 +29,11 @@ from threading import Lock
 from xget_lib.config import NO_LIMIT, DeleteLimit
 from xget_lib.download.destination import Destination
 from xget_lib.download.directories import Directories
-from xget_lib.download.free_space import check_free_space
+from xget_lib.download.free_space import SpaceNeeded
 from xget_lib.download.install import Installer
 from xget_lib.download.last_run import LastRun, load_run, save_run, shortfalls
 from xget_lib.download.metadata import Metadata
-from xget_lib.download.plan import CORRECT, FETCH, KINDS, LINK_TO, UNCHANGED, FileDecision, Planner, Step
+from xget_lib.download.plan import CORRECT, FETCH, KINDS, LINK_TO, MAKE, UNCHANGED, FileDecision, Planner, Step
 from xget_lib.download.progress import Progress
 from xget_lib.download.refusal import refuse_exposed, refusing, refusing_dest
 from xget_lib.download.removals import Removals
@@ -218,21 +217,21 @@ class Download:
         with refusing(self._path):
             if self._staging.read_only and not all(map(self._progress.is_in_place, self.files)):
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-        sizes: defaultdict[bytes, list[int]] = defaultdict(list)
+        needed = SpaceNeeded(self._dest)
         for file in self.files:
             size = self._size_to_write(file)
             if size is not None:
-                sizes[self._workplaces.top_of(self._selection.file_dest_path(file).rpartition(b"/")[0])].append(size)
-        for top, bytes_of_files in sizes.items():
-            with refusing(self._path, top):
-                available = self._root.statvfs(top)
-            check_free_space(os.path.join(self._path, top) if top else self._path, available, bytes_of_files)
+                needed.add(self._selection.file_dest_path(file), size)
+        for step in self._specials:
+            if step.action == MAKE:
+                needed.add(step.path)
+        needed.check(self._path, self._root)
 
     def _size_to_write(self, file: int) -> int | None:
         """Bytes still to be written of a file; None where it has all its content."""
         pieces = self._layout.file_pieces(file)
         missing = self._progress.missing(file)
-        if file in self._progress.refused:
+        if file in self._progress.refused or self._progress.is_in_place(file):
             return None
         if missing == len(pieces):
             return self._layout.file_range(file)[1]
