@@ -45,6 +45,8 @@ class Surplus:
     """How many names that removes, those below the paths included."""
     there: int = 0
     """How many names there are in the selected directories, with those to remove."""
+    wanted: int = 0
+    """How many names the master has in the selected directories."""
     kept: list[tuple[bytes, str]] = field(default_factory=list)
     """What stays, (path, reason), except what the master left out."""
 
@@ -115,7 +117,7 @@ def _survey(
 def surplus(dest: Destination, in_the_way: Iterable[bytes] = ()) -> Surplus:
     """Surveys a destination. `in_the_way`: directories that are replaced, which counts as removal. Raises OSError."""
     root, entries = dest.root, dest.manifest.entries
-    found = Surplus()
+    found = Surplus(wanted=sum(map(len, dest.selection.runs)) - dest.selection.whole)
     try:
         top = _mount_of(root, b"")
     except FileNotFoundError:

@@ -82,7 +82,7 @@ def dry_run_steps(
             steps = iter(list(steps))  # how much is removed decides about some of them
         with refusing(path):
             surplus = planner.surplus()
-        clears = max_delete.allows(surplus.names, surplus.there)
+        clears = max_delete.allows(surplus.names, surplus.there, surplus.wanted)
         found: list[XGetError] = []
         if not clears:
             found.append(TooManyRemovals(path, surplus.names, surplus.there, str(max_delete)))
