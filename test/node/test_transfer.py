@@ -196,7 +196,7 @@ def test_what_nobody_has_right_costs_its_file_and_all_else_is_done(tmp_path: Pat
     assert (dest / "many").stat().st_mode & 0o777 == 0o750
     assert {path.name for path in (dest / "many").iterdir()} == {str(number) for number in range(100)} - {"7", "8"}
     assert all(path.read_bytes() == (right / "many" / path.name).read_bytes() for path in (dest / "many").iterdir())
-    assert node.stats.fetched == 98 * 100
+    assert 98 * 100 <= node.stats.fetched <= 98 * 100 + SIZE
 
 
 def test_a_newer_generation_ends_the_transfer(tmp_path: Path, source: downloads.Served) -> None:

@@ -31,13 +31,14 @@ from xget_lib.download.destination import Destination
 from xget_lib.download.directories import Directories
 from xget_lib.download.free_space import SpaceNeeded
 from xget_lib.download.install import Installer
-from xget_lib.download.last_run import LastRun, load_run, save_run, shortfalls
+from xget_lib.download.last_run import load_run
 from xget_lib.download.metadata import Metadata
 from xget_lib.download.plan import CORRECT, FETCH, KINDS, LINK_TO, MAKE, UNCHANGED, FileDecision, Planner, Step
 from xget_lib.download.progress import Progress
 from xget_lib.download.refusal import refuse_exposed, refusing, refusing_dest
 from xget_lib.download.removals import Removals
 from xget_lib.download.reuse import Reuse
+from xget_lib.download.run_history import RunHistory
 from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.staging import Parts, Staging
 from xget_lib.download.verified_write import PieceWriter
@@ -85,10 +86,7 @@ class Download:
         self._delete = delete
         self._max_delete = max_delete
         self._remembers = remembers
-        self._last_run: LastRun | None = None
         self._unverifiable: dict[int, str] = {}  # files that were given up, and who sent wrong content last
-        self._to_note: list[int] = []  # files that get other content here, and that are not noted yet
-        self._replaces = False  # whether there are any
         self._owners = owners
         self._metadata = self._new_metadata()
         self._lock = Lock()
@@ -133,9 +131,8 @@ class Download:
     def _open_staging(self, root: Root) -> None:
         """Opens the staging directory, and makes everything that works in the destination."""
         self._root = root
-        if self._remembers:
-            self._last_run = load_run(root, self._selection, self._metadata)
-        dest = Destination(root, self._manifest, self._selection, self._metadata, self._delete, self._last_run)
+        last_run = load_run(root, self._selection, self._metadata) if self._remembers else None
+        dest = Destination(root, self._manifest, self._selection, self._metadata, self._delete, last_run)
         self._refusals, self._workplaces = dest.refusals, dest.workplaces
         directories = self._directories = Directories(dest)
         self._resources.callback(directories.close)
@@ -145,14 +142,15 @@ class Download:
         self._resources.callback(self._staging.close)
         self._staging.open()
         dest.workplaces.leftovers |= self._staging.leftovers
-        if self._last_run is not None:
-            self._last_run.doubts = self._staging.replaced
+        if last_run is not None:
+            last_run.doubts = self._staging.replaced
         if self._staging.resumed:
             directories.sync_everything()  # names that the earlier run gave may not be on disk
         dest = self._dest = dest.without_collisions(may_write=not self._staging.read_only)
         self._selection = dest.selection
         directories.select(self._selection)
         self._progress = Progress(self._selection, self._layout, dest.workplaces)
+        self._history = RunHistory(dest, self._staging, self._progress, self._new_metadata)
         parts = self._parts = Parts(dest)
         self._resources.callback(parts.close_all)
         small_files = SmallFiles(dest, self._progress.stamps)
@@ -170,12 +168,10 @@ class Download:
         plan = self._planner.files(files, trusts_times)
         self._accept(plan.unchanged, unverified=True)
         self._progress.refuse(plan.refused)
-        replaced = [
-            *plan.new,
-            *(each.file for each in plan.others if each.step.action in (FETCH, LINK_TO) or each.links),
-        ]
-        with self._lock:
-            self._to_note += replaced
+        self._history.will_replace(plan.new)
+        self._history.will_replace(
+            each.file for each in plan.others if each.step.action in (FETCH, LINK_TO) or each.links
+        )
         for decision in plan.others:
             if decision.step.action != FETCH:
                 self._keep(decision)
@@ -253,12 +249,7 @@ class Download:
 
         Until the run has ended, nobody knows what these names have: an older record would vouch for what is not there.
         """
-        with self._lock:
-            files, self._to_note = self._to_note, []
-            self._replaces = self._replaces or bool(files)
-        if files and self._last_run is not None:
-            with refusing(self._path):
-                self._staging.note_replaced(self._last_run.keys_of(files))
+        self._history.note_replaced()
 
     def give_up(self, chunk: int, source: str) -> None:
         """No source has what is missing of a chunk with the right content, `source` included: this costs the files that
@@ -313,32 +304,12 @@ class Download:
             self._directories.names_changed(top)
         self._directories.finish()
         self._metadata.check_times(self._manifest.entries.mtimes, self._selection.of_kind(KINDS))
-        is_known = self._remember()
+        is_known = self._history.save()
         with refusing(self._path):
             self._staging.remove(is_known=is_known)
         self._directories.finish_root()
         self._check_place()
-        self._remember_shortfalls()
-
-    def _remember(self) -> bool:
-        """Saves what the next run should know, before the note of what this run replaced is removed. Returns False
-        where it cannot be, and an older record may be read again."""
-        last, refused = self._last_run, self.refused
-        is_limited = self._metadata.limited
-        if last is None or (last.is_current and not self._replaces and not is_limited and not refused):
-            return True
-        return save_run(self._root, self._metadata, last.next_record(self.stamps, refused))
-
-    def _remember_shortfalls(self) -> None:
-        """Saves what is not as it should be, when nothing changes any more."""
-        if self._last_run is not None and self._metadata.limited:
-            place = self._root, self._manifest, self._selection
-            with refusing(self._path):
-                left = shortfalls(*place, self._new_metadata(), self._is_refused)
-                save_run(self._root, self._metadata, self._last_run.next_record(self.stamps, self.refused), left)
-
-    def _is_refused(self, path: bytes) -> bool:
-        return path in self._refusals or self._refusals.covers(path)
+        self._history.save_shortfalls()
 
     def _new_metadata(self) -> Metadata:
         return Metadata(

@@ -87,6 +87,7 @@ def dry_run_steps(
         if not clears:
             found.append(TooManyRemovals(path, surplus.names, surplus.there, str(max_delete)))
         space = SpaceNeeded(dest)
+        corrected: list[tuple[bytes, bool]] = []
         for step in steps:
             is_directory = manifest.entries.kind(step.entry) == DIRECTORY
             if step.clears and not (clears or is_directory):
@@ -97,12 +98,13 @@ def dry_run_steps(
             if step.action in (FETCH, MAKE):
                 space.add(step.path, step.size)
             if step.action == CORRECT:
-                at = step.path if step.path != b"." else b""
-                with dest.refusals.at(at):
-                    dest.access.check_correctable(at, is_directory=is_directory)
+                corrected.append((step.path if step.path != b"." else b"", is_directory))
             if step.action != UNCHANGED:
                 yield step
         yield from (Step(REMOVE, path) for path in surplus.paths if clears)
+        for at, is_directory in corrected:  # now: a directory that cannot be corrected may still have all its files
+            with dest.refusals.at(at):
+                dest.access.check_correctable(at, is_directory=is_directory)
         note_what_stays(dest, surplus.kept)
         if failures is not None:
             # Where space lacks, a run ends before it does anything.
