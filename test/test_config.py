@@ -202,6 +202,13 @@ def test_a_limit_of_removals_is_a_number_or_a_percentage(value: str, why: str) -
         config.build(DEFAULTS, {}, {"max-delete": value})
 
 
+def test_a_limit_of_removals_without_removals_is_refused() -> None:
+    with pytest.raises(UsageError, match="--max-delete: has no effect without --delete"):
+        config.build(DEFAULTS, {}, {"max-delete": "3"})
+    assert config.build(DEFAULTS, {"delete": True}, {"max-delete": "3"}).max_delete.number == 3
+    assert config.build(DEFAULTS, {"max-delete": 3}, {}).max_delete.number == 3, "a file may have options for all runs"
+
+
 @pytest.mark.parametrize("option", ["no_permissions", "no_owners"])
 def test_without_permissions_or_owners_there_are_neither_devices_nor_powers(option: str) -> None:
     assert (build().devices, build().set_id) == (True, True)

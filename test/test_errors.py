@@ -140,3 +140,11 @@ def test_any_name_becomes_one_line_of_utf8(name: bytes | str) -> None:
 def test_errors_do_not_contain_the_prefix_that_the_command_adds() -> None:
     source = Path(errors.__file__).read_text().partition("import errno")[2]
     assert "xget: " not in source
+
+
+def test_wrong_content_is_named_file_by_file_up_to_a_number() -> None:
+    lines = errors.NoGoodSource(b"first", "peer", [b"%d" % number for number in range(11)]).lines
+    assert len(lines) == 11
+    assert lines[1].startswith("0: content from peer failed verification, and no other server has it")
+    assert lines[-1] == "2 more files failed verification"
+    assert errors.NoGoodSource(b"first", "peer").lines == [str(errors.NoGoodSource(b"first", "peer"))]

@@ -30,7 +30,8 @@ Options:
                               runs until it is stopped, unless --linger is given
   --delete                    client: delete from <dest> what the master does not have
   --max-delete=LIMIT          client: remove nothing where --delete would remove more than LIMIT names, or more than a
-                              percentage (such as 20%) of what is there, and at least 10 names [default: 50%]
+                              percentage (such as 20%) of what is there, and at least 10 names or more than the master
+                              has [default: 50%]
   --checksum                  client: compare files by content, ignoring size and modification time
   --dry-run                   client: print what would be done, and change nothing
   -s, --no-permissions        client: do not preserve permissions

@@ -26,7 +26,8 @@ TRACE = 5
 
 
 A_HANDFUL = 10
-"""Names: a percentage of a small directory is soon reached, so it never forbids to remove fewer than these."""
+"""Names: a percentage of a small directory is soon reached, for example when a kernel gets a new version. So it does
+not forbid to remove fewer than these, as long as the master has as many: an empty directory is no new version."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,11 @@ class DeleteLimit:
     number: int
     is_percentage: bool
 
-    def allows(self, names: int, there: int) -> bool:
-        """Whether so many of the names that are there may be removed."""
-        if self.is_percentage:
-            return names < A_HANDFUL or names * 100 <= self.number * there
-        return names <= self.number
+    def allows(self, names: int, there: int, wanted: int) -> bool:
+        """Whether so many of the names that are there may be removed. `wanted`: how many the master has."""
+        if not self.is_percentage:
+            return names <= self.number
+        return names * 100 <= self.number * there or names < min(A_HANDFUL, wanted + 1)
 
     def __str__(self) -> str:
         return f"{self.number}{'%' * self.is_percentage}"
@@ -259,6 +260,8 @@ def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[s
     fields["host"] = host
     if port is not None:
         _join_ports(fields, port, file, given)
+    if given.get("max-delete") is not None and not fields["delete"]:
+        raise UsageError("--max-delete: has no effect without --delete")
     if fields["follow"] and not fields["linger"]:
         what = "--dry-run" if fields["dry_run"] else "--linger 0"
         raise UsageError(f"{what}: cannot be combined with --follow, which keeps running")

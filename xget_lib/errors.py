@@ -318,17 +318,29 @@ class PieceMismatch(XGetError):
 
 
 class NoGoodSource(XGetError):
-    """Content failed verification too often, and no other server has it."""
+    """The content of files failed verification too often, and no other server has it. Everything else is in place."""
 
     exit_status = Exit.UNVERIFIED
 
-    def __init__(self, path: bytes, source: str) -> None:
-        super().__init__(
+    def __init__(self, path: bytes, source: str, others: Sequence[bytes] = ()) -> None:
+        """`others`: the paths of more such files. `source`: the server that sent it last."""
+        super().__init__(self._line(path, source))
+        self.path = path
+        self.source = source
+        self.others = others
+
+    @property
+    def lines(self) -> list[str]:
+        named = [self._line(path, self.source) for path in (self.path, *self.others)[:LINES]]
+        more = 1 + len(self.others) - len(named)
+        return [*named, f"{more} more file{'s' * (more > 1)} failed verification"] if more else named
+
+    @staticmethod
+    def _line(path: bytes, source: str) -> str:
+        return (
             f"{printable(path)}: content from {source} failed verification, and no other server has it"
             " (check the file at the master)"
         )
-        self.path = path
-        self.source = source
 
 
 class MalformedManifest(XGetError):

@@ -14,8 +14,9 @@ from test.support.downloads import SECOND, Served, destination, run_download
 from test.support.filesystems import mounted, remount
 from test.support.somebody import NOBODY
 from xget_lib.download.dry_run import dry_run_steps
-from xget_lib.download.last_run import doubt, load_run, path_for
+from xget_lib.download.last_run import doubt, load_run
 from xget_lib.download.plan import Step
+from xget_lib.download.record import record_path
 from xget_lib.download.reuse import Reuse
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.selection import select
@@ -212,9 +213,15 @@ def test_a_doubted_file_is_read_whatever_its_size_and_time_say(tmp_path: Path, r
     (dest / "image").write_bytes(b"wrong")
     os.utime(dest / "image", ns=(0, SECOND))
     assert run(served, dest)[0] == 0
-    doubt(path_for(bytes(dest), select(served.manifest, [b"."]), served.manifest), served.manifest, [0])
+    with Root(bytes(dest)) as root:
+        doubt(root, select(served.manifest, [b"."]), [0])
     assert run(served, dest)[0] == 5
     assert (dest / "image").read_bytes() == b"right"
+
+
+def record_of(dest: Path) -> bytes:
+    with Root(bytes(dest)) as root:
+        return record_path(root)
 
 
 @pytest.mark.parametrize("spoilt", [b"", b"short", bytes(1000), None])
@@ -222,7 +229,7 @@ def test_a_record_that_cannot_be_used_is_as_none(tmp_path: Path, spoilt: bytes |
     dest = tmp_path / "dest"
     served = one_file(tmp_path, b"right")
     run(served, dest)
-    path = path_for(bytes(dest), select(served.manifest, [b"."]), served.manifest)
+    path = record_of(dest)
     encoded = Path(os.fsdecode(path)).read_bytes()
     Path(os.fsdecode(path)).write_bytes(encoded[:-1] + b"?" if spoilt is None else spoilt)
     assert run(served, dest)[0] == 0
@@ -233,10 +240,11 @@ def test_a_record_of_another_user_is_not_used(tmp_path: Path) -> None:
     dest = tmp_path / "dest"
     served = one_file(tmp_path, b"right")
     run(served, dest)
-    path = path_for(bytes(dest), select(served.manifest, [b"."]), served.manifest)
+    path = record_of(dest)
     os.chown(path, NOBODY, NOBODY)
+    selection = select(served.manifest, [b"."])
     with Root(bytes(dest)) as root:
-        assert not load_run(path, root, served.manifest, destination(root, served.manifest).metadata).is_current
+        assert not load_run(root, selection, destination(root, served.manifest).metadata).is_current
 
 
 @pytest.mark.root

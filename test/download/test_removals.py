@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,23 +41,58 @@ def strangers(dest: Path, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "names", "there", "allowed"),
+    ("limit", "names", "there", "wanted", "allowed"),
     [
-        (HALF, 50, 100, True),
-        (HALF, 51, 100, False),
-        (HALF, 9, 9, True),  # a handful
-        (HALF, 10, 10, False),
-        (HALF, 0, 0, True),
-        (DeleteLimit(0, is_percentage=True), 9, 1000, True),
-        (DeleteLimit(0, is_percentage=True), 10, 1000, False),
-        (DeleteLimit(0, is_percentage=False), 1, 1000, False),
-        (DeleteLimit(7, is_percentage=False), 7, 7, True),
-        (DeleteLimit(7, is_percentage=False), 8, 1000, False),
-        (NO_LIMIT, 1000, 1000, True),
+        (HALF, 50, 100, 0, True),
+        (HALF, 51, 100, 0, False),
+        (HALF, 9, 9, 9, True),  # a handful, which others replace
+        (HALF, 10, 10, 10, False),
+        (HALF, 3, 3, 0, False),  # a handful, and the master has nothing
+        (HALF, 3, 4, 2, False),
+        (HALF, 2, 3, 2, True),
+        (HALF, 1, 2, 0, True),
+        (HALF, 1, 1, 0, False),
+        (HALF, 0, 0, 0, True),
+        (DeleteLimit(0, is_percentage=True), 9, 1000, 991, True),
+        (DeleteLimit(0, is_percentage=True), 10, 1000, 991, False),
+        (DeleteLimit(0, is_percentage=False), 1, 1000, 999, False),
+        (DeleteLimit(7, is_percentage=False), 7, 7, 0, True),
+        (DeleteLimit(7, is_percentage=False), 8, 1000, 999, False),
+        (NO_LIMIT, 1000, 1000, 0, True),
     ],
 )
-def test_a_number_or_a_percentage_of_what_is_there(limit: DeleteLimit, names: int, there: int, allowed: bool) -> None:
-    assert limit.allows(names, there) == allowed
+def test_a_number_or_a_percentage_of_what_is_there(
+    limit: DeleteLimit, names: int, there: int, wanted: int, allowed: bool
+) -> None:
+    assert limit.allows(names, there, wanted) == allowed
+
+
+@pytest.mark.parametrize("left", [(), ("README",), ("boot/",)])
+def test_a_few_images_stay_if_the_master_has_none(tmp_path: Path, left: tuple[str, ...]) -> None:
+    images, dest, empty = tmp_path / "images", tmp_path / "dest", tmp_path / "empty"
+    images.mkdir()
+    for name in ("vmlinuz", "initrd", "root.img"):
+        write(images / name, name.encode())
+    run_download(Served(images), dest)
+    empty.mkdir()
+    for name in left:
+        if name.endswith("/"):
+            (empty / name).mkdir()
+        else:
+            write(empty / name, b"not mounted")
+    ran = run_both(Served(empty), dest, delete=True, max_delete=HALF)
+    assert "3 of 3 names would be removed, but --max-delete is 50%: nothing was removed" in ran.lines[0]
+    assert (dest / "root.img").exists()
+
+
+def test_a_kernel_and_its_initrd_make_way_for_another_version(tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    for version in ("6.1", "6.2"):
+        for name in ("vmlinuz", "initrd"):
+            (tmp_path / version).mkdir(exist_ok=True)
+            write(tmp_path / version / f"{name}-{version}", version.encode())
+        assert run_both(Served(tmp_path / version), dest, delete=True, max_delete=HALF).lines == []
+    assert sorted(os.listdir(dest)) == ["initrd-6.2", "vmlinuz-6.2"]
 
 
 def test_half_of_what_is_there_is_removed(served: Served, dest: Path) -> None:

@@ -259,3 +259,34 @@ def test_attributes_of_a_file_that_its_owner_may_not_read_are_set_once(
 
     as_nobody(twice)
     assert os.getxattr(dest / "file", "user.a") == b"value"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("change", ["mode", "new name", "mode and new name", "time of a fifo", "nothing"])
+def test_names_that_are_one_file_stay_one_on_a_union_of_file_systems(
+    tmp_path: Path, mounts: Mounts, change: str
+) -> None:
+    """A union (overlay) copies a file to its upper layer under the name that is changed, or linked to, only."""
+    source, lower = tmp_path / "served", tmp_path / "lower"
+    (source / "d").mkdir(parents=True)
+    (source / "one").write_bytes(b"content")
+    os.mkfifo(source / "fifo")
+    for name in ("d/two", "three", "z"):
+        os.link(source / "one", source / name)
+        os.link(source / "fifo", source / f"{name} fifo")
+    do("cp", "--archive", source, lower)
+    if "mode" in change:
+        (lower / "one").chmod(0o600)
+    if "name" in change:
+        (lower / "three").unlink()
+        (lower / "one").unlink()
+    if "fifo" in change:
+        os.utime(lower / "fifo", ns=(0, SECOND))
+    dest = mounts.overlay(tmp_path / "dest", lower)
+    served = Served(source)
+    assert run(served, dest)[1:] == ([], [])
+    for name in ("d/two", "three", "z"):
+        for first, each in (("one", name), ("fifo", f"{name} fifo")):
+            assert os.path.samestat((dest / first).lstat(), (dest / each).lstat()), each
+    assert (dest / "z").stat().st_mode == (source / "z").stat().st_mode
+    assert steps(served, dest) == []

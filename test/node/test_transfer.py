@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
@@ -29,14 +31,14 @@ class Node:
     """What downloads: `run` in a greenlet of its own."""
 
     def __init__(
-        self, source: downloads.Served, dest: Path, master: Address = ("127.0.0.1", 1), retries: int = 0
+        self, source: downloads.Served, dest: Path, master: Address = ("127.0.0.1", 1), retries: int = 0, **options: Any
     ) -> None:
         self.link = MasterLink(*master, serving_port=None)
         self.transfer = Transfer(self.link, retries)
         self.stats = TransferStats()
         self.held: list[int] = []
         self._source = source
-        self.download: Download = source.download(dest)
+        self.download: Download = source.download(dest, **options)
 
     def start(self) -> AsyncResult[None]:
         ended: AsyncResult[None] = AsyncResult()
@@ -154,21 +156,47 @@ def test_an_offer_of_a_chunk_that_does_not_exist_costs_the_slots_and_nothing_els
     assert content(tmp_path / "dest") == noise(SIZE, 1)
 
 
-def test_a_master_whose_content_is_wrong_is_given_up_after_the_retries(
-    tmp_path: Path, source: downloads.Served, liar: Peer
-) -> None:
-    master = Master(tmp_path / "lies", source)
-    node = Node(source, tmp_path / "dest", master.address, retries=1)
+@pytest.mark.parametrize("retries", [0, 2])
+def test_what_nobody_has_right_costs_its_file_and_all_else_is_done(tmp_path: Path, retries: int) -> None:
+    right, lies, dest = tmp_path / "right", tmp_path / "lies", tmp_path / "dest"
+    (right / "many").mkdir(parents=True)
+    for number in range(100):
+        write(right / f"many/{number}", noise(100, number))
+    write(right / "large", noise(SIZE, 1))
+    os.link(right / "large", right / "other name of large")
+    (right / "link").symlink_to("many")
+    (right / "many").chmod(0o750)
+    shutil.copytree(right, lies, symlinks=True)
+    for name in ("many/7", "many/8", "large"):
+        status = os.stat(right / name)
+        write(lies / name, noise(status.st_size, 1000))
+        os.utime(lies / name, ns=(status.st_atime_ns, status.st_mtime_ns))
+    served = downloads.Served(right)
+    master = Master(lies, served)
+    dest.mkdir()
+    write(dest / "surplus", b"x")
+    node = Node(served, dest, master.address, retries=retries, delete=True)
     node.attend_master()
     node.name(master_first=True)
     running = node.start()
+    offered = 0
     while not running.ready():
         if master.backend.requests:
-            master.answer_slot(b"0\n")
+            master.answer_slot(b"%d\n" % (offered % served.layout.chunk_count))
+            offered += 1
         gevent.sleep(0.001)
-    with pytest.raises(NoGoodSource):
-        running.get()
-    assert node.stats.fetched == 0
+    running.get()
+    given_up, refused = node.download.failures
+    assert isinstance(given_up, NoGoodSource) and given_up.exit_status == 5
+    assert [line.split(":")[0] for line in given_up.lines] == ["large", "many/7", "many/8"]
+    assert [line.split("/dest/")[1] for line in refused.lines] == [
+        "other name of large: is another name of large, which was refused"
+    ]
+    assert sorted(os.listdir(dest)) == ["link", "many"]
+    assert (dest / "many").stat().st_mode & 0o777 == 0o750
+    assert {path.name for path in (dest / "many").iterdir()} == {str(number) for number in range(100)} - {"7", "8"}
+    assert all(path.read_bytes() == (right / "many" / path.name).read_bytes() for path in (dest / "many").iterdir())
+    assert 98 * 100 <= node.stats.fetched <= 98 * 100 + SIZE
 
 
 def test_a_newer_generation_ends_the_transfer(tmp_path: Path, source: downloads.Served) -> None:

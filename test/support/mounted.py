@@ -47,6 +47,14 @@ class Mounts:
         do(*make, image)
         return self._mount(point, "-o", options, image)  # the loop device goes with the mount
 
+    def overlay(self, point: Path, lower: Path) -> Path:
+        """A union of a directory, which it does not change, and an empty one."""
+        upper = self.memory(self._base / f"upper{len(self._points)}")
+        for name in ("upper", "work"):
+            (upper / name).mkdir()
+        options = f"lowerdir={lower},upperdir={upper}/upper,workdir={upper}/work"
+        return self._mount(point, "-t", "overlay", "-o", options, "overlay")
+
     def _mount(self, point: Path, *words: str | Path) -> Path:
         if not point.exists():
             point.mkdir(parents=True)

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from xget_lib.errors import NoGoodSource, PieceMismatch
+from xget_lib.errors import PieceMismatch
 from xget_lib.swarm.actions import (
     MASTER,
     Action,
@@ -408,15 +408,16 @@ def test_slots_that_are_lost_are_opened_again_after_a_pause() -> None:
 
 
 @pytest.mark.parametrize("retries", [0, 2])
-def test_a_wrong_chunk_of_the_master_is_taken_again_so_many_times(retries: int) -> None:
+def test_a_wrong_chunk_of_the_master_is_taken_again_so_many_times_and_then_without_what_is_wrong(retries: int) -> None:
     tested = with_master(0b1, retries=retries)
     for attempt in range(retries + 1):
         tested.chunk_offered(0, 0, attempt)
         tested.chunk_arrived(MASTER, 0, attempt)
         actions = tested.chunk_wrong(MASTER, 0, WRONG, attempt)
-        failures = [action.error for action in actions if isinstance(action, GiveUp)]
-        assert bool(failures) == (attempt == retries)
-    assert isinstance(failures[0], NoGoodSource)
+        assert (GiveUp(0, WRONG.source) in actions) == (attempt == retries)
+    assert Fetch(MASTER, 0) in tested.chunk_offered(0, 0, 10.0)
+    tested.chunk_arrived(MASTER, 0, 10.0)
+    assert Finished() in tested.chunk_written(MASTER, 0, 10.0)
 
 
 def test_a_chunk_whose_other_part_is_just_being_written_is_left_to_the_other_source() -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from xget_lib.download.access import SWAP
 from xget_lib.download.destination import Destination
 from xget_lib.download.folding import other_spellings
 from xget_lib.errors import printable
@@ -44,11 +45,14 @@ class Surplus:
     """How many names that removes, those below the paths included."""
     there: int = 0
     """How many names there are in the selected directories, with those to remove."""
+    wanted: int = 0
+    """How many names the master has in the selected directories."""
     kept: list[tuple[bytes, str]] = field(default_factory=list)
     """What stays, (path, reason), except what the master left out."""
 
-    def add(self, root: Root, path: bytes, is_omitted: Callable[[bytes], bool]) -> bool:
+    def add(self, dest: Destination, path: bytes, is_omitted: Callable[[bytes], bool]) -> bool:
         """Surveys a path that is not in the manifest. Returns whether all of it can go. Raises nothing."""
+        root = dest.root
         # No recursion: directories may be deep.
         unvisited = [(path, _mount_of(root, path.rpartition(b"/")[0]))]
         stays: set[bytes] = set()  # what is kept, and the directories that lead to it
@@ -57,7 +61,7 @@ class Surplus:
         while unvisited:
             at, mount = unvisited.pop()
             names += 1
-            why, below = _survey(root, at, mount, is_omitted)
+            why, below = _survey(dest, at, mount, is_omitted)
             unvisited += below
             if why:
                 kept.add(at)
@@ -82,11 +86,12 @@ _Visits = list[tuple[bytes, tuple[int, int]]]
 
 
 def _survey(
-    root: Root, path: bytes, mount: tuple[int, int], is_omitted: Callable[[bytes], bool]
+    dest: Destination, path: bytes, mount: tuple[int, int], is_omitted: Callable[[bytes], bool]
 ) -> tuple[str, _Visits]:
     """Why a path stays, or "", and what else to look at: what is below it."""
+    root = dest.root
     try:
-        found = root.statx(path)
+        status, found = root.lstat(path), root.statx(path)
     except OSError:
         return "", []
     if is_omitted(path):
@@ -97,6 +102,12 @@ def _survey(
         return MOUNTED, []
     if found.is_fixed:
         return FIXED, []
+    if dest.access.is_swap(found.device, found.inode):
+        return SWAP, []
+    try:
+        dest.access.check(path, status)
+    except OSError as error:
+        return error.strerror or str(error), []
     if not stat.S_ISDIR(found.mode):
         return "", []
     here = found.device, found.mount
@@ -106,7 +117,7 @@ def _survey(
 def surplus(dest: Destination, in_the_way: Iterable[bytes] = ()) -> Surplus:
     """Surveys a destination. `in_the_way`: directories that are replaced, which counts as removal. Raises OSError."""
     root, entries = dest.root, dest.manifest.entries
-    found = Surplus()
+    found = Surplus(wanted=sum(map(len, dest.selection.runs)) - dest.selection.whole)
     try:
         top = _mount_of(root, b"")
     except FileNotFoundError:
@@ -141,10 +152,10 @@ def surplus(dest: Destination, in_the_way: Iterable[bytes] = ()) -> Surplus:
             if is_elsewhere:
                 found.kept.append((joined(dest_path, name), MOUNTED))
             else:
-                found.add(root, joined(dest_path, name), is_omitted)
+                found.add(dest, joined(dest_path, name), is_omitted)
     replaced = Surplus()
     for path in in_the_way:
-        replaced.add(root, path, lambda at: False)
+        replaced.add(dest, path, lambda at: False)
     found.names += replaced.names
     found.there += replaced.there
     return found
@@ -270,12 +281,12 @@ class Remover:
 def note_what_stays(dest: Destination, kept: Iterable[tuple[bytes, str]]) -> None:
     """Notes what was not removed on purpose, once for each kind; what cannot be removed is refused."""
     for path, why in kept:
-        if why == FIXED:
-            dest.refusals.add(path, OSError(errno.EPERM, f"cannot be removed: {why}"))
-        elif why == MOUNTED:
+        if why == MOUNTED:
             dest.metadata.note("mounts", f"{printable(path)} was not removed: a file system is mounted there")
-        else:
+        elif why == OF_A_DOWNLOAD:
             dest.metadata.note("downloads", f"{printable(path)} was not removed: it belongs to another download")
+        else:
+            dest.refusals.add(path, OSError(errno.EPERM, f"cannot be removed: {why}"))
 
 
 def cannot_make_way(why: str) -> str:

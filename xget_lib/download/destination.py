@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from xget_lib.download.access import Access
 from xget_lib.download.folding import collisions, same_names
 from xget_lib.download.last_run import LastRun
 from xget_lib.download.metadata import Metadata
@@ -41,10 +42,15 @@ class Destination:
         """Where parts are made."""
         return Workplaces(self.root.path)
 
+    @cached_property
+    def access(self) -> Access:
+        """What it would refuse."""
+        return Access(self.root, self.workplaces)
+
     def select(self, selection: Selection) -> Destination:
-        """The same destination with another selection. Both have the same refusals and workplaces."""
+        """The same destination with another selection. Both share what is learned of it."""
         made = replace(self, selection=selection)
-        vars(made).update(refusals=self.refusals, workplaces=self.workplaces)
+        vars(made).update(refusals=self.refusals, workplaces=self.workplaces, access=self.access)
         return made
 
     def without_collisions(self, *, may_write: bool, exists: bool = True) -> Destination:
@@ -73,8 +79,12 @@ class Destination:
         return self.last_run is not None and self.last_run.is_as_left(entry, path, status)
 
     def has_changed(self, file: int) -> bool:
-        """Whether the last run left a file with other content than it is to have now: size and time mean nothing."""
+        """Whether an earlier run left a file with other content than it is to have now: size and time mean nothing."""
         return self.last_run is not None and self.last_run.has_changed(file)
+
+    def is_left(self, file: int, status: os.stat_result) -> bool:
+        """Whether a file is the one that an earlier run left, as far as is known. Else size and time mean nothing."""
+        return self.last_run is None or self.last_run.is_left(file, status)
 
     def status(self, path: bytes) -> os.stat_result | None:
         """What is at a path; None if nothing is, or if its directory does not exist or is none. Raises OSError."""

@@ -6,7 +6,6 @@ any more, and the deepest directories get theirs first.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from contextlib import suppress
@@ -16,7 +15,7 @@ from xget_lib.download.delete import Remover
 from xget_lib.download.destination import Destination
 from xget_lib.download.plan import CORRECT, MAKE, Step
 from xget_lib.download.refusal import refusing
-from xget_lib.download.workplaces import make_usable
+from xget_lib.download.workplaces import make_usable, sync_directory
 from xget_lib.fs import syscalls
 from xget_lib.fs.inode import NamedInode, OpenInode
 from xget_lib.manifest.entry import DIRECTORY
@@ -126,24 +125,15 @@ class Directories:
         with self._refusals.at(b""), self._root.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as fd:
             if self._selection.whole:
                 self._set_metadata(fd, b"", 0)
-            _sync_directory(fd)
+            sync_directory(fd)
 
     def _finish(self, path: bytes, number: int, *, sync: bool) -> None:
         with self._root.opened(path, os.O_RDONLY | os.O_DIRECTORY) as fd:
             self._set_metadata(fd, path, number)
             if sync:  # through this descriptor, as its owner may not be able to open the directory any more
-                _sync_directory(fd)
+                sync_directory(fd)
 
     def _set_metadata(self, fd: int, path: bytes, number: int) -> None:
         if path in self._opened_up:
             os.fchmod(fd, self._opened_up[path])
         self._metadata.apply(OpenInode(fd), os.fstat(fd), self._entries[number], new=False)
-
-
-def _sync_directory(fd: int) -> None:
-    """Returns when the names in a directory are on disk. Does nothing on a file system that cannot sync directories."""
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
-            raise

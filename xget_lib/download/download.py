@@ -8,8 +8,9 @@ the pieces that were written.
     inspect_files       each file once, in any threads: what is there already
     check_free_space
     writer              writes the pieces of a chunk that has arrived, in any threads
-    take_complete, install_files    now and then, in one thread
     plan_removals       with `--delete`: how much it would remove, before anything is removed
+    note_replaced       durably, which files are in doubt if the run does not end
+    take_complete, install_files    now and then, in one thread
     finish              when every file is in place: links, devices, `--delete`, metadata of directories
 
 What the operating system refuses of one path costs that path: it is in `failures`. Only what concerns all of the
@@ -21,7 +22,6 @@ from __future__ import annotations
 import errno
 import os
 from array import array
-from collections import defaultdict
 from collections.abc import Callable, Sequence, Set
 from contextlib import ExitStack, suppress
 from threading import Lock
@@ -29,19 +29,20 @@ from threading import Lock
 from xget_lib.config import NO_LIMIT, DeleteLimit
 from xget_lib.download.destination import Destination
 from xget_lib.download.directories import Directories
-from xget_lib.download.free_space import check_free_space
+from xget_lib.download.free_space import SpaceNeeded
 from xget_lib.download.install import Installer
-from xget_lib.download.last_run import LastRun, load_run, path_for, save_run, shortfalls
+from xget_lib.download.last_run import load_run
 from xget_lib.download.metadata import Metadata
-from xget_lib.download.plan import FETCH, KINDS, LINK_TO, UNCHANGED, FileDecision, Planner, Step
+from xget_lib.download.plan import CORRECT, FETCH, KINDS, LINK_TO, MAKE, UNCHANGED, FileDecision, Planner, Step
 from xget_lib.download.progress import Progress
 from xget_lib.download.refusal import refuse_exposed, refusing, refusing_dest
 from xget_lib.download.removals import Removals
 from xget_lib.download.reuse import Reuse
+from xget_lib.download.run_history import RunHistory
 from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.staging import Parts, Staging
 from xget_lib.download.verified_write import PieceWriter
-from xget_lib.errors import DestinationRefused, XGetError
+from xget_lib.errors import DestinationRefused, NoGoodSource, XGetError
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import put_stamp
 from xget_lib.manifest.manifest import Manifest
@@ -85,7 +86,7 @@ class Download:
         self._delete = delete
         self._max_delete = max_delete
         self._remembers = remembers
-        self._last_run: LastRun | None = None
+        self._unverifiable: dict[int, str] = {}  # files that were given up, and who sent wrong content last
         self._owners = owners
         self._metadata = self._new_metadata()
         self._lock = Lock()
@@ -127,16 +128,11 @@ class Download:
                 os.mkdir(self._path, 0o700 if self._selection.whole and self._permissions else 0o777)
             return Root(self._path)
 
-    @property
-    def _record_path(self) -> bytes:
-        return path_for(self._path, self._selection, self._manifest)
-
     def _open_staging(self, root: Root) -> None:
         """Opens the staging directory, and makes everything that works in the destination."""
         self._root = root
-        if self._remembers:
-            self._last_run = load_run(self._record_path, root, self._manifest, self._metadata)
-        dest = Destination(root, self._manifest, self._selection, self._metadata, self._delete, self._last_run)
+        last_run = load_run(root, self._selection, self._metadata) if self._remembers else None
+        dest = Destination(root, self._manifest, self._selection, self._metadata, self._delete, last_run)
         self._refusals, self._workplaces = dest.refusals, dest.workplaces
         directories = self._directories = Directories(dest)
         self._resources.callback(directories.close)
@@ -146,12 +142,15 @@ class Download:
         self._resources.callback(self._staging.close)
         self._staging.open()
         dest.workplaces.leftovers |= self._staging.leftovers
+        if last_run is not None:
+            last_run.doubts = self._staging.replaced
         if self._staging.resumed:
             directories.sync_everything()  # names that the earlier run gave may not be on disk
         dest = self._dest = dest.without_collisions(may_write=not self._staging.read_only)
         self._selection = dest.selection
         directories.select(self._selection)
         self._progress = Progress(self._selection, self._layout, dest.workplaces)
+        self._history = RunHistory(dest, self._staging, self._progress, self._new_metadata)
         parts = self._parts = Parts(dest)
         self._resources.callback(parts.close_all)
         small_files = SmallFiles(dest, self._progress.stamps)
@@ -169,6 +168,10 @@ class Download:
         plan = self._planner.files(files, trusts_times)
         self._accept(plan.unchanged, unverified=True)
         self._progress.refuse(plan.refused)
+        self._history.will_replace(plan.new)
+        self._history.will_replace(
+            each.file for each in plan.others if each.step.action in (FETCH, LINK_TO) or each.links
+        )
         for decision in plan.others:
             if decision.step.action != FETCH:
                 self._keep(decision)
@@ -181,9 +184,10 @@ class Download:
 
     def _keep(self, decision: FileDecision) -> None:
         """The content of a file is right at its final path, or at a further path."""
-        file, step, links, _, status, unverified = decision
+        file, step, links, _, status, unverified, _ = decision
         if step.action == LINK_TO:
             self._staging.worth_keeping = True
+            self.note_replaced()
             self._installer.link(step)
             if step.path in self._refusals:
                 self._progress.refuse((file,))
@@ -209,21 +213,21 @@ class Download:
         with refusing(self._path):
             if self._staging.read_only and not all(map(self._progress.is_in_place, self.files)):
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-        sizes: defaultdict[bytes, list[int]] = defaultdict(list)
+        needed = SpaceNeeded(self._dest)
         for file in self.files:
             size = self._size_to_write(file)
             if size is not None:
-                sizes[self._workplaces.top_of(self._selection.file_dest_path(file).rpartition(b"/")[0])].append(size)
-        for top, bytes_of_files in sizes.items():
-            with refusing(self._path, top):
-                available = self._root.statvfs(top)
-            check_free_space(os.path.join(self._path, top) if top else self._path, available, bytes_of_files)
+                needed.add(self._selection.file_dest_path(file), size)
+        for step in self._specials:
+            if step.action == MAKE:
+                needed.add(step.path)
+        needed.check(self._path, self._root)
 
     def _size_to_write(self, file: int) -> int | None:
         """Bytes still to be written of a file; None where it has all its content."""
         pieces = self._layout.file_pieces(file)
         missing = self._progress.missing(file)
-        if file in self._progress.refused:
+        if file in self._progress.refused or self._progress.is_in_place(file):
             return None
         if missing == len(pieces):
             return self._layout.file_range(file)[1]
@@ -239,6 +243,23 @@ class Download:
         with refusing(self._path):
             self._removals.plan()
 
+    def note_replaced(self) -> None:
+        """Notes, on disk, which files get other content at their final names, before any does. To be called when all
+        files have been inspected, as later the disk may be full.
+
+        Until the run has ended, nobody knows what these names have: an older record would vouch for what is not there.
+        """
+        self._history.note_replaced()
+
+    def give_up(self, chunk: int, source: str) -> None:
+        """No source has what is missing of a chunk with the right content, `source` included: this costs the files that
+        it belongs to. What another thread is writing is right."""
+        missing = self._progress.claim(number for run in self.missing(chunk) for number in run)
+        files = {self._layout.file_of_piece(number) for number in missing}
+        with self._lock:
+            self._unverifiable.update(dict.fromkeys(sorted(files), source))
+        self._progress.refuse(files)
+
     def take_complete(self) -> list[int]:
         """The files that became complete since the last call, to be given to `install_files`."""
         return self._progress.take_complete()
@@ -251,6 +272,7 @@ class Download:
         """
         self._staging.worth_keeping = True
         self._check_place()
+        self.note_replaced()
         files = [file for file in files if file not in self._progress.refused]
         incomplete = [file for file in files if self._progress.missing(file)]
         if incomplete:
@@ -281,24 +303,13 @@ class Download:
         for top in self._workplaces.made:
             self._directories.names_changed(top)
         self._directories.finish()
-        with refusing(self._path):
-            self._staging.remove()
-        self._directories.finish_root()
         self._metadata.check_times(self._manifest.entries.mtimes, self._selection.of_kind(KINDS))
-        self._check_place()
-        self._remember()
-
-    def _remember(self) -> None:
-        """Saves what the next run should know. It tries again what was refused."""
-        if self._last_run is None or (self._last_run.is_current and not self._metadata.limited and not self.refused):
-            return
+        is_known = self._history.save()
         with refusing(self._path):
-            place = self._root, self._manifest, self._selection
-            left = shortfalls(*place, self._new_metadata(), self._is_refused) if self._metadata.limited else {}
-            save_run(self._record_path, self._last_run, *place, self._metadata, left, self.refused)
-
-    def _is_refused(self, path: bytes) -> bool:
-        return path in self._refusals or self._refusals.covers(path)
+            self._staging.remove(is_known=is_known)
+        self._directories.finish_root()
+        self._check_place()
+        self._history.save_shortfalls()
 
     def _new_metadata(self) -> Metadata:
         return Metadata(
@@ -317,6 +328,10 @@ class Download:
                     self._installer.link(step)
             elif not self._installer.special(step):
                 impossible.add(step.entry)
+            elif step.action == CORRECT:
+                names = map(self._selection.dest_path, self._selection.link_groups.get(step.entry, ())[1:])
+                together = [name for name in names if self._workplaces.are_together(step.path, name)]
+                self._installer.keep_together(step.entry, step.path, together)
 
     def _check_place(self) -> None:
         """Raises DestinationRefused where the files would be, or are, elsewhere than was asked for."""
@@ -348,7 +363,13 @@ class Download:
     @property
     def failures(self) -> list[XGetError]:
         """What could not be done; the worst comes first. Everything else is in place after `finish`."""
-        return [error for error in (self._removals.error, self._refusals.error()) if error is not None]
+        errors = self._given_up(), self._removals.error, self._refusals.error()
+        return [error for error in errors if error is not None]
+
+    def _given_up(self) -> NoGoodSource | None:
+        paths = [self._manifest.path_of(file) for file in self._unverifiable]
+        source = next(iter(self._unverifiable.values()), "")
+        return NoGoodSource(paths[0], source, paths[1:]) if paths else None
 
     @property
     def stamps(self) -> array[int]:

@@ -10,20 +10,22 @@ from typing import NoReturn
 from xget_lib.config import NO_LIMIT, DeleteLimit
 from xget_lib.download.delete import note_what_stays
 from xget_lib.download.destination import Destination
-from xget_lib.download.last_run import load_run, path_for
+from xget_lib.download.free_space import SpaceNeeded
+from xget_lib.download.last_run import load_run
 from xget_lib.download.metadata import Metadata
-from xget_lib.download.plan import FETCH, REMOVE, UNCHANGED, FileDecision, Planner, Step
+from xget_lib.download.plan import CORRECT, FETCH, MAKE, REMOVE, UNCHANGED, FileDecision, Planner, Step
 from xget_lib.download.refusal import refuse_exposed, refusing, refusing_dest
 from xget_lib.download.removals import forbidden
 from xget_lib.download.reuse import Reuse
 from xget_lib.download.small_files import SmallFiles
-from xget_lib.download.workplaces import leftover_parts
-from xget_lib.errors import TooManyRemovals, XGetError
+from xget_lib.download.staging import LOCK, replaced_paths
+from xget_lib.download.workplaces import PARTS, leftover_parts
+from xget_lib.errors import DestinationRefused, TooManyRemovals, XGetError
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import no_stamps
 from xget_lib.manifest.entry import DIRECTORY
 from xget_lib.manifest.manifest import Manifest
-from xget_lib.manifest.selection import Selection
+from xget_lib.manifest.selection import STAGING, Selection
 
 _FILES_AT_ONCE = 2000
 
@@ -66,20 +68,26 @@ def dry_run_steps(
         refuse_exposed(path)
     with _open_root(path) as root:
         there = None if isinstance(root, _MissingRoot) else root
-        last_run = load_run(path_for(path, selection, manifest), there, manifest, metadata) if remembers else None
+        last_run = load_run(there, selection, metadata) if remembers else None
         dest = Destination(root, manifest, selection, metadata, delete, last_run)
         with refusing(path):
             dest = dest.without_collisions(may_write=False, exists=there is not None)
             dest.workplaces.leftovers |= leftover_parts(root)
-        small_files = SmallFiles(dest, no_stamps(manifest.layout.file_count))
-        planner = Planner(dest, Reuse(dest, None), small_files)
+            if last_run is not None and there is not None:
+                last_run.doubts = replaced_paths(root)
+            _check_staging(dest, there)
+        planner = Planner(dest, Reuse(dest, None), SmallFiles(dest, no_stamps(manifest.layout.file_count)))
         steps = _steps(dest, planner, checksum)
         if delete:
             steps = iter(list(steps))  # how much is removed decides about some of them
         with refusing(path):
             surplus = planner.surplus()
-        clears = max_delete.allows(surplus.names, surplus.there)
-        found = [] if clears else [TooManyRemovals(path, surplus.names, surplus.there, str(max_delete))]
+        clears = max_delete.allows(surplus.names, surplus.there, surplus.wanted)
+        found: list[XGetError] = []
+        if not clears:
+            found.append(TooManyRemovals(path, surplus.names, surplus.there, str(max_delete)))
+        space = SpaceNeeded(dest)
+        corrected: list[tuple[bytes, bool]] = []
         for step in steps:
             is_directory = manifest.entries.kind(step.entry) == DIRECTORY
             if step.clears and not (clears or is_directory):
@@ -87,13 +95,43 @@ def dry_run_steps(
                 continue
             if step.clears:
                 yield Step(REMOVE, step.path)
+            if step.action in (FETCH, MAKE):
+                space.add(step.path, step.size)
+            if step.action == CORRECT:
+                corrected.append((step.path if step.path != b"." else b"", is_directory))
             if step.action != UNCHANGED:
                 yield step
         yield from (Step(REMOVE, path) for path in surplus.paths if clears)
+        for at, is_directory in corrected:  # now: a directory that cannot be corrected may still have all its files
+            with dest.refusals.at(at):
+                dest.access.check_correctable(at, is_directory=is_directory)
         note_what_stays(dest, surplus.kept)
-        refused = dest.refusals.error()
         if failures is not None:
-            failures += [*found, *([refused] if refused else [])]
+            # Where space lacks, a run ends before it does anything.
+            failures += _lack_of_space(dest, space, there) or [*found, *filter(None, [dest.refusals.error()])]
+
+
+def _check_staging(dest: Destination, there: Root | None) -> None:
+    """Raises OSError where a run could not make its staging directory."""
+    if there is not None and not there.statvfs().f_flag & os.ST_RDONLY and STAGING not in there.names(b""):
+        dest.access.check(STAGING, None)
+
+
+def _lack_of_space(dest: Destination, space: SpaceNeeded, there: Root | None) -> list[XGetError]:
+    """What a run says before it fetches anything, where it cannot write so much."""
+    path = dest.root.path
+    if there is not None and there.statvfs().f_flag & os.ST_RDONLY:
+        names = map(dest.selection.file_dest_path, dest.selection.files)
+        is_refused = dest.refusals and any(name in dest.refusals or dest.refusals.covers(name) for name in names)
+        return [DestinationRefused(path, os.strerror(errno.EROFS))] if is_refused else []
+    for name in (STAGING, PARTS, LOCK):
+        space.add(name)
+    try:
+        with there.again() if there is not None else Root(os.path.dirname(path)) as root:
+            space.check(path, root)
+    except DestinationRefused as error:
+        return [error]
+    return []
 
 
 def _open_root(path: bytes) -> Root:
@@ -101,9 +139,10 @@ def _open_root(path: bytes) -> Root:
         try:
             return Root(path)
         except FileNotFoundError:
-            os.stat(os.path.dirname(path))
             if os.path.islink(path):
                 raise
+            with Root(os.path.dirname(path)) as above:
+                above.check_access(b"")
             return _MissingRoot(path)
 
 

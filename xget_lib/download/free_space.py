@@ -7,11 +7,34 @@ same error.
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable
 
+from xget_lib.download.destination import Destination
+from xget_lib.download.refusal import refusing
 from xget_lib.errors import DestinationRefused
+from xget_lib.fs.rooted import Root
 
 _BLOCK = 4096  # bytes; what a small file takes at least. Network file systems claim larger blocks than they use
+
+
+class SpaceNeeded:
+    """What is still to be written to each file system of a destination."""
+
+    def __init__(self, dest: Destination) -> None:
+        self._workplaces = dest.workplaces
+        self._sizes: defaultdict[bytes, list[int]] = defaultdict(list)  # by the highest directory on the file system
+
+    def add(self, path: bytes, size: int = 0) -> None:
+        """A file of so many bytes, or something else that takes an inode, is to be made at a path."""
+        self._sizes[self._workplaces.top_of(path.rpartition(b"/")[0])].append(size)
+
+    def check(self, dest: bytes, root: Root) -> None:
+        """Raises DestinationRefused where there is not enough. `root`: the destination, or where it is to be made."""
+        for top, sizes in self._sizes.items():
+            with refusing(dest, top):
+                available = root.statvfs(top)
+            check_free_space(os.path.join(dest, top) if top else dest, available, sizes)
 
 
 def check_free_space(path: bytes, available: os.statvfs_result, sizes: Iterable[int]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from io import FileIO
 
@@ -90,6 +90,7 @@ class Installer:
                 self._correct(decision, entry)
         for link in decision.links:
             self.link(link)
+        self.keep_together(decision.step.entry, path, decision.same)
         with self._refusals.at(path):
             put_stamp(self._progress.stamps, decision.file, self._root.lstat(path))
 
@@ -243,6 +244,15 @@ class Installer:
                 return
             self._copy(origin, new, entry)
         self._rename(new, path, entry)
+
+    def keep_together(self, entry: int, path: bytes, names: Iterable[bytes]) -> None:
+        """Links names of a changed entry anew that have been the same inode as `path`.
+
+        A union of file systems (overlay) copies what is changed or linked to, and leaves the other names behind.
+        """
+        for name in names:
+            if name != path and name not in self._refusals and not self._refusals.covers(name):
+                self.link(Step(LINK_TO, name, origin=path, entry=entry))
 
     def _is_copy(self, origin: bytes, path: bytes, there: os.stat_result) -> bool:
         """Whether what is at `path` has the same bytes as `origin`: the copy of an earlier run. Holes do not count."""

@@ -1,129 +1,219 @@
-"""What the last run left in a destination, kept in the cache directory. It only saves work, and reading.
+"""What earlier runs left in a destination: the record in the cache directory (`record`), and what an interrupted run
+noted in the staging directory.
 
-    contents    of every file, what content it had. A file of which the manifest has other content now is read, also if
-                its size and time are as the manifest says: images are rebuilt with a fixed time
+    known       what content a run left at each path, and in which inode. A file of which the manifest has other content
+                now is read, also if its size and time are as the manifest says: images are rebuilt with a fixed time.
+                So is a file in another inode: somebody else replaced it, perhaps a run that has another record
+    doubts      paths at which an interrupted run was about to put other content (`staging`). These files are read
     shortfalls  what is not as the manifest says although the run did all that this destination can: times are rounded,
                 everything belongs to one user, there are no links. What is still exactly so needs nothing
 
 A shortfall is compared with the stat of what is there, with its change time, and holds only for the same directory in
-the same mount and for the same privileges. Without this file, or after a change, a run compares and tries again.
-
-The encoding is a msgpack array, followed by its BLAKE3. Reading checks everything.
+the same mount and for the same privileges. Without a record, or after a change, a run compares and tries again.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from itertools import compress, count, pairwise
 from operator import ne
 from typing import Any
+from zlib import crc32
 
-import msgpack
 from blake3 import blake3
 
 from xget_lib.download.metadata import Metadata
-from xget_lib.errors import Failed, PathRefused, XGetError, printable
-from xget_lib.fs.cache_directory import usual_cache_directory
+from xget_lib.download.record import (
+    CONTENT_SIZE,
+    DOUBTED,
+    Known,
+    Left,
+    Record,
+    change_record,
+    each_content,
+    read_record,
+    record_path,
+    write_record,
+)
+from xget_lib.errors import PathRefused, XGetError
 from xget_lib.fs.inode import NamedInode
+from xget_lib.fs.mounts import shared_type
 from xget_lib.fs.rooted import Root
+from xget_lib.fs.stamp import INODE_WORD, STAMP_WORDS
 from xget_lib.manifest.entry import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, LINK
 from xget_lib.manifest.manifest import DIGEST_SIZE, Manifest
 from xget_lib.manifest.selection import Selection
-from xget_lib.snapshot.digest_cache import save
 
-_HEAD = ["xget-last-run", 1]
-_GENERATION, _KEYS, _CONTENTS, _FIELDS = 5, 6, 7, 10  # of the array: where these are, and how many values it has
 _SPECIAL = LINK + CHARACTER + BLOCK + FIFO
-_CONTENT_SIZE = 16  # bytes that identify a content
-_DOUBTED = b"\xff" * _CONTENT_SIZE  # nobody knows: it is to be read
-
-Left = tuple[bytes, tuple[int, ...]]
-"""What an entry should be, and the facts of what was left at its path: none where nothing could be made."""
+_OTHERS_LIMIT = 1 << 20
+"""Paths of earlier selections that a record keeps: 28 bytes each."""
 
 
 class LastRun:
-    """What the last run left. It belongs to one download or dry run, which has `manifest` and `selection`."""
+    """What earlier runs left. It belongs to one download or dry run of a selection of a manifest."""
 
     def __init__(
         self,
-        manifest: Manifest,
+        selection: Selection,
         metadata: Metadata,
+        record: Record | None = None,
         *,
-        generation: bytes = b"",
-        keys: array[int] | None = None,
-        contents: bytes = b"",
-        shortfalls: Mapping[bytes, Left] | None = None,
-        notes: Mapping[str, str] | None = None,
+        knows_shortfalls: bool = True,
+        knows_inodes: bool = True,
     ) -> None:
-        """`generation`: that it put in place. `keys`: of its files, the checksum of the path. `contents`: what
-        identifies the content of each, in the same order. `notes`: on the shortfalls."""
-        self._manifest = manifest
+        """`knows_shortfalls`: the shortfalls of the record hold here and now. `knows_inodes`: the numbers of inodes
+        last."""
+        self.doubts: Set[int] = frozenset()
+        """The keys of paths at which nobody knows what there is. To be set before the first question."""
+        self.differs = False
+        """Whether something was not as the record says."""
+        self._manifest = selection.manifest
         self._metadata = metadata
-        self._generation = generation
-        self._keys = keys or array("I")
-        self._left = contents
-        self._shortfalls = shortfalls or {}
-        self._notes = notes or {}
+        self._record = record or Record()
+        self._shortfalls = self._record.shortfalls if knows_shortfalls else {}
+        self._knows_inodes = knows_inodes
+        self._paths = Paths(selection)
+        self._label = _label(selection)
 
     @property
     def is_current(self) -> bool:
-        """Whether a run that puts this manifest in place, and meets no limits of the destination, need not save."""
-        return self._generation == self._manifest.generation and not self._shortfalls
+        """Whether a run that replaces nothing, and meets no limits of the destination, need not save a record."""
+        is_same = self._record.label == self._label and not self._record.shortfalls
+        return is_same and not self.differs and not self.doubts
+
+    def keys_of(self, files: Iterable[int]) -> array[int]:
+        """The keys of all names of selected files."""
+        return self._paths.keys_of(files)
 
     def has_changed(self, file: int) -> bool:
-        """Whether the last run left other content than the manifest has."""
-        return file in self._changed
+        """Whether earlier runs may have left other content at a name of a file than the manifest has."""
+        return file in self._compared[0]
+
+    def is_left(self, file: int, status: os.stat_result) -> bool:
+        """Whether a file is in the inode in which a run left it, if that is known."""
+        inode = self._compared[1][file]
+        if inode in (0, status.st_ino):
+            return True
+        self.differs = True
+        return False
 
     @cached_property
-    def _changed(self) -> frozenset[int]:
-        if self._generation == self._manifest.generation or not self._keys:
-            return frozenset()
-        if self.keys == self._keys:  # most often; then half a million files take no time
-            words = map(ne, array("Q", self.contents), array("Q", self._left))
-            return frozenset(word // 2 for word in compress(count(), words))
-        known = dict(zip(self._keys, _each(self._left), strict=True))
-        files = enumerate(zip(self.keys, _each(self.contents), strict=True))
-        return frozenset(file for file, (key, content) in files if known.get(key, content) != content)
-
-    @cached_property
-    def keys(self) -> array[int]:
-        """By file number: the checksum of its path in the manifest."""
-        return array("I", map(self._manifest.entries.path_checksums.__getitem__, self._manifest.entries.files))
-
-    @cached_property
-    def contents(self) -> bytes:
-        """What identifies the content of each file of the manifest, by file number."""
-        return contents_of(self._manifest)
+    def _compared(self) -> tuple[Set[int], array[int]]:
+        """The files that have changed, and by file number the inodes in which they were left; 0: not known."""
+        paths, known = self._paths, self._record.known
+        inodes = array("Q", bytes(8 * self._manifest.layout.file_count))
+        changed: set[int] = set()
+        left: Iterable[int] = known.inodes
+        if not known.keys and not self._record.others.keys:
+            left = ()
+        elif paths.keys == known.keys:  # most often; then a million take no time
+            if self._record.label != self._label:
+                words = map(ne, array("Q", paths.contents), array("Q", known.contents))
+                changed.update(paths.files[word // 2] for word in compress(count(), words))
+        else:
+            there = {**dict(self._record.others.items()), **dict(known.items())}
+            wanted = zip(paths.files, paths.keys, each_content(paths.contents), strict=True)
+            changed = {file for file, key, content in wanted if there.get(key, (content,))[0] != content}
+            left = [there.get(key, (b"", 0))[1] for key in paths.keys]
+        if self.doubts:
+            changed.update(file for file, key in zip(paths.files, paths.keys, strict=True) if key in self.doubts)
+        if self._knows_inodes:
+            for file, inode in zip(paths.files, left, strict=False):
+                inodes[file] = inodes[file] or inode
+        return changed, inodes
 
     def is_as_left(self, entry: int, path: bytes, status: os.stat_result | None) -> bool:
         """Whether there is at `path` what the last run left there, as near to this entry as it could."""
         left = self._shortfalls.get(path)
         if left is None or left != (_wanted(self._manifest, self._metadata, entry), _facts(status)):
             return False
+        first = self._manifest.entries.first_name(entry)
+        if self._manifest.entries.kind(first) == FILE and self.has_changed(self._manifest.entries.file_number(first)):
+            return False  # where times are rounded, or can be set, other content may have the same facts
         self._metadata.limited = True
-        for kind, note in self._notes.items():
+        for kind, note in self._record.notes.items():
             self._metadata.repeat(kind, note)
         return True
 
+    def next_record(self, stamps: array[int], refused: Set[int]) -> Record:
+        """What is known after a run that put everything selected in place, except the files `refused`. `stamps`: of the
+        files. Shortfalls are not in it: the record is not current where there are any."""
+        paths, record = self._paths, self._record
+        inodes = stamps[INODE_WORD::STAMP_WORDS]
+        left = array("Q", (inodes[file] & 0xFFFF_FFFF_FFFF_FFFF for file in paths.files))
+        known = Known(paths.keys, paths.contents, left).doubting(set(paths.keys_of(refused)))
+        others = dict(record.others.items())
+        if paths.keys != record.known.keys:
+            others.update(record.known.items())
+        others.update((key, (DOUBTED, 0)) for key in self.doubts)
+        for key in paths.keys if others else ():
+            others.pop(key, None)
+        if len(others) > _OTHERS_LIMIT:
+            others = {}
+        return Record(b"" if refused else self._label, known, Known.of(others))
+
+
+class Paths:
+    """The paths in the destination of all names of the selected files. Each has a key: its CRC-32."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._manifest = selection.manifest
+        entries = self._manifest.entries
+        groups = {first: names for first, names in selection.link_groups.items() if entries.kind(first) == FILE}
+        self._selected = selection.files
+        numbers = [entries.files[file] for file in self._selected]
+        if groups:
+            numbers = [groups[number][0] if number in groups else number for number in numbers]
+        further = [(number, entries.file_number(first)) for first, names in groups.items() for number in names[1:]]
+        numbers += [number for number, _ in further]
+        self.files = self._selected + array("I", (file for _, file in further))
+        """Of each path the file number: first one path of each file, then the further ones."""
+        if selection.whole:
+            self.keys = array("I", map(entries.path_checksums.__getitem__, numbers))
+        else:
+            self.keys = array("I", map(crc32, map(selection.dest_path, numbers)))
+        self._further: dict[int, list[int]] = {}  # by file: the keys of its further names
+        for file, key in zip(self.files[len(self._selected) :], self.keys[len(self._selected) :], strict=True):
+            self._further.setdefault(file, []).append(key)
+
+    @cached_property
+    def contents(self) -> bytes:
+        """What identifies the content of each, CONTENT_SIZE bytes."""
+        contents = contents_of(self._manifest)
+        if self.files == array("I", range(self._manifest.layout.file_count)):
+            return contents
+        return b"".join(contents[file * CONTENT_SIZE : (file + 1) * CONTENT_SIZE] for file in self.files)
+
+    def keys_of(self, files: Iterable[int]) -> array[int]:
+        keys = array("I")
+        for file in files:
+            keys.append(self.keys[bisect_left(self._selected, file)])
+            keys.extend(self._further.get(file, ()))
+        return keys
+
 
 def contents_of(manifest: Manifest) -> bytes:
-    """_CONTENT_SIZE bytes a file, by file number, that identify its content."""
+    """CONTENT_SIZE bytes a file, by file number, that identify its content."""
     digests, extents = manifest.digests, manifest.entries.extents
     return b"".join(
-        digests[first * DIGEST_SIZE : first * DIGEST_SIZE + _CONTENT_SIZE]
+        digests[first * DIGEST_SIZE : first * DIGEST_SIZE + CONTENT_SIZE]
         if end - first == 1 and file not in extents
-        else blake3(manifest.content_of(file)).digest(_CONTENT_SIZE)
+        else blake3(manifest.content_of(file)).digest(CONTENT_SIZE)
         for file, (first, end) in enumerate(pairwise(manifest.layout.first_pieces))
     )
 
 
-def _each(contents: bytes) -> Iterator[bytes]:
-    return (contents[first : first + _CONTENT_SIZE] for first in range(0, len(contents), _CONTENT_SIZE))
+def _label(selection: Selection) -> bytes:
+    """Identifies what the selected paths are to have."""
+    entries = selection.manifest.entries
+    sources = [name + b"=" + entries.path(number) for name, number in sorted(selection.sources.items())]
+    return blake3(b"\0".join([selection.manifest.generation, *sources])).digest(CONTENT_SIZE)
 
 
 def _wanted(manifest: Manifest, metadata: Metadata, number: int) -> bytes:
@@ -132,7 +222,7 @@ def _wanted(manifest: Manifest, metadata: Metadata, number: int) -> bytes:
     entry = manifest.entries[number]
     content = manifest.content_of(manifest.entries.file_number(number)) if entry.kind == FILE else b""
     facts = (entry.kind, entry.metadata, metadata.owner(entry.metadata), entry.mtime_ns, entry.target, entry.device)
-    return blake3(repr(facts).encode() + content).digest(_CONTENT_SIZE)
+    return blake3(repr(facts).encode() + content).digest(CONTENT_SIZE)
 
 
 def _facts(status: os.stat_result | None) -> tuple[int, ...]:
@@ -179,93 +269,43 @@ def _status(root: Root, path: bytes) -> os.stat_result | None:
 # On disk.
 
 
-def path_for(dest: bytes, selection: Selection, manifest: Manifest) -> bytes:
-    """The file for a destination, and what was selected for it."""
-    sources = sorted(name + b"=" + manifest.entries.path(number) for name, number in selection.sources.items())
-    name = blake3(b"\0".join([os.path.realpath(dest), *sources])).hexdigest(length=16)
-    return os.path.join(os.fsencode(usual_cache_directory()), b"left-" + name.encode())
-
-
-def save_run(
-    path: bytes,
-    last_run: LastRun,
-    root: Root,
-    manifest: Manifest,
-    selection: Selection,
-    metadata: Metadata,
-    left: Mapping[bytes, Left],
-    refused: Set[int],
-) -> None:
-    """Saves what a run leaves, in which every selected file except those `refused` was put in place, for the next run.
-    `last_run`: what it had from the one before. If that fails, the next run reads more."""
-    keys, contents = last_run.keys, last_run.contents
-    if refused:
-        contents = _doubted(contents, refused)
-    if len(selection.files) < len(keys):
-        keys = array("I", map(keys.__getitem__, selection.files))
-        contents = b"".join(contents[file * _CONTENT_SIZE : (file + 1) * _CONTENT_SIZE] for file in selection.files)
-    facts = [[path, wanted, list(facts)] for path, (wanted, facts) in left.items()]
-    place = [*_place(root, metadata), b"" if refused else manifest.generation]
-    _write(path, [*_HEAD, *place, keys.tobytes(), contents, facts, metadata.notes_by_kind])
-
-
-def doubt(path: bytes, manifest: Manifest, files: Iterable[int]) -> None:
-    """Has the next run read these files, by number, whatever their size and time say."""
-    keys, numbers = manifest.entries.path_checksums, manifest.entries.files
-    doubted = {keys[numbers[file]] for file in files}
-    with suppress(OSError, ValueError, XGetError):
-        saved = _read(path)
-        indices = (index for index, key in enumerate(array("I", saved[_KEYS])) if key in doubted)
-        saved[_GENERATION], saved[_CONTENTS] = b"", _doubted(saved[_CONTENTS], indices)
-        _write(path, saved)
-
-
-def _doubted(contents: bytes, indices: Iterable[int]) -> bytes:
-    ids = bytearray(contents)
-    for index in indices:
-        ids[index * _CONTENT_SIZE : (index + 1) * _CONTENT_SIZE] = _DOUBTED
-    return bytes(ids)
-
-
-def _write(path: bytes, facts: list[Any]) -> None:
-    encoded: bytes = msgpack.packb(facts)
-    with suppress(OSError):
-        if os.path.isabs(path):
-            save(path, encoded + blake3(encoded).digest())
-
-
-def load_run(path: bytes, root: Root | None, manifest: Manifest, metadata: Metadata) -> LastRun:
-    """What the last run saved; nothing where there is no such file, or one of no use. `root`: the destination,
-    if it is there."""
+def load_run(root: Root | None, selection: Selection, metadata: Metadata) -> LastRun:
+    """What is known of a destination; nothing where there is no record, or one of no use. `root`: the destination, if
+    it is there. Raises nothing."""
     with suppress(OSError, ValueError, TypeError, XGetError):
-        *_, mount, directory, privileges, generation, keys, contents, facts, notes = _read(path)
-        numbers = array("I", keys)
-        if len(contents) != len(numbers) * _CONTENT_SIZE:
-            raise ValueError
-        left: dict[bytes, Left] = {}
-        if root is not None and [mount, directory, privileges] == _place(root, metadata):
-            left = {each: (wanted, tuple(numbers)) for each, wanted, numbers in facts}
-        return LastRun(
-            manifest, metadata, generation=generation, keys=numbers, contents=contents, shortfalls=left, notes=notes
-        )
-    return LastRun(manifest, metadata)
+        if root is not None:
+            record = read_record(record_path(root))
+            is_same = record.place == _place(root, metadata)
+            return LastRun(selection, metadata, record, knows_shortfalls=is_same, knows_inodes=_has_inodes(root))
+    return LastRun(selection, metadata)
 
 
-def _read(path: bytes) -> list[Any]:
-    """Raises OSError, ValueError, and Failed where it belongs to somebody else."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-            raise Failed(printable(path), "belongs to another user, or is not a regular file")
-        data = file.read()
-    encoded, checksum = data[:-DIGEST_SIZE], data[-DIGEST_SIZE:]
-    if blake3(encoded).digest() != checksum:
-        raise ValueError
-    decoded = msgpack.unpackb(encoded)
-    if not isinstance(decoded, list) or decoded[: len(_HEAD)] != _HEAD or len(decoded) != _FIELDS:
-        raise ValueError
-    return decoded
+def save_run(root: Root, metadata: Metadata, record: Record, left: Mapping[bytes, Left] | None = None) -> bool:
+    """Saves a record with what is `left`. Returns False where the next run may read an old one instead."""
+    if left is not None:
+        notes = metadata.notes_by_kind
+        record = replace(record, place=_place(root, metadata), shortfalls=left, notes=notes)
+    elif metadata.limited:
+        record = replace(record, label=b"")
+    with suppress(OSError):
+        return write_record(record_path(root), record)
+    return False
+
+
+def doubt(root: Root, selection: Selection, files: Iterable[int]) -> None:
+    """Has the next run read these files, by number, whatever their size and time say."""
+    keys = set(Paths(selection).keys_of(files))
+
+    def doubting(record: Record) -> Record:
+        return replace(record, label=b"", known=record.known.doubting(keys), others=record.others.doubting(keys))
+
+    with suppress(OSError):
+        change_record(record_path(root), doubting)
+
+
+def _has_inodes(root: Root) -> bool:
+    """Whether files keep their inode numbers: FUSE may give another one at each look."""
+    return not (shared_type(root.lstat(b"").st_dev) or "").startswith("fuse")
 
 
 def _place(root: Root, metadata: Metadata) -> list[Any]:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from threading import Lock
 from typing import NamedTuple
 
+from xget_lib.download.access import SWAP
 from xget_lib.download.delete import FIXED, MOUNTED, Surplus, cannot_make_way, surplus
 from xget_lib.download.destination import Destination
 from xget_lib.download.refusal import MOVE_OR_DELETE
@@ -71,6 +72,8 @@ class FileDecision(NamedTuple):
     """Of an unchanged file."""
     unverified: bool = False
     """Whether its content was accepted by size and time alone."""
+    same: Sequence[bytes] = ()
+    """Of a file that is there: its names that are the same inode already."""
 
 
 class FilePlan(NamedTuple):
@@ -103,6 +106,7 @@ class Planner:
         self._selection = dest.selection
         self._reuse = reuse
         self._small_files = small_files
+        self._access = dest.access
         self._refusals = dest.refusals
         self._workplaces = dest.workplaces
         self._lock = Lock()
@@ -128,6 +132,7 @@ class Planner:
                 raise NotADirectoryError(
                     errno.ENOTDIR, f"not a directory, but the master has a directory here {MOVE_OR_DELETE}"
                 )
+            self._access.check(path, status)
             if status is not None:
                 self._check_replaceable(path)
             return Step(MAKE, path, entry=number, clears=status is not None)
@@ -175,8 +180,9 @@ class Planner:
             found = self._inspect(siblings, trusted)
             plan.unchanged.extend(found.unchanged)
             single.extend(found.others)
+            may_add = self._access.may_add(siblings.directory)
             for file in found.absent:
-                (plan.new if self._is_new(file) else single).append(file)
+                (plan.new if may_add and self._is_new(file) else single).append(file)
         for file in single:
             decision = self._file(file, trusts_times=trusted(file))
             if decision is None:
@@ -203,7 +209,7 @@ class Planner:
         """Whether an absent file has no pieces to reuse: it is not empty, too small for pieces of zeros, and nothing of
         an earlier run is left."""
         _, size = self._layout.file_range(file)
-        return 0 < size < SMALLEST_GRANULE and not self._reuse.has_leftovers
+        return 0 < size < SMALLEST_GRANULE and not self._reuse.has_leftovers and self._access.may_make(size)
 
     def _file(self, file: int, *, trusts_times: bool) -> FileDecision | None:
         """None for a file that the destination cannot take under any of its names."""
@@ -232,8 +238,10 @@ class Planner:
                 else:
                     step = self._replaces(Step(LINK_TO, path, entry=entry, origin=name), found[path])
                 further = list(self._links(entry, path, links, found, status, trusted=trusted))
-                return FileDecision(file, step, further, status=status, unverified=trusted)
+                same = [each for each, there in found.items() if there and os.path.samestat(there, status)]
+                return FileDecision(file, step, further, status=status, unverified=trusted, same=same)
             step = self._replaces(Step(FETCH, path, entry=entry), found[path])
+            self._access.check_size(self._entries.sizes[file])
             pieces = self._reuse.pieces(file, path, found[path])
             _, size = self._layout.file_range(file)
             size -= sum(self._layout.piece(number).length for number in pieces)
@@ -249,6 +257,7 @@ class Planner:
             stat.S_ISREG(status.st_mode)
             and (status.st_size, status.st_mtime_ns) == (self._entries[entry].size, self._entries.mtimes[entry])
             and self._dest.metadata.may_trust_times(self._entries[entry], status, NamedInode(self._root, name))
+            and self._dest.is_left(self._entries.file_number(entry), status)
         )
 
     def _keeps(self, file: int, name: bytes, status: os.stat_result, *, trusted: bool) -> bool:
@@ -329,13 +338,14 @@ class Planner:
     def _replaces(self, step: Step, status: os.stat_result | None) -> Step:
         """A step at a path where something else is, of which this is the status: it is replaced. Raises OSError where
         it is known that this cannot be done."""
+        self._access.check(step.path, status)
         if status is None:
             return step
         self._check_replaceable(step.path)
         if not _is_directory(status):
             return step
         there = Surplus()
-        if not there.add(self._root, step.path, lambda path: False):
+        if not there.add(self._dest, step.path, lambda path: False):
             raise OSError(errno.EBUSY, cannot_make_way(there.kept[0][1]))
         with self._lock:
             self._in_the_way.append(step.path)
@@ -345,6 +355,8 @@ class Planner:
         found = self._root.statx(path)
         if found.is_mount_root or found.is_fixed:
             raise OSError(errno.EBUSY, cannot_make_way(MOUNTED if found.is_mount_root else FIXED))
+        if self._access.is_swap(found.device, found.inode):
+            raise OSError(errno.EBUSY, cannot_make_way(SWAP))
 
     def _is_same_special(self, path: bytes, status: os.stat_result, entry: Entry) -> bool:
         """Whether what is there is the symbolic link, FIFO or device of an entry, whatever its metadata."""

@@ -66,6 +66,10 @@ class Refusals:
                 at = at.rpartition(b"/")[0]
         return False
 
+    def __bool__(self) -> bool:
+        """Whether anything was refused."""
+        return bool(self._reasons)
+
     def __contains__(self, path: bytes) -> bool:
         """Whether a path itself was refused."""
         return path in self._reasons

@@ -41,7 +41,7 @@ class Removals:
         """
         found = self._surplus = self._planner.surplus()
         there = found.there - self._directories.made
-        if self._limit.allows(found.names, there):
+        if self._limit.allows(found.names, there, found.wanted):
             return
         self.error = TooManyRemovals(self._dest.root.path, found.names, there, str(self._limit))
         self._remover.forbidden = forbidden(self._limit)

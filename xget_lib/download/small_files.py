@@ -45,6 +45,7 @@ class SmallFiles:
 
     def __init__(self, dest: Destination, stamps: array[int]) -> None:
         """It stores in `stamps` the stamps of the files that are in place (`fs.stamp`)."""
+        self._dest = dest
         self._root = dest.root
         self._workplaces = dest.workplaces
         self._manifest = dest.manifest
@@ -64,7 +65,7 @@ class SmallFiles:
                 except FileNotFoundError:
                     found.absent.append(file)
                     continue
-                if self._matches(file, status, path) and trusts_times(file):
+                if self._matches(file, status, path) and trusts_times(file) and self._dest.is_left(file, status):
                     put_stamp(self._stamps, file, status)
                     found.unchanged.append(file)
                 else:

@@ -1,6 +1,7 @@
 """The staging directory `.xget` in a destination, where files are put together while a download lasts.
 
     lock        flock'ed by the run that writes here; there is only one
+    replaced    the paths at which the run puts other content in place, while nobody knows how far it came (`last_run`)
     parts/      a part for each file that is not complete: as long as the file, with holes where pieces are missing.
                 Those for other file systems below the destination are there (`workplaces`)
 
@@ -16,18 +17,22 @@ from __future__ import annotations
 
 import fcntl
 import os
+from array import array
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from io import FileIO
 from threading import Lock
 
 from xget_lib.download.destination import Destination
-from xget_lib.download.workplaces import PARTS, hold, is_ours, make_private, new_part, take_over
+from xget_lib.download.workplaces import PARTS, hold, is_ours, make_private, new_part, sync_directory, take_over
 from xget_lib.errors import DestinationRefused
 from xget_lib.fs.fd_cache import FdCache
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.selection import STAGING
 
 LOCK = b"lock"
+REPLACED = STAGING + b"/replaced"
+_KEY = 4  # bytes of a key in it
 DESCRIPTORS_KEPT = 128
 _LOCKS = 16
 """For all parts. Two parts with the same lock wait for each other, which is rare with few threads."""
@@ -44,6 +49,8 @@ class Staging:
         self.worth_keeping = False  # whether it stays for the next run even if it has no parts
         self.read_only = False  # whether the file system is: then there is none, but all may be in place already
         self.leftovers: frozenset[bytes] = frozenset()  # the names of the parts that an earlier run left
+        self.replaced: frozenset[int] = frozenset()  # what it noted with `note_replaced`
+        self._noting = Lock()
 
     def open(self) -> None:
         """Makes it, locks it, finds the parts of an earlier run. Raises DestinationRefused for one that is not ours."""
@@ -61,6 +68,7 @@ class Staging:
             self._root.mkdir(PARTS, 0o700)
         hold(self._root, PARTS)
         self.leftovers = take_over(self._root, PARTS)
+        self.replaced = replaced_paths(self._root)
 
     def _locked(self) -> int:
         """Takes the lock and returns its descriptor. Raises FileNotFoundError if it was removed meanwhile."""
@@ -86,14 +94,30 @@ class Staging:
         except BlockingIOError as error:
             raise DestinationRefused(self._root.path, "in use by another xget (wait for it to end)") from error
 
-    def remove(self) -> None:
-        """Removes the parts and the directory, and unlocks it. What is not XGet's own stays."""
+    def note_replaced(self, keys: array[int]) -> None:
+        """Notes the paths at which this run puts other content in place, by their keys. They are on disk then."""
+        with self._root.opened(REPLACED, os.O_RDWR | os.O_CREAT | os.O_APPEND) as fd, self._noting:
+            os.ftruncate(fd, os.fstat(fd).st_size // _KEY * _KEY)  # a run may have ended in the middle
+            data = memoryview(keys).cast("B")
+            while data:
+                data = data[os.write(fd, data) :]
+            os.fsync(fd)
+            with self._root.opened(STAGING, os.O_RDONLY | os.O_DIRECTORY) as directory:
+                sync_directory(directory)
+
+    def remove(self, *, is_known: bool = True) -> None:
+        """Removes the parts and the directory, and unlocks it. What is not XGet's own stays.
+
+        `is_known`: the record says what is in place. Otherwise the note of what this run replaced stays too.
+        """
         if self.read_only:
             return
         for name in self._root.names(PARTS):
             self._root.unlink(PARTS + b"/" + name)
         with suppress(OSError):  # not empty: NFS keeps the name of a file that is open somewhere
             self._root.rmdir(PARTS)
+        if is_known:
+            self._forget_replaced()
         self._root.unlink(STAGING + b"/" + LOCK)
         with suppress(OSError):  # not empty: it has the lock of another run, or files of somebody else
             self._root.rmdir(STAGING)
@@ -108,10 +132,24 @@ class Staging:
             if not self.worth_keeping:
                 with suppress(OSError):  # it has parts, or cannot be removed: it stays
                     self._root.rmdir(PARTS)
+                    self._forget_replaced()
                     self._root.unlink(STAGING + b"/" + LOCK)
                     self._root.rmdir(STAGING)
             os.close(self._lock)
             self._lock = -1
+
+    def _forget_replaced(self) -> None:
+        with suppress(FileNotFoundError):
+            self._root.unlink(REPLACED)
+
+
+def replaced_paths(root: Root) -> frozenset[int]:
+    """The keys of the paths at which an earlier run that did not end may have put other content. Raises OSError."""
+    keys = array("I")
+    with suppress(FileNotFoundError), FileIO(root.open(REPLACED, os.O_RDONLY)) as file:
+        noted = file.readall() or b""
+        keys.frombytes(noted[: len(noted) // _KEY * _KEY])
+    return frozenset(keys)
 
 
 class Parts:

@@ -46,26 +46,31 @@ class PieceWriter:
         """Writes pieces that follow one another, of which `data` is the content, except those that are not selected.
 
         It leaves out a piece that is present or that another thread is writing. Wrong content raises PieceMismatch,
-        which names `source`; a full disk raises DestinationRefused. Some of the others may be written then. A file that
-        cannot be written for another reason is refused, and the run goes on without it.
+        which names `source` and the first wrong piece; the right pieces are written then. A full disk raises
+        DestinationRefused. A file that cannot be written for another reason is refused, and the run goes on without it.
         """
+        wrong: PieceMismatch | None = None
         small: dict[int, tuple[Piece, memoryview]] = {}
         for piece in map(self._layout.piece, run):
             content, data = data[: piece.length], data[piece.length :]
             if not self._selection.has_file(piece.file) or piece.file in self._progress.refused:
                 continue
-            if len(run) >= BULK_FROM and self._manifest.entries.sizes[piece.file] == piece.length:
+            if blake3(content).digest() != self._manifest.digest(piece.number):
+                wrong = wrong or PieceMismatch(self._manifest.path_of(piece.file), piece.file_offset, source)
+            elif len(run) >= BULK_FROM and self._manifest.entries.sizes[piece.file] == piece.length:
                 small[piece.file] = piece, content
             else:
-                self._write(piece, content, source)
+                self._write(piece, content)
         groups, single = self._selection.siblings(list(small))
         for file in single:
-            self._write(*small[file], source)
+            self._write(*small[file])
         for siblings in groups:
-            self._write_siblings(siblings, [small[file] for file in siblings.files], source)
+            self._write_siblings(siblings, [small[file] for file in siblings.files])
+        if wrong is not None:
+            raise wrong
 
-    def _write(self, piece: Piece, data: memoryview, source: str) -> None:
-        self._verify(piece, data, source)
+    def _write(self, piece: Piece, data: memoryview) -> None:
+        """Writes a piece that is verified."""
         if not self._progress.claim((piece.number,)):
             return
         path = self._selection.file_dest_path(piece.file)
@@ -81,10 +86,8 @@ class PieceWriter:
             raise
         self._progress.refuse((piece.file,))
 
-    def _write_siblings(self, siblings: Siblings, pieces: list[tuple[Piece, memoryview]], source: str) -> None:
-        """Writes whole files of one piece each, all of one directory, with their metadata."""
-        for piece, content in pieces:
-            self._verify(piece, content, source)
+    def _write_siblings(self, siblings: Siblings, pieces: list[tuple[Piece, memoryview]]) -> None:
+        """Writes whole files of one verified piece each, all of one directory, with their metadata."""
         claimed = self._progress.claim(piece.number for piece, _ in pieces)
         indices = [index for index, (piece, _) in enumerate(pieces) if piece.number in claimed]
         if not indices:
@@ -100,7 +103,7 @@ class PieceWriter:
             self._progress.release(claimed)
             self._remove_parts(siblings)
             for index in indices:
-                self._write(*pieces[index], source)
+                self._write(*pieces[index])
         except BaseException:
             self._progress.release(claimed)
             raise
@@ -112,10 +115,6 @@ class PieceWriter:
         for index in range(len(siblings.files)):
             with suppress(OSError):
                 self._root.unlink(self._workplaces.part_path(siblings.dest_path(index)))
-
-    def _verify(self, piece: Piece, data: memoryview, source: str) -> None:
-        if blake3(data).digest() != self._manifest.digest(piece.number):
-            raise PieceMismatch(self._manifest.path_of(piece.file), piece.file_offset, source)
 
     def _start_write_back(self, fd: int, piece: Piece) -> None:
         """Has the disk start early with what the last fsync would wait for."""

@@ -272,3 +272,12 @@ def is_ours(directory: int) -> bool:
     finally:
         os.close(probe)
         os.unlink(name, dir_fd=directory)
+
+
+def sync_directory(fd: int) -> None:
+    """Returns when the names in a directory are on disk. Does nothing on a file system that cannot sync directories."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise

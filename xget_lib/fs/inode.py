@@ -151,8 +151,9 @@ def pinned(root: Root, path: bytes, before: os.stat_result | None) -> Iterator[N
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
-    """Not with the inode number: the next file may get it, and FUSE may give another one at each look."""
-    return stat.S_IFMT(status.st_mode), status.st_dev, status.st_uid, status.st_size, status.st_mtime_ns
+    """Not with the inode number: the next file may get it, and FUSE may give another one at each look. Nor with the
+    device: a file of an overlay gets another one when it is copied to the upper layer."""
+    return stat.S_IFMT(status.st_mode), status.st_uid, status.st_size, status.st_mtime_ns
 
 
 Inode = OpenInode | NamedInode

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 
 from xget_lib.errors import PathRefused
 from xget_lib.fs.fd_cache import FdCache, SharedFd
-from xget_lib.fs.syscalls import Statx, statx
+from xget_lib.fs.syscalls import Statx, check_access, statx
 from xget_lib.fs.thread_cwd import inside
 
 DIRECTORIES_KEPT = 64
@@ -164,6 +164,11 @@ class Root:
         """Whether this process may change the names in a directory: by its permissions, or by a capability."""
         with self.parent(path) as (parent, name):
             return os.access(name, os.R_OK | os.W_OK | os.X_OK, dir_fd=parent, effective_ids=True)
+
+    def check_access(self, path: bytes) -> None:
+        """Raises OSError, with the reason, where this process may not change the names in a directory."""
+        with self.directory(path) as descriptor:
+            check_access(descriptor, b".", os.W_OK | os.X_OK)
 
     # Changing.
 

@@ -10,7 +10,7 @@ import os
 from array import array
 
 STAMP_WORDS = 5
-MTIME_WORD, CTIME_WORD = 1, 2
+MTIME_WORD, CTIME_WORD, INODE_WORD = 1, 2, 3
 
 _BOUND = 1 << 63
 

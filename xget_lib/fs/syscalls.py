@@ -23,6 +23,7 @@ def _function(name: str, result: Any, *arguments: Any) -> Callable[..., int] | N
     return function  # type: ignore[no-any-return]  # a ctypes function pointer
 
 
+_faccessat = _function("faccessat", ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_int)
 _fallocate = _function("fallocate64", ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 _getdents64 = _function("getdents64", ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
 _prctl = _function("prctl", ctypes.c_int, ctypes.c_int, ctypes.c_ulong)
@@ -36,11 +37,13 @@ _unshare = _function("unshare", ctypes.c_int, ctypes.c_int)
 _CLONE_FS = 0x200  # linux/sched.h
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01  # linux/falloc.h
-_STATX = struct.Struct("<I4xQ12xH2x104xIIQ104x")  # linux/stat.h: mask, attributes, mode, device (two), mount ID
-_STATX_MODE, _STATX_MOUNT_ID = 0x3, 0x1000
-_ATTRIBUTES_FIXED = 0x10 | 0x20  # immutable, append-only
+_STATX = struct.Struct("<I4xQ12xH2xQ40xqI44xIIQ104x")
+"""linux/stat.h: mask, attributes, mode, inode, time of birth (s and ns), device (two numbers), mount ID."""
+_STATX_MODE, _STATX_BIRTH, _STATX_MOUNT_ID = 0x3, 0x800, 0x1000
+_ATTRIBUTE_IMMUTABLE = 0x10
+_ATTRIBUTES_FIXED = _ATTRIBUTE_IMMUTABLE | 0x20  # immutable, append-only
 _ATTRIBUTE_MOUNT_ROOT = 0x2000
-_AT_SYMLINK_NOFOLLOW, _AT_NO_AUTOMOUNT = 0x100, 0x800
+_AT_SYMLINK_NOFOLLOW, _AT_EACCESS, _AT_NO_AUTOMOUNT = 0x100, 0x200, 0x800
 _SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h: start writing, do not wait
 
 _CANNOT_PUNCH = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
@@ -77,6 +80,11 @@ class Statx(NamedTuple):
     """Whether something is mounted there."""
     is_fixed: bool
     """Whether it is immutable or append-only (chattr(1)): it can be neither removed nor replaced."""
+    is_immutable: bool
+    """Whether it is immutable: in such a directory no name can be added."""
+    inode: int
+    birth: int
+    """When it was made, in ns; 0 where the file system does not say. Nobody can change it."""
 
 
 def statx(directory: int, name: bytes) -> Statx:
@@ -87,20 +95,32 @@ def statx(directory: int, name: bytes) -> Statx:
     buffer = ctypes.create_string_buffer(_STATX.size)
     flags = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT
     try:
-        _call(_statx, directory, name, flags, _STATX_MODE | _STATX_MOUNT_ID, buffer)
+        _call(_statx, directory, name, flags, _STATX_MODE | _STATX_BIRTH | _STATX_MOUNT_ID, buffer)
     except OSError as error:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if error.errno not in (errno.ENOSYS, errno.EPERM):
             raise
-        return Statx(status.st_mode, status.st_dev, 0, False, False)
-    mask, attributes, mode, major, minor, mount = _STATX.unpack(buffer.raw)
+        return Statx(status.st_mode, status.st_dev, 0, False, False, False, status.st_ino, 0)
+    mask, attributes, mode, inode, seconds, nanoseconds, major, minor, mount = _STATX.unpack(buffer.raw)
     return Statx(
         mode,
         os.makedev(major, minor),
         mount if mask & _STATX_MOUNT_ID else 0,
         bool(attributes & _ATTRIBUTE_MOUNT_ROOT),
         bool(attributes & _ATTRIBUTES_FIXED),
+        bool(attributes & _ATTRIBUTE_IMMUTABLE),
+        inode,
+        seconds * 1_000_000_000 + nanoseconds if mask & _STATX_BIRTH else 0,
     )
+
+
+def check_access(directory: int, name: bytes, mode: int) -> None:
+    """Raises OSError where this process may not do what `mode` says (os.R_OK, ...) with a name in an open directory.
+
+    Unlike os.access it says why: permissions (EACCES), a read-only file system or subvolume (EROFS), an immutable
+    inode (EPERM). A symbolic link is followed.
+    """
+    _call(_faccessat, directory, name, mode, _AT_EACCESS)
 
 
 def punch_hole(fd: int, offset: int, length: int) -> bool:

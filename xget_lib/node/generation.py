@@ -21,7 +21,7 @@ from gevent.pool import Pool as GreenletPool
 from xget_lib.config import Config
 from xget_lib.download.download import Download
 from xget_lib.download.dry_run import dry_run_steps
-from xget_lib.download.last_run import doubt, path_for
+from xget_lib.download.last_run import doubt
 from xget_lib.download.plan import ACTIONS
 from xget_lib.errors import DestinationRefused, Incomplete, XGetError, printable
 from xget_lib.manifest.bitmap import Bitmap
@@ -198,7 +198,7 @@ class Generation:
                     elif held.file_verified(file):
                         context.child.held_changed(held.store)
             if self.wrong:
-                in_thread(doubt, path_for(context.dest, self.selection, self.manifest), self.manifest, self.wrong)
+                in_thread(doubt, held.store.root, self.selection, self.wrong)
         finally:
             held.store.more_may_come = False
             context.child.held_changed(held.store)  # readers that wait for more get an answer: no more is verified
@@ -248,6 +248,7 @@ class Generation:
                 pool.kill()
             in_thread(download.plan_removals)
         download.check_free_space()
+        in_thread(download.note_replaced)
         download.unverified.difference_update(compared.verified)
 
     def _fetch(self, download: Download, held: HeldContent, stats: TransferStats) -> None:

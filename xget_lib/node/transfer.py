@@ -194,8 +194,8 @@ class Transfer:
             case actions.Suspended(address, why):
                 name = f"{address[0]}:{address[1]}"
                 self._suspended_log.log(INFO, name, "%s: %s; using other servers", name, why)
-            case actions.GiveUp(error):
-                run.fail(error)
+            case actions.GiveUp(chunk, source):
+                run.download.give_up(chunk, source)
             case actions.Finished():
                 run.finish()
 
@@ -302,7 +302,7 @@ class Transfer:
             in_thread(run.write, read)
         except PieceMismatch as error:
             LOGGER.warning("%s", error)
-            run.stats.take_back(read)
+            run.take_back(read)
             if source == actions.MASTER:
                 gevent.spawn(self.master.report_wrong, chunk)
             self._act(self._downloader.chunk_wrong(source, chunk, error, time.monotonic()))

@@ -29,18 +29,18 @@ class TransferStats:
 
     def add(self, read: ChunkRead) -> None:
         """A chunk has arrived. It counts before it is verified: the last one must be in the summary."""
-        self._count(read, +1)
+        self._count(read, read.length)
         if read.source.address != MASTER:
             self.peers.add(read.source.address)
 
-    def take_back(self, read: ChunkRead) -> None:
-        """The content of a chunk was wrong, so it does not count."""
-        self._count(read, -1)
+    def take_back(self, read: ChunkRead, length: int) -> None:
+        """So many bytes of a chunk were wrong, so they do not count."""
+        self._count(read, -length)
 
-    def _count(self, read: ChunkRead, sign: int) -> None:
-        self.fetched += sign * read.length
+    def _count(self, read: ChunkRead, length: int) -> None:
+        self.fetched += length
         if read.source.address == MASTER:
-            self.from_master += sign * read.length
+            self.from_master += length
 
 
 @dataclass
@@ -73,6 +73,11 @@ class TransferRun:
         """End the download with success, unless it has failed."""
         if not self.outcome.ready():
             self.outcome.set(None)
+
+    def take_back(self, read: ChunkRead) -> None:
+        """What is still missing of a chunk was wrong: it does not count as fetched."""
+        missing = (self.layout.piece(number) for run in self.download.missing(read.chunk) for number in run)
+        self.stats.take_back(read, min(read.length, sum(piece.length for piece in missing)))
 
     def take_buffer(self) -> memoryview:
         return self.free_buffers.pop() if self.free_buffers else memoryview(bytearray(self.layout.chunk_size))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xget_lib.errors import XGetError
 from xget_lib.swarm.messages import Address
 
 MASTER: Address = ("", 0)
@@ -122,9 +121,12 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The download cannot be completed."""
+    """Go on without the files of which a chunk has wrong pieces: no source has them right. The chunk may be fetched
+    again, without these pieces."""
 
-    error: XGetError
+    chunk: int
+    source: str
+    """Who sent it last, for people."""
 
 
 Action = (

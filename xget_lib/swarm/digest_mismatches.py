@@ -1,14 +1,15 @@
 """What a node does when a chunk does not match its digests.
 
 A peer that sent wrong content is not used again: it may be broken, or malicious. The master is asked again, up to
-`--retries` times for each chunk: it may be the only source of a chunk. After that the download fails.
+`--retries` times for each chunk: it may be the only source of a chunk. After that the node goes on without the files
+whose pieces are wrong.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
-from xget_lib.errors import NoGoodSource, PieceMismatch
+from xget_lib.errors import PieceMismatch
 from xget_lib.swarm.actions import MASTER, Action, Disconnect, GiveUp, SendRemark
 from xget_lib.swarm.messages import Address
 
@@ -32,5 +33,6 @@ class DigestMismatches:
             return [SendRemark(str(error)), Disconnect(source)]
         self._from_master[chunk] += 1
         if self._from_master[chunk] > self._retries:
-            return [GiveUp(NoGoodSource(error.path, error.source))]
+            del self._from_master[chunk]  # what is right of the chunk is still wanted
+            return [GiveUp(chunk, error.source)]
         return []
