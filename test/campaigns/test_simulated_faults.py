@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from test.campaigns.simulated_faults import fault
-from test.sim.faults import FaultScenario, drawn, play_faults
+from test.sim.faults import GRACE, FaultScenario, drawn, play_faults
 from test.sim.hostile import KINDS
 
 
@@ -19,6 +19,37 @@ def test_a_third_of_one_kind_costs_the_others_a_deadline_at_most(kind: str) -> N
     hostile = dict.fromkeys((0, 3, 6), kind)
     scenario = FaultScenario(1, nodes=9, chunks=64, size=1 << 16, rate=1e6, latency=0.001, spread=0.1, hostile=hostile)
     assert play_faults(scenario).late == []
+
+
+SLOW = {
+    "a link of a tenth": {"slow": {0: 0.1}},
+    "a link of a twentieth": {"slow": {0: 0.05}},
+    "three links of a twentieth": {"slow": {0: 0.05, 3: 0.05, 6: 0.05}},
+    "a peer that is never overdue": {"hostile": {0: "Punctual"}},
+    "three peers that are never overdue": {"hostile": {0: "Punctual", 3: "Punctual", 6: "Punctual"}},
+}
+
+
+@pytest.mark.parametrize("others", [1, 3, 9])
+@pytest.mark.parametrize("fault", SLOW)
+def test_holders_that_are_slow_cost_nearly_nothing(fault: str, others: int) -> None:
+    """64 MiB at 100 Mbit/s, as long as a deadline: so a bound that has a deadline in it would show nothing."""
+    slow = SLOW[fault]
+    affected = max(len(keys) for keys in slow.values())
+    nodes = max(affected + others, max(key for keys in slow.values() for key in keys) + 1)
+    scenario = FaultScenario(
+        1,
+        nodes,
+        chunks=512,
+        size=1 << 17,
+        rate=100e6 / 8,
+        latency=0.0005,
+        spread=0.1,
+        **slow,  # type: ignore[arg-type]
+    )
+    result = play_faults(scenario)
+    for key, seconds in result.seconds.items():
+        assert seconds <= 1.5 * (result.bounds[key] - GRACE) / 2, (key, result)
 
 
 def test_a_run_is_the_same_again() -> None:
