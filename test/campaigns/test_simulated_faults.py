@@ -22,34 +22,32 @@ def test_a_third_of_one_kind_costs_the_others_a_deadline_at_most(kind: str) -> N
 
 
 SLOW = {
-    "a link of a tenth": {"slow": {0: 0.1}},
-    "a link of a twentieth": {"slow": {0: 0.05}},
-    "three links of a twentieth": {"slow": {0: 0.05, 3: 0.05, 6: 0.05}},
-    "a peer that is never overdue": {"hostile": {0: "Punctual"}},
-    "three peers that are never overdue": {"hostile": {0: "Punctual", 3: "Punctual", 6: "Punctual"}},
+    "one link of a tenth": ({0: 0.1}, {}),
+    "one link of a twentieth": ({0: 0.05}, {}),
+    "three links of a twentieth": (dict.fromkeys(range(3), 0.05), {}),
+    "one peer that is never overdue": ({}, {0: "Punctual"}),
+    "three peers that are never overdue": ({}, dict.fromkeys(range(3), "Punctual")),
 }
 
 
 @pytest.mark.parametrize("others", [1, 3, 9])
-@pytest.mark.parametrize("fault", SLOW)
-def test_holders_that_are_slow_cost_nearly_nothing(fault: str, others: int) -> None:
-    """64 MiB at 100 Mbit/s, as long as a deadline: so a bound that has a deadline in it would show nothing."""
-    slow = SLOW[fault]
-    affected = max(len(keys) for keys in slow.values())
-    nodes = max(affected + others, max(key for keys in slow.values() for key in keys) + 1)
+@pytest.mark.parametrize("name", SLOW)
+def test_holders_that_are_slow_cost_less_than_the_time_without_them(name: str, others: int) -> None:
+    """The times are some 5 seconds without faults, and 100 were usual with them: no deadline is added here."""
+    slow, hostile = SLOW[name]
     scenario = FaultScenario(
         1,
-        nodes,
+        nodes=len(slow) + len(hostile) + others,
         chunks=512,
         size=1 << 17,
         rate=100e6 / 8,
         latency=0.0005,
         spread=0.1,
-        **slow,  # type: ignore[arg-type]
+        hostile=hostile,
+        slow=slow,
     )
     result = play_faults(scenario)
-    for key, seconds in result.seconds.items():
-        assert seconds <= 1.5 * (result.bounds[key] - GRACE) / 2, (key, result)
+    assert {key: seconds for key, seconds in result.seconds.items() if seconds > result.bounds[key] - GRACE} == {}
 
 
 def test_a_run_is_the_same_again() -> None:

@@ -57,7 +57,7 @@ class Downloader:
         self._free_buffers = 0
         self._last_arrival = self._next_check = now
         self._mismatches = DigestMismatches(retries)
-        self._comparison = MasterComparison(now)
+        self._comparison = MasterComparison(tuning.master_slots, now)
 
         # Where chunks come from.
         self._known = KnownPeers(rng)
@@ -85,7 +85,7 @@ class Downloader:
         self._free_buffers = buffers
         self._last_arrival = self._next_check = now
         self._mismatches.begin()
-        self._comparison = MasterComparison(now)
+        self._comparison = MasterComparison(self._tuning.master_slots, now)
         self._known.begin(generation)
         self._master.begin(chunk_count)
         if not lacking:

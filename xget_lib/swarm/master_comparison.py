@@ -1,10 +1,9 @@
 """Whether the master would send chunks faster than the peers of a node do.
 
 A node asks the master only for chunks that no peer has. If the peers that have them are slow, by intent or by their
-links, the node would wait for them while the link of the master is idle. So a node compares two durations: the seconds
-that one chunk takes from the master, and the seconds between two chunks from peers, whichever peers they are. If the
-second is longer, all peers together bring less than one slot at the master, and the node asks the master for everything
-that it is not fetching.
+links, the node would wait for them while the link of the master is idle. So a node compares two rates: the chunks that
+its slots at the master would bring, and those that come from peers, whichever peers they are. If the second is lower,
+the node asks the master for everything that it is not fetching.
 
 The number of peers, the order in which they send, and whether it is the chunk or the slot that comes late make no
 difference. In a swarm without faults, chunks from peers come several times as often.
@@ -25,8 +24,9 @@ _PROBE_EVERY = 5.0
 class MasterComparison:
     """Of one download. Owned by a `Downloader`. Times are monotonic seconds."""
 
-    def __init__(self, now: float) -> None:
-        """The download begins."""
+    def __init__(self, slots: int, now: float) -> None:
+        """The download begins. `slots`: how many the node has at the master."""
+        self._slots = slots
         self._asked: dict[int, float] = {}
         """When each chunk was requested from the master last, until it arrives."""
         self._master = MovingAverage(0.0)
@@ -54,8 +54,8 @@ class MasterComparison:
         self._peer_sent_at = now
 
     def master_is_faster(self, now: float) -> bool:
-        """Whether one slot at the master would bring more than all peers do."""
-        return self._measured_at > -inf and self._seconds(now) > max(_FAST, self._master.value)
+        """Whether the slots at the master would bring more than all peers do."""
+        return self._measured_at > -inf and self._seconds(now) > max(_FAST, self._master.value / self._slots)
 
     def must_probe(self, now: float) -> bool:
         """Whether the node needs one chunk from the master to know how long it takes."""
