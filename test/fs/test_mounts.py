@@ -62,7 +62,7 @@ def test_a_directory_below_which_other_machines_may_change_something_is_not_watc
 
 def test_a_share_that_is_mounted_again_is_the_same_and_a_disk_with_another_number_is_not() -> None:
     share = mounts.Mount(b"0:45", b"/", b"/home", "nfs4", b"head:/home")
-    assert share.identity == share._replace(device=b"0:99").identity
-    assert share.identity != share._replace(source=b"tail:/home").identity
+    assert mounts.filesystem_of(share) == mounts.filesystem_of(share._replace(device=b"0:99"))
+    assert mounts.filesystem_of(share) != mounts.filesystem_of(share._replace(source=b"tail:/home"))
     disk = mounts.Mount(b"8:1", b"/", b"/home", "ext4", b"/dev/sda1")
-    assert disk.identity != disk._replace(device=b"8:2").identity
+    assert mounts.filesystem_of(disk) != mounts.filesystem_of(disk._replace(device=b"8:2"))

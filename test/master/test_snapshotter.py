@@ -17,7 +17,8 @@ from xget_lib import ipc
 from xget_lib.errors import Failed, SourceSuspect, StillChanging
 from xget_lib.ipc.jobs import HashPieces, Request, ScanTree
 from xget_lib.master import snapshotter
-from xget_lib.master.snapshotter import Progress, Snapshot, Taken, take_snapshot
+from xget_lib.master.scan_progress import Progress
+from xget_lib.master.snapshotter import Snapshot, Taken, take_snapshot
 from xget_lib.master.workers import WorkerPool
 from xget_lib.worker import jobs
 
@@ -51,7 +52,7 @@ class Server:
         self._taken: list[Snapshot] = []
         self.progress = Progress()
 
-    def take(self, cache_path: bytes = b"", *, force: bool = False) -> Taken:
+    def take(self, cache_path: bytes = b"/nowhere", *, force: bool = False) -> Taken:
         former = self._taken[-1] if self._taken else None
         pool = cast(WorkerPool, self.workers)
         taken = take_snapshot(pool, self._scan, former, cache_path, progress=self.progress, force=force)
@@ -59,7 +60,7 @@ class Server:
             self._taken.append(taken.snapshot)
         return taken
 
-    def snapshot(self, cache_path: bytes = b"") -> Snapshot | None:
+    def snapshot(self, cache_path: bytes = b"/nowhere") -> Snapshot | None:
         return self.take(cache_path).snapshot
 
     def close(self) -> None:

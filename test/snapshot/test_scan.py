@@ -205,7 +205,7 @@ def listing_with(path: Path, size: int, blocks: int, monkeypatch: pytest.MonkeyP
         return SimpleNamespace(**{**facts, "st_size": size, "st_blocks": blocks})  # type: ignore[return-value]
 
     monkeypatch.setattr(os, "lstat", lstat)
-    monkeypatch.setattr("xget_lib.snapshot.scan.data_ranges", lambda descriptor, size: iter([(0, size)]))
+    monkeypatch.setattr("xget_lib.snapshot.holes.data_ranges", lambda descriptor, size: iter([(0, size)]))
 
 
 KCORE = 128 << 40

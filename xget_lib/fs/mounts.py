@@ -46,11 +46,6 @@ class Mount(NamedTuple):
         """The type of the file system if other machines may change it; else None."""
         return self.kind if self.kind in _SHARED or self.kind.startswith("fuse") else None
 
-    @property
-    def identity(self) -> bytes:
-        """Tells what is mounted from something else at the same point. The same share has a new number each time."""
-        return b" ".join((self.source if self.shared_type else self.device, self.root))
-
 
 def mounted() -> list[Mount]:
     """All mounts that this process sees, those that hide others after them. Empty where there is no /proc."""
@@ -76,6 +71,21 @@ def mount_of(path: bytes, mounts: Iterable[Mount]) -> Mount | None:
         if is_within(path, mount.point) and (found is None or len(mount.point) >= len(found.point)):
             found = mount
     return found
+
+
+def filesystem_of(mount: Mount) -> bytes:
+    """Tells a file system from another one that is mounted at the same point later.
+
+    Device numbers are used again, so the file system itself is asked too (statvfs(3), f_fsid). The same share of a
+    server has another number each time.
+    """
+    if mount.shared_type:
+        return mount.source
+    try:
+        number = os.statvfs(mount.point).f_fsid
+    except OSError:
+        number = 0
+    return mount.device + b" %x" % (number % (1 << 64))
 
 
 def _unescaped(path: bytes) -> bytes:

@@ -58,6 +58,8 @@ _WAIT = 2.0
 whole machine, may have been stopped for any time."""
 _PACE = 0.05
 """Seconds between two looks at messages that wait."""
+_PROGRESS_EVERY = 1.0
+"""Seconds between two messages that say that jobs get on."""
 _PATH_LIMIT = 1024
 """Bytes of a path that are sent to the master for its log: a path may be longer than a message."""
 
@@ -228,6 +230,7 @@ class Worker:
 
     def _perform(self, job: ipc.Job, descriptors: list[int]) -> None:
         made: list[int] = []
+        reporting = gevent.spawn(self._report_progress)
         try:
             done, made = in_thread(jobs.perform, job, descriptors)
             self.send(done, made)
@@ -237,7 +240,17 @@ class Worker:
             LOGGER.exception("internal error")
             self.send(ipc.JobFailed(job.number, f"internal error: {type(error).__name__}: {error}"))
         finally:
+            reporting.kill(block=False)
             close_all((*descriptors, *made))
+
+    def _report_progress(self) -> None:
+        """Tell the master that jobs get on, for as long as they do."""
+        done = jobs.STEPS.done
+        while True:
+            gevent.sleep(_PROGRESS_EVERY)
+            if jobs.STEPS.done != done:
+                done = jobs.STEPS.done
+                self.send(ipc.Progressed())
 
     def _serve(self, message: ipc.Serve, manifest_descriptor: int, stamps_descriptor: int, base: int) -> None:
         """Serve this generation from now on. Blocks until the manifest is decoded: nothing can be served before."""
