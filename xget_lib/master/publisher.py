@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -287,21 +289,25 @@ class Publisher:
         self._progress.got_on()
 
     def _tell_waiting(self) -> None:
-        """Tell clients that wait for a scan how far it is: silence would mean that the master hangs. So it would be
-        wrong to tell them if the scan hangs."""
+        """Tell clients that wait for a scan how far it is, and whether it gets on: silence would mean that the master
+        hangs."""
         warned = False
         while True:
             gevent.sleep(_TELL_EVERY)
-            if hangs := self._progress.hangs:
-                if not warned:
-                    LOGGER.error("the scan has read nothing for %d s (does the disk hang?)", hangs)
-                self._refuse_reloads(Failed("scan", f"nothing was read for {hangs} s (does the disk hang?)"))
-            else:
-                line = Scanning(int(time.monotonic() - self._scan_begun), self._progress.percent).encode()
-                for client in self._arrivals.waiting:
-                    if not isinstance(client, Reload):
-                        self._pool.send_to(client, ipc.NewsLine(client, line))
-            warned = bool(hangs)
+            hangs = self._progress.hangs
+            problem = f"nothing was read for {hangs} s (does the disk hang?)" if hangs else ""
+            if problem and not warned:
+                LOGGER.error("scan: nothing was read for %d s (does the disk hang?)", hangs)
+            warned = bool(problem)
+            if problem:
+                self._refuse_reloads(Failed("scan", problem))
+            scanning = Scanning(int(time.monotonic() - self._scan_begun), self._progress.percent, problem)
+            self._tell([client for client in self._arrivals.waiting if not isinstance(client, Reload)], scanning)
+            self._tell(self._admitted, replace(scanning, problem=str(self._problem or problem)))
+
+    def _tell(self, connections: Iterable[int], scanning: Scanning) -> None:
+        for connection in connections:
+            self._pool.send_to(connection, ipc.NewsLine(connection, scanning.encode()))
 
     def _refuse_reloads(self, problem: XGetError) -> None:
         for client in self._arrivals.waiting:

@@ -166,10 +166,10 @@ def _check_source(attempt: _Jobs, root: bytes, former: Snapshot | None, saved: b
     before = Source.decode(former.scanned.source)
     if why := suspicion(before, now):
         raise SourceSuspect(root, why)
-    if hidden := tuple(may_hide(before, now)):
-        found, _ = attempt.do(jobs.FindContent(hidden), jobs.ContentFound, former.manifest)
+    if hiding := may_hide(before, now):
+        found, _ = attempt.do(jobs.FindContent(tuple(hiding)), jobs.ContentFound, former.manifest)
         for path in found.paths:
-            raise SourceSuspect(root, f"a file system was mounted over {printable(path)}, which was not empty")
+            raise SourceSuspect(root, hiding[path])
 
 
 def _attempt(

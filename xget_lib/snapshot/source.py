@@ -100,10 +100,16 @@ def suspicion_at_start(former: Source, now: Source) -> str:
     return ""
 
 
-def may_hide(former: Source, now: Source) -> list[bytes]:
-    """Paths of file systems that are new, or empty. They are suspicious where something was served before."""
+def may_hide(former: Source, now: Source) -> dict[bytes, str]:
+    """Paths of file systems that are new, or empty, and why that is suspicious if something was served there before."""
     known = {mount.path for mount in former.mounts}
-    return [mount.path for mount in now.mounts if mount.path not in known or mount.empty]
+    hiding: dict[bytes, str] = {}
+    for path, _, empty in now.mounts:
+        if path not in known:
+            hiding[path] = f"a file system was mounted over {printable(path)}, which was not empty"
+        elif empty:
+            hiding[path] = f"the file system at {printable(path)} is empty now"
+    return hiding
 
 
 class SourceNotes:
