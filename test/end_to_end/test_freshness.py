@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -215,12 +215,20 @@ def test_a_link_on_the_way_to_what_is_served_may_be_switched(cluster: Cluster, p
 
 # Files that keep changing.
 
+_LARGE = 64 << 20
+
 
 @contextmanager
 def written_all_the_time(path: Path) -> Iterator[None]:
+    """Inside the `with` a file is written at least once while it is hashed: it is so large that this takes a while, and
+    its writer comes before all others. Otherwise the master finds it quiet on a loaded machine, and rightly serves it.
+    """
+    path.write_bytes(os.urandom(_LARGE))
     stop = threading.Event()
 
     def write_on() -> None:
+        with suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), -20)
         with open(path, "r+b", buffering=0) as file:
             while not stop.wait(0.001):
                 file.seek(0)
@@ -236,7 +244,6 @@ def written_all_the_time(path: Path) -> Iterator[None]:
 
 
 def test_a_file_that_keeps_changing_costs_this_file_and_the_rest_is_served(cluster: Cluster, source: Path) -> None:
-    write(source / "vm.img", noise(200_000, 1))
     with written_all_the_time(source / "vm.img"):
         master = cluster.master(source)
         master.logged("not served: vm.img: still changing")
@@ -252,7 +259,6 @@ def test_a_file_that_keeps_changing_costs_this_file_and_the_rest_is_served(clust
 
 
 def test_a_client_waits_for_a_file_that_is_quiet_soon(cluster: Cluster, source: Path, master: Master) -> None:
-    write(source / "copied", noise(200_000, 1))
     dest = cluster.base / "dest"
     with written_all_the_time(source / "copied"):
         client = cluster.client(master, dest, options=["--linger", "0"])
@@ -395,7 +401,8 @@ def test_a_client_does_not_wait_for_a_disk_that_hangs(cluster: Cluster, tmp_path
             assert "does the disk hang?" in reloading.ended().stderr
         finally:
             os.kill(daemon, signal.SIGCONT)
-        assert cluster.get(master, dest).status == 0
+        # Everybody may write to the directory, as this file system shows it.
+        assert cluster.get(master, dest, options=["--insecure-dest"]).status == 0
 
 
 # Reload.
