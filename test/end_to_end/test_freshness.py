@@ -381,6 +381,26 @@ def test_a_master_that_starts_before_its_file_system_is_mounted_serves_nothing_u
     assert (dest / "file").read_bytes() == b"content"
 
 
+@as_root
+def test_a_file_system_below_the_directory_of_an_idle_master_can_be_unmounted(
+    cluster: Cluster, source: Path, mounts: Mounts
+) -> None:
+    below = mounts.memory(source / "below")
+    (below / "deep" / "er").mkdir(parents=True)
+    (below / "deep" / "er" / "file").write_bytes(b"content")
+    master = cluster.master(source)
+    assert cluster.get(master, cluster.base / "dest").status == 0
+
+    def unmounted() -> bool:
+        return subprocess.run(["umount", str(below)], capture_output=True, check=False).returncode == 0
+
+    try:
+        eventually(unmounted, "something keeps it busy")
+        eventually(lambda: "is not mounted any more" in str(master.status()["problem"]), "it is not noticed")
+    finally:
+        do("mount", "-t", "tmpfs", "none", below)
+
+
 # A disk that does not answer.
 
 
