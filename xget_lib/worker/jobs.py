@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice, takewhile
+from logging import DEBUG, WARNING
 
 from blake3 import blake3
 
@@ -107,16 +108,16 @@ def _fitting(source: Source) -> Source:
 
 
 def _load_digest_cache(request: jobs.LoadDigestCache) -> _Done:
-    loaded = _load(request.path)
+    loaded = _load(request.path, WARNING if request.digests else DEBUG)
     used = loaded if request.digests else digest_cache.EMPTY
     return jobs.DigestCacheLoaded(_fitting(loaded.source).encode()), [memfd("digest-cache", used.encode())]
 
 
-def _load(path: bytes) -> DigestCache:
+def _load(path: bytes, level: int) -> DigestCache:
     try:
         return digest_cache.load(path) or digest_cache.EMPTY
     except Failed as error:
-        LOGGER.warning("ignoring the digest cache: %s", error)
+        LOGGER.log(level, "ignoring the digest cache: %s", error)
         return digest_cache.EMPTY
 
 
