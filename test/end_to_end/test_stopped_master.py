@@ -41,3 +41,16 @@ def test_workers_outlive_a_pause_of_the_whole_machine_and_a_short_one_of_their_o
     assert not [line for line in master.log.read_text().splitlines() if "ended with" in line]
     for each in stopped:
         each.dispose()
+
+
+def test_a_worker_that_is_stopped_holds_up_nobody_whom_another_one_can_serve(cluster: Cluster, tmp_path: Path) -> None:
+    source = small_tree(tmp_path / "source")
+    master = cluster.master(source)
+    stopped = Watched(master.workers()[0])
+    stopped.signal(signal.SIGSTOP)
+    dests = [cluster.base / f"dest{number}" for number in range(4)]
+    clients = [cluster.client(master, dest, options=["--linger", "0", "--timeout", "6"]) for dest in dests]
+    ends = [client.ended() for client in clients]
+    stopped.dispose()
+    assert [(end.status, end.stderr) for end in ends] == [(0, "")] * 4
+    assert all(differences(source, dest) == [] for dest in dests)

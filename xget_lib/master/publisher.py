@@ -274,6 +274,7 @@ class Publisher:
         """Tell clients that wait for a scan how far it is: silence would mean that the master hangs."""
         while True:
             gevent.sleep(_TELL_EVERY)
+            self.advance()  # the worker that watches may be late
             progress = self._progress
             share = 100 * progress.hashed // progress.pieces if progress.pieces else 0
             line = Scanning(int(time.monotonic() - self._scan_begun), min(share, 100)).encode()
