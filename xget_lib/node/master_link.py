@@ -23,8 +23,8 @@ from xget_lib.ninep.messages import ORDWR
 from xget_lib.node.attempts import LEAST, first_of, retry_for
 from xget_lib.node.awake import now
 from xget_lib.node.source import send
-from xget_lib.node.waits import Wait
 from xget_lib.report.log import LOGGER
+from xget_lib.report.waiting import Wait
 from xget_lib.serve.attach import SWARM
 from xget_lib.swarm.addresses import usable
 from xget_lib.swarm.backoff import Backoff
