@@ -76,9 +76,7 @@ def test_commands_say_what_they_wait_for_and_end_when_a_master_is_stopped(cluste
     assert re.fullmatch(
         rf"{what} for [5-7] s \(since [\d:]+\): no answer; giving up after 7 s without a sign of it", waits
     )
-    assert re.match(
-        rf"xget: cannot reach the master at localhost port {master.port}: no answer, tried for [78]", failed
-    )
+    assert failed.startswith(f"xget: cannot reach the master at localhost port {master.port}: no answer, tried for ")
     waits, failed = ends[1].stderr.splitlines()
     assert waits.startswith(f"xget: waiting for its status from 127.0.0.1 port {master.port} for ")
     assert failed.startswith("xget: cannot reach the master at 127.0.0.1 port ")
