@@ -110,7 +110,8 @@ class Run:
             for hostile in self._hostile:
                 hostile.close()
             self._network.close()
-        self.problems += [f"left: {line}" for line in sorted(_mounts() - mounts) if "/destinations/" not in line]
+        left = [line for number, line in _mounts().items() if number not in mounts and "/destinations/" not in line]
+        self.problems += [f"left: {line}" for line in left]
         self.problems += [f"left: {path}" for path in sorted((self.base / "tmp").iterdir())]
 
     def _start(self) -> None:
@@ -261,8 +262,9 @@ def _differences(state: Path, dest: Path) -> list[str]:
         return [f"it changes: {error}"]
 
 
-def _mounts() -> set[str]:
-    return set(Path("/proc/self/mountinfo").read_text().splitlines())
+def _mounts() -> dict[str, str]:
+    """By number: others may rename the directory that something is mounted on."""
+    return {line.split()[0]: line for line in Path("/proc/self/mountinfo").read_text().splitlines()}
 
 
 def _command(pid: int) -> str:
