@@ -101,6 +101,15 @@ class PathRefused(XGetError):
         self.why = why
 
 
+class CannotStart(XGetError):
+    """The kernel starts no further process or thread: a limit of this user, or of this service, is reached."""
+
+    def __init__(self, what: str) -> None:
+        """`what`: a process, or a thread."""
+        self.why = "too many processes and threads (ulimit -u, or TasksMax)"
+        super().__init__(f"cannot start a {what}: {self.why}")
+
+
 class CannotWatch(XGetError):
     """The kernel cannot report changes of a directory (inotify)."""
 

@@ -137,10 +137,14 @@ class FakePool:
         self.sent.append((worker, message))
         return True
 
+    def others_answer(self, worker: Any) -> bool:
+        return worker.is_late and not all(each.is_late for each in self.workers)
+
 
 @dataclass(eq=False)
 class FakeWorker:
     connections: range
+    is_late: bool = False
 
 
 class Watched:
@@ -219,6 +223,21 @@ def test_another_worker_watches_when_one_has_died() -> None:
     watched.monitor.worker_started()
     assert watched.sent() == [(watched.other, ORDER)]
     assert not watched.monitor.watching
+
+
+def test_another_worker_watches_while_one_does_not_answer() -> None:
+    watched = Watched()
+    watched.monitor.worker_started()
+    watched.monitor.changed(watched.one)
+    watched.sent()
+    cast(FakeWorker, watched.one).is_late = True
+    assert watched.monitor.lost()
+    assert watched.sent() == [(watched.other, ORDER)]
+    watched.monitor.changed(watched.one)
+    assert not watched.monitor.watching
+    cast(FakeWorker, watched.other).is_late = True
+    assert not watched.monitor.lost(), "nobody else would answer"
+    assert watched.sent() == []
 
 
 def test_if_there_is_no_worker_the_first_that_starts_watches() -> None:

@@ -294,6 +294,7 @@ class Publisher:
         warned = False
         while True:
             gevent.sleep(_TELL_EVERY)
+            self.advance()  # the worker that watches may be late
             hangs = self._progress.hangs
             problem = f"nothing was read for {hangs} s (does the disk hang?)" if hangs else ""
             if problem and not warned:

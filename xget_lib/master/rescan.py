@@ -171,11 +171,14 @@ class ChangeMonitor:
         return worker is self._watcher
 
     def lost(self) -> bool:
-        """Whether the worker that watched has ended."""
-        if self._watcher is None or self._watcher in self._pool.workers:
+        """Whether the worker that watched has ended, or is late: another one begins to watch then."""
+        watcher = self._watcher
+        if watcher is None or (watcher in self._pool.workers and not self._pool.others_answer(watcher)):
             return False
         self._watcher, self._begun = None, False
         self._set_interval()
+        if watcher in self._pool.workers:
+            self._begin()
         return True
 
     def changed(self, worker: WorkerProcess) -> None:
@@ -210,6 +213,8 @@ class ChangeMonitor:
         """Ask a worker to watch. It reports a change as soon as it does."""
         self._asked = time.monotonic()
         self._begun = False
-        self._watcher = min(self._pool.workers, key=lambda worker: len(worker.connections), default=None)
+        self._watcher = min(
+            self._pool.workers, key=lambda worker: (worker.is_late, len(worker.connections)), default=None
+        )
         if self._watcher is not None:
             self._pool.send(self._watcher, self._order)

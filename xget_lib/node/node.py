@@ -40,9 +40,10 @@ from xget_lib.node.patience import CHECK_EVERY
 from xget_lib.node.restarts import Restarts
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import NewGeneration, TransferStats
-from xget_lib.node.waits import Tell, Wait, Waits
+from xget_lib.node.waits import Tell, Waits
 from xget_lib.report.events import size
 from xget_lib.report.log import LOGGER
+from xget_lib.report.waiting import Wait
 from xget_lib.serve.served import EncodedManifest
 from xget_lib.swarm.messages import CURRENT, DONE, FAILED, INTERRUPTED, SETTLING_LIMIT, News, Scanning
 

@@ -25,7 +25,7 @@ from gevent import get_hub
 from gevent import socket as gsocket
 
 from xget_lib import ipc
-from xget_lib.errors import LinkLost, NinepError, ProtocolViolation
+from xget_lib.errors import LinkLost, NinepError, ProtocolViolation, XGetError
 from xget_lib.extensions import extensions
 from xget_lib.fs.places import marks_of
 from xget_lib.fs.rooted import Root
@@ -252,6 +252,8 @@ class Worker:
             self.send(done, made)
         except LinkLost:
             raise
+        except XGetError as error:
+            self.send(ipc.JobFailed(job.number, str(error)))
         except Exception as error:
             LOGGER.exception("internal error")
             self.send(ipc.JobFailed(job.number, f"internal error: {type(error).__name__}: {error}"))
