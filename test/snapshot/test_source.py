@@ -20,6 +20,7 @@ from xget_lib.snapshot.source import (
 )
 
 DATA = MountBelow(b"data", b"8:2 1f /", False)
+WITHOUT_PROC = Source(b"/srv/images", False, (2049, 7), b"2049")
 FORMER = Source(b"/srv/images", False, (2049, 7), b"8:1 2e", (b"/", b"/srv"), (DATA,))
 
 
@@ -41,6 +42,8 @@ def test_a_source_comes_back_from_its_encoding() -> None:
         (replace(FORMER, mounts=()), "the file system at data is not mounted any more"),
         (replace(FORMER, mounts=(DATA._replace(identity=b"8:3 1 /"),)), "another file system is mounted at data now"),
         (replace(FORMER, mounts=(DATA, DATA._replace(path=b"new"))), ""),
+        (WITHOUT_PROC, ""),
+        (replace(WITHOUT_PROC, empty=True), "it is empty now"),
     ],
 )
 def test_what_is_suspicious_while_a_master_runs(now: Source, why: str) -> None:
@@ -62,6 +65,11 @@ def test_what_is_suspicious_while_a_master_runs(now: Source, why: str) -> None:
 )
 def test_what_is_suspicious_when_a_master_starts(former: Source, now: Source, why: str) -> None:
     assert suspicion_at_start(former, now) == why
+
+
+def test_a_master_that_starts_without_proc_compares_no_mounts() -> None:
+    assert suspicion_at_start(FORMER, WITHOUT_PROC) == ""
+    assert suspicion_at_start(WITHOUT_PROC, FORMER) == ""
 
 
 def test_mounts_that_are_new_or_empty_may_hide_something() -> None:

@@ -47,6 +47,11 @@ class Source:
     """What of this file system is mounted, and where; both b"" where there is no /proc."""
     mounts: tuple[MountBelow, ...] = ()
 
+    @property
+    def knows_mounts(self) -> bool:
+        """Whether there was a /proc."""
+        return self.mounted != (b"", b"")
+
     def encode(self) -> bytes:
         """For a process of the same version, or a file with a checksum."""
         encoded: bytes = msgpack.packb(astuple(self))
@@ -67,11 +72,12 @@ UNKNOWN_SOURCE = Source()
 def suspicion(former: Source, now: Source) -> str:
     """Why a directory is probably not the one that was scanned a while ago by the same master; "" if it may be.
 
-    A link that leads to another directory now was switched on purpose.
+    A link that leads to another directory now was switched on purpose. If /proc was there only once, the file systems
+    cannot be compared.
     """
     if now.empty and not former.empty:
         return "it is empty now"
-    if now.base != former.base:
+    if now.base != former.base or now.knows_mounts != former.knows_mounts:
         return ""
     is_mounted_anew = now.mounted != former.mounted and now.inode != former.inode
     if now.filesystem != former.filesystem or is_mounted_anew:
@@ -90,6 +96,8 @@ def suspicion_at_start(former: Source, now: Source) -> str:
     numbers now."""
     if now.empty and not former.empty:
         return "it is empty, and was not when it was served last"
+    if now.knows_mounts != former.knows_mounts:
+        return ""
     (_, point), (_, former_point) = now.mounted, former.mounted
     if point != former_point and is_within(former_point, point):
         return f"the file system at {printable(former_point)} is not mounted"
