@@ -16,15 +16,30 @@ _SHARED = (
 )
 
 
+_WITHOUT_PERMISSIONS = ("exfat", "fuseblk", "msdos", "ntfs", "ntfs3", "vfat")
+"""File systems whose owners and modes are options of the mount. `fuseblk` is exFAT or NTFS in user space."""
+
+
 def shared_type(device: int) -> str | None:
     """The type of the file system with this device number (st_dev) if other machines may change it; else None.
 
     inotify does not report what other machines change. An unknown type, or any type where there is no /proc, counts as
     local.
     """
-    number = b"%d:%d" % (os.major(device), os.minor(device))
-    found = next((mount for mount in mounted() if mount.device == number), None)
+    found = _of_device(device)
     return found.shared_type if found is not None else None
+
+
+def has_permissions(device: int) -> bool:
+    """Whether the file system with this device number (st_dev) has modes of its own for each file. An unknown type, or
+    any type where there is no /proc, counts as one that has."""
+    found = _of_device(device)
+    return found is None or found.kind not in _WITHOUT_PERMISSIONS
+
+
+def _of_device(device: int) -> Mount | None:
+    number = b"%d:%d" % (os.major(device), os.minor(device))
+    return next((mount for mount in mounted() if mount.device == number), None)
 
 
 class Mount(NamedTuple):
