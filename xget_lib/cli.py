@@ -22,7 +22,7 @@ Options:
   -m N, --max-direct=N        master: send at most N chunks at the same time [default: 6]
   -r N, --retries=N           client: how many times to request a chunk from the master again if it arrives corrupted
                               [default: 3]
-  --timeout=SECONDS           client, status: how long to wait for a master that does not answer [default: 60]
+  --timeout=SECONDS           client, status, reload: how long to wait for a master that does not answer [default: 60]
   --stall-timeout=SECONDS     client: how long to go on without progress while the master answers [default: 60]
   --linger=SECONDS            client: after the download, serve until no node has read for this long; `forever`: serve
                               until stopped; 0: serve during the download only [default: 300]

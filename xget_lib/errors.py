@@ -101,6 +101,15 @@ class PathRefused(XGetError):
         self.why = why
 
 
+class CannotStart(XGetError):
+    """The kernel starts no further process or thread: a limit of this user, or of this service, is reached."""
+
+    def __init__(self, what: str) -> None:
+        """`what`: a process, or a thread."""
+        self.why = "too many processes and threads (ulimit -u, or TasksMax)"
+        super().__init__(f"cannot start a {what}: {self.why}")
+
+
 class CannotWatch(XGetError):
     """The kernel cannot report changes of a directory (inotify)."""
 
@@ -241,15 +250,14 @@ class NotServed(XGetError):
 
 
 class SourceSuspect(XGetError):
-    """What the master serves seems to be another directory now. It keeps serving the former generation."""
+    """What the master serves seems to be another directory now. It keeps serving the former generation, or nothing."""
 
     exit_status = Exit.UNSAFE
     errno = errno.ESTALE
 
-    def __init__(self, path: bytes, why: str) -> None:
-        super().__init__(
-            f"{printable(path)}: {why}; still serving the former generation (xget.py reload --force serves it as it is)"
-        )
+    def __init__(self, path: bytes, why: str, *, at_start: bool = False) -> None:
+        served = "nothing is served" if at_start else "still serving the former generation"
+        super().__init__(f"{printable(path)}: {why}; {served} (xget.py reload --force serves it as it is)")
         self.path = path
         self.why = why
 

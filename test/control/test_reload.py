@@ -17,8 +17,9 @@ def reload(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], *options: st
     """The exit status, and what the master was asked."""
     asked: dict[str, Any] = {}
 
-    def request(port: int, command: dict[str, Any], seconds: float) -> dict[str, Any]:
+    def request(port: int, command: dict[str, Any], seconds: float, on_wait: Any) -> dict[str, Any]:
         asked.update(command, port=port)
+        on_wait("")
         return answer
 
     monkeypatch.setattr(command, "control_socket", SimpleNamespace(request=request))

@@ -30,15 +30,15 @@ def test_what_exfat_cannot_keep_is_noted_and_is_no_failure(cluster: Cluster, exf
     os.chown(served / "a" / "other", 8, 8)
     os.utime(served / "top", ns=(0, 1_700_000_001_678_901_234))
     master, dest = cluster.master(served), exfat / "dest"
-    first = cluster.get(master, dest, options=["--insecure-dest", "--delete"])
+    first = cluster.get(master, dest, options=["--delete"])
     assert first.status == 0
     for what in ("symbolic links", "FIFOs", "hard links", "owners", "permissions", "modification times"):
         assert sum(what in note for note in first.done["notes"]) == 1, what
     assert (dest / "hard").read_bytes() == b"at the top\n"
-    again = cluster.get(master, dest, options=["--insecure-dest", "--delete"])
+    again = cluster.get(master, dest, options=["--delete"])
     assert (again.status, again.done["fetched"], again.done["removed"]) == (0, 0, 0)
     assert again.done["notes"] == first.done["notes"]
-    dry = cluster.get(master, dest, options=["--insecure-dest", "--delete", "--dry-run"])
+    dry = cluster.get(master, dest, options=["--delete", "--dry-run"])
     assert (dry.status, [event for event in dry.events if event["event"] == "step"]) == (0, [])
 
 
@@ -49,7 +49,7 @@ def test_names_that_exfat_does_not_tell_apart_are_named_with_status_6(cluster: C
     write(served / "A" / "capital", b"capital\n")
     master, dest = cluster.master(served), exfat / "dest"
     for _ in range(2):
-        ended = cluster.get(master, dest, options=["--insecure-dest", "--delete"])
+        ended = cluster.get(master, dest, options=["--delete"])
         assert (ended.status, ended.done["exit"]) == (6, 6)
         told = sorted(event["message"] for event in ended.events if event["event"] == "error")
         assert [message.partition(": ")[0] for message in told] == [f"{dest}/a", f"{dest}/top"]
@@ -58,6 +58,6 @@ def test_names_that_exfat_does_not_tell_apart_are_named_with_status_6(cluster: C
         assert sorted(ended.stderr.splitlines())[-2:] == [f"xget: {message}" for message in told]
         assert (dest / "TOP").read_bytes() == b"another\n"
         assert os.listdir(dest / "A") == ["capital"]
-    dry = cluster.get(master, dest, options=["--insecure-dest", "--delete", "--dry-run"])
+    dry = cluster.get(master, dest, options=["--delete", "--dry-run"])
     assert dry.status == 6
     assert [event for event in dry.events if event["event"] == "step"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from pathlib import Path
@@ -41,3 +42,42 @@ def test_workers_outlive_a_pause_of_the_whole_machine_and_a_short_one_of_their_o
     assert not [line for line in master.log.read_text().splitlines() if "ended with" in line]
     for each in stopped:
         each.dispose()
+
+
+def test_a_worker_that_is_stopped_holds_up_nobody_whom_another_one_can_serve(cluster: Cluster, tmp_path: Path) -> None:
+    source = small_tree(tmp_path / "source")
+    master = cluster.master(source)
+    stopped = Watched(master.workers()[0])
+    stopped.signal(signal.SIGSTOP)
+    dests = [cluster.base / f"dest{number}" for number in range(4)]
+    clients = [cluster.client(master, dest, options=["--linger", "0", "--timeout", "6"]) for dest in dests]
+    ends = [client.ended() for client in clients]
+    stopped.dispose()
+    assert [(end.status, end.stderr) for end in ends] == [(0, "")] * 4
+    assert all(differences(source, dest) == [] for dest in dests)
+
+
+def test_commands_say_what_they_wait_for_and_end_when_a_master_is_stopped(cluster: Cluster, tmp_path: Path) -> None:
+    master = cluster.master(small_tree(tmp_path / "source"))
+    stopped = [Watched(pid) for pid in cluster.processes()]
+    for each in stopped:
+        each.signal(signal.SIGSTOP)
+    where = ["-p", str(master.port), "--timeout", "7"]
+    reload, status, quiet = (
+        cluster.start(*words, *where) for words in (["reload"], ["status", "-n", "127.0.0.1"], ["reload", "-q"])
+    )
+    ends = [each.ended() for each in (reload, status, quiet)]
+    for each in stopped:
+        each.signal(signal.SIGCONT)
+        each.dispose()
+    assert [end.status for end in ends] == [3, 3, 3]
+    waits, failed = ends[0].stderr.splitlines()
+    what = f"xget: waiting for the end of the scan from the master of port {master.port}"
+    assert re.fullmatch(
+        rf"{what} for [5-7] s \(since [\d:]+\): no answer; giving up after 7 s without a sign of it", waits
+    )
+    assert failed.startswith(f"xget: cannot reach the master at localhost port {master.port}: no answer, tried for ")
+    waits, failed = ends[1].stderr.splitlines()
+    assert waits.startswith(f"xget: waiting for its status from 127.0.0.1 port {master.port} for ")
+    assert failed.startswith("xget: cannot reach the master at 127.0.0.1 port ")
+    assert ends[2].stderr.count("\n") == 1

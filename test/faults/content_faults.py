@@ -67,6 +67,7 @@ _VANISHED = Excuse(
     "does not exist|not served|No such file|cannot|older state|changed|gone",
     everywhere=True,
 )
+_CHANGED = Excuse(frozenset((6,)), "another program (changed|replaced) it during the download")
 
 FAULTS = {
     "change": Fault("a file at the master is replaced", _change("replace"), MASTER, ends=True),
@@ -80,5 +81,7 @@ FAULTS = {
     "hide directory": Fault("the served directory goes away", _hide, MASTER, excuse=_VANISHED),
     "hide directory for a while": Fault("and comes back", _hide_for_a_while, MASTER, ends=True, excuse=_VANISHED),
     "change at child": Fault("a program writes into what a child serves", _tamper_with_files, "client", ends=True),
-    "change parts": Fault("a program writes into parts of files", _tamper_with_parts, "client", ends=True),
+    "change parts": Fault(
+        "a program writes into parts of files", _tamper_with_parts, "client", ends=True, excuse=_CHANGED
+    ),
 }

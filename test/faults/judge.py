@@ -286,6 +286,7 @@ def judge(run: Run) -> tuple[list[str], float]:
             usual = run.usual.get(observed.client)
             late = None if usual is None else lateness(observed, usual, healed)
             latest = max(latest, late or 0.0)
-            if late is not None and usual is not None and late > usual + 30:
+            allowed = run.deadline(run.node(observed.client))
+            if late is not None and usual is not None and late > usual + allowed:
                 problems.append(f"late: {observed.name} ended {late:.0f} s later than without faults ({usual:.1f} s)")
     return problems, latest

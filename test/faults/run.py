@@ -27,6 +27,8 @@ from test.support.trees import differences
 TWICE = 2.0
 DEADLINE = 30.0
 """A client may take twice its time without faults, and this many seconds."""
+NOTICES = 20.0
+"""Seconds within which the workers of a master that does not answer end, and a client notices."""
 ENDS_WITHIN = 20.0
 """Seconds for processes to end that have a reason to: a worker may wait 15 s for its master."""
 _SERVES_NOTHING = (2, 3, 4, 5, 130, 143)
@@ -108,7 +110,8 @@ class Run:
             for hostile in self._hostile:
                 hostile.close()
             self._network.close()
-        self.problems += [f"left: {line}" for line in sorted(_mounts() - mounts) if "/destinations/" not in line]
+        left = [line for number, line in _mounts().items() if number not in mounts and "/destinations/" not in line]
+        self.problems += [f"left: {line}" for line in left]
         self.problems += [f"left: {path}" for path in sorted((self.base / "tmp").iterdir())]
 
     def _start(self) -> None:
@@ -163,7 +166,11 @@ class Run:
         assert node.started is not None
         healed = max((each.over for each in self.struck if each.over is not None and each.hit), default=0.0)
         usual = self.usual.get(node.case.name)
-        return max(node.started, healed) + (_PATIENCE if usual is None else TWICE * usual + DEADLINE)
+        return max(node.started, healed) + (_PATIENCE if usual is None else TWICE * usual + self.deadline(node))
+
+    def deadline(self, node: Node) -> float:
+        """A client whose master is gone waits for it as long as --timeout says."""
+        return max(DEADLINE, NOTICES + node.case.timeout) if self.outage_for_good() else DEADLINE
 
     def exempt(self, node: Node) -> bool:
         """Whether the client itself was struck so that it need not end."""
@@ -255,8 +262,9 @@ def _differences(state: Path, dest: Path) -> list[str]:
         return [f"it changes: {error}"]
 
 
-def _mounts() -> set[str]:
-    return set(Path("/proc/self/mountinfo").read_text().splitlines())
+def _mounts() -> dict[str, str]:
+    """By number: others may rename the directory that something is mounted on."""
+    return {line.split()[0]: line for line in Path("/proc/self/mountinfo").read_text().splitlines()}
 
 
 def _command(pid: int) -> str:

@@ -48,3 +48,21 @@ def test_what_other_machines_may_change_is_not_watched(tmp_path: Path, mountinfo
     mountinfo.write_text(f"1 1 {os.major(device)}:{os.minor(device)} / / rw - nfs head:/ rw\n")
     with pytest.raises(CannotWatch, match=r"other machines may change this file system \(nfs\)"):
         InotifyTree(bytes(tmp_path), one_file_system=False)
+
+
+def test_a_directory_below_which_other_machines_may_change_something_is_not_watched(
+    tmp_path: Path, mountinfo: Path
+) -> None:
+    (tmp_path / "served" / "share").mkdir(parents=True)
+    mountinfo.write_text(f"1 1 0:99 / {tmp_path}/served/share rw - nfs4 head:/ rw\n")
+    with pytest.raises(CannotWatch, match=r"file system at .*/served/share \(nfs4\)"):
+        InotifyTree(bytes(tmp_path / "served"), one_file_system=False)
+    InotifyTree(bytes(tmp_path / "served"), one_file_system=True).close()
+
+
+def test_a_share_that_is_mounted_again_is_the_same_and_a_disk_with_another_number_is_not() -> None:
+    share = mounts.Mount(b"0:45", b"/", b"/home", "nfs4", b"head:/home")
+    assert mounts.filesystem_of(share) == mounts.filesystem_of(share._replace(device=b"0:99"))
+    assert mounts.filesystem_of(share) != mounts.filesystem_of(share._replace(source=b"tail:/home"))
+    disk = mounts.Mount(b"8:1", b"/", b"/home", "ext4", b"/dev/sda1")
+    assert mounts.filesystem_of(disk) != mounts.filesystem_of(disk._replace(device=b"8:2"))

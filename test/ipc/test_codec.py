@@ -57,7 +57,7 @@ def test_a_message_arrives_as_it_was_sent(message: ipc.Message) -> None:
         ["Job", 5, []],
         ["Job", 5, ["HashPieces", 0]],
         ["Job", 5, ["Ask", 0, 1]],
-        ["Job", 5, ipc.pack(Scanned(1, 2, b"", b"/srv", 3, False, False, ()))],
+        ["Job", 5, ipc.pack(Scanned(1, 2, b"", False, b""))],
         ["Done", 5, ["Hashed", b"", [], b"", 0, [["why", [b"1"]]]]],
         ["Done", 5, ["Hashed", b"", [], b"", 0, [["why"]]]],
         ["Done", 5, ["Hashed", b"", [], b"", 0, [1]]],

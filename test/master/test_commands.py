@@ -40,6 +40,18 @@ def answer(address: str, command: bytes) -> bytes:
         return line
 
 
+def test_until_there_is_an_answer_the_master_says_that_it_works(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "_SIGN_EVERY", 0.01)
+    with gsocket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(PATIENCE)
+        sock.connect(address)
+        sock.sendall(b'{"command": "reload", "force": false}\n')
+        received = b""
+        while received.count(b"\n") < 3:
+            received += sock.recv(1000)
+        assert set(received.splitlines()) == {b'{"working": "the master is scanning"}'}
+
+
 def test_a_reload_is_answered(address: str) -> None:
     assert answer(address, b'{"command": "reload", "force": true}\n') == b'{"generation": "00"}\n'
 

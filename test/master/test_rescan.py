@@ -137,10 +137,14 @@ class FakePool:
         self.sent.append((worker, message))
         return True
 
+    def others_answer(self, worker: Any) -> bool:
+        return worker.is_late and not all(each.is_late for each in self.workers)
+
 
 @dataclass(eq=False)
 class FakeWorker:
     connections: range
+    is_late: bool = False
 
 
 class Watched:
@@ -221,6 +225,21 @@ def test_another_worker_watches_when_one_has_died() -> None:
     assert not watched.monitor.watching
 
 
+def test_another_worker_watches_while_one_does_not_answer() -> None:
+    watched = Watched()
+    watched.monitor.worker_started()
+    watched.monitor.changed(watched.one)
+    watched.sent()
+    cast(FakeWorker, watched.one).is_late = True
+    assert watched.monitor.lost()
+    assert watched.sent() == [(watched.other, ORDER)]
+    watched.monitor.changed(watched.one)
+    assert not watched.monitor.watching
+    cast(FakeWorker, watched.other).is_late = True
+    assert not watched.monitor.lost(), "nobody else would answer"
+    assert watched.sent() == []
+
+
 def test_if_there_is_no_worker_the_first_that_starts_watches() -> None:
     watched = Watched()
     watched.pool.workers = []
@@ -231,13 +250,40 @@ def test_if_there_is_no_worker_the_first_that_starts_watches() -> None:
     assert watched.sent() == [(watched.one, ORDER)]
 
 
-@pytest.mark.usefixtures("clock")
-def test_inotify_alone_is_not_trusted_for_long(clock: Clock) -> None:
-    schedule = scanned(clock)
-    clock.now += 59
-    assert not schedule.is_old
-    clock.now += 2
-    assert schedule.is_old
+@pytest.mark.parametrize(("took", "trusted"), [(0.09, 0), (0.2, 2), (30, 300)])
+def test_inotify_alone_is_not_trusted_for_long_and_not_at_all_where_a_scan_is_cheap(
+    clock: Clock, took: float, trusted: float
+) -> None:
+    schedule = scanned(clock, took)
+    assert schedule.is_cheap == (not trusted)
+    for seconds in (0, 1.9, 299):
+        schedule.done(took)
+        clock.now += seconds
+        assert schedule.trusts_watch == (seconds < trusted)
+
+
+def test_scans_for_clients_that_come_all_the_time_leave_most_of_a_core_to_others(clock: Clock) -> None:
+    schedule = scanned(clock, 0.08)
+    schedule.request(ScanReason.CLIENT_ARRIVED)
+    clock.now += 0.2
+    assert not is_due(schedule)
+    clock.now += 0.05
+    assert is_due(schedule)
+
+
+@pytest.mark.parametrize("can_watch", [True, False])
+def test_the_first_scan_waits_until_the_directory_is_watched_or_cannot_be(can_watch: bool) -> None:
+    watched = Watched()
+    watched.monitor.worker_started()
+    waiting = gevent.spawn(watched.monitor.wait, PATIENCE)
+    gevent.sleep(0)
+    assert not waiting.ready()
+    if can_watch:
+        watched.monitor.changed(watched.one)
+    else:
+        watched.monitor.failed(watched.one, "why")
+    waiting.get(timeout=PATIENCE / 2)
+    Watched().monitor.wait(0)  # no longer than that
 
 
 def test_what_cannot_be_watched_is_tried_again_when_somebody_asks(caplog: pytest.LogCaptureFixture) -> None:

@@ -217,13 +217,39 @@ def test_a_job_whose_worker_dies_is_given_to_another() -> None:
     assert working.get() == (Saved(), [])
 
 
+def test_a_job_whose_worker_does_not_answer_is_given_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(2)
+    monkeypatch.setattr(workers, "_PING_EVERY", 0.02)
+    first, second = pool.workers
+    working = pool.work()
+    pool.receive(first.pid)
+    first.pings = 2  # it is stopped
+    job = pool.receive(second.pid)
+    assert isinstance(job, ipc.Job)
+    assert not first.jobs
+    pool.send(second.pid, ipc.Done(job.number, Saved()))
+    assert working.get() == (Saved(), [])
+
+
+def test_a_worker_that_does_not_answer_gets_connections_and_jobs_last() -> None:
+    pool = Pool(2)
+    first, second = pool.workers
+    first.pings = 2
+    for _ in range(3):
+        pool.adopt()
+    assert (len(first.connections), len(second.connections)) == (0, 3)
+    second.pings = 2
+    pool.adopt()
+    assert len(first.connections) == 1
+
+
 def test_a_job_that_kills_workers_fails_in_the_end() -> None:
     pool = Pool(4)
     working = pool.work()
     for worker in pool.workers[:3]:
         pool.receive(worker.pid)
         pool.nursery.ends[worker.pid].close()
-    with pytest.raises(Failed, match="3 workers died during HashPieces"):
+    with pytest.raises(Failed, match="3 workers died or hung during HashPieces"):
         working.get()
 
 
@@ -235,7 +261,7 @@ def test_a_result_of_another_kind_is_a_violation_and_its_descriptors_are_closed(
     gevent.sleep(0)
     before = len(open_descriptors())
     with open("/dev/null", "rb") as null:
-        pool.send(pid, ipc.Done(1, Scanned(1, 2, b"", b"/srv", 3, False, False, ())), null.fileno())
+        pool.send(pid, ipc.Done(1, Scanned(1, 2, b"", False, b"")), null.fileno())
     with pytest.raises(ProtocolViolation, match="HashPieces was answered with Scanned"):
         working.get()
     assert len(open_descriptors()) == before

@@ -17,6 +17,7 @@ from xget_lib.net import link as module
 from xget_lib.net.blocking import in_thread
 from xget_lib.net.link import MAX_READ, Link
 from xget_lib.net.listen import listen
+from xget_lib.ninep.dialect import NINEP2000, encode
 from xget_lib.ninep.messages import Message, Rerror, Tclunk, Tread, Tstat, rread_header
 from xget_lib.ninep.requests import ReadInto
 from xget_lib.ninep.wire import NOFID
@@ -161,6 +162,19 @@ def test_a_flushed_read_leaves_its_buffer_alone(server: Server, link: Link) -> N
 
 
 # The end
+
+
+def test_an_answer_may_take_back_a_request_whose_reply_arrived_with_it() -> None:
+    near, far = socket.socketpair()
+    link, answers = Link(near, "peer:1"), Answers()
+    tags: list[int] = []
+    tags.append(link.start(Tstat(0), lambda answer: link.flush(tags[1])))
+    tags += [link.start(Tclunk(1), answers), link.start(Tclunk(2), answers)]
+    far.sendall(b"".join(encode(tag, Rerror("no"), NINEP2000) for tag in tags))
+    until(lambda: answers.heard)
+    assert answers.heard == [Rerror("no")] and not link.lost
+    link.close()
+    far.close()
 
 
 def test_the_end_of_a_link_is_reported_to_all_pending_requests(server: Server, link: Link) -> None:

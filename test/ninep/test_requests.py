@@ -46,7 +46,7 @@ from xget_lib.ninep.wire import NOFID, NOTAG, Qid
 
 def put(client: Requests, data: bytes, at_once: int = 1 << 30) -> list[Answer]:
     """Lets `data` arrive, at most `at_once` bytes at a time."""
-    answers = []
+    answers: list[Answer] = []
     while data:
         view = client.buffer()
         count = min(len(view), len(data), at_once)
@@ -206,7 +206,7 @@ def test_a_flush_in_the_midst_of_data_leaves_the_rest_of_the_buffer_alone(client
     view = client.buffer()  # a receive into it is under way, and cannot be called back
     flush_tag = decode(client.flush(tag), NINEP2000)[0]
     view[:500] = frame[11 + 1000 : 11 + 1500]
-    assert client.received(500) == []
+    assert list(client.received(500)) == []
     answers = put(client, frame[11 + 1500 :] + reply(flush_tag, Rflush()))
     assert [answer.tag for answer in answers] == [flush_tag]
     assert into == b"x" * 1500 + bytes(3500)
@@ -236,6 +236,22 @@ def test_a_flushed_request_is_answered_once(client: Requests) -> None:
     assert put(client, reply(tag, Rread(b"x"))) == []
     with pytest.raises(ProtocolViolation, match="unused tag"):
         put(client, reply(tag, Rread(b"x")))
+
+
+def test_an_answer_can_flush_a_request_whose_reply_arrived_with_it(client: Requests) -> None:
+    first, _ = client.submit(Tstat(0))
+    into = memoryview(bytearray(b"abcd"))
+    second, _ = client.submit(Tread(0, 0, 4), into)
+    third, _ = client.submit(Tclunk(1))
+    data = reply(first, Rerror("no")) + reply(second, Rread(b"data")) + reply(third, Rclunk())
+    client.buffer()[: len(data)] = data
+    heard = []
+    for answer in client.received(len(data)):
+        heard.append(answer.tag)
+        if answer.tag == first:
+            client.flush(second)
+    assert heard == [first, third]
+    assert bytes(into) == b"abcd" and client.flushed == 1
 
 
 def test_what_is_answered_cannot_be_flushed(client: Requests) -> None:

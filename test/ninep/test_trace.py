@@ -85,7 +85,7 @@ def test_a_client_traces_both_ways() -> None:
         tag, _ = client.submit(request, into)
         frame = encode(tag, reply, NINEP2000)
         client.buffer()[: len(frame)] = frame
-        client.received(len(frame))
+        list(client.received(len(frame)))
     read = ["-> Tread tag {0} fid 1 offset 0 count 10", "<- Rread tag {0} count 6"]
     assert lines == [
         "-> Tversion tag NOTAG msize 8192 version '9P2000'",

@@ -10,9 +10,10 @@ import pytest
 from gevent.queue import Queue
 
 from test.support.network import quiet_hub, until
+from test.support.relay import Relay
 from test.support.swarm_server import SwarmServer, unused_address
-from xget_lib.errors import LinkLost, MasterUnreachable
-from xget_lib.node.master_link import Change, MasterLink, retry_for
+from xget_lib.errors import MasterUnreachable
+from xget_lib.node.master_link import Change, MasterLink
 from xget_lib.swarm.backoff import Backoff
 from xget_lib.swarm.messages import News, Registration, Scanning
 
@@ -137,22 +138,39 @@ def test_a_master_that_does_not_answer_is_unreachable() -> None:
         MasterLink(host, port, serving_port=None).begin(0.3)
 
 
-def test_what_fails_is_tried_again_until_it_succeeds() -> None:
-    tries = []
+def test_a_connection_on_which_the_master_does_not_answer_makes_way_for_one_on_which_it_does() -> None:
+    """A worker of the master is stopped, and another one serves."""
+    master = Master()
+    with Relay(master.address[1]) as relay:
+        link = MasterLink("127.0.0.1", relay.port, serving_port=9)
+        link.begin(10)
+        happened = events(link)
+        assert happened.get() is Change.CONNECTED
+        relay.hold()
+        link.probe(0)
+        until(lambda: relay.holds)
+        link.renew(10)
+        link.renew(10)
+        gevent.sleep(0.1)
+        assert link.silent and link.link is not None and happened.empty()
+        relay.hold_no_more()
+        assert happened.get() is Change.LOST
+        assert happened.get() is Change.CONNECTED
+        assert not link.silent
+        until(lambda: master.connected == 1)
 
-    def attempt(left: float) -> str:
-        tries.append(left)
-        if len(tries) < 3:
-            raise LinkLost("master", "not yet")
-        return "done"
 
-    assert retry_for(10, attempt, LinkLost) == "done"
-    assert len(tries) == 3 and tries == sorted(tries, reverse=True)
-
-
-def test_another_failure_is_not_tried_again() -> None:
-    def attempt(left: float) -> None:
-        raise ValueError
-
-    with pytest.raises(ValueError):
-        retry_for(10, attempt, LinkLost)
+def test_a_master_that_answers_meanwhile_keeps_its_connection() -> None:
+    master = Master()
+    with Relay(master.address[1]) as relay:
+        link = MasterLink("127.0.0.1", relay.port, serving_port=9)
+        link.begin(10)
+        first = link.link
+        relay.hold()
+        link.probe(0)
+        until(lambda: relay.holds)
+        link.renew(10)
+        relay.open()
+        until(lambda: not link.silent)
+        until(lambda: master.accepted == 2 and master.connected == 1)
+        assert link.link is first

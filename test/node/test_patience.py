@@ -15,7 +15,8 @@ from xget_lib.node import master_link, patience
 from xget_lib.node.awake import now
 from xget_lib.node.master_link import MasterLink
 from xget_lib.node.patience import Patience
-from xget_lib.node.waits import Wait, Waits
+from xget_lib.node.waits import Waits
+from xget_lib.report.waiting import Wait
 
 WAIT = Wait("content", "somebody", "it goes on")
 

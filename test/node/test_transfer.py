@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.node.master_link import Change, MasterLink
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import NewGeneration, TransferStats
+from xget_lib.swarm import slots_at_master
 from xget_lib.swarm.messages import Address, News
 
 SIZE = 300_000
@@ -137,6 +139,31 @@ def test_chunks_that_the_master_offers_are_fetched_from_it(tmp_path: Path, sourc
     running.get()
     assert content(tmp_path / "dest") == noise(SIZE, 1)
     assert node.stats.from_master == SIZE
+
+
+def test_a_master_that_has_forgotten_a_slot_is_asked_anew(
+    tmp_path: Path, source: downloads.Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots_at_master, "_OFFER_LEAST", 0.1)
+    monkeypatch.setattr(slots_at_master, "_OFFER_USUAL", 0.0)
+    master = Master(tmp_path / "served", source)
+    node = Node(source, tmp_path / "dest", master.address)
+    node.attend_master()
+    node.name(master_first=True)
+    running = node.start()
+    until(lambda: master.backend.requests)
+    forgotten, _ = master.backend.requests.popitem()
+    until(lambda: master.backend.requests and forgotten not in master.backend.requests)
+    chunks = cycle(range(source.layout.chunk_count))
+
+    def answered() -> bool:
+        if master.backend.requests:
+            master.answer_slot(b"%d\n" % next(chunks))
+        return running.ready()
+
+    until(answered)
+    running.get()
+    assert content(tmp_path / "dest") == noise(SIZE, 1)
 
 
 @pytest.mark.parametrize("line", [b"-1\n", b"999999999999999999999999\n", b"chunk\n"])

@@ -10,7 +10,6 @@ import pytest
 from test.support.downloads import Served
 from test.support.network import quiet_hub
 from test.support.trees import noise, write
-from xget_lib.errors import LinkLost
 from xget_lib.net.link import Link, Remote
 from xget_lib.node.source import ChunkRead, Source
 from xget_lib.node.transfer_run import TransferRun, TransferStats
@@ -29,16 +28,24 @@ def run(tmp_path: Path) -> TransferRun:
     return TransferRun(download, served.manifest.generation, served.layout, TransferStats(), lambda chunk: None)
 
 
-def closed_link() -> Link:
-    """A connection that is not used."""
-    link = Link.__new__(Link)
-    link._lost, link._received = LinkLost("peer", "closed"), 0
-    return link
+class IdleLink(Link):
+    """A connection on which nothing happens."""
+
+    def __init__(self) -> None:
+        """Without a socket."""
+
+    @property
+    def received(self) -> int:
+        return 0
+
+
+def source(address: Address) -> Source:
+    link = IdleLink()
+    return Source(address, link, Remote(link, 1))
 
 
 def read(address: Address, length: int) -> ChunkRead:
-    link = closed_link()
-    made = ChunkRead(Source(address, link, Remote(link, 1)), 0, [], memoryview(b""), lambda read, why: None)
+    made = ChunkRead(source(address), 0, [], memoryview(b""), lambda read, why: None)
     made.length = length
     return made
 
@@ -55,11 +62,10 @@ def test_bytes_are_counted_by_source_until_they_turn_out_to_be_wrong() -> None:
 def test_a_cancelled_read_gives_its_buffer_back(run: TransferRun) -> None:
     buffer = run.take_buffer()
     assert len(buffer) == run.layout.chunk_size
-    link = closed_link()
-    source = Source(PEER, link, Remote(link, 1))
-    ChunkRead(source, 0, [], buffer, lambda read, why: None)
-    run.cancel(source, 1)
-    run.cancel(source, 0)
+    peer = source(PEER)
+    ChunkRead(peer, 0, [], buffer, lambda read, why: None)
+    run.cancel(peer, 1)
+    run.cancel(peer, 0)
     assert run.take_buffer() is buffer
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from test.support.network import quiet_hub, until
 from xget_lib.node import waits as waits_module
-from xget_lib.node.waits import Wait, Waits
+from xget_lib.node.waits import Waits
+from xget_lib.report.waiting import Wait
 
 NEWS = Wait("news", "the master", "the download begins then", "it is hashing")
 

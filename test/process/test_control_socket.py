@@ -12,7 +12,7 @@ import pytest
 
 from test.support.cluster import free_port
 from test.support.processes import PATIENCE
-from xget_lib.errors import Failed
+from xget_lib.errors import Failed, MasterUnreachable
 from xget_lib.process import control_socket
 from xget_lib.process.runtime_directory import is_trusted
 
@@ -57,8 +57,37 @@ def test_a_master_that_ends_meanwhile_is_a_failure(answer: bytes) -> None:
 def test_a_master_that_does_not_answer_is_a_failure() -> None:
     port = free_port()
     with closing(control_socket.listen(port) or pytest.fail("cannot listen")):
-        with pytest.raises(Failed, match=r"no answer within 0\.01 s"):
+        with pytest.raises(MasterUnreachable, match=rf"localhost port {port}: no answer, tried once"):
             control_socket.request(port, {}, 0.01)
         assert control_socket.listen(port) is None, "it is taken"
     with pytest.raises(Failed, match="not running on this machine"):
         control_socket.request(port, {}, PATIENCE)
+
+
+def test_a_master_that_says_that_it_works_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_socket, "_LOOK_EVERY", 0.01)
+    port, waited = free_port(), threading.Event()
+    working: list[str] = []
+
+    def on_wait(what: str) -> None:
+        working.append(what)
+        if what:
+            waited.set()
+
+    listening = control_socket.listen(port)
+    assert listening is not None
+
+    def take() -> None:
+        sock, _ = listening.sock.accept()
+        with sock:
+            for line in (b'{"working": "scan', b'ning"}\n{"working": "still\\u001b"}\n'):
+                sock.sendall(line)
+            assert waited.wait(PATIENCE)
+            sock.sendall(b'{"working": "nearly"}\n{"done": 1}\n')
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    assert control_socket.request(port, {}, PATIENCE, on_wait) == {"done": 1}
+    thread.join(PATIENCE)
+    listening.close()
+    assert set(working) <= {"", "scanning", "still\\x1b"} and working[-1] == "still\\x1b"

@@ -8,7 +8,7 @@ bytes of all small messages are counted as 9P has them, in both directions, and 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +104,10 @@ class Master:
 
     def ask(self, node: Node, slot: int) -> None:
         self._tracker.slot_asked(node.key, slot, self._clock.now)
+
+    def close(self, node: Node, slots: Iterable[int]) -> None:
+        for slot in slots:
+            self._tracker.slot_closed(node.key, slot)
 
     def takes(self, node: Node, chunks: int) -> None:
         self._tracker.wants(node.key, chunks)

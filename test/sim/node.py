@@ -33,6 +33,8 @@ MANIFEST = -1
 VERIFY_BASE = 0.001
 VERIFY_RATE = 1e9
 """To verify and write a chunk takes so many seconds, and goes at so many bytes a second."""
+SLOTS = 16
+"""At the master at the same time, at most."""
 CONNECT = 10.0
 """Seconds after which a node gives up to connect: `node/peer_link.py`."""
 WRONG = PieceMismatch(b"file", 0, "a peer")
@@ -79,6 +81,8 @@ class Node:
         self._readers: dict[int, Node] = {}
         self._connections: dict[Address, Connection] = {}
         self._requests: dict[tuple[Address, int], Request] = {}
+        self._slots_before = 0
+        """The number of slots at the master that were closed. The master knows each by a number of its own."""
         self._content_ready = 0.0
         """When the connection for the master's content is ready."""
 
@@ -160,10 +164,14 @@ class Node:
                 case actions.Connect(peer):
                     clock.after(SPAWN + 2 * ROUND_TRIPS * latency, self._connect, self._nodes[peer])
                 case actions.AskMasterSlot(slot):
-                    self._master.receive("offers", TREAD, self._master.ask, self, slot)
+                    self._master.receive("offers", TREAD, self._master.ask, self, self._slots_before + slot)
+                case actions.CloseMasterSlots():
+                    slots = range(self._slots_before, self._slots_before + SLOTS)
+                    self._master.receive("offers", TREAD, self._master.close, self, slots)
+                    self._slots_before += SLOTS
                 case actions.OpenMasterSlot(slot):
                     self._master.opened(1)
-                    clock.after(2 * latency, self._slot_opened, slot)
+                    clock.after(2 * latency, self._slot_opened, slot, self._slots_before)
                 case actions.SendWants(chunks):
                     size = TWRITE + RWRITE + (len(self._sizes) + 7) // 8
                     self._master.receive("takes", size, self._master.takes, self, chunks)
@@ -273,14 +281,14 @@ class Node:
 
     # The master.
 
-    def _slot_opened(self, slot: int) -> None:
-        if self.port.alive:
+    def _slot_opened(self, slot: int, slots_before: int) -> None:
+        if self.port.alive and slots_before == self._slots_before:
             self._carry_out(self._downloader.master_slot_opened(slot, self._clock.now))
 
     def granted(self, slot: int, chunk: int) -> None:
-        """The master offers a chunk to a slot."""
-        if self.port.alive:
-            self._carry_out(self._downloader.chunk_offered(slot, chunk, self._clock.now))
+        """The master offers a chunk to a slot, which may be closed meanwhile."""
+        if self.port.alive and slot >= self._slots_before:
+            self._carry_out(self._downloader.chunk_offered(slot - self._slots_before, chunk, self._clock.now))
 
     # Chunks.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from test.support.leases import leased
 from test.support.snapshots import digests, hashed, scanned
 from xget_lib.errors import XGetError
 from xget_lib.manifest.manifest import DIGEST_SIZE
@@ -166,3 +167,17 @@ def test_short_reads_are_continued(tree: Path, monkeypatch: pytest.MonkeyPatch) 
     read = os.preadv
     monkeypatch.setattr(os, "preadv", lambda descriptor, buffers, offset: read(descriptor, [buffers[0][:1000]], offset))
     assert digests(found) == whole
+
+
+@pytest.mark.parametrize("gives_up", [True, False])
+def test_a_file_whose_lease_is_kept_counts_as_changed(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, gives_up: bool
+) -> None:
+    monkeypatch.setattr("xget_lib.snapshot.hash.LEASE_WAIT", 60.0 if gives_up else 0.0)
+    found = scanned(tree)
+    wanted = digests(found)
+    with leased(tree / "a.txt", gives_up=gives_up):
+        result = hashed(found)
+    assert result.unreadable == {}
+    assert {found.path_of(file) for file in result.changed} == (set() if gives_up else {b"a.txt"})
+    assert (result.digests == wanted) == gives_up

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -9,10 +10,12 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from blake3 import blake3
 
+from test.support.leases import leased
 from test.support.snapshots import as_root, assembled, digests, kinds, scanned
 from xget_lib.errors import PathRefused
 from xget_lib.fs.rooted import Root
@@ -205,7 +208,7 @@ def listing_with(path: Path, size: int, blocks: int, monkeypatch: pytest.MonkeyP
         return SimpleNamespace(**{**facts, "st_size": size, "st_blocks": blocks})  # type: ignore[return-value]
 
     monkeypatch.setattr(os, "lstat", lstat)
-    monkeypatch.setattr("xget_lib.snapshot.scan.data_ranges", lambda descriptor, size: iter([(0, size)]))
+    monkeypatch.setattr("xget_lib.snapshot.holes.data_ranges", lambda descriptor, size: iter([(0, size)]))
 
 
 KCORE = 128 << 40
@@ -345,3 +348,58 @@ def test_a_name_removed_during_the_scan_is_neither_an_entry_nor_omitted(
     found = scanned(tree)
     assert b"dangling" not in kinds(found)
     assert found.outline.omitted == ()
+
+
+@pytest.mark.parametrize("name", [b"a.txt", b"a/none"])
+def test_a_name_that_is_listed_and_never_found_is_omitted(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, name: bytes
+) -> None:
+    lstat = os.lstat
+
+    def not_found(path: bytes) -> os.stat_result:
+        if os.path.basename(path) == os.path.basename(name):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return lstat(path)
+
+    monkeypatch.setattr(os, "lstat", not_found)
+    found = scanned(tree)
+    assert name not in kinds(found)
+    assert found.outline.omitted == (Omitted(name, "listed, but not found"),)
+
+
+def test_a_directory_that_is_never_found_is_omitted_and_one_that_was_removed_is_not(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / "removed").mkdir()
+    opened = Root.opened
+
+    def lose(root: Root, path: bytes, flags: int) -> Any:
+        if path in (b"a", b"removed"):
+            if (tree / "removed").exists():
+                (tree / "removed").rmdir()
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return opened(root, path, flags)
+
+    monkeypatch.setattr(Root, "opened", lose)
+    assert scanned(tree).outline.omitted == (Omitted(b"a", os.strerror(errno.ENOENT)),)
+
+
+def test_a_process_without_descriptors_does_not_blame_the_names(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Root.opened
+
+    def exhausted(root: Root, path: bytes, flags: int) -> Any:
+        if path == b"a/deep":
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return opened(root, path, flags)
+
+    monkeypatch.setattr(Root, "opened", exhausted)
+    with pytest.raises(PathRefused, match=r"a/deep: Too many open files \(raise ulimit -n\)"):
+        scanned(tree)
+
+
+def test_a_file_with_holes_and_a_lease_costs_a_moment(tmp_path: Path) -> None:
+    with open(tmp_path / "holes", "wb") as file:
+        file.truncate(1 << 20)
+    with leased(tmp_path / "holes", gives_up=True):
+        found = scanned(tmp_path)
+    assert (found.outline.omitted, sum(found.entries.extents[0][1::2])) == ((), 0)

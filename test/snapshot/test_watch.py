@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import select
@@ -14,11 +15,14 @@ from typing import Any
 import pytest
 from inotify_simple import Event, INotify, flags
 
+from test.support.cluster import eventually
 from test.support.descriptors import open_descriptors
+from test.support.mounted import Mounts, do
 from test.support.processes import PATIENCE
 from xget_lib.errors import CannotWatch
 from xget_lib.snapshot import watch
 from xget_lib.snapshot.watch import InotifyTree, Seen
+from xget_lib.snapshot.write_pauses import WRITING
 
 
 @pytest.fixture
@@ -38,6 +42,12 @@ def watching(tree: Path) -> Iterator[InotifyTree]:
         yield with_all
     finally:
         with_all.close()
+
+
+def exchange(one: Path, other: Path) -> None:
+    """renameat2(2) with RENAME_EXCHANGE."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.renameat2(-100, bytes(one), -100, bytes(other), 2) == 0, os.strerror(ctypes.get_errno())
 
 
 def changed(watching: InotifyTree) -> bool:
@@ -160,6 +170,35 @@ def test_two_directories_that_change_places_are_both_watched_under_their_new_pat
     assert changed(watching)
     assert is_watched(watching, tree / "a" / "b")
     assert is_watched(watching, tree / "a.old" / "b")
+
+
+def test_two_directories_that_change_places_in_one_step_are_both_watched(tree: Path, watching: InotifyTree) -> None:
+    (tree / "c" / "b").mkdir()
+    assert changed(watching)
+    for _ in range(3):
+        exchange(tree / "a", tree / "c")
+        assert changed(watching)
+        assert is_watched(watching, tree / "a" / "b")
+        assert is_watched(watching, tree / "c" / "b")
+        shutil.rmtree(tree / "a" / "b" / "new")
+        shutil.rmtree(tree / "c" / "b" / "new")
+        assert changed(watching)
+
+
+def test_a_rename_whose_events_come_one_by_one_is_understood(
+    tree: Path, watching: InotifyTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / "c" / "b").mkdir()
+    assert changed(watching)
+    exchange(tree / "a", tree / "c")
+    events = INotify.read(watching._inotify, timeout=0)
+    for event in events:
+        monkeypatch.setattr(INotify, "read", lambda *_, event=event, **__: [event])
+        watching.read()
+    monkeypatch.undo()
+    watching.read()
+    assert is_watched(watching, tree / "a" / "b")
+    assert is_watched(watching, tree / "c" / "b")
 
 
 def test_a_directory_that_was_moved_out_is_not_watched(tree: Path, tmp_path: Path, watching: InotifyTree) -> None:
@@ -323,14 +362,14 @@ def test_a_file_is_being_written_until_nothing_was_written_for_a_while(
         log.write(b"line\n")
         assert not poller.poll(0), "further writes cause no events"
         assert watching.read() is Seen.WRITING, "there may have been some"
-        assert watching.wait() == watch._WRITING
-        now += watch._WRITING
+        assert watching.wait() == WRITING
+        now += WRITING
         assert watching.read() is Seen.WRITING, "there may have been some before"
         assert watching.read() is Seen.NOTHING
         log.write(b"line\n")
         assert watching.read() is Seen.WRITING, "writes are watched again"
         for _ in range(2):
-            now += watch._WRITING
+            now += WRITING
             last = watching.read()
         assert last is Seen.CHANGED, "it is over, although nobody closed the file"
         assert (watching.read(), watching.wait()) == (Seen.NOTHING, watch._MOUNTS_EVERY)
@@ -361,3 +400,87 @@ def test_links_in_a_circle_cannot_be_watched(tree: Path) -> None:
     (tree.parent / "other").symlink_to("one")
     with pytest.raises(CannotWatch, match="Too many levels of symbolic links"):
         InotifyTree(bytes(tree.parent / "one"), one_file_system=False)
+
+
+def linked_later(directory: Path) -> int:
+    """A file that had no name when it was opened."""
+    descriptor = os.open(directory, os.O_TMPFILE | os.O_WRONLY)
+    os.link(f"/proc/self/fd/{descriptor}", directory / "made", src_dir_fd=descriptor)  # linkat(2) follows the link
+    return descriptor
+
+
+def linked_and_unlinked(directory: Path) -> int:
+    """A file that has lost the name with which it was opened, and has another one."""
+    descriptor = os.open(directory / "first", os.O_CREAT | os.O_WRONLY)
+    os.link(directory / "first", directory / "made")
+    os.unlink(directory / "first")
+    return descriptor
+
+
+@pytest.mark.parametrize("make", [linked_later, linked_and_unlinked])
+def test_what_is_written_under_a_name_that_is_gone_is_reported(tree: Path, watching: InotifyTree, make: Any) -> None:
+    descriptor = make(tree / "a")
+    watching.read()
+    os.write(descriptor, b"more")
+    assert watching.read() is Seen.WRITING
+    os.close(descriptor)
+    assert changed(watching)
+
+
+def test_a_file_that_nobody_closes_is_reported_after_a_while(
+    tree: Path, watching: InotifyTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: now))
+    os.mknod(tree / "a" / "made")
+    assert watching.read() is Seen.WRITING
+    assert watching.wait() == WRITING
+    now += WRITING
+    assert watching.read() is Seen.CHANGED
+
+
+@pytest.fixture
+def image(tree: Path) -> Path:
+    (tree / "a" / "image").write_bytes(bytes(1 << 20))
+    return tree / "a" / "image"
+
+
+@pytest.mark.root
+def test_what_a_loop_device_may_write_counts_as_being_written(image: Path, watching: InotifyTree) -> None:
+    device = do("losetup", "--find", "--show", image).strip()
+    try:
+        watching.read()  # the program that attached it has closed it
+        assert watching.read() is Seen.WRITING
+    finally:
+        do("losetup", "--detach", device)
+    seen: list[Seen] = []
+
+    def is_quiet() -> bool:
+        seen.append(watching.read())
+        return seen[-1] is Seen.NOTHING
+
+    eventually(is_quiet, "it is detached")
+    assert seen[-2] is Seen.CHANGED, "it may have written until it was detached"
+    device = do("losetup", "--read-only", "--find", "--show", image).strip()
+    try:
+        assert watching.read() is Seen.NOTHING
+    finally:
+        do("losetup", "--detach", device)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("served", [".", "top"])
+def test_a_file_that_is_mounted_over_a_file_is_watched(tree: Path, mounts: Mounts, served: str) -> None:
+    outside = tree.parent / "outside"
+    outside.write_bytes(b"mounted")
+    mounts.bind(outside, tree / "top")
+    watching = InotifyTree(bytes(tree / served), one_file_system=False)
+    try:
+        os.truncate(outside, 1)
+        assert watching.read() is Seen.WRITING
+        outside.write_bytes(b"written by its other path")
+        assert changed(watching)
+        outside.chmod(0o600)
+        assert changed(watching)
+    finally:
+        watching.close()

@@ -53,6 +53,15 @@ class Relay:
         """Until a connection has had all that it gets for now."""
         assert self._holding.wait(PATIENCE), "nothing was held back"
 
+    @property
+    def holds(self) -> bool:
+        """Whether a connection has had all that it gets for now."""
+        return self._holding.is_set()
+
+    def hold_no_more(self) -> None:
+        """What is held back stays so; new connections pass, as when one of several servers is stopped."""
+        self._hold_after = None
+
     def hold(self, after: int = 0) -> None:
         """From now on stop after so many bytes from the server, on each connection."""
         self._holding.clear()

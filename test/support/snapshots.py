@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from xget_lib.snapshot.scan import Scan, scan
 as_root = pytest.mark.root
 
 
-def scanned(path: Path, **options: bool) -> Scan:
+def scanned(path: Path, **options: Any) -> Scan:
     return scan(os.fsencode(path), **options)
 
 

@@ -12,6 +12,7 @@ from xget_lib.swarm.actions import (
     Action,
     AskMasterSlot,
     Cancel,
+    CloseMasterSlots,
     Connect,
     Disconnect,
     Fetch,
@@ -376,6 +377,25 @@ def test_the_other_slots_are_opened_when_the_master_offers_the_first_chunk() -> 
     tested = with_master()
     assert tested.chunk_offered(0, 2, 0.0) == [OpenMasterSlot(1), Fetch(MASTER, 2)]
     assert tested.chunk_arrived(MASTER, 2, 1.0) == [AskMasterSlot(0)]
+
+
+def test_slots_that_wait_too_long_for_an_offer_are_opened_anew() -> None:
+    tested = with_master()
+    assert CloseMasterSlots() not in tested.tick(14.0)
+    assert tested.tick(15.5) == [CloseMasterSlots(), OpenMasterSlot(0)]
+    tested.master_slot_opened(0, 17.0)
+    assert CloseMasterSlots() not in tested.tick(44.0), "it waits longer each time"
+    assert CloseMasterSlots() in tested.tick(48.0)
+
+
+def test_slots_are_not_overdue_while_chunks_come() -> None:
+    tested = with_master()
+    tested.chunk_offered(0, 2, 10.0)
+    assert CloseMasterSlots() not in tested.tick(26.0), "a chunk is on its way"
+    tested.chunk_arrived(MASTER, 2, 27.0)
+    tested.chunk_written(MASTER, 2, 27.0)
+    assert CloseMasterSlots() not in tested.tick(41.0)
+    assert CloseMasterSlots() in tested.tick(27.0 + 8 * 17.0 + 1.0), "chunks take 17 s here"
 
 
 def test_an_offered_chunk_that_is_here_is_not_fetched() -> None:

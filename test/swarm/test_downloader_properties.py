@@ -15,6 +15,7 @@ from xget_lib.swarm.actions import (
     Action,
     AskMasterSlot,
     Cancel,
+    CloseMasterSlots,
     Connect,
     Disconnect,
     Fetch,
@@ -98,6 +99,9 @@ class World(RuleBasedStateMachine):
                 case OpenMasterSlot(slot):
                     assert self.master and slot not in self.opening | self.asking
                     self.opening.add(slot)
+                case CloseMasterSlots():
+                    assert MASTER not in [source for source, _ in self.reading]
+                    self.drop_slots()
                 case AskMasterSlot(slot):
                     assert self.master and slot not in self.asking
                     self.asking.add(slot)

@@ -18,6 +18,7 @@ from xget_lib import ipc
 from xget_lib.ipc.jobs import (
     Assembled,
     AssembleManifest,
+    DigestCacheLoaded,
     DigestCacheMade,
     FindUnknown,
     Hashed,
@@ -104,7 +105,7 @@ def test_a_file_that_changed_since_it_was_scanned_costs_a_second_scan_but_not_th
 ) -> None:
     scan, pieces = bench.scan(tree)
     assert pieces == 10
-    _, (nothing,) = bench.do(LoadDigestCache(b""), DigestCacheMade)
+    _, (nothing,) = bench.do(LoadDigestCache(b"/nowhere", True), DigestCacheLoaded)
     digests, runs = bench.find_unknown(scan, nothing)
     assert list(runs) == [0, 10]
     write(tree / "file2", noise(100_000, 22))
@@ -169,7 +170,7 @@ def test_a_digest_cache_is_saved_and_loaded(bench: Bench, tree: Path, tmp_path: 
     os.pwrite(digests, bench.hash(scan, 0, pieces).digests, 0)
     _, (cache,) = bench.do(MakeDigestCache(LATER), DigestCacheMade, scan, digests, bench.left_out())
     bench.do(SaveDigestCache(path), Saved, cache)
-    _, (loaded,) = bench.do(LoadDigestCache(path), DigestCacheMade)
+    _, (loaded,) = bench.do(LoadDigestCache(path, True), DigestCacheLoaded)
     assert list(bench.find_unknown(scan, loaded)[1]) == []
 
 

@@ -183,7 +183,7 @@ def test_a_job_that_fails_for_an_unforeseen_reason_is_answered(
         raise RuntimeError("unforeseen")
 
     monkeypatch.setattr(jobs, "perform", broken)
-    master.send_to_worker(ipc.Job(5, LoadDigestCache(b"")))
+    master.send_to_worker(ipc.Job(5, LoadDigestCache(b"", True)))
     until(lambda: master.sent)
     assert master.sent == [ipc.JobFailed(5, "internal error: RuntimeError: unforeseen")]
     assert "internal error" in caplog.text

@@ -14,7 +14,7 @@ import gevent
 from gevent.lock import BoundedSemaphore
 
 from xget_lib.classic.files import Regular
-from xget_lib.errors import StaleGeneration
+from xget_lib.errors import CannotStart, StaleGeneration
 from xget_lib.net.blocking import in_thread
 from xget_lib.serve.store import Store
 from xget_lib.serve.synthetic import DeferredText
@@ -56,7 +56,7 @@ class Checksums:
         try:
             with self._one:
                 text = b"%d" % _compute(file)
-        except (StaleGeneration, OSError) as error:
+        except (StaleGeneration, CannotStart, OSError) as error:
             give = partial(DeferredText.fail, error=error)
         else:
             give = partial(DeferredText.put, text=text)

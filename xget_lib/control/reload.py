@@ -8,19 +8,25 @@ from xget_lib.config import Config
 from xget_lib.errors import CommandFailed, Exit, UsageError, printable
 from xget_lib.process import control_socket
 from xget_lib.report.events import size
-
-_DAY = 86400.0
-"""Seconds: hashing new files may take long. The command ends at once if the master does."""
+from xget_lib.report.output import print_error
+from xget_lib.report.waiting import Wait, WaitLines
 
 
 def run(config: Config) -> int:
     """Print what the master serves when it has scanned. Returns the exit status: 8 if it serves its former generation.
 
-    Raises Failed if no master of this port runs on this machine.
+    It waits as long as the master is at work, which may be hours. Raises Failed if no master of this port runs on this
+    machine, and MasterUnreachable if it says nothing for --timeout.
     """
     if config.host:
         raise UsageError("reload works on the machine of the master only (run it there, without -n)")
-    answer = control_socket.request(config.port, {"command": "reload", "force": config.force}, _DAY)
+    lines = WaitLines(lambda line: None if config.quiet else print_error(f"xget: {line}"))
+
+    def waits(working: str) -> None:
+        then = f"giving up after {config.timeout:g} s without a sign of it"
+        lines.look(Wait("the end of the scan", f"the master of port {config.port}", then, working or "no answer"))
+
+    answer = control_socket.request(config.port, {"command": "reload", "force": config.force}, config.timeout, waits)
     if config.json:
         print(json.dumps(answer), flush=True)
     if answer.get("problem"):

@@ -7,18 +7,22 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import gevent
+
 from xget_lib.config import Config
-from xget_lib.errors import Exit, LinkLost, MasterUnreachable, NinepError
+from xget_lib.errors import Exit, LinkLost, MasterUnreachable, NinepError, printable
 from xget_lib.net.link import Link
 from xget_lib.process.single_server import local_ports
-from xget_lib.report.output import print_line
+from xget_lib.report.output import print_error, print_line
 from xget_lib.report.status import table
+from xget_lib.report.waiting import Wait, WaitLines
 from xget_lib.serve.attach import SWARM
 
 _TIMEOUT = 10.0
 """Seconds per server; --timeout if that is shorter."""
 _LONGEST = 60.0
 """Seconds for a whole status, at most."""
+_LOOK_EVERY = 0.5
 _MAX_SIZE = 64 * 1024 * 1024
 """Bytes of a status. One of 400,000 nodes is smaller."""
 
@@ -57,6 +61,23 @@ def _ports(config: Config) -> Iterator[int]:
 
 
 def _read(host: str, port: int, seconds: float) -> dict[str, Any]:
+    """Raises LinkLost, NinepError, ValueError."""
+    wait = Wait("its status", f"{printable(host)} port {port}", f"giving up after {seconds:g} s")
+    telling = gevent.spawn(_tell, wait)
+    try:
+        text = _read_text(host, port, seconds)
+    finally:
+        telling.kill()
+    try:
+        status = json.loads(text)
+    except RecursionError:
+        raise ValueError("the status is nested too deeply") from None
+    if not isinstance(status, dict):
+        raise ValueError("the status is not a JSON object")
+    return status
+
+
+def _read_text(host: str, port: int, seconds: float) -> bytes:
     """Read it within so many seconds, each further part of it too, and all within a minute. Raises LinkLost,
     NinepError, ValueError."""
     deadline = time.monotonic() + seconds
@@ -74,10 +95,12 @@ def _read(host: str, port: int, seconds: float) -> dict[str, Any]:
                 raise ValueError("the status comes too slowly")
     finally:
         link.close()
-    try:
-        status = json.loads(text)
-    except RecursionError:
-        raise ValueError("the status is nested too deeply") from None
-    if not isinstance(status, dict):
-        raise ValueError("the status is not a JSON object")
-    return status
+    return text
+
+
+def _tell(wait: Wait) -> None:
+    """Say what is waited for, if it takes long."""
+    lines = WaitLines(lambda line: print_error(f"xget: {line}"))
+    while True:
+        gevent.sleep(_LOOK_EVERY)
+        lines.look(wait)

@@ -12,6 +12,7 @@ import os
 import stat
 
 from xget_lib.fs.credentials import sees_all_users
+from xget_lib.fs.mounts import has_permissions
 
 _LINKS = 40
 """Symbolic links that Linux follows in one path (path_resolution(7))."""
@@ -58,11 +59,12 @@ def _of_directory(path: bytes, *, is_last: bool) -> tuple[bytes, str] | None:
         return path, "belongs to another user"
     if status.st_mode & stat.S_ISVTX and not (is_last and _has_strange_names(path)):
         return None
+    why = ""
     if status.st_mode & stat.S_IWOTH:
-        return path, "can be written by everybody"
-    if status.st_mode & stat.S_IWGRP and status.st_gid != _ROOTS_GROUP:
-        return path, "can be written by its group"
-    return None
+        why = "can be written by everybody"
+    elif status.st_mode & stat.S_IWGRP and status.st_gid != _ROOTS_GROUP:
+        why = "can be written by its group"
+    return (path, why) if why and has_permissions(status.st_dev) else None
 
 
 def _has_strange_names(path: bytes) -> bool:

@@ -27,6 +27,10 @@ class MountTable:
             os.close(self._descriptor)
         self._descriptor = -1
 
+    def below(self, base: bytes) -> list[Mount]:
+        """The mounts at a path or below it, as they were when last looked at: `base` is the path without links."""
+        return [mount for mount in self._relevant if is_within(mount.point, base)]
+
     def changed(self) -> bool:
         """Whether there was a change since the last call. Takes microseconds if nothing at all was mounted."""
         if self._descriptor < 0:

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from blake3 import blake3
 
-from xget_lib.fs.mounts import Mount, mounted
+from xget_lib.fs.mounts import Mount, mount_of, mounted
 from xget_lib.manifest.entry import below, is_within
 
 MARK_SIZE = 16  # bytes
@@ -29,7 +29,7 @@ def marks_of(path: bytes, left_out: Collection[bytes] = ()) -> list[bytes]:
     """
     boot, mounts = _boot_id(), mounted()
     path = os.path.realpath(path)
-    here = _mount_at(path, mounts)
+    here = mount_of(path, mounts)
     if not boot or here is None:
         return []
     marks = [_mark(boot, here.device, _inside(here, path))]
@@ -44,7 +44,7 @@ def is_marked(path: bytes, marks: Collection[bytes]) -> bool:
     """Whether a directory, or one above it, has one of these marks. It need not exist yet."""
     boot = _boot_id()
     path = os.path.realpath(path)
-    here = _mount_at(path, mounted())
+    here = mount_of(path, mounted())
     if not boot or here is None:
         return False
     return any(_mark(boot, here.device, above) in marks for above in _with_parents(_inside(here, path)))
@@ -58,15 +58,6 @@ def _boot_id() -> bytes:
 
 def _mark(boot: bytes, device: bytes, path: bytes) -> bytes:
     return blake3(b"\0".join((boot, device, path))).digest(length=MARK_SIZE)
-
-
-def _mount_at(path: bytes, mounts: list[Mount]) -> Mount | None:
-    """The mount that a path is on; of several at one point the last hides the others."""
-    found = None
-    for mount in mounts:
-        if is_within(path, mount.point) and (found is None or len(mount.point) >= len(found.point)):
-            found = mount
-    return found
 
 
 def _inside(mount: Mount, path: bytes) -> bytes:

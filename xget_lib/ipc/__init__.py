@@ -144,6 +144,11 @@ class JobFailed(Message):
 
 
 @message
+class Progressed(Message):
+    """The jobs of this worker have read something since the last such message, or since they began."""
+
+
+@message
 class PeersOpened(Message):
     """A client opened `peers` and waits for news."""
 

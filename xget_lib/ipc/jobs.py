@@ -59,23 +59,29 @@ class Scanned(Result):
     """Bytes of content."""
     digest: bytes
     """The BLAKE3 of the scan."""
-    base: bytes
-    """Absolute path, without links, of the directory that files are read below."""
-    device: int
-    """Its st_dev."""
-    empty: bool
-    """Whether there is nothing in it."""
     single: bool
     """Whether one file is served."""
-    mounts: tuple[bytes, ...]
-    """Paths below it at which other file systems are mounted: as many as fit in a message."""
+    source: bytes
+    """What it is recognised by: an encoded `snapshot.source.Source`."""
 
 
 @message
 class LoadDigestCache(Request):
-    """Read the digests that an earlier run saved in this file; b"": use none. Result: DigestCacheMade."""
+    """Read the digests that an earlier run saved in this file. Result: DigestCacheLoaded."""
 
     path: bytes
+    digests: bool
+    """Whether to use them."""
+
+
+@message
+class DigestCacheLoaded(Result):
+    """Descriptor: an encoded `snapshot.digest_cache.DigestCache`."""
+
+    DESCRIPTORS = 1
+
+    source: bytes
+    """What the directory of the earlier run is recognised by, as in Scanned."""
 
 
 @message
@@ -163,6 +169,22 @@ class Assembled(Result):
     """The name below it of a single served file; b"" if a directory is served."""
     omitted: tuple[str, ...]
     """What is not served, and why: lines for the log."""
+
+
+@message
+class FindContent(Request):
+    """Find out which directories are not empty in a manifest. Descriptor: the manifest. Result: ContentFound."""
+
+    DESCRIPTORS = 1
+
+    paths: tuple[bytes, ...]
+
+
+@message
+class ContentFound(Result):
+    """Those of the paths."""
+
+    paths: tuple[bytes, ...]
 
 
 @message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ from xget_lib.process import control_socket
 from xget_lib.process.runtime_directory import is_trusted
 from xget_lib.report.log import LOGGER
 
+_SIGN_EVERY = 2.0
+"""Seconds between two lines for a client that waits for its answer."""
 _READ_TIMEOUT = 5.0
 """Seconds that a client has to send its command."""
 
@@ -46,7 +48,8 @@ def _converse(sock: gsocket.socket, act: Callable[[Reload], None]) -> None:
                 return
             with Timeout(_READ_TIMEOUT):
                 command = _read(sock)
-            sock.sendall(json.dumps(_perform(command, act)).encode() + b"\n")
+            for line in _perform(command, act):
+                sock.sendall(json.dumps(line).encode() + b"\n")
         except (OSError, ValueError, Timeout) as error:
             LOGGER.debug("command: %s", error)
 
@@ -61,12 +64,17 @@ def _read(sock: gsocket.socket) -> Any:
     return json.loads(line)
 
 
-def _perform(command: Any, act: Callable[[Reload], None]) -> dict[str, Any]:
+def _perform(command: Any, act: Callable[[Reload], None]) -> Iterator[dict[str, Any]]:
+    """The lines that answer a command: signs of work, then the answer."""
     match command:
         case {"command": "reload", "force": bool(force)}:
             reload = Reload(force)
             act(reload)
+            while not reload.answer.ready():
+                yield {"working": "the master is scanning"}
+                reload.answer.wait(_SIGN_EVERY)
             answer = reload.answer.get()
             assert answer is not None
-            return answer
-    return {"problem": "unknown command (is this another version of XGet?)"}
+            yield answer
+        case _:
+            yield {"problem": "unknown command (is this another version of XGet?)"}

@@ -167,6 +167,8 @@ class Master:
                     )
             case ipc.Changed() | ipc.Checked() | ipc.WatchFailed():
                 self._publisher.watch_reported(worker, message)
+            case ipc.Progressed():
+                self._publisher.scan_got_on()
             case ipc.PeersOpened(connection):
                 self._publisher.arrived(connection)
             case ipc.NodeRegistered(connection, wrong_chunk=wrong) if wrong >= 0:

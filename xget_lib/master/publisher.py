@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -17,7 +19,7 @@ from gevent.queue import Queue
 
 from xget_lib import ipc
 from xget_lib.config import Config
-from xget_lib.errors import Exit, Failed, StillChanging, XGetError, printable
+from xget_lib.errors import Exit, Failed, SourceSuspect, StillChanging, XGetError, printable
 from xget_lib.ipc import jobs
 from xget_lib.ipc.jobs import ScanTree
 from xget_lib.master import events
@@ -26,7 +28,8 @@ from xget_lib.master.commands import Reload
 from xget_lib.master.digest_saver import DigestCacheSaver, cache_path
 from xget_lib.master.doubts import Doubts
 from xget_lib.master.rescan import ChangeMonitor, RescanSchedule, ScanReason
-from xget_lib.master.snapshotter import Progress, Snapshot, take_snapshot
+from xget_lib.master.scan_progress import Progress
+from xget_lib.master.snapshotter import Snapshot, take_snapshot
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.worker_process import WorkerProcess
 from xget_lib.master.workers import WorkerPool
@@ -38,6 +41,8 @@ _SETTLING = 30.0
 """Seconds after which a file that is still changing is not expected to become complete soon."""
 _TELL_EVERY = 2.0
 """Seconds between two lines to a client that waits for a scan."""
+_WATCH_WAIT = 1.0
+"""Seconds that the first scan waits until the directory is watched."""
 _DISTRUSTED_SIZE = 48 * 1024
 """Bytes of the paths of wrong files that one scan hashes again."""
 _WRONG_SHOWN = 10
@@ -60,6 +65,8 @@ class Publisher:
         self._schedule = RescanSchedule()
         self._monitor = ChangeMonitor(pool, self._schedule, root, one_file_system=config.one_file_system)
         self._arrivals: Arrivals[int | Reload] = Arrivals()
+        self._admitted: list[int] = []
+        """Clients that go on as soon as there is something to serve."""
         self._cache_path = cache_path(config.cache, root)
         self._rehash = config.rehash
         self._digest_saver = DigestCacheSaver(pool, self._cache_path)
@@ -91,6 +98,8 @@ class Publisher:
     def left(self, connection: int) -> None:
         """A client is gone."""
         self._arrivals.left(connection)
+        if connection in self._admitted:
+            self._admitted.remove(connection)
 
     def worker_started(self) -> None:
         self._monitor.worker_started()
@@ -171,27 +180,31 @@ class Publisher:
         if self._monitor.lost():
             self._arrivals.checked(changed=True)
         if self._arrivals.check_wanted:
-            if not self._schedule.is_old and self._monitor.check():
+            if self._schedule.trusts_watch and self._monitor.check():
                 self._arrivals.check_begun()
             else:
                 self._arrivals.changed()
         if self._arrivals.scan_wanted:
-            self._schedule.request(ScanReason.REQUEST)
+            self._schedule.request(ScanReason.CLIENT_ARRIVED if self._schedule.is_cheap else ScanReason.REQUEST)
+        for client in self._arrivals.admit():
+            if isinstance(client, Reload):
+                client.answer.set(self._reload_answer(client))
+            else:
+                self._admitted.append(client)
         if self._snapshot is not None:
-            for client in self._arrivals.admit():
-                if isinstance(client, Reload):
-                    client.answer.set(self._reload_answer(client, self._snapshot))
-                else:
-                    self._tracker.peers_opened(client)
+            admitted, self._admitted = self._admitted, []
+            for connection in admitted:
+                self._tracker.peers_opened(connection)
 
     # Scans.
 
     def _scan_when_due(self) -> None:
+        # If the directory is watched before the first scan, no second one is needed for what may have changed in it.
+        self._monitor.wait(_WATCH_WAIT)
         while True:
             self._schedule.wait()
             force, self._force = self._force, False
             distrusted = frozenset(self._distrusted)
-            saved = b"" if self._rehash else self._cache_path
             begun = self._scan_begun = time.monotonic()
             self._arrivals.scan_begun()
             try:
@@ -199,13 +212,14 @@ class Publisher:
                     self._pool,
                     self._scan,
                     self._snapshot,
-                    saved,
+                    self._cache_path,
                     progress=self._progress,
+                    rehash=self._rehash,
                     force=force,
                     distrusted=distrusted,
                 )
             except XGetError as error:
-                if self._snapshot is None and not isinstance(error, StillChanging):
+                if self._snapshot is None and not isinstance(error, StillChanging | SourceSuspect):
                     self._events.put(events.CannotGoOn(error))
                     return
                 self._failed(error)
@@ -270,16 +284,37 @@ class Publisher:
         problem = str(self._problem) if self._problem is not None else ""
         self._tracker.scanned(self._scan_begun, watched=self._monitor.watching, problem=problem, settled=settled)
 
+    def scan_got_on(self) -> None:
+        """A worker reports that it has read something."""
+        self._progress.got_on()
+
     def _tell_waiting(self) -> None:
-        """Tell clients that wait for a scan how far it is: silence would mean that the master hangs."""
+        """Tell clients that wait for a scan how far it is, and whether it gets on: silence would mean that the master
+        hangs."""
+        warned = False
         while True:
             gevent.sleep(_TELL_EVERY)
-            progress = self._progress
-            share = 100 * progress.hashed // progress.pieces if progress.pieces else 0
-            line = Scanning(int(time.monotonic() - self._scan_begun), min(share, 100)).encode()
-            for client in self._arrivals.waiting:
-                if not isinstance(client, Reload):
-                    self._pool.send_to(client, ipc.NewsLine(client, line))
+            self.advance()  # the worker that watches may be late
+            hangs = self._progress.hangs
+            problem = f"nothing was read for {hangs} s (does the disk hang?)" if hangs else ""
+            if problem and not warned:
+                LOGGER.error("scan: nothing was read for %d s (does the disk hang?)", hangs)
+            warned = bool(problem)
+            if problem:
+                self._refuse_reloads(Failed("scan", problem))
+            scanning = Scanning(int(time.monotonic() - self._scan_begun), self._progress.percent, problem)
+            self._tell([client for client in self._arrivals.waiting if not isinstance(client, Reload)], scanning)
+            self._tell(self._admitted, replace(scanning, problem=str(self._problem or problem)))
+
+    def _tell(self, connections: Iterable[int], scanning: Scanning) -> None:
+        for connection in connections:
+            self._pool.send_to(connection, ipc.NewsLine(connection, scanning.encode()))
+
+    def _refuse_reloads(self, problem: XGetError) -> None:
+        for client in self._arrivals.waiting:
+            if isinstance(client, Reload):
+                self._arrivals.left(client)
+                client.answer.set(self._reload_answer(client, problem))
 
     # For others to read.
 
@@ -287,14 +322,14 @@ class Publisher:
     def _generation(self) -> bytes:
         return self._snapshot.facts.generation if self._snapshot is not None else b""
 
-    def _reload_answer(self, reload: Reload, snapshot: Snapshot) -> dict[str, Any]:
-        facts, problem = snapshot.facts, self._problem
+    def _reload_answer(self, reload: Reload, problem: XGetError | None = None) -> dict[str, Any]:
+        facts, problem = self._snapshot.facts if self._snapshot is not None else None, problem or self._problem
         return {
-            "generation": facts.generation.hex(),
-            "new": facts.generation != reload.former,
-            "files": facts.files,
-            "bytes": facts.size,
-            "omitted": list(facts.omitted),
+            "generation": self._generation.hex(),
+            "new": self._generation != reload.former,
+            "files": facts.files if facts is not None else 0,
+            "bytes": facts.size if facts is not None else 0,
+            "omitted": list(facts.omitted) if facts is not None else [],
             "problem": str(problem) if problem is not None else None,
             "exit": int(problem.exit_status) if problem is not None else int(Exit.OK),
         }

@@ -25,11 +25,20 @@ _Delay = tuple[float, float]
 longer."""
 
 
+_CHEAP = 0.1
+"""Seconds of a scan that takes less than a client takes to start: some ten thousand files."""
+_TRUSTED: _Delay = (0.0, 10.0)
+"""For so long after a scan that is not cheap, nothing has changed if inotify has reported nothing. So scans for clients
+take a tenth of one core at most."""
+
+
 class ScanReason(Enum):
     """Why to scan once more, and after which _Delay."""
 
     REQUEST = (0.0, 0.0)
     """SIGHUP, `xget.py reload`, there was no scan yet, or something changed and a client waits for it."""
+    CLIENT_ARRIVED = (0.0, 3.0)
+    """Nothing is known to have changed, but a scan costs less than a doubt. So it takes a quarter of one core."""
     FILE_CHANGED = (0.2, 0.0)
     """A file was found changed when it was to be sent; clients wait."""
     DIRECTORY_CHANGED = (0.0, 1.0)
@@ -93,9 +102,14 @@ class RescanSchedule:
         self._took = seconds
 
     @property
-    def is_old(self) -> bool:
-        """Whether the last scan is so long ago that inotify alone is not trusted: it does not report everything."""
-        return time.monotonic() >= self._after(RescanInterval.SELDOM.value)
+    def is_cheap(self) -> bool:
+        """Whether a scan takes so little time that one is made for each group of clients."""
+        return self._took < _CHEAP
+
+    @property
+    def trusts_watch(self) -> bool:
+        """Whether a new client needs no scan if inotify has reported nothing: it does not report everything."""
+        return not self.is_cheap and time.monotonic() < self._after(_TRUSTED)
 
     def _after(self, delay: _Delay) -> float:
         seconds, scans = delay
@@ -121,6 +135,12 @@ class ChangeMonitor:
         """When it was asked, in monotonic seconds."""
         self._why_not = ""
         """Why the directory cannot be watched; "" if no worker reported a failure."""
+        self._answered = Event()
+        """Set when a worker has said for the first time whether it watches."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the directory is watched, or cannot be, but not longer than this."""
+        self._answered.wait(seconds)
 
     @property
     def watching(self) -> bool:
@@ -151,11 +171,14 @@ class ChangeMonitor:
         return worker is self._watcher
 
     def lost(self) -> bool:
-        """Whether the worker that watched has ended."""
-        if self._watcher is None or self._watcher in self._pool.workers:
+        """Whether the worker that watched has ended, or is late: another one begins to watch then."""
+        watcher = self._watcher
+        if watcher is None or (watcher in self._pool.workers and not self._pool.others_answer(watcher)):
             return False
         self._watcher, self._begun = None, False
         self._set_interval()
+        if watcher in self._pool.workers:
+            self._begin()
         return True
 
     def changed(self, worker: WorkerProcess) -> None:
@@ -166,6 +189,7 @@ class ChangeMonitor:
             LOGGER.warning("watching for changes with inotify again")
             self._why_not = ""
         self._begun = True
+        self._answered.set()
         self._set_interval()
         self._schedule.request(ScanReason.DIRECTORY_CHANGED if self._followed else ScanReason.NOBODY_FOLLOWS)
 
@@ -177,6 +201,7 @@ class ChangeMonitor:
         if why != self._why_not:
             LOGGER.warning("cannot watch for changes with inotify; scanning for each client instead: %s", why)
         self._why_not = why
+        self._answered.set()
         self._set_interval()
 
     def _set_interval(self) -> None:
@@ -188,6 +213,8 @@ class ChangeMonitor:
         """Ask a worker to watch. It reports a change as soon as it does."""
         self._asked = time.monotonic()
         self._begun = False
-        self._watcher = min(self._pool.workers, key=lambda worker: len(worker.connections), default=None)
+        self._watcher = min(
+            self._pool.workers, key=lambda worker: (worker.is_late, len(worker.connections)), default=None
+        )
         if self._watcher is not None:
             self._pool.send(self._watcher, self._order)

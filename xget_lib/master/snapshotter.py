@@ -22,9 +22,11 @@ from gevent.pool import Pool
 from xget_lib.errors import SourceSuspect, StillChanging, printable
 from xget_lib.ipc import jobs
 from xget_lib.manifest.manifest import DIGEST_SIZE, STILL_CHANGING
+from xget_lib.master.scan_progress import Progress
 from xget_lib.master.workers import WorkerPool
 from xget_lib.process.memfd import memfd, read_all
 from xget_lib.report.log import LOGGER
+from xget_lib.snapshot.source import Source, may_hide, suspicion, suspicion_at_start
 
 _RUN_BYTES = 64 * 1024 * 1024
 _RUN_PIECES = 1024
@@ -77,18 +79,6 @@ class _Jobs(ExitStack):
         return result, received
 
 
-class Progress:
-    """How far a snapshot is. Owned by the master; `take_snapshot` updates it."""
-
-    def __init__(self) -> None:
-        self.pieces = 0
-        """That must be hashed, as far as known."""
-        self.hashed = 0
-        """Of these."""
-        self.scan_seconds = 0.0
-        """How long the last scan took, without hashing."""
-
-
 @dataclass(frozen=True)
 class Taken:
     """The result of `take_snapshot`."""
@@ -114,20 +104,24 @@ def take_snapshot(
     cache_path: bytes,
     *,
     progress: Progress,
+    rehash: bool = False,
     force: bool = False,
     distrusted: Collection[bytes] = (),
 ) -> Taken:
     """Take a snapshot of a directory (or file).
 
-    If there is no former one, the digests saved in the file `cache_path` (b"": none) save work. Raises Failed if the
-    directory cannot be read, and SourceSuspect if it looks like another one than that of the former snapshot, unless
-    `force`. `distrusted` are paths below the directory that is read of files that are hashed whatever their stamps say.
+    If there is no former one, the digests saved in the file `cache_path` save work, unless `rehash`. Raises Failed if
+    the directory cannot be read, and SourceSuspect if it looks like another one than that of the former snapshot, or of
+    the saved digests, unless `force`. `distrusted` are paths below the directory that is read of files that are hashed
+    whatever their stamps say.
     """
     with _Jobs(pool) as kept:
+        saved = b""
         if former is not None:
             cache = former.digest_cache
         else:
-            _, (cache,) = kept.do(jobs.LoadDigestCache(cache_path), jobs.DigestCacheMade)
+            loaded, (cache,) = kept.do(jobs.LoadDigestCache(cache_path, not rehash), jobs.DigestCacheLoaded)
+            saved = loaded.source
         for attempts_left in reversed(range(_ATTEMPTS)):
             progress.pieces = progress.hashed = 0
             with _Jobs(pool) as attempt:
@@ -136,6 +130,7 @@ def take_snapshot(
                         attempt,
                         scan,
                         former,
+                        saved,
                         cache,
                         progress,
                         force=force,
@@ -153,31 +148,35 @@ def take_snapshot(
 def _scan(attempt: _Jobs, scan: jobs.ScanTree, progress: Progress) -> tuple[jobs.Scanned, list[int]]:
     begun = time.monotonic()
     try:
-        return attempt.do(scan, jobs.Scanned)
+        with progress.reading():
+            return attempt.do(scan, jobs.Scanned)
     finally:
         progress.scan_seconds = time.monotonic() - begun
 
 
-def _check_source(root: bytes, former: jobs.Scanned, now: jobs.Scanned) -> None:
+def _check_source(attempt: _Jobs, root: bytes, former: Snapshot | None, saved: bytes, now: Source) -> None:
     """Raise SourceSuspect if a file system was probably mounted or unmounted, by accident or for a while.
 
-    A link that leads to another directory now was switched on purpose.
+    `saved`: the source of an earlier run; it counts if there is no former snapshot.
     """
-    if now.empty and not former.empty:
-        raise SourceSuspect(root, "it is empty now")
-    if now.base != former.base:
+    if former is None:
+        if why := suspicion_at_start(Source.decode(saved), now):
+            raise SourceSuspect(root, why, at_start=True)
         return
-    if now.device != former.device:
-        raise SourceSuspect(root, "another file system is mounted there now")
-    for path in former.mounts:
-        if path not in now.mounts:
-            raise SourceSuspect(root, f"the file system at {printable(path)} is not mounted any more")
+    before = Source.decode(former.scanned.source)
+    if why := suspicion(before, now):
+        raise SourceSuspect(root, why)
+    if hiding := may_hide(before, now):
+        found, _ = attempt.do(jobs.FindContent(tuple(hiding)), jobs.ContentFound, former.manifest)
+        for path in found.paths:
+            raise SourceSuspect(root, hiding[path])
 
 
 def _attempt(
     attempt: _Jobs,
     request: jobs.ScanTree,
     former: Snapshot | None,
+    saved: bytes,
     cache: int,
     progress: Progress,
     *,
@@ -188,8 +187,8 @@ def _attempt(
     """Scan, hash and assemble. Raises _FilesChanged."""
     begun = time.time_ns()
     scanned, (scan,) = _scan(attempt, request, progress)
-    if former is not None and not force:
-        _check_source(request.root, former.scanned, scanned)
+    if not force:
+        _check_source(attempt, request.root, former, saved, Source.decode(scanned.source))
     _, (digests, listed) = attempt.do(jobs.FindUnknown(tuple(distrusted)), jobs.Unknown, scan, cache)
     runs = array("Q", read_all(listed))
     if former is not None and scanned.digest == former.scanned.digest and not runs:
@@ -243,6 +242,7 @@ def _hash(
         if any(first <= job.first and job.end <= end for first, end in skipped):
             return
         hashed, _ = attempt.do(job, jobs.Hashed, scan)
+        progress.got_on()
         os.pwrite(digests, hashed.digests, job.first * DIGEST_SIZE)
         if hashed.changed:
             path = path or hashed.changed_path
@@ -257,6 +257,7 @@ def _hash(
         for first in range(start, end, length)
     )
     greenlets = Pool(_JOBS_A_WORKER * attempt.pool.size)
-    for _ in greenlets.imap_unordered(hash_run, hashing):
-        pass
+    with progress.reading():
+        for _ in greenlets.imap_unordered(hash_run, hashing):
+            pass
     return path, sorted(changed), unreadable

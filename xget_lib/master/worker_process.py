@@ -27,7 +27,13 @@ class WorkerProcess:
     """When it came, in monotonic seconds."""
     pings: int = 0
     """Sent since its last message."""
+
     last_words: str = ""
     """Why it ends, if it says so."""
     sent: int = 0
     """Bytes of content that it has sent to clients."""
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it has not answered a ping before the next one was sent. It may be stopped: others come first."""
+        return self.pings > 1

@@ -90,6 +90,10 @@ class WorkerPool:
         """Bytes of content sent by all workers, also by those that have ended."""
         return self._sent_before + sum(worker.sent for worker in self._workers.values())
 
+    def others_answer(self, worker: WorkerProcess) -> bool:
+        """Whether this worker is late, and another one is not."""
+        return worker.is_late and any(not each.is_late for each in self._workers.values())
+
     def serve(self, message: ipc.Serve, descriptors: Sequence[int]) -> None:
         """Have all workers, also those to come, serve this. The descriptors must stay open until the next call."""
         self._serve = message, descriptors
@@ -101,7 +105,7 @@ class WorkerPool:
         number = next(self._connection_numbers)
         while True:
             self._available.wait()
-            worker = min(self._workers.values(), key=lambda worker: len(worker.connections))
+            worker = min(self._workers.values(), key=lambda worker: (worker.is_late, len(worker.connections)))
             worker.connections.add(number)
             self._serving[number] = worker
             if self.send(worker, ipc.Adopt(number, address, port), [sock.fileno()]):
@@ -133,16 +137,19 @@ class WorkerPool:
     ) -> tuple[R, list[int]]:
         """Have a job done by the worker that has fewest. Returns the result, and descriptors that the caller closes.
 
-        Raises Failed(what) if it cannot be done, or if several workers died of it.
+        Raises Failed(what) if it cannot be done, or if several workers died of it, or hung.
         """
         for _ in range(_JOB_ATTEMPTS):
             self._available.wait()
-            worker = min(self._workers.values(), key=lambda worker: len(worker.jobs))
+            worker = min(self._workers.values(), key=lambda worker: (worker.is_late, len(worker.jobs)))
             number = next(self._job_numbers)
             answered = worker.jobs[number] = AsyncResult()
             self.send(worker, ipc.Job(number, request), descriptors)
-            answer = answered.get()
+            while not answered.ready() and not self.others_answer(worker):
+                answered.wait(_PING_EVERY)
+            answer = answered.get() if answered.ready() else None
             if answer is None:
+                worker.jobs.pop(number, None)
                 continue
             message, received = answer
             if isinstance(message, ipc.JobFailed):
@@ -151,7 +158,7 @@ class WorkerPool:
                 return message.result, received
             close_all(received)
             raise ProtocolViolation(f"{type(request).__name__} was answered with {type(message.result).__name__}")
-        raise Failed(what, f"{_JOB_ATTEMPTS} workers died during {type(request).__name__} (see the log)")
+        raise Failed(what, f"{_JOB_ATTEMPTS} workers died or hung during {type(request).__name__} (see the log)")
 
     def refresh(self, seconds: float) -> None:
         """Ask all workers how much they have sent; wait at most this many seconds for their answers."""

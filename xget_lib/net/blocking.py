@@ -11,6 +11,9 @@ from gevent import get_hub
 from gevent import socket as gsocket
 from gevent.threadpool import ThreadPool
 
+from xget_lib.errors import CannotStart
+from xget_lib.report.log import LOGGER
+
 READ = 1
 WRITE = 2
 
@@ -51,7 +54,8 @@ def in_thread(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -
 def in_pool(pool: ThreadPool, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
     """As `in_thread`, in a thread of a pool.
 
-    This function passes on exceptions itself, because gevent's thread pool would print each of them.
+    This function passes on exceptions itself, because gevent's thread pool would print each of them. Raises CannotStart
+    where the pool has no thread, and none can be started.
     """
 
     def run() -> tuple[R | None, BaseException | None]:
@@ -60,10 +64,28 @@ def in_pool(pool: ThreadPool, function: Callable[P, R], *arguments: P.args, **na
         except BaseException as error:
             return None, error
 
+    _grow(pool)
     result, error = pool.apply(run)
     if error is not None:
         raise error
     return cast(R, result)
+
+
+def _grow(pool: ThreadPool) -> None:
+    """Start a thread for one more task, if the pool may have it. Where the kernel starts none, the pool goes on with
+    those that it has. Raises CannotStart if it has none.
+
+    The pool would start it too, but leaves the task in its queue when that fails.
+    """
+    if len(pool) < pool.size or pool.size >= pool.maxsize:
+        return
+    try:
+        pool.size += 1
+    except RuntimeError:
+        if not pool.size:
+            raise CannotStart("thread") from None
+        LOGGER.warning("cannot start another thread; going on with %d", pool.size)
+        pool.maxsize = pool.size
 
 
 def wait_readable(sock: socket.socket) -> None:

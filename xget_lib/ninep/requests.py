@@ -13,7 +13,7 @@ is a ProtocolViolation. Afterwards this object must not be used any more.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from xget_lib.errors import NinepError, ProtocolViolation, one_line
@@ -92,7 +92,8 @@ class Requests:
         self._flushed = 0
         self._next_tag = 0
         self._own = memoryview(bytearray(_BUFFER_SIZE))
-        self._filled = 0  # bytes of it that hold replies
+        self._taken = 0  # bytes of it that are done with
+        self._filled = 0  # bytes of it that hold something
         self._data: _Data | None = None
 
     @property
@@ -141,36 +142,38 @@ class Requests:
     def buffer(self) -> memoryview:
         """Where to put the next bytes from the network; never empty, valid for one received()."""
         if self._data is None:
+            self._own[: self._filled - self._taken] = self._own[self._taken : self._filled]  # the start of a reply
+            self._filled, self._taken = self._filled - self._taken, 0
             return self._own[self._filled :]
         if self._data.sink is None:
             return self._own[: self._data.count - self._data.at]
         return self._data.sink[self._data.at : self._data.count]
 
-    def received(self, count: int) -> list[Answer]:
-        """Take the `count` bytes that were put into buffer(), and return the answers that they completed. Raises
-        ProtocolViolation."""
-        answers: list[Answer] = []
+    def received(self, count: int) -> Iterator[Answer]:
+        """Take the `count` bytes that were put into buffer(), and give the answers that they complete. Raises
+        ProtocolViolation.
+
+        A reply is taken only when its answer is asked for: until then its request is in flight, and whoever gets an
+        answer before it may still flush it.
+        """
         if self._data is not None:
             self._data.at += count
-            self._finish_data(self._data, answers)
-            return answers
+            yield from self._finish_data(self._data)
+            return
         self._filled += count
-        at = 0
         while self._data is None:
-            end = self._take_reply(at, answers)
-            if end == at:
+            at = self._taken
+            self._taken, answers = self._take_reply(at)
+            yield from answers
+            if self._taken == at:
                 break
-            at = end
-        self._own[: self._filled - at] = self._own[at : self._filled]  # the start of the next reply
-        self._filled -= at
-        return answers
 
-    def _take_reply(self, at: int, answers: list[Answer]) -> int:
-        """Take the reply that starts at `at` in our buffer. Return where it ends; `at` if more of it must arrive
-        first."""
+    def _take_reply(self, at: int) -> tuple[int, Sequence[Answer]]:
+        """Take the reply that starts at `at` in our buffer. Return where it ends (`at` if more of it must arrive
+        first), and the answer, if it completes one."""
         there = self._filled - at
         if there < HEADER.size:
-            return at
+            return at, ()
         size, number, tag = HEADER.unpack_from(self._own, at)
         if not HEADER.size <= size <= self.msize:
             raise ProtocolViolation(f"a message of {size} bytes (allowed: {HEADER.size} to {self.msize})")
@@ -180,21 +183,19 @@ class Requests:
         end: int = at + size
         if number == Rread.number:
             if there < RREAD_HEADER_SIZE:
-                return at
+                return at, ()
             end = min(end, self._filled)
-            self._begin_data(tag, pending, self._own[at:end], size, answers)
-            return end
+            return end, self._begin_data(tag, pending, self._own[at:end], size)
         if size > _BUFFER_SIZE:
             raise ProtocolViolation(f"a message of {size} bytes and type {number}")
         if there < size:
-            return at
+            return at, ()
         _, reply = decode(self._own[at:end], self.dialect)
-        self._settle(tag, self._check(reply, pending.request), answers)
-        return end
+        return end, self._settle(tag, self._check(reply, pending.request))
 
     # Replies with data.
 
-    def _begin_data(self, tag: int, pending: _Pending, frame: memoryview, size: int, answers: list[Answer]) -> None:
+    def _begin_data(self, tag: int, pending: _Pending, frame: memoryview, size: int) -> Sequence[Answer]:
         """Take an Rread of `size` bytes; `frame` is what has arrived of it."""
         count = int.from_bytes(frame[HEADER.size : RREAD_HEADER_SIZE], "little")
         if size != RREAD_HEADER_SIZE + count:
@@ -209,14 +210,14 @@ class Requests:
             sink = memoryview(bytearray(count)) if pending.into is None else pending.into
             sink[: len(there)] = there
         self._data = _Data(tag, count, len(there), sink)
-        self._finish_data(self._data, answers)
+        return self._finish_data(self._data)
 
-    def _finish_data(self, data: _Data, answers: list[Answer]) -> None:
+    def _finish_data(self, data: _Data) -> Sequence[Answer]:
         if data.at < data.count:
-            return
+            return ()
         self._data = None
         has_buffer = self._pending[data.tag].into is not None
-        self._settle(data.tag, ReadInto(data.count) if has_buffer else Rread(bytes(data.sink or b"")), answers)
+        return self._settle(data.tag, ReadInto(data.count) if has_buffer else Rread(bytes(data.sink or b"")))
 
     # All replies.
 
@@ -247,7 +248,7 @@ class Requests:
             raise ProtocolViolation(f"the server answered msize {self.msize} with {reply.msize}")
         self.dialect, self.msize = reply.version, reply.msize
 
-    def _settle(self, tag: int, reply: RMessage, answers: list[Answer]) -> None:
+    def _settle(self, tag: int, reply: RMessage) -> Sequence[Answer]:
         pending = self._pending[tag]
         if self.trace is not None:
             self.trace(self._reply_line(tag, reply))
@@ -258,8 +259,9 @@ class Requests:
         if isinstance(pending.request, Tflush):
             flushed = self._pending.pop(pending.request.oldtag, None)  # a caller may flush what is not in flight
             self._flushed -= flushed is not None
-        if not (pending.flushed and isinstance(pending.request, Tread)):
-            answers.append(Answer(tag, pending.request, reply))
+        if pending.flushed and isinstance(pending.request, Tread):
+            return ()
+        return (Answer(tag, pending.request, reply),)
 
     def _reply_line(self, tag: int, reply: RMessage) -> str:
         if isinstance(reply, ReadInto):

@@ -10,8 +10,9 @@ from xget_lib.manifest.manifest import Manifest
 from xget_lib.node.patience import CHECK_EVERY, Patience
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import TransferStats
-from xget_lib.node.waits import Tell, Wait
+from xget_lib.node.waits import Tell
 from xget_lib.report.events import counted, size
+from xget_lib.report.waiting import Wait
 
 DISK = "the disk of this node"
 _STEP = 16 * 1024

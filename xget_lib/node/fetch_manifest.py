@@ -15,8 +15,9 @@ from blake3 import blake3
 from xget_lib.errors import LinkLost, NinepError
 from xget_lib.net.blocking import in_thread
 from xget_lib.net.link import Link
+from xget_lib.node.attempts import MOST, first_of, retry_for
 from xget_lib.node.awake import now
-from xget_lib.node.master_link import ANSWER, retry_for
+from xget_lib.node.master_link import ANSWER
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.attach import SWARM
 from xget_lib.serve.served import NOT_READY
@@ -27,7 +28,9 @@ _PEER_ANSWERS = 5.0
 """Seconds within which a peer must answer: there are other peers."""
 MANIFEST_RATE = 4096
 """Bytes per second, at least. A server that is slower is left."""
-_STEP = 16 * MANIFEST_RATE
+_LONGEST_STEP = 16
+"""Seconds."""
+_STEP = _LONGEST_STEP * MANIFEST_RATE
 """Bytes of a manifest that count as progress, once all of them have arrived."""
 
 
@@ -57,7 +60,7 @@ def fetch_manifest(
     def read(left: float) -> tuple[memoryview, bool]:
         nonlocal heard
         try:
-            encoded = _read(master, news.manifest_size, min(left, ANSWER), min(seconds, ANSWER), progress)
+            encoded = _read(master, news.manifest_size, min(left, ANSWER), min(seconds / MOST, ANSWER), progress)
             return encoded, _is_of(encoded, news.generation)
         except NinepError as error:
             if str(error) != NOT_READY[1]:  # 9P2000 has no error numbers
@@ -90,10 +93,11 @@ def _read_of_peer(news: News, peer: Address, on_progress: Callable[[], None]) ->
 def _read(server: Address, size: int, seconds: float, answer: float, on_progress: Callable[[], None]) -> memoryview:
     """Connect within `seconds`, and read; each part comes within `answer` seconds. Raises LinkLost, NinepError."""
     encoded = bytearray()
-    link = Link.connect(*server, SWARM, seconds)
+    link = first_of(lambda left: Link.connect(*server, SWARM, left), seconds, Link.close)
     try:
         file = link.open("manifest", answer)
-        count, step_begun, step_end = _STEP, now(), _STEP
+        least = max(1, round(MANIFEST_RATE * min(answer, _LONGEST_STEP)))
+        count, step_begun, step_end = least, now(), _STEP
         while len(encoded) < size:
             asked = now()
             part = file.read(len(encoded), min(size - len(encoded), count, link.max_read), answer)
@@ -106,7 +110,7 @@ def _read(server: Address, size: int, seconds: float, answer: float, on_progress
             elif now() - step_begun > _STEP / MANIFEST_RATE:
                 raise LinkLost(link.name, f"sends less than {MANIFEST_RATE} bytes of the manifest a second")
             # On a slow link a read must end in time, on a fast one there should be few.
-            count = 2 * count if now() - asked < 1 else _STEP
+            count = 2 * count if now() - asked < 1 else least
     finally:
         link.close()
     return memoryview(encoded).toreadonly()

@@ -20,7 +20,7 @@ from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
 from xget_lib.manifest.sources import normalise_source
 from xget_lib.process import rlimit
 from xget_lib.process.channel import Channel, pair
-from xget_lib.process.fork import close_all_but, default_signals, die_with, signals_held
+from xget_lib.process.fork import close_all_but, default_signals, die_with, fork, signals_held
 from xget_lib.report import events, log, output
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -59,7 +59,7 @@ def _fork(config: Config, sources: Sequence[bytes], dest: bytes) -> tuple[Channe
     ours, theirs = pair()
     foreground = os.getpid()
     with signals_held():
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             default_signals(ignored=[signal.SIGINT, signal.SIGHUP])
             close_all_but([theirs.fileno()])

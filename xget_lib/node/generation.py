@@ -33,8 +33,9 @@ from xget_lib.node.content_watch import DISK, ContentWatch
 from xget_lib.node.patience import Patience
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import TransferStats
-from xget_lib.node.waits import Tell, Wait, Waits
+from xget_lib.node.waits import Tell, Waits
 from xget_lib.report.log import LOGGER
+from xget_lib.report.waiting import Wait
 from xget_lib.serve.files import Files
 from xget_lib.serve.held import Compared, HeldContent, still_matches
 from xget_lib.serve.served import Served

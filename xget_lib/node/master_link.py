@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from math import inf
-from typing import TypeVar
 
 import gevent
 
@@ -21,10 +20,11 @@ from xget_lib.errors import LinkLost, MasterUnreachable, NinepError, ProtocolVio
 from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
 from xget_lib.ninep.messages import ORDWR
+from xget_lib.node.attempts import LEAST, first_of, retry_for
 from xget_lib.node.awake import now
 from xget_lib.node.source import send
-from xget_lib.node.waits import Wait
 from xget_lib.report.log import LOGGER
+from xget_lib.report.waiting import Wait
 from xget_lib.serve.attach import SWARM
 from xget_lib.swarm.addresses import usable
 from xget_lib.swarm.backoff import Backoff
@@ -48,8 +48,6 @@ _LONGEST_PAUSE = 30.0
 _SOON = 1.0
 """Seconds without an answer that are nothing to talk about."""
 
-_T = TypeVar("_T")
-
 
 class Change(Enum):
     """What happens to the connection."""
@@ -58,41 +56,22 @@ class Change(Enum):
     LOST = auto()
 
 
-def retry_for(
-    seconds: float,
-    attempt: Callable[[float], _T],
-    *failures: type[Exception],
-    since: Callable[[], float] | None = None,
-) -> _T:
-    """Return what `attempt(seconds left)` returns, trying again after these failures, with growing pauses. Raises the
-    last failure when the time is over.
-
-    The time begins now, or at the last progress: the seconds of `node.awake` that `since()` gives.
-    """
-    begun = now()
-    backoff = Backoff(random.Random())
-    while True:
-        try:
-            return attempt(max(_deadline(begun, since) + seconds - now(), _LEAST))
-        except failures as error:
-            left = _deadline(begun, since) + seconds - now()
-            if left <= 0:
-                raise
-            LOGGER.debug("trying again: %s", error)
-        gevent.sleep(min(backoff.next(), left))  # the last try is at the end of the time
-
-
-_LEAST = 0.1
-"""Seconds that each try has, at least."""
-
-
-def _deadline(begun: float, since: Callable[[], float] | None) -> float:
-    return begun if since is None else max(begun, since())
-
-
 def _within(deadline: float) -> float:
     """Seconds for an answer, until a deadline."""
-    return min(ANSWER, max(deadline - now(), _LEAST))
+    return min(ANSWER, max(deadline - now(), LEAST))
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A connection on which this node is registered."""
+
+    link: Link
+    peers: Remote
+    hosts: tuple[str, str]
+    """The addresses of its two ends."""
+
+    def close(self) -> None:
+        self.link.close()
 
 
 class MasterLink:
@@ -120,6 +99,10 @@ class MasterLink:
         """When the connection was lost, or the first was begun."""
         self._asked_at: float | None = None
         """When the master was asked whether it answers; None if it has."""
+        self._renewing: gevent.Greenlet[..., None] | None = None
+        """While another connection is being made beside a silent one."""
+        self._spare: _Opened | None = None
+        """A connection that takes the place of the present one."""
 
     @property
     def address(self) -> Address:
@@ -173,6 +156,26 @@ class MasterLink:
         if send(link, messages.Twalk(0, 0, ()), answered) is not None:
             self._asked_at = now()
 
+    def renew(self, seconds: float) -> None:
+        """Make another connection beside this one, on which the master does not answer, within so many seconds: another
+        process of the master may answer. To be called again and again while it is silent."""
+        if self.link is not None and self._renewing is None:
+            self._renewing = gevent.spawn(self._renew, self.link, seconds)
+
+    def _renew(self, silent: Link, seconds: float) -> None:
+        try:
+            opened = first_of(self._open, seconds, _Opened.close)
+        except (LinkLost, NinepError) as error:
+            LOGGER.debug("no other connection to the master: %s", error)
+            return
+        finally:
+            self._renewing = None
+        if self.link is silent and self._asked_at is not None:
+            self._spare = opened
+            silent.close()  # `events` goes on with the spare one
+        else:
+            opened.close()
+
     def events(self) -> Iterator[Change | News | Scanning]:
         """What happens, for ever. Connects again when the connection is lost."""
         gevent.spawn(self._watch_idle)
@@ -186,14 +189,18 @@ class MasterLink:
                     self._trouble = ""
                     yield news
             except (LinkLost, NinepError, ProtocolViolation) as error:
-                LOGGER.warning("connection to the master lost: %s", error)
+                if self._spare is None:
+                    LOGGER.warning("connection to the master lost: %s", error)
+                else:
+                    LOGGER.info("the master does not answer on one connection; it does on another")
                 self._why_lost = self._trouble = self._plain(error)
             if self.link is not None:
                 self._lost_at = now() - self.silent
                 self.link.close()
                 self.link = None
             yield Change.LOST
-            gevent.sleep(backoff.next())  # the other nodes connect again too
+            if self._spare is None:
+                gevent.sleep(backoff.next())  # the other nodes connect again too
             retry_for(inf, lambda left: self._connect(ANSWER), LinkLost, NinepError)
             LOGGER.info("connected to the master again")
 
@@ -258,21 +265,27 @@ class MasterLink:
             LOGGER.debug("message to the log of the master not sent: %s", error)
 
     def _connect(self, seconds: float) -> None:
-        deadline = now() + seconds
+        opened, self._spare = self._spare, None
         try:
-            link = Link.connect(*self.address, SWARM, min(seconds, ANSWER))
-            try:
-                peers = link.open("peers", _within(deadline), ORDWR)
-                if self._serving_port is not None:
-                    peers.write(0, self._registration.encode(), _within(deadline))
-                self._local_host, self._remote_host = link.hosts
-            except BaseException:
-                link.close()
-                raise
+            opened = opened or first_of(self._open, seconds, _Opened.close)
         except (LinkLost, NinepError) as error:
             self._why_lost = self._plain(error)
             raise
-        self.link, self._peers, self._asked_at = link, peers, None
+        self._local_host, self._remote_host = opened.hosts
+        self.link, self._peers, self._asked_at = opened.link, opened.peers, None
+
+    def _open(self, seconds: float) -> _Opened:
+        """Connect, and register, within so many seconds. Raises LinkLost, NinepError."""
+        deadline = now() + seconds
+        link = Link.connect(*self.address, SWARM, min(seconds, ANSWER))
+        try:
+            peers = link.open("peers", _within(deadline), ORDWR)
+            if self._serving_port is not None:
+                peers.write(0, self._registration.encode(), _within(deadline))
+            return _Opened(link, peers, link.hosts)
+        except BaseException:
+            link.close()
+            raise
 
     def _plain(self, error: Exception) -> str:
         """What went wrong, without the name of the master, which stands before it."""

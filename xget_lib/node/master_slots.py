@@ -14,6 +14,7 @@ from xget_lib.errors import LinkLost, NinepError
 from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
 from xget_lib.ninep.messages import ORDWR
+from xget_lib.node.attempts import first_of
 from xget_lib.node.master_link import ANSWER
 from xget_lib.node.source import Source, send
 from xget_lib.serve.attach import SWARM
@@ -114,22 +115,25 @@ class MasterSlots:
 
     def _connect(self) -> None:
         try:
-            link = Link.connect(*self._master, SWARM, ANSWER)
-            try:
-                content = Source(MASTER, link, link.open("data", ANSWER))
-            except BaseException:
-                link.close()
-                raise
+            content = first_of(self._open_content, ANSWER, lambda content: content.link.close())
         except (LinkLost, NinepError) as error:
             self.fail(error)
             return
         if self._closed:
-            link.close()
+            content.link.close()
             return
         self.content = content
         waiting, self._waiting = self._waiting, {}
         for use in waiting.values():
             use(content)
+
+    def _open_content(self, seconds: float) -> Source:
+        link = Link.connect(*self._master, SWARM, seconds)
+        try:
+            return Source(MASTER, link, link.open("data", ANSWER))
+        except BaseException:
+            link.close()
+            raise
 
     def _failed(self, reply: messages.Message | LinkLost) -> None:
         if isinstance(reply, LinkLost):

@@ -40,9 +40,10 @@ from xget_lib.node.patience import CHECK_EVERY
 from xget_lib.node.restarts import Restarts
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import NewGeneration, TransferStats
-from xget_lib.node.waits import Tell, Wait, Waits
+from xget_lib.node.waits import Tell, Waits
 from xget_lib.report.events import size
 from xget_lib.report.log import LOGGER
+from xget_lib.report.waiting import Wait
 from xget_lib.serve.served import EncodedManifest
 from xget_lib.swarm.messages import CURRENT, DONE, FAILED, INTERRUPTED, SETTLING_LIMIT, News, Scanning
 
@@ -224,7 +225,8 @@ class Node:
                 self._receive_news(event)
             elif isinstance(event, Scanning):
                 self._scanning = event
-                self._waits.postpone()  # a large directory takes hours
+                if not event.problem:
+                    self._waits.postpone()  # a large directory takes hours
             elif event is Change.CONNECTED:
                 self._transfer.master_connected()
             else:
@@ -244,6 +246,9 @@ class Node:
     def _wait_for_news(self) -> News:
         with self._waits.on(self._expect_news):
             while self._news is None and not self.newer.wait(CHECK_EVERY):
+                problem = self._scanning.problem if self._scanning is not None else ""
+                if problem and self._waits.stalled > self._config.timeout:
+                    raise self._master.unreachable(self._waits.stalled, f"it has nothing to serve: {problem}")
                 self._context.patience.check(lambda: "its first news")
         self.newer.clear()
         assert self._news is not None
@@ -254,6 +259,8 @@ class Node:
         then, timeout = "the download begins as soon as that is done", self._config.timeout
         if self._scanning is None:
             return self._master.expect("its first news", "", then, timeout)
+        if self._scanning.problem:
+            return self._master.expect("its first news", self._scanning.problem, then, timeout)
         hashed = f"; {self._scanning.hashed} % of new content is hashed" if self._scanning.hashed else ""
         why = f"it has been scanning its directory for {self._scanning.seconds} s{hashed}"
         return self._master.expect("its first news", why, then, timeout)

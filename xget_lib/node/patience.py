@@ -38,7 +38,10 @@ class Patience:
         """To be called again and again while something is waited for. `missing` says what, `asked` whom; without
         `asked`, only the master. Raises MasterUnreachable, Stalled."""
         master = self.master
-        master.probe(min(_PROBE_EVERY, self.timeout / 4, self.stall_timeout / 4))
+        pause = min(_PROBE_EVERY, self.timeout / 4, self.stall_timeout / 4)
+        master.probe(pause)
+        if master.silent > pause:
+            master.renew(self.timeout)
         if min(self.waits.seconds, master.silent) > self.timeout:
             raise master.unreachable()
         if master.is_silent:

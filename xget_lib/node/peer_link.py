@@ -81,8 +81,9 @@ class PeerLink(Source):
                 if not part:
                     raise ProtocolViolation("have: the bitmap has the wrong length")
                 answer += part
-            if answer[:GENERATION_SIZE] != generation:
-                raise ProtocolViolation("have: the bitmap is of another generation")
+                if answer[:GENERATION_SIZE] != generation[: len(answer)]:
+                    # At once: a shorter bitmap would have no more bytes until the peer holds more.
+                    raise ProtocolViolation("have: the bitmap is of another generation")
             yield Bitmap.from_bytes(answer[GENERATION_SIZE:], chunk_count).as_int()
             gevent.sleep(_HAVE_PAUSE)
 

@@ -184,6 +184,8 @@ class Transfer:
                 self._close_peer(run, address)
             case actions.OpenMasterSlot(slot):
                 self._open_slot(slot)
+            case actions.CloseMasterSlots():
+                self._close_slots()
             case actions.AskMasterSlot(slot) if slots is not None:
                 slots.ask(slot, lambda line: self._offered(slots, slot, line))
             case actions.SendWants(chunks) if slots is not None:

@@ -6,20 +6,15 @@ is told, then at most one a minute, whatever is waited for by then.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import gevent
 
 from xget_lib.node.awake import now
+from xget_lib.report.waiting import APART, FIRST, Wait
 
-FIRST = 5.0
-"""Seconds without progress after which the first line is told."""
-APART = 60.0
-"""Seconds between two lines, at least."""
 _CHECK_EVERY = 0.25
 
 
@@ -27,23 +22,6 @@ class Tell(Protocol):
     """Where a node reports what happens: an event and its facts."""
 
     def __call__(self, event: str, **facts: Any) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """One thing that is waited for, as it stands now."""
-
-    what: str
-    whom: str
-    then: str
-    """What happens next."""
-    why: str = ""
-    """Why it is not there yet, if that is known."""
-
-    def line(self, seconds: float) -> str:
-        since = time.strftime("%H:%M:%S", time.localtime(time.time() - seconds))
-        why = f": {self.why}" if self.why else ""
-        return f"waiting for {self.what} from {self.whom} for {seconds:.0f} s (since {since}){why}; {self.then}"
 
 
 class Waits:

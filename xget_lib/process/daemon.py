@@ -24,7 +24,8 @@ import threading
 from contextlib import suppress
 from typing import NoReturn
 
-from xget_lib.process.fork import close_all_but, die_with, flush, outlive_parent, signals_held
+from xget_lib.errors import CannotStart
+from xget_lib.process.fork import close_all_but, die_with, flush, fork, outlive_parent, signals_held
 from xget_lib.process.null import open_null
 
 # A script, a shell or a service sends these to the process that it started, and means the child.
@@ -65,13 +66,14 @@ def daemonize() -> Daemon:
 
     The child keeps no descriptor but the standard three: one that the caller's shell had open would keep others waiting
     (`ssh node xget ...` ends when the last of them is closed). The child has no session of its own yet and gets ^C from
-    the terminal like the foreground process; signals that only the foreground process gets are passed on to it.
+    the terminal like the foreground process; signals that only the foreground process gets are passed on to it. Raises
+    CannotStart.
     """
     flush()
     foreground = os.getpid()
     ours, childs = os.pipe2(os.O_CLOEXEC)
     with signals_held():
-        child = os.fork()
+        child = fork()
         if child != 0:
             os.close(childs)
             _wait_in_foreground(child, ours)
@@ -101,7 +103,11 @@ def _wait_in_foreground(child: int, pipe: int) -> NoReturn:
     """Wait for the child's report, and end this process as it says."""
     # Others keep their meaning: ^Z stops this process together with the child.
     signal.pthread_sigmask(signal.SIG_SETMASK, _FORWARDED)
-    threading.Thread(target=_forward_signals, args=(child,), daemon=True).start()
+    try:
+        threading.Thread(target=_forward_signals, args=(child,), daemon=True).start()
+    except RuntimeError:
+        os.write(2, f"xget: {CannotStart('thread')}\n".encode())
+        os._exit(1)  # the child ends with this process
     word = b""
     while not word.endswith(b"\n") and (more := os.read(pipe, select.PIPE_BUF)):
         word += more

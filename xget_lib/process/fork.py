@@ -13,7 +13,16 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+from xget_lib.errors import CannotStart
 from xget_lib.fs.syscalls import set_parent_death_signal
+
+
+def fork() -> int:
+    """As os.fork. Raises CannotStart."""
+    try:
+        return os.fork()
+    except OSError:
+        raise CannotStart("process") from None
 
 
 def flush() -> None:

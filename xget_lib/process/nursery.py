@@ -33,9 +33,9 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
-from xget_lib.errors import LinkLost, ProtocolViolation
+from xget_lib.errors import CannotStart, LinkLost, ProtocolViolation
 from xget_lib.process.channel import Channel, close_all, pair
-from xget_lib.process.fork import close_all_but, default_signals, die_with, flush, signals_held
+from xget_lib.process.fork import close_all_but, default_signals, die_with, flush, fork, signals_held
 
 GRACE = 2.0  # seconds between SIGTERM and SIGKILL for workers whose master is gone
 
@@ -109,12 +109,12 @@ class Nursery:
 def start(run_worker: RunWorker) -> Nursery:
     """Fork the nursery. To be called before there are threads, an event loop or connections.
 
-    The nursery and its workers close every descriptor but the standard three and their channels.
+    The nursery and its workers close every descriptor but the standard three and their channels. Raises CannotStart.
     """
     flush()
     master_end, nursery_end = pair()
     with signals_held():
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             _end_with(lambda: _nursery(nursery_end, run_worker))
     nursery_end.close()
@@ -186,11 +186,12 @@ class _Loop:
             try:
                 master_end, worker_end = map(ends.enter_context, map(closing, pair()))
                 with signals_held():
-                    pid = os.fork()
+                    pid = fork()
                     if pid == 0:
                         _end_with(lambda: _worker(worker_end, number, nursery, self._run_worker))
-            except OSError as error:
-                self._master.send(("not spawned", number, os.strerror(error.errno or 0)))
+            except (OSError, CannotStart) as error:
+                why = error.why if isinstance(error, CannotStart) else os.strerror(error.errno or 0)
+                self._master.send(("not spawned", number, why))
                 return
             self._numbers[pid] = number
             self._master.send(("spawned", number, pid), [master_end.fileno()])

@@ -6,7 +6,8 @@ its digests are not kept, and it is hashed again (git calls such a file "racily 
 
 The encoding, with numbers in the byte order of this machine:
 
-    b"xgetkept", version, words of a stamp, number of files, number of pieces
+    b"xgetkept", version, words of a stamp, number of files, number of pieces, bytes of the source
+    source      what the directory is recognised by (snapshot.source)
     stamps      STAMP_WORDS numbers of 8 bytes a file
     counts      a number of 4 bytes a file: how many pieces it has
     digests     DIGEST_SIZE bytes a piece
@@ -30,10 +31,11 @@ from blake3 import blake3
 from xget_lib.errors import Failed, printable
 from xget_lib.fs.stamp import CTIME_WORD, MTIME_WORD, STAMP_WORDS
 from xget_lib.manifest.manifest import DIGEST_SIZE
+from xget_lib.snapshot.source import UNKNOWN_SOURCE, Source
 
-VERSION = 2
+VERSION = 3
 _MAGIC = b"xgetkept"
-_HEAD = struct.Struct("=8sIIQQ")
+_HEAD = struct.Struct("=8sIIQQI")
 _STAMP = struct.Struct(f"={8 * STAMP_WORDS}s")
 _UNKNOWN = -1
 
@@ -41,8 +43,12 @@ _UNKNOWN = -1
 class DigestCache:
     """The digests of files, by stamp. Immutable."""
 
-    def __init__(self, stamps: bytes, counts: array[int], digests: bytes | memoryview) -> None:
-        """Of each file its stamp, its number of pieces, and their digests, in the same order of files."""
+    def __init__(
+        self, stamps: bytes, counts: array[int], digests: bytes | memoryview, source: Source = UNKNOWN_SOURCE
+    ) -> None:
+        """Of each file its stamp, its number of pieces, and their digests, in the same order of files. `source`: of the
+        directory with these files."""
+        self.source = source
         self._stamps = stamps
         self._counts = counts
         self._digests = digests
@@ -56,6 +62,7 @@ class DigestCache:
         *,
         settled: int,
         without: Iterable[int] = (),
+        source: Source = UNKNOWN_SOURCE,
     ) -> DigestCache:
         """The digests of a snapshot that can be kept: of files last changed before `settled` (ns since the epoch).
 
@@ -68,10 +75,10 @@ class DigestCache:
         for file in without:
             chosen[file] = 0
         if 0 not in chosen:
-            return cls(stamps.tobytes(), counts, digests)
+            return cls(stamps.tobytes(), counts, digests, source)
         runs = [digests[first_pieces[a] * DIGEST_SIZE : first_pieces[b] * DIGEST_SIZE] for a, b in _runs(chosen)]
         kept = (stamp for (stamp,) in compress(_STAMP.iter_unpack(stamps.tobytes()), chosen))
-        return cls(b"".join(kept), array("I", compress(counts, chosen)), b"".join(runs))
+        return cls(b"".join(kept), array("I", compress(counts, chosen)), b"".join(runs), source)
 
     def without(self, stamps: array[int], files: Iterable[int]) -> DigestCache:
         """This cache without the digests of some files, by number in a scan with these stamps."""
@@ -124,8 +131,10 @@ class DigestCache:
         yield first, len(counts), kept
 
     def encode(self) -> bytes:
-        head = _HEAD.pack(_MAGIC, VERSION, STAMP_WORDS, len(self._counts), len(self._digests) // DIGEST_SIZE)
-        data = b"".join((head, self._stamps, self._counts.tobytes(), self._digests))
+        source = self.source.encode()
+        pieces = len(self._digests) // DIGEST_SIZE
+        head = _HEAD.pack(_MAGIC, VERSION, STAMP_WORDS, len(self._counts), pieces, len(source))
+        data = b"".join((head, source, self._stamps, self._counts.tobytes(), self._digests))
         return data + blake3(data).digest()
 
     @classmethod
@@ -133,11 +142,12 @@ class DigestCache:
         """The inverse of encode. Raises ValueError, which says why, for anything else."""
         if len(data) < _HEAD.size + DIGEST_SIZE:
             raise ValueError("truncated")
-        magic, version, words, files, pieces = _HEAD.unpack_from(data)
+        magic, version, words, files, pieces, source_size = _HEAD.unpack_from(data)
         if (magic, version, words) != (_MAGIC, VERSION, STAMP_WORDS):
             raise ValueError("written by another version of XGet")
         view = memoryview(data)
-        counts_at = _HEAD.size + files * _STAMP.size
+        stamps_at = _HEAD.size + source_size
+        counts_at = stamps_at + files * _STAMP.size
         digests_at = counts_at + files * 4
         end = digests_at + pieces * DIGEST_SIZE
         if len(data) != end + DIGEST_SIZE or blake3(view[:end]).digest() != view[end:]:
@@ -145,7 +155,8 @@ class DigestCache:
         counts = array("I", bytes(view[counts_at:digests_at]))
         if sum(counts) != pieces:
             raise ValueError("damaged")
-        return cls(bytes(view[_HEAD.size : counts_at]), counts, view[digests_at:end])
+        source = Source.decode(bytes(view[_HEAD.size : stamps_at]))
+        return cls(bytes(view[stamps_at:counts_at]), counts, view[digests_at:end], source)
 
 
 EMPTY = DigestCache(b"", array("I"), b"")

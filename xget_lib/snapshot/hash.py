@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import errno
 import os
+from functools import partial
 from typing import NamedTuple
 
 from blake3 import blake3
 
 from xget_lib.errors import PathRefused
+from xget_lib.fs.leases import LeasePatience
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.sparse import read_ranges
 from xget_lib.fs.stamp import Stamp, stamp_of
 from xget_lib.manifest.layout import Layout
 from xget_lib.manifest.manifest import DIGEST_SIZE
+from xget_lib.snapshot.refusals import LEASE_WAIT, raise_if_ours
 from xget_lib.snapshot.scan import Scan
+from xget_lib.snapshot.steps import Steps
 
 UNKNOWN_DIGEST = bytes(DIGEST_SIZE)
 """The digest of a piece that was not hashed. No content has this digest: it would be a preimage of BLAKE3."""
 
 _SHORT = "shorter than its size says"
-_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""Errors that say nothing of the file. All others cost this file, whichever they are."""
 
 
 class HashedPieces(NamedTuple):
@@ -43,12 +44,15 @@ class _TooShort(Exception):
     """It has not changed, but ends before its size. Files of /sys do."""
 
 
-def hash_pieces(root: Root, scan: Scan, first: int, end: int) -> HashedPieces:
-    """Hashes pieces first .. end - 1. `root` is scan.base.
+def hash_pieces(root: Root, scan: Scan, first: int, end: int, steps: Steps | None = None) -> HashedPieces:
+    """Hashes pieces first .. end - 1. `root` is scan.base. `steps` counts.
 
+    A file on which another program keeps a lease counts as changed: the lease is there for somebody who may write.
     Raises PathRefused where this process can read no file at all (no descriptors left).
     """
     layout = scan.layout
+    steps = steps or Steps()
+    patience = LeasePatience(LEASE_WAIT)
     digests = bytearray()
     unreadable: dict[int, str] = {}
     changed: set[int] = set()
@@ -59,15 +63,17 @@ def hash_pieces(root: Root, scan: Scan, first: int, end: int) -> HashedPieces:
         path = scan.path_of(file)
         made = UNKNOWN_DIGEST * len(pieces)
         try:
-            with root.opened(path, os.O_RDONLY) as descriptor:
-                made = _hash_file(descriptor, scan.stamp(file), layout, pieces, buffer)
-        except _Changed:
+            descriptor = patience.open(partial(root.open, path, os.O_RDONLY))
+            try:
+                made = _hash_file(descriptor, scan.stamp(file), layout, pieces, buffer, steps)
+            finally:
+                os.close(descriptor)
+        except (_Changed, BlockingIOError):
             changed.add(file)
         except _TooShort:
             unreadable[file] = _SHORT
         except OSError as error:
-            if error.errno in _OURS:
-                raise PathRefused(path, error.strerror or str(error)) from error
+            raise_if_ours(path, error)
             if _is_as_scanned(root, path, scan.stamp(file)):
                 unreadable[file] = error.strerror or str(error)
             else:
@@ -77,7 +83,7 @@ def hash_pieces(root: Root, scan: Scan, first: int, end: int) -> HashedPieces:
     return HashedPieces(bytes(digests), unreadable, changed)
 
 
-def _hash_file(descriptor: int, stamp: Stamp, layout: Layout, pieces: range, buffer: memoryview) -> bytes:
+def _hash_file(descriptor: int, stamp: Stamp, layout: Layout, pieces: range, buffer: memoryview, steps: Steps) -> bytes:
     """The digests of some pieces of one file. Raises _Changed, _TooShort, or OSError."""
     digests = bytearray()
     _check_stamp(descriptor, stamp)
@@ -87,6 +93,7 @@ def _hash_file(descriptor: int, stamp: Stamp, layout: Layout, pieces: range, buf
             _check_stamp(descriptor, stamp)
             raise _TooShort
         digests += blake3(view).digest()
+        steps.done += 1
     _check_stamp(descriptor, stamp)
     return bytes(digests)
 

@@ -5,7 +5,6 @@ No link below the served directory is followed (`fs.rooted`). What cannot be ser
 
 from __future__ import annotations
 
-import errno
 import grp
 import os
 import pwd
@@ -13,15 +12,16 @@ import stat
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import msgpack
 from blake3 import blake3
 
 from xget_lib.errors import PathRefused
 from xget_lib.fs import xattrs
+from xget_lib.fs.leases import LeasePatience
 from xget_lib.fs.rooted import Root
-from xget_lib.fs.sparse import data_ranges
 from xget_lib.fs.stamp import STAMP_WORDS, Stamp, stamp_of
 from xget_lib.fs.thread_cwd import inside
 from xget_lib.manifest.acl import owner_ids
@@ -39,13 +39,15 @@ from xget_lib.manifest.entry import (
     EntryMetadata,
     Xattrs,
 )
-from xget_lib.manifest.extents import BLOCK as SMALLEST_HOLE
-from xget_lib.manifest.extents import extents_of
 from xget_lib.manifest.layout import Layout
 from xget_lib.manifest.manifest import OMITTED_LIMIT, OWNER_LIMIT, OWNER_NAME_LIMIT, Manifest, Omitted
 from xget_lib.manifest.selection import STAGING
 from xget_lib.manifest.table import Table
 from xget_lib.manifest.table_builder import TableBuilder
+from xget_lib.snapshot.holes import find_extents
+from xget_lib.snapshot.refusals import LEASE_WAIT, raise_if_ours
+from xget_lib.snapshot.source import UNKNOWN_SOURCE, Source, SourceNotes
+from xget_lib.snapshot.steps import Steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +66,8 @@ class Scan:
     location: bytes = b""
     """The name below `base` of a single served file. If it was given as a link, its entry has the name of the link.
     b"" where a directory is served."""
-    device: int = 0
-    """The st_dev of `base`."""
-    mounts: tuple[bytes, ...] = ()
-    """The paths below `base` of other file systems that are mounted there."""
+    source: Source = UNKNOWN_SOURCE
+    """What `base` is recognised by."""
 
     @property
     def entries(self) -> Table:
@@ -98,58 +98,56 @@ class Scan:
     def encode(self) -> bytes:
         """For a process of the same program, which does not check it."""
         outline = self.outline.encode()
-        fields = (self.base, outline, self.stamps.tobytes(), self.location, self.device, self.mounts)
+        fields = (self.base, outline, self.stamps.tobytes(), self.location, self.source.encode())
         encoded: bytes = msgpack.packb(fields)
         return encoded
 
     @classmethod
     def decode(cls, data: bytes) -> Scan:
         """The inverse of encode."""
-        base, outline, stamps, *rest = msgpack.unpackb(data, use_list=False)
-        return cls(base, decode_trusted(outline), array("q", stamps), *rest)
+        base, outline, stamps, location, source = msgpack.unpackb(data)
+        return cls(base, decode_trusted(outline), array("q", stamps), location, Source.decode(source))
 
 
-def scan(root: bytes, one_file_system: bool = False, owner_names: bool = True) -> Scan:
+def scan(root: bytes, one_file_system: bool = False, owner_names: bool = True, *, steps: Steps | None = None) -> Scan:
     """Scans everything below a directory, or one regular file. Links in `root` itself are followed.
 
     `one_file_system`: leave out what is mounted below; the mount point becomes an empty directory. `owner_names`: look
-    up the names of users and groups. Raises PathRefused if `root` cannot be served. The same tree gives the same
-    scan.
+    up the names of users and groups. `steps` counts. Raises PathRefused if `root` cannot be served. The same tree
+    gives the same scan.
     """
+    steps = steps or Steps()
     try:
         status = os.stat(root)
         if stat.S_ISREG(status.st_mode):
-            return _scan_file(root, owner_names)
+            return _scan_file(root, owner_names, steps)
         if not stat.S_ISDIR(status.st_mode):
             raise PathRefused(root, "neither a directory nor a regular file")
         base = os.path.realpath(root)
-        with Root(base) as below:
-            scanner = _Scanner(below, one_file_system)
+        with Root(base) as top:
+            scanner = _Scanner(top, one_file_system, steps)
             scanner.scan()
     except OSError as error:
         raise PathRefused(root, error.strerror or str(error)) from error
-    mounts = tuple(scanner.mounts)
-    return Scan(base, scanner.outline(owner_names), scanner.stamps, device=scanner.device, mounts=mounts)
+    return Scan(base, scanner.outline(owner_names), scanner.stamps, source=scanner.source)
 
 
-def _scan_file(root: bytes, owner_names: bool) -> Scan:
+def _scan_file(root: bytes, owner_names: bool, steps: Steps) -> Scan:
     base, location = os.path.split(os.path.realpath(root))
-    with Root(base) as below, below.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as directory:
-        with below.opened(location, os.O_RDONLY) as descriptor:  # raises where it may not be read
-            status = os.fstat(descriptor)
-        scanner = _Scanner(below, one_file_system=False)
+    with Root(base) as top, top.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as directory:
+        open_it = partial(top.open, location, os.O_RDONLY)
+        descriptor = LeasePatience(LEASE_WAIT).open(open_it)  # raises where it may not be read
+        status = os.fstat(descriptor)
+        os.close(descriptor)
+        scanner = _Scanner(top, False, steps)
         with inside(directory) as path_of:
             found = xattrs.read(path_of(location))
-        scanner.add_file(
-            os.path.basename(os.path.abspath(root)), status, found, _find_extents(directory, location, status)
-        )
-    return Scan(base, scanner.outline(owner_names), scanner.stamps, location, status.st_dev)
+        extents = find_extents(directory, location, status, LeasePatience(LEASE_WAIT))
+        scanner.add_file(os.path.basename(os.path.abspath(root)), status, found, extents)
+        source = replace(scanner.source, empty=False, inode=(status.st_dev, 0))
+    return Scan(base, scanner.outline(owner_names), scanner.stamps, location, source)
 
 
-_COMPRESSION_LIMIT = 1024
-"""Bytes of data for each byte that a file occupies: no file system compresses better."""
-_NOT_ON_DISK_LIMIT = 1 << 40
-"""Bytes of data of a file that occupies nothing: some file systems do not say what a file occupies."""
 _OTHER_FILE_SYSTEM = "on another file system"
 _KINDS = {
     stat.S_IFDIR: DIRECTORY,
@@ -164,14 +162,17 @@ _KINDS = {
 class _Scanner:
     """Walks below a directory level by level, which is the order of a table, and collects the entries."""
 
-    def __init__(self, root: Root, one_file_system: bool) -> None:
+    def __init__(self, root: Root, one_file_system: bool, steps: Steps) -> None:
         self.stamps = array("q")  # of regular files
         self._omitted: list[Omitted] = []
         self._root = root
         self._path_of: Callable[[bytes], bytes]  # of a name in the directory that is being scanned
         self._one_file_system = one_file_system
-        self.device = 0
-        self.mounts: list[bytes] = []
+        self._steps = steps
+        self._patience = LeasePatience(LEASE_WAIT)
+        self._device = 0
+        self._inode = 0
+        self._notes = SourceNotes(root.path)
         self._device_here = 0  # of the directory that is being scanned
         self._builder = TableBuilder()
         self._metadata: dict[tuple[int, int, int, Xattrs], EntryMetadata] = {}
@@ -183,7 +184,7 @@ class _Scanner:
         with self._root.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as directory, inside(directory) as path_of:
             os.listdir(directory)
             status = os.fstat(directory)
-            self.device = status.st_dev
+            self._device, self._inode = status.st_dev, status.st_ino
             self.add_entry(DIRECTORY, b"", status, xattrs.read(path_of(b".")))
         self._unvisited.append(b"")
         while self._unvisited:
@@ -193,8 +194,13 @@ class _Scanner:
                 try:
                     self._scan_directory(path)
                 except OSError as error:
-                    self._refused(path, error)
+                    self._directory_refused(path, error)
             self._builder.end_directory(len(self._builder) - before)
+
+    @property
+    def source(self) -> Source:
+        """What the root is recognised by."""
+        return self._notes.source((self._device, self._inode))
 
     def outline(self, owner_names: bool) -> Manifest:
         """The manifest without digests."""
@@ -215,15 +221,34 @@ class _Scanner:
             inside(directory) as self._path_of,
         ):
             self._device_here = os.fstat(directory).st_dev
-            for name in sorted(os.listdir(self._path_of(b"."))):
+            names = sorted(os.listdir(self._path_of(b".")))
+            self._notes.names(path, names)
+            missing = []
+            for name in names:
+                self._steps.done += 1
                 try:
                     self._add(directory, above, name, os.lstat(self._path_of(name)))
+                except FileNotFoundError:
+                    missing.append(name)
                 except OSError as error:
                     self._refused(above + name, error)
+            if missing:
+                self._find_missing(above, missing)
+
+    def _find_missing(self, above: bytes, missing: list[bytes]) -> None:
+        """Names that were listed, and then not there: most have been removed. Some file systems list what they cannot
+        find."""
+        for name in sorted(set(missing).intersection(os.listdir(self._path_of(b".")))):
+            try:
+                os.lstat(self._path_of(name))
+            except FileNotFoundError:
+                self._omitted.append(Omitted(above + name, "listed, but not found"))
+            except OSError as error:
+                self._refused(above + name, error)
 
     def _add(self, directory: int, above: bytes, name: bytes, status: os.stat_result) -> None:
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
-        other_file_system = self._one_file_system and status.st_dev != self.device
+        other_file_system = self._one_file_system and status.st_dev != self._device
         if name == STAGING:  # at any depth: it may be that of another download, into a directory below this one
             self._skip(above + name, "temporary data of XGet")
         elif kind is None:
@@ -250,14 +275,14 @@ class _Scanner:
             self._unvisited.append(None if other_file_system else path)
             if other_file_system:
                 self._skip(path, _OTHER_FILE_SYSTEM)
-            elif status.st_dev != self._device_here:
-                self.mounts.append(path)
+            crosses = status.st_dev != self._device_here
+            self._notes.directory(path, crosses=crosses, left_out=other_file_system)
 
     def _add_other(self, kind: str, directory: int, name: bytes, status: os.stat_result) -> None:
         """Does everything that can fail before it adds something: an entry is added as a whole or not at all."""
         found = xattrs.read(self._path_of(name))
         if kind == FILE:
-            self.add_file(name, status, found, _find_extents(directory, name, status))
+            self.add_file(name, status, found, find_extents(directory, name, status, self._patience))
             return
         target = os.readlink(name, dir_fd=directory) if kind == LINK else b""
         self.add_entry(kind, name, status, found)
@@ -283,27 +308,18 @@ class _Scanner:
         self._omitted.append(Omitted(path, why, expected=True))
 
     def _refused(self, path: bytes, error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):  # removed since the directory was read: no entry
-            self._omitted.append(Omitted(path, error.strerror or str(error)))
+        raise_if_ours(path, error)
+        self._omitted.append(Omitted(path, error.strerror or str(error)))
 
-
-def _find_extents(directory: int, name: bytes, status: os.stat_result) -> array[int] | None:
-    """The extents of a file in an open directory; None if it has no holes. Raises OSError.
-
-    Only a file that occupies fewer bytes than its size can have holes, and only such a file is opened. A size that
-    cannot be true raises OSError, before anything is done so many times: /proc/kcore is 128 TiB long.
-    """
-    if not SMALLEST_HOLE <= status.st_size > status.st_blocks * 512:
-        return None
-    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-    try:
-        extents = extents_of(data_ranges(descriptor, status.st_size), status.st_size)
-    finally:
-        os.close(descriptor)
-    occupied = status.st_blocks * 512
-    if (status.st_size if extents is None else sum(extents[1::2])) > occupied * _COMPRESSION_LIMIT + _NOT_ON_DISK_LIMIT:
-        raise OSError(errno.EFBIG, f"its size of {status.st_size} bytes cannot be true (it occupies {occupied} bytes)")
-    return extents
+    def _directory_refused(self, path: bytes, error: OSError) -> None:
+        """A directory cannot be listed. It stays an entry, although its content is left out."""
+        try:
+            self._root.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return  # removed since it was listed
+        except OSError:
+            pass
+        self._refused(path, error)
 
 
 def _names(numbers: Iterable[int], look_up: Callable[[int], str]) -> dict[int, str]:

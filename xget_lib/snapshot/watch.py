@@ -8,8 +8,12 @@ A process that writes all the time causes one event in two seconds for each dire
 writes in that directory are not watched for so long, and count as unknown. So neither this process nor the queue of
 events is flooded.
 
-Not reported are writes through a mapping, or under a name outside. On a network file system inotify does not report
-what other machines do; such a directory is not watched at all.
+Directories are known by the path at which they were seen last. After a rename, what is at the old and at the new path
+now is watched anew, so that it does not matter what was renamed how often.
+
+Not reported are writes through a mapping, or under a name outside. What a loop device writes is not reported either, so
+a file of one counts as being written. On a network file system inotify does not report what other machines do; a
+directory with one in it is not watched at all.
 """
 
 from __future__ import annotations
@@ -18,35 +22,37 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from enum import IntEnum
-from math import inf
 from threading import Lock
 
 from inotify_simple import INotify, flags
 
-from xget_lib.errors import CannotWatch, PathRefused
+from xget_lib.errors import CannotWatch, PathRefused, printable
+from xget_lib.fs.links import on_the_way
+from xget_lib.fs.loop_devices import written_files
 from xget_lib.fs.mount_table import MountTable
 from xget_lib.fs.mounts import shared_type
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.thread_cwd import inside
 from xget_lib.manifest.entry import is_within, joined
 from xget_lib.manifest.selection import STAGING
+from xget_lib.snapshot.write_pauses import WritePauses
 
 _NAMES = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO
 _GONE = flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT | flags.IGNORED
 _ABOVE = _NAMES | flags.MOVE_SELF | flags.DELETE_SELF
 """Of a directory above: only whether a name leads somewhere else."""
-_SETTLED = _NAMES | flags.CLOSE_WRITE | flags.ATTRIB | flags.DELETE_SELF | flags.MOVE_SELF | flags.EXCL_UNLINK
+_SETTLED = _NAMES | flags.CLOSE_WRITE | flags.ATTRIB | flags.DELETE_SELF | flags.MOVE_SELF
+"""Not EXCL_UNLINK: a file may have another name than the one under which it is open, or had none when it was opened."""
 _MASK = _SETTLED | flags.MODIFY
-_WRITING = 2.0
-"""Seconds for which writes are not watched after one was seen, and after which no further one means that it is over."""
+_MOUNTED_FILE = flags.MODIFY | flags.CLOSE_WRITE | flags.ATTRIB
 _MOUNTS_EVERY = 2.0
 """Seconds between two looks for mounts, which cause no events."""
-_LINKS_LIMIT = 40
-"""Symbolic links in a path, as in path_resolution(7)."""
 _UNSEEN = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM)
 """Errors of a directory that is gone, or that the scan cannot list either: it is not watched."""
+_CLOSED = (errno.EACCES, errno.EPERM)
+"""Those that end when somebody changes permissions."""
 _WHY = {
     errno.ENOSPC: "too many directories (see sysctl fs.inotify.max_user_watches)",
     errno.EMFILE: "too many inotify instances (see sysctl fs.inotify.max_user_instances)",
@@ -77,10 +83,13 @@ class InotifyTree:
         """By watch: the path of the directory, relative to the one that is watched, which is b"" itself."""
         self._parents: dict[int, frozenset[bytes]] = {}
         """By watch on a directory above: the names in it that lead to what is watched."""
-        self._written: dict[int, float] = {}
-        """By watch on a directory in which writes are not watched: when they are again, in monotonic seconds."""
-        self._quiet: dict[int, float] = {}
-        """By watch on a directory in which they are again: when a file that was being written counts as complete."""
+        self._mounted_files: set[int] = set()
+        """Watches on files that are mounted over files: what is written there is reported where they come from."""
+        self._closed: set[bytes] = set()
+        """Directories that this process may not list."""
+        self._pauses = WritePauses()
+        self._loops = False
+        """Whether a loop device had a file below the directory when it was last looked at."""
         try:
             self._inotify = INotify(nonblocking=True)
         except OSError as error:
@@ -100,7 +109,7 @@ class InotifyTree:
         self._base = base
         # Each directory or link on the way may be replaced, by a rename or by switching a link.
         names: dict[bytes, set[bytes]] = {}
-        for directory, name in _on_the_way(self._path):
+        for directory, name in on_the_way(self._path):
             names.setdefault(directory, set()).add(name)
         status = os.stat(base)
         is_directory = stat.S_ISDIR(status.st_mode)
@@ -113,6 +122,21 @@ class InotifyTree:
             raise CannotWatch(f"other machines may change this file system ({kind})")
         if is_directory:
             self._add(b"")
+        self._watch_mounts()
+
+    def _watch_mounts(self) -> None:
+        """Watch files that are mounted over files. Raises CannotWatch for a file system of other machines."""
+        for mount in self._mounts.below(self._base):
+            try:
+                status = os.lstat(mount.point)
+                if stat.S_ISREG(status.st_mode):
+                    self._mounted_files.add(self._inotify.add_watch(mount.point, _MOUNTED_FILE))
+            except OSError as error:
+                if error.errno not in _UNSEEN:
+                    raise
+            if mount.shared_type is not None and not self._one_file_system:
+                where = printable(mount.point)
+                raise CannotWatch(f"other machines may change the file system at {where} ({mount.shared_type})")
 
     def close(self) -> None:
         """Waits until no thread is in `read`."""
@@ -138,27 +162,30 @@ class InotifyTree:
             if self._mounts.changed():
                 self.outdated = True
                 return Seen.CHANGED
-            seen = max(self._read(), self._watch_writes_again(time.monotonic()))
+            seen = max(self._read(), self._watch_writes_again(time.monotonic()), self._look_at_loops())
             # Where writes are not watched, there may be some.
-            return max(seen, Seen.WRITING) if self._written else seen
+            return max(seen, Seen.WRITING) if self._pauses.any else seen
 
     def wait(self) -> float:
         """Seconds until `read` is due even if there are no events."""
         with self._lock:
-            due = min((*self._written.values(), *self._quiet.values()), default=inf)
+            due = self._pauses.due
         return min(max(0.0, due - time.monotonic()), _MOUNTS_EVERY)
 
     def _read(self) -> Seen:
         seen = Seen.NOTHING
-        moved_away: set[bytes] = set()
+        renamed: set[bytes] = set()
+        new: set[bytes] = set()
         for event in self._inotify.read(timeout=0):
             name = os.fsencode(event.name)
             if event.mask & (flags.Q_OVERFLOW | flags.UNMOUNT) or self._is_replaced(event.wd, event.mask, name):
                 self.outdated = True
                 return Seen.CHANGED
             if event.mask & flags.MODIFY and name in self._parents.get(event.wd, ()):
-                seen = max(seen, Seen.WRITING)
-                self._ignore_writes(event.wd)
+                seen = max(seen, self._wrote(event.wd))
+                continue
+            if event.wd in self._mounted_files:
+                seen = max(seen, self._mounted_file_changed(event.wd, event.mask))
                 continue
             directory = self._directories.get(event.wd)
             if directory is None or name == STAGING:
@@ -167,43 +194,64 @@ class InotifyTree:
                 if event.mask & flags.IGNORED:
                     self._drop(event.wd)
                 continue
-            path = joined(directory, name)
+            path = joined(directory, name) if name else directory
             if event.mask & flags.MODIFY:
-                seen = max(seen, Seen.WRITING)
-                self._ignore_writes(event.wd)
+                seen = max(seen, self._wrote(event.wd))
                 continue
-            if not event.mask & flags.ISDIR:
-                if event.mask & flags.CREATE and self._is_being_written(path):
-                    seen = max(seen, Seen.WRITING)
-                    continue
-            elif event.mask & (flags.CREATE | flags.MOVED_TO):
-                if any(is_within(path, old) or is_within(old, path) for old in moved_away):
-                    self._forget(moved_away)
-                    moved_away.clear()
-                self._add(path)
-            elif event.mask & flags.MOVED_FROM:
-                moved_away.add(path)
+            if event.mask & flags.ISDIR:
+                renamed |= {path} if event.mask & flags.MOVED_FROM else set()
+                new |= {path} if self._may_be_unwatched(path, event.mask) else set()
+            elif event.mask & flags.CREATE and self._is_being_written(path):
+                # Nobody closes what was made by mknod(2), or got its first name by linkat(2).
+                self._pauses.await_quiet(event.wd, time.monotonic())
+                seen = max(seen, Seen.WRITING)
+                continue
             seen = Seen.CHANGED
-        if moved_away:
-            self._forget(moved_away)
+        self._watch_anew(renamed, new)
         return seen
 
-    def _ignore_writes(self, watch: int) -> None:
-        """Do not watch writes in a directory for a while: one was seen."""
-        self._quiet.pop(watch, None)
-        if watch not in self._written:
-            self._written[watch] = time.monotonic() + _WRITING
+    def _may_be_unwatched(self, path: bytes, mask: int) -> bool:
+        """Whether there may be a directory now that was not there, or could not be listed."""
+        if mask & (flags.CREATE | flags.MOVED_TO):
+            return True
+        return bool(mask & flags.ATTRIB) and any(not path or is_within(closed, path) for closed in self._closed)
+
+    def _watch_anew(self, renamed: Collection[bytes], new: Collection[bytes]) -> None:
+        """Watch what is at these paths now. What was at a `renamed` one may be elsewhere, or outside."""
+        if renamed:
+            self._forget(renamed)
+        done: set[bytes] = set()
+        for path in sorted({*renamed, *new}):  # each directory before those below it
+            if not any(parent in done for parent in _with_parents(path)):
+                self._add(path)
+                done.add(path)
+
+    def _mounted_file_changed(self, watch: int, mask: int) -> Seen:
+        if mask & (flags.CLOSE_WRITE | flags.ATTRIB):
+            return Seen.CHANGED
+        if mask & flags.MODIFY:
+            self._pauses.await_quiet(watch, time.monotonic())
+            return Seen.WRITING
+        self._mounted_files.discard(watch)
+        return Seen.CHANGED
+
+    def _look_at_loops(self) -> Seen:
+        """Whether a loop device may write to a file below the directory, or might have until now."""
+        before, self._loops = self._loops, any(is_within(path, self._base) for path in written_files())
+        if self._loops:
+            return Seen.WRITING
+        return Seen.CHANGED if before else Seen.NOTHING
+
+    def _wrote(self, watch: int) -> Seen:
+        """A write was seen in a directory: do not watch further ones there for a while."""
+        if self._pauses.begin(watch, time.monotonic()):
             self._watch(watch, _SETTLED)
+        return Seen.WRITING
 
     def _watch_writes_again(self, now: float) -> Seen:
         """Watch writes where they were not watched for long enough. There may have been some meanwhile."""
-        seen = Seen.NOTHING
-        for watch in [watch for watch, due in self._quiet.items() if due <= now]:
-            del self._quiet[watch]
-            seen = Seen.CHANGED
-        for watch in [watch for watch, due in self._written.items() if due <= now]:
-            del self._written[watch]
-            self._quiet[watch] = now + _WRITING
+        seen = Seen.CHANGED if self._pauses.over(now) else Seen.NOTHING
+        for watch in self._pauses.end(now):
             self._watch(watch, _MASK)
             seen = max(seen, Seen.WRITING)
         return seen
@@ -230,8 +278,7 @@ class InotifyTree:
 
     def _drop(self, watch: int) -> None:
         self._directories.pop(watch, None)
-        self._written.pop(watch, None)
-        self._quiet.pop(watch, None)
+        self._pauses.drop(watch)
 
     def _is_replaced(self, watch: int, mask: int, name: bytes) -> bool:
         """Whether another directory or file may be at the watched path now."""
@@ -253,6 +300,7 @@ class InotifyTree:
     def _add(self, top: bytes) -> None:
         """Watches a directory and all below it, each before it is listed. Moved directories get their new paths."""
         unvisited = [top]
+        self._closed = {path for path in self._closed if not is_within(path, top)} if top else set()
         try:
             # A new Root each time: it keeps directories open by path, and these may have been moved.
             with Root(self._base) as root:
@@ -265,6 +313,8 @@ class InotifyTree:
                     except OSError as error:
                         if error.errno not in _UNSEEN or not path:
                             raise
+                        if error.errno in _CLOSED:
+                            self._closed.add(path)
                         continue
                     unvisited.extend(joined(path, name) for name in below)
         except OSError as error:
@@ -283,8 +333,8 @@ class InotifyTree:
             os.close(descriptor)
         return [name for name in names if name != STAGING]
 
-    def _forget(self, moved_away: set[bytes]) -> None:
-        """Removes the watches of directories that were moved out of the watched tree."""
+    def _forget(self, moved_away: Collection[bytes]) -> None:
+        """Removes the watches of directories that are known by these paths, and of those below them."""
         for watch, path in list(self._directories.items()):
             if any(parent in moved_away for parent in _with_parents(path)):
                 self._drop(watch)
@@ -293,36 +343,6 @@ class InotifyTree:
                 except OSError as error:
                     if error.errno != errno.EINVAL:  # it is gone already
                         raise _cannot(error) from error
-
-
-def _on_the_way(path: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each directory, without links, and the name in it that leads on to what is at an absolute path.
-
-    Raises OSError where there are too many links.
-    """
-    rest = path.split(b"/")[::-1]
-    current = b"/"
-    links = 0
-    while rest:
-        name = rest.pop()
-        if name in (b"", b"."):
-            continue
-        if name == b"..":
-            current = os.path.dirname(current)
-            continue
-        yield current, name
-        found = os.path.join(current, name)
-        try:
-            target = os.readlink(found)
-        except OSError:  # not a link
-            current = found
-            continue
-        links += 1
-        if links > _LINKS_LIMIT:
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        rest += target.split(b"/")[::-1]
-        if target.startswith(b"/"):
-            current = b"/"
 
 
 def _with_parents(path: bytes) -> Iterator[bytes]:

@@ -69,6 +69,11 @@ class OpenMasterSlot:
 
 
 @dataclass(frozen=True, slots=True)
+class CloseMasterSlots:
+    """Close all slots at the master. Nothing is being read from it, and no event of these slots follows."""
+
+
+@dataclass(frozen=True, slots=True)
 class AskMasterSlot:
     """Ask for a chunk on an open slot at the master: `chunk_offered` follows. The chunk before has arrived."""
 
@@ -137,6 +142,7 @@ Action = (
     | Fetch
     | Cancel
     | OpenMasterSlot
+    | CloseMasterSlots
     | AskMasterSlot
     | SendWants
     | SendRemark

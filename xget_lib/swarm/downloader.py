@@ -171,6 +171,7 @@ class Downloader:
     def chunk_offered(self, slot: int, chunk: int, now: float) -> list[Action]:
         """The master offers a chunk of this generation on a slot."""
         if slot in self._master:
+            self._master.offered(now)
             self._actions += map(actions.OpenMasterSlot, self._master.open_others(self._tuning.master_slots))
             self._take_offer(slot, chunk, now)
         return self._decided()
@@ -244,7 +245,7 @@ class Downloader:
         if lacking:
             self._actions += map(actions.Connect, self._known.to_connect(now))
             if self._master.may_open(self._master_first, self._last_arrival, now):
-                self._actions.append(actions.OpenMasterSlot(self._master.open_first(lacking)))
+                self._actions.append(actions.OpenMasterSlot(self._master.open_first(lacking, now)))
         return self._decided()
 
     def _drop_peer(self, peer: Address) -> None:
@@ -268,6 +269,10 @@ class Downloader:
         if now >= self._last_arrival + max(_STANDSTILL, _STANDSTILL_CHUNKS * self._picker.speed.usual):
             for peer in self._peers.not_overdue():
                 self._picker.speed.resume(peer)
+        if self._master.offer_is_overdue(self._last_arrival, self._picker.speed.usual, now):
+            # Whatever the master believes of this node, it begins anew.
+            self._master.close()
+            self._actions.append(actions.CloseMasterSlots())
         while self._picker.overdue_count > self._tuning.fetches or (
             self._picker.overdue_count and not self._free_buffers
         ):

@@ -91,9 +91,12 @@ class Scanning:
     """Since the scan began."""
     hashed: int
     """Percent of what has to be hashed."""
+    problem: str = ""
+    """Why there will be no news until somebody helps; "" if the scan gets on."""
 
     def encode(self) -> bytes:
-        return json.dumps({"scanning": asdict(self)}).encode() + b"\n"
+        scanning = asdict(self) if self.problem else {"seconds": self.seconds, "hashed": self.hashed}
+        return json.dumps({"scanning": scanning}).encode() + b"\n"
 
     @classmethod
     def decode(cls, line: bytes) -> Scanning | None:
@@ -101,7 +104,7 @@ class Scanning:
         fields = _Fields.of_line(line, NEWS_LIMIT).inner("scanning")
         if fields is None:
             return None
-        return cls(fields.number("seconds", 0, _HUGE), fields.number("hashed", 0, 100))
+        return cls(fields.number("seconds", 0, _HUGE), fields.number("hashed", 0, 100), fields.text("problem"))
 
 
 @dataclass(frozen=True, slots=True)

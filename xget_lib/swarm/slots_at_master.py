@@ -11,6 +11,11 @@ from xget_lib.swarm.backoff import Backoff
 from xget_lib.swarm.first_tier import patience
 from xget_lib.swarm.want_report import WantReport
 
+_OFFER_LEAST, _OFFER_MOST = 15.0, 60.0
+"""Seconds without any chunk after which an offer is overdue,"""
+_OFFER_USUAL = 8.0
+"""if that is longer than so many usual durations of a chunk."""
+
 
 class SlotsAtMaster:
     """The slots of one node. Owned by a `Downloader`. Slots are numbered from 0; times are monotonic seconds."""
@@ -26,6 +31,10 @@ class SlotsAtMaster:
         self._backoff = Backoff(rng)
         self._retry = -inf
         """The slots are not opened again before that."""
+        self._active = -inf
+        """When a slot was opened, or the master offered a chunk, last."""
+        self._offer_due = _OFFER_LEAST
+        """Seconds without an offer after which the slots are opened anew."""
         self._chunk_count = 0
         self.wants = WantReport(0, 0, report_pause)
         """What the master assumes that this node wants. Made anew whenever slots are opened."""
@@ -70,8 +79,9 @@ class SlotsAtMaster:
             return False
         return master_first or now >= last_arrival + self._patience
 
-    def open_first(self, lacking: int) -> int:
+    def open_first(self, lacking: int, now: float) -> int:
         """Open the first slot of a node that lacks these chunks. Returns its number."""
+        self._active = now
         self._patience = 0.0
         self.wants = WantReport(self._chunk_count, lacking, self._report_pause)
         self._chunks[0] = None
@@ -89,6 +99,21 @@ class SlotsAtMaster:
         self._chunks.clear()
         self.postponed.clear()
         return read
+
+    def offered(self, now: float) -> None:
+        """The master offers a chunk."""
+        self._active, self._offer_due = now, _OFFER_LEAST
+
+    def offer_is_overdue(self, last_arrival: float, usual: float, now: float) -> bool:
+        """Whether a slot has waited too long for an offer: nothing is on its way from the master, and nothing arrives
+        from anybody. The caller opens the slots anew. The time doubles each time, and is longer where chunks usually
+        take long: `usual`."""
+        if not self._chunks or self.reading or self.postponed:
+            return False
+        if now < max(self._active, last_arrival) + max(self._offer_due, _OFFER_USUAL * usual):
+            return False
+        self._offer_due = min(2 * self._offer_due, _OFFER_MOST)
+        return True
 
     def read(self, slot: int, chunk: int) -> None:
         """An offered chunk is being read from the master."""

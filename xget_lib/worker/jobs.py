@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice, takewhile
+from logging import DEBUG, WARNING
 
 from blake3 import blake3
 
@@ -17,6 +19,7 @@ from xget_lib.errors import Failed, XGetError, printable
 from xget_lib.fs.rooted import Root
 from xget_lib.ipc import jobs
 from xget_lib.manifest.decoding import decode_trusted
+from xget_lib.manifest.entry import DIRECTORY
 from xget_lib.process.memfd import memfd, read_all
 from xget_lib.report.log import LOGGER
 from xget_lib.snapshot import digest_cache
@@ -24,6 +27,8 @@ from xget_lib.snapshot.assemble import assemble, without_unreadable
 from xget_lib.snapshot.digest_cache import DigestCache
 from xget_lib.snapshot.hash import hash_pieces
 from xget_lib.snapshot.scan import Scan, scan
+from xget_lib.snapshot.source import Source
+from xget_lib.snapshot.steps import Steps
 from xget_lib.worker.check_chunk import wrong_files
 
 _SETTLED = 2_000_000_000
@@ -35,6 +40,9 @@ _OMITTED_SHOWN = 100
 _PATH_SIZE = 1024
 _PATHS_SIZE = 32 * 1024
 """Bytes of a path, and of several, that go into a message."""
+
+STEPS = Steps()
+"""What the jobs of this process have done so far."""
 
 _Done = tuple[jobs.Result, list[int]]
 """A result, and the descriptors that go with it."""
@@ -58,8 +66,10 @@ def _perform(request: jobs.Request, descriptors: Sequence[int]) -> _Done:
     match request:
         case jobs.ScanTree():
             return _scan(request)
-        case jobs.LoadDigestCache(path):
-            return jobs.DigestCacheMade(), [memfd("digest-cache", _load(path).encode())]
+        case jobs.LoadDigestCache():
+            return _load_digest_cache(request)
+        case jobs.FindContent(paths):
+            return _find_content(paths, *descriptors), []
         case jobs.FindUnknown(distrusted):
             return _find_unknown(frozenset(distrusted), *descriptors)
         case jobs.HashPieces(first, end):
@@ -77,7 +87,7 @@ def _perform(request: jobs.Request, descriptors: Sequence[int]) -> _Done:
 
 
 def _scan(request: jobs.ScanTree) -> _Done:
-    found = scan(request.root, request.one_file_system, request.owner_names)
+    found = scan(request.root, request.one_file_system, request.owner_names, steps=STEPS)
     encoded = found.encode()
     descriptor = memfd("scan", encoded)
     _remember(descriptor, found)
@@ -85,20 +95,29 @@ def _scan(request: jobs.ScanTree) -> _Done:
         found.layout.piece_count,
         found.layout.size,
         blake3(encoded).digest(),
-        found.base,
-        found.device,
-        len(found.entries) == 1 and not found.location,
         bool(found.location),
-        tuple(takewhile(_Room(_PATHS_SIZE).has, found.mounts)),
+        _fitting(found.source).encode(),
     )
     return result, [descriptor]
 
 
-def _load(path: bytes) -> DigestCache:
+def _fitting(source: Source) -> Source:
+    """The source with as many mounts as go into a message."""
+    room = _Room(_PATHS_SIZE)
+    return replace(source, mounts=tuple(takewhile(lambda each: room.has(each.path + each.identity), source.mounts)))
+
+
+def _load_digest_cache(request: jobs.LoadDigestCache) -> _Done:
+    loaded = _load(request.path, WARNING if request.digests else DEBUG)
+    used = loaded if request.digests else digest_cache.EMPTY
+    return jobs.DigestCacheLoaded(_fitting(loaded.source).encode()), [memfd("digest-cache", used.encode())]
+
+
+def _load(path: bytes, level: int) -> DigestCache:
     try:
-        return (path and digest_cache.load(path)) or digest_cache.EMPTY
+        return digest_cache.load(path) or digest_cache.EMPTY
     except Failed as error:
-        LOGGER.warning("ignoring the digest cache: %s", error)
+        LOGGER.log(level, "ignoring the digest cache: %s", error)
         return digest_cache.EMPTY
 
 
@@ -115,7 +134,7 @@ def _find_unknown(distrusted: frozenset[bytes], scan_descriptor: int, cache_desc
 def _hash(first: int, end: int, scan_descriptor: int) -> jobs.Hashed:
     found = _decoded(scan_descriptor)
     with Root(found.base) as root:
-        hashed = hash_pieces(root, found, first, end)
+        hashed = hash_pieces(root, found, first, end, STEPS)
     changed = sorted(hashed.changed)
     unreadable: dict[str, list[int]] = {}
     for file, why in hashed.unreadable.items():
@@ -127,6 +146,16 @@ def _hash(first: int, end: int, scan_descriptor: int) -> jobs.Hashed:
         found.layout.file_pieces(changed[-1]).stop if changed else 0,
         tuple((why, tuple(files)) for why, files in unreadable.items()),
     )
+
+
+def _find_content(paths: Sequence[bytes], manifest_descriptor: int) -> jobs.ContentFound:
+    entries = decode_trusted(read_all(manifest_descriptor)).entries
+    found = []
+    for path in paths:
+        number = entries.find(path)
+        if number is not None and entries.kind(number) == DIRECTORY and len(entries.children_of(number)):
+            found.append(path)
+    return jobs.ContentFound(tuple(found))
 
 
 def _check_chunk(request: jobs.CheckChunk, manifest_descriptor: int, base: int) -> jobs.ChunkChecked:
@@ -144,6 +173,7 @@ def _make_digest_cache(request: jobs.MakeDigestCache, scan_descriptor: int, dige
         read_all(digests),
         settled=request.begun - _SETTLED,
         without=jobs.decode_left_out(read_all(left_out)),
+        source=found.source,
     )
     return jobs.DigestCacheMade(), [memfd("digest-cache", made.encode())]
 

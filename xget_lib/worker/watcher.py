@@ -11,11 +11,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import gevent
-from gevent import get_hub
 from gevent import socket as gsocket
 
 from xget_lib import ipc
-from xget_lib.errors import CannotWatch
+from xget_lib.errors import CannotStart, CannotWatch
 from xget_lib.net.blocking import in_thread
 from xget_lib.report.log import LOGGER
 from xget_lib.snapshot.watch import InotifyTree, Seen
@@ -64,7 +63,7 @@ class DirectoryWatcher:
         try:
             while True:
                 self._watch(path, one_file_system)
-        except CannotWatch as error:
+        except (CannotWatch, CannotStart) as error:
             self._send(ipc.WatchFailed(str(error)))
 
     def _watch(self, path: bytes, one_file_system: bool) -> None:
@@ -81,7 +80,7 @@ class DirectoryWatcher:
         finally:
             self._tree = None
             # In a thread: close() waits for a thread that is reading.
-            get_hub().threadpool.spawn(tree.close)
+            gevent.spawn(in_thread, tree.close)
 
     def _report(self) -> None:
         self._unreported = False

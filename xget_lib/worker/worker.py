@@ -25,7 +25,7 @@ from gevent import get_hub
 from gevent import socket as gsocket
 
 from xget_lib import ipc
-from xget_lib.errors import LinkLost, NinepError, ProtocolViolation
+from xget_lib.errors import LinkLost, NinepError, ProtocolViolation, XGetError
 from xget_lib.extensions import extensions
 from xget_lib.fs.places import marks_of
 from xget_lib.fs.rooted import Root
@@ -58,6 +58,10 @@ _WAIT = 2.0
 whole machine, may have been stopped for any time."""
 _PACE = 0.05
 """Seconds between two looks at messages that wait."""
+_PROGRESS_EVERY = 1.0
+"""Seconds between two messages that say that jobs get on."""
+_IDLE_PINGS = 3
+"""Times that the master has asked, every other second, and nothing was sent."""
 _PATH_LIMIT = 1024
 """Bytes of a path that are sent to the master for its log: a path may be longer than a message."""
 
@@ -109,6 +113,10 @@ class Worker:
         """What sends the messages that wait in `_pace`."""
         self.served: Served | None = None
         self._files: Files | None = None
+        self._roots: tuple[Root, ...] = ()
+        """The directory that is served, as often as something keeps directories in it open."""
+        self._sent_before, self._idle_pings = 0, 0
+        """Bytes sent until the last Ping, and for how many nothing was sent."""
         self._channel = channel
         self._adopted: dict[int, Client] = {}
         """By number: the clients that the master handed over, and that have not ended."""
@@ -128,6 +136,7 @@ class Worker:
                         extension.drain()
                     return
                 case ipc.Ping():
+                    self._let_go_if_idle()
                     self.send(ipc.Pong(len(self._server.clients), self._server.sent))
                 case ipc.Adopt(number, address, port):
                     self._adopt(Client(number, address, port, Account(host_of(address))), descriptors[0])
@@ -200,6 +209,15 @@ class Worker:
             self._pace.ended(client.number)
             self.send(ipc.ConnectionClosed(client.number))
 
+    def _let_go_if_idle(self) -> None:
+        """Close directories that are kept open for speed: they keep file systems from being unmounted."""
+        sent = self._server.sent
+        self._idle_pings = self._idle_pings + 1 if sent == self._sent_before else 0
+        self._sent_before = sent
+        if self._idle_pings == _IDLE_PINGS:
+            for root in self._roots:
+                root.forget()
+
     def _end_connection(self, number: int, why: str) -> None:
         client = self._adopted.get(number)
         if client is not None:  # else it has ended meanwhile
@@ -228,16 +246,29 @@ class Worker:
 
     def _perform(self, job: ipc.Job, descriptors: list[int]) -> None:
         made: list[int] = []
+        reporting = gevent.spawn(self._report_progress)
         try:
             done, made = in_thread(jobs.perform, job, descriptors)
             self.send(done, made)
         except LinkLost:
             raise
+        except XGetError as error:
+            self.send(ipc.JobFailed(job.number, str(error)))
         except Exception as error:
             LOGGER.exception("internal error")
             self.send(ipc.JobFailed(job.number, f"internal error: {type(error).__name__}: {error}"))
         finally:
+            reporting.kill(block=False)
             close_all((*descriptors, *made))
+
+    def _report_progress(self) -> None:
+        """Tell the master that jobs get on, for as long as they do."""
+        done = jobs.STEPS.done
+        while True:
+            gevent.sleep(_PROGRESS_EVERY)
+            if jobs.STEPS.done != done:
+                done = jobs.STEPS.done
+                self.send(ipc.Progressed())
 
     def _serve(self, message: ipc.Serve, manifest_descriptor: int, stamps_descriptor: int, base: int) -> None:
         """Serve this generation from now on. Blocks until the manifest is decoded: nothing can be served before."""
@@ -246,8 +277,9 @@ class Worker:
         stamps = array("q", read_all(stamps_descriptor))
         os.close(stamps_descriptor)
         location = message.location
+        self._roots = Root(message.base, base), Root(message.base, base)
         store = Store(
-            Root(message.base, base),
+            self._roots[0],
             manifest,
             Bitmap.filled(manifest.layout.chunk_count),
             stamps=stamps,
@@ -258,7 +290,7 @@ class Worker:
         marks = () if location else marks_of(message.base, [each.path for each in manifest.omitted if each.expected])
         self.served = Served(encoded, store, marks=tuple(marks))
         self._files = Files(
-            Root(message.base, base),
+            self._roots[1],
             (lambda path: path in (b"", location)) if location else lambda _: True,
             manifest.users,
             manifest.groups,
