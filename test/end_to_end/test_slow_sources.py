@@ -24,6 +24,8 @@ from xget_lib.swarm.messages import Registration
 
 DEADLINE = 20.0
 """Seconds that a fault may cost. Before there were deadlines, most faults here cost 30 s or more, some never ended."""
+SLOW = 400_000
+"""Bytes a second of a slow link: all content takes 80 s through it."""
 TURNS = 40
 """Connections of one host that keep upload slots, as many of them as a connection may have."""
 
@@ -91,6 +93,27 @@ def test_a_child_that_is_stopped_costs_the_next_client_a_deadline_at_most(
     os.kill(pid, signal.SIGSTOP)
     ended, took = timed(cluster, master, cluster.base / "dest")
     print(f"stopped child: {took:.1f} s, without it {usual:.1f} s")
+    assert (ended.status, ended.stderr) == (0, "")
+    assert differences(source, cluster.base / "dest") == []
+    assert took < 3 * usual + DEADLINE
+
+
+def test_a_child_with_a_slow_link_does_not_keep_the_master_idle(cluster: Cluster, source: Path) -> None:
+    """It has everything, and sends each chunk before it is overdue."""
+    master = cluster.master(source)
+    _, port = unseen_child(cluster, master, cluster.base / "first")
+    _, usual = timed(cluster, master, cluster.base / "usual")
+    generation = bytes.fromhex(master.status()["generation"])
+
+    def slowly(data: bytes) -> bytes:
+        time.sleep(len(data) / SLOW)
+        return data
+
+    with Relay(port, alter=slowly) as slow, PlainClient(master.port, "swarm") as registered:
+        entry = Registration(slow.port, generation, master.status()["chunks"])
+        registered.write(registered.open("peers", mode=2), entry.encode())
+        ended, took = timed(cluster, master, cluster.base / "dest")
+    print(f"a child with a slow link: {took:.1f} s, without it {usual:.1f} s")
     assert (ended.status, ended.stderr) == (0, "")
     assert differences(source, cluster.base / "dest") == []
     assert took < 3 * usual + DEADLINE

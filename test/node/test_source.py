@@ -162,3 +162,36 @@ def test_a_process_that_was_stopped_itself_does_not_blame_its_sources(tmp_path: 
         assert not chunk.source.is_stalled(now)
     chunk.link.arrived += STALLED_BYTES
     assert not chunk.source.is_stalled(begun + 60)
+
+
+def test_bytes_of_a_chunk_are_counted_while_it_is_being_read(tmp_path: Path) -> None:
+    chunk = Chunk(tmp_path)
+    chunk.link.arrived += 1000
+    assert chunk.source.receiving == 1000
+    chunk.link.arrived += 10 * SIZE
+    assert chunk.source.receiving == chunk.read.length, "a connection brings other messages too"
+    chunk.answer_all()
+    assert (chunk.ends, chunk.source.receiving) == ([None], 0)
+
+
+def test_bytes_of_a_chunk_that_is_cut_are_not_counted_any_more(tmp_path: Path) -> None:
+    chunk = Chunk(tmp_path)
+    chunk.link.arrived += 1000
+    chunk.link.asked[0][1](LinkLost("scripted", "closed"))
+    assert chunk.source.receiving == 0
+    again = ChunkRead(chunk.source, 0, chunk.read.runs, chunk.buffer, chunk._ended)
+    again.start(chunk.layout)
+    assert chunk.source.receiving == 0
+    chunk.link.arrived += 10
+    assert chunk.source.receiving == 10
+
+
+def test_a_whole_chunk_takes_its_bytes_from_those_of_the_next_one_on_the_same_connection(tmp_path: Path) -> None:
+    chunk = Chunk(tmp_path)
+    requests = len(chunk.link.asked)
+    other = ChunkRead(chunk.source, 1, chunk.read.runs, chunk.buffer, chunk._ended)
+    other.start(chunk.layout)
+    chunk.link.arrived += chunk.read.length + 700
+    for number in range(requests):
+        chunk.link.send(number, len(chunk.link.asked[number][2]))
+    assert chunk.source.receiving == 700

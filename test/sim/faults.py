@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from test.sim.clock import Clock
-from test.sim.hostile import KINDS, Stopped
+from test.sim.hostile import KINDS, Finished, Stopped
 from test.sim.links import Network, Port
 from test.sim.master import Master
 from test.sim.node import Node
@@ -38,6 +38,8 @@ class FaultScenario:
     hostile: dict[int, str] = field(default_factory=dict)
     killed: dict[int, float] = field(default_factory=dict)
     stopped: dict[int, float] = field(default_factory=dict)
+    slow: dict[int, float] = field(default_factory=dict)
+    """Honest nodes that hold everything from the beginning on: the fraction of the rate that their links have."""
 
     @property
     def unit(self) -> float:
@@ -94,7 +96,7 @@ def play_faults(scenario: FaultScenario) -> FaultResult:
 
 
 def _affected(scenario: FaultScenario) -> set[int]:
-    return {*scenario.hostile, *scenario.killed, *scenario.stopped}
+    return {*scenario.hostile, *scenario.killed, *scenario.stopped, *scenario.slow}
 
 
 def _play(scenario: FaultScenario, counted: list[int], *, faults: bool, limit: float) -> dict[int, float]:
@@ -109,8 +111,10 @@ def _play(scenario: FaultScenario, counted: list[int], *, faults: bool, limit: f
         if faults:
             kind = kinds[scenario.hostile[key]] if key in scenario.hostile else kind
             kind = Stopped if key in scenario.stopped else kind
+            kind = Finished if key in scenario.slow else kind
         sizes = [scenario.size] * scenario.chunks
-        link = Port(scenario.rate, scenario.rate)
+        rate = scenario.rate * (scenario.slow.get(key, 1.0) if faults else 1.0)
+        link = Port(rate, rate)
         node = nodes[key] = kind(key, clock, network, link, master, sizes, Tuning(), source.randrange(1 << 60))
         clock.at(source.uniform(0, scenario.spread), node.start)
         if faults and key in scenario.killed:

@@ -66,6 +66,13 @@ class Crawling(Hostile):
         self._clock.after(10 * STALLED, self._network.send, connection, request)
 
 
+class Punctual(Hostile):
+    """Sends the right content so slowly that it is just not overdue."""
+
+    def asked(self, reader: Node, connection: Connection, request: Request) -> None:
+        self._clock.after(0.9, self._network.send, connection, request)
+
+
 class Withholding(Hostile):
     """Never gives a slot."""
 
@@ -96,6 +103,14 @@ class Silent(Hostile):
     answers = False
 
 
+class Finished(Hostile):
+    """An honest node that holds everything and stays. Only its link may be slow: `FaultScenario.slow`."""
+
+    asked = Node.asked
+    slot_requested = Node.slot_requested
+    registered = Node.registered
+
+
 class Stopped(Node):
     """An honest node that is stopped at some moment and says nothing from then on."""
 
@@ -108,4 +123,4 @@ class Stopped(Node):
                     self._clock.after(STALLED, reader.stalled, self, request)
 
 
-KINDS = (Liar, Refusing, Dripping, Crawling, Withholding, Hesitating, Flapping, Silent)
+KINDS = (Liar, Refusing, Dripping, Crawling, Punctual, Withholding, Hesitating, Flapping, Silent)

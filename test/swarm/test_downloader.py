@@ -229,17 +229,56 @@ def test_chunks_that_do_not_come_do_not_count_as_being_fetched() -> None:
 
 
 def test_a_slot_that_is_not_granted_costs_only_a_deadline() -> None:
-    tested = downloader(0b1, tuning=Tuning(fetches=1, requests=1))
+    tested = downloader(0b11, tuning=Tuning(fetches=1, requests=1))
     tested.master_named([A, B], True, 0.0)
     tested.master_connected(0.0)
     tested.master_slot_opened(0, 0.0)
     for peer in (A, B):
         tested.peer_connected(peer)
-    assert tested.peer_has(A, 0b1, 0.0) == [RequestSlot(A)]
+    assert tested.peer_has(A, 0b11, 0.0) == [RequestSlot(A)]
     assert tested.peer_has(B, 0, 0.0) == []
     assert Suspended(A, "it grants no slot") in tested.tick(2.5)
-    assert SendWants(0b1) in tested.tick(3.0), "what only that peer has is wanted from the master"
-    assert tested.peer_has(B, 0b1, 3.0) == [RequestSlot(B)]
+    assert SendWants(0b11) in tested.tick(3.0), "what only that peer has is wanted from the master"
+    assert tested.peer_has(B, 0b11, 3.0) == [RequestSlot(B)]
+
+
+def with_a_slow_peer() -> Downloader:
+    """A peer says that it has all of 8 chunks and sends one in a second. The node has asked for a second one."""
+    tested = downloader(0xFF, chunks=8)
+    tested.master_named([A], True, 0.0)
+    tested.master_connected(0.0)
+    tested.master_slot_opened(0, 0.0)
+    tested.peer_connected(A)
+    tested.peer_has(A, 0xFF, 0.0)
+    chunk = fetched(tested.slot_granted(A, 0.0))
+    tested.chunk_arrived(A, chunk, 1.0)
+    tested.chunk_written(A, chunk, 1.0)
+    fetched(tested.slot_granted(A, 1.0))
+    return tested
+
+
+def test_while_peers_are_slow_and_the_master_has_sent_nothing_one_chunk_is_wanted_of_it() -> None:
+    (wants,) = (action for action in with_a_slow_peer().tick(1.0) if isinstance(action, SendWants))
+    assert wants.chunks.bit_count() == 1
+
+
+def test_what_only_slower_peers_than_the_master_have_is_wanted_of_the_master() -> None:
+    tested = with_a_slow_peer()
+    (probe,) = (action.chunks for action in tested.tick(1.0) if isinstance(action, SendWants))
+    chunk = probe.bit_length() - 1
+    assert fetched(tested.chunk_offered(0, chunk, 1.0)) == chunk
+    tested.chunk_arrived(MASTER, chunk, 1.1)
+    tested.chunk_written(MASTER, chunk, 1.1)
+    assert SendWants(tested._picker.not_fetching) in tested.tick(1.6)
+
+
+def test_what_faster_peers_than_the_master_have_is_not_wanted_of_the_master() -> None:
+    tested = with_a_slow_peer()
+    tested.tick(1.0)
+    chunk = fetched(tested.chunk_offered(0, tested._picker.probe.bit_length() - 1, 1.0))
+    tested.chunk_arrived(MASTER, chunk, 3.0)
+    tested.chunk_written(MASTER, chunk, 3.0)
+    assert not any(isinstance(action, SendWants) for action in tested.tick(1.8))
 
 
 def test_a_slot_that_is_granted_late_is_used() -> None:

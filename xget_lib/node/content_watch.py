@@ -7,7 +7,6 @@ import gevent
 from xget_lib.download.download import Download
 from xget_lib.errors import MasterUnreachable, Stalled, one_line, printable
 from xget_lib.manifest.manifest import Manifest
-from xget_lib.net.link import Link
 from xget_lib.node.patience import CHECK_EVERY, Patience
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import TransferStats
@@ -101,22 +100,18 @@ class ContentWatch:
 
 
 class Received:
-    """Whether content arrives: chunks, or their bytes at a minimum rate. Any byte is not progress."""
+    """Whether content arrives: chunks, or their bytes at a minimum rate. Any byte is not progress: those of a read that
+    fails are lost, so they must arrive again, and more, before they count."""
 
     def __init__(self, fetched: int) -> None:
-        self._fetched = fetched
-        """The most bytes of whole chunks that there have been; those that turn out to be wrong are taken back."""
-        self._links: dict[Link, int] = {}
-        """The connections on which content was expected, and what had arrived on each."""
-        self._bytes = 0
-        """Bytes that arrived since the last progress."""
+        self._fetched = self._most = fetched
+        """The most bytes of whole chunks that there have been; those that turn out to be wrong are taken back. And the
+        most bytes at the last progress, those of the chunks that were being read included."""
 
-    def more(self, fetched: int, links: dict[Link, int]) -> bool:
+    def more(self, fetched: int, receiving: int) -> bool:
         """Whether there has been progress since the last time that this was true. `fetched`: bytes of whole chunks;
-        `links`: the connections on which content is expected, and what has arrived on each."""
-        self._bytes += sum(received - self._links.get(link, received) for link, received in links.items())
-        self._links = links
-        if fetched <= self._fetched and self._bytes < _STEP:
+        `receiving`: bytes that have arrived of the chunks that are being read."""
+        if fetched <= self._fetched and fetched + receiving < self._most + _STEP:
             return False
-        self._fetched, self._bytes = max(self._fetched, fetched), 0
+        self._fetched, self._most = max(self._fetched, fetched), fetched + receiving
         return True

@@ -69,6 +69,26 @@ class Source:
         """When `STALLED_BYTES` more had arrived last, in monotonic seconds."""
         self._counted = link.received
         self._stalled = Waited()
+        self._settled = 0
+        """Bytes of the connection that belong to nothing that is being read: all before the oldest read, and the chunks
+        that are whole since."""
+
+    @property
+    def receiving(self) -> int:
+        """The bytes that have arrived of the chunks that are being read. Once a read ends they are gone from here,
+        whether the chunk is whole or the read failed. Never more than the chunks have."""
+        wanted = sum(read.length for read in self.reads.values())
+        return min(self.link.received - self._settled, wanted) if wanted else 0
+
+    def begin(self, read: ChunkRead) -> None:
+        """A chunk is being read."""
+        if not self.reads:
+            self._settled = self.link.received
+        self.reads[read.chunk] = read
+
+    def whole(self, read: ChunkRead) -> None:
+        """All bytes of a chunk are there."""
+        self._settled += read.length
 
     def is_stalled(self, now: float) -> bool:
         """Whether the server owes content, and has sent too little of it for too long. To be called every `CHECK_EVERY`
@@ -114,7 +134,7 @@ class ChunkRead:
         self.begun = time.monotonic()
         self._on_end = on_end
         self._tags: set[int] = set()
-        source.reads[chunk] = self
+        source.begin(self)
 
     def start(self, layout: Layout) -> None:
         """Send the reads. Raises LinkLost. Where nothing lacks any more, it ends at once."""
@@ -167,4 +187,6 @@ class ChunkRead:
     def _end(self, why: messages.Rerror | LinkLost | None) -> None:
         if self.source.reads.get(self.chunk) is self:
             self.cancel()
+            if why is None:
+                self.source.whole(self)
             self._on_end(self, why)

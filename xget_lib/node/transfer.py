@@ -19,7 +19,6 @@ from xget_lib.errors import LinkLost, NinepError, PieceMismatch, ProtocolViolati
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.net.blocking import in_thread
-from xget_lib.net.link import Link
 from xget_lib.ninep import messages
 from xget_lib.node.master_link import MasterLink
 from xget_lib.node.master_slots import Failure, MasterSlots
@@ -65,9 +64,9 @@ class Transfer:
         return list(self._peers)
 
     @property
-    def receiving(self) -> dict[Link, int]:
-        """The connections on which content is expected, and how many bytes have arrived on each."""
-        return {source.link: source.link.received for source in self._reading}
+    def receiving(self) -> int:
+        """The bytes that have arrived of the chunks that are being read."""
+        return sum(source.receiving for source in self._reading)
 
     @property
     def last_received(self) -> float:

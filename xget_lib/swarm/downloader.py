@@ -13,7 +13,8 @@ How a chunk gets here:
 When a peer grants a slot, the node chooses the chunk (`picker`). The master itself chooses the chunk that it offers.
 
 Nobody can hold up a node: a chunk or a slot that does not come in time is overdue. From then on it does not count among
-what the node waits for, the chunk is asked of others, the master included, and the peer is suspended.
+what the node waits for, the chunk is asked of others, the master included, and the peer is suspended. While peers send
+in time, but less than the master would, the master is asked for what they have too (`master_comparison`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from xget_lib.swarm import actions
 from xget_lib.swarm.actions import MASTER, Action
 from xget_lib.swarm.digest_mismatches import DigestMismatches
 from xget_lib.swarm.known_peers import KnownPeers
+from xget_lib.swarm.master_comparison import MasterComparison
 from xget_lib.swarm.messages import Address
 from xget_lib.swarm.picker import Picker
 from xget_lib.swarm.slots_at_master import SlotsAtMaster
@@ -56,6 +58,7 @@ class Downloader:
         self._free_buffers = 0
         self._last_arrival = self._next_check = now
         self._mismatches = DigestMismatches(retries)
+        self._comparison = MasterComparison(tuning.master_slots, now)
 
         # Where chunks come from.
         self._known = KnownPeers(rng)
@@ -83,6 +86,7 @@ class Downloader:
         self._free_buffers = buffers
         self._last_arrival = self._next_check = now
         self._mismatches.begin()
+        self._comparison = MasterComparison(self._tuning.master_slots, now)
         self._known.begin(generation)
         self._master.begin(chunk_count)
         if not lacking:
@@ -178,7 +182,10 @@ class Downloader:
         """All bytes of a chunk are there; it is not verified yet."""
         self._last_arrival = now
         self._picker.arrived(chunk)
-        if source != MASTER:
+        if source == MASTER:
+            self._comparison.master_sent(chunk, now)
+        else:
+            self._comparison.peer_sent(now)
             self._known.useful(source)
         self._end_slot(source, chunk, now)
         return self._decided()
@@ -275,6 +282,10 @@ class Downloader:
 
     def _report_wants(self, now: float) -> None:
         wanted = self._picker.unavailable & ~self._master.reading
+        if self._comparison.master_is_faster(now):
+            wanted |= self._picker.not_fetching
+        elif not wanted and not self._master.reading and self._comparison.must_probe(now):
+            wanted = self._picker.probe
         if self._master.wants.must_report(wanted, now):
             self._actions.append(actions.SendWants(wanted))
 
@@ -283,6 +294,7 @@ class Downloader:
             self._master.postponed.append((slot, chunk))
         elif self._picker.take(chunk, MASTER, now):
             self._master.read(slot, chunk)
+            self._comparison.asked_master(chunk, now)
             self._fetch(MASTER, chunk, now)
         else:
             self._ask_master(slot, chunk)

@@ -67,6 +67,8 @@ class Picker(Generic[K]):
     def __init__(self, lacking: int, rng: Random) -> None:
         self._lacking = lacking
         self._random = rng
+        self._probe_above = rng.randrange(max(1, lacking.bit_length()))
+        """`probe` is the first chunk from this one on."""
         self._has: dict[K, int] = {}
         """What each peer has, as far as it counts: nothing while the peer is not trusted."""
         self._said: dict[K, int] = {}
@@ -100,6 +102,19 @@ class Picker(Generic[K]):
     def unavailable(self) -> int:
         """The lacking chunks that no peer has and that are not being fetched, or that were overdue, as bits."""
         return self._lacking & (self._levels[0] & ~self._fetching | self._missed & ~self._here)
+
+    @property
+    def not_fetching(self) -> int:
+        """The lacking chunks that are not being fetched, as bits."""
+        return self._lacking & ~self._fetching
+
+    @property
+    def probe(self) -> int:
+        """One of these, as a bit, or 0: the same one for as long as it is one of these, and another at each node."""
+        chunks = self.not_fetching
+        above = chunks >> self._probe_above << self._probe_above
+        chosen = above or chunks
+        return chosen & -chosen
 
     @property
     def fetching(self) -> int:

@@ -1,4 +1,5 @@
-"""When a node tells the master which chunks it wants from it: those that it lacks and none of its peers has.
+"""When a node tells the master which chunks it wants from it: those that it lacks and none of its peers has, or all
+that it is not fetching while its peers are slower than the master (`master_comparison`).
 
 The master needs this for its offers (`offers`). At first it assumes that a node wants everything. Later it assumes what
 the node reported last, without the chunks that it has sent the node since. As long as a node wants many chunks, the
