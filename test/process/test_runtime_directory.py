@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -137,3 +137,23 @@ def test_a_process_of_another_user_is_not_trusted(base: Path, monkeypatch: pytes
         with pytest.raises(PermissionError):
             connect("name", PATIENCE)
         assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_full_backlog_is_tried_again(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any user may fill it, and then the kernel says EAGAIN at once."""
+    listening = listen("busy")
+    assert listening is not None
+    with closing(listening), ExitStack() as waiting:
+        listening.sock.listen(0)
+        waiting.enter_context(connect("busy", PATIENCE))  # and the backlog is full
+        with pytest.raises(BlockingIOError):
+            connect("busy", 0)
+        pauses: list[float] = []
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            waiting.enter_context(listening.sock.accept()[0])
+
+        monkeypatch.setattr("xget_lib.process.runtime_directory.time.sleep", pause)
+        waiting.enter_context(connect("busy", PATIENCE))
+        assert pauses

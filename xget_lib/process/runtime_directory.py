@@ -31,6 +31,8 @@ _LOCK = ".lock"
 """After the name of a socket: a file that is locked as long as the process that listens lives."""
 _LONGEST_PATH = 107
 """Bytes of the path of a socket (unix(7))."""
+_BUSY_PAUSE = 0.01
+"""Seconds before the next try to connect to a server with a full backlog."""
 _TIMEOUT = 0.2
 """Seconds after which a locked name is that of a server, and not of a process that looks whether it is used."""
 _CREDENTIALS = struct.Struct("3i")
@@ -94,7 +96,7 @@ def connect(name: str, seconds: float) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(seconds)
         try:
-            sock.connect(_path(directory, name))
+            _connect(sock, _path(directory, name), seconds)
             if is_trusted(sock):
                 return sock
             problem = PermissionError(errno.EPERM, os.strerror(errno.EPERM))
@@ -104,6 +106,18 @@ def connect(name: str, seconds: float) -> socket.socket:
             problem = error
         sock.close()
     raise problem
+
+
+def _connect(sock: socket.socket, path: str, seconds: float) -> None:
+    """As sock.connect. A full backlog, EAGAIN in unix(7), is tried again: other users can fill it."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return sock.connect(path)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_BUSY_PAUSE)
 
 
 def names(prefix: str) -> list[str]:
