@@ -21,6 +21,7 @@ MADE = [
     errors.UsageError("x"),
     errors.Interrupted(2),
     errors.PathRefused(NASTY, "why"),
+    errors.CannotStart("thread"),
     errors.CannotWatch("why"),
     errors.SourceSuspect(b"a\n", "why"),
     errors.StillChanging(b"a\n"),
