@@ -22,10 +22,12 @@ def source(cluster: Cluster) -> Path:
 
 
 def lines(dest: Path) -> dict[str, str]:
-    """Each name in a destination, with its content or target."""
+    """Each name in a destination, with its content or target, without what a download is working on."""
     found = {}
     for path in sorted(dest.rglob("*")):
         name = str(path.relative_to(dest))
+        if name.startswith(".xget"):
+            continue
         if path.is_symlink():
             found[name] = f"-> {path.readlink()}"
         elif path.is_file():
