@@ -293,7 +293,7 @@ def test_a_directory_that_vanished_does_not_wipe_followers(cluster: Cluster, sou
     master = cluster.master(source, prefix=namespace)
     inside = ["nsenter", "--mount", f"--target={master.pid}"]
     dest = cluster.base / "dest"
-    client = cluster.client(master, dest, options=["--follow", "--delete"])
+    client = cluster.client(master, dest, options=["--follow", "--delete", "--max-delete", "100%"])
     assert client.ended().status == 0
     before = sorted(dest.rglob("*"))
     elsewhere = source.with_name("elsewhere")
