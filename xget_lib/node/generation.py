@@ -159,7 +159,8 @@ class Generation:
                 # What threads still write to must not be closed before they are done.
                 get_hub().threadpool.join()
         self.failures = download.failures
-        self._verifying = gevent.spawn(self._verify, held)
+        if context.config.linger:  # otherwise the node ends now
+            self._verifying = gevent.spawn(self._verify, held)
         return {
             "generation": self.manifest.generation.hex(),
             "files": len(selection.files),
