@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from test.support.downloads import PIECE, SECOND, Served, fetch, inspect, is_same, run_download
-from test.support.somebody import NOBODY, as_nobody
+from test.support.somebody import NOBODY, as_nobody, nobody_repeating
 from xget_lib.download.download import Download
 from xget_lib.download.workplaces import part_name
 from xget_lib.fs.rooted import DIRECTORIES_KEPT
@@ -199,32 +199,14 @@ def test_what_is_corrected_is_what_was_compared(served: Served, his: Path) -> No
     check(served, his)
 
 
-@contextmanager
-def swapping(dest: Path, seed: int) -> Iterator[None]:
-    """A process of his that swaps and overwrites without a pause, in an order that the seed gives."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-            chance = random.Random(seed)
-            while True:
-                with suppress(OSError):
-                    swap(dest) if chance.random() < 0.3 else overwrite(dest)
-                with suppress(OSError):
-                    os.rename(dest / "large", dest / "small") if chance.random() < 0.1 else os.sched_yield()
-        finally:
-            os._exit(1)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+def swap_or_overwrite(dest: Path, chance: Random) -> None:
+    with suppress(OSError):
+        swap(dest) if chance.random() < 0.3 else overwrite(dest)
+    os.rename(dest / "large", dest / "small") if chance.random() < 0.1 else os.sched_yield()
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_whatever_he_swaps_meanwhile_nothing_of_his_runs_as_root(served: Served, his: Path, seed: int) -> None:
-    with swapping(his, seed), suppress(Exception):  # he may keep us from it
+    with nobody_repeating(partial(swap_or_overwrite, his), seed), suppress(Exception):  # he may keep us from it
         run_download(served, his)
     check(served, his)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 import socket
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from test.support.cluster import Cluster, Ended, Master, ended_by_itself, eventually, status_of
 from test.support.plain_client import PlainClient
 from test.support.relay import MIB, Relay
-from test.support.somebody import NOBODY, as_nobody
+from test.support.somebody import NOBODY, as_nobody, nobody_repeating
 from test.support.trees import differences, noise, small_tree, write
 from xget_lib.download.workplaces import part_name
 from xget_lib.errors import NinepError
@@ -54,29 +55,8 @@ def child_of(cluster: Cluster, master: Master, dest: Path, *options: str) -> tup
 # The destination is another user's.
 
 
-@contextmanager
-def swapping(dest: Path, seed: int) -> Iterator[None]:
-    """A process of another user that replaces `.xget`, and writes into all that he can, without a pause."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-            chance = random.Random(seed)
-            while True:
-                with suppress(OSError):
-                    _swap(dest, chance)
-        finally:
-            os._exit(1)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-
-
-def _swap(dest: Path, chance: random.Random) -> None:
+def _swap(dest: Path, chance: Random) -> None:
+    """Replaces `.xget`, and writes into all that he can."""
     part = dest / ".xget/parts" / os.fsdecode(part_name(b"program"))
     if chance.random() < 0.2:
         os.rename(dest / ".xget", dest / f"aside{chance.randrange(1 << 30)}")
@@ -105,7 +85,7 @@ def test_a_program_of_root_never_has_the_bytes_of_the_owner_of_the_destination(
     assert refused.status == 6
     why = f"others can change it: {open_to_all} can be written by everybody (change that, or use --insecure-dest)"
     assert line(refused) == f"{dest}: {why}"
-    with swapping(dest, seed):
+    with nobody_repeating(partial(_swap, dest), seed):
         cluster.get(master, dest, options=["--insecure-dest"])
     for path in dest.rglob("*"):
         with suppress(FileNotFoundError):
