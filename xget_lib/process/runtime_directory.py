@@ -32,7 +32,7 @@ _LOCK = ".lock"
 _LONGEST_PATH = 107
 """Bytes of the path of a socket (unix(7))."""
 _BUSY_PAUSE = 0.01
-"""Seconds before the next try to connect to a server with a full backlog."""
+"""Seconds before the next try to lock a name, or to connect to a server with a full backlog."""
 _TIMEOUT = 0.2
 """Seconds after which a locked name is that of a server, and not of a process that looks whether it is used."""
 _CREDENTIALS = struct.Struct("3i")
@@ -71,7 +71,7 @@ def _listen_at(path: str) -> Listening | None:
     while (lock := _lock(path)) is None:  # `_remove_unused` in another process may have it for a moment
         if time.monotonic() > deadline:
             return None
-        time.sleep(0.01)
+        time.sleep(_BUSY_PAUSE)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         with suppress(FileNotFoundError):

@@ -250,8 +250,6 @@ class Worker:
         try:
             done, made = in_thread(jobs.perform, job, descriptors)
             self.send(done, made)
-        except LinkLost:
-            raise
         except XGetError as error:
             self.send(ipc.JobFailed(job.number, str(error)))
         except Exception as error:
