@@ -22,7 +22,7 @@ from xget_lib.errors import Exit, XGetError
 from xget_lib.manifest import entry, extents, manifest
 from xget_lib.net import accept, connection, link, outgoing, turns
 from xget_lib.ninep import limits, session
-from xget_lib.node import fetch_manifest, restarts
+from xget_lib.node import fetch_manifest, generation_restarts
 from xget_lib.report import rate_limited_log
 from xget_lib.serve.swarm import SLOTS_LIMIT
 from xget_lib.swarm import messages as swarm_messages
@@ -262,7 +262,7 @@ def test_the_limits_are_those_of_the_code(limit: str, value: int) -> None:
         ("bytes per second of a manifest, at least", fetch_manifest.MANIFEST_RATE),
         ("characters of an error, or of another text, that are shown", errors.TEXT_LIMIT),
         ("seconds for which a master may let a client wait", int(swarm_messages.SETTLING_LIMIT)),
-        ("restarts without a gain because of new generations", restarts.LIMIT),
+        ("restarts without a gain because of new generations", generation_restarts.LIMIT),
         ("requests that were given up and are not confirmed, on one connection", link.FLUSHES_LIMIT),
     ],
 )

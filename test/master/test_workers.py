@@ -19,7 +19,7 @@ from test.support.processes import PATIENCE
 from xget_lib import ipc
 from xget_lib.errors import Failed, ProtocolViolation
 from xget_lib.ipc.jobs import HashPieces, Saved, Scanned
-from xget_lib.master import events, restarts, workers
+from xget_lib.master import events, worker_restarts, workers
 from xget_lib.master.worker_process import WorkerProcess
 from xget_lib.master.workers import WorkerPool
 from xget_lib.net.blocking import wait_readable, wait_writable
@@ -104,7 +104,7 @@ class Pool:
 @pytest.fixture(autouse=True)
 def bounded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """All that a pool spawned ends with the test: it would find its workers silent during later tests."""
-    monkeypatch.setattr(restarts, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(worker_restarts, "_FIRST_PAUSE", 0.0)
     spawned: list[gevent.Greenlet[..., Any]] = []
     spawn = gevent.spawn
 

@@ -62,7 +62,7 @@ class Scanned(Result):
     single: bool
     """Whether one file is served."""
     source: bytes
-    """What it is recognised by: an encoded `snapshot.source.Source`."""
+    """What it is recognised by: an encoded `snapshot.source_identity.SourceIdentity`."""
 
 
 @message

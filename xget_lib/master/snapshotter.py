@@ -26,7 +26,7 @@ from xget_lib.master.scan_progress import Progress
 from xget_lib.master.workers import WorkerPool
 from xget_lib.process.memfd import memfd, read_all
 from xget_lib.report.log import LOGGER
-from xget_lib.snapshot.source import Source, may_hide, suspicion, suspicion_at_start
+from xget_lib.snapshot.source_identity import SourceIdentity, may_hide, suspicion, suspicion_at_start
 
 _RUN_BYTES = 64 * 1024 * 1024
 _RUN_PIECES = 1024
@@ -154,16 +154,16 @@ def _scan(attempt: _Jobs, scan: jobs.ScanTree, progress: Progress) -> tuple[jobs
         progress.scan_seconds = time.monotonic() - begun
 
 
-def _check_source(attempt: _Jobs, root: bytes, former: Snapshot | None, saved: bytes, now: Source) -> None:
+def _check_source(attempt: _Jobs, root: bytes, former: Snapshot | None, saved: bytes, now: SourceIdentity) -> None:
     """Raise SourceSuspect if a file system was probably mounted or unmounted, by accident or for a while.
 
     `saved`: the source of an earlier run; it counts if there is no former snapshot.
     """
     if former is None:
-        if why := suspicion_at_start(Source.decode(saved), now):
+        if why := suspicion_at_start(SourceIdentity.decode(saved), now):
             raise SourceSuspect(root, why, at_start=True)
         return
-    before = Source.decode(former.scanned.source)
+    before = SourceIdentity.decode(former.scanned.source)
     if why := suspicion(before, now):
         raise SourceSuspect(root, why)
     if hiding := may_hide(before, now):
@@ -188,7 +188,7 @@ def _attempt(
     begun = time.time_ns()
     scanned, (scan,) = _scan(attempt, request, progress)
     if not force:
-        _check_source(attempt, request.root, former, saved, Source.decode(scanned.source))
+        _check_source(attempt, request.root, former, saved, SourceIdentity.decode(scanned.source))
     _, (digests, listed) = attempt.do(jobs.FindUnknown(tuple(distrusted)), jobs.Unknown, scan, cache)
     runs = array("Q", read_all(listed))
     if former is not None and scanned.digest == former.scanned.digest and not runs:

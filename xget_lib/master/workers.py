@@ -22,8 +22,8 @@ from xget_lib import ipc
 from xget_lib.errors import Failed, LinkLost, ProtocolViolation, printable
 from xget_lib.ipc.jobs import Request, Result
 from xget_lib.master import events
-from xget_lib.master.restarts import Restarts
 from xget_lib.master.worker_process import WorkerProcess
+from xget_lib.master.worker_restarts import WorkerRestarts
 from xget_lib.net.blocking import wait_readable, wait_writable
 from xget_lib.process.channel import close_all
 from xget_lib.process.nursery import Exited, NotSpawned, Nursery, Spawned
@@ -65,7 +65,7 @@ class WorkerPool:
         self._gone = Event()
         """Set after `stop` when the last worker has ended."""
         self._ponged = Event()
-        self._restarts = Restarts()
+        self._restarts = WorkerRestarts()
         self._readers: dict[int, gevent.Greenlet[..., str]] = {}
         """By pid: what reads the messages of each worker."""
         self._connection_numbers = count(1)

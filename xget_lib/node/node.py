@@ -34,10 +34,10 @@ from xget_lib.node.awake import now
 from xget_lib.node.child import Child
 from xget_lib.node.fetch_manifest import fetch_manifest
 from xget_lib.node.generation import THREADS, Generation, NodeContext, dry_run, incomplete
+from xget_lib.node.generation_restarts import GenerationRestarts
 from xget_lib.node.master_link import Change, MasterLink
 from xget_lib.node.own_master import check_dest, read_marks
 from xget_lib.node.patience import CHECK_EVERY
-from xget_lib.node.restarts import Restarts
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import NewGeneration, TransferStats
 from xget_lib.node.waits import Tell, Waits
@@ -115,7 +115,7 @@ class Node:
 
     def _update(self) -> dict[str, Any]:
         self._stats = TransferStats()
-        restarts = Restarts(random.Random(), now())
+        restarts = GenerationRestarts(random.Random(), now())
         while True:
             news = self._wait_for_news()
             self._check_dest()

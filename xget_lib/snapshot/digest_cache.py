@@ -7,7 +7,7 @@ its digests are not kept, and it is hashed again (git calls such a file "racily 
 The encoding, with numbers in the byte order of this machine:
 
     b"xgetkept", version, words of a stamp, number of files, number of pieces, bytes of the source
-    source      what the directory is recognised by (snapshot.source)
+    source      what the directory is recognised by (snapshot.source_identity)
     stamps      STAMP_WORDS numbers of 8 bytes a file
     counts      a number of 4 bytes a file: how many pieces it has
     digests     DIGEST_SIZE bytes a piece
@@ -31,7 +31,7 @@ from blake3 import blake3
 from xget_lib.errors import Failed, printable
 from xget_lib.fs.stamp import CTIME_WORD, MTIME_WORD, STAMP_WORDS
 from xget_lib.manifest.manifest import DIGEST_SIZE
-from xget_lib.snapshot.source import UNKNOWN_SOURCE, Source
+from xget_lib.snapshot.source_identity import UNKNOWN_SOURCE, SourceIdentity
 
 VERSION = 3
 _MAGIC = b"xgetkept"
@@ -44,7 +44,7 @@ class DigestCache:
     """The digests of files, by stamp. Immutable."""
 
     def __init__(
-        self, stamps: bytes, counts: array[int], digests: bytes | memoryview, source: Source = UNKNOWN_SOURCE
+        self, stamps: bytes, counts: array[int], digests: bytes | memoryview, source: SourceIdentity = UNKNOWN_SOURCE
     ) -> None:
         """Of each file its stamp, its number of pieces, and their digests, in the same order of files. `source`: of the
         directory with these files."""
@@ -62,7 +62,7 @@ class DigestCache:
         *,
         settled: int,
         without: Iterable[int] = (),
-        source: Source = UNKNOWN_SOURCE,
+        source: SourceIdentity = UNKNOWN_SOURCE,
     ) -> DigestCache:
         """The digests of a snapshot that can be kept: of files last changed before `settled` (ns since the epoch).
 
@@ -155,7 +155,7 @@ class DigestCache:
         counts = array("I", bytes(view[counts_at:digests_at]))
         if sum(counts) != pieces:
             raise ValueError("damaged")
-        source = Source.decode(bytes(view[_HEAD.size : stamps_at]))
+        source = SourceIdentity.decode(bytes(view[_HEAD.size : stamps_at]))
         return cls(bytes(view[stamps_at:counts_at]), counts, view[digests_at:end], source)
 
 

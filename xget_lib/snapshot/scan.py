@@ -46,7 +46,7 @@ from xget_lib.manifest.table import Table
 from xget_lib.manifest.table_builder import TableBuilder
 from xget_lib.snapshot.holes import find_extents
 from xget_lib.snapshot.refusals import LEASE_WAIT, raise_if_ours
-from xget_lib.snapshot.source import UNKNOWN_SOURCE, Source, SourceNotes
+from xget_lib.snapshot.source_identity import UNKNOWN_SOURCE, SourceIdentity, SourceNotes
 from xget_lib.snapshot.steps import Steps
 
 
@@ -66,7 +66,7 @@ class Scan:
     location: bytes = b""
     """The name below `base` of a single served file. If it was given as a link, its entry has the name of the link.
     b"" where a directory is served."""
-    source: Source = UNKNOWN_SOURCE
+    source: SourceIdentity = UNKNOWN_SOURCE
     """What `base` is recognised by."""
 
     @property
@@ -106,7 +106,7 @@ class Scan:
     def decode(cls, data: bytes) -> Scan:
         """The inverse of encode."""
         base, outline, stamps, location, source = msgpack.unpackb(data)
-        return cls(base, decode_trusted(outline), array("q", stamps), location, Source.decode(source))
+        return cls(base, decode_trusted(outline), array("q", stamps), location, SourceIdentity.decode(source))
 
 
 def scan(root: bytes, one_file_system: bool = False, owner_names: bool = True, *, steps: Steps | None = None) -> Scan:
@@ -198,7 +198,7 @@ class _Scanner:
             self._builder.end_directory(len(self._builder) - before)
 
     @property
-    def source(self) -> Source:
+    def source(self) -> SourceIdentity:
         """What the root is recognised by."""
         return self._notes.source((self._device, self._inode))
 

@@ -27,7 +27,7 @@ from xget_lib.snapshot.assemble import assemble, without_unreadable
 from xget_lib.snapshot.digest_cache import DigestCache
 from xget_lib.snapshot.hash import hash_pieces
 from xget_lib.snapshot.scan import Scan, scan
-from xget_lib.snapshot.source import Source
+from xget_lib.snapshot.source_identity import SourceIdentity
 from xget_lib.snapshot.steps import Steps
 from xget_lib.worker.check_chunk import wrong_files
 
@@ -101,7 +101,7 @@ def _scan(request: jobs.ScanTree) -> _Done:
     return result, [descriptor]
 
 
-def _fitting(source: Source) -> Source:
+def _fitting(source: SourceIdentity) -> SourceIdentity:
     """The source with as many mounts as go into a message."""
     room = _Room(_PATHS_SIZE)
     return replace(source, mounts=tuple(takewhile(lambda each: room.has(each.path + each.identity), source.mounts)))

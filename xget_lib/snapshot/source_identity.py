@@ -32,7 +32,7 @@ class MountBelow(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceIdentity:
     """What a scanned directory, or the directory of a scanned file, is recognised by."""
 
     base: bytes = b""
@@ -58,7 +58,7 @@ class Source:
         return encoded
 
     @classmethod
-    def decode(cls, data: bytes) -> Source:
+    def decode(cls, data: bytes) -> SourceIdentity:
         """The inverse of encode."""
         fields = list(msgpack.unpackb(data, use_list=False))
         mounts = tuple(MountBelow(*each) for each in fields.pop())
@@ -66,10 +66,10 @@ class Source:
         return cls(base, empty, inode, filesystem, where, mounts)
 
 
-UNKNOWN_SOURCE = Source()
+UNKNOWN_SOURCE = SourceIdentity()
 
 
-def suspicion(former: Source, now: Source) -> str:
+def suspicion(former: SourceIdentity, now: SourceIdentity) -> str:
     """Why a directory is probably not the one that was scanned a while ago by the same master; "" if it may be.
 
     A link that leads to another directory now was switched on purpose. If /proc was there only once, the file systems
@@ -91,7 +91,7 @@ def suspicion(former: Source, now: Source) -> str:
     return ""
 
 
-def suspicion_at_start(former: Source, now: Source) -> str:
+def suspicion_at_start(former: SourceIdentity, now: SourceIdentity) -> str:
     """The same for a directory that an earlier master scanned, perhaps before a boot: file systems may have other
     numbers now."""
     if now.empty and not former.empty:
@@ -108,7 +108,7 @@ def suspicion_at_start(former: Source, now: Source) -> str:
     return ""
 
 
-def may_hide(former: Source, now: Source) -> dict[bytes, str]:
+def may_hide(former: SourceIdentity, now: SourceIdentity) -> dict[bytes, str]:
     """Paths of file systems that are new, or empty, and why that is suspicious if something was served there before."""
     known = {mount.path for mount in former.mounts}
     hiding: dict[bytes, str] = {}
@@ -121,7 +121,7 @@ def may_hide(former: Source, now: Source) -> dict[bytes, str]:
 
 
 class SourceNotes:
-    """Notes in a scan what the Source consists of. Paths are relative to the directory."""
+    """Notes in a scan what the SourceIdentity consists of. Paths are relative to the directory."""
 
     def __init__(self, base: bytes) -> None:
         self._base = base
@@ -151,10 +151,10 @@ class SourceNotes:
         if (not path or path in self._found) and not set(names) - _IN_EMPTY:
             self._empty.add(path)
 
-    def source(self, inode: tuple[int, int]) -> Source:
+    def source(self, inode: tuple[int, int]) -> SourceIdentity:
         """When the scan is done."""
         here = mount_of(self._base, mounted())
-        return Source(
+        return SourceIdentity(
             self._base,
             b"" in self._empty,
             inode,

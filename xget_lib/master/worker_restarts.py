@@ -11,7 +11,7 @@ _LOG_EVERY = 60.0
 """Seconds between two log lines about workers that end young for the same reason."""
 
 
-class Restarts:
+class WorkerRestarts:
     """Owned by the WorkerPool. Workers are numbered: the one that replaces another has its number. Times are monotonic
     seconds."""
 

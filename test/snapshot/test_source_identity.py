@@ -9,10 +9,10 @@ import pytest
 
 from test.support.mounted import Mounts, do
 from test.support.snapshots import scanned
-from xget_lib.snapshot.source import (
+from xget_lib.snapshot.source_identity import (
     UNKNOWN_SOURCE,
     MountBelow,
-    Source,
+    SourceIdentity,
     SourceNotes,
     may_hide,
     suspicion,
@@ -20,13 +20,13 @@ from xget_lib.snapshot.source import (
 )
 
 DATA = MountBelow(b"data", b"8:2 1f /", False)
-WITHOUT_PROC = Source(b"/srv/images", False, (2049, 7), b"2049")
-FORMER = Source(b"/srv/images", False, (2049, 7), b"8:1 2e", (b"/", b"/srv"), (DATA,))
+WITHOUT_PROC = SourceIdentity(b"/srv/images", False, (2049, 7), b"2049")
+FORMER = SourceIdentity(b"/srv/images", False, (2049, 7), b"8:1 2e", (b"/", b"/srv"), (DATA,))
 
 
 def test_a_source_comes_back_from_its_encoding() -> None:
     for source in (FORMER, UNKNOWN_SOURCE):
-        assert Source.decode(source.encode()) == source
+        assert SourceIdentity.decode(source.encode()) == source
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_source_comes_back_from_its_encoding() -> None:
         (replace(WITHOUT_PROC, empty=True), "it is empty now"),
     ],
 )
-def test_what_is_suspicious_while_a_master_runs(now: Source, why: str) -> None:
+def test_what_is_suspicious_while_a_master_runs(now: SourceIdentity, why: str) -> None:
     assert suspicion(FORMER, now) == why
 
 
@@ -63,7 +63,7 @@ def test_what_is_suspicious_while_a_master_runs(now: Source, why: str) -> None:
         (replace(FORMER, mounts=(DATA._replace(empty=True),)), replace(FORMER, mounts=()), ""),
     ],
 )
-def test_what_is_suspicious_when_a_master_starts(former: Source, now: Source, why: str) -> None:
+def test_what_is_suspicious_when_a_master_starts(former: SourceIdentity, now: SourceIdentity, why: str) -> None:
     assert suspicion_at_start(former, now) == why
 
 

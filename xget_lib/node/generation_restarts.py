@@ -14,23 +14,23 @@ from xget_lib.errors import KeepsChanging
 from xget_lib.swarm.backoff import Backoff
 
 AT_ONCE = 3
-"""Restarts without a gain that are not delayed."""
+"""GenerationRestarts without a gain that are not delayed."""
 LIMIT = 10
-"""Restarts without a gain after which a node gives up."""
+"""GenerationRestarts without a gain after which a node gives up."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 """Seconds."""
 _GAIN = 1 << 20
 """Bytes that must have arrived, and by which less must lack than ever before."""
 
 
-class Restarts:
+class GenerationRestarts:
     """One for each update. Times are in seconds."""
 
     def __init__(self, rng: Random, now: float) -> None:
         self._begun = now
         self._count = 0
         self._idle = 0
-        """Restarts since the last gain."""
+        """GenerationRestarts since the last gain."""
         self._least = inf
         """The fewest bytes that have lacked so far."""
         self._backoff = Backoff(rng, _FIRST_PAUSE, _LONGEST_PAUSE)
