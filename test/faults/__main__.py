@@ -18,13 +18,11 @@ import json
 import os
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +32,8 @@ from test.faults.judge import judge
 from test.faults.lies import LIES
 from test.faults.run import Run
 from test.faults.table import FAULTS
+from test.support.seeded import in_order, lines_of, result_of
 
-ROOT = Path(__file__).parent.parent.parent
 _PATIENCE = 120
 """Seconds after which a run has failed, and everything that it started is killed."""
 _ALONE = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--net", "--ipc", "--fork", "--kill-child"]
@@ -60,9 +58,8 @@ class Result:
         return sorted({problem.partition(":")[0] for problem in self.problems})
 
     def __str__(self) -> str:
-        lines = [f"seed {self.seed}: {draw(self.seed)} ({self.seconds:.1f} s, {self.late:.1f} s late)"]
-        lines += [f"    {line}" for line in self.struck] + [f"  WRONG {line}" for line in self.problems]
-        return "\n".join(line.encode("utf-8", "backslashreplace").decode() for line in lines)
+        head = f"seed {self.seed}: {draw(self.seed)} ({self.seconds:.1f} s, {self.late:.1f} s late)"
+        return lines_of(head, self.struck, self.problems)
 
 
 def run_one(seed: int, keep: bool = False) -> Result:
@@ -72,24 +69,23 @@ def run_one(seed: int, keep: bool = False) -> Result:
     base.chmod(0o755)
     command = [*_ALONE, sys.executable, "-m", "test.faults", "--inside", str(base), "--seeds", str(seed)]
     try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_PATIENCE)
-        try:
-            problems, late, struck = json.loads(done.stdout.rpartition("\n")[2])
-        except ValueError:
-            said = f"{done.stdout[-2000:]}{done.stderr[-2000:]}"
-            problems, late, struck = [f"bench: ended with {done.returncode}: {said}"], 0.0, []
-    except subprocess.TimeoutExpired:
-        problems, late, struck = [f"late: not ended within {_PATIENCE} s"], float(_PATIENCE), []
+        result = result_of(command, _PATIENCE)
     finally:
         if not keep:
             remove_all(base)
+    late, struck = 0.0, []
+    if result is None:
+        problems, late = [f"late: not ended within {_PATIENCE} s"], float(_PATIENCE)
+    elif isinstance(result, str):
+        problems = [f"bench: {result}"]
+    else:
+        problems, late, struck = result
     return Result(seed, problems, late, struck, time.monotonic() - begun)
 
 
 def run_all(seeds: Iterable[int], jobs: int, keep: bool = False) -> Iterator[Result]:
     """The results, in order of the seeds."""
-    with ThreadPoolExecutor(jobs) as pool:
-        yield from pool.map(lambda seed: run_one(seed, keep), seeds)
+    return in_order(lambda seed: run_one(seed, keep), seeds, jobs)
 
 
 def _inside(seed: int, base: Path) -> int:

@@ -20,15 +20,15 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from test.campaigns.oddities.case import draw
 from test.campaigns.oddities.present import remove_all
 from test.campaigns.oddities.run import Run
+from test.support.cluster import ROOT
+from test.support.seeded import in_order, lines_of, result_of
 
-ROOT = Path(__file__).parent.parent.parent.parent
 _PATIENCE = 300
 """Seconds after which a run has failed."""
 _ALONE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"]
@@ -44,9 +44,7 @@ class Result:
     seconds: float
 
     def __str__(self) -> str:
-        lines = [f"seed {self.seed}: {draw(self.seed)} ({self.seconds:.1f} s)"]
-        lines += [f"    {line}" for line in self.said] + [f"  WRONG {line}" for line in self.problems]
-        return "\n".join(line.encode("utf-8", "backslashreplace").decode() for line in lines)
+        return lines_of(f"seed {self.seed}: {draw(self.seed)} ({self.seconds:.1f} s)", self.said, self.problems)
 
 
 def run_one(seed: int, keep: bool = False) -> Result:
@@ -56,23 +54,23 @@ def run_one(seed: int, keep: bool = False) -> Result:
     command = [*_ALONE, sys.executable, "-m", "test.campaigns.oddities"]
     try:
         command += ["--inside", str(base), "--seed", str(seed)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_PATIENCE)
-        try:
-            problems, said = json.loads(done.stdout.rpartition("\n")[2])
-        except ValueError:
-            problems, said = [f"ended with {done.returncode}: {done.stdout[-3000:]}{done.stderr[-3000:]}"], []
-    except subprocess.TimeoutExpired:
-        problems, said = [f"not ended within {_PATIENCE} s"], []
+        result = result_of(command, _PATIENCE)
     finally:
         if not keep:
             remove_all(base)
+    said: list[str] = []
+    if result is None:
+        problems = [f"not ended within {_PATIENCE} s"]
+    elif isinstance(result, str):
+        problems = [result]
+    else:
+        problems, said = result
     return Result(seed, problems, said, time.monotonic() - begun)
 
 
 def run_all(seeds: Iterable[int], processes: int, keep: bool = False) -> Iterator[Result]:
     """The results, in order of the seeds."""
-    with ThreadPoolExecutor(processes) as pool:
-        yield from pool.map(lambda seed: run_one(seed, keep), seeds)
+    return in_order(lambda seed: run_one(seed, keep), seeds, processes)
 
 
 def _inside(seed: int, base: Path) -> int:
