@@ -236,6 +236,13 @@ class LinkLost(XGetError):
         self.why = why
 
 
+class NotAdmitted(LinkLost):
+    """One side of a new connection does not prove to the other that it belongs. Trying again does not help."""
+
+    exit_status = Exit.NOT_ADMITTED
+    errno = errno.EACCES
+
+
 class NotServed(XGetError):
     """The master does not serve a source that the command line names."""
 
@@ -302,13 +309,6 @@ class Incomplete(XGetError):
         self.path = path
         self.why = why
         self.others = others
-
-
-class NotAdmitted(XGetError):
-    """Authentication failed."""
-
-    exit_status = Exit.NOT_ADMITTED
-    errno = errno.EACCES
 
 
 # Content.

@@ -10,7 +10,8 @@ import pytest
 from xget_lib import config
 from xget_lib.config import Config
 from xget_lib.control import status
-from xget_lib.errors import Exit, LinkLost, MasterUnreachable, ProtocolViolation
+from xget_lib.errors import Exit, LinkLost, MasterUnreachable, NotAdmitted, ProtocolViolation
+from xget_lib.ninep.auth import Credentials
 
 MASTER = {"role": "master", "path": "/srv", "pid": 7}
 CHILD = {"role": "child", "path": "/dest", "pid": 8}
@@ -25,7 +26,8 @@ class Servers:
         self.max_read = 16
         self.closed = 0
 
-    def connect(self, host: str, port: int, aname: str, seconds: float) -> Servers:
+    def connect(self, host: str, port: int, aname: str, seconds: float, credentials: Credentials) -> Servers:
+        assert not credentials.required
         self.asked.append((host, port, aname, seconds))
         if port not in self.texts:
             raise LinkLost(f"{host}:{port}", "Connection refused")
@@ -113,3 +115,21 @@ def test_an_object_that_is_no_status_is_a_protocol_violation(servers: Servers) -
     servers.texts = {20004: b'{"seconds": "x"}'}
     with pytest.raises(ProtocolViolation):
         status.run(configured(host="head"))
+
+
+def test_a_server_that_refuses_is_named_if_no_other_answers(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = servers.connect
+
+    def connect(host: str, port: int, *rest: object) -> Servers:
+        if port == 20004:
+            raise NotAdmitted(f"{host}:{port}", "it asks for a secret (--secret FILE)")
+        return usual(host, port, "swarm", 1.0, Credentials())
+
+    monkeypatch.setattr(servers, "connect", connect)
+    with pytest.raises(NotAdmitted, match="localhost:20004: it asks for a secret"):
+        status.run(configured())
+    servers.texts = {4001: json.dumps(CHILD).encode()}
+    assert status.run(configured()) == Exit.OK
+    assert "child of /dest" in capsys.readouterr().out

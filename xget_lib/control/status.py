@@ -10,8 +10,10 @@ from typing import Any
 import gevent
 
 from xget_lib.config import Config
-from xget_lib.errors import Exit, LinkLost, MasterUnreachable, NinepError, printable
+from xget_lib.errors import Exit, LinkLost, MasterUnreachable, NinepError, NotAdmitted, printable
 from xget_lib.net.link import Link
+from xget_lib.ninep.auth import Credentials
+from xget_lib.process.secret_file import read_credentials
 from xget_lib.process.single_server import local_ports
 from xget_lib.report.output import print_error, print_line
 from xget_lib.report.status import table
@@ -30,16 +32,22 @@ _MAX_SIZE = 64 * 1024 * 1024
 def run(config: Config) -> int:
     """Print the status of the server at -n, or of the master and child servers on this node; return the exit status.
 
-    Raises MasterUnreachable if no server answers, and Failed where the child servers cannot be found.
+    Raises MasterUnreachable if no server answers, NotAdmitted if none of those that do lets this process in, and Failed
+    where the child servers cannot be found.
     """
     host = config.host or "localhost"
     seconds = min(config.timeout, _TIMEOUT)
     found = 0
     failure: tuple[float, str] | None = None
+    refusal: NotAdmitted | None = None
+    credentials = read_credentials(config.secret)
     for port in _ports(config):
         begun = time.monotonic()
         try:
-            status = _read(host, port, seconds)
+            status = _read(host, port, seconds, credentials)
+        except NotAdmitted as error:
+            refusal = refusal or error
+            continue
         except (LinkLost, NinepError, ValueError) as error:
             why = error.why if isinstance(error, LinkLost) else str(error)
             failure = failure or (time.monotonic() - begun, why)
@@ -47,6 +55,8 @@ def run(config: Config) -> int:
         found += 1
         for line in [json.dumps(status)] if config.json else table(status).splitlines():
             print_line(line)
+    if refusal is not None and not found:
+        raise refusal
     if not found:
         assert failure is not None
         raise MasterUnreachable(host, config.port, *failure)
@@ -60,12 +70,12 @@ def _ports(config: Config) -> Iterator[int]:
         yield from (port for port in local_ports() if port != config.port)
 
 
-def _read(host: str, port: int, seconds: float) -> dict[str, Any]:
+def _read(host: str, port: int, seconds: float, credentials: Credentials) -> dict[str, Any]:
     """Raises LinkLost, NinepError, ValueError."""
     wait = Wait("its status", f"{printable(host)} port {port}", f"giving up after {seconds:g} s")
     telling = gevent.spawn(_tell, wait)
     try:
-        text = _read_text(host, port, seconds)
+        text = _read_text(host, port, seconds, credentials)
     finally:
         telling.kill()
     try:
@@ -77,12 +87,12 @@ def _read(host: str, port: int, seconds: float) -> dict[str, Any]:
     return status
 
 
-def _read_text(host: str, port: int, seconds: float) -> bytes:
+def _read_text(host: str, port: int, seconds: float, credentials: Credentials) -> bytes:
     """Read it within so many seconds, each further part of it too, and all within a minute. Raises LinkLost,
     NinepError, ValueError."""
     deadline = time.monotonic() + seconds
     latest = deadline + _LONGEST
-    link = Link.connect(host, port, SWARM, seconds)
+    link = Link.connect(host, port, SWARM, seconds, credentials)
     try:
         file = link.open("status", max(deadline - time.monotonic(), 0.1))
         text = b""

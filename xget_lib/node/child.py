@@ -36,6 +36,7 @@ from xget_lib.process.single_server import answer, replace_former
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.serve import swarm
+from xget_lib.serve.access import Access
 from xget_lib.serve.attach import FILES, SWARM
 from xget_lib.serve.files import Files
 from xget_lib.serve.held import HeldContent
@@ -57,9 +58,16 @@ class Child:
     """Serves what a node holds, and ends when nobody needs it any more. One in each node."""
 
     def __init__(
-        self, listening: socket.socket, dest: bytes, debug: int, transfer: Transfer, *, follows: bool = False
+        self,
+        listening: socket.socket,
+        dest: bytes,
+        debug: int,
+        transfer: Transfer,
+        *,
+        follows: bool = False,
+        access: Access | None = None,
     ) -> None:
-        """`follows` is for the status."""
+        """`follows` is for the status. Without `access`, everybody is let in."""
         self._started = time.monotonic()
         self.debug_level = debug
         self.follows = follows
@@ -85,7 +93,7 @@ class Child:
         """Where the next child server of this destination asks this one to exit."""
         self._extensions = {aname: extension.child_side(self) for aname, extension in extensions().items()}
         connects = {aname: extension.connect for aname, extension in self._extensions.items()}
-        self._server = Server({**connects, SWARM: self._connect, FILES: lambda _: self._files_root}, DEBUG)
+        self._server = Server({**connects, SWARM: self._connect, FILES: lambda _: self._files_root}, DEBUG, access)
         self._server.accept(listening)
 
     # What this node holds.
@@ -248,7 +256,7 @@ class NodeBackend:
 
     def subscribe(self, news: Stream) -> None:
         if self.server.news is not None:
-            news.put(self.server.news.encode())
+            news.put(self._client.sealed(self.server.news.encode()))
 
     def register(self, registration: Registration) -> None:
         """A peer that downloads from here soon has chunks to give: this node may connect to it."""
