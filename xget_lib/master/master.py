@@ -71,7 +71,7 @@ class Master:
         self._pool = WorkerPool(nursery, config.workers, self._events)
         if credentials.required:
             self._pool.set_keys(credentials.keys)
-        self._tracker = TrackerIO(config.max_direct, self._pool.send_to)
+        self._tracker = TrackerIO(config.max_direct, self._pool.send_to, nodes_are_open=not credentials.required)
         self._publisher = Publisher(config, root, self._pool, self._tracker, self._events)
 
     def run(self, ready: Callable[[], None]) -> int:
