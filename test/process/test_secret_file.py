@@ -20,7 +20,7 @@ def write(path: Path, text: str, mode: int = 0o600) -> str:
 
 
 def test_each_line_is_a_key_but_blank_ones_and_comments(tmp_path: Path) -> None:
-    path = write(tmp_path / "secret", f"# new\n\n  {FIRST}  \n#{SECOND}\n{SECOND}\n{FIRST}\n")
+    path = write(tmp_path / "secret", f"# new\n\n  {FIRST}  \n#{SECOND}\n{SECOND}\n")
     assert read_keys(path) == (FIRST.encode(), SECOND.encode())
 
 
@@ -48,6 +48,7 @@ def test_a_file_that_others_can_read_or_change_is_refused(tmp_path: Path, mode: 
         ("\n# nothing\n", "contains no key"),
         (f"{FIRST}\n{'x' * (SHORTEST - 1)}\n", "the key in line 2 has fewer than 16 characters"),
         ("x" * 20_000, "more than 16384 bytes"),
+        (f"{FIRST}\n" * 17, "more than 16 keys"),
     ],
 )
 def test_a_file_that_is_no_secret_is_refused_without_its_content(tmp_path: Path, text: str, why: str) -> None:

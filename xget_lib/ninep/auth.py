@@ -22,7 +22,6 @@ Both sides also have a `session_key` then, which nobody else knows, for what is 
 from __future__ import annotations
 
 import errno
-import hmac
 import re
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -74,9 +73,18 @@ class Gate(Protocol):
         """The client has attached to a tree, with this proof; None: it needed none."""
 
 
-def _mac(key: bytes, *fields: bytes) -> bytes:
-    message = b"".join(len(each).to_bytes(4, "little") + each for each in fields)
+def digest(key: bytes, message: bytes) -> bytes:
+    """The HMAC-SHA256 of a message."""
+    import hmac  # loads OpenSSL, which takes 3 ms at each start: only who has a secret needs it
+
     return hmac.digest(key, message, "sha256")
+
+
+def is_equal(one: bytes, other: bytes) -> bool:
+    """Compares in a time that does not depend on what is different."""
+    import hmac
+
+    return hmac.compare_digest(one, other)
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,8 @@ class _Transcript:
 
     def mac(self, key: bytes, role: bytes) -> bytes:
         names = self.uname.encode(errors="surrogateescape"), self.aname.encode(errors="surrogateescape")
-        return _mac(key, _PROTOCOL, role, self.challenge, self.client_nonce, *names, self.binding)
+        fields = _PROTOCOL, role, self.challenge, self.client_nonce, *names, self.binding
+        return digest(key, b"".join(len(each).to_bytes(4, "little") + each for each in fields))
 
 
 class ServerHandshake(Handle):
@@ -128,7 +137,7 @@ class ServerHandshake(Handle):
             said = _Transcript(self._challenge, bytes.fromhex(answer[1].decode()), *self._names, self._binding)
             proof = bytes.fromhex(answer[2].decode())
             # All of them, so that the time says nothing about which one is right.
-            right = [key for key in self._credentials.keys if hmac.compare_digest(said.mac(key, _CLIENT), proof)]
+            right = [key for key in self._credentials.keys if is_equal(said.mac(key, _CLIENT), proof)]
             if right:
                 self._text = said.mac(right[0], _SERVER).hex().encode() + b"\n"
                 self.session_key = said.mac(right[0], _SESSION)
@@ -162,7 +171,7 @@ class ClientHandshake:
         """The session key, if the server's last line proves that it has the secret; None otherwise."""
         assert self._said is not None
         expected = self._said.mac(self._key, _SERVER).hex().encode() + b"\n"
-        return self._said.mac(self._key, _SESSION) if hmac.compare_digest(expected, proof) else None
+        return self._said.mac(self._key, _SESSION) if is_equal(expected, proof) else None
 
 
 class AuthFile(File):

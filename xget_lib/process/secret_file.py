@@ -15,6 +15,8 @@ from xget_lib.ninep.auth import Credentials
 
 SHORTEST = 16
 """Characters of a key. It is never sent, but who gets a client to connect to him can try keys at home."""
+_MOST = 16
+"""Keys: a server tries all of them for each stranger who asks."""
 _LONGEST_FILE = 16 * 1024
 """Bytes. The keys must fit into a message between processes."""
 _MAKE = "head -c 32 /dev/urandom | base64 makes one"
@@ -56,7 +58,9 @@ def read_keys(path: str) -> tuple[bytes, ...]:
             keys.append(key)
     if not keys:
         raise _refused(path, f"contains no key ({_MAKE})")
-    return tuple(dict.fromkeys(keys))
+    if len(keys) > _MOST:
+        raise _refused(path, f"more than {_MOST} keys")
+    return tuple(keys)
 
 
 def _check(path: str, status: os.stat_result) -> None:

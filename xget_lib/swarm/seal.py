@@ -13,17 +13,17 @@ The seal covers everything that stands before it.
 
 from __future__ import annotations
 
-import hmac
 import re
 
 from xget_lib.errors import ProtocolViolation
+from xget_lib.ninep.auth import digest, is_equal
 
 _DOMAIN = b"xget news 1"
 _SEALED = re.compile(rb'(\{.*,"number":([1-9][0-9]{0,17})),"seal":"([0-9a-f]{64})"\}\n', re.DOTALL)
 
 
 def _key(session_key: bytes) -> bytes:
-    return hmac.digest(session_key, _DOMAIN, "sha256")
+    return digest(session_key, _DOMAIN)
 
 
 class Seal:
@@ -37,7 +37,7 @@ class Seal:
         """A line of JSON, an object with fields, with its seal."""
         self._number += 1
         body = line.removesuffix(b"}\n") + b',"number":%d' % self._number
-        return body + b',"seal":"%s"}\n' % hmac.digest(self._key, body, "sha256").hex().encode()
+        return body + b',"seal":"%s"}\n' % digest(self._key, body).hex().encode()
 
 
 class SealCheck:
@@ -52,8 +52,8 @@ class SealCheck:
         sealed = _SEALED.fullmatch(line)
         if sealed is None:
             raise ProtocolViolation("a line of news without a seal")
-        right = hmac.digest(self._key, sealed[1], "sha256").hex().encode()
-        if not hmac.compare_digest(right, sealed[3]):
+        right = digest(self._key, sealed[1]).hex().encode()
+        if not is_equal(right, sealed[3]):
             raise ProtocolViolation("a line of news with a wrong seal")
         number = int(sealed[2])
         if number <= self._number:
