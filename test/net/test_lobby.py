@@ -20,7 +20,14 @@ from xget_lib.net.link import Link
 from xget_lib.net.listen import listen
 from xget_lib.net.lobby import RECEIVED_LIMIT
 from xget_lib.net.server import Client, Server
-from xget_lib.ninep.auth import AUTHENTICATION_REQUIRED, LINE_LIMIT, NONCE_SIZE, ClientHandshake, Credentials
+from xget_lib.ninep.auth import (
+    AUTHENTICATION_REQUIRED,
+    LINE_LIMIT,
+    NONCE_SIZE,
+    ClientHandshake,
+    Credentials,
+    ServerHandshake,
+)
 from xget_lib.ninep.file import File
 from xget_lib.ninep.messages import (
     Message,
@@ -145,15 +152,17 @@ def test_each_side_refuses_the_other_and_says_which_of_them_does(
     assert guarded.connected == []
 
 
-def test_a_server_that_only_pretends_to_accept_a_proof_is_refused(guarded: Guarded) -> None:
-    impostor = Guarded()
-    impostor.credentials.keys = (b"the key of nobody",)
-    right = guarded.credentials.keys
-    guarded.credentials.keys = impostor.credentials.keys
-    with pytest.raises(NotAdmitted):
-        Link.connect("127.0.0.1", impostor.port, "tree", SECONDS, Credentials(True, right, "mine"))
-    impostor.server.stop_accepting()
-    impostor.listening.close()
+def test_a_server_that_only_pretends_to_accept_a_proof_is_refused(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def accept_anything(handshake: ServerHandshake, offset: int, data: bytes) -> int:
+        handshake.session_key, handshake._text = bytes(32), b"0" * 64 + b"\n"
+        return len(data)
+
+    monkeypatch.setattr(ServerHandshake, "write", accept_anything)
+    with pytest.raises(NotAdmitted, match=r": refused by this node: it does not prove the secret of mine$"):
+        guarded.link()
+    assert len(guarded.connected) == 1, "it has let the client in"
 
 
 def test_a_changed_secret_counts_for_new_connections_alone(guarded: Guarded) -> None:
@@ -188,7 +197,8 @@ def test_who_proves_nothing_is_gone_after_some_seconds_or_bytes(
     assert not guarded.server.clients and not guarded.connected
 
 
-def test_an_endless_talk_before_a_proof_is_ended(guarded: Guarded) -> None:
+def test_an_endless_talk_before_a_proof_is_ended(guarded: Guarded, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "xget")
     peer = Peer(guarded.port)
     peer.say(Tversion(8192, "9P2000"))
     peer.hear()
@@ -197,6 +207,7 @@ def test_an_endless_talk_before_a_proof_is_ended(guarded: Guarded) -> None:
             peer.say(Twalk(0, 1, ()), first_tag=tag)
             peer.hear()
     peer.close()
+    assert "127.0.0.1: not let in: it sent too much before it proved anything" in caplog.messages
 
 
 def test_a_long_request_before_a_proof_is_not_kept(guarded: Guarded) -> None:

@@ -79,7 +79,7 @@ class Lobby:
         """Those of which something can be read."""
         self._wake = Event()
         self._turn = Turn()
-        self._buffer = memoryview(bytearray(RECEIVED_LIMIT + 1))
+        self._buffer = memoryview(bytearray(RECEIVED_LIMIT))
         self._serving: gevent.Greenlet[..., None] | None = None
 
     def __len__(self) -> int:
@@ -134,21 +134,19 @@ class Lobby:
     def _end_late(self) -> None:
         now = time.monotonic()
         while self._visitors and (oldest := next(iter(self._visitors.values()))).deadline <= now:
-            self.end(oldest, f"proved nothing within {PROVE_WITHIN:.0f} s")
+            self.end(oldest, f"it proved nothing within {PROVE_WITHIN:.0f} s")
 
     def _hear(self, visitor: _Visitor) -> None:
         """Read what a client has sent, and answer it."""
         if self._visitors.get(visitor.client.number) is not visitor:
             return  # it was ended meanwhile
         try:
-            count = visitor.sock.recv_into(self._buffer[: RECEIVED_LIMIT + 1 - visitor.received])
+            if visitor.received == RECEIVED_LIMIT:
+                raise OSError("it sent too much before it proved anything")
+            count = visitor.sock.recv_into(self._buffer[: RECEIVED_LIMIT - visitor.received])
             if not count:
-                self.end(visitor, "closed by the client")
-                return
+                raise OSError("the client has closed the connection")
             visitor.received += count
-            if visitor.received > RECEIVED_LIMIT:
-                self.end(visitor, "sent too much before it proved anything")
-                return
             if visitor.session is None:
                 visitor.session = self._make_session(visitor.client)
                 visitor.session.limit_requests(_LONGEST)
@@ -167,7 +165,7 @@ class Lobby:
             if session.trace is not None:
                 session.trace(frame_line(SENT, reply.header, session.dialect))
         if replies and visitor.sock.send(replies) < len(replies):
-            raise OSError("does not read its replies")
+            raise OSError("it does not read its replies")
         if gets_in:
             self._remove(visitor)
             session.limit_requests(MAX_REQUEST)
