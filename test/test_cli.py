@@ -116,6 +116,7 @@ def test_the_defaults_are_those_of_the_help(roles: Roles) -> None:
         secret=None,
         open=(),
         open_to=(),
+        socket=None,
         linger=300,
         follow=False,
         delete=False,

@@ -74,6 +74,8 @@ class Config:
     """The trees that are served without a proof,"""
     open_to: tuple[Network, ...]
     """and the networks to which they are; empty: all."""
+    socket: str | None
+    """A Unix socket on which a child serves programs of its own user, without a proof."""
     linger: float
     """How long a child server runs after the last read. `math.inf`: until stopped. 0: it ends with the download."""
     follow: bool
@@ -251,6 +253,7 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "secret": _path,
     "open": _trees,
     "open-to": _networks,
+    "socket": _path,
     "linger": _linger,
     "follow": _flag,
     "delete": _flag,

@@ -310,6 +310,29 @@ def test_trees_are_open_to_the_networks_that_are_named(cluster: Cluster) -> None
                 PlainClient(port, aname, source=address)
 
 
+def test_programs_of_a_node_use_its_child_through_a_unix_socket_without_a_proof(cluster: Cluster) -> None:
+    """Also what a kernel mounts, and many small files in one read, which TCP would cork."""
+    source = small_tree(cluster.base / "source")
+    for number in range(20):
+        write(source / f"small{number}", b"%d" % number * 100)
+    file, path = str(secret(cluster.base / "secret", KEY)), cluster.base / "socket"
+    master = cluster.master(source, "--secret", file, key=KEY)
+    options = ["--secret", file, "--linger", "forever", "--socket", str(path)]
+    client = cluster.client(master, cluster.base / "dest", options=options)
+    pid = client.background()
+    assert client.ended().status == 0
+    master.wait_for_children(1)
+    with PlainClient(0, "files", str(path)) as program:
+        assert program.read_all("small7") == b"7" * 100
+    with PlainClient(0, "swarm", str(path)) as program:
+        assert len(program.read_all("data")) == master.status()["bytes"]
+    (child,) = master.children()
+    with pytest.raises(NinepError, match="authentication required"):
+        PlainClient(int(child["port"]), "files")
+    os.kill(pid, signal.SIGTERM)
+    eventually(lambda: not path.exists(), "the socket is removed")
+
+
 # In the middle.
 
 

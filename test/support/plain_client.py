@@ -49,8 +49,14 @@ class PlainClient:
     def __init__(
         self, port: int, aname: str, host: str = "127.0.0.1", *, source: str = "", key: bytes | None = None
     ) -> None:
-        """`source`: the address of this machine to connect from, such as 127.0.0.2. `key`: to prove to the server."""
-        self._sock = socket.create_connection((host, port), timeout=PATIENCE, source_address=(source, 0))
+        """`source`: the address of this machine to connect from, such as 127.0.0.2. `key`: to prove to the server. A
+        `host` with a slash is the path of a Unix socket."""
+        if "/" in host:
+            self._sock = socket.socket(socket.AF_UNIX)
+            self._sock.settimeout(PATIENCE)
+            self._sock.connect(host)
+        else:
+            self._sock = socket.create_connection((host, port), timeout=PATIENCE, source_address=(source, 0))
         self._requests = Requests(MSIZE)
         self._next_fid = 1
         try:

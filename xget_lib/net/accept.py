@@ -18,7 +18,7 @@ from logging import ERROR, WARNING
 import gevent
 
 from xget_lib.net.blocking import wait_readable
-from xget_lib.net.listen import plain_address
+from xget_lib.net.listen import LOCAL, plain_address
 from xget_lib.ninep.budget import Account, Budget
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.swarm.hosts import host_of
@@ -112,10 +112,11 @@ def connections(listening: socket.socket, admission: Admission) -> Iterator[Acce
                 refused.log(ERROR, "", "cannot accept a connection: %s", os.strerror(error.errno or 0))
                 gevent.sleep(_PAUSE)
             continue
-        address = plain_address(client[0])
+        host, port = client[:2] if listening.family != socket.AF_UNIX else (LOCAL, 0)
+        address = plain_address(host)
         account = admission.admit(address)
         if account is not None:
-            yield Accepted(sock, address, client[1], account)
+            yield Accepted(sock, address, port, account)
         else:
             sock.close()
             refused.log(WARNING, address, "%s: connection refused: %s", address, admission.why_refused())

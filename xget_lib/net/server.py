@@ -21,7 +21,7 @@ import gevent
 
 from xget_lib.net.accept import PER_PEER, Admission, connections
 from xget_lib.net.connection import Connection
-from xget_lib.net.listen import prepare
+from xget_lib.net.listen import LOCAL, prepare
 from xget_lib.net.lobby import Lobby
 from xget_lib.net.tracing import tracer
 from xget_lib.net.turns import Turn
@@ -118,16 +118,18 @@ class Server:
         self.slots = Budget("slots", SLOTS_OF_PROCESS, SLOTS_OF_HOST)
         """Those that clients have requested."""
         self._ends, self._refusals = RateLimitedLog(), RateLimitedLog(1)
-        self._accepting: gevent.Greenlet[..., None] | None = None
+        self._accepting: list[gevent.Greenlet[..., None]] = []
+        self._numbers = count(1)
+        """Of the clients that this server accepts itself."""
 
     def accept(self, listening: socket.socket) -> None:
-        """Serve all clients that connect to a socket, in the background, until `stop_accepting`."""
-        self._accepting = gevent.spawn(self._accept, listening)
+        """Serve all clients that connect to a socket, in the background, until `stop_accepting`. Who reaches a Unix
+        socket is let in: its mode says who does."""
+        self._accepting.append(gevent.spawn(self._accept, listening))
 
     def stop_accepting(self) -> None:
-        """Accept no more connections; those that are there go on. After this the listening socket can be closed."""
-        if self._accepting is not None:
-            self._accepting.kill()
+        """Accept no more connections; those that are there go on. After this the listening sockets can be closed."""
+        gevent.killall(self._accepting)
 
     def lobby(
         self, admit: Callable[[Client, socket.socket, Session], None], refused: Callable[[Client], None]
@@ -145,7 +147,8 @@ class Server:
     def session(self, client: Client) -> Session:
         """A new one. The namespaces hear of the client when it attaches for the first time."""
         namespaces = cache(lambda: attach({name: connect(client) for name, connect in self._namespaces.items()}))
-        gate = _Gate(self._access, self._namespaces, client) if self._access.credentials.required else None
+        required = self._access.credentials.required and client.address != LOCAL
+        gate = _Gate(self._access, self._namespaces, client) if required else None
 
         def root(dialect: str, uname: str, aname: str) -> File:
             return namespaces()(dialect, uname, aname)
@@ -183,17 +186,17 @@ class Server:
             client.retry()
 
     def _accept(self, listening: socket.socket) -> None:
-        numbers = count(1)
-        admission = Admission(rlimit.part(), PER_PEER, proved_first=self._access.credentials.required)
+        guarded = self._access.credentials.required and listening.family != socket.AF_UNIX
+        admission = Admission(rlimit.part(), PER_PEER, proved_first=guarded)
 
         def admit(client: Client, sock: socket.socket, session: Session) -> None:
             if not admission.proved(client.account):
                 client.account.close()  # `serve` ends it
             gevent.spawn(self.serve, client, sock, session)
 
-        lobby = self.lobby(admit, lambda client: client.account.close())
+        lobby = self.lobby(admit, lambda client: client.account.close()) if guarded else None
         for accepted in connections(listening, admission):
-            client = Client(next(numbers), accepted.address, accepted.port, accepted.account)
+            client = Client(next(self._numbers), accepted.address, accepted.port, accepted.account)
             if lobby is not None:
                 lobby.enter(client, accepted.sock)
             else:

@@ -26,6 +26,7 @@ from xget_lib import __version__
 from xget_lib.errors import Failed, NinepError, printable
 from xget_lib.extensions import extensions
 from xget_lib.net.blocking import in_thread
+from xget_lib.net.listen import LocalSocket
 from xget_lib.net.server import Client, Server
 from xget_lib.ninep.budget import Budget
 from xget_lib.ninep.file import File
@@ -66,8 +67,10 @@ class Child:
         *,
         follows: bool = False,
         access: Access | None = None,
+        local: LocalSocket | None = None,
     ) -> None:
-        """`follows` is for the status. Without `access`, everybody is let in."""
+        """`follows` is for the status. Without `access`, everybody is let in. `local` is for programs of this machine,
+        which prove nothing."""
         self._started = time.monotonic()
         self.debug_level = debug
         self.follows = follows
@@ -95,6 +98,9 @@ class Child:
         connects = {aname: extension.connect for aname, extension in self._extensions.items()}
         self._server = Server({**connects, SWARM: self._connect, FILES: lambda _: self._files_root}, DEBUG, access)
         self._server.accept(listening)
+        self._local = local
+        if local is not None:
+            self._server.accept(local.sock)
 
     # What this node holds.
 
@@ -182,6 +188,8 @@ class Child:
         """Accept no more connections, and tell clients that need it that this server ends."""
         self._server.stop_accepting()
         self._listening.close()
+        if self._local is not None:
+            self._local.close()
         if self._succession is not None:
             self._succession.close()
         for extension in self._extensions.values():

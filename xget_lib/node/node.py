@@ -31,7 +31,7 @@ from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.manifest import STILL_CHANGING, Manifest
 from xget_lib.manifest.selection import Selection, select
 from xget_lib.net.blocking import in_thread
-from xget_lib.net.listen import listen
+from xget_lib.net.listen import LocalSocket, listen
 from xget_lib.node.awake import now
 from xget_lib.node.child import Child
 from xget_lib.node.fetch_manifest import fetch_manifest
@@ -73,7 +73,10 @@ class Node:
         )
         self._transfer = Transfer(self._master, config.retries)
         access = Access.of(config, self.credentials)
-        self.child = Child(listening, dest, config.debug, self._transfer, follows=config.follow, access=access)
+        local = LocalSocket(config.socket) if config.socket is not None and not config.dry_run else None
+        self.child = Child(
+            listening, dest, config.debug, self._transfer, follows=config.follow, access=access, local=local
+        )
         self._context = NodeContext(config, dest, tell, self._transfer, self.child, self._waits)
         self._news: News | None = None
         """The last from the master."""
