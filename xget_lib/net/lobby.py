@@ -122,9 +122,10 @@ class Lobby:
         """While somebody is here."""
         while self._visitors:
             oldest = next(iter(self._visitors.values()))
-            self._wake.wait(max(0.0, oldest.deadline - time.monotonic()))
+            if not self._ready:
+                self._wake.wait(max(0.0, oldest.deadline - time.monotonic()))
             self._wake.clear()
-            while self._ready:
+            for _ in range(len(self._ready)):  # who has spoken is heard before he is late
                 begun = time.perf_counter()
                 self._hear(self._ready.popleft())
                 if self._turn.spent_since(begun):
@@ -143,21 +144,28 @@ class Lobby:
         try:
             if visitor.received == RECEIVED_LIMIT:
                 raise OSError("it sent too much before it proved anything")
-            count = visitor.sock.recv_into(self._buffer[: RECEIVED_LIMIT - visitor.received])
-            if not count:
-                raise OSError("the client has closed the connection")
-            visitor.received += count
+            try:
+                count = self._receive(visitor)
+            except BlockingIOError:
+                visitor.watcher.start(self._readable, visitor)
+                return
             if visitor.session is None:
                 visitor.session = self._make_session(visitor.client)
                 visitor.session.limit_requests(_LONGEST)
             self._converse(visitor, visitor.session, count)
-        except BlockingIOError:
-            visitor.watcher.start(self._readable, visitor)
         except (ProtocolViolation, OSError) as error:
             self.end(visitor, str(error))
 
+    def _receive(self, visitor: _Visitor) -> int:
+        """How many bytes are in the buffer now. Raises OSError."""
+        count = visitor.sock.recv_into(self._buffer[: RECEIVED_LIMIT - visitor.received])
+        if not count:
+            raise OSError("the client has closed the connection")
+        visitor.received += count
+        return count
+
     def _converse(self, visitor: _Visitor, session: Session, count: int) -> None:
-        """Raises ProtocolViolation, OSError."""
+        """Raises ProtocolViolation, and OSError also where the client does not read its replies."""
         session.receive(self._buffer[:count])
         replies = b""
         while not (gets_in := session.gets_in) and (reply := session.next_reply()) is not None:
