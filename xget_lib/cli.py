@@ -27,6 +27,11 @@ Options:
   --secret=FILE               master, client, status: let in, and trust, only who has the same secret; FILE has a key in
                               each line: the first is used, all are accepted (without it: the credential xget-secret
                               of systemd, if there is one)
+  --auth=METHODS              master, client, status: how to prove that one belongs: secret, munge, or both; the first
+                              that the other side accepts is used (without it: secret, if there is one)
+  --munge-users=USERS         master, client, status: names or uids of those who belong, with MUNGE (without it: root,
+                              and the user of this command)
+  --munge-socket=PATH         master, client, status: the socket of munged (without it: that of the library)
   --open=TREES                master, client: serve these of files, classic and swarm without the secret too
   --open-to=NETWORKS          master, client: but only to these networks, such as 127.0.0.0/8,::1 (without it: to all)
   --socket=PATH               client: serve the user of this command, and root, on a Unix socket too, without the secret

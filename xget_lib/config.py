@@ -13,6 +13,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+import pwd
 import re
 import socket
 import tomllib
@@ -52,6 +53,9 @@ NO_LIMIT = DeleteLimit(100, True)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+METHODS = ("secret", "munge")
+"""How to prove that one belongs."""
+
 TREES = ("classic", "files", "swarm")
 """What a server has: the anames of Tattach."""
 
@@ -70,6 +74,12 @@ class Config:
     stall_timeout: float
     secret: str | None
     """A file with keys: others must prove that they have them, and this process proves it to them."""
+    auth: tuple[str, ...]
+    """The methods of proof that are accepted. To others it is proved by the first that they accept. Empty: none."""
+    munge_users: tuple[int, ...]
+    """The uids that belong, with MUNGE. Empty: root, and that of this process."""
+    munge_socket: str | None
+    """Of munged; None: where the library looks for it."""
     open: tuple[str, ...]
     """The trees that are served without a proof,"""
     open_to: tuple[Network, ...]
@@ -189,6 +199,28 @@ def _list(value: Any) -> list[str]:
     return [text.strip() for text in texts]
 
 
+def _methods(value: Any) -> tuple[str, ...]:
+    methods = tuple(dict.fromkeys(_list(value))) if value is not None else ()
+    if not set(methods) <= set(METHODS):
+        raise ValueError(f"not some of {', '.join(METHODS)}")
+    return methods
+
+
+def _users(value: Any) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    return tuple(_uid(user) for user in _list([str(user) for user in value] if isinstance(value, list) else str(value)))
+
+
+def _uid(user: str) -> int:
+    if user.isascii() and user.isdecimal():
+        return _integer(0, 2**32 - 2)(user)
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise ValueError(f"there is no user {user}") from None
+
+
 def _trees(value: Any) -> tuple[str, ...]:
     trees = tuple(_list(value)) if value is not None else ()
     if not set(trees) <= set(TREES):
@@ -251,6 +283,9 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "timeout": _seconds,
     "stall-timeout": _seconds,
     "secret": _path,
+    "auth": _methods,
+    "munge-users": _users,
+    "munge-socket": _path,
     "open": _trees,
     "open-to": _networks,
     "socket": _path,
@@ -302,13 +337,27 @@ def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[s
         _join_ports(fields, port, file, given)
     if given.get("max-delete") is not None and not fields["delete"]:
         raise UsageError("--max-delete: has no effect without --delete")
-    for option, needed in (("open", "secret"), ("open-to", "open")):
-        if given.get(option) is not None and not fields[needed]:
-            raise UsageError(f"--{option}: has no effect without --{needed}")
+    _join_methods(fields, given)
     if fields["follow"] and not fields["linger"]:
         what = "--dry-run" if fields["dry_run"] else "--linger 0"
         raise UsageError(f"{what}: cannot be combined with --follow, which keeps running")
     return Config(**fields)
+
+
+def _join_methods(fields: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Who has a secret proves it, unless --auth says something else."""
+    methods = fields["auth"] = fields["auth"] or (("secret",) if fields["secret"] is not None else ())
+    if "secret" in methods and fields["secret"] is None:
+        raise UsageError("--auth secret: needs --secret FILE")
+    for option, needed, there in (
+        ("secret", "--auth secret", "secret" in methods),
+        ("munge-users", "--auth munge", "munge" in methods),
+        ("munge-socket", "--auth munge", "munge" in methods),
+        ("open", "--secret or --auth", bool(methods)),
+        ("open-to", "--open", bool(fields["open"])),
+    ):
+        if given.get(option) is not None and not there:
+            raise UsageError(f"--{option}: has no effect without {needed}")
 
 
 def _join_ports(fields: dict[str, Any], port: int, file: Mapping[str, Any], given: Mapping[str, Any]) -> None:

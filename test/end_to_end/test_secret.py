@@ -234,7 +234,7 @@ def test_who_is_refused_ends_at_once_with_7_and_says_who_refuses(servers: Server
     where = f"127.0.0.1:{servers.master.port}: "
     for options, line in (
         (["--secret", wrong], f"{where}it refuses this node: its secret is not that of {wrong}"),
-        ([], f"{where}it asks for a secret (--secret FILE)"),
+        ([], f"{where}it asks for a proof (--secret FILE, or --auth munge)"),
     ):
         ended = cluster.get(servers.master, cluster.base / "dest", options=[*options, *patient])
         assert (ended.status, errors(ended)) == (7, line)

@@ -11,9 +11,9 @@ import gevent
 
 from xget_lib.config import Config
 from xget_lib.errors import Exit, LinkLost, MasterUnreachable, NinepError, NotAdmitted, printable
+from xget_lib.net.credentials import credentials_of
 from xget_lib.net.link import Link
 from xget_lib.ninep.auth import Credentials
-from xget_lib.process.secret_file import read_credentials
 from xget_lib.process.single_server import local_ports
 from xget_lib.report.output import print_error, print_line
 from xget_lib.report.status import table
@@ -40,7 +40,7 @@ def run(config: Config) -> int:
     found = 0
     failure: tuple[float, str] | None = None
     refusal: NotAdmitted | None = None
-    credentials = read_credentials(config.secret)
+    credentials = credentials_of(config)
     for port in _ports(config):
         begun = time.monotonic()
         try:

@@ -40,7 +40,7 @@ _LONGEST = 512
 class _Visitor:
     """One connection in the lobby."""
 
-    __slots__ = ("_lobby", "client", "deadline", "received", "session", "sock", "watcher")
+    __slots__ = ("_lobby", "checking", "client", "deadline", "received", "session", "sock", "watcher")
 
     def __init__(self, lobby: Lobby, client: Client, sock: socket.socket) -> None:
         self._lobby = lobby
@@ -50,6 +50,8 @@ class _Visitor:
         self.received = 0
         self.deadline = time.monotonic() + PROVE_WITHIN
         """In monotonic seconds."""
+        self.checking = False
+        """Whether it is told whether its proof is right before more is read."""
         self.watcher = get_hub().loop.io(sock.fileno(), READ)
 
     def end(self, why: str) -> None:
@@ -57,7 +59,8 @@ class _Visitor:
         self._lobby.end(self, why)
 
     def retry(self) -> None:
-        """Nothing here waits for what changes."""
+        """What it has proved is known now."""
+        self._lobby.resume(self)
 
 
 class Lobby:
@@ -103,6 +106,11 @@ class Lobby:
             visitor.sock.close()
             self._refuse(visitor.client, why)
 
+    def resume(self, visitor: _Visitor) -> None:
+        """Go on with a session that was checking a proof."""
+        if self._visitors.get(visitor.client.number) is visitor:
+            self._readable(visitor)
+
     def _readable(self, visitor: _Visitor) -> None:
         visitor.watcher.stop()
         self._ready.append(visitor)
@@ -142,6 +150,11 @@ class Lobby:
         if self._visitors.get(visitor.client.number) is not visitor:
             return  # it was ended meanwhile
         try:
+            if visitor.checking:
+                visitor.checking = False
+                assert visitor.session is not None
+                self._converse(visitor, visitor.session)
+                return
             if visitor.received == RECEIVED_LIMIT:
                 raise OSError("it sent too much before it proved anything")
             try:
@@ -152,7 +165,8 @@ class Lobby:
             if visitor.session is None:
                 visitor.session = self._make_session(visitor.client)
                 visitor.session.limit_requests(_LONGEST)
-            self._converse(visitor, visitor.session, count)
+            visitor.session.receive(self._buffer[:count])
+            self._converse(visitor, visitor.session)
         except (ProtocolViolation, OSError) as error:
             self.end(visitor, str(error))
 
@@ -164,9 +178,9 @@ class Lobby:
         visitor.received += count
         return count
 
-    def _converse(self, visitor: _Visitor, session: Session, count: int) -> None:
-        """Raises ProtocolViolation, and OSError also where the client does not read its replies."""
-        session.receive(self._buffer[:count])
+    def _converse(self, visitor: _Visitor, session: Session) -> None:
+        """Answer what can be answered now. Raises ProtocolViolation, and OSError also where the client does not read
+        its replies."""
         replies = b""
         while not (gets_in := session.gets_in) and (reply := session.next_reply()) is not None:
             replies += reply.header  # no reply here has content
@@ -178,5 +192,7 @@ class Lobby:
             self._remove(visitor)
             session.limit_requests(MAX_REQUEST)
             self._admit(visitor.client, visitor.sock, session)
+        elif session.is_checking:
+            visitor.checking = True  # nothing more is read until `resume`
         else:
             visitor.watcher.start(self._readable, visitor)

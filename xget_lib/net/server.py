@@ -136,8 +136,8 @@ class Server:
         """Where connections wait until they may be served: see `Lobby`. None if everybody is let in."""
 
         def refuse(client: Client, why: str) -> None:
-            if client.handshake is not None and client.handshake.failed:
-                why = "it has another secret"
+            if client.handshake is not None and client.handshake.refused:
+                why = client.handshake.refused
             self._refusals.log(INFO, client.address, "%s: not let in: %s", client.address, why)
             refused(client)
 
@@ -227,7 +227,8 @@ class _Gate:
     client: Client
 
     def begin(self, uname: str, aname: str) -> ServerHandshake:
-        self.client.handshake = ServerHandshake(self.access.credentials, os.urandom(NONCE_SIZE), uname, aname)
+        nonce, retry = os.urandom(NONCE_SIZE), self.client.retry
+        self.client.handshake = ServerHandshake(self.access.credentials, nonce, uname, aname, on_checked=retry)
         return self.client.handshake
 
     def is_open(self, dialect: str, aname: str) -> bool:

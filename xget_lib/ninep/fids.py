@@ -120,6 +120,15 @@ class Fids:
     def __len__(self) -> int:
         return len(self._fids)
 
+    @property
+    def is_checking(self) -> bool:
+        """Whether the client waits until its proof is checked: then its requests do too, up to the Tattach. Who has
+        been let in before has requests that need not wait."""
+        proof = self._fids.get(self._afid)
+        return (
+            self._stranger and proof is not None and isinstance(proof.handle, ServerHandshake) and proof.handle.checking
+        )
+
     def carry_out(self, request: TMessage) -> Answer:
         """Do what `request` asks. WAITING (from Tread alone) changes nothing; ask again.
 

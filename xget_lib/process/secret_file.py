@@ -24,15 +24,10 @@ _READABLE = stat.S_IROTH | stat.S_IWOTH | stat.S_IXOTH
 """For others."""
 
 
-def read_credentials(path: str | None) -> Credentials:
-    """What this process proves and asks for; nothing without a path. Raises UsageError."""
-    return Credentials() if path is None else Credentials(required=True, keys=read_keys(path), source=path)
-
-
 def read_again(credentials: Credentials) -> bool:
     """The secret may have changed: read its file again. Returns whether there are other keys now. Raises UsageError,
     and leaves the keys as they are, if the file cannot be used."""
-    if not credentials.required:
+    if not credentials.source:
         return False
     former, credentials.keys = credentials.keys, read_keys(credentials.source)
     return credentials.keys != former

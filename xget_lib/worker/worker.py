@@ -33,8 +33,8 @@ from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.net.blocking import in_thread, wait_writable
+from xget_lib.net.credentials import credentials_of
 from xget_lib.net.server import Client, Server
-from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.budget import Account, Budget
 from xget_lib.ninep.file import File
 from xget_lib.ninep.session import Session
@@ -80,7 +80,7 @@ def run(channel: Channel, number: int, config: Config) -> int:
     LOGGER.debug("worker %d started", number)
     try:
         # The keys come from the master, which reads them again when the secret changes.
-        access = Access.of(config, Credentials(required=config.secret is not None))
+        access = Access.of(config, credentials_of(config, with_keys=False))
         Worker(channel, config.debug, config.workers, access).run()
     except LinkLost:
         pass  # the master is gone
