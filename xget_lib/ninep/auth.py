@@ -214,6 +214,7 @@ class ServerHandshake(Handle):
         elif self._credentials.munge is not None and (answer := _MUNGE_ANSWER.fullmatch(data)) is not None:
             said, self.checking = self._said(answer[1]), True
             self._credentials.munge.decode(answer[2], lambda decoded: self._decoded(said, decoded))
+            return len(data)
         else:
             self.refused = "it has sent no proof of a kind that is accepted here"
         if self.refused:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterable
 
 from xget_lib.errors import MungeRefused, MungeUnavailable, UsageError, printable
 
@@ -43,7 +44,7 @@ class LibMunge:
     def encode(self, payload: bytes, for_uid: int) -> bytes:
         """A credential of this process that processes of one user can decode. Raises MungeUnavailable."""
         with _Context(self._library, self._path) as context:
-            for option, value in ((_CIPHER, _AES128), (_MAC, _SHA256), (_ZIP, _NO_ZIP), (_MAY_DECODE, for_uid)):
+            for option, value in self._options(for_uid):
                 context.set(option, ctypes.c_uint(value))
             credential = ctypes.c_void_p()
             try:
@@ -53,6 +54,11 @@ class LibMunge:
                 return ctypes.string_at(credential)
             finally:
                 _free(credential)
+
+    @staticmethod
+    def _options(for_uid: int) -> Iterable[tuple[int, int]]:
+        """The cipher is named because the payload must not be readable, whatever the default of the site."""
+        return (_CIPHER, _AES128), (_MAC, _SHA256), (_ZIP, _NO_ZIP), (_MAY_DECODE, for_uid)
 
     def decode(self, credential: bytes) -> tuple[int, bytes]:
         """The uid that has made a credential, and its payload. Raises MungeRefused if this process cannot decode it, or
