@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 from xget_lib.errors import MungeRefused
 
@@ -15,6 +16,7 @@ class Site:
     """What all machines of a site share: the credentials, by their text."""
 
     made: dict[bytes, tuple[int, int, bytes]] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=count)
 
 
 @dataclass
@@ -32,7 +34,7 @@ class FakeMunge:
         return uid in self.users
 
     def encode(self, payload: bytes, for_uid: int) -> bytes:
-        credential = b"MUNGE:%04d:" % len(self.site.made)
+        credential = b"MUNGE:%04d:" % next(self.site.numbers)
         self.site.made[credential] = self.uid, for_uid, payload
         return credential
 
