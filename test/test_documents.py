@@ -20,7 +20,7 @@ from test.sim.scenario import Scenario
 from xget_lib import cli, errors
 from xget_lib.errors import Exit, XGetError
 from xget_lib.manifest import entry, extents, manifest
-from xget_lib.net import accept, connection, link, lobby, outgoing, turns
+from xget_lib.net import accept, connection, link, lobby, munge, outgoing, turns
 from xget_lib.ninep import limits, session
 from xget_lib.node import fetch_manifest, generation_restarts
 from xget_lib.report import rate_limited_log
@@ -210,6 +210,8 @@ LIMITS = {
     "connections without a proof, with `--secret`": accept.UNPROVED,
     "time to prove the secret and attach, with `--secret`": round(lobby.PROVE_WITHIN),
     "bytes sent before the secret is proved": lobby.RECEIVED_LIMIT,
+    "MUNGE credentials that are decoded at the same time": munge.AT_ONCE,
+    "time to decode a MUNGE credential, with the time that it waits": round(munge.DECODE_WITHIN),
     "open files of one connection": limits.MAX_OPEN,
     "fids of one connection": limits.MAX_FIDS,
     "MiB of memory for what clients keep here": limits.MEMORY >> 20,

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from test.support.leftovers import MARK, end_all, marked
-from test.support.plain_client import PlainClient
+from test.support.plain_client import Key, PlainClient
 from test.support.processes import PATIENCE, Watched
 from test.support.relay import Relay
 from xget_lib.errors import NinepError
@@ -54,7 +54,7 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-def status_of(port: int, key: bytes | None = None) -> dict[str, Any]:
+def status_of(port: int, key: Key | None = None) -> dict[str, Any]:
     """What the server on a port says of itself, to who has the key. Raises OSError, NinepError."""
     with PlainClient(port, "swarm", key=key) as client:
         status: dict[str, Any] = json.loads(client.read_all("status"))
@@ -171,8 +171,8 @@ class Running:
 class Master(Running):
     """A master in the foreground. `port` is where it serves."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int, log: Path, key: bytes | None = None) -> None:
-        """`key`: of its secret."""
+    def __init__(self, process: subprocess.Popen[str], port: int, log: Path, key: Key | None = None) -> None:
+        """`key`: proves to it that the test belongs."""
         super().__init__(process)
         self.key = key
         self.port = port
@@ -244,10 +244,11 @@ class Cluster:
         *options: str,
         port: int | None = None,
         wait: bool = True,
-        key: bytes | None = None,
+        key: Key | None = None,
         **popen: Any,
     ) -> Master:
-        """A master that serves `path`, with two workers where nothing else is said. `key`: of its secret."""
+        """A master that serves `path`, with two workers where nothing else is said. `key`: proves to it that
+        the test belongs."""
         port = port or free_port()
         log = self.base / f"master{port}.log"
         workers = [] if "-w" in options else ["-w", "2"]
