@@ -275,3 +275,13 @@ def test_nodes_that_download_learn_at_once_that_the_directory_cannot_be_read_and
     assert master.news() == {}
     scan("")
     assert {key: news.freshness.problem for key, news in master.news().items()} == {1: ""}
+
+
+@pytest.mark.parametrize(("watched", "seconds", "age"), [(True, 59.0, 0.0), (True, 61.0, 61.0), (False, 2.0, 2.0)])
+def test_a_node_learns_how_old_the_scan_is_if_it_may_not_show_what_is_there_now(
+    master: Master, watched: bool, seconds: float, age: float
+) -> None:
+    master.tracker.scanned(master.now, master.now, watched=watched, problem="", settled=0.0)
+    master.now += seconds
+    master.join(1)
+    assert master.news()[1].freshness.age == age

@@ -39,7 +39,8 @@ class Freshness:
     """How well a generation shows what is in the master's directory when the news is sent."""
 
     age: float = 0.0
-    """Seconds since the master scanned; 0 if it would know of changes since."""
+    """Seconds since the master scanned; 0 if it would know of changes since, or of almost all and scanned in the last
+    minute."""
     problem: str = ""
     """Why the master does not serve what is there now; "" if it does."""
     settling: float = 0.0

@@ -57,6 +57,8 @@ _GRANT_AGAIN = 0.2
 """Seconds between two decisions about grants while nothing happens: chunks become overdue by time alone."""
 _LOOK_FOR_LAGS = 5.0
 """Seconds between two looks for nodes that lag."""
+_TRUSTED = 60.0
+"""Seconds for which a scan is taken for new if the directory is watched: inotify does not report everything."""
 
 
 @dataclass(slots=True)
@@ -108,8 +110,10 @@ class _Scanned:
     settled: float
 
     def freshness(self, now: float) -> Freshness:
-        age = 0.0 if self.watched and not self.problem else round(max(0.0, now - self.at), 1)
-        return Freshness(age, self.problem, round(max(0.0, self.settled - now), 1))
+        age = max(0.0, now - self.at)
+        if self.watched and not self.problem and age < _TRUSTED:
+            age = 0.0
+        return Freshness(round(age, 1), self.problem, round(max(0.0, self.settled - now), 1))
 
 
 class Tracker:
