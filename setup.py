@@ -18,6 +18,7 @@ RUNTIME = [
 
 TESTS = [
     "pytest>=9.0",
+    "pytest-xdist>=3.6",  # end-to-end tests mostly wait, so several run at once
     "hypothesis>=6.100",
     "ruff>=0.9",
     "mypy>=1.14",
