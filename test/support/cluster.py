@@ -153,8 +153,14 @@ class Running:
 
     def background(self) -> int:
         """The number of the process that a client does its work in."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return int(eventually(lambda: children.read_text().split(), "no background process")[0])
+        process = Path(f"/proc/{self.pid}")
+
+        def found() -> list[str]:
+            # A command before ours (`prefix`) has processes of its own, and ours takes its place when they are done.
+            words = (process / "cmdline").read_text().split("\0")
+            return (process / f"task/{self.pid}/children").read_text().split() if words[:2] == COMMAND else []
+
+        return int(eventually(found, "no background process")[0])
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
