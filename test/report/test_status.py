@@ -66,6 +66,7 @@ def test_c_clients_are_listed_if_there_are_any() -> None:
     [
         ({"generation": None}, "no snapshot yet"),
         ({"children": []}, "0 nodes serving"),
+        ({"nursery_problem": "process 9 hangs"}, "PROBLEM: process 9 hangs"),
         ({"children": MASTER["children"][:1]}, "1 node serving"),
         ({"chunks": 0, "held": 0}, "holds 100 % (0 of 0 chunks)"),
     ],

@@ -33,8 +33,7 @@ def _lines(status: Mapping[str, Any]) -> list[str]:
         if generation
         else "no snapshot yet",
     ]
-    if status.get("problem"):
-        lines.append(f"PROBLEM: {status['problem']}")
+    lines += [f"PROBLEM: {status[field]}" for field in ("problem", "nursery_problem") if status.get(field)]
     lines += [f"not served: {line}" for line in status.get("omitted") or ()]
     if status.get("scanned") is not None:
         watched = "watching for changes" if status.get("notices") else "not watching for changes"
