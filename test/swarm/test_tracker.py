@@ -275,3 +275,18 @@ def test_nodes_that_download_learn_at_once_that_the_directory_cannot_be_read_and
     assert master.news() == {}
     scan("")
     assert {key: news.freshness.problem for key, news in master.news().items()} == {1: ""}
+
+
+def test_nodes_of_one_host_do_not_make_others_look_late(master: Master) -> None:
+    for connection in range(4):
+        master.join(connection, OLD)
+    for connection in range(100, 200):
+        master.tracker.connected(connection, f"2001:db8::{connection}")
+        for held in (0, CHUNKS):
+            master.register(connection, OLD, held=held)
+    lags: list[Action] = []
+    for held in range(1, 5):
+        lags += [action for action in master.tick(25.0) if isinstance(action, NodeLags)]
+        for connection in range(4):
+            master.register(connection, OLD, held=held)
+    assert lags == []

@@ -35,11 +35,19 @@ class NurseryWatch:
         if self._pauses == 0:
             self._nursery.ping()  # only one: a stopped process takes none away from its channel
         elif self._pauses >= _SILENT and not some_worker_answers:
-            LOGGER.error("%s; no worker answers either: killing it", self._silence)
+            LOGGER.error(
+                "process %d, which starts workers, has not answered for %d s (is it stopped?); no worker answers"
+                " either: killing it",
+                *self._silence,
+            )
             self._nursery.end_hung()
             return True
         elif self._pauses >= _LATE and (self._pauses - _LATE) % _LINES_APART == 0:
-            LOGGER.warning("%s; workers that end are not replaced meanwhile", self._silence)
+            LOGGER.warning(
+                "process %d, which starts workers, has not answered for %d s (is it stopped?); workers that end are not"
+                " replaced meanwhile",
+                *self._silence,
+            )
         self._pauses += 1
         return False
 
@@ -57,11 +65,12 @@ class NurseryWatch:
     @property
     def problem(self) -> str | None:
         """Why workers that end are not replaced; None if they are."""
-        return self._silence if self._pauses > _LATE else None
+        if self._pauses <= _LATE:
+            return None
+        pid, seconds = self._silence
+        return f"process {pid}, which starts workers, has not answered for {seconds:.0f} s (is it stopped?)"
 
     @property
-    def _silence(self) -> str:
-        seconds = self._pauses * self._pause
-        return (
-            f"process {self._nursery.pid}, which starts workers, has not answered for {seconds:.0f} s (is it stopped?)"
-        )
+    def _silence(self) -> tuple[int, float]:
+        """Which process is silent, and for how many seconds."""
+        return self._nursery.pid, self._pauses * self._pause
