@@ -107,7 +107,7 @@ def _listen_at(path: str, note: bytes) -> Listening | None:
 
 
 def _write_note(path: str, note: bytes) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC), "wb") as file:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "wb") as file:
         os.fchmod(file.fileno(), 0o644)
         file.write(note)
 
