@@ -20,6 +20,7 @@ from test.sim.scenario import Scenario
 from xget_lib import cli, errors
 from xget_lib.errors import Exit, XGetError
 from xget_lib.manifest import entry, extents, manifest
+from xget_lib.master import tracker_io
 from xget_lib.net import accept, connection, link, outgoing, turns
 from xget_lib.ninep import limits, session
 from xget_lib.node import fetch_manifest, generation_restarts
@@ -225,8 +226,9 @@ LIMITS = {
     "bytes of a line in `peers` or `log`": LINE_LIMIT,
     "bytes of the text of an error": session.ENAME_MAX,
     "messages of one host that a worker passes on to the master": round(message_pace.RATE),
-    "log messages per minute caused by one host": rate_limited_log.LINES,
-    "log messages per minute caused by all hosts": rate_limited_log.ALL_LINES,
+    "log messages of one kind per minute caused by one host": rate_limited_log.LINES,
+    "log messages of one kind per minute caused by all hosts": rate_limited_log.ALL_LINES,
+    "ends of runs in the status of a master": tracker_io._ENDED_SHOWN,
     "time that a connection may have no fid": round(connection._FID_TIMEOUT),
     "time to receive one message": round(connection._MESSAGE_TIMEOUT),
     "time to make room for a reply": round(outgoing._SEND_TIMEOUT),

@@ -285,3 +285,18 @@ def test_a_node_learns_how_old_the_scan_is_if_it_may_not_show_what_is_there_now(
     master.now += seconds
     master.join(1)
     assert master.news()[1].freshness.age == age
+
+
+def test_nodes_of_one_host_do_not_make_others_look_late(master: Master) -> None:
+    for connection in range(4):
+        master.join(connection, OLD)
+    for connection in range(100, 200):
+        master.tracker.connected(connection, f"2001:db8::{connection}")
+        for held in (0, CHUNKS):
+            master.register(connection, OLD, held=held)
+    lags: list[Action] = []
+    for held in range(1, 5):
+        lags += [action for action in master.tick(25.0) if isinstance(action, NodeLags)]
+        for connection in range(4):
+            master.register(connection, OLD, held=held)
+    assert lags == []

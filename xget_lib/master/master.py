@@ -203,6 +203,7 @@ class Master:
             "path": printable(self._root),
             "seconds": round(time.monotonic() - self._started, 1),
             **self._publisher.status(),
+            "nursery_problem": self._pool.problem,
             "sent": self._pool.sent,
             **self._tracker.status(),
             "workers": [

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import astuple
 from logging import INFO, WARNING
@@ -23,8 +22,10 @@ from xget_lib.extensions import extensions
 from xget_lib.report.events import size
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
+from xget_lib.swarm.hosts import host_of
 from xget_lib.swarm.messages import FAILED, Registration
 from xget_lib.swarm.node_progress import Lag
+from xget_lib.swarm.recent import RecentByHost
 from xget_lib.swarm.tracker import (
     Node,
     NodeComplete,
@@ -51,7 +52,7 @@ class TrackerIO:
         self._send = send
         self._happened = Event()
         self._client_lines, self._end_lines, self._lag_lines = RateLimitedLog(), RateLimitedLog(), RateLimitedLog()
-        self._ended: deque[tuple[float, dict[str, Any]]] = deque(maxlen=_ENDED_SHOWN)
+        self._ended: RecentByHost[tuple[float, dict[str, Any]]] = RecentByHost(_ENDED_SHOWN)
         """The nodes whose runs ended last: when, and what the status says of them."""
         self.extensions = [each.master_side(self, max_direct) for each in extensions().values()]
         gevent.spawn(self._run)
@@ -195,7 +196,7 @@ class TrackerIO:
             "fetched": last.fetched,
             "why": last.why,
         }
-        self._ended.append((time.monotonic(), fields))
+        self._ended.add(host_of(address), (time.monotonic(), fields))
 
 
 def _status_of(node: Node, now: float) -> dict[str, Any]:

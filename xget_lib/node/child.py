@@ -135,7 +135,7 @@ class Child:
     def take_over(self) -> None:
         """Become the only child server of this destination: ask the former one to exit."""
         try:
-            self._succession = in_thread(replace_former, self._dest)
+            self._succession = in_thread(replace_former, self._dest, self.port)
         except (Failed, OSError) as error:
             LOGGER.warning("no other process of this machine can find this child server: %s", error)
             return
@@ -153,7 +153,7 @@ class Child:
                 gevent.sleep(_ACCEPT_PAUSE)
                 continue
             with accepted:
-                retire = in_thread(answer, accepted, self.port)
+                retire = in_thread(answer, accepted)
             if retire:
                 LOGGER.info("a newer child server of %s has started; exiting", printable(self._dest))
                 self.stop()

@@ -318,7 +318,7 @@ class Tracker:
         if registration is not None and self._takes_part(registration) and not registration.ended:
             # What it holds of another generation does not count.
             held = registration.held if published and registration.generation == published.generation else 0
-            self._progress.holds(connection, held, now)
+            self._progress.holds(connection, self._host(connection), held, now)
         else:
             self._progress.leave(connection)
         if client.complete:
