@@ -110,6 +110,21 @@ def test_a_file_is_sent_whole_through_small_buffers(server: Server, peer: Peer, 
     assert server.sent == len(data) - 5
 
 
+def test_a_connection_counts_as_sending_until_the_kernel_has_its_whole_reply(
+    server: Server, peer: Peer, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(bytes(1 << 20))
+    server.add(Sent(server.tree, 50, "large", size=1 << 20, parts=file_parts(tmp_path / "file")))
+    peer.attach()
+    open_file(peer, "large")
+    flow = server.connections[0]._outgoing._flow
+    assert not flow.sending
+    peer.say(Tread(1, 0, 1 << 20))
+    until(lambda: flow.sending)
+    peer.hear()
+    until(lambda: not flow.sending)
+
+
 def test_bytes_and_files_make_one_reply(server: Server, peer: Peer, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"FILE" * 20_000)
 
