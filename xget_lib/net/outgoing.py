@@ -204,7 +204,7 @@ class Outgoing:
                     if isinstance(part, OpenExtent):
                         self._send_file(part)
                     else:
-                        self._send_turns.wait(self._flow)
+                        self._wait_for_turn()
                         self._send(part)
                         self._count(len(part))
         finally:
@@ -220,10 +220,18 @@ class Outgoing:
         finally:
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
 
+    def _wait_for_turn(self) -> int:
+        """Return when content may be sent, and how many bytes. Raises OSError after close(): the files of the content
+        are closed then, and their numbers may mean others."""
+        most = self._send_turns.wait(self._flow)
+        if self._closed:
+            raise ConnectionAbortedError("closed")
+        return most
+
     def _send_file(self, extent: OpenExtent) -> None:
         offset, end = extent.offset, extent.offset + extent.length
         while offset < end:
-            most = self._send_turns.wait(self._flow)
+            most = self._wait_for_turn()
             try:
                 count = os.sendfile(self._sock.fileno(), extent.fd, offset, min(end - offset, most))
             except OSError as error:
