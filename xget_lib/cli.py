@@ -68,6 +68,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from xget_lib import __version__, config
@@ -77,6 +78,7 @@ from xget_lib.report import events, output
 from xget_lib.usage import CLIENT, MASTER, Parsed, Usage
 
 if TYPE_CHECKING:
+    from xget_lib.net.sending_hosts import SendingHosts
     from xget_lib.process.channel import Channel
 
 
@@ -141,18 +143,20 @@ def _run(usage: Usage, parsed: Parsed) -> int:
     names = [os.fsencode(name) for name in command.words]
     if command.role == MASTER:
         from xget_lib.master import start
+        from xget_lib.net.sending_hosts import SendingHosts
 
-        return start.run(command.config, names[0], lambda channel, number: _work(command.config, channel, number))
+        work = partial(_work, command.config, SendingHosts(command.config.workers))
+        return start.run(command.config, names[0], work)
     from xget_lib.node import foreground
 
     return foreground.run(command.config, names[:-1], names[-1])
 
 
-def _work(options: config.Config, channel: Channel, number: int) -> int:
+def _work(options: config.Config, sending: SendingHosts, channel: Channel, number: int) -> int:
     """Run one worker process of a master. The nursery forks it before gevent is imported."""
     from xget_lib.worker import worker
 
-    return worker.run(channel, number, options.debug, options.workers)
+    return worker.run(channel, number, options.debug, options.workers, sending)
 
 
 def _print(text: str) -> int:

@@ -112,10 +112,10 @@ class Pool:
     def send(self, pid: int, message: ipc.Message, *descriptors: int) -> None:
         self.nursery.ends[pid].send(ipc.pack(message), descriptors)
 
-    def adopt(self) -> int:
+    def adopt(self, host: str = "10.0.0.1") -> int:
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            return self.pool.adopt(theirs, "10.0.0.1", 40000)
+            return self.pool.adopt(theirs, host, 40000)
 
     def work(self) -> gevent.Greenlet[..., Any]:
         return gevent.spawn(self.pool.work, "snapshot", HashPieces(0, 1), Saved)
@@ -148,6 +148,35 @@ def test_a_connection_goes_to_the_worker_that_has_fewest() -> None:
     assert pool.event(events.ConnectionEnded) == events.ConnectionEnded(2)
     assert pool.adopt() == 3
     assert pool.receive(second) == ipc.Adopt(3, "10.0.0.1", 40000)
+
+
+def test_the_connections_of_a_host_go_to_two_workers() -> None:
+    """What a worker gives to each host, a host could otherwise have from all of them."""
+    pool = Pool(4)
+    for _ in range(10):
+        pool.adopt()
+    assert sorted(len(worker.connections) for worker in pool.workers) == [0, 0, 5, 5]
+    pool.adopt("10.0.0.2")
+    pool.adopt("10.0.0.2")
+    assert sorted(len(worker.connections) for worker in pool.workers) == [1, 1, 5, 5]
+    for worker in pool.workers:
+        if "10.0.0.1" in worker.hosts:
+            worker.pings = 2  # it is stopped
+    pool.adopt()
+    assert sorted(len(worker.connections) for worker in pool.workers) == [1, 2, 5, 5]
+
+
+def test_a_host_whose_connections_have_ended_may_have_any_worker() -> None:
+    pool = Pool(3)
+    first, second, third = pool.workers
+    for _ in range(2):
+        pool.adopt()
+    pool.send(first.pid, ipc.ConnectionClosed(1))
+    pool.event(events.ConnectionEnded)
+    assert not first.hosts
+    pool.adopt("10.0.0.2")
+    pool.adopt()
+    assert [len(worker.connections) for worker in (first, second, third)] == [1, 1, 1]
 
 
 def test_messages_for_a_connection_reach_its_worker_until_it_has_ended() -> None:

@@ -180,7 +180,7 @@ def test_slots_are_granted_chunks_in_one_decision_for_all_that_asked(master: Mas
         master.tracker.slot_asked(connection, 0, master.now)
     assert master.tick() == [SendGrant(1, 0, 0), SendGrant(2, 0, 1)]
     assert master.tracker.granted_count == 2
-    master.tracker.slot_closed(1, 0)
+    master.tracker.slot_closed(1, 0, master.now)
     master.tracker.wants(2, 0b1)
     master.tracker.slot_asked(2, 0, master.now)
     assert master.tick() == [SendGrant(2, 0, 0)]
@@ -202,7 +202,7 @@ def test_messages_of_a_connection_that_has_ended_are_ignored(master: Master) -> 
     master.tracker.peers_opened(1, master.now)
     master.tracker.slot_asked(1, 0, master.now)
     master.tracker.wants(1, 0b11)
-    master.tracker.slot_closed(1, 0)
+    master.tracker.slot_closed(1, 0, master.now)
     master.tracker.unregistered(1, master.now)
     assert master.tick() == []
     assert master.tracker.wait(master.now) is None

@@ -100,7 +100,7 @@ class TrackerIO:
             case ipc.Wants(connection, chunks):
                 self.tracker.wants(connection, int.from_bytes(chunks, "little"))
             case ipc.SlotClosed(connection, slot):
-                self.tracker.slot_closed(connection, slot)
+                self.tracker.slot_closed(connection, slot, now)
             case ipc.NodeRegistered():
                 connection, *fields = astuple(message)
                 self.tracker.registered(connection, Registration(*fields), now)

@@ -29,6 +29,7 @@ from xget_lib.net.blocking import wait_readable, wait_writable
 from xget_lib.process.channel import close_all
 from xget_lib.process.nursery import Exited, NotSpawned, Nursery, Pong, Spawned
 from xget_lib.report.log import LOGGER
+from xget_lib.swarm.hosts import host_of
 
 _PING_EVERY = 2.0
 """Seconds."""
@@ -41,6 +42,7 @@ that waits for a disk ends when the disk answers."""
 _LAST_WORDS = 1.0
 """Seconds to wait for what a worker sent before it ended."""
 _JOB_ATTEMPTS = 3
+_WORKERS_OF_HOST = 2
 _YIELD_AFTER = 64
 """Messages of one worker after which other greenlets run, even if more are there already."""
 
@@ -117,16 +119,18 @@ class WorkerPool:
             self.send(worker, message, descriptors)
 
     def adopt(self, sock: socket.socket, address: str, port: int) -> int:
-        """Hand a connection to the least loaded worker (waits until there is one). Returns its number."""
+        """Hand a connection to the least loaded worker (waits until there is one), of those that its host may have.
+        Returns its number."""
+        host = host_of(address)
         number = next(self._connection_numbers)
         while True:
             self._available.wait()
-            worker = min(self._workers.values(), key=lambda worker: (worker.is_late, len(worker.connections)))
-            worker.connections.add(number)
+            worker = self._worker_for(host)
+            worker.connected(number, host)
             self._serving[number] = worker
             if self.send(worker, ipc.Adopt(number, address, port), [sock.fileno()]):
                 return number
-            worker.connections.discard(number)
+            worker.ended(number)
             self._serving.pop(number, None)
             gevent.sleep(0.05)
 
@@ -198,6 +202,13 @@ class WorkerPool:
         for worker in self.workers:
             self.send(worker, ipc.Stop())
         self._gone.wait(seconds)
+
+    def _worker_for(self, host: str) -> WorkerProcess:
+        """The least loaded worker for a connection of a host. A host with enough workers gets no further one, unless
+        these do not answer: what a worker gives to each host would be multiplied by the number of workers."""
+        answering = [worker for worker in self._workers.values() if not worker.is_late] or self.workers
+        its = [worker for worker in answering if host in worker.hosts]
+        return min(its if len(its) >= _WORKERS_OF_HOST else answering, key=lambda worker: len(worker.connections))
 
     # The nursery.
 
@@ -320,7 +331,7 @@ class WorkerPool:
             worker.sent = message.sent
             self._ponged.set()
         elif isinstance(message, ipc.ConnectionClosed):
-            worker.connections.discard(message.connection)
+            worker.ended(message.connection)
             self._serving.pop(message.connection, None)
             self._events.put(events.ConnectionEnded(message.connection))
         else:

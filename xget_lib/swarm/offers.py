@@ -124,7 +124,8 @@ class Offers:
         """A slot asks for a chunk; the chunk that was on its way to it has arrived."""
         slot, owner = (node, number), self._node(node)
         owner.slots.add(slot)
-        flight = self._end_flight(slot)
+        self._queue(slot, owner.host)  # first: a host that goes on asking keeps its account
+        flight = self._end_flight(slot, now)
         if flight is not None:
             seconds = now - flight.granted
             if self.granted_count > 8:
@@ -132,9 +133,8 @@ class Offers:
             self._usual.add(owner.host.key, seconds)
             self._arrived += 1
             owner.wants &= ~(1 << flight.chunk)
-        self._queue(slot, owner.host)
 
-    def close(self, node: int, number: int) -> None:
+    def close(self, node: int, number: int, now: float) -> None:
         """A slot is closed; the chunk that was on its way to it is granted to another."""
         slot, owner = (node, number), self._nodes.get(node)
         if owner is None:
@@ -142,7 +142,7 @@ class Offers:
         owner.slots.discard(slot)
         for queue in (owner.host.first, owner.host.second):
             queue.pop(slot, None)
-        flight = self._end_flight(slot)
+        flight = self._end_flight(slot, now)
         if flight is not None:
             self._fresh |= 1 << flight.chunk
         self._hosts.place(owner.host)
@@ -152,13 +152,13 @@ class Offers:
         if node in self._nodes:
             self._nodes[node].complete = True
 
-    def leave(self, node: int) -> None:
+    def leave(self, node: int, now: float) -> None:
         """A node has ended. If it was not complete, its chunks may be lost, so they are granted again."""
         state = self._nodes.get(node)
         if state is None:
             return
         for slot in list(state.slots):
-            self.close(*slot)
+            self.close(*slot, now)
         if state.complete:
             # It serves them no longer, so a node that still wants one need not wait.
             for chunk in bits(state.granted):
@@ -186,20 +186,20 @@ class Offers:
     def _grant(self, now: float, granted: list[tuple[int, int, int]], *, resting: bool) -> bool:
         """Grant chunks to nodes that do not rest, or to all. Returns whether a node that does not rest got nothing that
         it asked for."""
-        unable: set[Host] = set()
         in_vain = False
-        while (host := self._hosts.next(min(self._limit, _FIRST + self._arrived), unable)) is not None:
+        while (host := self._hosts.next(min(self._limit, _FIRST + self._arrived))) is not None:
             found, refused = self._choose_slot(host, now, resting=resting)
             in_vain |= refused
             if found is None:
-                unable.add(host)
                 self._hosts.pass_turn(host)
             else:
                 slot, chunk = found
                 self._record(slot, chunk, now)
                 granted.append((*slot, chunk))
             self._hosts.place(host)
-        return in_vain or self._hosts.waits_longer(unable)
+        in_vain |= self._hosts.in_vain
+        self._hosts.end_round()
+        return in_vain
 
     def _choose_slot(self, host: Host, now: float, *, resting: bool) -> tuple[tuple[Slot, int] | None, bool]:
         """A slot of a host, and a chunk for it. It leaves the queue. And whether a node that does not rest was refused.
@@ -265,13 +265,14 @@ class Offers:
                 self._hosts.stuck(self._nodes[slot[0]].host)
                 self._stuck_early += not self._usual.known
 
-    def _end_flight(self, slot: Slot) -> _Flight | None:
+    def _end_flight(self, slot: Slot, now: float) -> _Flight | None:
         """Nothing is on its way to a slot any more. Returns what was."""
         flight = self._on_way.pop(slot, None)
         if flight is not None:
             node = self._nodes[slot[0]]
             node.on_way -= 1
-            self._hosts.ended(node.host, stuck=self._moving.pop(slot, None) is None)
+            seconds = min(now - flight.granted, flight.patience)  # stuck, it has cost the others nothing
+            self._hosts.ended(node.host, seconds, stuck=self._moving.pop(slot, None) is None)
         return flight
 
     def _node(self, node: int) -> _Node:

@@ -222,7 +222,7 @@ class Tracker:
         client.reads_peers = False
         self._followers.discard(connection)
         self._first_tier.leave(connection)
-        self._offers.leave(connection)
+        self._offers.leave(connection, now)
         if client.registration is not None:
             self._actions.append(NodeLeft(client.address, client.registration, client.complete))
             client.registration = None
@@ -241,9 +241,9 @@ class Tracker:
         if connection in self._clients:
             self._offers.wants(connection, chunks)
 
-    def slot_closed(self, connection: int, slot: int) -> None:
+    def slot_closed(self, connection: int, slot: int, now: float) -> None:
         """A client closed a slot."""
-        self._offers.close(connection, slot)
+        self._offers.close(connection, slot, now)
 
     # Events: the snapshot and the clock.
 

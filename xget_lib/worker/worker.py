@@ -32,6 +32,7 @@ from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.net.blocking import in_thread, wait_writable
+from xget_lib.net.sending_hosts import SendingHosts
 from xget_lib.net.server import Client, Server
 from xget_lib.ninep.budget import Account, Budget
 from xget_lib.ninep.file import File
@@ -66,9 +67,9 @@ _PATH_LIMIT = 1024
 """Bytes of a path that are sent to the master for its log: a path may be longer than a message."""
 
 
-def run(channel: Channel, number: int, debug: int, workers: int = 1) -> int:
-    """Serve until the master ends or sends Stop. The master has so many workers. Returns the exit status of the
-    process."""
+def run(channel: Channel, number: int, debug: int, workers: int = 1, sending: SendingHosts | None = None) -> int:
+    """Serve until the master ends or sends Stop. The master has so many workers, which share `sending`. Returns the
+    exit status of the process."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     channel.wait_readable = _wait_for_master
     channel.wait_writable = wait_writable
@@ -76,7 +77,7 @@ def run(channel: Channel, number: int, debug: int, workers: int = 1) -> int:
     get_hub().threadpool.maxsize = _THREADS
     LOGGER.debug("worker %d started", number)
     try:
-        Worker(channel, debug, workers).run()
+        Worker(channel, debug, workers, sending, number).run()
     except LinkLost:
         pass  # the master is gone
     except Exception as error:
@@ -106,7 +107,9 @@ def _wait_for_master(channel: socket.socket) -> None:
 class Worker:
     """Acts on the messages of the master. One in each worker process."""
 
-    def __init__(self, channel: Channel, debug: int, workers: int = 1) -> None:
+    def __init__(
+        self, channel: Channel, debug: int, workers: int = 1, sending: SendingHosts | None = None, number: int = 0
+    ) -> None:
         self.debug_level = debug
         self._pace = MessagePace(workers)
         self._sending: gevent.Greenlet[..., None] | None = None
@@ -124,7 +127,8 @@ class Worker:
         self._watcher = DirectoryWatcher(self.send)
         self._extensions = {aname: extension.worker_side(self) for aname, extension in extensions().items()}
         connects = {aname: extension.connect for aname, extension in self._extensions.items()}
-        self._server = Server({**connects, SWARM: self._connect, FILES: lambda _: self._files_root}, INFO)
+        namespaces = {**connects, SWARM: self._connect, FILES: lambda _: self._files_root}
+        self._server = Server(namespaces, INFO, sending, number)
 
     def run(self) -> None:
         """Return when the master ends or sends Stop. Raises ProtocolViolation for a message that it may not send."""
