@@ -56,6 +56,19 @@ def test_keys_are_rotated_with_a_file_that_has_both(keys: KeyFiles, tmp_path: Pa
     assert Trust(str(both)).accepts(news(keys)) and Trust(str(both)).accepts(news(other))
 
 
+def test_the_keys_are_read_again_for_each_generation(
+    keys: KeyFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = KeyFiles(tmp_path, "other")
+    trust = Trust(str(keys.public))
+    keys.public.write_bytes(other.public.read_bytes())
+    assert trust.accepts(news(other)) and not trust.accepts(news(keys))
+    keys.public.unlink()
+    assert trust.accepts(news(other, 2)) and trust.accepts(news(other, 3))
+    (line,) = caplog.messages
+    assert line == f"trusting the same keys as before: --trust {keys.public}: No such file or directory"
+
+
 def test_a_file_without_keys_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--trust"):
         Trust(str(tmp_path / "nothing"))

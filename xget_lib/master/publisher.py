@@ -354,6 +354,10 @@ class Publisher:
     def _generation(self) -> bytes:
         return self._snapshot.facts.generation if self._snapshot is not None else b""
 
+    @property
+    def _serial(self) -> int | None:
+        return self._signature.serial if self._signature is not None else None
+
     def _reload_answer(self, reload: Reload, problem: XGetError | None = None) -> dict[str, Any]:
         facts, problem = self._snapshot.facts if self._snapshot is not None else None, problem or self._problem
         return {
@@ -362,6 +366,7 @@ class Publisher:
             "files": facts.files if facts is not None else 0,
             "bytes": facts.size if facts is not None else 0,
             "omitted": list(facts.omitted) if facts is not None else [],
+            "serial": self._serial,
             "problem": str(problem) if problem is not None else None,
             "exit": int(problem.exit_status) if problem is not None else int(Exit.OK),
         }
@@ -376,7 +381,7 @@ class Publisher:
             "chunks": snapshot.facts.chunks if snapshot else None,
             "scanned": round(time.monotonic() - self._scan_begun, 1) if snapshot else None,
             "problem": str(self._problem) if self._problem is not None else None,
-            "serial": self._signature.serial if self._signature is not None else None,
+            "serial": self._serial,
             "omitted": list(snapshot.facts.omitted) if snapshot else [],
             "notices": self._monitor.watching,
         }

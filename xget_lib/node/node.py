@@ -249,7 +249,7 @@ class Node:
             # The first news of a generation is the one that it was held back for.
             self._freshness, self._freshness_received = news.freshness, now()
             self.newer.set()
-        elif former.signature != news.signature:
+        elif self._trust is not None and former.signature != news.signature:
             self.newer.set()
         self._transfer.master_named(news)
 
