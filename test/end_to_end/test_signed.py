@@ -171,6 +171,17 @@ def test_a_single_file_is_signed_too(cluster: Cluster, source: Path, keys: KeyFi
     assert (cluster.base / "dest" / "top").read_bytes() == b"at the top\n"
 
 
+def test_a_copy_is_served_under_the_signature_of_the_original(cluster: Cluster, source: Path, keys: KeyFiles) -> None:
+    """A node of one cluster is the head node of the next. Nobody has to trust either."""
+    sign(cluster, keys, source)
+    dest = cluster.base / "next" / "served"
+    dest.parent.mkdir()
+    assert cluster.get(cluster.master(source), dest, options=trusting(keys)).status == 0
+    shutil.copy(source.parent / "xget.sig", dest.parent)
+    ended = cluster.get(cluster.master(dest), cluster.base / "node", options=trusting(keys))
+    assert ended.status == 0 and copied(cluster.base / "node", source) == []
+
+
 # What is refused.
 
 

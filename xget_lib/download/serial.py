@@ -17,11 +17,11 @@ from xget_lib.download.refusal import refusing
 from xget_lib.download.workplaces import sync_directory
 from xget_lib.errors import DestinationRefused, NotTrusted, printable
 from xget_lib.fs.rooted import Root
-from xget_lib.manifest.selection import STAGING
+from xget_lib.manifest.selection import SERIAL, STAGING
 from xget_lib.manifest.signature import Signed
 
-SERIAL = STAGING + b"/serial"
-_NEW = SERIAL + b".new"
+_PATH = STAGING + b"/" + SERIAL
+_NEW = _PATH + b".new"
 _LIMIT = 4096
 """Bytes of the file, at most."""
 
@@ -75,10 +75,10 @@ def _at(signed: Signed) -> str:
 
 
 def _read(root: Root) -> Signed | None:
-    path = os.path.join(root.path, SERIAL)
-    with refusing(root.path, SERIAL):
+    path = os.path.join(root.path, _PATH)
+    with refusing(root.path, _PATH):
         try:
-            with root.opened(SERIAL, os.O_RDONLY) as descriptor:
+            with root.opened(_PATH, os.O_RDONLY) as descriptor:
                 is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
                 text = os.read(descriptor, _LIMIT) if is_file else b""
         except FileNotFoundError:
@@ -93,6 +93,6 @@ def _write(root: Root, text: bytes) -> None:
     with root.opened(_NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as descriptor:
         os.write(descriptor, text)
         os.fsync(descriptor)
-    root.rename(_NEW, SERIAL)
+    root.rename(_NEW, _PATH)
     with root.opened(STAGING, os.O_RDONLY | os.O_DIRECTORY) as directory:
         sync_directory(directory)
