@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from test.support.keys import KeyFiles
-from xget_lib.errors import NotTrusted, UsageError
+from xget_lib.errors import NotTrusted, ProtocolViolation, UsageError
 from xget_lib.node.trust import Trust
 from xget_lib.swarm.messages import News
 
@@ -46,6 +48,24 @@ def test_what_is_not_signed_or_by_another_key_or_for_another_generation_is_refus
         with pytest.raises(NotTrusted, match=why):
             trust.signed(wrong)
     assert trust.accepts(right)
+
+
+def test_no_forged_line_of_news_is_taken(keys: KeyFiles) -> None:
+    """Whatever byte of a line somebody changes: what is taken is what was signed."""
+    trust, right = Trust(str(keys.public)), news(keys, 7)
+    line, signed = right.encode(), keys.sign(GENERATION, 7)
+
+    @given(st.integers(0, len(line) - 1), st.integers(1, 255), st.booleans())
+    def forge(at: int, change: int, cuts: bool) -> None:
+        forged = bytearray(line)
+        forged[at : at + 1] = b"" if cuts else bytes([forged[at] ^ change])
+        try:
+            found = trust.signed(News.decode(bytes(forged)))
+        except (NotTrusted, ProtocolViolation):
+            return
+        assert found == signed, forged
+
+    forge()
 
 
 def test_keys_are_rotated_with_a_file_that_has_both(keys: KeyFiles, tmp_path: Path) -> None:
