@@ -35,6 +35,7 @@ from xget_lib.process.nursery import Nursery
 from xget_lib.process.runtime_directory import Listening
 from xget_lib.report.log import LOGGER, catch_greenlets
 from xget_lib.report.rate_limited_log import RateLimitedLog
+from xget_lib.signing.keys import SigningKey
 from xget_lib.swarm.hosts import host_of
 
 _STATUS_TIMEOUT = 1.0
@@ -48,7 +49,10 @@ _STOP_TIMEOUT = 5.0
 class Master:
     """One master. `run` serves until a signal ends it."""
 
-    def __init__(self, config: Config, root: bytes, listening: socket.socket, nursery: Nursery) -> None:
+    def __init__(
+        self, config: Config, root: bytes, listening: socket.socket, nursery: Nursery, key: SigningKey | None = None
+    ) -> None:
+        """`key`: that of --sign-key."""
         self._config = config
         self._root = root
         self._listening = listening
@@ -63,7 +67,7 @@ class Master:
         self._status_readers: list[tuple[WorkerProcess, int]] = []
         self._pool = WorkerPool(nursery, config.workers, self._events)
         self._tracker = TrackerIO(config.max_direct, self._pool.send_to)
-        self._publisher = Publisher(config, root, self._pool, self._tracker, self._events)
+        self._publisher = Publisher(config, root, self._pool, self._tracker, self._events, key)
 
     def run(self, ready: Callable[[], None]) -> int:
         """Serve; `ready` is called when clients can connect. Returns the exit status. Raises XGetError."""

@@ -18,6 +18,7 @@ from xget_lib.process import daemon, nursery, pidfile, rlimit
 from xget_lib.process.channel import Channel
 from xget_lib.process.nursery import RunWorker
 from xget_lib.report import log
+from xget_lib.signing.keys import read_signing_key
 
 
 def run(config: Config, path: bytes, run_worker: RunWorker) -> int:
@@ -71,6 +72,8 @@ def _serve(config: Config, root: bytes, run_worker: RunWorker, ready: Callable[[
 
         from xget_lib.master.master import Master
 
-        status = Master(config, root, listening, forks).run(ready)
+        # Nor do the processes that talk to strangers, and were forked before, have the key.
+        key = read_signing_key("sign-key", config.sign_key) if config.sign_key else None
+        status = Master(config, root, listening, forks, key).run(ready)
         forks.close()
     return status

@@ -8,6 +8,7 @@ import gevent
 
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation
 from xget_lib.manifest.bitmap import Bitmap
+from xget_lib.manifest.signature import GENERATION_SIZE
 from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
 from xget_lib.ninep.messages import ORDWR
@@ -15,7 +16,7 @@ from xget_lib.node.master_link import ANSWER
 from xget_lib.node.source import Source, Waited, send
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.attach import SWARM
-from xget_lib.swarm.messages import GENERATION_SIZE, Address
+from xget_lib.swarm.messages import Address
 
 _CONNECT = 10.0
 """Seconds to connect to a peer, and to open its files."""
