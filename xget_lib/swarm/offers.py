@@ -40,6 +40,9 @@ _STUCK_LEAST = 1.0
 """Seconds; also the limit before any chunk has arrived. Then it doubles when chunks are stuck: the link may be slow."""
 _STUCK_MOST = 30.0
 """Seconds, unless twice the usual duration is longer."""
+_HALVINGS = 3
+"""While nothing arrives, it halves each time that as many chunks are stuck as may be on their way, so many times at
+most: nodes that have stopped cost the others one such time together, not one each."""
 _CANDIDATES = 64
 """Chunks that are considered for a second grant to a node at a time."""
 _AGAIN = 0.5
@@ -102,8 +105,8 @@ class Offers:
         self._moving: dict[Slot, _Flight] = {}
         """Those of them that are not stuck."""
         self._arrived = 0
-        self._stuck_early = 0
-        """Chunks that were stuck before any had arrived."""
+        self._stuck_in_row = 0
+        """Chunks that were stuck since any arrived."""
         self.granted_count = 0
         """Grants so far."""
 
@@ -131,6 +134,7 @@ class Offers:
                 self._rests.arrived(node, flight.granted, now, self._usual.high)
             self._usual.add(owner.host.key, seconds)
             self._arrived += 1
+            self._stuck_in_row = 0
             owner.wants &= ~(1 << flight.chunk)
         self._queue(slot, owner.host)
 
@@ -254,16 +258,16 @@ class Offers:
     def _patience(self) -> float:
         """Seconds after which a chunk that is granted now will be stuck."""
         if not self._usual.known:
-            return min(_STUCK_LEAST * 2.0 ** min(self._stuck_early // _FIRST, 16), _STUCK_MOST)
-        usual = self._usual.low
-        return max(_STUCK_LEAST, min(_STUCK * usual, max(_STUCK_MOST, 2 * usual)))
+            return min(_STUCK_LEAST * 2.0 ** min(self._stuck_in_row // _FIRST, 16), _STUCK_MOST)
+        usual, halvings = self._usual.low, min(self._stuck_in_row // self._limit, _HALVINGS)
+        return max(_STUCK_LEAST, min(_STUCK * usual, max(_STUCK_MOST, 2 * usual)) * 0.5**halvings)
 
     def _find_stuck(self, now: float) -> None:
         for slot, flight in list(self._moving.items()):
             if now - flight.granted > flight.patience:
                 del self._moving[slot]
                 self._hosts.stuck(self._nodes[slot[0]].host)
-                self._stuck_early += not self._usual.known
+                self._stuck_in_row += 1
 
     def _end_flight(self, slot: Slot) -> _Flight | None:
         """Nothing is on its way to a slot any more. Returns what was."""
