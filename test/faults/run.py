@@ -26,9 +26,8 @@ from test.support.trees import differences
 
 TWICE = 2.0
 DEADLINE = 30.0
-"""A client may take twice its time without faults, and this many seconds."""
-NOTICES = 20.0
-"""Seconds within which the workers of a master that does not answer end, and a client notices."""
+"""A client may take twice its time without faults, and this many seconds, to finish or to fail: longer than the
+--timeout of all clients here, since they must notice that the master is gone."""
 ENDS_WITHIN = 20.0
 """Seconds for processes to end that have a reason to: a worker may wait 15 s for its master."""
 _SERVES_NOTHING = (2, 3, 4, 5, 130, 143)
@@ -166,11 +165,7 @@ class Run:
         assert node.started is not None
         healed = max((each.over for each in self.struck if each.over is not None and each.hit), default=0.0)
         usual = self.usual.get(node.case.name)
-        return max(node.started, healed) + (_PATIENCE if usual is None else TWICE * usual + self.deadline(node))
-
-    def deadline(self, node: Node) -> float:
-        """A client whose master is gone waits for it as long as --timeout says."""
-        return max(DEADLINE, NOTICES + node.case.timeout) if self.outage_for_good() else DEADLINE
+        return max(node.started, healed) + (_PATIENCE if usual is None else TWICE * usual + DEADLINE)
 
     def exempt(self, node: Node) -> bool:
         """Whether the client itself was struck so that it need not end."""
