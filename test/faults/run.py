@@ -29,7 +29,7 @@ DEADLINE = 30.0
 """A client may take twice its time without faults, and this many seconds, to finish or to fail: longer than the
 --timeout of all clients here, since they must notice that the master is gone."""
 ENDS_WITHIN = 20.0
-"""Seconds for processes to end that have a reason to: a worker may wait 15 s for its master."""
+"""Seconds for processes to end that have a reason to: a worker waits 8 s for its master."""
 _SERVES_NOTHING = (2, 3, 4, 5, 130, 143)
 """Exit statuses of clients that leave no child server."""
 _PATIENCE = 40.0
