@@ -21,6 +21,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from itertools import islice
 
+from xget_lib.swarm.backoff import doubled
 from xget_lib.swarm.host_turns import Host, HostTurns, Slot
 from xget_lib.swarm.picker import bits
 from xget_lib.swarm.rests import Rests
@@ -251,14 +252,14 @@ class Offers:
         self._hosts.granted(node.host)
         if node.granted & bit:
             times = node.again.get(chunk, (0, 0.0))[0] + 1
-            node.again[chunk] = times, now + min(_AGAIN * 2.0 ** min(times, 10), _AGAIN_MOST)
+            node.again[chunk] = times, now + doubled(_AGAIN, times, _AGAIN_MOST)
         node.granted |= bit
         self.granted_count += 1
 
     def _patience(self) -> float:
         """Seconds after which a chunk that is granted now will be stuck."""
         if not self._usual.known:
-            return min(_STUCK_LEAST * 2.0 ** min(self._stuck_in_row // _FIRST, 16), _STUCK_MOST)
+            return doubled(_STUCK_LEAST, self._stuck_in_row // _FIRST, _STUCK_MOST)
         usual, halvings = self._usual.low, min(self._stuck_in_row // self._limit, _HALVINGS)
         return max(_STUCK_LEAST, min(_STUCK * usual, max(_STUCK_MOST, 2 * usual)) * 0.5**halvings)
 
