@@ -16,7 +16,7 @@ from random import Random
 from test.faults.case import ENDS, FOLLOWS, Case
 from test.faults.fault import MASTER, Struck
 from test.faults.hosts import Host, Network
-from test.faults.members import Hostile, Master, Node
+from test.faults.members import PORT, Hostile, Master, Node
 from test.faults.process_faults import signal_all
 from test.faults.source import Source, old_copy
 from test.faults.table import FAULTS
@@ -118,7 +118,9 @@ class Run:
         self.master.wait_until_it_serves()
         for lie in self.case.lies:
             host = self._network.host(self.case.megabits)
-            self._hostile.append(Hostile(lie, host, self.master.host, self.source.states[0]))
+            master = self.master.host.address, PORT
+            copy, logs = self.source.states[0], self.base / "logs"
+            self._hostile.append(Hostile(lie, master, copy, logs, prefix=host.prefix))
         files = sum(1 for _ in self.source.path.rglob("*"))
         for node in self.nodes:
             if node.case.old_copy and not node.needs - {"relay"}:
