@@ -7,7 +7,7 @@ honest node that lives must finish within twice the time that it needs in the sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from test.sim.clock import Clock
@@ -73,7 +73,7 @@ def drawn(seed: int) -> FaultScenario:
     for key in ended:
         moment = source.uniform(0, 1.5) * scenario.unit
         (scenario.killed if source.random() < 0.5 else scenario.stopped)[key] = moment
-    return scenario
+    return replace(scenario, first_tier=source.choice([1, 3, 32]))
 
 
 @dataclass(frozen=True)
