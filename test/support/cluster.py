@@ -181,7 +181,9 @@ class Master(Running):
 
     def serves(self) -> bool:
         """Whether its first snapshot is there."""
-        assert self.process.poll() is None, f"the master has ended: {self.log.read_text()}"
+        if self.process.poll() is not None:
+            logged = self.log.read_text() if self.log.exists() else "no log"
+            raise AssertionError(f"the master has ended with {self.process.poll()}: {self.so_far()[1]} {logged}")
         with suppress(OSError, NinepError):
             return self.status()["generation"] is not None
         return False
