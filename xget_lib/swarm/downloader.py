@@ -14,7 +14,8 @@ When a peer grants a slot, the node chooses the chunk (`picker`). The master its
 
 Nobody can hold up a node: a chunk or a slot that does not come in time is overdue. From then on it does not count among
 what the node waits for, the chunk is asked of others, the master included, and the peer is suspended. While peers send
-in time, but less than the master would, the master is asked for what they have too (`master_comparison`).
+in time, but less than the master would, the master is asked for what they have too (`master_comparison`), also by nodes
+that are to ask their peers first.
 """
 
 from __future__ import annotations
