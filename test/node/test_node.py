@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count as count_up
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from xget_lib.manifest.signature import Signature
 from xget_lib.net.listen import listen
 from xget_lib.node import node as node_module
 from xget_lib.node import waits as waits_module
+from xget_lib.node.awake import now
 from xget_lib.node.node import Node
-from xget_lib.swarm.messages import Address, News
+from xget_lib.swarm.messages import Address, News, Scanning
 
 SIZE = 100_000
 FORGED = Signature(5, 1, bytes(64))
@@ -209,6 +211,36 @@ def test_a_node_says_what_it_waits_for(first: Served, tmp_path: Path, monkeypatc
     assert message.endswith("; the download begins as soon as that is done")
     master.name(news(first, Peer(first.directory, first).address))
     running.get()
+
+
+def test_a_scan_that_gets_on_is_waited_for_without_a_limit_and_a_line_says_how_far_it_is(
+    first: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waits_module, "FIRST", 0.4)
+    master, node, events = connected(first, tmp_path / "dest", timeout=0.4, stall_timeout=0.4)
+    running = in_greenlet(node.download)
+    began = now()
+    while now() < began + 2:
+        master.name(Scanning(7, 40))
+        gevent.sleep(0.05)
+    assert not running.ready()
+    message = events.facts_of("stall")[0]["message"]
+    assert "it has been scanning its directory for 7 s; 40 % of new content is hashed" in message
+    master.name(news(first, Peer(first.directory, first).address))
+    running.get()
+
+
+def test_a_scan_that_hangs_again_and_again_ends_the_run(first: Served, tmp_path: Path) -> None:
+    """It gets on for a moment each time: any such moment is no progress."""
+    master, node, _ = connected(first, tmp_path / "dest", timeout=1.0)
+    running = in_greenlet(node.download)
+    for count in count_up():
+        if running.ready():
+            break
+        master.name(Scanning(count, 0, "nothing was read for 12 s" if count % 4 else ""))
+        gevent.sleep(0.05)
+    with pytest.raises(MasterUnreachable, match="it has nothing to serve: nothing was read for 12 s"):
+        running.get()
 
 
 def test_a_manifest_that_is_not_what_the_master_names_is_refused(

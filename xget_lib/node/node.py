@@ -73,7 +73,9 @@ class Node:
         self._news: News | None = None
         """The last from the master."""
         self._scanning: Scanning | None = None
-        """How far the master is with a scan, if there is no news because of that."""
+        """How far the master is with a scan, if there is no news because of that,"""
+        self._scanning_heard: float | None = None
+        """and when it said so, by `node.awake`."""
         self._freshness, self._freshness_received = CURRENT, 0.0
         """Of the generation in the last news, and when it was received, by `node.awake`."""
         self.newer = Event()
@@ -231,17 +233,27 @@ class Node:
             if isinstance(event, News):
                 self._receive_news(event)
             elif isinstance(event, Scanning):
-                self._scanning = event
-                if not event.problem:
-                    self._waits.postpone()  # a large directory takes hours
+                self._receive_scanning(event)
             elif event is Change.CONNECTED:
                 self._transfer.master_connected()
             else:
                 self._transfer.master_lost()
 
+    def _receive_scanning(self, scanning: Scanning) -> None:
+        """A large directory takes hours: while the scan gets on it is waited for without a limit. Where it hangs for
+        most of the time, that ends as silence does."""
+        heard, self._scanning_heard = self._scanning_heard, now()
+        self._scanning = scanning
+        if scanning.problem:
+            return
+        if heard is None:
+            self._waits.postpone()
+        else:
+            self._waits.recover(self._scanning_heard - heard)
+
     def _receive_news(self, news: News) -> None:
         former, self._news = self._news, news
-        self._scanning = None
+        self._scanning = self._scanning_heard = None
         # A node that reads the news here downloads from here.
         if self._trust is None or self._trust.accepts(news):
             self.child.news = replace(news, master_first=True, freshness=CURRENT)
