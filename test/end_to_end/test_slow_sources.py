@@ -69,7 +69,7 @@ def test_hostile_peers_cost_a_client_a_deadline_at_most(cluster: Cluster, source
     print(f"four peers, {lie}: {took:.1f} s, without them {usual:.1f} s")
     assert (ended.status, ended.stderr) == (0, "")
     assert differences(source, cluster.base / "dest") == []
-    assert all("connected" in peer.printed for peer in peers)
+    assert any("connected" in peer.printed for peer in peers), "none was asked"
     assert took < 3 * usual + DEADLINE
 
 
