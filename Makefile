@@ -10,7 +10,7 @@ help:
 	@echo 'make format        fix formatting and what ruff can fix'
 	@echo 'make test T=PATH   one test file or directory; T=PATH::NAME for one test'
 	@echo 'make unit          all tests but the slow ones: about a minute'
-	@echo 'make all           all checks and all tests, as in CI: about ten minutes'
+	@echo 'make all           all checks and all tests, as in CI: about a quarter of an hour'
 	@echo 'make sim           the simulator: swarms of 16, 64 and 1,000 nodes'
 	@echo 'make fuzz          the fuzzer: a million messages'
 	@echo 'make environment   update .venv after a change of setup.py'

@@ -20,7 +20,8 @@ from test.sim.scenario import Scenario
 from xget_lib import cli, errors
 from xget_lib.errors import Exit, XGetError
 from xget_lib.manifest import entry, extents, manifest
-from xget_lib.net import accept, connection, link, lobby, munge, outgoing, turns
+from xget_lib.master import tracker_io, workers
+from xget_lib.net import accept, connection, link, lobby, munge, outgoing, send_turns, turns
 from xget_lib.ninep import limits, session
 from xget_lib.node import fetch_manifest, generation_restarts
 from xget_lib.report import rate_limited_log
@@ -227,11 +228,16 @@ LIMITS = {
     "slots or turns": limits.SLOTS_OF_PROCESS,
     "malformed requests in a row": session.MAX_MALFORMED,
     "ms of processor time of one host in a row": round(turns.TURN * 1000),
+    "ms in a row in which one connection of a host sends content, while others of this host wait and content is sent to"
+    " other hosts": round(send_turns._TURN * 1000),
+    "KiB that are on their way on this connection then": send_turns._MOST >> 10,
+    "worker processes of a master for one host": workers._WORKERS_OF_HOST,
     "bytes of a line in `peers` or `log`": LINE_LIMIT,
     "bytes of the text of an error": session.ENAME_MAX,
     "messages of one host that a worker passes on to the master": round(message_pace.RATE),
-    "log messages per minute caused by one host": rate_limited_log.LINES,
-    "log messages per minute caused by all hosts": rate_limited_log.ALL_LINES,
+    "log messages of one kind per minute caused by one host": rate_limited_log.LINES,
+    "log messages of one kind per minute caused by all hosts": rate_limited_log.ALL_LINES,
+    "ends of runs in the status of a master": tracker_io._ENDED_SHOWN,
     "time that a connection may have no fid": round(connection._FID_TIMEOUT),
     "time to receive one message": round(connection._MESSAGE_TIMEOUT),
     "time to make room for a reply": round(outgoing._SEND_TIMEOUT),
@@ -243,6 +249,7 @@ NO_NUMBERS = {
     "open files",
     "files being sent at the same time",
     "chunks on their way from the master to one host",
+    "seconds that chunks are on their way from the master to one host, in all",
     "checks of a chunk that a node reports as wrong",
 }
 """The rows of limits that are no fixed numbers."""

@@ -26,9 +26,9 @@ CONTENT = bytes(at % 253 for at in range(300_000))
 class Asker:
     """A client that reads a `checksum`."""
 
-    def __init__(self, known: Checksums, file: Regular) -> None:
+    def __init__(self, known: Checksums, file: Regular, host: str = "10.0.0.1") -> None:
         self.retries = 0
-        self._answer = DeferredText(lambda answer: known.ask(file, answer, self._retry))
+        self._answer = DeferredText(lambda answer: known.ask(host, file, answer, self._retry))
 
     def reads(self) -> object:
         return self._answer.read(0, 128)
@@ -80,6 +80,20 @@ def test_many_requests_at_once_cost_one_computation(
     until(lambda: all(asker.retries for asker in askers))
     assert [asker.reads() for asker in askers] == [str(zlib.adler32(CONTENT)).encode()] * 5
     assert computed == [b"image"]
+
+
+def test_a_host_that_asks_for_all_files_delays_another_by_one(tmp_path: Path, computed: list[bytes]) -> None:
+    for number in range(20):
+        (tmp_path / f"file{number:02d}").write_bytes(b"%d" % number)
+    known = Checksums()
+    files = [file_of(tmp_path, b"file%02d" % number) for number in range(20)]
+    greedy = [Asker(known, file, "10.0.0.9") for file in files]
+    assert [asker.reads() for asker in greedy] == [WAITING] * 20
+    others = [Asker(known, files[19]), Asker(known, files[18])]
+    assert [asker.reads() for asker in others] == [WAITING] * 2
+    until(lambda: all(asker.retries for asker in (*greedy, *others)))
+    assert computed[:4] == [b"file00", b"file19", b"file01", b"file18"]
+    assert sorted(computed) == [file.path for file in files], "each once"
 
 
 def test_a_checksum_is_kept_while_the_content_is_the_same(directory: Path, computed: list[bytes]) -> None:

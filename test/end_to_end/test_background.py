@@ -9,6 +9,7 @@ import subprocess
 import sys
 import termios
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -127,6 +128,21 @@ def test_a_second_run_into_the_same_destination_leaves_one_child(
     (child,) = master.wait_for_children(1)
     assert status_of(child["port"])["pid"] == second
     assert differences(source, dest) == []
+
+
+def test_a_process_of_a_command_before_ours_is_not_taken_for_the_background_of_a_client(
+    cluster: Cluster, master: Master
+) -> None:
+    fifo = cluster.base / "fifo"
+    os.mkfifo(fifo)
+    before = ["sh", "-ec", f'cat "{fifo}"\nexec "$@"', "sh"]
+    client = cluster.client(master, cluster.base / "dest", options=["--linger", "forever"], prefix=before)
+    released = Timer(0.2, fifo.write_bytes, [b""])
+    released.start()
+    pid = client.background()
+    released.join()
+    assert client.ended().status == 0
+    assert status_of(master.wait_for_children(1)[0]["port"])["pid"] == pid
 
 
 def test_a_node_says_what_its_child_does(cluster: Cluster, master: Master) -> None:

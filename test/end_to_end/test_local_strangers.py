@@ -118,6 +118,24 @@ def test_who_squats_the_socket_of_a_destination_holds_up_nobody(cluster: Cluster
         assert ended_by_itself(second)
 
 
+def test_a_child_that_is_stopped_is_named_in_the_status_beside_the_others(cluster: Cluster, master: Master) -> None:
+    stopped, port = child_of(cluster, master, cluster.base / "dest")
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        client = cluster.client(master, cluster.base / "other", options=["--linger", "forever"])
+        other = client.background()
+        assert client.ended().status == 0
+        asked = cluster.run("status", "-p", str(master.port), "--json", "--timeout", "2")
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    assert asked.status == 0
+    assert {master.pid, other} <= {
+        each.get("pid") for each in asked.events if "problem" not in each or each["problem"] is None
+    }
+    why = "it accepts connections, but does not answer"
+    assert {"role": "child", "pid": stopped, "port": port, "problem": why} in asked.events
+
+
 NO_RUN = ["unshare", "--mount", "sh", "-ec", 'mount -t tmpfs -o ro none /run\nexec "$@"', "sh"]
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from test.support.cluster import Cluster
+from test.support.cluster import Cluster, eventually
 from test.support.processes import Watched
 from test.support.trees import differences, small_tree
+from xget_lib.errors import NinepError
 
 PAUSE = 20.0
 """Seconds: longer than a worker or a master may be silent."""
@@ -55,6 +58,51 @@ def test_a_worker_that_is_stopped_holds_up_nobody_whom_another_one_can_serve(clu
     stopped.dispose()
     assert [(end.status, end.stderr) for end in ends] == [(0, "")] * 4
     assert all(differences(source, dest) == [] for dest in dests)
+
+
+def test_a_master_whose_nursery_is_stopped_goes_on_while_it_has_a_worker_and_ends_when_it_has_none(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    source = small_tree(tmp_path / "source")
+    master = cluster.master(source)
+    nursery = Watched(int(Path(f"/proc/{master.pid}/task/{master.pid}/children").read_text()))
+    nursery.signal(signal.SIGSTOP)
+    os.kill(master.workers()[0], signal.SIGKILL)
+    silent = f"process {nursery.pid}, which starts workers, has not answered for "
+
+    def problem() -> str | None:
+        with suppress(OSError, NinepError):  # the worker is dying
+            return master.status()["nursery_problem"] or None
+        return None
+
+    assert silent in (eventually(problem, "the status says nothing") or "")
+    assert cluster.get(master, cluster.base / "dest").status == 0
+    assert differences(source, cluster.base / "dest") == []
+    nursery.signal(signal.SIGCONT)
+    eventually(lambda: len(master.workers()) == 2, "the worker is not replaced")
+    assert master.status()["nursery_problem"] is None
+
+    nursery.signal(signal.SIGSTOP)
+    for pid in master.workers():
+        os.kill(pid, signal.SIGKILL)
+    ended = master.ended()
+    why = "the process that starts workers does not answer (start the master again)"
+    assert (ended.status, ended.stderr) == (1, f"xget: nursery: {why}\n")
+    assert silent in master.logged("no worker answers either: killing it")
+    assert nursery.ends()
+    nursery.dispose()
+    assert cluster.processes() == []
+
+
+def test_a_master_whose_nursery_is_stopped_ends_when_it_is_told_to(cluster: Cluster, tmp_path: Path) -> None:
+    master = cluster.master(small_tree(tmp_path / "source"))
+    nursery = Watched(int(Path(f"/proc/{master.pid}/task/{master.pid}/children").read_text()))
+    nursery.signal(signal.SIGSTOP)
+    master.signal(signal.SIGTERM)
+    assert master.ended().status == 0
+    assert nursery.ends()
+    nursery.dispose()
+    eventually(lambda: cluster.processes() == [], "a worker is left")
 
 
 def test_commands_say_what_they_wait_for_and_end_when_a_master_is_stopped(cluster: Cluster, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -54,6 +55,24 @@ def test_until_there_is_an_answer_the_master_says_that_it_works(address: str, mo
 
 def test_a_reload_is_answered(address: str) -> None:
     assert answer(address, b'{"command": "reload", "force": true}\n') == b'{"generation": "00"}\n'
+
+
+def test_commands_are_taken_again_when_there_are_descriptors_again(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "_ACCEPT_PAUSE", 0.0)
+    accept = gsocket.socket.accept
+    failed: list[int] = []
+
+    def fails_once(sock: gsocket.socket) -> Any:
+        if failed:
+            return accept(sock)
+        failed.append(1)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(gsocket.socket, "accept", fails_once)
+    assert answer(address, b'{"command": "reload", "force": true}\n') == b'{"generation": "00"}\n'
+    assert failed
 
 
 @pytest.mark.parametrize("command", [b'{"command": "dance"}\n', b'{"command": "reload", "force": 1}\n', b"[]\n"])

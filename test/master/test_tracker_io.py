@@ -167,3 +167,22 @@ def test_a_node_that_lags_is_named_in_the_log_once_and_in_the_status(
     assert [line for line in caplog.messages if "lags" in line] == [
         "10.0.0.1 port 1001: lags behind, with 3 of 10 chunks: nothing new for 31 s"
     ]
+
+
+def test_the_ends_of_one_host_do_not_displace_those_of_others() -> None:
+    master = Master()
+
+    def ends(connection: int, address: str) -> None:
+        master.tracker.connected(connection, address)
+        master.register(connection, 1)
+        master.register(connection, 1, ended=FAILED, why=address)
+        master.tracker.tick()
+        master.tracker.ended(connection)
+
+    for number in range(16):
+        ends(number, f"10.0.0.{number}")
+    for number in range(100, 1000):
+        ends(number, f"2001:db8::{number}")
+    why = [each["why"] for each in master.tracker.status()["ended"]]
+    assert len(why) == 100
+    assert why[:16] == [f"10.0.0.{number}" for number in range(16)]

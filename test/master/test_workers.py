@@ -19,12 +19,12 @@ from test.support.processes import PATIENCE
 from xget_lib import ipc
 from xget_lib.errors import Failed, ProtocolViolation
 from xget_lib.ipc.jobs import HashPieces, Saved, Scanned
-from xget_lib.master import events, worker_restarts, workers
+from xget_lib.master import events, nursery_watch, worker_restarts, workers
 from xget_lib.master.worker_process import WorkerProcess
 from xget_lib.master.workers import WorkerPool
 from xget_lib.net.blocking import wait_readable, wait_writable
 from xget_lib.process.channel import Channel, pair
-from xget_lib.process.nursery import Exited, Nursery, Spawned
+from xget_lib.process.nursery import Exited, Nursery, Pong, Report, Spawned
 
 
 class FakeNursery:
@@ -34,10 +34,28 @@ class FakeNursery:
         self.channel = self  # so that the pool can set its waiting functions
         self.ends: dict[int, Channel] = {}
         self.killed: list[tuple[int, int]] = []
-        self._reports: Queue[Spawned | Exited | None] = Queue()
+        self.pid = 1000
+        self.stopped = False
+        self.pings = 0
+        self._reports: Queue[Report | None] = Queue()
         self._pids = count(1001)
 
+    def ping(self) -> None:
+        self.pings += 1
+        if not self.stopped:
+            self._reports.put(Pong())
+
+    def goes_on(self) -> None:
+        self.stopped = False
+        self._reports.put(Pong())
+
+    def end_hung(self) -> None:
+        self.killed.append((self.pid, signal.SIGKILL))
+        self.ends_itself()
+
     def spawn(self, number: int) -> None:
+        if self.stopped:
+            return
         ours, theirs = pair()
         theirs.wait_readable, theirs.wait_writable = wait_readable, wait_writable
         pid = next(self._pids)
@@ -46,13 +64,15 @@ class FakeNursery:
 
     def kill(self, pid: int, number: int) -> None:
         self.killed.append((pid, number))
-        self.dies(pid, -number)
+        if not self.stopped:
+            self.dies(pid, -number)
 
     def dies(self, pid: int, status: int) -> None:
         self.ends[pid].close()
-        self._reports.put(Exited(pid, 0, status))
+        if not self.stopped:
+            self._reports.put(Exited(pid, 0, status))
 
-    def report(self) -> Spawned | Exited | None:
+    def report(self) -> Report | None:
         return self._reports.get()
 
     def ends_itself(self) -> None:
@@ -92,10 +112,10 @@ class Pool:
     def send(self, pid: int, message: ipc.Message, *descriptors: int) -> None:
         self.nursery.ends[pid].send(ipc.pack(message), descriptors)
 
-    def adopt(self) -> int:
+    def adopt(self, host: str = "10.0.0.1") -> int:
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            return self.pool.adopt(theirs, "10.0.0.1", 40000)
+            return self.pool.adopt(theirs, host, 40000)
 
     def work(self) -> gevent.Greenlet[..., Any]:
         return gevent.spawn(self.pool.work, "snapshot", HashPieces(0, 1), Saved)
@@ -128,6 +148,35 @@ def test_a_connection_goes_to_the_worker_that_has_fewest() -> None:
     assert pool.event(events.ConnectionEnded) == events.ConnectionEnded(2)
     assert pool.adopt() == 3
     assert pool.receive(second) == ipc.Adopt(3, "10.0.0.1", 40000)
+
+
+def test_the_connections_of_a_host_go_to_two_workers() -> None:
+    """What a worker gives to each host, a host could otherwise have from all of them."""
+    pool = Pool(4)
+    for _ in range(10):
+        pool.adopt()
+    assert sorted(len(worker.connections) for worker in pool.workers) == [0, 0, 5, 5]
+    pool.adopt("10.0.0.2")
+    pool.adopt("10.0.0.2")
+    assert sorted(len(worker.connections) for worker in pool.workers) == [1, 1, 5, 5]
+    for worker in pool.workers:
+        if "10.0.0.1" in worker.hosts:
+            worker.pings = 2  # it is stopped
+    pool.adopt()
+    assert sorted(len(worker.connections) for worker in pool.workers) == [1, 2, 5, 5]
+
+
+def test_a_host_whose_connections_have_ended_may_have_any_worker() -> None:
+    pool = Pool(3)
+    first, second, third = pool.workers
+    for _ in range(2):
+        pool.adopt()
+    pool.send(first.pid, ipc.ConnectionClosed(1))
+    pool.event(events.ConnectionEnded)
+    assert not first.hosts
+    pool.adopt("10.0.0.2")
+    pool.adopt()
+    assert [len(worker.connections) for worker in (first, second, third)] == [1, 1, 1]
 
 
 def test_messages_for_a_connection_reach_its_worker_until_it_has_ended() -> None:
@@ -172,6 +221,23 @@ def test_a_new_worker_knows_what_it_serves_before_it_gets_a_connection() -> None
         new = pool.started().pid
         pool.adopt()
         assert [type(pool.receive(new)) for _ in range(2)] == [ipc.Serve, ipc.Adopt]
+
+
+def test_a_new_worker_has_the_keys_before_it_gets_a_connection() -> None:
+    """The nursery, from which it is forked, has none, or those of before."""
+    pool = Pool(1)
+    (worker,) = pool.workers
+    pool.pool.set_keys([b"the first key"])
+    pool.pool.set_keys([b"the second key"])
+    assert [pool.receive(worker.pid) for _ in range(2)] == [
+        ipc.Keys((b"the first key",)),
+        ipc.Keys((b"the second key",)),
+    ]
+    pool.nursery.dies(worker.pid, 1)
+    new = pool.started().pid
+    pool.adopt()
+    assert pool.receive(new) == ipc.Keys((b"the second key",))
+    assert isinstance(pool.receive(new), ipc.Adopt)
 
 
 @pytest.mark.parametrize("packet", [("Ask", 1, "one"), ("Nonsense",), ("Done", 1, ("Scanned", 1, 2, b""))])
@@ -279,6 +345,70 @@ def test_a_nursery_that_ends_is_the_end_of_the_master_unless_it_is_ending() -> N
     stopping.get(timeout=PATIENCE)
     gevent.sleep(0)
     assert stopped.events.empty()
+
+
+def test_a_nursery_that_is_stopped_is_the_end_of_a_master_without_workers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(workers, "_PING_EVERY", 0.02)
+    pool = Pool(2)
+    pool.nursery.stopped = True
+    for worker in pool.workers:
+        pool.nursery.dies(worker.pid, -9)
+    assert "starts workers does not answer (start the master again)" in str(pool.event(events.CannotGoOn).error)
+    assert pool.nursery.killed == [(1000, signal.SIGKILL)]
+    said = "process 1000, which starts workers, has not answered for 0 s (is it stopped?)"
+    assert [line for line in caplog.messages if said in line] == [
+        f"{said}; workers that end are not replaced meanwhile",
+        f"{said}; no worker answers either: killing it",
+    ]
+
+
+def test_a_master_with_a_worker_goes_on_without_its_nursery_until_that_answers_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(workers, "_PING_EVERY", 0.02)
+    pool = Pool(1)
+    (worker,) = pool.workers
+    pool.nursery.stopped = True
+    sent, ticks = pool.nursery.pings, 0
+    while ticks < 3 * nursery_watch._SILENT:
+        ticks += isinstance(pool.receive(worker.pid), ipc.Ping)
+        pool.send(worker.pid, ipc.Pong(0, 0))
+    assert pool.nursery.pings <= sent + 1, "its channel fills up"
+    assert pool.pool.problem and "process 1000, which starts workers, has not answered" in pool.pool.problem
+    pool.nursery.goes_on()
+    while pool.pool.problem:
+        gevent.sleep(0.001)
+    assert "the process that starts workers answers again" in caplog.messages
+    assert pool.nursery.killed == []
+    assert pool.events.empty()
+
+
+def test_a_worker_whose_channel_ended_and_that_does_not_end_itself_is_killed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(workers, "_PING_EVERY", 0.01)
+    pool = Pool(1)
+    (worker,) = pool.workers
+    pool.nursery.ends[worker.pid].close()
+    pool.event(events.WorkerStarted)
+    assert pool.nursery.killed == [(worker.pid, signal.SIGKILL)]
+    assert f"worker {worker.pid} has closed its channel, but not ended, for 0 s; killing it" in caplog.messages
+
+
+def test_a_worker_that_cannot_be_killed_is_not_named_again_and_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It waits for a disk that does not answer, and ends when it does."""
+    monkeypatch.setattr(workers, "_PING_EVERY", 0.001)
+    pool = Pool(1)
+    (worker,) = pool.workers
+    monkeypatch.setattr(pool.nursery, "dies", lambda pid, status: None)
+    while worker.pings < workers._SILENT_PINGS + 2 * workers._KILL_AGAIN:
+        gevent.sleep(0.001)
+    assert len(pool.nursery.killed) == 2
+    assert len([line for line in caplog.messages if "killing it" in line]) == 2
 
 
 def test_a_worker_that_answers_no_ping_is_killed(

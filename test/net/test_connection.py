@@ -21,6 +21,7 @@ from test.support.network import Peer, Sent, Server, file_parts, quiet_hub, unti
 from test.support.strategies import examples
 from xget_lib.errors import NotHeld
 from xget_lib.net import connection, outgoing
+from xget_lib.net.send_turns import Flow
 from xget_lib.ninep.budget import Account
 from xget_lib.ninep.dialect import NINEP2000, encode
 from xget_lib.ninep.file import Content, OpenExtent
@@ -108,6 +109,47 @@ def test_a_file_is_sent_whole_through_small_buffers(server: Server, peer: Peer, 
     gevent.sleep(0.01)  # all buffers are full
     assert [peer.hear()[1] for _ in range(3)] == [Rread(data[5:100_005]), Rread(data[100_005:]), Rread(b"")]
     assert server.sent == len(data) - 5
+
+
+def test_a_connection_counts_as_sending_until_the_kernel_has_its_whole_reply(
+    server: Server, peer: Peer, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(bytes(1 << 20))
+    server.add(Sent(server.tree, 50, "large", size=1 << 20, parts=file_parts(tmp_path / "file")))
+    peer.attach()
+    open_file(peer, "large")
+    flow = server.connections[0]._outgoing._flow
+    assert not flow.sending
+    peer.say(Tread(1, 0, 1 << 20))
+    until(lambda: flow.sending)
+    peer.hear()
+    until(lambda: not flow.sending)
+
+
+def test_a_connection_that_is_ended_while_it_waits_for_its_turn_sends_nothing(
+    server: Server, peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are closed, and another one may have the number of its descriptor."""
+    (tmp_path / "file").write_bytes(bytes(1 << 20))
+    server.add(Sent(server.tree, 50, "large", size=1 << 20, parts=file_parts(tmp_path / "file")))
+    peer.attach()
+    open_file(peer, "large")
+    connection = server.connections[0]
+    sent: list[int] = []
+
+    def turn(flow: Flow) -> int:
+        connection.end("another host needs it")
+        return 1 << 20
+
+    def sendfile(out: int, descriptor: int, offset: int, count: int) -> int:
+        sent.append(count)
+        return count
+
+    monkeypatch.setattr(connection._outgoing._send_turns, "wait", turn)
+    monkeypatch.setattr(os, "sendfile", sendfile)
+    peer.say(Tread(1, 0, 1 << 20))
+    assert server.wait_ended() == "another host needs it"
+    assert not sent
 
 
 def test_bytes_and_files_make_one_reply(server: Server, peer: Peer, tmp_path: Path) -> None:

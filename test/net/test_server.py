@@ -5,16 +5,19 @@ from __future__ import annotations
 import gc
 import logging
 import socket
+import time
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import gevent
 import pytest
 
 from test.support.memory_tree import MemoryFile, MemoryTree
-from test.support.network import Peer, Sent, quiet_hub, until
+from test.support.network import Peer, Sent, file_parts, quiet_hub, until
 from xget_lib.net.connection import Connection
 from xget_lib.net.listen import listen
+from xget_lib.net.sending_hosts import SendingHosts
 from xget_lib.net.server import Client, Server
 from xget_lib.ninep.budget import Account
 from xget_lib.ninep.file import File
@@ -33,6 +36,9 @@ from xget_lib.ninep.messages import (
 )
 from xget_lib.ninep.wire import NOFID
 
+LARGE = 16 << 20
+"""Bytes: more than the kernel takes at once."""
+
 
 class Served:
     """A server of one namespace, `tree`, on a free port. `connected` are the clients that it was made for."""
@@ -43,7 +49,8 @@ class Served:
         content = Sent(self.tree, 20, "content", size=500)
         self.tree.root = MemoryFile(self.tree, 1, "/", children=(*(root.children or ()), content))
         self.connected: list[Client] = []
-        self.server = Server({"tree": self._connect}, logging.INFO)
+        self.sending = SendingHosts(2)
+        self.server = Server({"tree": self._connect}, logging.INFO, sending=self.sending)
         self.listening = listen("127.0.0.1", 0)
         self.port: int = self.listening.getsockname()[1]
         self.server.accept(self.listening)
@@ -183,7 +190,34 @@ def test_the_account_of_a_connection_is_closed_with_it(served: Served) -> None:
     peer.close()
     until(lambda: client.account.closed)
     assert served.server._limits.memory.used == 0
-    assert not served.server._turns
+    assert not served.server._turns and not served.server._send_turns
+
+
+def test_a_client_that_takes_nothing_does_not_hold_up_another_one_of_its_host(served: Served, tmp_path: Path) -> None:
+    """While another process sends to another host, so that they have turns."""
+    (tmp_path / "file").write_bytes(bytes(LARGE))
+    content = Sent(served.tree, 30, "large", size=LARGE, parts=file_parts(tmp_path / "file"))
+    served.tree.root = MemoryFile(served.tree, 1, "/", children=(content,))
+    peers = [Peer(served.port, receive_buffer=4096) for _ in range(2)]
+    over = False
+
+    def elsewhere() -> None:
+        while not over:
+            served.sending.sent(1, "10.0.0.9", time.monotonic())
+            gevent.sleep(0.01)
+
+    sending = gevent.spawn(elsewhere)
+    for peer in peers:
+        attach(peer)
+        peer.say(Twalk(0, 1, ("large",)), Topen(1, 0), Tread(1, 0, LARGE))
+    for peer in reversed(peers):  # the first takes nothing until the second has everything
+        while not isinstance(peer.hear()[1], Ropen):
+            pass
+        read = peer.hear()[1]
+        assert isinstance(read, Rread) and read.data
+        peer.close()
+    over = True
+    sending.join()
 
 
 def test_a_connection_that_was_ended_before_it_is_served_is_closed(served: Served) -> None:

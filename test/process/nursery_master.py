@@ -1,6 +1,6 @@
 """A master without a network, for test_nursery.py: obeys lines on stdin, prints what it receives as lines of JSON.
 
-    spawn NUMBER | kill PID SIGNAL | receive PID | close
+    spawn NUMBER | kill PID SIGNAL | ping | receive PID | close
 
 NUMBER chooses what the worker does, by the names below. `receive` waits for the next message of a worker.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 from xget_lib.process import nursery as nursery_module
 from xget_lib.process.channel import Channel
-from xget_lib.process.nursery import Exited, NotSpawned, Nursery, Spawned, start
+from xget_lib.process.nursery import Exited, NotSpawned, Nursery, Pong, Spawned, start
 
 POLITE, STUBBORN, FACTS, FAULTY, LINGERING, INHERITED = range(6)
 
@@ -87,6 +87,8 @@ def report(nursery: Nursery, workers: dict[int, Channel]) -> bool:
             say(event="exited", pid=pid, number=number, status=status)
         case NotSpawned(number, why):
             say(event="failed", number=number, why=why)
+        case Pong():
+            say(event="pong")
         case None:
             say(event="end")
             return False
@@ -99,6 +101,8 @@ def obey(line: str, nursery: Nursery, workers: dict[int, Channel]) -> None:
             nursery.spawn(int(number))
         case ["kill", pid, number]:
             nursery.kill(int(pid), int(number))
+        case ["ping"]:
+            nursery.ping()
         case ["receive", pid]:
             received = workers[int(pid)].receive()
             say(event="received", message=received and received[0])
@@ -112,6 +116,7 @@ def main() -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
 
     nursery_module.GRACE = float(sys.argv[1])
+    nursery_module._CLOSE_GRACE = 0.1
     nursery = start(run_worker)
     say(event="started", pid=nursery.pid)
     workers: dict[int, Channel] = {}

@@ -176,6 +176,24 @@ def test_a_closed_nursery_ends_after_its_workers(masters: Masters) -> None:
     assert not any(worker.lives() for worker in workers)
 
 
+def test_a_nursery_that_is_stopped_is_closed_nevertheless_and_its_workers_end_with_it(masters: Masters) -> None:
+    master = masters(grace=SHORT)
+    workers = [master.spawn(POLITE), master.spawn(STUBBORN)]
+    master.nursery.signal(signal.SIGSTOP)
+    master.tell("close")
+    master.expect("closed")
+    assert not master.nursery.lives()
+    assert all(worker.ends() for worker in workers)
+
+
+def test_a_nursery_answers_when_it_has_done_what_it_was_asked_before(masters: Masters) -> None:
+    master = masters()
+    master.tell(f"spawn {POLITE}")
+    master.tell("ping")
+    master.expect("spawned")
+    master.expect("pong")
+
+
 def test_a_master_killed_with_sigkill_leaves_no_process_behind(masters: Masters) -> None:
     """LINGERING sees SIGTERM only; STUBBORN nothing but SIGKILL, after the grace."""
     master = masters(grace=SHORT)

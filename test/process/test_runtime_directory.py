@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -16,10 +17,10 @@ import pytest
 
 from test.support.cluster import ROOT
 from test.support.processes import PATIENCE
-from test.support.somebody import NOBODY
+from test.support.somebody import NOBODY, as_nobody
 from xget_lib.errors import Failed
 from xget_lib.process import runtime_directory
-from xget_lib.process.runtime_directory import connect, listen, names
+from xget_lib.process.runtime_directory import connect, listen, notes
 
 
 @pytest.fixture
@@ -42,15 +43,15 @@ def mine(base: Path) -> list[Path]:
 
 
 def test_one_process_has_a_name_and_others_find_it(base: Path) -> None:
-    with closing(listen("name") or pytest.fail("taken")) as listening:
+    with closing(listen("name", b"known") or pytest.fail("taken")) as listening:
         assert listen("name") is None
-        assert names("na") == ["name"]
+        assert list(notes("na")) == [b"known"]
         with connect("name", PATIENCE) as sock:
             accepted, _ = listening.sock.accept()
             with accepted:
                 accepted.sendall(b"x")
                 assert sock.recv(1) == b"x"
-    assert names("") == []
+    assert list(notes("")) == []
     with pytest.raises(FileNotFoundError):
         connect("name", PATIENCE)
 
@@ -61,16 +62,17 @@ import os, sys
 from xget_lib.process import runtime_directory
 runtime_directory.ROOTS, runtime_directory._SHARED = sys.argv[1:]
 assert runtime_directory.listen("name")
-assert runtime_directory.listen("another")
+assert runtime_directory.listen("another", b"known")
 os.kill(os.getpid(), 9)
 """
     command = [sys.executable, "-c", code, runtime_directory.ROOTS, str(base)]
     assert subprocess.run(command, cwd=ROOT, timeout=60).returncode == -9
-    assert names("") == ["another", "name"]
+    directory = mine(base)[0]
+    assert len(list(directory.iterdir())) == 5 and list(notes("")) == []
     with pytest.raises(FileNotFoundError):
         connect("name", PATIENCE)
     with closing(listen("name") or pytest.fail("taken")):
-        assert names("") == ["name"], "the other one is removed too"
+        assert len(list(directory.iterdir())) == 2, "the other one is removed too"
 
 
 def test_its_directory_is_for_its_owner_alone(base: Path) -> None:
@@ -107,7 +109,8 @@ def test_without_any_directory_it_is_said_what_is_wrong(base: Path) -> None:
     for directory in mine(base):
         directory.parent.mkdir(exist_ok=True)
         directory.touch()
-    with pytest.raises(Failed, match=r"no directory for the sockets of servers: .*: .*; .*: "):
+    runtime_directory._SHARED = f"{base}/not there"
+    with pytest.raises(Failed, match=r"no directory for the sockets of servers: .*: .*; .*: .*; .*: "):
         listen("name")
 
 
@@ -140,7 +143,7 @@ def test_a_process_of_another_user_is_not_trusted(base: Path, monkeypatch: pytes
 
 
 def test_a_full_backlog_is_tried_again(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any user may fill it, and then the kernel says EAGAIN at once."""
+    """The kernel says EAGAIN at once."""
     listening = listen("busy")
     assert listening is not None
     with closing(listening), ExitStack() as waiting:
@@ -157,3 +160,65 @@ def test_a_full_backlog_is_tried_again(base: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr("xget_lib.process.runtime_directory.time.sleep", pause)
         waiting.enter_context(connect("busy", PATIENCE))
         assert pauses
+
+
+@pytest.mark.root
+def test_who_squats_all_names_that_are_known_before_is_evaded_and_the_process_is_found(base: Path) -> None:
+    """Both directories are his, with names that he has locked, and sockets that say nothing."""
+    base.chmod(0o1777)
+    runtime_directory.ROOTS = f"{base}/not there/run"
+    shared = mine(base)[-1]
+
+    def squat() -> None:
+        for directory in (shared, Path(f"{shared}-1")):
+            directory.mkdir()
+            path = runtime_directory._path(str(directory), "name")
+            Path(f"{path}.lock").touch()
+            Path(f"{path}.note").write_bytes(b"his")
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+                sock.bind(path)
+
+    as_nobody(squat)
+    with ExitStack() as his:
+        for lock in base.glob("xget-*/*.lock"):
+            fcntl.flock(his.enter_context(open(lock)), fcntl.LOCK_EX)
+        _evade(base, shared)
+
+
+def _evade(base: Path, shared: Path) -> None:
+    with closing(listen("name", b"known") or pytest.fail("taken")) as listening:
+        assert listen("name") is None
+        assert list(notes("name")) == [b"known"]
+        with connect("name", PATIENCE) as sock, listening.sock.accept()[0] as accepted:
+            accepted.sendall(b"x")
+            assert sock.recv(1) == b"x"
+    with closing(listen("other") or pytest.fail("taken")):
+        (used,) = (path for path in base.glob(f"{shared.name}-*") if path.stat().st_uid == 0)
+        assert used.stat().st_mode & 0o777 == 0o700, "the same directory serves all"
+
+
+def test_a_process_is_found_in_each_directory_of_its_user(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """cron has other directories than a login."""
+    monkeypatch.setattr(runtime_directory, "ROOTS", f"{base}/not there/run")
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    with closing(listen("name") or pytest.fail("taken")):
+        assert sockets(mine(base)[-1])
+        runtime_directory.ROOTS = f"{base}/run"
+        monkeypatch.setenv("XDG_RUNTIME_DIR", f"{base}/user")
+        (base / "user").mkdir()
+        assert listen("name") is None
+        with connect("name", PATIENCE):
+            pass
+
+
+@pytest.mark.root
+def test_other_users_cannot_connect_but_may_read_what_a_process_notes(base: Path) -> None:
+    base.chmod(0o755)
+    with closing(listen("name", b"known") or pytest.fail("taken")):
+
+        def look() -> None:
+            with pytest.raises(PermissionError):
+                connect("name", PATIENCE)
+            assert list(notes("na")) == [b"known"]
+
+        as_nobody(look)

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from test.support.processes import PATIENCE
 from test.support.somebody import as_nobody
 from xget_lib.process import single_server
 from xget_lib.process.runtime_directory import Listening
-from xget_lib.process.single_server import answer, local_ports, replace_former
+from xget_lib.process.single_server import LocalChild, answer, local_children, replace_former
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def answering(executor: ThreadPoolExecutor, listening: Listening) -> Future[bool
     def serve() -> bool:
         accepted, _ = listening.sock.accept()
         with accepted:
-            retire = answer(accepted, 4711)
+            retire = answer(accepted)
             if retire:
                 listening.close()
         return retire
@@ -38,11 +38,11 @@ def answering(executor: ThreadPoolExecutor, listening: Listening) -> Future[bool
 
 
 def test_the_former_child_retires_and_the_next_one_takes_its_name(dest: bytes) -> None:
-    former = replace_former(dest)
+    former = replace_former(dest, 4711)
     assert former is not None
     with ThreadPoolExecutor(1) as executor:
         retired = answering(executor, former)
-        following = replace_former(dest)
+        following = replace_former(dest, 4711)
         assert retired.result()
     assert following is not None
     following.close()
@@ -50,50 +50,41 @@ def test_the_former_child_retires_and_the_next_one_takes_its_name(dest: bytes) -
 
 def test_a_child_that_does_not_retire_is_not_replaced(dest: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(single_server, "_TIMEOUT", 0.05)
-    hung = replace_former(dest)
+    hung = replace_former(dest, 4711)
     assert hung is not None
     with closing(hung):
-        assert replace_former(dest) is None
+        assert replace_former(dest, 4711) is None
 
 
-def test_a_child_tells_its_port_and_goes_on(dest: bytes) -> None:
-    listening = replace_former(dest)
+def test_the_process_and_the_port_of_a_child_are_known_also_if_it_is_stopped(dest: bytes) -> None:
+    listening = replace_former(dest, 4711)
     assert listening is not None
-    with closing(listening), ThreadPoolExecutor(1) as executor:
-        retired = answering(executor, listening)
-        assert 4711 in set(local_ports())
-        assert not retired.result()
+    with closing(listening):
+        assert LocalChild(os.getpid(), 4711) in list(local_children())
+    assert LocalChild(os.getpid(), 4711) not in list(local_children())
 
 
 def test_each_destination_has_a_child_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    first, second = replace_former(bytes(tmp_path)), replace_former(bytes(tmp_path / "other"))
+    first, second = replace_former(bytes(tmp_path), 1), replace_former(bytes(tmp_path / "other"), 2)
     assert first is not None and second is not None
     first.close()
     second.close()
 
 
 @pytest.mark.root
-def test_a_child_of_root_tells_any_user_its_port_and_waits_for_none_and_obeys_none(dest: bytes) -> None:
-    listening = replace_former(dest)
+def test_any_user_may_know_the_children_of_root_and_none_can_connect_to_them(dest: bytes) -> None:
+    listening = replace_former(dest, 4711)
     assert listening is not None
-    path = listening.sock.getsockname()
+    path, root = listening.sock.getsockname(), os.getpid()
 
-    def hold_up() -> None:
-        for words in (b"", b"retire\n"):
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-                sock.settimeout(PATIENCE)
-                sock.connect(path)
-                with suppress(BrokenPipeError):  # it may have closed already
-                    sock.sendall(words)
-                assert sock.recv(64) == b"4711\n"
-                with suppress(ConnectionResetError):  # what was sent is not even read
-                    assert sock.recv(64) == b"", "it waits for nothing"
+    def look() -> None:
+        assert LocalChild(root, 4711) in list(local_children())
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, pytest.raises(PermissionError):
+            sock.connect(path)
 
-    with closing(listening), ThreadPoolExecutor(1) as executor:
-        retired = [answering(executor, listening), answering(executor, listening)]
-        as_nobody(hold_up)
-        assert [each.result() for each in retired] == [False, False]
+    with closing(listening):
+        as_nobody(look)
 
 
 @pytest.mark.root
@@ -103,17 +94,16 @@ def test_an_abstract_socket_of_another_user_means_nothing(dest: bytes, tmp_path:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as squatter:
         squatter.bind(f"\0xget-child-{status.st_dev}-{status.st_ino}")
         squatter.listen()
-        listening = replace_former(dest)
+        listening = replace_former(dest, 4711)
         assert listening is not None
         listening.close()
 
 
 def test_a_child_that_is_stopped_holds_up_nobody_for_long(dest: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(single_server, "_TIMEOUT", 0.1)
-    hung = replace_former(dest)
+    hung = replace_former(dest, 4711)
     assert hung is not None
     begun = time.monotonic()
     with closing(hung):
-        assert list(local_ports()) == [] or time.monotonic() - begun < PATIENCE
-        assert replace_former(dest) is None
+        assert replace_former(dest, 4711) is None
     assert time.monotonic() - begun < PATIENCE

@@ -75,3 +75,22 @@ def test_addresses_of_one_ipv6_network_share_a_limit(lines: pytest.LogCaptureFix
     for number in range(10):
         limited.log(logging.INFO, f"2001:db8::{number}", "line")
     assert lines.messages == ["line", "line"]
+
+
+def test_hosts_with_many_messages_leave_something_for_those_that_have_had_none(
+    lines: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    limited = RateLimitedLog(clock=clock)
+    for number in range(100_000):
+        limited.log(logging.INFO, f"10.0.0.{number % 100}", "loud")
+    loud = len(lines.messages)
+    for number in range(50):
+        limited.log(logging.INFO, f"10.0.1.{number}", "quiet")
+    assert lines.messages[loud:] == ["quiet"] * 50
+
+
+def test_a_single_host_has_its_whole_share(lines: pytest.LogCaptureFixture, clock: Clock) -> None:
+    limited = RateLimitedLog(clock=clock)
+    for _ in range(100):
+        limited.log(logging.INFO, "10.0.0.1", "line")
+    assert len(lines.messages) == LINES

@@ -65,7 +65,10 @@ def test_c_clients_are_listed_if_there_are_any() -> None:
     ("changed", "line"),
     [
         ({"generation": None}, "no snapshot yet"),
+        ({"serial": 7}, "generation abababababababab: 3 files, 2.0 KiB, signed with serial 7"),
+        ({"serial": None}, "generation abababababababab: 3 files, 2.0 KiB"),
         ({"children": []}, "0 nodes serving"),
+        ({"nursery_problem": "process 9 hangs"}, "PROBLEM: process 9 hangs"),
         ({"children": MASTER["children"][:1]}, "1 node serving"),
         ({"chunks": 0, "held": 0}, "holds 100 % (0 of 0 chunks)"),
     ],
@@ -127,3 +130,10 @@ def test_nodes_that_are_not_well_are_shown_as_such_and_how_runs_ended() -> None:
         *["  10.0.0.9 port 1: failed: x, 60 s ago, after 2 s, 2.0 KiB fetched"] * 9,
         "  10.0.0.9 port 1: done, 1 s ago, after 2 s, 2.0 KiB fetched",
     ]
+
+
+def test_the_runs_of_one_host_do_not_displace_those_of_others() -> None:
+    run = {"port": 1, "state": "done", "seconds": 2.5, "fetched": 2048, "seconds_ago": 1}
+    ended = [{**run, "address": f"10.0.0.{host}"} for host in (1, 2, 3, *[9] * 50)]
+    shown = [line.split()[0] for line in table({**MASTER, "ended": ended}).splitlines()[-10:]]
+    assert shown == ["10.0.0.1", "10.0.0.2", "10.0.0.3", *["10.0.0.9"] * 7]

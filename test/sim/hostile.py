@@ -9,10 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from test.sim.links import Connection, Request
+from test.sim.master import TREAD
 from test.sim.node import Node
 
 STALLED = 20.0
 """Seconds after which a node closes a connection on which requested content does not arrive: `node/source.py`."""
+
+HELD = 0.95
+"""Seconds for which a node holds a chunk that it does not take: just not so long that the chunk is stuck."""
 
 
 class Hostile(Node):
@@ -103,6 +107,50 @@ class Silent(Hostile):
     answers = False
 
 
+class Holding(Node):
+    """Asks its master for chunks, takes none, and says after `HELD` seconds that each has arrived."""
+
+    SLOTS = 2
+
+    def hear(self, peers: list[Node], master_first: bool) -> None:
+        if not self.has_manifest:  # only once
+            self.has_manifest = True
+            self._ask_all()
+
+    def _ask_all(self) -> None:
+        for slot in range(self.SLOTS):
+            self._ask(slot)
+
+    def _ask(self, slot: int) -> None:
+        self._master.receive("offers", TREAD, self._master.ask, self, slot)
+
+    def granted(self, slot: int, chunk: int) -> None:
+        self._clock.after(HELD, self._ask, slot)
+
+    def _connect(self, peer: Node) -> None:
+        pass
+
+    def learn(self, peer: Node, held: int) -> None:
+        pass
+
+    def registered(self, peer: Node) -> None:
+        pass
+
+
+class Leaving(Holding):
+    """As Holding, but ends its connection instead, and makes a new one at once."""
+
+    SLOTS = 1
+
+    def granted(self, slot: int, chunk: int) -> None:
+        self._clock.after(HELD, self._connect_again)
+
+    def _connect_again(self) -> None:
+        self._master.receive("registrations", 0, self._master.leave, self)
+        self.has_manifest = False
+        self._join()
+
+
 class Finished(Hostile):
     """An honest node that holds everything and stays. Only its link may be slow: `FaultScenario.slow`."""
 
@@ -123,4 +171,4 @@ class Stopped(Node):
                     self._clock.after(STALLED, reader.stalled, self, request)
 
 
-KINDS = (Liar, Refusing, Dripping, Crawling, Punctual, Withholding, Hesitating, Flapping, Silent)
+KINDS = (Liar, Refusing, Dripping, Crawling, Punctual, Withholding, Hesitating, Flapping, Silent, Holding, Leaving)

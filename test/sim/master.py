@@ -107,7 +107,7 @@ class Master:
 
     def close(self, node: Node, slots: Iterable[int]) -> None:
         for slot in slots:
-            self._tracker.slot_closed(node.key, slot)
+            self._tracker.slot_closed(node.key, slot, self._clock.now)
 
     def takes(self, node: Node, chunks: int) -> None:
         self._tracker.wants(node.key, chunks)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -35,6 +36,7 @@ ROOT = Path(__file__).parent.parent.parent
 COMMAND = [sys.executable, str(ROOT / "xget.py")]
 SESSION_MARK = f"tests{os.getpid()}-"
 _LOOK_EVERY = 0.02
+_FIRST_PORT = 10_000
 
 _T = TypeVar("_T")
 
@@ -49,9 +51,16 @@ def eventually(look: Callable[[], _T], what: str, seconds: float = PATIENCE) -> 
 
 
 def free_port() -> int:
-    """A port that nobody uses, and most likely nobody will before we do."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
+    """A port that nobody uses, and most likely nobody will before we do.
+
+    The kernel does not choose it for anybody, as it would one that it has chosen for us: each child, and each
+    connection, of tests that run at the same time has such a port.
+    """
+    first_chosen = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.SystemRandom().randrange(_FIRST_PORT, first_chosen)
+        with suppress(OSError), socket.create_server(("", port)):
+            return port
 
 
 def status_of(port: int, key: Key | None = None) -> dict[str, Any]:
@@ -153,8 +162,14 @@ class Running:
 
     def background(self) -> int:
         """The number of the process that a client does its work in."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        return int(eventually(lambda: children.read_text().split(), "no background process")[0])
+        process = Path(f"/proc/{self.pid}")
+
+        def found() -> list[str]:
+            # A command before ours (`prefix`) has processes of its own, and ours takes its place when they are done.
+            words = (process / "cmdline").read_text().split("\0")
+            return (process / f"task/{self.pid}/children").read_text().split() if words[:2] == COMMAND else []
+
+        return int(eventually(found, "no background process")[0])
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -183,7 +198,9 @@ class Master(Running):
 
     def serves(self) -> bool:
         """Whether its first snapshot is there."""
-        assert self.process.poll() is None, f"the master has ended: {self.log.read_text()}"
+        if self.process.poll() is not None:
+            logged = self.log.read_text() if self.log.exists() else ""
+            raise AssertionError(f"the master has ended: {self.ended()} {logged}")
         with suppress(OSError, NinepError):
             return self.status()["generation"] is not None
         return False

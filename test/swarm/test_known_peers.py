@@ -156,3 +156,47 @@ def test_a_host_with_many_registrations_makes_room_for_others() -> None:
     for peer in addresses(10):
         peers.register(peer, ONE)
     assert set(addresses(10)) <= set(peers._registered)
+
+
+def test_one_host_has_at_most_half_of_the_connections_to_registered_peers_and_others_come_first() -> None:
+    peers = known()
+    for port in range(1, REGISTERED + 1):
+        peers.register(("10.0.0.9", port), ONE)
+    loud = [peer for now in range(100) for peer in peers.to_connect(float(now))]
+    assert len(loud) == REGISTERED_CONNECTIONS // 2
+    for peer in addresses(20):
+        peers.register(peer, ONE)
+    assert {peer for now in range(100, 200) for peer in peers.to_connect(float(now))} == set(addresses(20))
+
+
+def test_several_hosts_leave_a_connection_for_another() -> None:
+    peers = known()
+    for host in range(5):
+        for port in range(1, 13):
+            peers.register((f"10.0.0.{host}", port), ONE)
+    for now in range(100):
+        peers.to_connect(float(now))
+    other = ("10.0.0.99", 1)
+    peers.register(other, ONE)
+    assert [peer for now in range(100, 200) for peer in peers.to_connect(float(now))] == [other]
+
+
+def test_a_host_whose_ports_do_not_answer_does_not_use_up_the_attempts() -> None:
+    peers = known()
+    for port in range(1, REGISTERED + 1):
+        peers.register(("10.0.0.9", port), ONE)
+    attempts(peers, 0.0, 5.0)
+    peers.register(A, ONE)
+    assert attempts(peers, 5.0, 100.0)[0][1] == A
+
+
+def test_a_host_that_was_not_tried_comes_before_one_whose_ports_do_not_answer() -> None:
+    peers = known()
+    for port in range(1, REGISTERED - 1):
+        peers.register(("10.0.0.9", port), ONE)
+    while tried := peers.to_connect(0.0):
+        for peer in tried:
+            peers.lost(peer, 0.0)
+    peers.register(A, ONE)
+    peers.register(("10.0.0.9", REGISTERED), ONE)
+    assert peers.to_connect(1.0)[0] == A

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from itertools import pairwise
 
 import pytest
 from hypothesis import settings
@@ -82,7 +83,7 @@ def test_what_was_on_its_way_to_a_slot_that_closes_is_granted_to_another() -> No
     offers.ask(1, 0, 0.0)
     offers.ask(2, 0, 0.0)
     assert offers.grant(0.0) == [(1, 0, 0)]
-    offers.close(1, 0)
+    offers.close(1, 0, 0.0)
     assert offers.grant(0.0) == [(2, 0, 0)]
 
 
@@ -92,7 +93,7 @@ def test_what_a_lost_node_alone_had_is_granted_again() -> None:
     assert chunks_of(offers.grant(0.0)) == [0]
     offers.ask(1, 0, 1.0)
     assert chunks_of(offers.grant(1.0)) == [1]
-    offers.leave(1)
+    offers.leave(1, 1.0)
     assert busy(offers) == 0
     offers.ask(2, 0, 2.0)
     offers.ask(2, 1, 2.0)
@@ -111,7 +112,7 @@ def one_complete() -> Offers:
 
 def test_what_a_complete_node_had_is_not_lost_with_it() -> None:
     offers = one_complete()
-    offers.leave(1)
+    offers.leave(1, 0.15)
     assert fresh(offers) == 0
 
 
@@ -119,7 +120,7 @@ def test_what_a_complete_node_took_with_it_is_granted_again_at_once() -> None:
     offers = one_complete()
     offers.ask(2, 0, 0.15)
     assert offers.grant(0.15) == []
-    offers.leave(1)
+    offers.leave(1, 0.15)
     assert chunks_of(offers.grant(0.15)) == [0]
 
 
@@ -235,6 +236,20 @@ def test_a_host_that_takes_nothing_delays_the_first_chunk_by_about_a_second(conn
         assert waited < 1.2
 
 
+def test_hosts_that_have_stopped_cost_the_others_one_time_together() -> None:
+    """A chunk usually takes 6 seconds, one at a time is sent, and five hosts that are to get the next ones have
+    stopped."""
+    offers = Offers(20, 1, one_each)
+    for node in range(6):
+        offers.ask(node, 0, 0.0)
+        assert offers.grant(0.0) == ([(0, 0, 0)] if node == 0 else [])
+    offers.ask(0, 0, 6.0)
+    moments = [now for now in (6.0 + step / 4 for step in range(400)) if offers.grant(now)]
+    pauses = [later - former for former, later in pairwise(moments)]
+    assert pauses[0] == pytest.approx(30, abs=1), "a node may just be slow"
+    assert sum(pauses) < 2 * 31
+
+
 def test_a_host_whose_chunk_is_stuck_gets_no_further_one_while_others_ask() -> None:
     swarm = Swarm(1000, 2, lambda node: node % 2)
     swarm.run(0, 2, 4)
@@ -297,6 +312,44 @@ def test_one_host_that_says_at_once_that_all_has_arrived_does_not_make_the_other
     assert waits < 20
 
 
+@pytest.mark.parametrize("closes", [False, True])
+def test_hosts_that_take_each_chunk_just_before_it_is_stuck_cost_another_no_more_than_its_share(closes: bool) -> None:
+    """Host 0 needs 0.1 s for a chunk, eight others hold each for 0.9 s. Then they ask again, or close the connection
+    and come again with another one."""
+    swarm = Swarm(10_000, 3, lambda node: node % 10)
+    hostile, got = set(range(1, 9)), 0
+    swarm.run(0)
+    swarm.ask(*hostile)
+    for _ in range(300):
+        swarm.ask(0)
+        got += 0 in swarm.after(0.1)
+        for node, _ in list(swarm.offers._on_way):
+            if node and swarm.now - swarm.offers._on_way[node, 0].granted > 0.85:
+                if closes:
+                    swarm.offers.leave(node, swarm.now)
+                swarm.ask(node + 10 if closes else node)
+    assert got > 300 / 3 * 0.9, "a third of the time: three chunks are on their way at once, for nine hosts"
+
+
+def test_a_host_whose_chunk_was_stuck_is_not_kept_waiting_for_as_long() -> None:
+    """Ten hosts get a chunk a second, one at a time. One of them was stopped for ten minutes."""
+    swarm = Swarm(1000, 1, one_each)
+    swarm.ask(*range(1, 11), 0)
+    granted = swarm.after(0.0)
+    for _ in range(600):
+        swarm.now += 1.0
+        swarm.ask(*(node for node in granted if node))
+        granted = swarm.after(0.0)
+    swarm.ask(0)
+    waited = 0
+    while 0 not in granted:
+        swarm.now += 1.0
+        swarm.ask(*granted)
+        granted = swarm.after(0.0)
+        waited += 1
+        assert waited < 100, "ten hosts, and the chunk was stuck after eight seconds"
+
+
 def test_a_decision_looks_at_a_limited_number_of_slots_of_each_host() -> None:
     swarm = Swarm(2, 6, lambda node: node == 0)
     swarm.ask(*range(1, 5000))
@@ -330,12 +383,12 @@ class SeveralHosts(RuleBasedStateMachine):
 
     @rule(node=st.integers(0, 5), slot=st.integers(0, 1))
     def close(self, node: int, slot: int) -> None:
-        self.offers.close(node, slot)
+        self.offers.close(node, slot, self.now)
         self.slots.discard((node, slot))
 
     @rule(node=st.integers(0, 5))
     def leave(self, node: int) -> None:
-        self.offers.leave(node)
+        self.offers.leave(node, self.now)
         self.slots = {slot for slot in self.slots if slot[0] != node}
 
     @rule(node=st.integers(0, 5), chunks=st.integers(0, (1 << CHUNKS) - 1))
@@ -394,14 +447,14 @@ class Offering(RuleBasedStateMachine):
 
     @rule(node=st.integers(0, 3), slot=st.integers(0, 1))
     def close(self, node: int, slot: int) -> None:
-        self.offers.close(node, slot)
+        self.offers.close(node, slot, 0.0)
         lost = self.slots.pop((node, slot), None)
         if lost is not None:
             self.fresh.add(lost)
 
     @rule(node=st.integers(0, 3))
     def leave(self, node: int) -> None:
-        self.offers.leave(node)
+        self.offers.leave(node, 0.0)
         for key in [key for key in self.slots if key[0] == node]:
             del self.slots[key]
         self.fresh |= self.granted.pop(node, set())

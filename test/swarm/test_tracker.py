@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from xget_lib.manifest.signature import Signature
 from xget_lib.swarm.messages import News, Registration
 from xget_lib.swarm.tracker import (
     Action,
@@ -83,6 +84,22 @@ def test_news_names_the_generation_and_where_each_peer_serves(master: Master) ->
     master.join(1)
     master.join(2)
     assert master.news()[2] == News(OLD, 100, (("10.0.0.2", 1001),), master_first=True)
+
+
+def test_a_signature_travels_with_the_generation_and_is_news_when_it_changes(master: Master) -> None:
+    first, second = Signature(1, 1, bytes(64)), Signature(2, 2, bytes(64))
+    master.join(1)
+    assert master.news()[1].signature is None
+    for signature in (first, second, None):
+        master.tracker.signed(signature, master.now)
+        assert master.news()[1] == News(OLD, 100, (), signature=signature)
+    master.tracker.published(NEW, 100, CHUNKS, master.now, second)
+    assert master.news()[1] == News(NEW, 100, (), signature=second)
+    master.tracker.published(OLD, 100, CHUNKS, master.now)
+    assert master.news()[1].signature is None
+    before = Master()
+    before.tracker.signed(first, before.now)  # nothing is published
+    assert before.news() == {}
 
 
 def test_there_is_no_news_before_something_is_published() -> None:
@@ -180,7 +197,7 @@ def test_slots_are_granted_chunks_in_one_decision_for_all_that_asked(master: Mas
         master.tracker.slot_asked(connection, 0, master.now)
     assert master.tick() == [SendGrant(1, 0, 0), SendGrant(2, 0, 1)]
     assert master.tracker.granted_count == 2
-    master.tracker.slot_closed(1, 0)
+    master.tracker.slot_closed(1, 0, master.now)
     master.tracker.wants(2, 0b1)
     master.tracker.slot_asked(2, 0, master.now)
     assert master.tick() == [SendGrant(2, 0, 0)]
@@ -202,7 +219,7 @@ def test_messages_of_a_connection_that_has_ended_are_ignored(master: Master) -> 
     master.tracker.peers_opened(1, master.now)
     master.tracker.slot_asked(1, 0, master.now)
     master.tracker.wants(1, 0b11)
-    master.tracker.slot_closed(1, 0)
+    master.tracker.slot_closed(1, 0, master.now)
     master.tracker.unregistered(1, master.now)
     assert master.tick() == []
     assert master.tracker.wait(master.now) is None
@@ -275,3 +292,28 @@ def test_nodes_that_download_learn_at_once_that_the_directory_cannot_be_read_and
     assert master.news() == {}
     scan("")
     assert {key: news.freshness.problem for key, news in master.news().items()} == {1: ""}
+
+
+@pytest.mark.parametrize(("watched", "seconds", "age"), [(True, 59.0, 0.0), (True, 61.0, 61.0), (False, 2.0, 2.0)])
+def test_a_node_learns_how_old_the_scan_is_if_it_may_not_show_what_is_there_now(
+    master: Master, watched: bool, seconds: float, age: float
+) -> None:
+    master.tracker.scanned(master.now, master.now, watched=watched, problem="", settled=0.0)
+    master.now += seconds
+    master.join(1)
+    assert master.news()[1].freshness.age == age
+
+
+def test_nodes_of_one_host_do_not_make_others_look_late(master: Master) -> None:
+    for connection in range(4):
+        master.join(connection, OLD)
+    for connection in range(100, 200):
+        master.tracker.connected(connection, f"2001:db8::{connection}")
+        for held in (0, CHUNKS):
+            master.register(connection, OLD, held=held)
+    lags: list[Action] = []
+    for held in range(1, 5):
+        lags += [action for action in master.tick(25.0) if isinstance(action, NodeLags)]
+        for connection in range(4):
+            master.register(connection, OLD, held=held)
+    assert lags == []

@@ -75,7 +75,7 @@ class Backend:
 
     def checksum(self, file: Regular, answer: DeferredText) -> None:
         """Put the checksum into the answer, or the error because of which there is none."""
-        self.namespace.checksums.ask(file, answer, self._client.retry)
+        self.namespace.checksums.ask(self._client.account.host, file, answer, self._client.retry)
 
     def opened(self, file: Regular) -> None:
         """`data` was opened."""

@@ -1,5 +1,6 @@
 """The checksums that C clients ask for: computed in a thread at the first request, one file at a time, and kept.
 
+Hosts take turns: one that asks for the checksums of all files delays another by one file.
 A checksum is zlib's Adler-32 of all bytes of a file (RFC 1950).
 """
 
@@ -7,11 +8,11 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from functools import partial
 
 import gevent
-from gevent.lock import BoundedSemaphore
 
 from xget_lib.classic.files import Regular
 from xget_lib.errors import CannotStart, StaleGeneration
@@ -34,9 +35,11 @@ class Checksums:
     def __init__(self) -> None:
         self._known: dict[bytes, bytes] = {}
         self._asked: dict[bytes, list[tuple[DeferredText, Callable[[], None]]]] = {}
-        self._one = BoundedSemaphore(1)
+        self._queue: OrderedDict[Hashable, dict[bytes, Regular]] = OrderedDict()
+        """By host, the one whose turn is next first: the files that it waits for, in the order of its requests."""
+        self._works = False
 
-    def ask(self, file: Regular, answer: DeferredText, retry: Callable[[], None]) -> None:
+    def ask(self, host: Hashable, file: Regular, answer: DeferredText, retry: Callable[[], None]) -> None:
         """Put the checksum, in decimal, into the answer, or the reason why there is none. `retry` is called if that
         happens later.
 
@@ -45,17 +48,31 @@ class Checksums:
         key = file.key()
         if key in self._known:
             answer.put(self._known[key])
-        elif key in self._asked:
-            self._asked[key].append((answer, retry))
         else:
-            self._asked[key] = [(answer, retry)]
-            gevent.spawn(self._find, key, file)
+            self._asked.setdefault(key, []).append((answer, retry))
+            self._queue.setdefault(host, {}).setdefault(key, file)
+            if not self._works:
+                self._works = True
+                gevent.spawn(self._work)
+
+    def _work(self) -> None:
+        """Answer everything that is asked for."""
+        try:
+            while self._queue:
+                host, files = self._queue.popitem(last=False)
+                key = next(iter(files))
+                file = files.pop(key)
+                if files:
+                    self._queue[host] = files
+                if key in self._asked:  # it may have been computed for another host
+                    self._find(key, file)
+        finally:
+            self._works = False
 
     def _find(self, key: bytes, file: Regular) -> None:
         give: Callable[[DeferredText], None]
         try:
-            with self._one:
-                text = b"%d" % _compute(file)
+            text = b"%d" % _compute(file)
         except (StaleGeneration, CannotStart, OSError) as error:
             give = partial(DeferredText.fail, error=error)
         else:

@@ -21,6 +21,8 @@ _SIGN_EVERY = 2.0
 """Seconds between two lines for a client that waits for its answer."""
 _READ_TIMEOUT = 5.0
 """Seconds that a client has to send its command."""
+_ACCEPT_PAUSE = 0.1
+"""Seconds to wait before the next try, when a connection cannot be accepted."""
 
 
 @dataclass(eq=False)
@@ -37,7 +39,12 @@ def serve(listening: socket.socket, act: Callable[[Reload], None]) -> None:
     """Take commands for ever. `act` is called with each, and must set its answer some time."""
     with gsocket.socket(fileno=listening.detach()) as accepting:
         while True:
-            accepted, _ = accepting.accept()
+            try:
+                accepted, _ = accepting.accept()
+            except OSError as error:  # this machine has no descriptor left, or the other process is gone
+                LOGGER.debug("command: %s", error)
+                gevent.sleep(_ACCEPT_PAUSE)
+                continue
             gevent.spawn(_converse, accepted, act)
 
 

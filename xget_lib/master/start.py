@@ -20,6 +20,7 @@ from xget_lib.process import daemon, nursery, pidfile, rlimit
 from xget_lib.process.channel import Channel
 from xget_lib.process.nursery import RunWorker
 from xget_lib.report import log
+from xget_lib.signing.keys import read_signing_key
 
 
 def run(config: Config, path: bytes, run_worker: RunWorker) -> int:
@@ -77,6 +78,8 @@ def _serve(
 
         from xget_lib.master.master import Master
 
-        status = Master(config, root, listening, forks, credentials).run(ready)
+        # Nor do the processes that talk to strangers, and were forked before, have the key.
+        key = read_signing_key("sign-key", config.sign_key) if config.sign_key else None
+        status = Master(config, root, listening, forks, credentials, key).run(ready)
         forks.close()
     return status

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import astuple
 from logging import INFO, WARNING
@@ -20,11 +19,14 @@ from gevent.event import Event
 from xget_lib import ipc
 from xget_lib.errors import ProtocolViolation
 from xget_lib.extensions import extensions
+from xget_lib.manifest.signature import Signature
 from xget_lib.report.events import size
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
+from xget_lib.swarm.hosts import host_of
 from xget_lib.swarm.messages import FAILED, Registration
 from xget_lib.swarm.node_progress import Lag
+from xget_lib.swarm.recent import RecentByHost
 from xget_lib.swarm.tracker import (
     Node,
     NodeComplete,
@@ -55,14 +57,21 @@ class TrackerIO:
         self._send = send
         self._happened = Event()
         self._client_lines, self._end_lines, self._lag_lines = RateLimitedLog(), RateLimitedLog(), RateLimitedLog()
-        self._ended: deque[tuple[float, dict[str, Any]]] = deque(maxlen=_ENDED_SHOWN)
+        self._ended: RecentByHost[tuple[float, dict[str, Any]]] = RecentByHost(_ENDED_SHOWN)
         """The nodes whose runs ended last: when, and what the status says of them."""
         self.extensions = [each.master_side(self, max_direct) for each in extensions().values()]
         gevent.spawn(self._run)
 
-    def published(self, generation: bytes, manifest_size: int, chunk_count: int) -> None:
+    def published(
+        self, generation: bytes, manifest_size: int, chunk_count: int, signature: Signature | None = None
+    ) -> None:
         """The master serves another generation from now on."""
-        self.tracker.published(generation, manifest_size, chunk_count, time.monotonic())
+        self.tracker.published(generation, manifest_size, chunk_count, time.monotonic(), signature)
+        self._happened.set()
+
+    def signed(self, signature: Signature | None) -> None:
+        """What it serves has another signature from now on, or none."""
+        self.tracker.signed(signature, time.monotonic())
         self._happened.set()
 
     def scanned(self, at: float, *, watched: bool, problem: str, settled: float) -> None:
@@ -103,7 +112,7 @@ class TrackerIO:
             case ipc.Wants(connection, chunks):
                 self.tracker.wants(connection, int.from_bytes(chunks, "little"))
             case ipc.SlotClosed(connection, slot):
-                self.tracker.slot_closed(connection, slot)
+                self.tracker.slot_closed(connection, slot, now)
             case ipc.NodeRegistered():
                 connection, *fields = astuple(message)
                 self.tracker.registered(connection, Registration(*fields), now)
@@ -199,7 +208,7 @@ class TrackerIO:
             "fetched": last.fetched,
             "why": last.why,
         }
-        self._ended.append((time.monotonic(), fields))
+        self._ended.add(host_of(address), (time.monotonic(), fields))
 
 
 def _status_of(node: Node, now: float) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 from gevent.event import AsyncResult
@@ -20,7 +21,10 @@ class WorkerProcess:
 
     pid: int
     channel: Channel
-    connections: set[int] = field(default_factory=set)
+    connections: dict[int, str] = field(default_factory=dict)
+    """By number: the host of each."""
+    hosts: Counter[str] = field(default_factory=Counter)
+    """How many connections each host has."""
     jobs: dict[int, AsyncResult[JobAnswer]] = field(default_factory=dict)
     """By number: where the answer to each job goes."""
     last_message: float = field(default_factory=time.monotonic)
@@ -32,6 +36,19 @@ class WorkerProcess:
     """Why it ends, if it says so."""
     sent: int = 0
     """Bytes of content that it has sent to clients."""
+
+    def connected(self, number: int, host: str) -> None:
+        """It serves a connection."""
+        self.connections[number] = host
+        self.hosts[host] += 1
+
+    def ended(self, number: int) -> None:
+        """It serves a connection no longer."""
+        host = self.connections.pop(number, None)
+        if host is not None:
+            self.hosts[host] -= 1
+            if not self.hosts[host]:
+                del self.hosts[host]
 
     @property
     def is_late(self) -> bool:

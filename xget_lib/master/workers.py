@@ -22,21 +22,27 @@ from xget_lib import ipc
 from xget_lib.errors import Failed, LinkLost, ProtocolViolation, printable
 from xget_lib.ipc.jobs import Request, Result
 from xget_lib.master import events
+from xget_lib.master.nursery_watch import NurseryWatch
 from xget_lib.master.worker_process import WorkerProcess
 from xget_lib.master.worker_restarts import WorkerRestarts
 from xget_lib.net.blocking import wait_readable, wait_writable
 from xget_lib.process.channel import close_all
-from xget_lib.process.nursery import Exited, NotSpawned, Nursery, Spawned
+from xget_lib.process.nursery import Exited, NotSpawned, Nursery, Pong, Spawned
 from xget_lib.report.log import LOGGER
+from xget_lib.swarm.hosts import host_of
 
 _PING_EVERY = 2.0
 """Seconds."""
 _SILENT_PINGS = 8
 """A worker counts as hung when it has sent nothing since so many pings: 16 seconds in which this process ran. When the
 master itself was stopped, or the whole machine, no ping was sent meanwhile, and nobody can have answered one."""
+_KILL_AGAIN = 30
+"""Pauses between two pings after which a hung worker that did not end is killed again, and a line says so: a process
+that waits for a disk ends when the disk answers."""
 _LAST_WORDS = 1.0
 """Seconds to wait for what a worker sent before it ended."""
 _JOB_ATTEMPTS = 3
+_WORKERS_OF_HOST = 2
 _YIELD_AFTER = 64
 """Messages of one worker after which other greenlets run, even if more are there already."""
 
@@ -52,10 +58,13 @@ class WorkerPool:
         self._events = queue
         self._stopping = False
         self._nursery = nursery
+        self._nursery_watch = NurseryWatch(nursery, _PING_EVERY)
         self._started: dict[int, float] = {}
         """By pid: when the process was started."""
         self._workers: dict[int, WorkerProcess] = {}
         """By pid: those whose messages are read."""
+        self._ending: dict[int, int] = {}
+        """By pid: those whose channels have ended, and pauses between two pings since then."""
         self._serving: dict[int, WorkerProcess] = {}
         """By connection."""
         self._serve: tuple[ipc.Serve, Sequence[int]] | None = None
@@ -92,9 +101,18 @@ class WorkerPool:
         """Bytes of content sent by all workers, also by those that have ended."""
         return self._sent_before + sum(worker.sent for worker in self._workers.values())
 
+    @property
+    def problem(self) -> str | None:
+        """Why workers that end are not replaced; None if they are."""
+        return self._nursery_watch.problem
+
     def others_answer(self, worker: WorkerProcess) -> bool:
         """Whether this worker is late, and another one is not."""
-        return worker.is_late and any(not each.is_late for each in self._workers.values())
+        return worker.is_late and self._some_answer
+
+    @property
+    def _some_answer(self) -> bool:
+        return any(not each.is_late for each in self._workers.values())
 
     def serve(self, message: ipc.Serve, descriptors: Sequence[int]) -> None:
         """Have all workers, also those to come, serve this. The descriptors must stay open until the next call."""
@@ -109,16 +127,18 @@ class WorkerPool:
             self.send(worker, self._keys)
 
     def adopt(self, sock: socket.socket, address: str, port: int) -> int:
-        """Hand a connection to the least loaded worker (waits until there is one). Returns its number."""
+        """Hand a connection to the least loaded worker (waits until there is one), of those that its host may have.
+        Returns its number."""
+        host = host_of(address)
         number = next(self._connection_numbers)
         while True:
             self._available.wait()
-            worker = min(self._workers.values(), key=lambda worker: (worker.is_late, len(worker.connections)))
-            worker.connections.add(number)
+            worker = self._worker_for(host)
+            worker.connected(number, host)
             self._serving[number] = worker
             if self.send(worker, ipc.Adopt(number, address, port), [sock.fileno()]):
                 return number
-            worker.connections.discard(number)
+            worker.ended(number)
             self._serving.pop(number, None)
             gevent.sleep(0.05)
 
@@ -180,7 +200,7 @@ class WorkerPool:
     def protocol_error(self, worker: WorkerProcess, error: Exception) -> None:
         """A worker sent something that breaks the protocol: kill it. The nursery reports its end."""
         LOGGER.error("worker %d: protocol error; killing it: %s", worker.pid, error)
-        self._kill(worker)
+        self._kill(worker.pid)
 
     def stop(self, seconds: float) -> None:
         """Tell all workers to end. Returns when they have, or after this many seconds."""
@@ -191,6 +211,13 @@ class WorkerPool:
             self.send(worker, ipc.Stop())
         self._gone.wait(seconds)
 
+    def _worker_for(self, host: str) -> WorkerProcess:
+        """The least loaded worker for a connection of a host. A host with enough workers gets no further one, unless
+        these do not answer: what a worker gives to each host would be multiplied by the number of workers."""
+        answering = [worker for worker in self._workers.values() if not worker.is_late] or self.workers
+        its = [worker for worker in answering if host in worker.hosts]
+        return min(its if len(its) >= _WORKERS_OF_HOST else answering, key=lambda worker: len(worker.connections))
+
     # The nursery.
 
     def _watch_nursery(self) -> None:
@@ -200,16 +227,18 @@ class WorkerPool:
                     self._add(WorkerProcess(pid, channel))
                 case Exited(pid, number, status):
                     gevent.spawn(self._replace, pid, number, status)
+                case Pong():
+                    self._nursery_watch.answered()
                 case NotSpawned(number, why):
                     if self._restarts.should_log(number, why, 0.0, time.monotonic()):
                         LOGGER.error("cannot start a worker: %s", why)
                     gevent.spawn_later(self._restarts.pause(number, 0.0), self._spawn, number)
         if not self._stopping:
-            self._events.put(
-                events.CannotGoOn(
-                    Failed("nursery", "the process that starts workers has died (start the master again)")
-                )
-            )
+            self._cannot_go_on("has died")
+
+    def _cannot_go_on(self, why: str) -> None:
+        problem = Failed("nursery", f"the process that starts workers {why} (start the master again)")
+        self._events.put(events.CannotGoOn(problem))
 
     def _spawn(self, number: int) -> None:
         try:
@@ -217,11 +246,11 @@ class WorkerPool:
         except LinkLost as error:
             LOGGER.debug("cannot start a worker: %s", error)
 
-    def _kill(self, worker: WorkerProcess) -> None:
+    def _kill(self, pid: int) -> None:
         try:
-            self._nursery.kill(worker.pid, signal.SIGKILL)
+            self._nursery.kill(pid, signal.SIGKILL)
         except LinkLost as error:
-            LOGGER.debug("cannot kill worker %d: %s", worker.pid, error)  # the nursery is gone, and its workers with it
+            LOGGER.debug("cannot kill worker %d: %s", pid, error)  # the nursery is gone, and its workers with it
 
     def _add(self, worker: WorkerProcess) -> None:
         worker.channel.wait_readable = wait_readable
@@ -239,6 +268,7 @@ class WorkerPool:
     def _replace(self, pid: int, number: int, status: int) -> None:
         """A worker process has ended: start another in its place."""
         lived = time.monotonic() - self._started.pop(pid, 0.0)
+        self._ending.pop(pid, None)
         reader = self._readers.pop(pid, None)
         if self._stopping:
             return
@@ -256,15 +286,28 @@ class WorkerPool:
         while True:
             gevent.sleep(_PING_EVERY)
             for worker in self.workers:
-                if worker.pings >= _SILENT_PINGS:
-                    LOGGER.error(
-                        "worker %d has sent nothing for %d s; killing it", worker.pid, _SILENT_PINGS * _PING_EVERY
-                    )
-                    self._kill(worker)
-                else:
-                    worker.pings += 1
+                if worker.pings < _SILENT_PINGS:
                     # In a greenlet of its own: the channel of a hung worker may be full.
                     gevent.spawn(self.send, worker, ipc.Ping())
+                elif (worker.pings - _SILENT_PINGS) % _KILL_AGAIN == 0:
+                    LOGGER.error(
+                        "worker %d has sent nothing for %d s; killing it", worker.pid, worker.pings * _PING_EVERY
+                    )
+                    self._kill(worker.pid)
+                worker.pings += 1
+            for pid in () if self._nursery_watch.is_late else self._ending:
+                if self._ending[pid] % _KILL_AGAIN == _SILENT_PINGS:
+                    seconds = self._ending[pid] * _PING_EVERY
+                    LOGGER.error("worker %d has closed its channel, but not ended, for %d s; killing it", pid, seconds)
+                    self._kill(pid)
+                self._ending[pid] += 1
+            try:
+                hangs = not self._stopping and self._nursery_watch.tick(some_worker_answers=self._some_answer)
+            except LinkLost:
+                return  # `_watch_nursery` notices its end, and acts on it
+            if hangs:
+                self._cannot_go_on("does not answer")
+                return
 
     # One worker.
 
@@ -298,7 +341,7 @@ class WorkerPool:
             worker.sent = message.sent
             self._ponged.set()
         elif isinstance(message, ipc.ConnectionClosed):
-            worker.connections.discard(message.connection)
+            worker.ended(message.connection)
             self._serving.pop(message.connection, None)
             self._events.put(events.ConnectionEnded(message.connection))
         else:
@@ -309,6 +352,8 @@ class WorkerPool:
     def _remove(self, worker: WorkerProcess) -> None:
         """A worker is gone: its connections have ended, and its jobs are given to others."""
         del self._workers[worker.pid]
+        if worker.pid in self._started:
+            self._ending[worker.pid] = 0
         if not self._workers:
             self._available.clear()
             if self._stopping:

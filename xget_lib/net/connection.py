@@ -20,6 +20,7 @@ from gevent.lock import BoundedSemaphore
 from xget_lib.errors import ProtocolViolation
 from xget_lib.net.blocking import READ, DescriptorWaiter
 from xget_lib.net.outgoing import Outgoing
+from xget_lib.net.send_turns import SendTurns
 from xget_lib.net.turns import Turn
 from xget_lib.ninep.session import Session
 
@@ -40,14 +41,19 @@ class Connection:
     """Serves one socket until either side ends it. Owns the socket and the session."""
 
     def __init__(
-        self, sock: socket.socket, session: Session, sent: Callable[[int], None], turn: Turn | None = None
+        self,
+        sock: socket.socket,
+        session: Session,
+        sent: Callable[[int], None],
+        turn: Turn | None = None,
+        send_turns: SendTurns | None = None,
     ) -> None:
-        """`sent(bytes)` is called as content goes out. `turn` is that of the peer's host."""
+        """`sent(bytes)` is called as content goes out. `turn` and `send_turns` are those of the peer's host."""
         self._sock = sock
         self._session = session
         self._watcher = DescriptorWaiter(sock.fileno())
         self._turn = turn or Turn()
-        self._outgoing = Outgoing(sock, self._watcher, session, sent, self._turn)
+        self._outgoing = Outgoing(sock, self._watcher, session, sent, self._turn, send_turns or SendTurns())
         self._ready = Event()
         """Set when the writer has something to do."""
         self._writer_waits = False

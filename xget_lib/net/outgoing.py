@@ -17,6 +17,7 @@ import gevent
 
 from xget_lib.errors import XGetError
 from xget_lib.net.blocking import WRITE, DescriptorWaiter
+from xget_lib.net.send_turns import Flow, SendTurns
 from xget_lib.net.turns import Turn
 from xget_lib.ninep.file import OpenExtent
 from xget_lib.ninep.session import Reply, Session
@@ -42,14 +43,22 @@ class Outgoing:
     """Sends the replies of one session. Owned by its Connection. Errors of the socket are raised as OSError."""
 
     def __init__(
-        self, sock: socket.socket, watcher: DescriptorWaiter, session: Session, sent: Callable[[int], None], turn: Turn
+        self,
+        sock: socket.socket,
+        watcher: DescriptorWaiter,
+        session: Session,
+        sent: Callable[[int], None],
+        turn: Turn,
+        send_turns: SendTurns,
     ) -> None:
-        """`sent(bytes)` is called as content goes out. `turn` is that of the peer's host."""
+        """`sent(bytes)` is called as content goes out. `turn` and `send_turns` are those of the peer's host."""
         self._sock = sock
         self._watcher = watcher
         self._session = session
         self._sent = sent
         self._turn = turn
+        self._send_turns = send_turns
+        self._flow = Flow(sock)
         self._closed = False
         self._unsent: bytes | memoryview = b""
         self._parts: list[Part] = []
@@ -195,9 +204,11 @@ class Outgoing:
                     if isinstance(part, OpenExtent):
                         self._send_file(part)
                     else:
+                        self._wait_for_turn()
                         self._send(part)
                         self._count(len(part))
         finally:
+            self._flow.sending = False
             self._close_parts()
 
     @contextlib.contextmanager
@@ -212,11 +223,20 @@ class Outgoing:
         finally:
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
 
+    def _wait_for_turn(self) -> int:
+        """Return when content may be sent, and how many bytes. Raises OSError after close(): the files of the content
+        are closed then, and their numbers may mean others."""
+        most = self._send_turns.wait(self._flow)
+        if self._closed:
+            raise ConnectionAbortedError("closed")
+        return most
+
     def _send_file(self, extent: OpenExtent) -> None:
         offset, end = extent.offset, extent.offset + extent.length
         while offset < end:
+            most = self._wait_for_turn()
             try:
-                count = os.sendfile(self._sock.fileno(), extent.fd, offset, end - offset)
+                count = os.sendfile(self._sock.fileno(), extent.fd, offset, min(end - offset, most))
             except OSError as error:
                 self._wait_for_room(error)
                 continue

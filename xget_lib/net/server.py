@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from logging import INFO
 from typing import Protocol
@@ -22,6 +23,8 @@ from xget_lib.net.accept import PER_PEER, Admission, connections
 from xget_lib.net.connection import Connection
 from xget_lib.net.listen import LOCAL, prepare
 from xget_lib.net.lobby import Lobby
+from xget_lib.net.send_turns import SendTurns
+from xget_lib.net.sending_hosts import SendingHosts
 from xget_lib.net.tracing import tracer
 from xget_lib.net.turns import Turn
 from xget_lib.ninep.auth import NONCE_SIZE, ServerHandshake
@@ -95,9 +98,17 @@ Namespace = Callable[[Client], Callable[[], File]]
 class Server:
     """Serves 9P on connections. Owned by a worker or a child, which has one."""
 
-    def __init__(self, namespaces: Mapping[str, Namespace], log_level: int, access: Access | None = None) -> None:
+    def __init__(
+        self,
+        namespaces: Mapping[str, Namespace],
+        log_level: int,
+        access: Access | None = None,
+        sending: SendingHosts | None = None,
+        process: int = 0,
+    ) -> None:
         """`namespaces` are keyed by the aname of Tattach. Why a connection ended is logged at `log_level`. Without
-        `access`, everybody is let in."""
+        `access`, everybody is let in. `process` is the number of this process in `sending`, which it shares with
+        others."""
         self.clients: dict[int, Client] = {}
         """By number: those that are connected."""
         self.sent = 0
@@ -114,6 +125,8 @@ class Server:
         )
         self._turns: WeakValueDictionary[Hashable, Turn] = WeakValueDictionary()
         """By host, while it is connected."""
+        self._send_turns: WeakValueDictionary[Hashable, SendTurns] = WeakValueDictionary()
+        self._new_send_turns = partial(SendTurns, hosts=sending or SendingHosts(), process=process)
         self.slots = Budget("slots", SLOTS_OF_PROCESS, SLOTS_OF_HOST)
         """Those that clients have requested."""
         self._ends, self._refusals = RateLimitedLog(), RateLimitedLog(1)
@@ -163,8 +176,10 @@ class Server:
             sock.close()
 
     def _serve(self, client: Client, sock: socket.socket, session: Session) -> None:
-        turn = self._turns.setdefault(client.account.host, Turn())
-        client.connection = connection = Connection(sock, session, self._count, turn)
+        host = client.account.host
+        turn = self._turns.setdefault(host, Turn())
+        send_turns = self._send_turns.setdefault(host, self._new_send_turns(host))
+        client.connection = connection = Connection(sock, session, self._count, turn, send_turns)
         self.clients[client.number] = client
         try:
             reason = connection.run()

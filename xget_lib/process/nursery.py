@@ -4,9 +4,12 @@ The master does not fork workers itself, because a fork copies an event loop, th
 their work. The nursery is forked before gevent is imported and never imports it. It has no connections, no threads and
 almost no state, so each worker that it forks begins clean and small.
 
-    master      ("spawn", number)   ("kill", pid, signal)                            -> nursery
+    master      ("spawn", number)   ("kill", pid, signal)   ("ping",)                -> nursery
     nursery     ("spawned", number, pid) with the master's end of the worker's channel
-                ("not spawned", number, why)   ("exited", pid, number, status)       -> master
+                ("not spawned", number, why)   ("exited", pid, number, status)
+                ("pong",)                                                            -> master
+
+It acts on one message after the other, so a pong means that it has done everything that it was asked before.
 
 No process is left behind when one dies:
 
@@ -38,6 +41,8 @@ from xget_lib.process.channel import Channel, close_all, pair
 from xget_lib.process.fork import close_all_but, default_signals, die_with, flush, fork, signals_held
 
 GRACE = 2.0  # seconds between SIGTERM and SIGKILL for workers whose master is gone
+_CLOSE_GRACE = 5.0  # seconds more until a nursery that is being closed counts as hung
+_CLOSE_PAUSE = 0.01  # seconds between two looks whether it has ended
 
 # What a worker runs: it gets the channel to the master and its number, and returns its exit status (0..255).
 RunWorker = Callable[[Channel, int], int]
@@ -69,6 +74,14 @@ class Exited:
     status: int
 
 
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The nursery has done everything that it was asked before the ping."""
+
+
+Report = Spawned | NotSpawned | Exited | Pong
+
+
 class Nursery:
     """The master's side, owned by the master. Code under gevent sets its own waiting functions on `channel`."""
 
@@ -84,7 +97,15 @@ class Nursery:
         """Send a worker a signal; nothing happens if it has ended already. Raises LinkLost."""
         self.channel.send(("kill", pid, signal_number))
 
-    def report(self) -> Spawned | NotSpawned | Exited | None:
+    def ping(self) -> None:
+        """Ask whether it works; Pong follows. Raises LinkLost."""
+        self.channel.send(("ping",))
+
+    def end_hung(self) -> None:
+        """End the nursery, and all workers with it, though it does not listen. `report` returns None then."""
+        os.kill(self.pid, signal.SIGKILL)  # not reaped, so the pid cannot mean another process
+
+    def report(self) -> Report | None:
         """Wait for the next report; None: the nursery is gone, and all workers with it."""
         received = self.channel.receive()
         if received is None:
@@ -97,12 +118,20 @@ class Nursery:
                 return NotSpawned(number, why)
             case ("exited", int(pid), int(number), int(status)), []:
                 return Exited(pid, number, status)
+            case ("pong",), []:
+                return Pong()
         close_all(fds)
         raise ProtocolViolation(f"unknown message {message[0]!r} from the nursery")
 
     def close(self) -> None:
-        """End the nursery and all workers. Returns when they are gone: after GRACE seconds if a worker hangs."""
+        """End the nursery and all workers. Returns when they are gone: after GRACE seconds if a worker hangs, and some
+        more if the nursery does."""
         self.channel.close()
+        for _ in range(int((GRACE + _CLOSE_GRACE) / _CLOSE_PAUSE)):  # not a clock: this process may be stopped itself
+            if os.waitpid(self.pid, os.WNOHANG) != (0, 0):
+                return
+            time.sleep(_CLOSE_PAUSE)
+        self.end_hung()
         os.waitpid(self.pid, 0)
 
 
@@ -164,6 +193,8 @@ class _Loop:
             case ("kill", int(pid), int(signal_number)), []:
                 if pid in self._numbers:  # not reaped, so the pid cannot mean another process
                     os.kill(pid, signal_number)
+            case ("ping",), []:
+                self._master.send(("pong",))
             case message, _:
                 raise ProtocolViolation(f"unknown message {message[0]!r} to the nursery")
         return True

@@ -3,10 +3,16 @@
     root            /run/xget
     other users     xget in $XDG_RUNTIME_DIR, or in /run/user/UID
     else            /tmp/xget-UID, as in containers and early in a boot
+    else            /tmp/xget-UID-RANDOM: another user can make the directory above first, but cannot make this one
 
 The first that can be used is taken. A directory is used only if it belongs to this user and nobody else may write in
 it: any user could give an abstract socket any name, or make a directory in /tmp. Clients look in all of them, and in
-that of root. Each side also asks the kernel who the other is (`is_trusted`).
+that of root. A process that listens has its name in all directories of its user: they differ between a login and cron,
+and from one day to the next.
+
+Only the user who listens, and root, can connect: others could fill the backlog. So that others know what is there, a
+process leaves a note beside its socket, which everybody may read. Each side also asks the kernel who the other is
+(`is_trusted`).
 
 A socket belongs to one network namespace, as the ports do that one asks for with it; its name contains the number of
 the namespace. A process that was killed leaves its socket behind. The next one that listens removes it.
@@ -21,6 +27,7 @@ import socket
 import stat
 import struct
 import time
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from xget_lib.errors import Failed
@@ -29,6 +36,10 @@ ROOTS = "/run/xget"
 _SHARED = "/tmp"
 _LOCK = ".lock"
 """After the name of a socket: a file that is locked as long as the process that listens lives."""
+_NOTE = ".note"
+"""After the name of a socket: a file with what others may know of the process."""
+_NOTE_LIMIT = 256
+"""Bytes."""
 _LONGEST_PATH = 107
 """Bytes of the path of a socket (unix(7))."""
 _BUSY_PAUSE = 0.01
@@ -53,20 +64,27 @@ class Listening:
         _remove(self._path, self._lock)
 
 
-def listen(name: str) -> Listening | None:
-    """Listens under a name. Returns None if another process does. Raises Failed if there is no directory for it."""
+def listen(name: str, note: bytes = b"") -> Listening | None:
+    """Listens under a name. `note`: see `notes`. Returns None if another process of this user listens under it.
+
+    Raises Failed if there is no directory for it.
+    """
+    assert len(note) <= _NOTE_LIMIT
+    own = _own_directories()
+    if any(_is_taken(_path(directory, name)) for directory in own if _is_private(directory)):
+        return None
     reasons = []
-    for directory in _own_directories():
+    for directory in (*own, f"{_shared_directory()}-{os.urandom(8).hex()}"):
         try:
             _prepare(directory)
             _remove_unused(directory)
-            return _listen_at(_path(directory, name))
+            return _listen_at(_path(directory, name), note)
         except OSError as error:
             reasons.append(f"{directory}: {error.strerror or error}")
     raise Failed("no directory for the sockets of servers", "; ".join(reasons))
 
 
-def _listen_at(path: str) -> Listening | None:
+def _listen_at(path: str, note: bytes) -> Listening | None:
     deadline = time.monotonic() + _TIMEOUT
     while (lock := _lock(path)) is None:  # `_remove_unused` in another process may have it for a moment
         if time.monotonic() > deadline:
@@ -77,13 +95,21 @@ def _listen_at(path: str) -> Listening | None:
         with suppress(FileNotFoundError):
             os.unlink(path)
         sock.bind(path)
-        os.chmod(path, 0o666)  # who may command is asked of the kernel
+        os.chmod(path, 0o600)  # to connect, one must be allowed to write (unix(7))
         sock.listen()
+        if note:
+            _write_note(path + _NOTE, note)
     except OSError:
         sock.close()
         _remove(path, lock)
         raise
     return Listening(sock, path, lock)
+
+
+def _write_note(path: str, note: bytes) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "wb") as file:
+        os.fchmod(file.fileno(), 0o644)
+        file.write(note)
 
 
 def connect(name: str, seconds: float) -> socket.socket:
@@ -92,7 +118,7 @@ def connect(name: str, seconds: float) -> socket.socket:
     Raises FileNotFoundError if nobody listens, PermissionError if that is neither this user nor root, and OSError.
     """
     problem: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    for directory in dict.fromkeys((*_own_directories(), ROOTS)):
+    for directory in _known_directories():
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(seconds)
         try:
@@ -109,7 +135,7 @@ def connect(name: str, seconds: float) -> socket.socket:
 
 
 def _connect(sock: socket.socket, path: str, seconds: float) -> None:
-    """As sock.connect. A full backlog, EAGAIN in unix(7), is tried again: other users can fill it."""
+    """As sock.connect. A full backlog, EAGAIN in unix(7), is tried again."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -120,15 +146,17 @@ def _connect(sock: socket.socket, path: str, seconds: float) -> None:
         time.sleep(_BUSY_PAUSE)
 
 
-def names(prefix: str) -> list[str]:
-    """The names in this network namespace that begin so."""
+def notes(prefix: str) -> Iterator[bytes]:
+    """What the processes of this user and of root have noted that listen in this network namespace, under names that
+    begin so. A process of root's may have been killed meanwhile. Raises nothing."""
     start = _in_this_namespace(prefix)
-    found: set[str] = set()
-    for directory in (*_own_directories(), ROOTS):
+    for directory in _known_directories():
         with suppress(OSError):
-            inside = [each for each in os.listdir(directory) if each.startswith(start) and not each.endswith(_LOCK)]
-            found.update(prefix + each[len(start) :] for each in inside)
-    return sorted(found)
+            for name in sorted(os.listdir(directory)):
+                path = f"{directory}/{name.removesuffix(_NOTE)}"
+                if name.startswith(start) and name.endswith(_NOTE) and _is_locked(path):
+                    with suppress(FileNotFoundError), open(path + _NOTE, "rb") as file:
+                        yield file.read(_NOTE_LIMIT)
 
 
 def is_trusted(sock: socket.socket) -> bool:
@@ -138,13 +166,35 @@ def is_trusted(sock: socket.socket) -> bool:
 
 
 def _own_directories() -> list[str]:
-    """Those of this user, the best first. They need not exist."""
+    """Those of this user, the best first. They need not exist, and may be another user's."""
     user = os.geteuid()
-    shared = f"{_SHARED}/xget-{user}"
     if user == 0:
-        return [ROOTS, shared]
-    given = os.environ.get("XDG_RUNTIME_DIR")
-    return [f"{parent}/xget" for parent in dict.fromkeys((given, f"/run/user/{user}")) if parent] + [shared]
+        own = [ROOTS]
+    else:
+        given = os.environ.get("XDG_RUNTIME_DIR")
+        own = [f"{parent}/xget" for parent in dict.fromkeys((given, f"/run/user/{user}")) if parent]
+    shared = _shared_directory()
+    with suppress(OSError), os.scandir(_SHARED) as entries:
+        random = [each.path for each in entries if each.path.startswith(f"{shared}-") and _is_private(each.path)]
+        return [*own, shared, *sorted(random)]
+    return [*own, shared]
+
+
+def _shared_directory() -> str:
+    return f"{_SHARED}/xget-{os.geteuid()}"
+
+
+def _known_directories() -> Iterator[str]:
+    """Those of this user and of root that exist, and in which nobody else can write."""
+    return filter(_is_private, dict.fromkeys((*_own_directories(), ROOTS)))
+
+
+def _is_private(directory: str) -> bool:
+    """Whether a directory is this user's, or root's, and nobody else may write in it."""
+    with suppress(OSError):
+        _check(directory, (0, os.geteuid()))
+        return True
+    return False
 
 
 def _path(directory: str, name: str) -> str:
@@ -165,13 +215,43 @@ def _prepare(directory: str) -> None:
         os.mkdir(directory, 0o700)
         if directory == ROOTS:
             os.chmod(directory, 0o755)
+    _check(directory, (os.geteuid(),))
+    if len(directory) > _LONGEST_PATH // 2:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+
+
+def _check(directory: str, owners: Collection[int]) -> None:
+    """Raises OSError unless it is a directory of one of these owners, and nobody else may write in it."""
     status = os.lstat(directory)
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if status.st_uid not in owners or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise PermissionError(errno.EPERM, "belongs to another user, or others may write in it (remove it)")
-    if len(directory) > _LONGEST_PATH // 2:
-        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+
+
+def _is_taken(path: str) -> bool:
+    """Whether a process listens at a path. Raises nothing."""
+    deadline = time.monotonic() + _TIMEOUT
+    while _is_locked(path):  # by `_remove_unused` in another process for a moment
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(_BUSY_PAUSE)
+    return False
+
+
+def _is_locked(path: str) -> bool:
+    """Whether the name of a socket is locked. So it seems where this user may not know. Raises nothing."""
+    try:
+        lock = os.open(path + _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        return error.errno == errno.EACCES
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def _lock(path: str) -> int | None:
@@ -195,7 +275,7 @@ def _lock(path: str) -> int | None:
 
 def _remove(path: str, lock: int) -> None:
     """Removes a name that is locked, then unlocks it: in this order, so that no name of another process is removed."""
-    for each in (path, path + _LOCK):
+    for each in (path, path + _NOTE, path + _LOCK):
         with suppress(OSError):
             os.unlink(each)
     os.close(lock)

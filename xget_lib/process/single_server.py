@@ -1,10 +1,10 @@
 """One child server for each destination: a node that downloads every night must not have more and more servers.
 
 A child has a socket that is named after the destination directory (device and inode, since a path has several
-spellings; `runtime_directory`). A client that has updated the files connects and asks the former child to retire;
-`xget.py status` connects and reads the port. The child obeys only the same user, or root, and waits for nobody else.
+spellings; `runtime_directory`). A client that has updated the files connects, asks the former child to retire with the
+line `retire`, and waits until it closes the connection. The child obeys only the same user, or root.
 
-A conversation: the child sends `PORT\\n`; the other sends `retire\\n`, or nothing, and closes.
+Its note has its process and its port, for `xget.py status`: so a child that is stopped or hangs is known too.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from xget_lib.process import runtime_directory
 from xget_lib.process.runtime_directory import Listening, is_trusted
 
 _PREFIX = "child-"
 _TIMEOUT = 5.0
-"""Seconds that a child has to send its port, or to retire; of all children together for `local_ports`."""
+"""Seconds that a child has to retire, and a client to ask for it."""
 _RETIRE = b"retire\n"
 
 
@@ -28,8 +29,17 @@ def _name(dest: bytes) -> str:
     return f"{_PREFIX}{status.st_dev:x}-{status.st_ino:x}"
 
 
-def replace_former(dest: bytes) -> Listening | None:
-    """Become the one child for a destination: ask a former one to retire, and wait for its end.
+@dataclass(frozen=True)
+class LocalChild:
+    """A child server of this machine."""
+
+    pid: int
+    """As the child itself knows it: it may be in another PID namespace."""
+    port: int
+
+
+def replace_former(dest: bytes, port: int) -> Listening | None:
+    """Become the one child for a destination: ask a former one to retire, and wait for its end. `port` is for others.
 
     Returns what must stay open as long as this process is the child, or None if the former one does not end. Blocks for
     some seconds at most. Raises Failed if there is no directory for the socket, and OSError if the destination is gone.
@@ -37,7 +47,7 @@ def replace_former(dest: bytes) -> Listening | None:
     name = _name(dest)
     deadline = time.monotonic() + _TIMEOUT
     while True:
-        listening = runtime_directory.listen(name)
+        listening = runtime_directory.listen(name, b"%d %d\n" % (os.getpid(), port))
         if listening is not None or time.monotonic() > deadline:
             return listening
         _ask_to_retire(name, deadline)
@@ -55,22 +65,20 @@ def _ask_to_retire(name: str, deadline: float) -> None:
     time.sleep(0.05)
 
 
-def answer(accepted: socket.socket, port: int) -> bool:
+def answer(accepted: socket.socket) -> bool:
     """A child's side of one conversation. Returns whether it is to retire. Blocks for some seconds at most."""
     try:
         accepted.settimeout(_TIMEOUT)
-        accepted.sendall(b"%d\n" % port)
         return is_trusted(accepted) and accepted.recv(64) == _RETIRE
     except OSError:
         return False
 
 
-def local_ports() -> Iterator[int]:
-    """The ports of the child servers of this user and of root on this machine."""
-    deadline = time.monotonic() + _TIMEOUT
-    for name in runtime_directory.names(_PREFIX):
+def local_children() -> Iterator[LocalChild]:
+    """The child servers of this user and of root on this machine. One of root's may have been killed meanwhile."""
+    for note in runtime_directory.notes(_PREFIX):
         try:
-            with runtime_directory.connect(name, max(deadline - time.monotonic(), 0.001)) as sock:
-                yield int(sock.recv(64))
-        except (OSError, ValueError):
-            continue  # it has just ended, or hangs
+            pid, port = map(int, note.split())
+        except ValueError:
+            continue  # it is being written
+        yield LocalChild(pid, port)

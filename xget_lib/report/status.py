@@ -7,6 +7,8 @@ from typing import Any
 
 from xget_lib.errors import ProtocolViolation, printable
 from xget_lib.report.events import counted, size
+from xget_lib.swarm.hosts import host_of
+from xget_lib.swarm.recent import RecentByHost
 
 _ENDED_SHOWN = 10
 """Runs that ended which are shown."""
@@ -26,15 +28,15 @@ def table(status: Mapping[str, Any]) -> str:
 
 def _lines(status: Mapping[str, Any]) -> list[str]:
     generation = status.get("generation")
+    signed = f", signed with serial {status['serial']}" if status.get("serial") is not None else ""
     lines = [
         f"{status.get('role', 'server')} of {status.get('path')}, process {status.get('pid')},"
         f" up {_duration(status.get('seconds', 0))}, sent {size(status.get('sent', 0))}",
-        f"generation {generation[:16]}: {status.get('files')} files, {size(status.get('bytes', 0))}"
+        f"generation {generation[:16]}: {status.get('files')} files, {size(status.get('bytes', 0))}{signed}"
         if generation
         else "no snapshot yet",
     ]
-    if status.get("problem"):
-        lines.append(f"PROBLEM: {status['problem']}")
+    lines += [f"PROBLEM: {status[field]}" for field in ("problem", "nursery_problem") if status.get(field)]
     lines += [f"not served: {line}" for line in status.get("omitted") or ()]
     if status.get("scanned") is not None:
         watched = "watching for changes" if status.get("notices") else "not watching for changes"
@@ -69,9 +71,12 @@ def _lines(status: Mapping[str, Any]) -> list[str]:
 
 def _ended(nodes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """How the last runs of nodes have ended."""
+    shown: RecentByHost[Mapping[str, Any]] = RecentByHost(_ENDED_SHOWN)
+    for node in nodes:
+        shown.add(host_of(str(node["address"])), node)
     if nodes:
         yield f"the last runs that ended, {min(len(nodes), _ENDED_SHOWN)} of {len(nodes)}:"
-    for node in nodes[-_ENDED_SHOWN:]:
+    for node in shown:
         how = f"{node['state']}: {node['why']}" if node.get("why") else node["state"]
         ago, took, fetched = _duration(node["seconds_ago"]), _duration(node["seconds"]), size(node["fetched"])
         yield f"  {node['address']} port {node['port']}: {how}, {ago} ago, after {took}, {fetched} fetched"

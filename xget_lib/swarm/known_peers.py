@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from random import Random
 
-from xget_lib.swarm.backoff import Backoff
+from xget_lib.swarm.backoff import Backoff, doubled
 from xget_lib.swarm.hosts import host_of
 from xget_lib.swarm.messages import Address
 
@@ -22,7 +22,8 @@ CONNECTIONS = 64
 REGISTERED = 64
 """Registered peers that a node remembers, at most."""
 REGISTERED_CONNECTIONS = 48
-"""Of the connections, at most so many are to peers that the master has not named."""
+"""Of the connections, at most so many are to peers that the master has not named. One host has at most as many of them
+as are left: so there is always one for a host that has none."""
 NAMED = 128
 """Peers that the master may name at once; a master of ours names some dozens at most."""
 TRIES = 6
@@ -34,9 +35,9 @@ _BURST = 32
 _PAUSE = 0.125
 """Seconds between two attempts, after the burst."""
 _SLOWER_AFTER = 16
-"""After so many attempts in a row that failed, the pauses between attempts double,"""
-_SLOWER_MOST = 6
-"""so many times at most."""
+"""Each time that so many attempts in a row have failed, the pauses between attempts double,"""
+_LONGEST_PAUSE = 8.0
+"""up to so many seconds."""
 _REMEMBERED = 512
 """Peers whose failures are remembered, at most."""
 _BAD_OF_HOST = 8
@@ -74,6 +75,8 @@ class KnownPeers:
         """Attempts that may be made at once."""
         self._counted_at = 0.0
         self._failed_in_row = 0
+        self._attempts_of_host: Counter[str] = Counter()
+        """At peers that the master has not named, of hosts that are registered."""
 
     def begin(self, generation: bytes) -> None:
         """Another generation is downloaded from now on. There are no connections."""
@@ -82,6 +85,7 @@ class KnownPeers:
         self._bad_of_host.clear()
         self._connected.clear()
         self._failures.clear()
+        self._attempts_of_host.clear()
 
     def name(self, peers: Iterable[Address]) -> None:
         """The master names the peers of this node. Replaces those that it named before."""
@@ -140,7 +144,7 @@ class KnownPeers:
 
     @property
     def _pause(self) -> float:
-        return _PAUSE * 2.0 ** min(self._failed_in_row // _SLOWER_AFTER, _SLOWER_MOST)
+        return doubled(_PAUSE, self._failed_in_row // _SLOWER_AFTER, _LONGEST_PAUSE)
 
     def _candidates(self, now: float) -> Iterator[Address]:
         """The peers that may be connected to, as far as there is room."""
@@ -148,11 +152,30 @@ class KnownPeers:
         for peer in islice((each for each in sorted(self._named) if self._may_connect(each, now)), max(0, room)):
             self._connected.add(peer)
             yield peer
-        room = min(CONNECTIONS - len(self._connected), REGISTERED_CONNECTIONS - len(self._connected - self._named))
-        registered = [peer for peer, served in self._registered.items() if served == self._generation]
-        for peer in islice((each for each in registered if self._may_connect(each, now)), max(0, room)):
+        others = self._connected - self._named
+        of_host = Counter(host_of(peer[0]) for peer in others)
+        room = min(CONNECTIONS - len(self._connected), REGISTERED_CONNECTIONS - len(others))
+        waiting = self._waiting(now)
+        while waiting and room > 0:
+            host = min(waiting, key=lambda each: (of_host[each], self._attempts_of_host[each]))
+            if of_host[host] >= room:
+                break  # what is left is for hosts with fewer: there may be one later
+            peer = waiting[host].pop()
+            if not waiting[host]:
+                del waiting[host]
+            room -= 1
+            of_host[host] += 1
+            self._attempts_of_host[host] += 1
             self._connected.add(peer)
             yield peer
+
+    def _waiting(self, now: float) -> dict[str, list[Address]]:
+        """By host: the registered peers that may be connected to, the one known longest at the end."""
+        waiting: dict[str, list[Address]] = {}
+        for peer, served in reversed(self._registered.items()):
+            if served == self._generation and self._may_connect(peer, now):
+                waiting.setdefault(host_of(peer[0]), []).append(peer)
+        return waiting
 
     def _may_connect(self, peer: Address, now: float) -> bool:
         if peer in self._connected or peer in self._bad:

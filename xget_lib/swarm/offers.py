@@ -21,6 +21,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from itertools import islice
 
+from xget_lib.swarm.backoff import doubled
 from xget_lib.swarm.host_turns import Host, HostTurns, Slot
 from xget_lib.swarm.picker import bits
 from xget_lib.swarm.rests import Rests
@@ -40,6 +41,9 @@ _STUCK_LEAST = 1.0
 """Seconds; also the limit before any chunk has arrived. Then it doubles when chunks are stuck: the link may be slow."""
 _STUCK_MOST = 30.0
 """Seconds, unless twice the usual duration is longer."""
+_HALVINGS = 3
+"""While nothing arrives, it halves each time that as many chunks are stuck as may be on their way, so many times at
+most: nodes that have stopped cost the others one such time together, not one each."""
 _CANDIDATES = 64
 """Chunks that are considered for a second grant to a node at a time."""
 _AGAIN = 0.5
@@ -102,8 +106,8 @@ class Offers:
         self._moving: dict[Slot, _Flight] = {}
         """Those of them that are not stuck."""
         self._arrived = 0
-        self._stuck_early = 0
-        """Chunks that were stuck before any had arrived."""
+        self._stuck_in_row = 0
+        """Chunks that were stuck since any arrived."""
         self.granted_count = 0
         """Grants so far."""
 
@@ -124,17 +128,18 @@ class Offers:
         """A slot asks for a chunk; the chunk that was on its way to it has arrived."""
         slot, owner = (node, number), self._node(node)
         owner.slots.add(slot)
-        flight = self._end_flight(slot)
+        self._queue(slot, owner.host)  # first: a host that goes on asking keeps its account
+        flight = self._end_flight(slot, now)
         if flight is not None:
             seconds = now - flight.granted
             if self.granted_count > 8:
                 self._rests.arrived(node, flight.granted, now, self._usual.high)
             self._usual.add(owner.host.key, seconds)
             self._arrived += 1
+            self._stuck_in_row = 0
             owner.wants &= ~(1 << flight.chunk)
-        self._queue(slot, owner.host)
 
-    def close(self, node: int, number: int) -> None:
+    def close(self, node: int, number: int, now: float) -> None:
         """A slot is closed; the chunk that was on its way to it is granted to another."""
         slot, owner = (node, number), self._nodes.get(node)
         if owner is None:
@@ -142,7 +147,7 @@ class Offers:
         owner.slots.discard(slot)
         for queue in (owner.host.first, owner.host.second):
             queue.pop(slot, None)
-        flight = self._end_flight(slot)
+        flight = self._end_flight(slot, now)
         if flight is not None:
             self._fresh |= 1 << flight.chunk
         self._hosts.place(owner.host)
@@ -152,13 +157,13 @@ class Offers:
         if node in self._nodes:
             self._nodes[node].complete = True
 
-    def leave(self, node: int) -> None:
+    def leave(self, node: int, now: float) -> None:
         """A node has ended. If it was not complete, its chunks may be lost, so they are granted again."""
         state = self._nodes.get(node)
         if state is None:
             return
         for slot in list(state.slots):
-            self.close(*slot)
+            self.close(*slot, now)
         if state.complete:
             # It serves them no longer, so a node that still wants one need not wait.
             for chunk in bits(state.granted):
@@ -186,20 +191,20 @@ class Offers:
     def _grant(self, now: float, granted: list[tuple[int, int, int]], *, resting: bool) -> bool:
         """Grant chunks to nodes that do not rest, or to all. Returns whether a node that does not rest got nothing that
         it asked for."""
-        unable: set[Host] = set()
         in_vain = False
-        while (host := self._hosts.next(min(self._limit, _FIRST + self._arrived), unable)) is not None:
+        while (host := self._hosts.next(min(self._limit, _FIRST + self._arrived))) is not None:
             found, refused = self._choose_slot(host, now, resting=resting)
             in_vain |= refused
             if found is None:
-                unable.add(host)
                 self._hosts.pass_turn(host)
             else:
                 slot, chunk = found
                 self._record(slot, chunk, now)
                 granted.append((*slot, chunk))
             self._hosts.place(host)
-        return in_vain or self._hosts.waits_longer(unable)
+        in_vain |= self._hosts.in_vain
+        self._hosts.end_round()
+        return in_vain
 
     def _choose_slot(self, host: Host, now: float, *, resting: bool) -> tuple[tuple[Slot, int] | None, bool]:
         """A slot of a host, and a chunk for it. It leaves the queue. And whether a node that does not rest was refused.
@@ -247,31 +252,32 @@ class Offers:
         self._hosts.granted(node.host)
         if node.granted & bit:
             times = node.again.get(chunk, (0, 0.0))[0] + 1
-            node.again[chunk] = times, now + min(_AGAIN * 2.0 ** min(times, 10), _AGAIN_MOST)
+            node.again[chunk] = times, now + doubled(_AGAIN, times, _AGAIN_MOST)
         node.granted |= bit
         self.granted_count += 1
 
     def _patience(self) -> float:
         """Seconds after which a chunk that is granted now will be stuck."""
         if not self._usual.known:
-            return min(_STUCK_LEAST * 2.0 ** min(self._stuck_early // _FIRST, 16), _STUCK_MOST)
-        usual = self._usual.low
-        return max(_STUCK_LEAST, min(_STUCK * usual, max(_STUCK_MOST, 2 * usual)))
+            return doubled(_STUCK_LEAST, self._stuck_in_row // _FIRST, _STUCK_MOST)
+        usual, halvings = self._usual.low, min(self._stuck_in_row // self._limit, _HALVINGS)
+        return max(_STUCK_LEAST, min(_STUCK * usual, max(_STUCK_MOST, 2 * usual)) * 0.5**halvings)
 
     def _find_stuck(self, now: float) -> None:
         for slot, flight in list(self._moving.items()):
             if now - flight.granted > flight.patience:
                 del self._moving[slot]
                 self._hosts.stuck(self._nodes[slot[0]].host)
-                self._stuck_early += not self._usual.known
+                self._stuck_in_row += 1
 
-    def _end_flight(self, slot: Slot) -> _Flight | None:
+    def _end_flight(self, slot: Slot, now: float) -> _Flight | None:
         """Nothing is on its way to a slot any more. Returns what was."""
         flight = self._on_way.pop(slot, None)
         if flight is not None:
             node = self._nodes[slot[0]]
             node.on_way -= 1
-            self._hosts.ended(node.host, stuck=self._moving.pop(slot, None) is None)
+            seconds = min(now - flight.granted, flight.patience)  # stuck, it has cost the others nothing
+            self._hosts.ended(node.host, seconds, stuck=self._moving.pop(slot, None) is None)
         return flight
 
     def _node(self, node: int) -> _Node:

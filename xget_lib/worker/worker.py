@@ -34,6 +34,7 @@ from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.net.blocking import in_thread, wait_writable
 from xget_lib.net.credentials import credentials_of
+from xget_lib.net.sending_hosts import SendingHosts
 from xget_lib.net.server import Client, Server
 from xget_lib.ninep.budget import Account, Budget
 from xget_lib.ninep.file import File
@@ -55,8 +56,8 @@ from xget_lib.worker.watcher import DirectoryWatcher
 
 _THREADS = 3
 """Two for jobs, so that one can read while the other computes, and one for everything else."""
-_MASTER_SILENT = 16.0
-"""Seconds after which a master that sends nothing counts as hung: as long as the other way round."""
+_MASTER_SILENT = 8.0
+"""Seconds after which a master that sends nothing counts as hung. Only then the --timeout of the clients begins."""
 _WAIT = 2.0
 """Seconds of one wait for the master. The silence is counted in such waits, because in one this process itself, or the
 whole machine, may have been stopped for any time."""
@@ -70,8 +71,8 @@ _PATH_LIMIT = 1024
 """Bytes of a path that are sent to the master for its log: a path may be longer than a message."""
 
 
-def run(channel: Channel, number: int, config: Config) -> int:
-    """Serve until the master ends or sends Stop. Returns the exit status of the process."""
+def run(channel: Channel, number: int, config: Config, sending: SendingHosts | None = None) -> int:
+    """Serve until the master ends or sends Stop. Workers share `sending`. Returns the exit status of the process."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     channel.wait_readable = _wait_for_master
     channel.wait_writable = wait_writable
@@ -81,7 +82,7 @@ def run(channel: Channel, number: int, config: Config) -> int:
     try:
         # The keys come from the master, which reads them again when the secret changes.
         access = Access.of(config, credentials_of(config, with_keys=False))
-        Worker(channel, config.debug, config.workers, access).run()
+        Worker(channel, config.debug, config.workers, access, sending, number).run()
     except LinkLost:
         pass  # the master is gone
     except Exception as error:
@@ -111,8 +112,17 @@ def _wait_for_master(channel: socket.socket) -> None:
 class Worker:
     """Acts on the messages of the master. One in each worker process."""
 
-    def __init__(self, channel: Channel, debug: int, workers: int = 1, access: Access | None = None) -> None:
-        """The master has so many workers. `access` gets its keys from the master; None: everybody is let in."""
+    def __init__(
+        self,
+        channel: Channel,
+        debug: int,
+        workers: int = 1,
+        access: Access | None = None,
+        sending: SendingHosts | None = None,
+        number: int = 0,
+    ) -> None:
+        """The master has so many workers, which share `sending`; this is that of this number. `access` gets its keys
+        from the master; None: everybody is let in."""
         self.debug_level = debug
         self._access = access or Access()
         self._pace = MessagePace(workers)
@@ -131,7 +141,8 @@ class Worker:
         self._watcher = DirectoryWatcher(self.send)
         self._extensions = {aname: extension.worker_side(self) for aname, extension in extensions().items()}
         connects = {aname: extension.connect for aname, extension in self._extensions.items()}
-        self._server = Server({**connects, SWARM: self._connect, FILES: lambda _: self._files_root}, INFO, self._access)
+        namespaces = {**connects, SWARM: self._connect, FILES: lambda _: self._files_root}
+        self._server = Server(namespaces, INFO, self._access, sending, number)
         self._lobby = self._server.lobby(self._let_in, self._ended)
 
     def run(self) -> None:

@@ -1,0 +1,118 @@
+"""The link of a server, shared by hosts.
+
+TCP shares a link by connections, so a host with ten of them would get ten times as much as others. So while content is
+sent to other hosts too (`sending_hosts`), each process sends to one connection of a host after the other. A connection
+has its turn until its reply is sent and has left: what the kernel has accepted, but the peer has not acknowledged,
+still takes the link. A turn is over after a limited time, and soon if the peer takes nothing: many clients may be
+behind one address, and one that is slow, or stopped, must not hold up the others. What is in the kernel after that is
+little, because the kernel gets little at once while others wait.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+import termios
+from collections.abc import Hashable
+from time import monotonic
+
+import gevent
+from gevent.lock import BoundedSemaphore
+
+from xget_lib.net.sending_hosts import SendingHosts
+
+_TURN = 0.5
+"""Seconds after which a turn is over if other connections of the host wait,"""
+_STALLED = 0.2
+"""and seconds in which nothing more could be sent."""
+_MOST = 128 * 1024
+"""Bytes of a connection that may be on their way while others of its host wait: on a link whose queue is long, hosts
+have shares as they have bytes in the queue."""
+_UNLIMITED = 1 << 30
+"""Bytes: as many as the kernel takes."""
+_LOOK_EVERY = 0.02
+"""Seconds between two looks whether content is sent to other hosts."""
+_POLL = 0.002
+"""Seconds between two looks whether what was sent has left."""
+
+
+class Flow:
+    """The content that is sent on one connection. Owned by its Outgoing."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.sending = False
+        """Whether a reply is being sent."""
+
+    @property
+    def left(self) -> int:
+        """Bytes that the kernel has, and the peer has not acknowledged."""
+        try:
+            return int(struct.unpack("i", fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0])  # tcp(7)
+        except (OSError, ValueError):
+            return 0  # the connection is closed
+
+
+class SendTurns:
+    """The turns of one host in this process. Its connections own it together."""
+
+    def __init__(self, host: Hashable = None, hosts: SendingHosts | None = None, process: int = 0) -> None:
+        """`process` is the number of this process in `hosts`."""
+        self._host = host
+        self._hosts = hosts or SendingHosts()
+        self._process = process
+        self._queue = BoundedSemaphore(1)
+        """Of those that wait, the first has it."""
+        self._current: Flow | None = None
+        """Which has, or had, the turn."""
+        self._waiting = 0
+        """Connections that wait for a turn."""
+        self._begun = self._progress = 0.0
+        """When its turn began, and when it could send last."""
+        self._shared, self._looked = False, 0.0
+
+    def wait(self, flow: Flow) -> int:
+        """Return when this connection may send content, and how many bytes. To be called before each part is sent."""
+        flow.sending = True
+        now = monotonic()
+        while self._link_is_shared(now):
+            if self._current is not flow or self._is_over(now):
+                now = self._wait_for_turn(flow)
+                self._current, self._begun, self._progress = flow, now, now
+            room = _MOST - flow.left if self._waiting else _UNLIMITED
+            if room > 0:
+                break
+            gevent.sleep(_POLL)
+            now = monotonic()
+        else:
+            room = _UNLIMITED
+        self._current, self._progress = flow, now
+        return room
+
+    def _wait_for_turn(self, flow: Flow) -> float:
+        """Return the time when no other connection has the turn."""
+        self._waiting += 1
+        try:
+            with self._queue:
+                while self._is_taken(flow, now := monotonic()):
+                    gevent.sleep(_POLL)
+        finally:
+            self._waiting -= 1
+        return now
+
+    def _is_taken(self, flow: Flow, now: float) -> bool:
+        current = self._current
+        if current is None or current is flow or not self._link_is_shared(now):
+            return False
+        return not self._is_over(now) and (current.sending or current.left > 0)
+
+    def _is_over(self, now: float) -> bool:
+        return now - self._begun > _TURN or now - self._progress > _STALLED
+
+    def _link_is_shared(self, now: float) -> bool:
+        if now - self._looked > _LOOK_EVERY:
+            self._looked = now
+            self._hosts.sent(self._process, self._host, now)
+            self._shared = self._hosts.others(self._host, now)
+        return self._shared
