@@ -78,7 +78,7 @@ def test_credentials_are_decoded_while_the_loop_goes_on_and_a_few_at_once(librar
     for credential in credentials:
         service.decode(credential, decoded.append)
     until(lambda: library.calls == AT_ONCE)
-    assert decoded == []
+    assert decoded == [] and service._decoding == AT_ONCE, "the others take no greenlet while they wait"
     library.answers.set()
     until(lambda: len(decoded) == len(credentials))
     assert {payload for _, payload in decoded if isinstance(payload, bytes)} == {b"%d" % n for n in range(20)}  # type: ignore[misc]
@@ -105,6 +105,23 @@ def test_a_daemon_that_hangs_costs_each_its_time_and_no_more_threads(
     credential = library._site.encode(b"it answers again", ME)
     service.decode(credential, decoded.append)
     until(lambda: decoded[-1] == (ME, b"it answers again"))
+
+
+def test_the_time_in_the_queue_counts(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has waited too long is answered without munged, also if it answers again now."""
+    monkeypatch.setattr(munge, "DECODE_WITHIN", 0.01)
+    service, decoded = MungeService(library), list[Decoded]()
+    library.answers.clear()
+
+    def first(answer: Decoded) -> None:
+        monkeypatch.setattr(munge, "DECODE_WITHIN", SECONDS)
+        library.answers.set()
+
+    for _ in range(AT_ONCE):
+        service.decode(b"MUNGE:x:", first)
+    service.decode(library._site.encode(b"", ME), decoded.append)
+    until(lambda: decoded)
+    assert isinstance(decoded[0], MungeUnavailable)
 
 
 def test_a_credential_that_is_not_made_in_time_is_an_error(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:

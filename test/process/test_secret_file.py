@@ -82,4 +82,4 @@ def test_the_file_is_read_again_and_a_bad_one_changes_nothing(tmp_path: Path) ->
     with pytest.raises(UsageError):
         read_again(credentials)
     assert credentials.keys == (SECOND.encode(), FIRST.encode())
-    assert not read_again(Credentials())
+    assert not read_again(Credentials()) and not read_again(Credentials(True, methods=("munge",)))

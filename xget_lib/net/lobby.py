@@ -60,7 +60,7 @@ class _Visitor:
 
     def retry(self) -> None:
         """What it has proved is known now."""
-        self._lobby.resume(self)
+        self._lobby.hear_soon(self)
 
 
 class Lobby:
@@ -94,7 +94,7 @@ class Lobby:
         visitor = _Visitor(self, client, sock)
         client.connection = visitor
         self._visitors[client.number] = visitor
-        visitor.watcher.start(self._readable, visitor)
+        visitor.watcher.start(self.hear_soon, visitor)
         if not self._serving:
             self._serving = gevent.spawn(self._serve)
 
@@ -106,12 +106,8 @@ class Lobby:
             visitor.sock.close()
             self._refuse(visitor.client, why)
 
-    def resume(self, visitor: _Visitor) -> None:
-        """Go on with a session that was checking a proof."""
-        if self._visitors.get(visitor.client.number) is visitor:
-            self._readable(visitor)
-
-    def _readable(self, visitor: _Visitor) -> None:
+    def hear_soon(self, visitor: _Visitor) -> None:
+        """Something can be read from this connection, or its proof is checked now."""
         visitor.watcher.stop()
         self._ready.append(visitor)
         self._wake.set()
@@ -160,7 +156,7 @@ class Lobby:
             try:
                 count = self._receive(visitor)
             except BlockingIOError:
-                visitor.watcher.start(self._readable, visitor)
+                visitor.watcher.start(self.hear_soon, visitor)
                 return
             if visitor.session is None:
                 visitor.session = self._make_session(visitor.client)
@@ -193,6 +189,6 @@ class Lobby:
             session.limit_requests(MAX_REQUEST)
             self._admit(visitor.client, visitor.sock, session)
         elif session.is_checking:
-            visitor.checking = True  # nothing more is read until `resume`
+            visitor.checking = True  # nothing more is read until `hear_soon`
         else:
-            visitor.watcher.start(self._readable, visitor)
+            visitor.watcher.start(self.hear_soon, visitor)

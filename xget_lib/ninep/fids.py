@@ -124,10 +124,8 @@ class Fids:
     def is_checking(self) -> bool:
         """Whether the client waits until its proof is checked: then its requests do too, up to the Tattach. Who has
         been let in before has requests that need not wait."""
-        proof = self._fids.get(self._afid)
-        return (
-            self._stranger and proof is not None and isinstance(proof.handle, ServerHandshake) and proof.handle.checking
-        )
+        afid = self._fids.get(self._afid) if self._stranger else None
+        return afid is not None and isinstance(afid.handle, ServerHandshake) and afid.handle.checking
 
     def carry_out(self, request: TMessage) -> Answer:
         """Do what `request` asks. WAITING (from Tread alone) changes nothing; ask again.
