@@ -13,11 +13,11 @@ from contextlib import ExitStack
 
 from xget_lib.config import Config, absolute
 from xget_lib.errors import PathRefused, XGetError
-from xget_lib.net.credentials import credentials_of
 from xget_lib.net.listen import listen
 from xget_lib.ninep.auth import Credentials
 from xget_lib.process import daemon, nursery, pidfile, rlimit
 from xget_lib.process.channel import Channel
+from xget_lib.process.credentials import read_credentials
 from xget_lib.process.nursery import RunWorker
 from xget_lib.report import log
 from xget_lib.signing.keys import read_signing_key
@@ -32,7 +32,7 @@ def run(config: Config, path: bytes, run_worker: RunWorker) -> int:
     root = absolute(path)
     rlimit.raise_limit(rlimit.MASTER_NEEDS + rlimit.WORKER_NEEDS * config.workers)
     _check_path(root)
-    credentials = credentials_of(config)
+    credentials = read_credentials(config)
     if not config.daemon:
         return _serve(config, root, credentials, run_worker, lambda: None)
     background = daemon.daemonize()
