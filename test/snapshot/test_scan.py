@@ -463,7 +463,9 @@ def test_a_link_whose_target_no_file_system_takes_costs_itself(
     assert left_out(tree) == {name: "a link that leads nowhere, or too far"}
 
 
-def test_files_that_are_too_large_together_cost_the_one_that_is_too_much(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_are_too_large_together_cost_the_one_that_is_too_much(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     size = sum(entry.size for entry in scanned(tree).entries if entry.kind == "f")
     monkeypatch.setattr(SCAN, "SIZE_LIMIT", size)
     assert left_out(tree) == dict.fromkeys((b"a/also", b"a/large", b"z"), "with this file, the content is too large")
