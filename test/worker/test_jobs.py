@@ -208,5 +208,5 @@ def test_a_manifest_that_no_client_takes_is_not_made(bench: Bench, tree: Path, m
     bench.descriptors.append(digests)
     failed, _ = jobs.perform(ipc.Job(1, AssembleManifest()), [scan, digests, bench.left_out()])
     assert isinstance(failed, ipc.JobFailed)
-    assert "its manifest has " in failed.why
-    assert "more than 100 B" in failed.why
+    assert "its manifest has " in failed.error
+    assert "more than 100 B" in failed.error
