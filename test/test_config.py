@@ -216,3 +216,40 @@ def test_without_permissions_or_owners_there_are_neither_devices_nor_powers(opti
     assert (built.devices, built.set_id) == (False, False)
     assert (build(no_devices=True).devices, build(no_devices=True).set_id) == (False, True)
     assert (build(no_set_id=True).devices, build(no_set_id=True).set_id) == (True, False)
+
+
+def test_what_is_open_without_the_secret_is_a_list() -> None:
+    built = config.build(
+        DEFAULTS, {"secret": "/etc/xget/secret"}, {"open": "files, classic", "open-to": "192.0.2.0/24,::1"}
+    )
+    assert (built.secret, built.open) == ("/etc/xget/secret", ("files", "classic"))
+    assert list(map(str, built.open_to)) == ["192.0.2.0/24", "::1/128"]
+    assert config.build(DEFAULTS, {"secret": "s", "open": ["files"], "open-to": ["::1"]}, {}).open == ("files",)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "why"),
+    [
+        ("open", "status", "not some of classic, files, swarm"),
+        ("open", "files,", "not a list of texts, or an empty one"),
+        ("open-to", "head", "not a network such as 192.0.2.0/24: "),
+        ("open-to", "192.0.2.1/24", "not a network such as 192.0.2.0/24: "),
+    ],
+)
+def test_a_list_of_trees_or_networks_has_nothing_else(option: str, value: str, why: str) -> None:
+    with pytest.raises(UsageError, match=f"--{option} {value}: {why}"):
+        config.build(DEFAULTS, {"secret": "s", "open": "files"}, {option: value})
+
+
+@pytest.mark.parametrize(("option", "value", "needed"), [("open", "files", "secret"), ("open-to", "::1", "open")])
+def test_exceptions_without_a_rule_are_refused(option: str, value: str, needed: str) -> None:
+    with pytest.raises(UsageError, match=f"--{option}: has no effect without --{needed}"):
+        config.build(DEFAULTS, {}, {option: value})
+
+
+def test_a_credential_of_systemd_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.credential() is None
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert config.credential() is None
+    (tmp_path / "xget-secret").touch()
+    assert config.credential() == str(tmp_path / "xget-secret")

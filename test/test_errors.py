@@ -37,7 +37,7 @@ MADE = [
     errors.LinkLost("peer", "why"),
     errors.NotServed(NASTY),
     errors.Incomplete(b"a\n", "why", 1),
-    errors.NotAdmitted("x"),
+    errors.NotAdmitted("head:1", "why"),
     errors.PieceMismatch(b"a\n", 0, "peer"),
     errors.NoGoodSource(b"a\n", "peer"),
     errors.MalformedManifest("why"),

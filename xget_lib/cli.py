@@ -24,6 +24,13 @@ Options:
                               [default: 3]
   --timeout=SECONDS           client, status, reload: how long to wait for a master that does not answer [default: 60]
   --stall-timeout=SECONDS     client: how long to go on without progress while the master answers [default: 60]
+  --secret=FILE               master, client, status: let in, and trust, only who has the same secret; FILE has a key in
+                              each line: the first is used, all are accepted (without it: the credential xget-secret
+                              of systemd, if there is one)
+  --open=TREES                master, client: serve these of files, classic and swarm without the secret too
+  --open-to=NETWORKS          master, client: but only to these networks, such as 127.0.0.0/8,::1 (without it: to all)
+  --socket=PATH               client: serve the user of this command, and root, on a Unix socket too, without the secret
+                              (mount -t 9p -o trans=unix PATH)
   --linger=SECONDS            client: after the download, serve until no node has read for this long; `forever`: serve
                               until stopped; 0: serve during the download only [default: 300]
   --follow                    client: keep running, and update <dest> whenever the master's directory changes; it
@@ -102,6 +109,7 @@ def _configure(usage: Usage, parsed: Parsed) -> _Command:
     usage.check_role(parsed, role)
     defaults: dict[str, Any] = dict(usage.defaults)
     defaults["workers"] = config.default_workers()
+    defaults["secret"] = config.credential()
     flags = dict.fromkeys((name for name in usage.flags if name not in ("help", "version")), False)
     return _Command(role, parsed.words, config.build({**flags, **defaults}, file, options))
 
@@ -156,7 +164,7 @@ def _work(options: config.Config, sending: SendingHosts, channel: Channel, numbe
     """Run one worker process of a master. The nursery forks it before gevent is imported."""
     from xget_lib.worker import worker
 
-    return worker.run(channel, number, options.debug, options.workers, sending)
+    return worker.run(channel, number, options, sending)
 
 
 def _print(text: str) -> int:

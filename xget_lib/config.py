@@ -10,6 +10,7 @@ table. Its keys are the long option names without the leading dashes:
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import os
 import re
@@ -49,6 +50,11 @@ class DeleteLimit:
 
 NO_LIMIT = DeleteLimit(100, True)
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+TREES = ("classic", "files", "swarm")
+"""What a server has: the anames of Tattach."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -62,6 +68,14 @@ class Config:
     retries: int
     timeout: float
     stall_timeout: float
+    secret: str | None
+    """A file with keys: others must prove that they have them, and this process proves it to them."""
+    open: tuple[str, ...]
+    """The trees that are served without a proof,"""
+    open_to: tuple[Network, ...]
+    """and the networks to which they are; empty: all."""
+    socket: str | None
+    """A Unix socket on which a child serves programs of its own user, without a proof."""
     linger: float
     """How long a child server runs after the last read. `math.inf`: until stopped. 0: it ends with the download."""
     follow: bool
@@ -167,6 +181,28 @@ def _path(value: Any) -> str | None:
     return text and absolute(text)
 
 
+def _list(value: Any) -> list[str]:
+    """Texts that are separated by commas; in the file also a list of texts."""
+    texts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise ValueError("not a list of texts, or an empty one")
+    return [text.strip() for text in texts]
+
+
+def _trees(value: Any) -> tuple[str, ...]:
+    trees = tuple(_list(value)) if value is not None else ()
+    if not set(trees) <= set(TREES):
+        raise ValueError(f"not some of {', '.join(TREES)}")
+    return trees
+
+
+def _networks(value: Any) -> tuple[Network, ...]:
+    try:
+        return tuple(map(ipaddress.ip_network, _list(value))) if value is not None else ()
+    except ValueError as error:
+        raise ValueError(f"not a network such as 192.0.2.0/24: {error}") from None
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("neither true nor false")
@@ -214,6 +250,10 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "retries": _integer(0, 1_000_000),
     "timeout": _seconds,
     "stall-timeout": _seconds,
+    "secret": _path,
+    "open": _trees,
+    "open-to": _networks,
+    "socket": _path,
     "linger": _linger,
     "follow": _flag,
     "delete": _flag,
@@ -262,6 +302,9 @@ def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[s
         _join_ports(fields, port, file, given)
     if given.get("max-delete") is not None and not fields["delete"]:
         raise UsageError("--max-delete: has no effect without --delete")
+    for option, needed in (("open", "secret"), ("open-to", "open")):
+        if given.get(option) is not None and not fields[needed]:
+            raise UsageError(f"--{option}: has no effect without --{needed}")
     if fields["follow"] and not fields["linger"]:
         what = "--dry-run" if fields["dry_run"] else "--linger 0"
         raise UsageError(f"{what}: cannot be combined with --follow, which keeps running")
@@ -304,6 +347,12 @@ def read_file(path: str) -> dict[str, Any]:
         except ValueError as error:
             raise UsageError(f"{place}: {key}: {printable(repr(value))} is {error}") from None
     return values
+
+
+def credential() -> str | None:
+    """The secret that systemd has put ready for this service (LoadCredential=xget-secret), if there is one."""
+    path = os.path.join(os.environ.get("CREDENTIALS_DIRECTORY", ""), "xget-secret")
+    return path if os.path.isabs(path) and os.path.exists(path) else None
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:

@@ -121,9 +121,11 @@ class CannotWatch(XGetError):
 class AddressRefused(XGetError):
     """A server cannot listen on its address: in use, not an address of this machine, or not allowed."""
 
-    def __init__(self, address: str, port: int, why: str) -> None:
+    def __init__(self, address: str, port: int | None, why: str) -> None:
+        """`port` is None for a Unix socket, whose path is the address."""
         hint = " (is another server running? choose another port with -p)" if "in use" in why else ""
-        super().__init__(f"cannot listen on {address or 'any address'} port {port}: {why}{hint}")
+        where = printable(address) if port is None else f"{address or 'any address'} port {port}"
+        super().__init__(f"cannot listen on {where}: {why}{hint}")
         self.address = address
         self.port = port
         self.why = why
@@ -236,6 +238,13 @@ class LinkLost(XGetError):
         self.why = why
 
 
+class NotAdmitted(LinkLost):
+    """One side of a new connection does not prove to the other that it belongs. Trying again does not help."""
+
+    exit_status = Exit.NOT_ADMITTED
+    errno = errno.EACCES
+
+
 class NotServed(XGetError):
     """The master does not serve a source that the command line names."""
 
@@ -302,13 +311,6 @@ class Incomplete(XGetError):
         self.path = path
         self.why = why
         self.others = others
-
-
-class NotAdmitted(XGetError):
-    """Authentication failed."""
-
-    exit_status = Exit.NOT_ADMITTED
-    errno = errno.EACCES
 
 
 # Content.

@@ -13,7 +13,8 @@ from test.support.processes import PATIENCE
 from xget_lib import config
 from xget_lib.config import Config
 from xget_lib.control import status
-from xget_lib.errors import Exit, LinkLost, MasterUnreachable, ProtocolViolation
+from xget_lib.errors import Exit, LinkLost, MasterUnreachable, NotAdmitted, ProtocolViolation
+from xget_lib.ninep.auth import Credentials
 from xget_lib.process.single_server import LocalChild
 
 MASTER = {"role": "master", "path": "/srv", "pid": 7}
@@ -30,7 +31,8 @@ class Servers:
         """The ports of servers that are stopped."""
         self.closed = 0
 
-    def connect(self, host: str, port: int, aname: str, seconds: float) -> Connected:
+    def connect(self, host: str, port: int, aname: str, seconds: float, credentials: Credentials) -> Connected:
+        assert not credentials.required
         self.asked.append((host, port, aname, seconds))
         if port in self.silent:
             gevent.sleep(0.01)  # the others go on meanwhile
@@ -122,7 +124,7 @@ def test_all_servers_are_asked_at_once(servers: Servers, monkeypatch: pytest.Mon
     """Each answers when all have been asked."""
     asked, all_asked = [], Event()
 
-    def read(host: str, port: int, seconds: float) -> dict[str, Any]:
+    def read(host: str, port: int, seconds: float, credentials: Credentials) -> dict[str, Any]:
         asked.append(port)
         if len(asked) == 3:
             all_asked.set()
@@ -173,3 +175,21 @@ def test_an_object_that_is_no_status_is_a_protocol_violation(servers: Servers) -
     servers.texts = {20004: b'{"seconds": "x"}'}
     with pytest.raises(ProtocolViolation):
         status.run(configured(host="head"))
+
+
+def test_a_server_that_refuses_is_named_if_no_other_answers(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = servers.connect
+
+    def connect(host: str, port: int, *rest: object) -> Connected:
+        if port == 20004:
+            raise NotAdmitted(f"{host}:{port}", "it asks for a secret (--secret FILE)")
+        return usual(host, port, "swarm", 1.0, Credentials())
+
+    monkeypatch.setattr(servers, "connect", connect)
+    with pytest.raises(NotAdmitted, match="localhost:20004: it asks for a secret"):
+        status.run(configured())
+    servers.texts = {4001: json.dumps(CHILD).encode()}
+    assert status.run(configured()) == Exit.OK
+    assert "child of /dest" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from xget_lib.master import events
 from xget_lib.master.master import Master
 from xget_lib.master.worker_process import WorkerProcess
 from xget_lib.net.listen import listen
+from xget_lib.ninep.auth import Credentials
 from xget_lib.process.channel import pair
 from xget_lib.process.nursery import Nursery
 
@@ -35,7 +36,7 @@ def test_a_worker_that_sends_what_no_worker_may_send_is_killed_and_the_loop_cont
     nursery = FakeNursery()
     ours, theirs = pair()
     with listen("127.0.0.1", 0) as listening:
-        master = Master(configured(0), bytes(tmp_path), listening, cast(Nursery, nursery))
+        master = Master(configured(0), bytes(tmp_path), listening, cast(Nursery, nursery), Credentials())
         master._events.put(events.Received(WorkerProcess(4711, ours), ipc.Ping()))
         master._events.put(events.SignalReceived(signal.SIGTERM))
         assert master._act_on_events() is None

@@ -23,9 +23,9 @@ GENERATION = bytes(32)
 class Master:
     """A tracker with its shell, and what each connection was sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, nodes_are_open: bool = True) -> None:
         self.sent: list[tuple[int, ipc.Message]] = []
-        self.tracker = TrackerIO(6, lambda *sent: self.sent.append(sent))
+        self.tracker = TrackerIO(6, lambda *sent: self.sent.append(sent), nodes_are_open=nodes_are_open)
         self.tracker.published(GENERATION, 100, 10)
 
     def join(self, connection: int, held: int = 0) -> None:
@@ -61,6 +61,17 @@ def test_a_slot_that_asks_is_granted_what_its_node_wants() -> None:
     master.tracker.handle(ipc.Wants(1, b"\x00\x02"))
     master.tracker.handle(ipc.SlotAsked(1, 7))
     assert master.wait_for(1) == [(1, ipc.Grant(1, 7, 9))]
+
+
+def test_c_clients_are_sent_to_no_node_that_would_refuse_them() -> None:
+    master = Master(nodes_are_open=False)
+    master.tracker.connected(2, "10.0.0.2")
+    master.join(1, held=10)
+    master.tracker.tick()
+    master.sent.clear()
+    master.tracker.handle(messages.Redirect(2, 1, bytes(16)))
+    (answer,) = [message for _, message in master.sent if isinstance(message, messages.Redirected)]
+    assert answer.text == b"me"
 
 
 def test_c_clients_are_sent_to_a_node_while_it_holds_everything() -> None:

@@ -15,8 +15,10 @@ from test.support.network import Sent, Server, quiet_hub, until
 from xget_lib.errors import LinkLost, NinepError
 from xget_lib.net import link as module
 from xget_lib.net.blocking import in_thread
+from xget_lib.net.enter import enter
 from xget_lib.net.link import MAX_READ, Link
 from xget_lib.net.listen import listen
+from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.dialect import NINEP2000, encode
 from xget_lib.ninep.messages import Message, Rerror, Tclunk, Tread, Tstat, rread_header
 from xget_lib.ninep.requests import ReadInto
@@ -223,7 +225,7 @@ def _outcome(call: object) -> object:
 def test_a_server_that_does_not_speak_9p_is_a_lost_link(silent: int, data: bytes, why: str) -> None:
     ours, theirs = gsocket.socketpair()
     link = Link(socket.socket(fileno=ours.detach()), "liar")
-    link._agreed = True
+    link.agreed = True
     answers = Answers()
     link.start(Tstat(0), answers)
     theirs.sendall(data)
@@ -400,7 +402,7 @@ def test_a_server_of_another_version_is_a_lost_link(version: str) -> None:
     body = bytes.fromhex("65 ffff 00200000") + len(version).to_bytes(2, "little") + version.encode()
     theirs.sendall((len(body) + 4).to_bytes(4, "little") + body)
     with pytest.raises(LinkLost):
-        link._attach("")
+        enter(link, "", Credentials())
     link.close()
     theirs.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from test.support.descriptors import open_descriptors
 from xget_lib.errors import AddressRefused
-from xget_lib.net.listen import listen, plain_address, prepare
+from xget_lib.net.listen import LocalSocket, listen, plain_address, prepare
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -134,3 +135,30 @@ def test_listening_comes_without_gevent() -> None:
     """A master listens before it forks its nursery."""
     code = "import sys, xget_lib.net.listen; sys.exit('gevent' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=True)
+
+
+# A Unix socket.
+
+
+def test_a_local_socket_is_for_its_user_and_takes_the_place_of_a_former_one(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    former = LocalSocket(path)
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    newer = LocalSocket(path)
+    former.close()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        newer.sock.accept()[0].close()
+    newer.close()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_local_socket_replaces_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(AddressRefused, match="file: there is something that is no socket"):
+        LocalSocket(str(tmp_path / "file"))
+    with pytest.raises(AddressRefused, match=r"cannot listen on .*/none/socket: No such file or directory"):
+        LocalSocket(str(tmp_path / "none" / "socket"))
+    with pytest.raises(AddressRefused):
+        LocalSocket(str(tmp_path / ("x" * 200)))
+    assert (tmp_path / "file").read_text() == "mine" and os.listdir(tmp_path) == ["file"]

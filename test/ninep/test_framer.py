@@ -10,7 +10,7 @@ from test.support.strategies import messages
 from xget_lib.errors import ProtocolViolation
 from xget_lib.ninep.dialect import NINEP2000, encode
 from xget_lib.ninep.framer import Framer
-from xget_lib.ninep.messages import Message, Tclunk
+from xget_lib.ninep.messages import Message, Tclunk, Twrite
 
 
 def frames(framer: Framer, data: bytes) -> list[bytes]:
@@ -89,3 +89,17 @@ def test_of_a_frame_that_is_too_long_only_the_header_is_kept(size: int, cuts: li
         stream = stream[cut:]
     assert found == [short, frame[:7], short]
     assert not framer.has_partial and not framer.unread
+
+
+def test_the_longest_frame_may_change_while_one_is_dropped() -> None:
+    """What was begun is dropped to its end; the next one is whole."""
+    framer, long = Framer(65536, longest=30), encode(1, Twrite(1, 0, bytes(range(100))), NINEP2000)
+    assert frames(framer, long[:50]) == []
+    framer.longest = 65536
+    assert frames(framer, long[50:] + long) == [long[:7], long]
+
+
+def test_the_longest_frame_may_change_when_only_a_header_has_arrived() -> None:
+    framer, long = Framer(65536, longest=65536), encode(1, Twrite(1, 0, bytes(range(100))), NINEP2000)
+    assert frames(framer, long[:7]) == []
+    assert frames(framer, long[7:]) == [long]

@@ -63,9 +63,9 @@ def free_port() -> int:
             return port
 
 
-def status_of(port: int) -> dict[str, Any]:
-    """What the server on a port says of itself. Raises OSError, NinepError."""
-    with PlainClient(port, "swarm") as client:
+def status_of(port: int, key: bytes | None = None) -> dict[str, Any]:
+    """What the server on a port says of itself, to who has the key. Raises OSError, NinepError."""
+    with PlainClient(port, "swarm", key=key) as client:
         status: dict[str, Any] = json.loads(client.read_all("status"))
         return status
 
@@ -186,13 +186,15 @@ class Running:
 class Master(Running):
     """A master in the foreground. `port` is where it serves."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int, log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], port: int, log: Path, key: bytes | None = None) -> None:
+        """`key`: of its secret."""
         super().__init__(process)
+        self.key = key
         self.port = port
         self.log = log
 
     def status(self) -> dict[str, Any]:
-        return status_of(self.port)
+        return status_of(self.port, self.key)
 
     def serves(self) -> bool:
         """Whether its first snapshot is there."""
@@ -253,13 +255,21 @@ class Cluster:
         """The command from begin to end."""
         return self.start(*arguments, **options).ended()
 
-    def master(self, path: Path, *options: str, port: int | None = None, wait: bool = True, **popen: Any) -> Master:
-        """A master that serves `path`, with two workers where nothing else is said."""
+    def master(
+        self,
+        path: Path,
+        *options: str,
+        port: int | None = None,
+        wait: bool = True,
+        key: bytes | None = None,
+        **popen: Any,
+    ) -> Master:
+        """A master that serves `path`, with two workers where nothing else is said. `key`: of its secret."""
         port = port or free_port()
         log = self.base / f"master{port}.log"
         workers = [] if "-w" in options else ["-w", "2"]
         arguments = ["-p", str(port), *workers, "--log", str(log), *options, str(path)]
-        master = Master(self._popen(arguments, **popen), port, log)
+        master = Master(self._popen(arguments, **popen), port, log, key)
         if wait:
             eventually(master.serves, "the master does not serve")
         return master

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Sequence
 from types import TracebackType
@@ -10,9 +11,11 @@ from typing import TypeVar
 from test.support.directories import unpack_directory
 from test.support.processes import PATIENCE
 from xget_lib.errors import NinepError
+from xget_lib.ninep.auth import LINE_LIMIT, NONCE_SIZE, ClientHandshake
 from xget_lib.ninep.dialect import NINEP2000, encode
 from xget_lib.ninep.messages import (
     Rattach,
+    Rauth,
     Rerror,
     RMessage,
     Ropen,
@@ -22,6 +25,7 @@ from xget_lib.ninep.messages import (
     Rwalk,
     Rwrite,
     Tattach,
+    Tauth,
     Tclunk,
     TMessage,
     Topen,
@@ -42,14 +46,23 @@ MSIZE = 65536
 class PlainClient:
     """A connection, attached to one namespace; the root is fid 0. An Rerror is raised as NinepError."""
 
-    def __init__(self, port: int, aname: str, host: str = "127.0.0.1", *, source: str = "") -> None:
-        """`source`: the address of this machine to connect from, such as 127.0.0.2."""
-        self._sock = socket.create_connection((host, port), timeout=PATIENCE, source_address=(source, 0))
+    def __init__(
+        self, port: int, aname: str, host: str = "127.0.0.1", *, source: str = "", key: bytes | None = None
+    ) -> None:
+        """`source`: the address of this machine to connect from, such as 127.0.0.2. `key`: to prove to the server. A
+        `host` with a slash is the path of a Unix socket."""
+        if "/" in host:
+            self._sock = socket.socket(socket.AF_UNIX)
+            self._sock.settimeout(PATIENCE)
+            self._sock.connect(host)
+        else:
+            self._sock = socket.create_connection((host, port), timeout=PATIENCE, source_address=(source, 0))
         self._requests = Requests(MSIZE)
         self._next_fid = 1
         try:
             self.call(Tversion(MSIZE, "9P2000"), Rversion)
-            self.call(Tattach(0, NOFID, "glenda", aname), Rattach)
+            afid = NOFID if key is None else self._prove(key, aname)
+            self.call(Tattach(0, afid, "glenda", aname), Rattach)
         except BaseException:
             self._sock.close()
             raise
@@ -59,6 +72,15 @@ class PlainClient:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._sock.close()
+
+    def _prove(self, key: bytes, aname: str) -> int:
+        afid = 4711
+        self.call(Tauth(afid, "glenda", aname), Rauth)
+        handshake = ClientHandshake(key, os.urandom(NONCE_SIZE), "glenda", aname)
+        answer = handshake.answer(bytes(self.call(Tread(afid, 0, LINE_LIMIT), Rread).data))
+        self.call(Twrite(afid, 0, answer), Rwrite)
+        assert handshake.check(bytes(self.call(Tread(afid, 0, LINE_LIMIT), Rread).data))
+        return afid
 
     @property
     def sock(self) -> socket.socket:

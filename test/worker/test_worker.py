@@ -17,6 +17,7 @@ from gevent.queue import Queue
 from test.support.backends import bytes_of
 from test.support.downloads import manifest_of
 from test.support.network import quiet_hub, until
+from test.support.nodes import configured
 from test.support.processes import PATIENCE
 from xget_lib import ipc
 from xget_lib.classic import messages
@@ -236,7 +237,7 @@ def test_a_worker_serves_the_directory_that_was_scanned_although_its_name_means_
 def test_a_worker_that_fails_says_why() -> None:
     ours, theirs = pair()
     theirs.send(["Serve", b"/srv", b""])
-    assert worker.run(ours, 1, 0) == 1
+    assert worker.run(ours, 1, configured(0)) == 1
     received = ipc.receive(theirs)
     assert received is not None
     assert received[0] == ipc.WorkerFailed("ProtocolViolation: Serve: 0 descriptors instead of 3")

@@ -18,8 +18,10 @@ import gevent
 from gevent.pool import Pool
 
 from xget_lib.config import Config
-from xget_lib.errors import Exit, LinkLost, MasterUnreachable, NinepError, printable
+from xget_lib.errors import Exit, LinkLost, MasterUnreachable, NinepError, NotAdmitted, printable
 from xget_lib.net.link import Link
+from xget_lib.ninep.auth import Credentials
+from xget_lib.process.secret_file import read_credentials
 from xget_lib.process.single_server import local_children
 from xget_lib.report.output import print_error, print_line
 from xget_lib.report.status import table
@@ -54,18 +56,23 @@ class _Failure:
 
     seconds: float
     why: str
+    refusal: NotAdmitted | None = None
+    """Set where one side did not let in the other."""
 
 
 def run(config: Config) -> int:
     """Print the status of the server at -n, or of the master and child servers on this node; return the exit status.
 
-    A server on this node that does not answer is named. Raises MasterUnreachable if none answers.
+    A server on this node that does not answer, or refuses, is named. Raises MasterUnreachable if none answers, and
+    NotAdmitted if none of those that do lets this process in.
     """
     servers = list(_servers(config))
     seconds = min(config.timeout, _TIMEOUT)
     found = 0
     failures = []
-    for server, status in zip(servers, Pool(_AT_ONCE).imap(lambda each: _ask(each, seconds), servers), strict=True):
+    credentials = read_credentials(config.secret)
+    asked = Pool(_AT_ONCE).imap(lambda each: _ask(each, seconds, credentials), servers)
+    for server, status in zip(servers, asked, strict=True):
         if not isinstance(status, _Failure):
             found += 1
             for line in [json.dumps(status)] if config.json else table(status).splitlines():
@@ -74,6 +81,9 @@ def run(config: Config) -> int:
         failures.append(status)
         if not config.host and status.why != _NOBODY:
             print_line(_silent(server, status.why, as_json=config.json))
+    refusal = next((each.refusal for each in failures if each.refusal is not None), None)
+    if refusal is not None and not found:
+        raise refusal
     if not found:
         raise MasterUnreachable(servers[0].host, config.port, failures[0].seconds, failures[0].why)
     return Exit.OK
@@ -89,12 +99,13 @@ def _servers(config: Config) -> Iterator[_Server]:
             yield _Server("localhost", child.port, child.pid)
 
 
-def _ask(server: _Server, seconds: float) -> dict[str, Any] | _Failure:
+def _ask(server: _Server, seconds: float, credentials: Credentials) -> dict[str, Any] | _Failure:
     begun = time.monotonic()
     try:
-        status = _read(server.host, server.port, seconds)
+        status = _read(server.host, server.port, seconds, credentials)
     except (LinkLost, NinepError, ValueError) as error:
-        return _Failure(time.monotonic() - begun, error.why if isinstance(error, LinkLost) else str(error))
+        why = error.why if isinstance(error, LinkLost) else str(error)
+        return _Failure(time.monotonic() - begun, why, error if isinstance(error, NotAdmitted) else None)
     if server.child not in (None, status.get("pid")):
         return _Failure(time.monotonic() - begun, _NOBODY)  # the child was killed, and another server has its port
     return status
@@ -109,12 +120,12 @@ def _silent(server: _Server, why: str, *, as_json: bool) -> str:
     return f"{who}port {server.port}: {printable(why)}"
 
 
-def _read(host: str, port: int, seconds: float) -> dict[str, Any]:
+def _read(host: str, port: int, seconds: float, credentials: Credentials) -> dict[str, Any]:
     """Raises LinkLost, NinepError, ValueError."""
     wait = Wait("its status", f"{printable(host)} port {port}", f"giving up after {seconds:g} s")
     telling = gevent.spawn(_tell, wait)
     try:
-        text = _read_text(host, port, seconds)
+        text = _read_text(host, port, seconds, credentials)
     finally:
         telling.kill()
     try:
@@ -126,12 +137,12 @@ def _read(host: str, port: int, seconds: float) -> dict[str, Any]:
     return status
 
 
-def _read_text(host: str, port: int, seconds: float) -> bytes:
+def _read_text(host: str, port: int, seconds: float, credentials: Credentials) -> bytes:
     """Read it within so many seconds, each further part of it too, and all within a minute. Raises LinkLost,
     NinepError, ValueError."""
     deadline = time.monotonic() + seconds
     latest = deadline + _LONGEST
-    link = Link.connect(host, port, SWARM, seconds)
+    link = Link.connect(host, port, SWARM, seconds, credentials)
     try:
         file = link.open("status", max(deadline - time.monotonic(), 0.1))
         text = b""

@@ -27,6 +27,13 @@ class Adopt(Message):
 
 
 @message
+class Keys(Message):
+    """The secret has these keys from now on (`ninep.auth.Credentials`). Without a secret this is not sent."""
+
+    keys: tuple[bytes, ...]
+
+
+@message
 class EndConnection(Message):
     """End this connection: a host that has fewer connections needs one. ConnectionClosed follows."""
 
@@ -118,6 +125,14 @@ class WorkerFailed(Message):
     """The worker ends because of an error that nobody foresaw."""
 
     why: str
+
+
+@message
+class LetIn(Message):
+    """The client of a connection has proved that it belongs, or needs no proof for what it asks. Sent before anything
+    else about this connection, by the workers of a master with a secret."""
+
+    connection: int
 
 
 @message

@@ -21,18 +21,20 @@ from gevent.queue import Queue
 
 from xget_lib import __version__, ipc
 from xget_lib.config import Config
-from xget_lib.errors import Exit, Failed, ProtocolViolation, XGetError, printable
+from xget_lib.errors import Exit, Failed, ProtocolViolation, UsageError, XGetError, printable
 from xget_lib.master import commands, events
 from xget_lib.master.publisher import Publisher
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.worker_process import WorkerProcess
 from xget_lib.master.workers import WorkerPool
 from xget_lib.net.accept import Admission, connections
+from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.budget import Account
 from xget_lib.process import control_socket, rlimit
 from xget_lib.process.memfd import memfd
 from xget_lib.process.nursery import Nursery
 from xget_lib.process.runtime_directory import Listening
+from xget_lib.process.secret_file import read_again
 from xget_lib.report.log import LOGGER, catch_greenlets
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.swarm.hosts import host_of
@@ -48,13 +50,18 @@ _STOP_TIMEOUT = 5.0
 class Master:
     """One master. `run` serves until a signal ends it."""
 
-    def __init__(self, config: Config, root: bytes, listening: socket.socket, nursery: Nursery) -> None:
+    def __init__(
+        self, config: Config, root: bytes, listening: socket.socket, nursery: Nursery, credentials: Credentials
+    ) -> None:
         self._config = config
+        self._credentials = credentials
         self._root = root
         self._listening = listening
         self._started = time.monotonic()
         self._events: Queue[events.Event] = Queue()
-        self._admission = Admission(config.workers * rlimit.part())
+        self._admission = Admission(config.workers * rlimit.part(), proved_first=credentials.required)
+        self._strangers: dict[int, str] = {}
+        """By connection: the address of a client that has not been let in yet."""
         self._accounts: dict[int, Account] = {}
         """By connection: its place among those that are admitted."""
         self._stale_lines = RateLimitedLog()
@@ -62,7 +69,9 @@ class Master:
         """Where commands come from."""
         self._status_readers: list[tuple[WorkerProcess, int]] = []
         self._pool = WorkerPool(nursery, config.workers, self._events)
-        self._tracker = TrackerIO(config.max_direct, self._pool.send_to)
+        if credentials.required:
+            self._pool.set_keys(credentials.keys)
+        self._tracker = TrackerIO(config.max_direct, self._pool.send_to, nodes_are_open=not credentials.required)
         self._publisher = Publisher(config, root, self._pool, self._tracker, self._events)
 
     def run(self, ready: Callable[[], None]) -> int:
@@ -106,8 +115,10 @@ class Master:
                 case events.WorkerStarted():
                     self._publisher.worker_started()
                 case events.ReloadWanted(reload):
+                    self._read_secret()
                     self._publisher.reload(reload)
                 case events.SignalReceived(signal.SIGHUP):
+                    self._read_secret()
                     self._publisher.request_scan()
                 case events.SignalReceived(signal.SIGUSR1):
                     LOGGER.warning("status: %s", self._status().decode().strip())
@@ -140,13 +151,36 @@ class Master:
                 connection = self._pool.adopt(sock, accepted.address, accepted.port)
             self._accounts[connection] = accepted.account
             accepted.account.end = partial(self._end_connection, connection)
-            self._events.put(events.Connected(connection, accepted.address))
+            if self._credentials.required:
+                self._strangers[connection] = accepted.address
+            else:
+                self._events.put(events.Connected(connection, accepted.address))
+
+    def _let_in(self, connection: int) -> None:
+        """The client of a connection has proved that it belongs, or needs no proof."""
+        address, account = self._strangers.pop(connection, None), self._accounts.get(connection)
+        if address is None or account is None:
+            return
+        if self._admission.proved(account):
+            self._tracker.connected(connection, address)
+        else:
+            self._end_connection(connection, "connections: this host has its share")
+
+    def _read_secret(self) -> None:
+        """The secret may have changed."""
+        try:
+            if read_again(self._credentials):
+                self._pool.set_keys(self._credentials.keys)
+                LOGGER.info("the secret has changed: %d keys", len(self._credentials.keys))
+        except UsageError as error:
+            LOGGER.error("the secret stays as it was: %s", error)
 
     def _end_connection(self, connection: int, why: str) -> None:
         # In a greenlet of its own: the channel of a hung worker may be full.
         gevent.spawn(self._pool.send_to, connection, ipc.EndConnection(connection, why))
 
     def _connection_ended(self, connection: int) -> None:
+        self._strangers.pop(connection, None)
         if account := self._accounts.pop(connection, None):
             account.close()
         if self._tracker.address_of(connection):
@@ -156,6 +190,8 @@ class Master:
     def _receive(self, worker: WorkerProcess, message: ipc.Message) -> None:
         """Act on a message of a worker. Raises ProtocolViolation for one that no worker may send."""
         match message:
+            case ipc.LetIn(connection):
+                self._let_in(connection)
             case ipc.StatusWanted(connection):
                 self._status_readers.append((worker, connection))
                 if len(self._status_readers) == 1:

@@ -14,25 +14,29 @@ from contextlib import ExitStack
 from xget_lib.config import Config, absolute
 from xget_lib.errors import PathRefused, XGetError
 from xget_lib.net.listen import listen
+from xget_lib.ninep.auth import Credentials
 from xget_lib.process import daemon, nursery, pidfile, rlimit
 from xget_lib.process.channel import Channel
 from xget_lib.process.nursery import RunWorker
+from xget_lib.process.secret_file import read_credentials
 from xget_lib.report import log
 
 
 def run(config: Config, path: bytes, run_worker: RunWorker) -> int:
     """Serve a file or directory until told to stop. Returns the exit status. Each worker process calls `run_worker`.
 
-    Raises PathRefused, AddressRefused, and Failed for a log or pid file that cannot be written.
+    Raises PathRefused, AddressRefused, UsageError for a secret that cannot be used, and Failed for a log or pid file
+    that cannot be written.
     """
     root = absolute(path)
     rlimit.raise_limit(rlimit.MASTER_NEEDS + rlimit.WORKER_NEEDS * config.workers)
     _check_path(root)
+    credentials = read_credentials(config.secret)
     if not config.daemon:
-        return _serve(config, root, run_worker, lambda: None)
+        return _serve(config, root, credentials, run_worker, lambda: None)
     background = daemon.daemonize()
     try:
-        return _serve(config, root, run_worker, background.ready)
+        return _serve(config, root, credentials, run_worker, background.ready)
     except XGetError as error:
         background.failed(int(error.exit_status), f"xget: {error}")
         return int(error.exit_status)
@@ -52,7 +56,9 @@ def _check_path(root: bytes) -> None:
         raise PathRefused(root, error.strerror or str(error)) from None
 
 
-def _serve(config: Config, root: bytes, run_worker: RunWorker, ready: Callable[[], None]) -> int:
+def _serve(
+    config: Config, root: bytes, credentials: Credentials, run_worker: RunWorker, ready: Callable[[], None]
+) -> int:
     level = log.level(debug=config.debug, verbose=config.verbose, quiet=config.quiet)
 
     def work(channel: Channel, number: int) -> int:
@@ -71,6 +77,6 @@ def _serve(config: Config, root: bytes, run_worker: RunWorker, ready: Callable[[
 
         from xget_lib.master.master import Master
 
-        status = Master(config, root, listening, forks).run(ready)
+        status = Master(config, root, listening, forks, credentials).run(ready)
         forks.close()
     return status

@@ -47,7 +47,11 @@ _ENDED_SHOWN = 100
 class TrackerIO:
     """The nodes of one master, owned by it. `send(connection, message)` reaches the worker that has the connection."""
 
-    def __init__(self, max_direct: int, send: Callable[[int, ipc.Message], None]) -> None:
+    def __init__(
+        self, max_direct: int, send: Callable[[int, ipc.Message], None], *, nodes_are_open: bool = True
+    ) -> None:
+        """`nodes_are_open`: whether nodes serve those who have no secret. Extensions hear only of such nodes."""
+        self._nodes_are_open = nodes_are_open
         self.tracker = Tracker(max_direct, TUNING, random.Random())
         self._send = send
         self._happened = Event()
@@ -159,7 +163,7 @@ class TrackerIO:
                     self._lag_lines.log(WARNING, address, text, address, port, held, chunks, _lag_text(lag))
                 case NodeComplete(connection, address, port, seconds):
                     LOGGER.debug("%s port %d: complete, %.1f s after it registered", address, port, seconds)
-                    for extension in self.extensions:
+                    for extension in self.extensions if self._nodes_are_open else ():
                         extension.node(connection, address, port, whole=True)
                 case NodeIncomplete(connection):
                     for extension in self.extensions:

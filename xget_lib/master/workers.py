@@ -69,6 +69,8 @@ class WorkerPool:
         """By connection."""
         self._serve: tuple[ipc.Serve, Sequence[int]] | None = None
         """What all workers serve, and its descriptors."""
+        self._keys: ipc.Keys | None = None
+        """Of the secret; None if there is none."""
         self._available = Event()
         """Set while there is a worker."""
         self._gone = Event()
@@ -117,6 +119,12 @@ class WorkerPool:
         self._serve = message, descriptors
         for worker in self.workers:
             self.send(worker, message, descriptors)
+
+    def set_keys(self, keys: Sequence[bytes]) -> None:
+        """Have all workers, also those to come, accept these keys of the secret."""
+        self._keys = ipc.Keys(tuple(keys))
+        for worker in self.workers:
+            self.send(worker, self._keys)
 
     def adopt(self, sock: socket.socket, address: str, port: int) -> int:
         """Hand a connection to the least loaded worker (waits until there is one), of those that its host may have.
@@ -249,6 +257,8 @@ class WorkerPool:
         worker.channel.wait_writable = wait_writable
         self._started[worker.pid] = time.monotonic()
         self._workers[worker.pid] = worker
+        if self._keys is not None:
+            self.send(worker, self._keys)
         if self._serve is not None:
             self.send(worker, *self._serve)  # before any connection: what it serves must be there for the first
         self._available.set()

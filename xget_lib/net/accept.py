@@ -18,7 +18,7 @@ from logging import ERROR, WARNING
 import gevent
 
 from xget_lib.net.blocking import wait_readable
-from xget_lib.net.listen import plain_address
+from xget_lib.net.listen import LOCAL, plain_address
 from xget_lib.ninep.budget import Account, Budget
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.swarm.hosts import host_of
@@ -26,6 +26,9 @@ from xget_lib.swarm.hosts import host_of
 PER_HOST = 4096
 """Connections from one host to a master. A node has two; but 2,000 nodes may be behind one address, and a test may run
 many nodes on one machine."""
+UNPROVED = 16384
+"""Connections to one process that accepts them whose clients have not proved yet that they belong (`net.lobby`), and at
+most a quarter of all. They take no places of others."""
 PER_PEER = 1024
 """Connections from one host to a child: a node has one or two to a peer."""
 
@@ -43,22 +46,33 @@ _LINES = 1
 class Admission:
     """Counts the connections of one server. Owned by the process that accepts them."""
 
-    def __init__(self, total: int, per_host: int = PER_HOST) -> None:
-        """`total` connections in all. No host gets more than half of them."""
+    def __init__(self, total: int, per_host: int = PER_HOST, *, proved_first: bool = False) -> None:
+        """`total` connections in all. No host gets more than half of them. `proved_first`: a new connection does not
+        count as one of these until `proved`."""
         self._budget = Budget("connections", total, min(per_host, max(1, total // 2)))
+        unproved = max(1, min(UNPROVED, total // 4))
+        self._unproved = Budget("connections without a proof", unproved, min(per_host, max(1, unproved // 2)))
+        self._first = self._unproved if proved_first else self._budget
 
     def admit(self, address: str) -> Account | None:
         """Count a new connection from an address. The caller closes the account when the connection has ended, and sets
         its `end`. Returns None if the connection is refused, and not counted."""
         account = Account(host_of(address))
         account.use()
-        return account if self._budget.take(account) else None
+        return account if self._first.take(account) else None
+
+    def proved(self, account: Account) -> bool:
+        """The client of a connection has proved that it belongs. Returns False if the connection must end now, because
+        its host has its share."""
+        self._unproved.forget(account)
+        return self._budget.take(account)
 
     def why_refused(self) -> str:
         """Why `admit` has just returned None."""
-        if self._budget.used < self._budget.limit:
-            return f"this host has reached its limit of {self._budget.per_host} connections"
-        return f"the server has reached its limit of {self._budget.limit} connections, and this host has its share"
+        budget = self._first
+        if budget.used < budget.limit:
+            return f"this host has reached its limit of {budget.per_host} {budget.what}"
+        return f"the server has reached its limit of {budget.limit} {budget.what}, and this host has its share"
 
 
 @dataclass(frozen=True)
@@ -98,10 +112,11 @@ def connections(listening: socket.socket, admission: Admission) -> Iterator[Acce
                 refused.log(ERROR, "", "cannot accept a connection: %s", os.strerror(error.errno or 0))
                 gevent.sleep(_PAUSE)
             continue
-        address = plain_address(client[0])
+        host, port = client[:2] if listening.family != socket.AF_UNIX else (LOCAL, 0)
+        address = plain_address(host)
         account = admission.admit(address)
         if account is not None:
-            yield Accepted(sock, address, client[1], account)
+            yield Accepted(sock, address, port, account)
         else:
             sock.close()
             refused.log(WARNING, address, "%s: connection refused: %s", address, admission.why_refused())

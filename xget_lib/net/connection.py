@@ -80,6 +80,8 @@ class Connection:
 
         Requests that arrived before the end, or before a protocol violation, are answered.
         """
+        if self._session.is_asked:
+            self._ready.set()  # while its client was let in
         writer = gevent.spawn(self._write)
         why: str | None = None
         try:

@@ -21,13 +21,13 @@ from gevent.event import AsyncResult
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation, printable
 from xget_lib.net.blocking import READ, WRITE, DescriptorWaiter
 from xget_lib.net.connect import connect, resolve
+from xget_lib.net.enter import AFID, ROOT, enter, unless_refused
 from xget_lib.net.listen import prepare
 from xget_lib.net.tracing import tracer
 from xget_lib.ninep import messages
-from xget_lib.ninep.dialect import NINEP2000
+from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.messages import IOHDRSZ, Message, TMessage
 from xget_lib.ninep.requests import Requests
-from xget_lib.ninep.wire import NOFID
 
 MAX_READ = 1024 * 1024
 """Bytes of data in one read, at most."""
@@ -43,6 +43,8 @@ FLUSHES_LIMIT = 4096
 _STRANGER = "something that is not XGet answers there"
 _STRANGER_ANSWERS = 0.5
 """Seconds to find out whether a silent server speaks another protocol."""
+
+_NOTHING_ASKED = Credentials()
 
 OnAnswer = Callable[[Message | LinkLost], None]
 """Called once, from the reading greenlet: with the reply (Rerror included), or with why there is none."""
@@ -83,20 +85,23 @@ class Link:
         self._requests = Requests(MAX_READ + IOHDRSZ)
         self._requests.trace = tracer(name)
         self._callbacks: dict[int, OnAnswer] = {}
-        self._next_fid = 1
+        self._next_fid = AFID + 1
+        self.session_key: bytes | None = None
+        """As `enter` returns it."""
         self._low_water = 1
         """SO_RCVLOWAT of the socket."""
         self._outgoing = bytearray()
         self._writer: gevent.Greenlet[[], None] | None = None
         """Set while something is left to send."""
         self._lost: LinkLost | None = None
-        self._agreed = False
+        self.agreed = False
         """Whether the server has shown that it speaks 9P."""
         self._reader = gevent.spawn(self._read)
 
     @staticmethod
-    def connect(host: str, port: int, aname: str, seconds: float) -> Link:
-        """Connect, agree on 9P2000, attach to a namespace: all within `seconds`. Raises LinkLost, NinepError."""
+    def connect(host: str, port: int, aname: str, seconds: float, credentials: Credentials = _NOTHING_ASKED) -> Link:
+        """Connect, agree on 9P2000, prove to each other what the `credentials` ask for, attach to a namespace: all
+        within `seconds`. Raises LinkLost, NotAdmitted where one side refuses the other, and NinepError."""
         name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         waiting_for = f"host name {printable(host)} is not known: no name server answers"
         link = None
@@ -107,7 +112,7 @@ class Link:
                 sock = connect(endpoints)
                 waiting_for = "it accepts connections, but does not answer"
                 link = Link(sock, name)
-                link._attach(aname)
+                link.session_key = enter(link, aname, credentials)
                 return link
         except _Late:
             if link is not None and link._is_stranger():
@@ -118,22 +123,16 @@ class Link:
         except BaseException as error:
             raise _closed(link, error) from None
 
-    def _attach(self, aname: str) -> None:
-        _, version = self._ask(messages.Tversion(self._requests.msize, NINEP2000))
-        _, attached = self._ask(messages.Tattach(0, NOFID, "", aname))
-        agreed = version.get()
-        if isinstance(agreed, LinkLost):
-            raise agreed
-        if not isinstance(agreed, messages.Rversion) or agreed.version != NINEP2000:
-            raise LinkLost(self.name, "does not speak 9P2000")
-        self._agreed = True
-        _unless_refused(attached.get())
-
     def _is_stranger(self) -> bool:
         """Whether a server that has not answered in 9P answers to two empty lines, as one of HTTP does."""
         self._send(b"\r\n\r\n")
         self._reader.join(_STRANGER_ANSWERS)
         return self._lost is not None and self._lost.why == _STRANGER
+
+    @property
+    def max_message(self) -> int:
+        """Bytes of a message: what is offered, and later what both sides have agreed on."""
+        return self._requests.msize
 
     @property
     def max_read(self) -> int:
@@ -165,14 +164,14 @@ class Link:
         fid = self._next_fid
         self._next_fid += 1
         names = tuple(part for part in name.split("/") if part)
-        walk_tag, walked = self._ask(messages.Twalk(0, fid, names))
-        open_tag, opened = self._ask(messages.Topen(fid, mode))
+        walk_tag, walked = self.ask(messages.Twalk(ROOT, fid, names))
+        open_tag, opened = self.ask(messages.Topen(fid, mode))
         try:
             with gevent.Timeout(seconds, self._late(seconds)):
-                reply = _unless_refused(walked.get())
+                reply = unless_refused(walked.get())
                 if isinstance(reply, messages.Rwalk) and len(reply.wqid) < len(names):
                     raise NinepError(errno.ENOENT, f"{name}: not served")
-                _unless_refused(opened.get())
+                unless_refused(opened.get())
         except BaseException:
             self.flush(walk_tag)
             self.flush(open_tag)
@@ -184,16 +183,16 @@ class Link:
     def call(self, message: TMessage, seconds: float | None) -> Message:
         """Send a request and wait for its reply, at most this many seconds (None: no limit). Raises NinepError for an
         Rerror, and LinkLost if the link ends or the time is over; in the latter case the link may still be good."""
-        tag, result = self._ask(message)
+        tag, result = self.ask(message)
         try:
             with gevent.Timeout(seconds, self._late(seconds)):
                 reply = result.get()
         except BaseException:
             self.flush(tag)
             raise
-        return _unless_refused(reply)
+        return unless_refused(reply)
 
-    def _ask(self, message: TMessage) -> tuple[int, AsyncResult[Message | LinkLost]]:
+    def ask(self, message: TMessage) -> tuple[int, AsyncResult[Message | LinkLost]]:
         """Send a request without waiting: its tag, and where its reply will be."""
         result: AsyncResult[Message | LinkLost] = AsyncResult()
         return self.start(message, result.set), result
@@ -274,7 +273,7 @@ class Link:
         except LinkLost as error:
             self._end(error)
         except ProtocolViolation as error:
-            self._end(LinkLost(self.name, str(error) if self._agreed else _STRANGER))
+            self._end(LinkLost(self.name, str(error) if self.agreed else _STRANGER))
         except OSError as error:
             self._end(LinkLost(self.name, error.strerror or str(error)))
         finally:
@@ -331,12 +330,3 @@ def _closed(link: Link | None, error: BaseException) -> BaseException:
     if link is not None:
         link.close()
     return error
-
-
-def _unless_refused(reply: Message | LinkLost | None) -> Message:
-    assert reply is not None  # what an AsyncResult has before it is set
-    if isinstance(reply, LinkLost):
-        raise reply
-    if isinstance(reply, messages.Rerror):
-        raise NinepError(errno.EIO, reply.ename)
-    return reply

@@ -7,13 +7,20 @@ a daemon really accepts connections when it reports that it is ready.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import socket
+import stat
 
 from xget_lib.errors import AddressRefused
 
 _BACKLOG = 4096
 _SILENCE = 60
 """A peer that acknowledges nothing and answers no probe counts as dead after this many seconds: nodes lose power."""
+
+
+LOCAL = "local"
+"""Stands for the address of the clients of a Unix socket."""
 
 
 def listen(bind: str | None, port: int) -> socket.socket:
@@ -36,6 +43,45 @@ def listen(bind: str | None, port: int) -> socket.socket:
         raise AddressRefused(bind or "", port, error.strerror or str(error)) from None
     listening.setblocking(False)
     return listening
+
+
+class LocalSocket:
+    """A non-blocking Unix socket that listens at a path, for this user and root. Owned by a child."""
+
+    def __init__(self, path: str) -> None:
+        """What was there is replaced if it is a socket: a former child may still have it. Raises AddressRefused."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._path = path
+        new = f"{path}.new{os.getpid()}"
+        try:
+            if os.path.lexists(path) and not stat.S_ISSOCK(os.lstat(path).st_mode):
+                raise FileExistsError(errno.EEXIST, "there is something that is no socket")
+            former = os.umask(0o177)
+            try:
+                self.sock.bind(new)
+            finally:
+                os.umask(former)
+            self.sock.listen(_BACKLOG)
+            os.rename(new, path)
+            self._identity = _identity(path)
+        except OSError as error:  # also for a path that is too long
+            self.sock.close()
+            with contextlib.suppress(OSError):
+                os.unlink(new)
+            raise AddressRefused(path, None, error.strerror or str(error)) from None
+        self.sock.setblocking(False)
+
+    def close(self) -> None:
+        """Stop listening, and remove the name if it is still that of this socket. Raises nothing."""
+        self.sock.close()
+        with contextlib.suppress(OSError):
+            if _identity(self._path) == self._identity:
+                os.unlink(self._path)
+
+
+def _identity(path: str) -> tuple[int, int]:
+    status = os.lstat(path)
+    return status.st_dev, status.st_ino
 
 
 def _bound(family: int, address: object, *, both: bool = False) -> socket.socket:

@@ -214,6 +214,9 @@ class Outgoing:
     @contextlib.contextmanager
     def _corked(self) -> Iterator[None]:
         """Send many small files in full packets."""
+        if self._sock.family == socket.AF_UNIX:
+            yield  # it has none
+            return
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
         try:
             yield

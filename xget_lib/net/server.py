@@ -6,23 +6,28 @@ of namespaces: the server knows none of them.
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import count
+from logging import INFO
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 import gevent
 
 from xget_lib.net.accept import PER_PEER, Admission, connections
 from xget_lib.net.connection import Connection
-from xget_lib.net.listen import prepare
+from xget_lib.net.listen import LOCAL, prepare
+from xget_lib.net.lobby import Lobby
 from xget_lib.net.send_turns import SendTurns
 from xget_lib.net.sending_hosts import SendingHosts
 from xget_lib.net.tracing import tracer
 from xget_lib.net.turns import Turn
+from xget_lib.ninep.auth import NONCE_SIZE, ServerHandshake
 from xget_lib.ninep.budget import Account, Budget
 from xget_lib.ninep.file import File
 from xget_lib.ninep.limits import (
@@ -37,7 +42,17 @@ from xget_lib.ninep.limits import (
 from xget_lib.ninep.session import Session
 from xget_lib.process import rlimit
 from xget_lib.report.rate_limited_log import RateLimitedLog
-from xget_lib.serve.attach import attach
+from xget_lib.serve.access import Access
+from xget_lib.serve.attach import attach, tree_of
+from xget_lib.swarm.seal import Seal
+
+
+class Ends(Protocol):
+    """A connection, whether its client has been let in or not."""
+
+    def end(self, why: str) -> None: ...
+
+    def retry(self) -> None: ...
 
 
 @dataclass(eq=False)
@@ -50,8 +65,12 @@ class Client:
     port: int
     account: Account = field(default_factory=Account)
     """What it has of the budgets of this process."""
-    connection: Connection | None = None
+    connection: Ends | None = None
     """None until the session begins."""
+    handshake: ServerHandshake | None = None
+    """The last that it has begun."""
+    seal: Seal | None = None
+    """What seals the news for this client; None if it did not prove that it has the secret."""
 
     def __post_init__(self) -> None:
         self.account.end = self.end
@@ -61,6 +80,10 @@ class Client:
         self.account.close()
         if self.connection is not None:
             self.connection.end(why)
+
+    def sealed(self, line: bytes) -> bytes:
+        """A line of news as it is sent to this client."""
+        return line if self.seal is None else self.seal.put_on(line)
 
     def retry(self) -> None:
         """Answer the reads that wait on this connection, as far as there is an answer now."""
@@ -76,10 +99,16 @@ class Server:
     """Serves 9P on connections. Owned by a worker or a child, which has one."""
 
     def __init__(
-        self, namespaces: Mapping[str, Namespace], log_level: int, sending: SendingHosts | None = None, process: int = 0
+        self,
+        namespaces: Mapping[str, Namespace],
+        log_level: int,
+        access: Access | None = None,
+        sending: SendingHosts | None = None,
+        process: int = 0,
     ) -> None:
-        """`namespaces` are keyed by the aname of Tattach. Why a connection ended is logged at `log_level`. `process` is
-        the number of this process in `sending`, which it shares with others."""
+        """`namespaces` are keyed by the aname of Tattach. Why a connection ended is logged at `log_level`. Without
+        `access`, everybody is let in. `process` is the number of this process in `sending`, which it shares with
+        others."""
         self.clients: dict[int, Client] = {}
         """By number: those that are connected."""
         self.sent = 0
@@ -87,6 +116,7 @@ class Server:
         self.last_sent = time.monotonic()
         self._namespaces = namespaces
         self._log_level = log_level
+        self._access = access or Access()
         self._limits = Limits(
             memory=Budget("memory", MEMORY, MEMORY_OF_HOST),
             waiting=Budget("waiting reads", WAITING_OF_PROCESS, WAITING_OF_HOST),
@@ -99,39 +129,64 @@ class Server:
         self._new_send_turns = partial(SendTurns, hosts=sending or SendingHosts(), process=process)
         self.slots = Budget("slots", SLOTS_OF_PROCESS, SLOTS_OF_HOST)
         """Those that clients have requested."""
-        self._ends = RateLimitedLog()
-        self._accepting: gevent.Greenlet[..., None] | None = None
+        self._ends, self._refusals = RateLimitedLog(), RateLimitedLog(1)
+        self._accepting: list[gevent.Greenlet[..., None]] = []
+        self._numbers = count(1)
+        """Of the clients that this server accepts itself."""
 
     def accept(self, listening: socket.socket) -> None:
-        """Serve all clients that connect to a socket, in the background, until `stop_accepting`."""
-        self._accepting = gevent.spawn(self._accept, listening)
+        """Serve all clients that connect to a socket, in the background, until `stop_accepting`. Who reaches a Unix
+        socket is let in: its mode says who does."""
+        self._accepting.append(gevent.spawn(self._accept, listening))
 
     def stop_accepting(self) -> None:
-        """Accept no more connections; those that are there go on. After this the listening socket can be closed."""
-        if self._accepting is not None:
-            self._accepting.kill()
+        """Accept no more connections; those that are there go on. After this the listening sockets can be closed."""
+        gevent.killall(self._accepting)
 
-    def serve(self, client: Client, sock: socket.socket) -> None:
+    def lobby(
+        self, admit: Callable[[Client, socket.socket, Session], None], refused: Callable[[Client], None]
+    ) -> Lobby | None:
+        """Where connections wait until they may be served: see `Lobby`. None if everybody is let in."""
+
+        def refuse(client: Client, why: str) -> None:
+            if client.handshake is not None and client.handshake.failed:
+                why = "it has another secret"
+            self._refusals.log(INFO, client.address, "%s: not let in: %s", client.address, why)
+            refused(client)
+
+        return Lobby(self.session, admit, refuse) if self._access.credentials.required else None
+
+    def session(self, client: Client) -> Session:
+        """A new one. The namespaces hear of the client when it attaches for the first time."""
+        namespaces = cache(lambda: attach({name: connect(client) for name, connect in self._namespaces.items()}))
+        required = self._access.credentials.required and client.address != LOCAL
+        gate = _Gate(self._access, self._namespaces, client) if required else None
+
+        def root(dialect: str, uname: str, aname: str) -> File:
+            return namespaces()(dialect, uname, aname)
+
+        session = Session(root, limits=self._limits, account=client.account, gate=gate)
+        session.trace = tracer(f"{client.address}:{client.port}")
+        return session
+
+    def serve(self, client: Client, sock: socket.socket, session: Session | None = None) -> None:
         """Run the session of a connection until it ends. The socket and the account of the client are closed then."""
         try:
             if not client.account.closed:  # else it was ended before this
-                self._serve(client, sock)
+                prepare(sock)
+                self._serve(client, sock, session or self.session(client))
         finally:
             client.account.close()
             sock.close()
 
-    def _serve(self, client: Client, sock: socket.socket) -> None:
-        prepare(sock)
-        roots = {name: connect(client) for name, connect in self._namespaces.items()}
-        session = Session(attach(roots), limits=self._limits, account=client.account)
-        session.trace = tracer(f"{client.address}:{client.port}")
+    def _serve(self, client: Client, sock: socket.socket, session: Session) -> None:
         host = client.account.host
         turn = self._turns.setdefault(host, Turn())
         send_turns = self._send_turns.setdefault(host, self._new_send_turns(host))
-        client.connection = Connection(sock, session, self._count, turn, send_turns)
+        client.connection = connection = Connection(sock, session, self._count, turn, send_turns)
         self.clients[client.number] = client
         try:
-            reason = client.connection.run()
+            reason = connection.run()
             if reason is not None:
                 where = client.address, client.port
                 self._ends.log(self._log_level, client.address, "%s:%d: connection closed: %s", *where, reason)
@@ -145,11 +200,42 @@ class Server:
             client.retry()
 
     def _accept(self, listening: socket.socket) -> None:
-        numbers = count(1)
-        for accepted in connections(listening, Admission(rlimit.part(), PER_PEER)):
-            client = Client(next(numbers), accepted.address, accepted.port, accepted.account)
-            gevent.spawn(self.serve, client, accepted.sock)
+        guarded = self._access.credentials.required and listening.family != socket.AF_UNIX
+        admission = Admission(rlimit.part(), PER_PEER, proved_first=guarded)
+
+        def admit(client: Client, sock: socket.socket, session: Session) -> None:
+            if not admission.proved(client.account):
+                client.account.close()  # `serve` ends it
+            gevent.spawn(self.serve, client, sock, session)
+
+        lobby = self.lobby(admit, lambda client: client.account.close()) if guarded else None
+        for accepted in connections(listening, admission):
+            client = Client(next(self._numbers), accepted.address, accepted.port, accepted.account)
+            if lobby is not None:
+                lobby.enter(client, accepted.sock)
+            else:
+                gevent.spawn(self.serve, client, accepted.sock)
 
     def _count(self, sent: int) -> None:
         self.sent += sent
         self.last_sent = time.monotonic()
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """`ninep.auth.Gate` of one connection."""
+
+    access: Access
+    known: Mapping[str, Namespace]
+    client: Client
+
+    def begin(self, uname: str, aname: str) -> ServerHandshake:
+        self.client.handshake = ServerHandshake(self.access.credentials, os.urandom(NONCE_SIZE), uname, aname)
+        return self.client.handshake
+
+    def is_open(self, dialect: str, aname: str) -> bool:
+        return self.access.is_open(self.client.address, tree_of(dialect, aname, self.known))
+
+    def admitted(self, proof: ServerHandshake | None) -> None:
+        if proof is not None and proof.session_key is not None:
+            self.client.seal = Seal(proof.session_key)

@@ -16,6 +16,14 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from xget_lib.errors import NinepError, XGetError
+from xget_lib.ninep.auth import (
+    AUTHENTICATION_FAILED,
+    AUTHENTICATION_REQUIRED,
+    NO_AUTHENTICATION,
+    AuthFile,
+    Gate,
+    ServerHandshake,
+)
 from xget_lib.ninep.budget import Account
 from xget_lib.ninep.file import WAITING, Content, File, Handle, Waiting
 from xget_lib.ninep.limits import FID_COST, WALKED_COST, Limits
@@ -29,6 +37,7 @@ from xget_lib.ninep.messages import (
     OWRITE,
     RREAD_HEADER_SIZE,
     Rattach,
+    Rauth,
     Rclunk,
     RMessage,
     Rread,
@@ -51,8 +60,9 @@ UNKNOWN_FID = (errno.EBADF, "fid unknown or out of range")
 FID_IN_USE = (errno.EBADF, "fid already in use")
 BAD_USE_OF_FID = (errno.EBADF, "bad use of fid")
 ALREADY_OPEN = (errno.ETXTBSY, "file already open for I/O")
-NO_AUTHENTICATION = (errno.ENOENT, "no authentication required")
-"""The errno is diod's: after any other its clients do not go on without authentication (libnpclient/mount.c)."""
+
+_BEFORE_PROOF = (Tauth, Tattach, Tread, Twrite, Tclunk)
+"""What a client may ask before it has attached to a tree, if it has to prove first that it belongs."""
 
 Answer = RMessage | Content | Waiting
 
@@ -79,12 +89,19 @@ class Fids:
     """All fids of one session. The session owns it and must call clunk_all() at the end, which returns what
     these fids took from the shared budgets (`limits`). They take it for `account`.
 
-    `attach(uname, aname)` gives the root. `msize` is in bytes. A request may have to wait for another process, and
-    clunk_all() may be called meanwhile: so what a request has opened is kept only if its fid is still there.
+    `attach(uname, aname)` gives the root. `msize` is in bytes. `gate` decides who may attach; None: everybody. A
+    request may have to wait for another process, and clunk_all() may be called meanwhile: so what a request has opened
+    is kept only if its fid is still there.
     """
 
     def __init__(
-        self, attach: Callable[[str, str], File], msize: int, limits: Limits, account: Account | None = None
+        self,
+        attach: Callable[[str, str], File],
+        msize: int,
+        limits: Limits,
+        account: Account | None = None,
+        gate: Gate | None = None,
+        dialect: str = "",
     ) -> None:
         self._root = attach
         self._msize = msize
@@ -94,6 +111,11 @@ class Fids:
         """The fids whose last read waited: their handles may get something meanwhile."""
         self._open_files = 0
         self._fids: dict[int, Fid] = {}
+        self._gate = gate
+        self._dialect = dialect
+        self._stranger = gate is not None
+        """Whether the client has not been let in yet."""
+        self._afid = NOFID
 
     def __len__(self) -> int:
         return len(self._fids)
@@ -103,6 +125,8 @@ class Fids:
 
         Raises XGetError or OSError to refuse the request.
         """
+        if self._stranger and not isinstance(request, _BEFORE_PROOF):
+            raise NinepError(*AUTHENTICATION_REQUIRED)
         match request:
             case Tread():
                 return self._read(request)
@@ -115,7 +139,7 @@ class Fids:
             case Tattach():
                 return self._attach(request)
             case Tauth():
-                raise NinepError(*NO_AUTHENTICATION)
+                return self._auth(request)
             case Tremove():
                 self._clunk(request)  # also when the remove fails: remove(5)
                 raise NinepError(errno.EROFS)
@@ -151,15 +175,58 @@ class Fids:
             raise NinepError(*UNKNOWN_FID)
         return fid
 
-    # Walking.
+    # Attaching.
+
+    def may_attach(self, request: Tattach) -> bool:
+        """Whether this request gets its client in."""
+        try:
+            self._proof(request)
+        except NinepError:
+            return False
+        return True
+
+    def _proof(self, request: Tattach) -> ServerHandshake | None:
+        """What proves that the client may attach; None if it needs no proof. Raises NinepError if it may not."""
+        if self._gate is None:
+            if request.afid != NOFID:
+                raise NinepError(*NO_AUTHENTICATION)
+            return None
+        if request.afid == NOFID:
+            if self._gate.is_open(self._dialect, request.aname):
+                return None
+            raise NinepError(*AUTHENTICATION_REQUIRED)
+        proof = self._fid(request.afid).handle
+        if isinstance(proof, ServerHandshake) and proof.proves(request.uname, request.aname):
+            return proof
+        raise NinepError(*AUTHENTICATION_FAILED)
+
+    def _auth(self, request: Tauth) -> Rauth:
+        if self._gate is None:
+            raise NinepError(*NO_AUTHENTICATION)
+        self._check_new(request.afid)
+        if self._afid in self._fids:
+            raise NinepError(errno.EMFILE)  # one at a time: a client has proved nothing yet, and each takes memory
+        self._count_opened()
+        file, handshake = AuthFile(), self._gate.begin(request.uname, request.aname)
+        try:
+            self._put(request.afid, Fid(WalkedFile(file, None), ORDWR, handshake))
+        except NinepError:
+            self._uncount_opened()
+            raise
+        self._afid = request.afid
+        return Rauth(file.qid)
 
     def _attach(self, request: Tattach) -> Rattach:
-        if request.afid != NOFID:
-            raise NinepError(*NO_AUTHENTICATION)
+        proof = self._proof(request)
         self._check_new(request.fid)
+        if self._gate is not None:
+            self._gate.admitted(proof)
         root = self._root(request.uname, request.aname)
         self._put(request.fid, Fid(WalkedFile(root, None)))
+        self._stranger = False
         return Rattach(root.qid)
+
+    # Walking.
 
     def _walk(self, request: Twalk) -> Rwalk:
         fid = self._fid(request.fid)

@@ -17,7 +17,7 @@ _NOTHING = memoryview(b"")
 
 
 class Framer:
-    """Owned by a session. `msize` may be set at any time; it applies from the next frame on."""
+    """Owned by a session. `msize` and `longest` may be set at any time; they apply from the next frame on."""
 
     def __init__(self, msize: int, longest: int = sys.maxsize) -> None:
         """`longest`: bytes of the largest frame that is given out whole."""
@@ -69,7 +69,7 @@ class Framer:
         size = self._size(self._partial[: self._filled])
         if size is None or self._filled < HEADER.size:
             return None
-        if len(self._partial) == HEADER.size and size <= self.longest:
+        if self._filled == len(self._partial) == HEADER.size and size <= self.longest:
             self._partial += bytes(size - HEADER.size)  # at once: memory that grows in steps is fragmented
         self._fill(size)
         if self._filled < size:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from xget_lib.errors import NinepError, ProtocolViolation, XGetError
+from xget_lib.ninep.auth import Gate
 from xget_lib.ninep.budget import Account
 from xget_lib.ninep.dialect import DIALECTS, NINEP2000, UNKNOWN, decode, encode, negotiate, tag_of
 from xget_lib.ninep.fids import BAD_USE_OF_FID, Answer, Fids
@@ -44,6 +45,7 @@ from xget_lib.ninep.messages import (
     Rflush,
     RMessage,
     Rversion,
+    Tattach,
     Tclunk,
     Tflush,
     TMessage,
@@ -71,8 +73,9 @@ class Reply:
 class Session:
     """Owned by one connection, which calls close() in the end.
 
-    `attach(dialect, uname, aname)` gives the root of a tree. A message has at most `max_msize` bytes. A request beyond
-    the `limits` is refused. What the session takes of the budgets in there, it takes for `account`.
+    `attach(dialect, uname, aname)` gives the root of a tree, to a client that the `gate` lets in (None: to all). A
+    message has at most `max_msize` bytes. A request beyond the `limits` is refused. What the session takes of the
+    budgets in there, it takes for `account`.
     """
 
     def __init__(
@@ -81,12 +84,14 @@ class Session:
         max_msize: int = DEFAULT_MSIZE,
         limits: Limits | None = None,
         account: Account | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.dialect = NINEP2000
         self.msize = max_msize
         self.trace: Callable[[str], None] | None = None
         """Called with a line for each message; None if no lines are wanted."""
         self._attach = attach
+        self._gate = gate
         self._max_msize = max_msize
         self.limits = limits or Limits()
         self.account = account or Account()
@@ -118,6 +123,21 @@ class Session:
     def waiting(self) -> int:
         """How many reads wait. One that retry() asks again counts once next_reply() has found it still waiting."""
         return len(self._waiting)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a request was received whose reply was not taken."""
+        return bool(self._queue)
+
+    @property
+    def gets_in(self) -> bool:
+        """Whether the next request attaches to a tree, and may do so."""
+        request = next(iter(self._queue.values()), None)
+        return isinstance(request, Tattach) and self._fids is not None and self._fids.may_attach(request)
+
+    def limit_requests(self, longest: int) -> None:
+        """From the next message on, drop requests of more than so many bytes as they arrive."""
+        self._framer.longest = longest
 
     @property
     def full(self) -> bool:
@@ -206,7 +226,7 @@ class Session:
         """The request in `frame`, or the error that answers a malformed one, which does not affect those after it.
         Raises ProtocolViolation before a version is agreed on, and for too many malformed ones in a row."""
         if len(frame) == HEADER.size < int.from_bytes(frame[:4], "little"):
-            return NinepError(errno.EMSGSIZE, f"a request may have {MAX_REQUEST} bytes")
+            return NinepError(errno.EMSGSIZE, f"a request may have {self._framer.longest} bytes")
         try:
             tag, request = decode(frame, self.dialect)
             if not isinstance(request, TMessage):
@@ -249,7 +269,7 @@ class Session:
         if dialect is None:
             return Rversion(msize, UNKNOWN)
         attach = partial(self._attach, dialect)
-        self._fids = DIALECTS[dialect].fids(attach, msize, self.limits, self.account)
+        self._fids = DIALECTS[dialect].fids(attach, msize, self.limits, self.account, self._gate, dialect)
         self.dialect, self.msize, self._framer.msize = dialect, msize, msize
         return Rversion(msize, dialect)
 

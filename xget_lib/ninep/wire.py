@@ -37,6 +37,7 @@ MAXWELEM = 16  # names in one Twalk, qids in one Rwalk: walk(5)
 
 # The type of a qid: the high 8 bits of a stat's mode, intro(5).
 QTDIR = 0x80
+QTAUTH = 0x08
 QTSYMLINK = 0x02  # not in plain 9P2000
 QTFILE = 0x00
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 import gevent
 from gevent.queue import Empty, Queue
 
-from xget_lib.errors import LinkLost, NinepError
+from xget_lib.errors import LinkLost, NinepError, NotAdmitted
 from xget_lib.node.awake import now
 from xget_lib.report.log import LOGGER
 from xget_lib.swarm.backoff import Backoff
@@ -35,7 +35,8 @@ _T = TypeVar("_T")
 def first_of(attempt: Callable[[float], _T], seconds: float, discard: Callable[[_T], None]) -> _T:
     """The first result of `attempt(seconds left)`. Results that come too late are given to `discard`.
 
-    Raises the first LinkLost or NinepError when all attempts have failed, and any other error at once.
+    Raises the first LinkLost or NinepError when all attempts have failed, and any other error, as a NotAdmitted, at
+    once.
     """
     deadline = now() + seconds
     results: Queue[_T | Exception] = Queue()
@@ -57,7 +58,7 @@ def first_of(attempt: Callable[[float], _T], seconds: float, discard: Callable[[
                 result = results.get(timeout=pause if len(attempts) < MOST else None)
                 if not isinstance(result, Exception):
                     return result
-                if not isinstance(result, LinkLost | NinepError):
+                if isinstance(result, NotAdmitted) or not isinstance(result, LinkLost | NinepError):
                     raise result
                 failures.append(result)
         raise failures[0]
@@ -74,9 +75,10 @@ def retry_for(
     attempt: Callable[[float], _T],
     *failures: type[Exception],
     since: Callable[[], float] | None = None,
+    refused: bool = False,
 ) -> _T:
     """Return what `attempt(seconds left)` returns, trying again after these failures, with growing pauses. Raises the
-    last failure when the time is over.
+    last failure when the time is over, and a NotAdmitted at once unless `refused` says to go on.
 
     The time begins now, or at the last progress: the seconds of `node.awake` that `since()` gives.
     """
@@ -87,7 +89,7 @@ def retry_for(
             return attempt(max(_deadline(begun, since) + seconds - now(), LEAST))
         except failures as error:
             left = _deadline(begun, since) + seconds - now()
-            if left <= 0:
+            if left <= 0 or (isinstance(error, NotAdmitted) and not refused):
                 raise
             LOGGER.debug("trying again: %s", error)
         gevent.sleep(min(backoff.next(), left))  # the last try is at the end of the time

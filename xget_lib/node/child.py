@@ -26,6 +26,7 @@ from xget_lib import __version__
 from xget_lib.errors import Failed, NinepError, printable
 from xget_lib.extensions import extensions
 from xget_lib.net.blocking import in_thread
+from xget_lib.net.listen import LocalSocket
 from xget_lib.net.server import Client, Server
 from xget_lib.ninep.budget import Budget
 from xget_lib.ninep.file import File
@@ -36,6 +37,7 @@ from xget_lib.process.single_server import answer, replace_former
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.serve import swarm
+from xget_lib.serve.access import Access
 from xget_lib.serve.attach import FILES, SWARM
 from xget_lib.serve.files import Files
 from xget_lib.serve.held import HeldContent
@@ -57,9 +59,18 @@ class Child:
     """Serves what a node holds, and ends when nobody needs it any more. One in each node."""
 
     def __init__(
-        self, listening: socket.socket, dest: bytes, debug: int, transfer: Transfer, *, follows: bool = False
+        self,
+        listening: socket.socket,
+        dest: bytes,
+        debug: int,
+        transfer: Transfer,
+        *,
+        follows: bool = False,
+        access: Access | None = None,
+        local: LocalSocket | None = None,
     ) -> None:
-        """`follows` is for the status."""
+        """`follows` is for the status. Without `access`, everybody is let in. `local` is for programs of this machine,
+        which prove nothing."""
         self._started = time.monotonic()
         self.debug_level = debug
         self.follows = follows
@@ -85,8 +96,11 @@ class Child:
         """Where the next child server of this destination asks this one to exit."""
         self._extensions = {aname: extension.child_side(self) for aname, extension in extensions().items()}
         connects = {aname: extension.connect for aname, extension in self._extensions.items()}
-        self._server = Server({**connects, SWARM: self._connect, FILES: lambda _: self._files_root}, DEBUG)
+        self._server = Server({**connects, SWARM: self._connect, FILES: lambda _: self._files_root}, DEBUG, access)
         self._server.accept(listening)
+        self._local = local
+        if local is not None:
+            self._server.accept(local.sock)
 
     # What this node holds.
 
@@ -174,6 +188,8 @@ class Child:
         """Accept no more connections, and tell clients that need it that this server ends."""
         self._server.stop_accepting()
         self._listening.close()
+        if self._local is not None:
+            self._local.close()
         if self._succession is not None:
             self._succession.close()
         for extension in self._extensions.values():
@@ -248,7 +264,7 @@ class NodeBackend:
 
     def subscribe(self, news: Stream) -> None:
         if self.server.news is not None:
-            news.put(self.server.news.encode())
+            news.put(self._client.sealed(self.server.news.encode()))
 
     def register(self, registration: Registration) -> None:
         """A peer that downloads from here soon has chunks to give: this node may connect to it."""

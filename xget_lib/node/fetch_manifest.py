@@ -12,9 +12,10 @@ from math import inf
 import gevent
 from blake3 import blake3
 
-from xget_lib.errors import LinkLost, NinepError
+from xget_lib.errors import LinkLost, NinepError, NotAdmitted
 from xget_lib.net.blocking import in_thread
 from xget_lib.net.link import Link
+from xget_lib.ninep.auth import Credentials
 from xget_lib.node.attempts import MOST, first_of, retry_for
 from xget_lib.node.awake import now
 from xget_lib.node.master_link import ANSWER
@@ -35,13 +36,18 @@ _STEP = _LONGEST_STEP * MANIFEST_RATE
 
 
 def fetch_manifest(
-    news: News, master: Address, seconds: float, on_progress: Callable[[], None] = lambda: None
+    news: News,
+    master: Address,
+    seconds: float,
+    on_progress: Callable[[], None] = lambda: None,
+    credentials: Credentials | None = None,
 ) -> tuple[memoryview, bool]:
     """The encoded manifest, and whether it is that of the generation: the master may send that of a newer one.
 
     `on_progress` is called as it arrives, at a minimum rate. The master is tried until nothing has come from it for so
-    many seconds; that it has no snapshot yet is an answer too. Raises LinkLost, NinepError.
+    many seconds; that it has no snapshot yet is an answer too. Raises LinkLost, NinepError, NotAdmitted at once.
     """
+    credentials = credentials or Credentials()
     heard = -inf
 
     def progress() -> None:
@@ -52,7 +58,7 @@ def fetch_manifest(
     first = () if news.master_first else news.peers
     sources = ManifestSources(first, news.manifest_size, random.Random(), now())
     while (peer := sources.next(now())) is not None:
-        encoded = _read_of_peer(news, peer, on_progress)
+        encoded = _read_of_peer(news, peer, on_progress, credentials)
         if encoded is not None:
             return encoded, True
         gevent.sleep(PAUSE)
@@ -60,7 +66,8 @@ def fetch_manifest(
     def read(left: float) -> tuple[memoryview, bool]:
         nonlocal heard
         try:
-            encoded = _read(master, news.manifest_size, min(left, ANSWER), min(seconds / MOST, ANSWER), progress)
+            within, answer = min(left, ANSWER), min(seconds / MOST, ANSWER)
+            encoded = _read(master, news.manifest_size, within, answer, progress, credentials)
             return encoded, _is_of(encoded, news.generation)
         except NinepError as error:
             if str(error) != NOT_READY[1]:  # 9P2000 has no error numbers
@@ -68,10 +75,12 @@ def fetch_manifest(
             # It was restarted, and has no snapshot yet.
             heard = now()
             raise LinkLost(f"{master[0]}:{master[1]}", str(error)) from error
+        except NotAdmitted:
+            raise
         except LinkLost:
             # Any peer may have it meanwhile.
             for peer in random.sample(news.peers, min(1, len(news.peers))):
-                of_peer = _read_of_peer(news, peer, on_progress)
+                of_peer = _read_of_peer(news, peer, on_progress, credentials)
                 if of_peer is not None:
                     return of_peer, True
             raise
@@ -80,20 +89,29 @@ def fetch_manifest(
     return retry_for(seconds, read, LinkLost, since=lambda: heard)
 
 
-def _read_of_peer(news: News, peer: Address, on_progress: Callable[[], None]) -> memoryview | None:
+def _read_of_peer(
+    news: News, peer: Address, on_progress: Callable[[], None], credentials: Credentials
+) -> memoryview | None:
     """The manifest of the generation, if this peer has it."""
     try:
-        encoded = _read(peer, news.manifest_size, _PEER_ANSWERS, _PEER_ANSWERS, on_progress)
+        encoded = _read(peer, news.manifest_size, _PEER_ANSWERS, _PEER_ANSWERS, on_progress, credentials)
     except (LinkLost, NinepError) as error:
         LOGGER.debug("no manifest from peer %s port %d: %s", *peer, _why(error))
         return None
     return encoded if _is_of(encoded, news.generation) else None
 
 
-def _read(server: Address, size: int, seconds: float, answer: float, on_progress: Callable[[], None]) -> memoryview:
+def _read(
+    server: Address,
+    size: int,
+    seconds: float,
+    answer: float,
+    on_progress: Callable[[], None],
+    credentials: Credentials,
+) -> memoryview:
     """Connect within `seconds`, and read; each part comes within `answer` seconds. Raises LinkLost, NinepError."""
     encoded = bytearray()
-    link = first_of(lambda left: Link.connect(*server, SWARM, left), seconds, Link.close)
+    link = first_of(lambda left: Link.connect(*server, SWARM, left, credentials), seconds, Link.close)
     try:
         file = link.open("manifest", answer)
         least = max(1, round(MANIFEST_RATE * min(answer, _LONGEST_STEP)))

@@ -16,9 +16,10 @@ from math import inf
 
 import gevent
 
-from xget_lib.errors import LinkLost, MasterUnreachable, NinepError, ProtocolViolation
+from xget_lib.errors import LinkLost, MasterUnreachable, NinepError, NotAdmitted, ProtocolViolation, XGetError
 from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
+from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.node.attempts import LEAST, first_of, retry_for
 from xget_lib.node.awake import now
@@ -29,6 +30,7 @@ from xget_lib.serve.attach import SWARM
 from xget_lib.swarm.addresses import usable
 from xget_lib.swarm.backoff import Backoff
 from xget_lib.swarm.messages import LINE_LIMIT, NEWS_LIMIT, Address, News, Registration, Scanning
+from xget_lib.swarm.seal import SealCheck
 
 ANSWER = 30.0
 """Seconds within which a server answers a request that waits for nothing."""
@@ -81,10 +83,20 @@ class MasterLink:
     been no answer, whatever the reason.
     """
 
-    def __init__(self, host: str, port: int, *, serving_port: int | None, follows: bool = False) -> None:
-        """`serving_port` is where this node serves; None if it does not serve. `follows`: as in a Registration."""
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        serving_port: int | None,
+        follows: bool = False,
+        credentials: Credentials | None = None,
+    ) -> None:
+        """`serving_port` is where this node serves; None if it does not serve. `follows`: as in a Registration.
+        `credentials` are for all connections of this node."""
         self.host = host
         self.port = port
+        self.credentials = credentials or Credentials()
         self.link: Link | None = None
         """The connection; None while there is none."""
         self._serving_port = serving_port
@@ -95,6 +107,10 @@ class MasterLink:
         self._why_lost = "no answer"
         self._trouble = ""
         """Why the last connection was lost, if there has been no news since."""
+        self._refusal: NotAdmitted | None = None
+        """Why no connection could be made, if one side refused the other the last time."""
+        self.distrusted: NotAdmitted | None = None
+        """Why nothing that comes from the master can be believed; None after a line that can."""
         self._lost_at = now()
         """When the connection was lost, or the first was begun."""
         self._asked_at: float | None = None
@@ -135,7 +151,7 @@ class MasterLink:
         return self.silent > _SOON
 
     def begin(self, seconds: float) -> None:
-        """Connect, within so many seconds. Raises MasterUnreachable."""
+        """Connect, within so many seconds. Raises MasterUnreachable, and NotAdmitted at once."""
         self._lost_at = now()
         try:
             retry_for(seconds, self._connect, LinkLost, NinepError)
@@ -201,11 +217,14 @@ class MasterLink:
             yield Change.LOST
             if self._spare is None:
                 gevent.sleep(backoff.next())  # the other nodes connect again too
-            retry_for(inf, lambda left: self._connect(ANSWER), LinkLost, NinepError)
+            # Also if one side refuses the other: the secret may be changed just now.
+            retry_for(inf, lambda left: self._connect(ANSWER), LinkLost, NinepError, refused=True)
             LOGGER.info("connected to the master again")
 
-    def unreachable(self, seconds: float | None = None, why: str | None = None) -> MasterUnreachable:
+    def unreachable(self, seconds: float | None = None, why: str | None = None) -> XGetError:
         """The error after so many seconds without an answer; without a number, those of `silent`."""
+        if self._refusal is not None:
+            return self._refusal
         seconds = self.silent if seconds is None else seconds
         return MasterUnreachable(self.host, self.port, seconds, why or self.why_silent)
 
@@ -270,14 +289,18 @@ class MasterLink:
             opened = opened or first_of(self._open, seconds, _Opened.close)
         except (LinkLost, NinepError) as error:
             self._why_lost = self._plain(error)
+            if isinstance(error, NotAdmitted) and (self._refusal is None or error.why != self._refusal.why):
+                LOGGER.warning("no connection to the master: %s", error)
+            self._refusal = error if isinstance(error, NotAdmitted) else None
             raise
+        self._refusal = None
         self._local_host, self._remote_host = opened.hosts
         self.link, self._peers, self._asked_at = opened.link, opened.peers, None
 
     def _open(self, seconds: float) -> _Opened:
         """Connect, and register, within so many seconds. Raises LinkLost, NinepError."""
         deadline = now() + seconds
-        link = Link.connect(*self.address, SWARM, min(seconds, ANSWER))
+        link = Link.connect(*self.address, SWARM, min(seconds, ANSWER), self.credentials)
         try:
             peers = link.open("peers", _within(deadline), ORDWR)
             if self._serving_port is not None:
@@ -303,6 +326,8 @@ class MasterLink:
 
     def _read_news(self, peers: Remote) -> Iterator[News | Scanning]:
         line = b""
+        key = peers.link.session_key
+        seal = SealCheck(key) if key is not None else None
         while True:
             # There may be no news for days. `probe` finds out whether the master still answers.
             line += peers.read(0, NEWS_LIMIT, None)
@@ -311,9 +336,20 @@ class MasterLink:
             if len(line) > NEWS_LIMIT:
                 raise ProtocolViolation("peers: line too long")
             if line.endswith(b"\n"):
+                if seal is not None:
+                    self._check_seal(peers.link, seal, line)
                 yield Scanning.decode(line) or self._usable(News.decode(line))
                 line = b""
                 gevent.sleep(_NEWS_APART)
+
+    def _check_seal(self, link: Link, seal: SealCheck, line: bytes) -> None:
+        """Raises NotAdmitted for a line that is not as the master sent it."""
+        try:
+            seal.check(line)
+        except ProtocolViolation as violation:
+            self.distrusted = NotAdmitted(link.name, f"refused by this node: {violation}")
+            raise self.distrusted from None
+        self.distrusted = None
 
     def _usable(self, news: News) -> News:
         """The news with only those peers that this node may connect to."""

@@ -13,6 +13,7 @@ import gevent
 from xget_lib.errors import LinkLost, NinepError
 from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
+from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.node.attempts import first_of
 from xget_lib.node.master_link import ANSWER
@@ -30,9 +31,16 @@ class MasterSlots:
     If they cannot be used any longer, `on_failed` is called once, with the error. It is not called after `close`.
     """
 
-    def __init__(self, control: Link, master: Address, on_failed: Callable[[MasterSlots, Failure], None]) -> None:
+    def __init__(
+        self,
+        control: Link,
+        master: Address,
+        on_failed: Callable[[MasterSlots, Failure], None],
+        credentials: Credentials | None = None,
+    ) -> None:
         self._control = control
         self._master = master
+        self._credentials = credentials or Credentials()
         self._on_failed = on_failed
         self._closed = False
         self._offers: dict[int, Remote] = {}
@@ -128,7 +136,7 @@ class MasterSlots:
             use(content)
 
     def _open_content(self, seconds: float) -> Source:
-        link = Link.connect(*self._master, SWARM, seconds)
+        link = Link.connect(*self._master, SWARM, seconds, self._credentials)
         try:
             return Source(MASTER, link, link.open("data", ANSWER))
         except BaseException:

@@ -21,7 +21,9 @@ from xget_lib.errors import (
     LinkLost,
     MalformedManifest,
     NinepError,
+    NotAdmitted,
     Outdated,
+    UsageError,
     XGetError,
     printable,
 )
@@ -29,7 +31,7 @@ from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.manifest import STILL_CHANGING, Manifest
 from xget_lib.manifest.selection import Selection, select
 from xget_lib.net.blocking import in_thread
-from xget_lib.net.listen import listen
+from xget_lib.net.listen import LocalSocket, listen
 from xget_lib.node.awake import now
 from xget_lib.node.child import Child
 from xget_lib.node.fetch_manifest import fetch_manifest
@@ -41,9 +43,11 @@ from xget_lib.node.patience import CHECK_EVERY
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import NewGeneration, TransferStats
 from xget_lib.node.waits import Tell, Waits
+from xget_lib.process.secret_file import read_again, read_credentials
 from xget_lib.report.events import size
 from xget_lib.report.log import LOGGER
 from xget_lib.report.waiting import Wait
+from xget_lib.serve.access import Access
 from xget_lib.serve.served import EncodedManifest
 from xget_lib.swarm.messages import CURRENT, DONE, FAILED, INTERRUPTED, SETTLING_LIMIT, News, Scanning
 
@@ -63,9 +67,16 @@ class Node:
         self._config = config
         self._sources = sources
         self._waits = Waits(tell)
-        self._master = MasterLink(config.host, config.port, serving_port=port, follows=config.follow)
+        self.credentials = read_credentials(config.secret)
+        self._master = MasterLink(
+            config.host, config.port, serving_port=port, follows=config.follow, credentials=self.credentials
+        )
         self._transfer = Transfer(self._master, config.retries)
-        self.child = Child(listening, dest, config.debug, self._transfer, follows=config.follow)
+        access = Access.of(config, self.credentials)
+        local = LocalSocket(config.socket) if config.socket is not None and not config.dry_run else None
+        self.child = Child(
+            listening, dest, config.debug, self._transfer, follows=config.follow, access=access, local=local
+        )
         self._context = NodeContext(config, dest, tell, self._transfer, self.child, self._waits)
         self._news: News | None = None
         """The last from the master."""
@@ -187,6 +198,14 @@ class Node:
         self.incomplete = incomplete(selection)
         return done | {"age": self._freshness.age}
 
+    def read_secret(self) -> None:
+        """The secret may have changed."""
+        try:
+            if read_again(self.credentials):
+                LOGGER.info("the secret has changed: %d keys", len(self.credentials.keys))
+        except UsageError as error:
+            LOGGER.error("the secret stays as it was: %s", error)
+
     def stop_repairing(self) -> None:
         """Leave it to the next update, or run, to repair files."""
         if self._repairing is not None:
@@ -290,11 +309,13 @@ class Node:
         timeout, what = self._config.timeout, f"the manifest ({size(news.manifest_size)})"
 
         def fetch() -> tuple[memoryview, bool]:
-            return fetch_manifest(news, self._master.address, timeout, self._waits.progress)
+            return fetch_manifest(news, self._master.address, timeout, self._waits.progress, self.credentials)
 
         with self._waits.on(lambda: self._master.expect(what, "", "the download begins then", timeout)):
             try:
                 encoded, right = self._context.patience.run(fetch, what)
+            except NotAdmitted:
+                raise
             except LinkLost as error:
                 raise self._master.unreachable(self._waits.seconds, error.why) from None
             except NinepError as error:

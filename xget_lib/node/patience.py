@@ -36,8 +36,10 @@ class Patience:
 
     def check(self, missing: Callable[[], str], asked: Callable[[], str] | None = None) -> None:
         """To be called again and again while something is waited for. `missing` says what, `asked` whom; without
-        `asked`, only the master. Raises MasterUnreachable, Stalled."""
+        `asked`, only the master. Raises MasterUnreachable, Stalled, NotAdmitted."""
         master = self.master
+        if master.distrusted is not None:
+            raise master.distrusted
         pause = min(_PROBE_EVERY, self.timeout / 4, self.stall_timeout / 4)
         master.probe(pause)
         if master.silent > pause:

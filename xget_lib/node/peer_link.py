@@ -10,6 +10,7 @@ from xget_lib.errors import LinkLost, NinepError, ProtocolViolation
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
+from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.node.master_link import ANSWER
 from xget_lib.node.source import Source, Waited, send
@@ -50,13 +51,14 @@ class PeerLink(Source):
             LOGGER.debug("%s has no upload slots", control.name)
 
     @classmethod
-    def connect(cls, address: Address) -> PeerLink:
+    def connect(cls, address: Address, credentials: Credentials | None = None) -> PeerLink:
         """Raises LinkLost, NinepError."""
+        credentials = credentials or Credentials()
         links: list[Link] = []
         try:
             with gevent.Timeout(_CONNECT, LinkLost(f"{address[0]}:{address[1]}", f"not ready in {_CONNECT:g} s")):
                 for _ in range(2):
-                    links.append(Link.connect(*address, SWARM, _CONNECT))
+                    links.append(Link.connect(*address, SWARM, _CONNECT, credentials))
                 return cls(address, *links)
         except BaseException:
             for link in links:

@@ -205,7 +205,7 @@ class Transfer:
     def _attend_peer(self, run: TransferRun, address: Address) -> None:
         """Connect to a peer and read what it holds until the connection ends."""
         try:
-            peer = PeerLink.connect(address)
+            peer = PeerLink.connect(address, self.master.credentials)
             self._peers[address] = peer
             self._downloader.peer_connected(address)
             registration = self.master.peer_registration(run.generation)
@@ -232,7 +232,9 @@ class Transfer:
 
     def _open_slot(self, slot: int) -> None:
         if self._slots is None and self.master.link is not None:
-            self._slots = MasterSlots(self.master.link, self.master.address, self._slots_failed)
+            self._slots = MasterSlots(
+                self.master.link, self.master.address, self._slots_failed, self.master.credentials
+            )
         if self._slots is not None:
             self._slots.open(slot, lambda: self._act(self._downloader.master_slot_opened(slot, time.monotonic())))
 

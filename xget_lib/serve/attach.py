@@ -6,7 +6,7 @@ C clients attach to "" in 9P2000.u and get `classic`; Linux mounts "" in 9P2000.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 
 from xget_lib.errors import NinepError
 from xget_lib.ninep.dialect import NINEP2000_L
@@ -23,10 +23,14 @@ def attach(roots: Mapping[str, Callable[[], File]]) -> Attach:
     """
 
     def choose(dialect: str, uname: str, aname: str) -> File:
-        if not aname:
-            aname = CLASSIC if dialect != NINEP2000_L and CLASSIC in roots else FILES
+        aname = tree_of(dialect, aname, roots)
         if aname not in roots:
             raise NinepError(errno.ENOENT, f"unknown aname {aname!r} (available: {', '.join(sorted(roots))})")
         return roots[aname]()
 
     return choose
+
+
+def tree_of(dialect: str, aname: str, known: Container[str]) -> str:
+    """The name of the namespace. `known`: those that this server has."""
+    return aname or (CLASSIC if dialect != NINEP2000_L and CLASSIC in known else FILES)

@@ -81,6 +81,7 @@ class WorkerBackend:
         """The master answers a read that may still wait."""
         match message:
             case ipc.NewsLine(_, line):
+                line = self._client.sealed(line)
                 for news in self._news:
                     news.replace(line)
             case ipc.Grant(_, slot, chunk):

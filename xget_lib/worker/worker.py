@@ -25,6 +25,7 @@ from gevent import get_hub
 from gevent import socket as gsocket
 
 from xget_lib import ipc
+from xget_lib.config import Config
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation, XGetError
 from xget_lib.extensions import extensions
 from xget_lib.fs.places import marks_of
@@ -34,12 +35,15 @@ from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.net.blocking import in_thread, wait_writable
 from xget_lib.net.sending_hosts import SendingHosts
 from xget_lib.net.server import Client, Server
+from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.budget import Account, Budget
 from xget_lib.ninep.file import File
+from xget_lib.ninep.session import Session
 from xget_lib.process.channel import Channel, close_all
 from xget_lib.process.memfd import read_all
 from xget_lib.report.log import LOGGER, catch_greenlets
 from xget_lib.serve import swarm
+from xget_lib.serve.access import Access
 from xget_lib.serve.attach import FILES, SWARM
 from xget_lib.serve.files import Files
 from xget_lib.serve.served import EncodedManifest, Served
@@ -67,9 +71,9 @@ _PATH_LIMIT = 1024
 """Bytes of a path that are sent to the master for its log: a path may be longer than a message."""
 
 
-def run(channel: Channel, number: int, debug: int, workers: int = 1, sending: SendingHosts | None = None) -> int:
-    """Serve until the master ends or sends Stop. The master has so many workers, which share `sending`. Returns the
-    exit status of the process."""
+def run(channel: Channel, number: int, config: Config, sending: SendingHosts | None = None) -> int:
+    """Serve until the master ends or sends Stop. The workers of a master share `sending`. Returns the exit status of
+    the process."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     channel.wait_readable = _wait_for_master
     channel.wait_writable = wait_writable
@@ -77,7 +81,9 @@ def run(channel: Channel, number: int, debug: int, workers: int = 1, sending: Se
     get_hub().threadpool.maxsize = _THREADS
     LOGGER.debug("worker %d started", number)
     try:
-        Worker(channel, debug, workers, sending, number).run()
+        # The keys come from the master, which reads them again when the secret changes.
+        access = Access.of(config, Credentials(required=config.secret is not None))
+        Worker(channel, config.debug, config.workers, access, sending, number).run()
     except LinkLost:
         pass  # the master is gone
     except Exception as error:
@@ -108,9 +114,18 @@ class Worker:
     """Acts on the messages of the master. One in each worker process."""
 
     def __init__(
-        self, channel: Channel, debug: int, workers: int = 1, sending: SendingHosts | None = None, number: int = 0
+        self,
+        channel: Channel,
+        debug: int,
+        workers: int = 1,
+        access: Access | None = None,
+        sending: SendingHosts | None = None,
+        number: int = 0,
     ) -> None:
+        """The master has so many workers, which share `sending`; this one has a number. `access` gets its keys from the
+        master; None: everybody is let in."""
         self.debug_level = debug
+        self._access = access or Access()
         self._pace = MessagePace(workers)
         self._sending: gevent.Greenlet[..., None] | None = None
         """What sends the messages that wait in `_pace`."""
@@ -128,7 +143,8 @@ class Worker:
         self._extensions = {aname: extension.worker_side(self) for aname, extension in extensions().items()}
         connects = {aname: extension.connect for aname, extension in self._extensions.items()}
         namespaces = {**connects, SWARM: self._connect, FILES: lambda _: self._files_root}
-        self._server = Server(namespaces, INFO, sending, number)
+        self._server = Server(namespaces, INFO, self._access, sending, number)
+        self._lobby = self._server.lobby(self._let_in, self._ended)
 
     def run(self) -> None:
         """Return when the master ends or sends Stop. Raises ProtocolViolation for a message that it may not send."""
@@ -144,6 +160,8 @@ class Worker:
                     self.send(ipc.Pong(len(self._server.clients), self._server.sent))
                 case ipc.Adopt(number, address, port):
                     self._adopt(Client(number, address, port, Account(host_of(address))), descriptors[0])
+                case ipc.Keys(keys):
+                    self._access.credentials.keys = keys
                 case ipc.EndConnection(connection, why):
                     self._end_connection(connection, why)
                 case ipc.Serve():
@@ -201,17 +219,28 @@ class Worker:
 
     def _adopt(self, client: Client, descriptor: int) -> None:
         self._adopted[client.number] = client
-        gevent.spawn(self._serve_client, client, socket.socket(fileno=descriptor))
+        if self._lobby is not None:
+            self._lobby.enter(client, socket.socket(fileno=descriptor))
+        else:
+            gevent.spawn(self._serve_client, client, socket.socket(fileno=descriptor))
 
-    def _serve_client(self, client: Client, sock: socket.socket) -> None:
+    def _let_in(self, client: Client, sock: socket.socket, session: Session) -> None:
+        self.send(ipc.LetIn(client.number))
+        gevent.spawn(self._serve_client, client, sock, session)
+
+    def _serve_client(self, client: Client, sock: socket.socket, session: Session | None = None) -> None:
         self._pace.connected(client.number, host_of(client.address), time.monotonic())
         try:
-            self._server.serve(client, sock)
+            self._server.serve(client, sock, session)
         finally:
-            del self._adopted[client.number]
             self._backends.pop(client.number, None)
             self._pace.ended(client.number)
-            self.send(ipc.ConnectionClosed(client.number))
+            self._ended(client)
+
+    def _ended(self, client: Client) -> None:
+        del self._adopted[client.number]
+        client.account.close()
+        self.send(ipc.ConnectionClosed(client.number))
 
     def _let_go_if_idle(self) -> None:
         """Close directories that are kept open for speed: they keep file systems from being unmounted."""

@@ -1,0 +1,125 @@
+"""The first messages of a connection, from the client's side: agree on 9P2000, prove what is asked for, attach.
+
+Without a secret this is one round trip, with one it is two. Each side refuses the other if that does not prove that it
+has the secret (`ninep.auth`). Which of them refuses is in the error: this is what an administrator needs to know.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+from gevent.event import AsyncResult
+
+from xget_lib.errors import LinkLost, NinepError, NotAdmitted, ProtocolViolation, printable
+from xget_lib.ninep import messages
+from xget_lib.ninep.auth import (
+    AUTHENTICATION_FAILED,
+    AUTHENTICATION_REQUIRED,
+    LINE_LIMIT,
+    NO_AUTHENTICATION,
+    NONCE_SIZE,
+    ClientHandshake,
+    Credentials,
+)
+from xget_lib.ninep.dialect import NINEP2000
+from xget_lib.ninep.messages import Message, TMessage
+from xget_lib.ninep.wire import NOFID
+
+ROOT, AFID = 0, 1
+"""The fids of the root of the tree, and of the handshake."""
+_UNAME = ""
+"""Our own servers do not use it."""
+
+Reply: TypeAlias = "AsyncResult[Message | LinkLost]"
+
+
+class NewLink(Protocol):
+    """A connection on which nothing has been said yet."""
+
+    name: str
+    agreed: bool
+    """To be set when the server has shown that it speaks 9P."""
+
+    @property
+    def max_message(self) -> int: ...
+
+    def ask(self, message: TMessage) -> tuple[int, Reply]: ...
+
+    def start(self, message: TMessage, on_answer: Callable[[Message | LinkLost], None]) -> int: ...
+
+
+def enter(link: NewLink, aname: str, credentials: Credentials) -> bytes | None:
+    """Attach to a tree: its root is then the fid ROOT. Returns a key that only the two ends of this connection have;
+    None if nothing had to be proved. Raises NotAdmitted where one side refuses the other, LinkLost, NinepError."""
+    _, version = link.ask(messages.Tversion(link.max_message, NINEP2000))
+    if credentials.required:
+        return _prove_and_attach(link, aname, credentials, version)
+    _, attached = link.ask(messages.Tattach(ROOT, NOFID, _UNAME, aname))
+    _agree(link, version)
+    try:
+        unless_refused(attached.get())
+    except NinepError as error:
+        if str(error) == AUTHENTICATION_REQUIRED[1]:
+            raise NotAdmitted(link.name, "it asks for a secret (--secret FILE)") from None
+        raise
+    return None
+
+
+def _prove_and_attach(link: NewLink, aname: str, credentials: Credentials, version: Reply) -> bytes:
+    _, begun = link.ask(messages.Tauth(AFID, _UNAME, aname))
+    _, challenge = link.ask(messages.Tread(AFID, 0, LINE_LIMIT))
+    _agree(link, version)
+    file = printable(credentials.source)
+    handshake = ClientHandshake(credentials.keys[0], os.urandom(NONCE_SIZE), _UNAME, aname)
+    try:
+        unless_refused(begun.get())
+        answer = handshake.answer(_read(challenge))
+    except NinepError as error:
+        if str(error) == NO_AUTHENTICATION[1]:
+            raise NotAdmitted(link.name, f"refused by this node: it does not prove the secret of {file}") from None
+        raise
+    except ProtocolViolation as violation:
+        raise NotAdmitted(link.name, f"refused by this node: {violation}") from None
+    _, written = link.ask(messages.Twrite(AFID, 0, answer))
+    _, proof = link.ask(messages.Tread(AFID, 0, LINE_LIMIT))
+    _, attached = link.ask(messages.Tattach(ROOT, AFID, _UNAME, aname))
+    link.start(messages.Tclunk(AFID), lambda reply: None)
+    try:
+        unless_refused(written.get())
+    except NinepError as error:
+        if str(error) == AUTHENTICATION_FAILED[1]:
+            raise NotAdmitted(link.name, f"it refuses this node: its secret is not that of {file}") from None
+        raise
+    session_key = handshake.check(_read(proof))
+    if session_key is None:
+        raise NotAdmitted(link.name, f"refused by this node: it does not prove the secret of {file}")
+    unless_refused(attached.get())
+    return session_key
+
+
+def _agree(link: NewLink, version: Reply) -> None:
+    agreed = version.get()
+    if isinstance(agreed, LinkLost):
+        raise agreed
+    if not isinstance(agreed, messages.Rversion) or agreed.version != NINEP2000:
+        raise LinkLost(link.name, "does not speak 9P2000")
+    link.agreed = True
+
+
+def _read(answer: Reply) -> bytes:
+    reply = unless_refused(answer.get())
+    assert isinstance(reply, messages.Rread)  # nothing else is taken for the reply to a Tread
+    return bytes(reply.data)
+
+
+def unless_refused(reply: Message | LinkLost | None) -> Message:
+    """The reply. Raises NinepError for an Rerror, and LinkLost where there is none."""
+    assert reply is not None  # what an AsyncResult has before it is set
+    if isinstance(reply, LinkLost):
+        raise reply
+    if isinstance(reply, messages.Rerror):
+        raise NinepError(errno.EIO, reply.ename)
+    return reply

@@ -1,0 +1,182 @@
+"""Connections that have not been let in yet, by a server with a secret. Each costs next to nothing.
+
+A connection in here has no greenlet, no thread and no file of a tree: only a socket that is watched, and a session from
+its first byte on, which answers nothing but the handshake (`ninep.auth`). It may send a few bytes, for a few seconds.
+One greenlet serves all of them, as bytes arrive. When a client attaches to a tree, and may, its connection leaves.
+Until then no message to others, no line of the log and no place of those who belong is spent on it.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import gevent
+from gevent import get_hub
+from gevent.event import Event
+
+from xget_lib.errors import ProtocolViolation
+from xget_lib.net.blocking import READ
+from xget_lib.net.listen import prepare
+from xget_lib.net.turns import Turn
+from xget_lib.ninep.limits import MAX_REQUEST
+from xget_lib.ninep.session import Session
+from xget_lib.ninep.trace import SENT, frame_line
+
+if TYPE_CHECKING:
+    from xget_lib.net.server import Client
+
+PROVE_WITHIN = 10.0
+"""Seconds from the connection until the client must have attached: two round trips, and a busy server between them."""
+RECEIVED_LIMIT = 2048
+"""Bytes that a client may send until then. Ours send some 400."""
+_LONGEST = 512
+"""Bytes of one request until then."""
+
+
+class _Visitor:
+    """One connection in the lobby."""
+
+    __slots__ = ("_lobby", "client", "deadline", "received", "session", "sock", "watcher")
+
+    def __init__(self, lobby: Lobby, client: Client, sock: socket.socket) -> None:
+        self._lobby = lobby
+        self.client = client
+        self.sock = sock
+        self.session: Session | None = None
+        self.received = 0
+        self.deadline = time.monotonic() + PROVE_WITHIN
+        """In monotonic seconds."""
+        self.watcher = get_hub().loop.io(sock.fileno(), READ)
+
+    def end(self, why: str) -> None:
+        """See `net.server.Client.end`."""
+        self._lobby.end(self, why)
+
+    def retry(self) -> None:
+        """Nothing here waits for what changes."""
+
+
+class Lobby:
+    """Owned by a server. `admit(client, sock, session)` takes over a connection, with requests that are not answered
+    yet. `refuse(client, why)` is called when one has ended in here; its socket is closed then."""
+
+    def __init__(
+        self,
+        session: Callable[[Client], Session],
+        admit: Callable[[Client, socket.socket, Session], None],
+        refuse: Callable[[Client, str], None],
+    ) -> None:
+        self._make_session = session
+        self._admit = admit
+        self._refuse = refuse
+        self._visitors: OrderedDict[int, _Visitor] = OrderedDict()
+        """By number of the client, the oldest first."""
+        self._ready: deque[_Visitor] = deque()
+        """Those of which something can be read."""
+        self._wake = Event()
+        self._turn = Turn()
+        self._buffer = memoryview(bytearray(RECEIVED_LIMIT))
+        self._serving: gevent.Greenlet[..., None] | None = None
+
+    def __len__(self) -> int:
+        return len(self._visitors)
+
+    def enter(self, client: Client, sock: socket.socket) -> None:
+        """A client has connected."""
+        prepare(sock)
+        visitor = _Visitor(self, client, sock)
+        client.connection = visitor
+        self._visitors[client.number] = visitor
+        visitor.watcher.start(self._readable, visitor)
+        if not self._serving:
+            self._serving = gevent.spawn(self._serve)
+
+    def end(self, visitor: _Visitor, why: str) -> None:
+        """End a connection, if it is still here."""
+        if self._remove(visitor):
+            if visitor.session is not None:
+                visitor.session.close()
+            visitor.sock.close()
+            self._refuse(visitor.client, why)
+
+    def _readable(self, visitor: _Visitor) -> None:
+        visitor.watcher.stop()
+        self._ready.append(visitor)
+        self._wake.set()
+
+    def _remove(self, visitor: _Visitor) -> bool:
+        """Returns whether it was here."""
+        if self._visitors.get(visitor.client.number) is not visitor:
+            return False
+        del self._visitors[visitor.client.number]
+        visitor.watcher.stop()
+        visitor.watcher.close()
+        visitor.client.connection = None
+        return True
+
+    def _serve(self) -> None:
+        """While somebody is here."""
+        while self._visitors:
+            oldest = next(iter(self._visitors.values()))
+            if not self._ready:
+                self._wake.wait(max(0.0, oldest.deadline - time.monotonic()))
+            self._wake.clear()
+            for _ in range(len(self._ready)):  # who has spoken is heard before he is late
+                begun = time.perf_counter()
+                self._hear(self._ready.popleft())
+                if self._turn.spent_since(begun):
+                    self._turn.wait()
+            self._end_late()
+
+    def _end_late(self) -> None:
+        now = time.monotonic()
+        while self._visitors and (oldest := next(iter(self._visitors.values()))).deadline <= now:
+            self.end(oldest, f"it proved nothing within {PROVE_WITHIN:.0f} s")
+
+    def _hear(self, visitor: _Visitor) -> None:
+        """Read what a client has sent, and answer it."""
+        if self._visitors.get(visitor.client.number) is not visitor:
+            return  # it was ended meanwhile
+        try:
+            if visitor.received == RECEIVED_LIMIT:
+                raise OSError("it sent too much before it proved anything")
+            try:
+                count = self._receive(visitor)
+            except BlockingIOError:
+                visitor.watcher.start(self._readable, visitor)
+                return
+            if visitor.session is None:
+                visitor.session = self._make_session(visitor.client)
+                visitor.session.limit_requests(_LONGEST)
+            self._converse(visitor, visitor.session, count)
+        except (ProtocolViolation, OSError) as error:
+            self.end(visitor, str(error))
+
+    def _receive(self, visitor: _Visitor) -> int:
+        """How many bytes are in the buffer now. Raises OSError."""
+        count = visitor.sock.recv_into(self._buffer[: RECEIVED_LIMIT - visitor.received])
+        if not count:
+            raise OSError("the client has closed the connection")
+        visitor.received += count
+        return count
+
+    def _converse(self, visitor: _Visitor, session: Session, count: int) -> None:
+        """Raises ProtocolViolation, and OSError also where the client does not read its replies."""
+        session.receive(self._buffer[:count])
+        replies = b""
+        while not (gets_in := session.gets_in) and (reply := session.next_reply()) is not None:
+            replies += reply.header  # no reply here has content
+            if session.trace is not None:
+                session.trace(frame_line(SENT, reply.header, session.dialect))
+        if replies and visitor.sock.send(replies) < len(replies):
+            raise OSError("it does not read its replies")
+        if gets_in:
+            self._remove(visitor)
+            session.limit_requests(MAX_REQUEST)
+            self._admit(visitor.client, visitor.sock, session)
+        else:
+            visitor.watcher.start(self._readable, visitor)
