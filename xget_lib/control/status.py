@@ -70,7 +70,7 @@ def run(config: Config) -> int:
     seconds = min(config.timeout, _TIMEOUT)
     found = 0
     failures = []
-    credentials = read_credentials(config.secret)
+    credentials = read_credentials(config)
     asked = Pool(_AT_ONCE).imap(lambda each: _ask(each, seconds, credentials), servers)
     for server, status in zip(servers, asked, strict=True):
         if not isinstance(status, _Failure):
