@@ -338,7 +338,7 @@ def _check_tls(fields: Mapping[str, Any]) -> None:
     if fields["tls"] and not fields["secret"] and not fields["tls_ca"]:
         raise UsageError("--tls: needs --secret or --tls-ca, or anybody can be in the middle")
     if fields["tls"] and fields["tls_ca"] and not fields["tls_cert"]:
-        raise UsageError("--tls-ca: needs --tls-cert, because both sides show a certificate")
+        raise UsageError("--tls-ca: needs --tls-cert: both sides show a certificate")
 
 
 def _join_ports(fields: dict[str, Any], port: int, file: Mapping[str, Any], given: Mapping[str, Any]) -> None:

@@ -124,7 +124,7 @@ class Middle:
         self._server_port = server_port
         self._listening = tcp_server()
         self.port: int = self._listening.getsockname()[1]
-        self._greenlets = [gevent.spawn(self._accept)]
+        self._greenlets: list[gevent.Greenlet[..., None]] = [gevent.spawn(self._accept)]
 
     def __enter__(self) -> Self:
         return self
