@@ -151,7 +151,7 @@ def test_tls_that_proves_nothing_is_an_error_of_usage(cluster: Cluster) -> None:
         (["--tls"], "--tls: needs --secret or --tls-ca, or anybody can be in the middle"),
         (
             ["--tls", "--tls-ca", str(authority.cert)],
-            "--tls-ca: needs --tls-cert, because both sides show a certificate",
+            "--tls-ca: needs --tls-cert: both sides show a certificate",
         ),
         (["--tls-cert", str(made.cert)], "--tls-cert: has no effect without --tls"),
         (["--tls-ca", str(made.cert)], "--tls-ca: has no effect without --tls"),
