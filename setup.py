@@ -16,7 +16,11 @@ RUNTIME = [
     "inotify_simple>=2.0.1",
 ]
 
+# Needed for signed generations (`xget sign`, --sign-key, --trust), and imported only there.
+SIGN = ["cryptography>=38"]
+
 TESTS = [
+    *SIGN,
     "pytest>=9.0",
     "pytest-xdist>=3.6",  # end-to-end tests mostly wait, so several run at once
     "hypothesis>=6.100",
@@ -55,6 +59,6 @@ if __name__ == "__main__":
         python_requires=">=3.11",
         packages=find_packages(include=["xget_lib", "xget_lib.*"]),
         install_requires=RUNTIME,
-        extras_require={"test": TESTS},
+        extras_require={"sign": SIGN, "test": TESTS},
         entry_points={"console_scripts": ["xget = xget_lib.cli:main"]},
     )

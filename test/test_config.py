@@ -36,6 +36,8 @@ DEFAULTS: dict[str, Any] = {
             "no-devices",
             "no-set-id",
             "insecure-dest",
+            "signed-only",
+            "allow-rollback",
             "one-file-system",
             "rehash",
             "force",
@@ -207,6 +209,12 @@ def test_a_limit_of_removals_without_removals_is_refused() -> None:
         config.build(DEFAULTS, {}, {"max-delete": "3"})
     assert config.build(DEFAULTS, {"delete": True}, {"max-delete": "3"}).max_delete.number == 3
     assert config.build(DEFAULTS, {"max-delete": 3}, {}).max_delete.number == 3, "a file may have options for all runs"
+
+
+def test_a_rollback_is_allowed_only_where_there_may_be_one() -> None:
+    with pytest.raises(UsageError, match="--allow-rollback: has no effect without --trust"):
+        config.build(DEFAULTS, {}, {"allow-rollback": True})
+    assert config.build(DEFAULTS, {"trust": "/keys"}, {"allow-rollback": True}).allow_rollback
 
 
 @pytest.mark.parametrize("option", ["no_permissions", "no_owners"])

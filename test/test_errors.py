@@ -41,6 +41,7 @@ MADE = [
     errors.PieceMismatch(b"a\n", 0, "peer"),
     errors.NoGoodSource(b"a\n", "peer"),
     errors.MalformedManifest("why"),
+    errors.NotTrusted(bytes(32), "why"),
     errors.NotHeld(0, 1),
     errors.StaleGeneration(b"a\n"),
     errors.NinepError(errno.EROFS),
@@ -70,7 +71,7 @@ def test_the_exit_statuses_are_those_of_the_contract() -> None:
     assert of[errors.UsageError] == 2
     assert of[errors.MasterUnreachable] == of[errors.Stalled] == 3
     assert of[errors.NotServed] == 4
-    assert of[errors.NoGoodSource] == of[errors.MalformedManifest] == 5
+    assert of[errors.NoGoodSource] == of[errors.MalformedManifest] == of[errors.NotTrusted] == 5
     assert of[errors.DestinationRefused] == 6
     assert of[errors.NotAdmitted] == 7
     assert [errors.Interrupted(number).exit_status for number in (2, 15)] == [130, 143]

@@ -16,8 +16,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = [
-    *("errors", "config", "usage", "ninep", "manifest", "fs", "snapshot", "download", "swarm", "serve", "process"),
-    *("ipc", "report", "net", "extensions", "classic", "master", "worker", "node", "control", "cli"),
+    *("errors", "config", "usage", "ninep", "manifest", "fs", "signing", "snapshot", "download", "swarm", "serve"),
+    *("process", "ipc", "report", "net", "extensions", "classic", "master", "worker", "node", "control", "cli"),
 ]
 
 NETWORK = {"gevent", "socket", "socketserver", "ssl", "select", "selectors", "asyncio", "http", "urllib"}
@@ -33,6 +33,7 @@ FORBIDDEN = {
     "manifest": NETWORK | PROCESSES | CLOCKS_AND_CHANCE | {"os"},
     "swarm": NETWORK | PROCESSES | CLOCKS_AND_CHANCE,
     "fs": NETWORK,
+    "signing": NETWORK,
     "snapshot": NETWORK,
     "download": NETWORK,
     "serve": NETWORK,

@@ -3,13 +3,15 @@
 Usage:
   xget.py status [options] [-n HOST]
   xget.py reload [options]
+  xget.py sign [options] <path>
   xget.py [options] <path>
   xget.py [options] -n HOST <source>... <dest>
 
 The first form prints the status of a master, or of the servers on this node. The second tells the master on this
-machine to scan its directory now, and ends when that is done. The third starts a master, which serves the file or
-directory <path>. The fourth is a client: it downloads from the master and from other nodes, and then serves what it has
-to other nodes, in the background.
+machine to scan its directory now, and ends when that is done. The third signs the file or directory <path>, so that
+clients can tell that it comes from you (--trust). The fourth starts a master, which serves the file or directory
+<path>. The fifth is a client: it downloads from the master and from other nodes, and then serves what it has to other
+nodes, in the background.
 
 <source> is a path below what the master serves; `.` is everything. <dest> is a directory. It is created if it does not
 exist; its parent must exist.
@@ -48,25 +50,34 @@ Options:
   --checksum                  client: compare files by content, ignoring size and modification time
   --dry-run                   client: print what would be done, and change nothing
   -s, --no-permissions        client: do not preserve permissions
-  -o, --no-owners             master, client: do not preserve owners and groups, and do not look up their names
+  -o, --no-owners             master, client, sign: do not preserve owners and groups, and do not look up their names
   --no-devices                client: do not create devices; -s and -o imply it
   --no-set-id                 client: do not set set-user-ID and set-group-ID bits and capabilities; -s and -o imply it
   --insecure-dest             client: write to <dest> as root, even if other users can change it or a directory above it
-  -x, --one-file-system       master: do not serve what is mounted below <path>
+  -x, --one-file-system       master, sign: do not serve what is mounted below <path>
   --cache=DIR                 master: directory of the digest cache (without it: $XDG_CACHE_HOME/xget, or
                               ~/.cache/xget, or /var/cache/xget for root and users without a home)
   --rehash                    master: ignore the digest cache, and hash all files
+  --key=FILE                  sign: the private key (Ed25519, PEM)
+  --serial=N                  sign: the serial, higher than that of every generation that was signed before (without it:
+                              the time, in seconds since 1970)
+  --signature=FILE            master, sign: what is signed (without it: xget.sig, in the directory that <path> is in)
+  --sign-key=FILE             master: sign each generation with this private key
+  --signed-only               master: serve only generations that are signed, and the former one until then
+  --trust=FILE                client: take only generations that one of the public keys in FILE has signed, and none
+                              with a lower serial than <dest> has had
+  --allow-rollback            client: with --trust, take a generation with a lower serial too
   --force                     reload: serve what is there now, even if it looks as if a file system is not mounted
   --daemon                    master: go to the background when ready
   --pidfile=FILE              master, client: write the process ID of the server to FILE
   --log=FILE                  master, client: write the log to FILE (without it: stderr of a master, syslog in the
                               background)
   --config=FILE               read options from FILE (TOML; the keys are the long option names)
-  -q, --quiet                 master, client, reload: print errors only; log warnings and errors only
+  -q, --quiet                 master, client, reload, sign: print errors only; log warnings and errors only
   -v, --verbose               master, client: print more; log debug messages
   -D LEVEL, --debug=LEVEL     master, client: debug level of the log: 0 none, 1 debug messages, 2 also each 9P message
                               [default: 0]
-  --json                      client, status, reload: print one JSON object per line on stdout
+  --json                      client, status, reload, sign: print one JSON object per line on stdout
   -h, --help                  print this help
   --version                   print the version
 
@@ -88,7 +99,7 @@ from xget_lib import __version__, config
 from xget_lib.errors import Exit, UsageError, XGetError, printable
 from xget_lib.process.null import open_null
 from xget_lib.report import events, output
-from xget_lib.usage import CLIENT, MASTER, Parsed, Usage
+from xget_lib.usage import CLIENT, MASTER, SIGN, Parsed, Usage
 
 if TYPE_CHECKING:
     from xget_lib.net.sending_hosts import SendingHosts
@@ -125,6 +136,12 @@ def _role(parsed: Parsed, file: dict[str, Any]) -> str:
     """Which form of the usage the arguments have. Raises UsageError if none."""
     words = parsed.words
     has_host = "host" in parsed.options
+    if parsed.command == SIGN and not has_host:
+        if len(words) < 2:
+            raise UsageError("missing <path> to sign (see --help)")
+        if len(words) > 2:
+            raise UsageError(f"unexpected argument {printable(words[2])} (sign takes one)")
+        return SIGN
     if parsed.command is not None and len(words) == 1:
         return parsed.command
     # If the file names a master, this is a client, as with -n.
@@ -156,6 +173,10 @@ def _run(usage: Usage, parsed: Parsed) -> int:
 
         return reload.run(command.config)
     names = [os.fsencode(name) for name in command.words]
+    if command.role == SIGN:
+        from xget_lib.control import sign
+
+        return sign.run(command.config, names[1])
     if command.role == MASTER:
         from xget_lib.master import start
         from xget_lib.net.sending_hosts import SendingHosts

@@ -99,6 +99,13 @@ class Config:
     cache: str | None
     rehash: bool
     force: bool
+    key: str | None
+    serial: int | None
+    signature: str | None
+    sign_key: str | None
+    signed_only: bool
+    trust: str | None
+    allow_rollback: bool
     log: str | None
     debug: int
     daemon: bool
@@ -125,6 +132,8 @@ def default_workers() -> int:
 
 _MAX_SECONDS = 1e9
 """30 years. A longer time is a mistake, and system timers may not accept it."""
+_MAX_SERIAL = 1 << 52
+"""Leaves room for the serials that follow (`manifest.signature`)."""
 
 
 def _integer(minimum: int, maximum: int) -> Callable[[Any], int]:
@@ -246,6 +255,10 @@ def _host(value: Any) -> tuple[str, int | None] | None:
         raise ValueError(f"the port is {error}") from None
 
 
+def _serial(value: Any) -> int | None:
+    return None if value is None else _integer(1, _MAX_SERIAL)(value)
+
+
 _PORT = _integer(1, 65535)
 
 _CONVERT: dict[str, Callable[[Any], Any]] = {
@@ -280,6 +293,13 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "cache": _path,
     "rehash": _flag,
     "force": _flag,
+    "key": _path,
+    "serial": _serial,
+    "signature": _path,
+    "sign-key": _path,
+    "signed-only": _flag,
+    "trust": _path,
+    "allow-rollback": _flag,
     "log": _path,
     "debug": _integer(0, 9),
     "daemon": _flag,
@@ -313,6 +333,8 @@ def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[s
         _join_ports(fields, port, file, given)
     if given.get("max-delete") is not None and not fields["delete"]:
         raise UsageError("--max-delete: has no effect without --delete")
+    if given.get("allow-rollback") is True and fields["trust"] is None:
+        raise UsageError("--allow-rollback: has no effect without --trust")
     for option, needed in _NEEDS.items():
         if given.get(option) is not None and not any(fields[each.replace("-", "_")] for each in needed):
             raise UsageError(f"--{option}: has no effect without {' or '.join(f'--{each}' for each in needed)}")

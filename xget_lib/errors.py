@@ -364,6 +364,18 @@ class MalformedManifest(XGetError):
         self.why = why
 
 
+class NotTrusted(XGetError):
+    """A generation is not signed as it must be (`--trust`, `--signed-only`). Nothing of it is taken, or served."""
+
+    exit_status = Exit.UNVERIFIED
+    errno = errno.EKEYREJECTED
+
+    def __init__(self, generation: bytes, why: str) -> None:
+        super().__init__(f"generation {generation.hex()[:16]}: {why}")
+        self.generation = generation
+        self.why = why
+
+
 class NotHeld(XGetError):
     """This server does not hold (or no longer holds) a range of the content stream."""
 

@@ -20,6 +20,7 @@ from xget_lib.errors import UsageError, printable
 
 MASTER = "master"
 CLIENT = "client"
+SIGN = "sign"
 
 _COMMAND = re.compile(r"^  xget\.py ([a-z]+)\b", re.MULTILINE)
 _OPTION = re.compile(

@@ -50,5 +50,26 @@ def test_holders_that_are_slow_cost_less_than_the_time_without_them(name: str, o
     assert {key: seconds for key, seconds in result.seconds.items() if seconds > result.bounds[key] - GRACE} == {}
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("kind", ["Punctual", "links of a fiftieth"])
+def test_nodes_outside_the_first_tier_are_not_late_because_of_slow_holders(kind: str, seed: int) -> None:
+    """The one node that asks the master first has stopped. Before, the others took up to 160 seconds."""
+    punctual = kind == "Punctual"
+    scenario = FaultScenario(
+        seed,
+        nodes=5,
+        chunks=512,
+        size=1 << 17,
+        rate=100e6 / 8,
+        latency=0.0005,
+        spread=0.1,
+        hostile=dict.fromkeys(range(3), kind) if punctual else {},
+        slow={} if punctual else dict.fromkeys(range(3), 0.02),
+        stopped={3: 0.1},
+        first_tier=1,
+    )
+    assert play_faults(scenario).late == []
+
+
 def test_a_run_is_the_same_again() -> None:
     assert play_faults(drawn(7)) == play_faults(drawn(7))

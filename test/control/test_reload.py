@@ -33,6 +33,8 @@ def test_it_says_what_is_served(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         "new generation abababababababab: 2 files, 2.0 KiB",
         "not served: a: still changing",
     ]
+    reload(monkeypatch, {**SERVED, "serial": 7})
+    assert capsys.readouterr().out == "new generation abababababababab: 2 files, 2.0 KiB, signed with serial 7\n"
     reload(monkeypatch, {**SERVED, "new": False})
     assert capsys.readouterr().out == "nothing changed: generation abababababababab: 2 files, 2.0 KiB\n"
     assert reload(monkeypatch, SERVED, "--quiet", "--force")[1]["force"]

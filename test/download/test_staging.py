@@ -52,6 +52,23 @@ def test_one_run_at_a_time_and_the_next_when_it_is_gone(root: Root, tmp_path: Pa
     assert os.listdir(tmp_path) == []  # nothing was worth keeping
 
 
+def test_what_lasts_in_it_does_not_make_the_next_run_doubt(root: Root, tmp_path: Path) -> None:
+    """The serial of a signed generation stays. A note of what was replaced is worth keeping, whatever else is gone."""
+    (tmp_path / ".xget").mkdir()
+    (tmp_path / ".xget" / "serial").write_bytes(b"")
+    staging = Staging(root)
+    staging.open()
+    assert not staging.resumed
+    staging.close()
+    assert os.listdir(tmp_path / ".xget") == ["serial"]
+    (tmp_path / ".xget" / "replaced").write_bytes(b"1234")
+    staging = Staging(root)
+    staging.open()
+    assert staging.resumed and staging.replaced
+    staging.close()
+    assert (tmp_path / ".xget" / "replaced").exists()
+
+
 def test_a_lock_that_is_being_removed_is_not_taken(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the opening of the lock and its locking, the run that had it ends and removes everything."""
     first, second = Staging(root), Staging(root.again())

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from test.support.cluster import Cluster, Master, eventually, unseen_child
+from test.support.cluster import Cluster, eventually, unseen_child
+from test.support.large_swarm import large_swarm, registration
 from test.support.plain_client import PlainClient
 from test.support.relay import MIB, Relay
 from test.support.trees import differences, noise, small_tree, write
 from xget_lib.swarm.messages import Registration
-from xget_lib.swarm.tuning import TUNING
 
 
 @pytest.fixture
@@ -21,24 +19,6 @@ def source(tmp_path: Path) -> Path:
     root = small_tree(tmp_path / "served")
     write(root / "large", noise(16 * MIB, 5))
     return root
-
-
-def registration(master: Master, port: int) -> bytes:
-    status = master.status()
-    return Registration(port, bytes.fromhex(status["generation"]), 0).encode()
-
-
-@contextmanager
-def large_swarm(master: Master, port: int) -> Iterator[None]:
-    """As many members as the master has take from it, all of which serve on one port."""
-    said = registration(master, port)
-    with ExitStack() as stack:
-        for _ in range(TUNING.first_tier):
-            member = stack.enter_context(PlainClient(master.port, "swarm"))
-            peers = member.open("peers", mode=2)
-            member.write(peers, said)
-            member.read(peers, 0, 64 * 1024)
-        yield
 
 
 def test_content_comes_from_a_peer_that_registered(cluster: Cluster, source: Path) -> None:

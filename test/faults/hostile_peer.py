@@ -1,8 +1,9 @@
-"""A peer that lies: `python -m test.faults.hostile_peer LIE HOST PORT COPY`.
+"""A peer that lies: `python -m test.faults.hostile_peer LIE HOST PORT COPY [ADDRESS]`.
 
 It registers with the master at HOST and PORT as a node that has everything, serves the tree `swarm` on a port of its
-own, and does what the lie says. COPY is a copy of what is served, from which it takes the right content. It prints a
-line when it has registered, and goes on until it is killed.
+own, and does what the lie says. COPY is a copy of what is served, from which it takes the right content. ADDRESS is its
+own, for a host with several. It prints "registered" when it has, and "connected" at its first connection, and goes on
+until it is killed.
 
 It knows 9P2000 and nothing of the rules of XGet's own servers: each connection has a thread, and blocking sockets.
 """
@@ -57,9 +58,10 @@ _REGISTER_EVERY = 1.0
 class Peer:
     """One hostile peer. `everything` is the bitmap of all chunks."""
 
-    def __init__(self, lie: str, master: Address, copy: Path) -> None:
+    def __init__(self, lie: str, master: Address, copy: Path, address: str) -> None:
         self.master = master
-        with PlainClient(master[1], "swarm", master[0]) as client:
+        self._address = address
+        with self._connect() as client:
             self.encoded = client.read_all("manifest")
         self.manifest = decode_manifest(self.encoded)
         self.generation = self.manifest.generation
@@ -71,8 +73,11 @@ class Peer:
         self._changed = threading.Condition()
         self._content = b"".join(self._piece(copy, number) for number in range(self.manifest.layout.piece_count))
         self.lie = LIES[lie](self)
-        self.listening = socket.create_server(("", 0), backlog=256)
+        self.listening = socket.create_server((address, 0), backlog=256)
         self.port: int = self.listening.getsockname()[1]
+
+    def _connect(self) -> PlainClient:
+        return PlainClient(self.master[1], "swarm", self.master[0], source=self._address)
 
     def _piece(self, copy: Path, number: int) -> bytes:
         layout = self.manifest.layout
@@ -102,7 +107,7 @@ class Peer:
     def _stay_with_master(self, work: Callable[[PlainClient], None]) -> None:
         """Do something on a connection to the master, and connect again whenever that ends."""
         while True:
-            with suppress(OSError, XGetError), PlainClient(self.master[1], "swarm", self.master[0]) as client:
+            with suppress(OSError, XGetError), self._connect() as client:
                 work(client)
             time.sleep(_REGISTER_EVERY)
 
@@ -126,8 +131,12 @@ class Peer:
                 self._changed.notify_all()
 
     def _accept(self) -> None:
+        connected = False
         while True:
             sock, _ = self.listening.accept()
+            if not connected:
+                print("connected", flush=True)
+            connected = True
             threading.Thread(target=Conversation(self.lie, sock).run, daemon=True).start()
 
 
@@ -214,8 +223,8 @@ class Conversation:
 
 
 def main() -> None:
-    lie, host, port, copy = sys.argv[1:]
-    Peer(lie, (host, int(port)), Path(copy)).run()
+    lie, host, port, copy, *address = sys.argv[1:]
+    Peer(lie, (host, int(port)), Path(copy), "".join(address)).run()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 
 from test.faults.case import ENDS
 from test.faults.fault import MASTER, Struck
-from test.faults.run import Run
+from test.faults.run import DEADLINE, Run
 from test.faults.table import FAULTS
 from test.support.trees import differences
 from xget_lib.errors import Exit
@@ -286,7 +286,6 @@ def judge(run: Run) -> tuple[list[str], float]:
             usual = run.usual.get(observed.client)
             late = None if usual is None else lateness(observed, usual, healed)
             latest = max(latest, late or 0.0)
-            allowed = run.deadline(run.node(observed.client))
-            if late is not None and usual is not None and late > usual + allowed:
+            if late is not None and usual is not None and late > usual + DEADLINE:
                 problems.append(f"late: {observed.name} ended {late:.0f} s later than without faults ({usual:.1f} s)")
     return problems, latest

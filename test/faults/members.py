@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from test.faults.case import ENDS, FOLLOWS, Client
@@ -21,6 +22,7 @@ from test.support.cluster import ROOT, Cluster, Running, eventually
 from test.support.leftovers import MARK, marked
 from test.support.plain_client import PlainClient
 from xget_lib.errors import NinepError
+from xget_lib.swarm.messages import Address
 
 PORT = 20004
 _LINGER = "60"
@@ -208,15 +210,26 @@ class Node:
 class Hostile:
     """A hostile peer. It is there when this is made."""
 
-    def __init__(self, lie: str, host: Host, master: Host, copy: Path) -> None:
-        self._log = (copy.parent / "logs" / f"hostile-{lie.replace(' ', '-')}.log").open("w")
-        words = [lie, master.address, str(PORT), str(copy)]
-        command = [*host.prefix, sys.executable, "-m", "test.faults.hostile_peer", *words]
+    def __init__(
+        self, lie: str, master: Address, copy: Path, logs: Path, *, prefix: Sequence[str] = (), address: str = ""
+    ) -> None:
+        """`prefix`: the words before its command; `address`: its own, for a host with several."""
+        self.printed = ""
+        """What it has printed, when it is closed."""
+        self._log = (logs / f"hostile-{lie.replace(' ', '-')}{address}.log").open("w")
+        words = [lie, master[0], str(master[1]), str(copy), *([address] if address else [])]
+        command = [*prefix, sys.executable, "-m", "test.faults.hostile_peer", *words]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=self._log, text=True)
         assert self._process.stdout is not None
         assert self._process.stdout.readline(), f"the hostile peer does not start: {lie}"
 
+    def __enter__(self) -> Hostile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
     def close(self) -> None:
         self._process.kill()
-        self._process.wait()
+        self.printed, _ = self._process.communicate()
         self._log.close()

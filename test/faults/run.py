@@ -16,7 +16,7 @@ from random import Random
 from test.faults.case import ENDS, FOLLOWS, Case
 from test.faults.fault import MASTER, Struck
 from test.faults.hosts import Host, Network
-from test.faults.members import Hostile, Master, Node
+from test.faults.members import PORT, Hostile, Master, Node
 from test.faults.process_faults import signal_all
 from test.faults.source import Source, old_copy
 from test.faults.table import FAULTS
@@ -26,11 +26,10 @@ from test.support.trees import differences
 
 TWICE = 2.0
 DEADLINE = 30.0
-"""A client may take twice its time without faults, and this many seconds."""
-NOTICES = 20.0
-"""Seconds within which the workers of a master that does not answer end, and a client notices."""
+"""A client may take twice its time without faults, and this many seconds, to finish or to fail: longer than the
+--timeout of all clients here, since they must notice that the master is gone."""
 ENDS_WITHIN = 20.0
-"""Seconds for processes to end that have a reason to: a worker may wait 15 s for its master."""
+"""Seconds for processes to end that have a reason to: a worker waits 8 s for its master."""
 _SERVES_NOTHING = (2, 3, 4, 5, 130, 143)
 """Exit statuses of clients that leave no child server."""
 _PATIENCE = 40.0
@@ -119,7 +118,9 @@ class Run:
         self.master.wait_until_it_serves()
         for lie in self.case.lies:
             host = self._network.host(self.case.megabits)
-            self._hostile.append(Hostile(lie, host, self.master.host, self.source.states[0]))
+            master = self.master.host.address, PORT
+            copy, logs = self.source.states[0], self.base / "logs"
+            self._hostile.append(Hostile(lie, master, copy, logs, prefix=host.prefix))
         files = sum(1 for _ in self.source.path.rglob("*"))
         for node in self.nodes:
             if node.case.old_copy and not node.needs - {"relay"}:
@@ -166,11 +167,7 @@ class Run:
         assert node.started is not None
         healed = max((each.over for each in self.struck if each.over is not None and each.hit), default=0.0)
         usual = self.usual.get(node.case.name)
-        return max(node.started, healed) + (_PATIENCE if usual is None else TWICE * usual + self.deadline(node))
-
-    def deadline(self, node: Node) -> float:
-        """A client whose master is gone waits for it as long as --timeout says."""
-        return max(DEADLINE, NOTICES + node.case.timeout) if self.outage_for_good() else DEADLINE
+        return max(node.started, healed) + (_PATIENCE if usual is None else TWICE * usual + DEADLINE)
 
     def exempt(self, node: Node) -> bool:
         """Whether the client itself was struck so that it need not end."""

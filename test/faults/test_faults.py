@@ -27,8 +27,8 @@ from test.support.installed import lacking
 from test.support.leftovers import MARK
 from test.support.processes import PATIENCE
 
-SEEDS = numbers("1-24")
-"""Of the short run."""
+SEEDS = numbers("1-24,130")
+"""Of the short run. In 130 the master is stopped for good, and a client has a --timeout of 20 s."""
 PROGRAMS = ("unshare", "nsenter", "ip", "tc", "mount", "setpriv", "prlimit", "rsync")
 UNREACHABLE = "xget: cannot reach the master at 10.77.0.2 port 20004: no answer, tried for 5.0 s"
 NOW = 1_000_000.0

@@ -223,6 +223,23 @@ def test_a_new_worker_knows_what_it_serves_before_it_gets_a_connection() -> None
         assert [type(pool.receive(new)) for _ in range(2)] == [ipc.Serve, ipc.Adopt]
 
 
+def test_a_new_worker_has_the_keys_before_it_gets_a_connection() -> None:
+    """The nursery, from which it is forked, has none, or those of before."""
+    pool = Pool(1)
+    (worker,) = pool.workers
+    pool.pool.set_keys([b"the first key"])
+    pool.pool.set_keys([b"the second key"])
+    assert [pool.receive(worker.pid) for _ in range(2)] == [
+        ipc.Keys((b"the first key",)),
+        ipc.Keys((b"the second key",)),
+    ]
+    pool.nursery.dies(worker.pid, 1)
+    new = pool.started().pid
+    pool.adopt()
+    assert pool.receive(new) == ipc.Keys((b"the second key",))
+    assert isinstance(pool.receive(new), ipc.Adopt)
+
+
 @pytest.mark.parametrize("packet", [("Ask", 1, "one"), ("Nonsense",), ("Done", 1, ("Scanned", 1, 2, b""))])
 def test_a_worker_that_breaks_the_protocol_is_killed(packet: tuple[Any, ...]) -> None:
     pool = Pool(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from test.support.conversation import drain, frame_of
 from test.support.memory_tree import MemoryTree
+from test.support.strategies import requests
 from xget_lib.errors import NinepError, ProtocolViolation
 from xget_lib.ninep.auth import (
     AUTHENTICATION_FAILED,
@@ -30,6 +32,7 @@ from xget_lib.ninep.messages import (
     Rauth,
     Rclunk,
     Rerror,
+    Rflush,
     Rread,
     Rversion,
     Rwrite,
@@ -285,6 +288,21 @@ def test_a_client_has_one_handshake_at_a_time() -> None:
     first, second = talk.say(Tauth(9, "", "swarm"), Tauth(10, "", "swarm"))
     assert isinstance(first, Rauth) and isinstance(second, Rerror)
     assert isinstance(talk.say(Tclunk(9), Tauth(10, "", "swarm"))[1], Rauth)
+
+
+HARMLESS = (Rversion, Rauth, Rclunk, Rflush)
+
+
+@given(st.lists(requests, max_size=20))
+def test_nothing_that_a_stranger_says_gets_him_anything(said: list[TMessage]) -> None:
+    talk = Talk()
+    for message in said:
+        if isinstance(message, Tversion) or getattr(message, "aname", "") == "open":
+            continue
+        for reply in talk.say(message):
+            challenge = isinstance(reply, Rread) and re.fullmatch(rb"(xget-auth 1 .*\n?)?", reply.data)
+            assert reply.is_error or isinstance(reply, HARMLESS) or challenge, (message, reply)
+    assert not talk.gate.let_in and not talk.attached
 
 
 @pytest.mark.parametrize("dialect", [NINEP2000, NINEP2000_U])

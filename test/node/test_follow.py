@@ -11,7 +11,7 @@ import pytest
 from gevent.event import Event
 
 from test.support.network import quiet_hub, until
-from xget_lib.errors import Exit, Incomplete, LinkLost, NotServed, PartlyRefused, UsageError, XGetError
+from xget_lib.errors import Exit, Incomplete, LinkLost, NotServed, NotTrusted, PartlyRefused, UsageError, XGetError
 from xget_lib.node import follow
 from xget_lib.node.follow import Follower, rebase
 from xget_lib.report.events import NOTHING
@@ -144,7 +144,7 @@ def test_what_the_destination_refused_is_tried_again_and_told_when_it_changes(
     assert follower.end() is Exit.OK
 
 
-@pytest.mark.parametrize("error", [NotServed(b"path"), UsageError("no")])
+@pytest.mark.parametrize("error", [NotServed(b"path"), NotTrusted(bytes(32), "why"), UsageError("no")])
 def test_what_only_another_generation_can_put_right_is_not_tried_again(
     error: XGetError, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -159,7 +159,7 @@ def test_a_distrusted_file_is_read_although_its_size_and_time_are_right(source: 
     node = Node(copied)
     node.name(source, Peer(source.directory, source).address)
     distrusted = frozenset({source.file_named(b"small")})
-    generation = Generation(node.context, source.manifest, select(source.manifest, (b".",)), distrusted)
+    generation = Generation(node.context, source.manifest, select(source.manifest, (b".",)), None, distrusted)
     node.child.manifest = EncodedManifest.of(source.manifest.encode())
     generation.run(None, node.stats)
     assert (node.stats.fetched, is_same(source, copied)) == (SMALL, True)

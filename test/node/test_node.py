@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count as count_up
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +16,21 @@ from blake3 import blake3
 from gevent.event import AsyncResult
 
 from test.support.downloads import Served
+from test.support.keys import KeyFiles
 from test.support.network import quiet_hub, until
 from test.support.nodes import Master, Peer, configured
 from test.support.trees import noise, write
-from xget_lib.errors import MalformedManifest, MasterUnreachable
+from xget_lib.errors import MalformedManifest, MasterUnreachable, NotTrusted
+from xget_lib.manifest.signature import Signature
 from xget_lib.net.listen import listen
 from xget_lib.node import node as node_module
 from xget_lib.node import waits as waits_module
+from xget_lib.node.awake import now
 from xget_lib.node.node import Node
-from xget_lib.swarm.messages import Address, News
+from xget_lib.swarm.messages import Address, News, Scanning
 
 SIZE = 100_000
+FORGED = Signature(5, 1, bytes(64))
 
 
 class Events:
@@ -206,6 +213,36 @@ def test_a_node_says_what_it_waits_for(first: Served, tmp_path: Path, monkeypatc
     running.get()
 
 
+def test_a_scan_that_gets_on_is_waited_for_without_a_limit_and_a_line_says_how_far_it_is(
+    first: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waits_module, "FIRST", 0.4)
+    master, node, events = connected(first, tmp_path / "dest", timeout=0.4, stall_timeout=0.4)
+    running = in_greenlet(node.download)
+    began = now()
+    while now() < began + 2:
+        master.name(Scanning(7, 40))
+        gevent.sleep(0.05)
+    assert not running.ready()
+    message = events.facts_of("stall")[0]["message"]
+    assert "it has been scanning its directory for 7 s; 40 % of new content is hashed" in message
+    master.name(news(first, Peer(first.directory, first).address))
+    running.get()
+
+
+def test_a_scan_that_hangs_again_and_again_ends_the_run(first: Served, tmp_path: Path) -> None:
+    """It gets on for a moment each time: any such moment is no progress."""
+    master, node, _ = connected(first, tmp_path / "dest", timeout=1.0)
+    running = in_greenlet(node.download)
+    for count in count_up():
+        if running.ready():
+            break
+        master.name(Scanning(count, 0, "nothing was read for 12 s" if count % 4 else ""))
+        gevent.sleep(0.05)
+    with pytest.raises(MasterUnreachable, match="it has nothing to serve: nothing was read for 12 s"):
+        running.get()
+
+
 def test_a_manifest_that_is_not_what_the_master_names_is_refused(
     first: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,3 +253,103 @@ def test_a_manifest_that_is_not_what_the_master_names_is_refused(
     with pytest.raises(MalformedManifest, match="not the generation that the master announced"):
         running.get()
     assert not (tmp_path / "dest").exists()
+
+
+# --trust.
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> KeyFiles:
+    return KeyFiles(tmp_path)
+
+
+def signed_news(served: Served, keys: KeyFiles, serial: int) -> News:
+    signature = keys.sign(served.manifest.generation, serial).signature
+    return replace(news(served, Peer(served.directory, served).address), signature=signature)
+
+
+def test_a_node_that_trusts_keys_takes_what_they_have_signed_and_remembers_the_serial(
+    first: Served, second: Served, tmp_path: Path, keys: KeyFiles
+) -> None:
+    dest = tmp_path / "dest"
+    master, node, _ = connected(first, dest, trust=str(keys.public))
+    running = in_greenlet(node.download)
+    master.name(signed_news(first, keys, 5))
+    running.get()
+    assert (dest / "other").read_bytes() == noise(SIZE, 2)
+    assert json.loads((dest / ".xget" / "serial").read_text())["serial"] == 5
+    assert node.child.news is not None and node.child.news.signature is not None
+    for serial in (4, 5):
+        node.newer.clear()
+        master.name(signed_news(second, keys, serial))
+        node.newer.wait()
+        with pytest.raises(NotTrusted, match=f"signed with serial {serial} of "):
+            node.update()
+        with pytest.raises(NotTrusted):
+            node.rebase()
+    assert (dest / "other").read_bytes() == noise(SIZE, 2)
+    node.newer.clear()
+    master.name(signed_news(second, keys, 6))
+    node.newer.wait()
+    node.update()
+    assert (dest / "other").read_bytes() == noise(SIZE, 3)
+
+
+def test_a_generation_that_was_signed_anew_is_noticed(first: Served, tmp_path: Path, keys: KeyFiles) -> None:
+    """Otherwise what was signed in between could be taken later."""
+    master, node, _ = connected(first, tmp_path / "dest", trust=str(keys.public))
+    running = in_greenlet(node.download)
+    master.name(signed_news(first, keys, 5))
+    running.get()
+    node.newer.clear()
+    assert not node.outdated
+    master.name(signed_news(first, keys, 9))
+    node.newer.wait()
+    assert node.outdated
+    node.update()
+    assert not node.outdated
+    assert json.loads((tmp_path / "dest" / ".xget" / "serial").read_text())["serial"] == 9
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_is_not_signed_costs_nothing_and_is_not_passed_on(
+    first: Served, tmp_path: Path, keys: KeyFiles, dry_run: bool
+) -> None:
+    for number, wrong in enumerate(
+        (news(first), signed_news(first, KeyFiles(tmp_path, "other"), 5), replace(news(first), signature=FORGED))
+    ):
+        dest = tmp_path / f"dest{number}"
+        master, node, _ = connected(first, dest, trust=str(keys.public), dry_run=dry_run)
+        running = in_greenlet(node.download)
+        master.name(wrong)
+        with pytest.raises(NotTrusted):
+            running.get()
+        assert node.child.news is None and node.child.manifest is None
+        assert not dest.exists()
+
+
+def test_a_dry_run_refuses_an_older_generation_and_remembers_none(
+    first: Served, second: Served, tmp_path: Path, keys: KeyFiles
+) -> None:
+    dest = tmp_path / "dest"
+    for served, serial, options in ((first, 5, {}), (second, 6, {"dry_run": True}), (first, 5, {"dry_run": True})):
+        master, node, _ = connected(served, dest, trust=str(keys.public), **options)
+        running = in_greenlet(node.download)
+        master.name(signed_news(served, keys, serial))
+        running.get()
+    master, node, _ = connected(second, dest, trust=str(keys.public), dry_run=True)
+    running = in_greenlet(node.download)
+    master.name(signed_news(second, keys, 4))
+    with pytest.raises(NotTrusted):
+        running.get()
+
+
+def test_an_older_generation_is_taken_if_that_is_allowed(
+    first: Served, second: Served, tmp_path: Path, keys: KeyFiles
+) -> None:
+    for served, serial, allowed in ((first, 5, False), (second, 4, True), (second, 4, False)):
+        master, node, _ = connected(served, tmp_path / "dest", trust=str(keys.public), allow_rollback=allowed)
+        running = in_greenlet(node.download)
+        master.name(signed_news(served, keys, serial))
+        running.get()
+    assert (tmp_path / "dest" / "other").read_bytes() == noise(SIZE, 3)

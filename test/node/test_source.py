@@ -13,7 +13,7 @@ from xget_lib.errors import LinkLost
 from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
 from xget_lib.ninep.requests import ReadInto
-from xget_lib.node.source import CHECK_EVERY, STALLED, STALLED_BYTES, ChunkRead, Source
+from xget_lib.node.source import CHECK_EVERY, STALLED, ChunkRead, Source
 
 Answer = Callable[[messages.Message | LinkLost], None]
 SIZE = 100_000
@@ -153,15 +153,6 @@ def test_a_source_is_stalled_only_when_it_owes_something(tmp_path: Path) -> None
     chunk = Chunk(tmp_path)
     chunk.read.cancel()
     assert stalled_after(chunk, 0.0) is None
-
-
-def test_a_process_that_was_stopped_itself_does_not_blame_its_sources(tmp_path: Path) -> None:
-    chunk = Chunk(tmp_path)
-    begun = chunk.read.begun
-    for now in (begun, begun + 1, begun + 59):
-        assert not chunk.source.is_stalled(now)
-    chunk.link.arrived += STALLED_BYTES
-    assert not chunk.source.is_stalled(begun + 60)
 
 
 def test_bytes_of_a_chunk_are_counted_while_it_is_being_read(tmp_path: Path) -> None:

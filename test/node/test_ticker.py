@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from math import inf
 
 import pytest
 
 from test.support.network import quiet_hub, until
+from xget_lib.node.awake import now
 from xget_lib.node.ticker import Ticker
 
 
@@ -33,11 +33,11 @@ def bounded() -> Iterator[None]:
 def test_the_actions_of_a_tick_are_carried_out_when_it_is_due() -> None:
     decisions, carried_out = Decisions(), list[str]()
     ticker = Ticker(decisions, carried_out.extend)
-    for moment in (time.monotonic() + 3600, time.monotonic() + 0.01):
+    for moment in (now() + 3600, now() + 0.01):
         assert carried_out == []
         decisions.next_tick = moment
         ticker.update()
     until(lambda: carried_out == ["action"])
-    decisions.next_tick = time.monotonic()
+    decisions.next_tick = now()
     ticker.update()
     until(lambda: carried_out == ["action"] * 2)

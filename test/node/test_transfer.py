@@ -16,11 +16,16 @@ from gevent.event import AsyncResult
 from test.support import downloads
 from test.support.network import quiet_hub, until
 from test.support.nodes import Master, Peer
+from test.support.processes import stop_this_process
+from test.support.relay import Relay
 from test.support.trees import noise, write
 from xget_lib.download.download import Download
 from xget_lib.errors import NoGoodSource, XGetError
 from xget_lib.manifest.bitmap import Bitmap
+from xget_lib.node import source as source_module
+from xget_lib.node.awake import now
 from xget_lib.node.master_link import Change, MasterLink
+from xget_lib.node.source import CHECK_EVERY
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import NewGeneration, TransferStats
 from xget_lib.swarm import slots_at_master
@@ -126,6 +131,28 @@ def test_what_a_liar_sent_is_fetched_from_another_peer(tmp_path: Path, source: d
     running.get()
     assert content(tmp_path / "dest") == noise(SIZE, 1)
     assert node.stats.fetched == SIZE
+
+
+def test_a_peer_is_not_given_up_because_this_process_was_stopped(
+    tmp_path: Path, source: downloads.Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "STALLED", 4.0)
+    monkeypatch.setattr(source_module, "_LONGEST", 4.0)
+    monkeypatch.setattr(source_module, "_LONGEST_RATE", SIZE)
+    peer = Peer(tmp_path / "served", source)
+    with Relay(peer.address[1], hold_after=20_000) as relay:
+        node = Node(source, tmp_path / "dest")
+        node.name(("127.0.0.1", relay.port))
+        running = node.start()
+        until(lambda: relay.holds)
+        stop_this_process(5)
+        began = now()
+        until(lambda: now() - began > CHECK_EVERY + 0.1)
+        assert node.transfer.peers == [("127.0.0.1", relay.port)]
+        until(lambda: not node.transfer.peers)
+        node.name(peer.address)
+        running.get()
+    assert content(tmp_path / "dest") == noise(SIZE, 1)
 
 
 def test_chunks_that_the_master_offers_are_fetched_from_it(tmp_path: Path, source: downloads.Served) -> None:

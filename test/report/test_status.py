@@ -65,6 +65,8 @@ def test_c_clients_are_listed_if_there_are_any() -> None:
     ("changed", "line"),
     [
         ({"generation": None}, "no snapshot yet"),
+        ({"serial": 7}, "generation abababababababab: 3 files, 2.0 KiB, signed with serial 7"),
+        ({"serial": None}, "generation abababababababab: 3 files, 2.0 KiB"),
         ({"children": []}, "0 nodes serving"),
         ({"nursery_problem": "process 9 hangs"}, "PROBLEM: process 9 hangs"),
         ({"children": MASTER["children"][:1]}, "1 node serving"),

@@ -7,7 +7,7 @@ honest node that lives must finish within twice the time that it needs in the sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from test.sim.clock import Clock
@@ -40,6 +40,8 @@ class FaultScenario:
     stopped: dict[int, float] = field(default_factory=dict)
     slow: dict[int, float] = field(default_factory=dict)
     """Honest nodes that hold everything from the beginning on: the fraction of the rate that their links have."""
+    first_tier: int = Tuning().first_tier
+    """Nodes that ask the master first."""
 
     @property
     def unit(self) -> float:
@@ -71,7 +73,7 @@ def drawn(seed: int) -> FaultScenario:
     for key in ended:
         moment = source.uniform(0, 1.5) * scenario.unit
         (scenario.killed if source.random() < 0.5 else scenario.stopped)[key] = moment
-    return scenario
+    return replace(scenario, first_tier=source.choice([1, 3, 32]))
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,10 @@ def _affected(scenario: FaultScenario) -> set[int]:
 
 
 def _play(scenario: FaultScenario, counted: list[int], *, faults: bool, limit: float) -> dict[int, float]:
-    clock, source = Clock(), Random(scenario.seed)
+    clock, source, tuning = Clock(), Random(scenario.seed), Tuning(first_tier=scenario.first_tier)
     network = Network(clock, scenario.latency, -(-scenario.size // 2))
     port = Port(scenario.rate, scenario.rate)
-    master = Master(clock, network, port, scenario.chunks, 4096, scenario.max_direct, Tuning(), source)
+    master = Master(clock, network, port, scenario.chunks, 4096, scenario.max_direct, tuning, source)
     kinds = {kind.__name__: kind for kind in KINDS}
     nodes: dict[int, Node] = {}
     for key in range(scenario.nodes):
@@ -115,7 +117,7 @@ def _play(scenario: FaultScenario, counted: list[int], *, faults: bool, limit: f
         sizes = [scenario.size] * scenario.chunks
         rate = scenario.rate * (scenario.slow.get(key, 1.0) if faults else 1.0)
         link = Port(rate, rate)
-        node = nodes[key] = kind(key, clock, network, link, master, sizes, Tuning(), source.randrange(1 << 60))
+        node = nodes[key] = kind(key, clock, network, link, master, sizes, tuning, source.randrange(1 << 60))
         clock.at(source.uniform(0, scenario.spread), node.start)
         if faults and key in scenario.killed:
             clock.at(scenario.killed[key], node.die)

@@ -35,6 +35,8 @@ VERIFY_RATE = 1e9
 """To verify and write a chunk takes so many seconds, and goes at so many bytes a second."""
 SLOTS = 16
 """At the master at the same time, at most."""
+MANIFEST_COMES = 5.0
+"""Seconds that a peer has to send the manifest: `node/fetch_manifest.py`."""
 CONNECT = 10.0
 """Seconds after which a node gives up to connect: `node/peer_link.py`."""
 WRONG = PieceMismatch(b"file", 0, "a peer")
@@ -135,6 +137,13 @@ class Node:
         sender = self._master.port if peer is None else peer.port
         request = Request(MANIFEST, self._master.manifest, self._got_manifest)
         self._network.send(Connection(sender, self.port), request)
+        if peer is not None:
+            self._clock.after(MANIFEST_COMES, self._manifest_overdue, request)
+
+    def _manifest_overdue(self, request: Request) -> None:
+        if self.port.alive and not self.has_manifest:
+            request.cancelled = True
+            self._ask_for_manifest()
 
     def _got_manifest(self, request: Request) -> None:
         self.has_manifest = True

@@ -134,6 +134,18 @@ def test_what_has_the_name_of_temporary_data_is_omitted_at_any_depth(tree: Path)
     assert assembled(found).unreadable == []
 
 
+def test_the_serial_of_a_signed_generation_leaves_no_trace(tree: Path) -> None:
+    """So a copy that a client with --trust made has the generation of the original."""
+    status = os.stat(tree)
+    before = scanned(tree).outline.encode()
+    (tree / ".xget").mkdir()
+    (tree / ".xget" / "serial").write_bytes(b"")
+    os.utime(tree, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert scanned(tree).outline.encode() == before
+    (tree / ".xget" / "lock").write_bytes(b"")
+    assert [each.path for each in scanned(tree).outline.omitted] == [b".xget"]
+
+
 def test_special_files_are_entries(tree: Path) -> None:
     os.mkfifo(tree / "fifo", 0o640)
     os.link(tree / "fifo", tree / "a" / "fifo")

@@ -28,6 +28,7 @@ from test.support.processes import line_from
 from test.support.swarm_server import SwarmServer
 from xget_lib.errors import NinepError
 from xget_lib.manifest.manifest import Manifest, Omitted
+from xget_lib.manifest.signature import Signature
 from xget_lib.manifest.table import Table
 from xget_lib.ninep.dialect import NINEP2000, encode
 from xget_lib.ninep.file import File, Handle
@@ -36,6 +37,7 @@ from xget_lib.ninep.wire import NOTAG
 from xget_lib.serve.served import EncodedManifest
 from xget_lib.serve.swarm import master_tree
 from xget_lib.serve.synthetic import DeferredText, Stream, root
+from xget_lib.signing import signature_file
 from xget_lib.swarm.messages import MANIFEST_LIMIT, Freshness, News
 
 FORGED = "\x1b]0;x\x07\r\nxget: everything is in place and verified"
@@ -70,6 +72,7 @@ class Backend(RecordingBackend):
         self.retry: Callable[[], None] = lambda: None
         self.peers: tuple[tuple[str, int], ...] = ()
         self.freshness = Freshness()
+        self.signature: Signature | None = None
         self.manifest_size: int | None = None
         self.offer: bytes | None = None
         """What each read of `offer` answers; None: the number of the next chunk. Empty: it does not answer."""
@@ -84,7 +87,8 @@ class Backend(RecordingBackend):
     def news_line(self) -> bytes:
         assert self.served is not None and self.manifest is not None
         size = self.manifest.size if self.manifest_size is None else self.manifest_size
-        return News(self.served.generation, size, self.peers, freshness=self.freshness).encode()
+        news = News(self.served.generation, size, self.peers, freshness=self.freshness, signature=self.signature)
+        return news.encode()
 
     def subscribe(self, news: Stream) -> None:
         super().subscribe(news)
@@ -211,6 +215,35 @@ def forged_attribute(plan: Plan) -> None:
 def _use(plan: Plan, change: Callable[[Manifest], Manifest]) -> None:
     assert plan.backend.served is not None
     plan.backend.use(change(plan.backend.served.store.manifest), plan.directory)
+
+
+# What is signed, in DIRECTORY/../xget.sig.
+
+
+def signed_altered_manifest(plan: Plan) -> None:
+    """Every file becomes a set-user-ID program."""
+    _sign(plan)
+    altered_manifest(plan)
+
+
+def altered_manifest(plan: Plan) -> None:
+    assert plan.backend.served is not None
+    manifest = plan.backend.served.store.manifest
+    metadata = tuple(replace(each, mode=each.mode | 0o4111) for each in manifest.entries.distinct_metadata)
+    altered = replace(manifest, entries=replace(manifest.entries, distinct_metadata=metadata))
+    plan.backend.manifest = EncodedManifest.of(altered.encode())
+
+
+def signed_wrong_content(plan: Plan) -> None:
+    _sign(plan)
+    wrong_content(plan)
+
+
+def _sign(plan: Plan) -> None:
+    assert plan.backend.served is not None
+    generation = plan.backend.served.generation
+    there = signature_file.read(bytes(plan.directory.parent / "xget.sig"))
+    plan.backend.signature = next(each.signature for each in there if each.generation == generation)
 
 
 # Waiting without an end.

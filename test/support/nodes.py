@@ -17,7 +17,7 @@ from xget_lib.node.child import Child
 from xget_lib.node.master_link import MasterLink
 from xget_lib.node.transfer import Transfer
 from xget_lib.serve.files import Files
-from xget_lib.swarm.messages import Address, News
+from xget_lib.swarm.messages import Address, News, Scanning
 
 
 class Peer:
@@ -41,8 +41,8 @@ class Master(SwarmServer):
         super().__init__(RecordingBackend(served(directory, manifest.manifest)))
         self.port: int = self.address[1]
 
-    def name(self, news: News) -> None:
-        """Send news to each node that reads `peers`, when there is one."""
+    def name(self, news: News | Scanning) -> None:
+        """Send news, or how far a scan is, to each node that reads `peers`, when there is one."""
         until(lambda: bool(self.backend.news))
         for stream in self.backend.news:
             stream.put(news.encode())

@@ -36,6 +36,15 @@ class Watched:
         os.close(self._fd)
 
 
+def stop_this_process(seconds: float) -> None:
+    """Send SIGSTOP to this process. Another one sends SIGCONT after so many seconds."""
+    pid = os.getpid()
+    waker = os.posix_spawn(
+        "/bin/sh", ["sh", "-c", f"kill -STOP {pid}; sleep {seconds}; kill -CONT {pid}"], dict(os.environ)
+    )
+    os.waitpid(waker, 0)
+
+
 def line_from(fd: int, seconds: float = PATIENCE) -> str:
     """The next line from a descriptor, without its end; fails when none comes. Empty at the end of the file."""
     line = b""

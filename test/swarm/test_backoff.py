@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from random import Random
 
-from xget_lib.swarm.backoff import Backoff
+from xget_lib.swarm.backoff import Backoff, doubled
 
 
 def test_pauses_double_up_to_the_longest() -> None:
     backoff = Backoff(Random(1), 1.0, 5.0)
     for longest in (1.0, 2.0, 4.0, 5.0, 5.0):
         assert longest / 2 <= backoff.next() <= longest
+
+
+def test_however_often_a_pause_is_doubled_it_is_not_longer_than_the_longest() -> None:
+    assert [doubled(0.5, times, 3.0) for times in (0, 1, 2, 3, 1_000_000)] == [0.5, 1.0, 2.0, 3.0, 3.0]
 
 
 def test_after_a_success_the_pauses_begin_anew() -> None:

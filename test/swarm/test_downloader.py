@@ -422,6 +422,24 @@ def test_as_long_as_chunks_arrive_it_does_not_turn_to_the_master() -> None:
         assert OpenMasterSlot(0) not in tested.tick(second + 1.0)
 
 
+def test_when_peers_have_had_their_time_and_are_slow_it_turns_to_the_master_too() -> None:
+    tested = downloader((1 << 64) - 1, chunks=64)
+    tested.master_named([A], False, 0.0)
+    tested.master_connected(0.0)
+    tested.peer_connected(A)
+    tested.peer_has(A, (1 << 64) - 1, 0.0)
+    opened = None
+    for second in range(1, 40):
+        chunk = fetched(tested.slot_granted(A, second))
+        decided = tested.chunk_arrived(A, chunk, second) + tested.chunk_written(A, chunk, second) + tested.tick(second)
+        if OpenMasterSlot(0) in decided:
+            opened = second
+            break
+    assert opened is not None and 15 <= opened <= 31
+    (wants,) = (action for action in tested.master_slot_opened(0, opened) if isinstance(action, SendWants))
+    assert wants.chunks.bit_count() == 1
+
+
 def test_a_node_that_holds_a_part_reports_what_it_wants_before_it_asks() -> None:
     tested = downloader(0b1010)
     tested.master_named([], True, 0.0)

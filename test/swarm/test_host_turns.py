@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from xget_lib.swarm import host_turns
 from xget_lib.swarm.host_turns import Host, HostTurns
 
 
@@ -113,18 +112,6 @@ def test_a_host_that_leaves_and_comes_again_has_its_account_again() -> None:
     turns.leave(host)
     asking(turns, "leaving")
     assert granted(turns, 1, 1) == ["staying"]
-    assert not turns._debts
-
-
-def test_the_accounts_of_hosts_that_are_gone_take_limited_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_turns, "_DEBTS", 3)
-    turns = HostTurns()
-    for number in range(10):
-        host = turns.join(number)
-        turns.granted(host)
-        turns.ended(host, 1.0, stuck=False)
-        turns.leave(host)
-    assert list(turns._debts) == [7, 8, 9]
 
 
 def test_hosts_of_nodes_that_have_ended_are_forgotten() -> None:

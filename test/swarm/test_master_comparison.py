@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from xget_lib.swarm.master_comparison import _FAST, _PROBE_EVERY, MasterComparison
+from random import Random
+
+from xget_lib.swarm.master_comparison import _FAST, _PATIENCE, _PROBE_EVERY, MasterComparison
 
 
 def with_master(seconds: float) -> MasterComparison:
     """At time 100 the master has sent a chunk, which took so long."""
-    comparison = MasterComparison(2, 100.0 - seconds)
+    comparison = MasterComparison(2, Random(1), 100.0 - seconds)
     comparison.asked_master(7, 100.0 - seconds)
     comparison.master_sent(7, 100.0)
     return comparison
@@ -21,7 +23,7 @@ def from_peers(comparison: MasterComparison, interval: float, count: int = 50) -
 
 
 def test_a_master_that_has_sent_nothing_is_not_faster_but_must_be_probed() -> None:
-    comparison = MasterComparison(2, 0.0)
+    comparison = MasterComparison(2, Random(1), 0.0)
     assert not comparison.must_probe(_FAST)
     assert comparison.must_probe(1.0)
     assert not comparison.master_is_faster(1000.0)
@@ -59,6 +61,14 @@ def test_what_is_known_about_the_master_gets_too_old() -> None:
 
 
 def test_a_chunk_that_was_not_requested_of_the_master_says_nothing() -> None:
-    comparison = MasterComparison(2, 0.0)
+    comparison = MasterComparison(2, Random(1), 0.0)
     comparison.master_sent(1, 1.0)
     assert not comparison.master_is_faster(100.0)
+
+
+def test_peers_are_slow_after_their_time_if_what_lacks_would_take_them_long() -> None:
+    comparison = with_master(0.1)
+    end = from_peers(comparison, 1.0, 40)
+    assert not comparison.peers_are_slow(1000, 100.0 + 0.9 * _PATIENCE)
+    assert comparison.peers_are_slow(1000, end), "twice the time is over"
+    assert not comparison.peers_are_slow(5, end)

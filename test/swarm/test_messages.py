@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xget_lib.errors import TEXT_LIMIT, ProtocolViolation
+from xget_lib.manifest.signature import Signature
 from xget_lib.swarm.messages import (
     LINE_LIMIT,
     MANIFEST_LIMIT,
@@ -23,6 +24,7 @@ from xget_lib.swarm.messages import (
 )
 
 GENERATION = bytes(range(32))
+SIGNATURE = Signature(7, 1_700_000_000, bytes(range(64)))
 REGISTRATION = Registration(20004, GENERATION, 17)
 ENDED = Registration(1, b"", 0, ended="failed", why="disk full", milliseconds=5, fetched=7, wrong_chunk=3)
 
@@ -32,6 +34,22 @@ def test_news_and_registrations_come_back_as_they_were() -> None:
     assert News.decode(news.encode()) == news
     for registration in (REGISTRATION, Registration(1, b"", 0), Registration(1, b"", 0, follows=True), ENDED):
         assert Registration.decode(registration.encode()) == registration
+
+
+def test_a_signature_comes_back_as_it_was_and_is_left_out_where_there_is_none() -> None:
+    news = News(GENERATION, 1, (), signature=SIGNATURE)
+    assert News.decode(news.encode()) == news
+    assert b"signature" not in replace(news, signature=None).encode()
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [None, [], "x", {}, {**SIGNATURE.fields, "serial": -1}, {**SIGNATURE.fields, "ed25519": "00"}],
+)
+def test_a_signature_that_is_none_is_refused(signature: object) -> None:
+    fields = json.loads(News(GENERATION, 1, ()).encode())
+    with pytest.raises(ProtocolViolation, match="peers: "):
+        News.decode(json.dumps({**fields, "signature": signature}).encode())
 
 
 def test_a_line_of_peers_is_one_line() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from itertools import pairwise
 
 import pytest
 from hypothesis import settings
@@ -233,6 +234,20 @@ def test_a_host_that_takes_nothing_delays_the_first_chunk_by_about_a_second(conn
     while 0 not in swarm.after(0.1):
         waited += 0.1
         assert waited < 1.2
+
+
+def test_hosts_that_have_stopped_cost_the_others_one_time_together() -> None:
+    """A chunk usually takes 6 seconds, one at a time is sent, and five hosts that are to get the next ones have
+    stopped."""
+    offers = Offers(20, 1, one_each)
+    for node in range(6):
+        offers.ask(node, 0, 0.0)
+        assert offers.grant(0.0) == ([(0, 0, 0)] if node == 0 else [])
+    offers.ask(0, 0, 6.0)
+    moments = [now for now in (6.0 + step / 4 for step in range(400)) if offers.grant(now)]
+    pauses = [later - former for former, later in pairwise(moments)]
+    assert pauses[0] == pytest.approx(30, abs=1), "a node may just be slow"
+    assert sum(pauses) < 2 * 31
 
 
 def test_a_host_whose_chunk_is_stuck_gets_no_further_one_while_others_ask() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from xget_lib.manifest.signature import Signature
 from xget_lib.swarm.messages import News, Registration
 from xget_lib.swarm.tracker import (
     Action,
@@ -83,6 +84,22 @@ def test_news_names_the_generation_and_where_each_peer_serves(master: Master) ->
     master.join(1)
     master.join(2)
     assert master.news()[2] == News(OLD, 100, (("10.0.0.2", 1001),), master_first=True)
+
+
+def test_a_signature_travels_with_the_generation_and_is_news_when_it_changes(master: Master) -> None:
+    first, second = Signature(1, 1, bytes(64)), Signature(2, 2, bytes(64))
+    master.join(1)
+    assert master.news()[1].signature is None
+    for signature in (first, second, None):
+        master.tracker.signed(signature, master.now)
+        assert master.news()[1] == News(OLD, 100, (), signature=signature)
+    master.tracker.published(NEW, 100, CHUNKS, master.now, second)
+    assert master.news()[1] == News(NEW, 100, (), signature=second)
+    master.tracker.published(OLD, 100, CHUNKS, master.now)
+    assert master.news()[1].signature is None
+    before = Master()
+    before.tracker.signed(first, before.now)  # nothing is published
+    assert before.news() == {}
 
 
 def test_there_is_no_news_before_something_is_published() -> None:

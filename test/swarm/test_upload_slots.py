@@ -18,9 +18,9 @@ def test_slots_are_granted_in_the_order_of_requests_up_to_the_limit() -> None:
     assert slots.grant(0.1) == []
     slots.request("a", "a", 0.2)
     assert slots.grant(0.2) == ["c"]
-    slots.end("b")
+    slots.end("b", 0.2)
     assert slots.grant(0.2) == ["d"]
-    slots.end("c")
+    slots.end("c", 0.2)
     assert slots.grant(0.2) == ["a"]
 
 
@@ -28,7 +28,7 @@ def test_a_reader_that_is_gone_gets_no_slot() -> None:
     slots: UploadSlots[str] = UploadSlots(1)
     slots.request("a", "a", 0.0)
     slots.request("b", "b", 0.0)
-    slots.end("a")
+    slots.end("a", 0.0)
     assert slots.grant(0.0) == ["b"]
 
 
@@ -67,7 +67,7 @@ def test_a_host_that_does_not_use_its_slots_gets_no_further_one_while_others_wai
         slots.request(f"honest {number}", f"10.0.1.{number}", 100.0)
     assert slots.grant(200.0) == [f"honest {number}" for number in range(4)]
     for number in range(4):
-        slots.end(f"honest {number}")
+        slots.end(f"honest {number}", 200.0)
     assert slots.grant(201.0) == [f"honest {number}" for number in range(4, 8)]
 
 
@@ -77,12 +77,39 @@ def test_one_who_keeps_a_slot_for_long_does_not_keep_others_waiting_longer() -> 
         slots.request("slow", "a", 0.0)
         slots.grant(0.0)
         slots.request("slow", "a", 1e6)
-        slots.end("slow")
+        slots.end("slow", 1e6)
     slots.request("a", "a", 0.0)
     slots.request("b", "b", 0.0)
     slots.request("c", "c", 0.0)
     assert slots.grant(0.0) == ["a", "b"]
     assert slots.grant(31.0) == ["c"]
+
+
+def test_hosts_that_keep_each_slot_almost_too_long_get_no_more_of_the_time_than_others() -> None:
+    slots: UploadSlots[str] = UploadSlots(1)
+    seconds = dict.fromkeys([*(f"keeps {number}" for number in range(8)), "honest"], 0.0)
+    now = 0.0
+    for key in seconds:
+        slots.request(key, key, now)
+    while now < 10000.0:
+        (key,) = slots.grant(now)
+        kept = 0.99 * slots._patience if key.startswith("keeps") else 0.1
+        now += kept
+        seconds[key] += kept
+        slots.request(key, key, now)
+    assert seconds["honest"] > 10000.0 / 10
+
+
+def test_a_host_that_leaves_does_not_get_rid_of_what_it_used() -> None:
+    slots: UploadSlots[str] = UploadSlots(1)
+    slots.request("leaving", "a", 0.0)
+    assert slots.grant(0.0) == ["leaving"]
+    slots.request("staying", "b", 1.0)
+    slots.end("leaving", 20.0)
+    assert slots.grant(20.0) == ["staying"]
+    slots.request("back", "a", 20.0)
+    slots.request("staying", "b", 20.1)
+    assert slots.grant(20.1) == ["staying"]
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -103,7 +130,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(key=st.integers(0, 8))
     def end(self, key: int) -> None:
-        self.slots.end(key)
+        self.slots.end(key, 0.0)
         self.granted.discard(key)
         if key in self.waiting:
             self.waiting.remove(key)

@@ -24,11 +24,13 @@ from xget_lib.classic import messages
 from xget_lib.errors import LinkLost, ProtocolViolation
 from xget_lib.fs.stamp import no_stamps
 from xget_lib.ipc.jobs import LoadDigestCache
+from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.dialect import NINEP2000, decode, encode
 from xget_lib.ninep.messages import Rattach, Rversion, Tattach, Tversion
 from xget_lib.ninep.wire import NOFID, NOTAG
 from xget_lib.process.channel import pair
 from xget_lib.process.memfd import memfd
+from xget_lib.serve.access import Access
 from xget_lib.worker import jobs, worker
 from xget_lib.worker.worker import Worker
 
@@ -36,10 +38,10 @@ from xget_lib.worker.worker import Worker
 class Master:
     """The other end of a worker's channel. `sent` are the worker's messages, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access | None = None) -> None:
         self.sent: list[ipc.Message] = []
         self._messages: Queue[tuple[list[Any], list[int]] | None] = Queue()
-        self.worker = Worker(self, 0)  # type: ignore[arg-type]  # we are the channel
+        self.worker = Worker(self, 0, access=access)  # type: ignore[arg-type]  # we are the channel
         self.running = gevent.spawn(self.worker.run)
 
     def send_to_worker(self, message: ipc.Message, *descriptors: int) -> None:
@@ -99,6 +101,23 @@ def test_a_connection_that_is_handed_over_is_served_and_its_end_is_reported(mast
     master.send_to_worker(ipc.Ping())
     until(lambda: len(master.sent) > 2)
     assert master.sent[2:] == [ipc.Pong(0, 0)]
+
+
+def test_with_a_secret_the_master_hears_of_a_client_when_it_is_let_in() -> None:
+    """Without keys nobody is: they come from the master."""
+    with quiet_hub():
+        master = Master(Access(Credentials(required=True), frozenset(["swarm"])))
+        member, stranger = Client(master, 1), Client(master, 2)
+        member.attach()
+        stranger.close()
+        until(lambda: len(master.sent) > 1)
+        assert sorted(map(repr, master.sent)) == [repr(ipc.ConnectionClosed(2)), repr(ipc.LetIn(1))]
+        master.send_to_worker(ipc.Keys((b"the key of the site",)))
+        until(lambda: master.worker._access.credentials.keys)
+        member.close()
+        until(lambda: ipc.ConnectionClosed(1) in master.sent)
+        master.end()
+        master.running.join()
 
 
 def test_a_connection_that_the_master_ends_is_closed_and_its_end_is_reported(master: Master) -> None:

@@ -33,7 +33,9 @@ def run(config: Config) -> int:
         raise CommandFailed("reload", str(answer["problem"]), answer.get("exit", Exit.FAILED))
     if not config.json and not config.quiet:
         state = "new generation" if answer["new"] else "nothing changed: generation"
-        print(f"{state} {answer['generation'][:16]}: {answer['files']} files, {size(answer['bytes'])}", flush=True)
+        signed = f", signed with serial {answer['serial']}" if answer.get("serial") is not None else ""
+        what = f"{answer['files']} files, {size(answer['bytes'])}{signed}"
+        print(f"{state} {answer['generation'][:16]}: {what}", flush=True)
         for line in answer["omitted"]:
             print(f"not served: {printable(str(line))}", flush=True)
     return Exit.OK

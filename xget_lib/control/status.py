@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gevent
@@ -57,22 +58,22 @@ class _Failure:
     seconds: float
     why: str
     refusal: NotAdmitted | None = None
-    """Set where one side did not let in the other."""
+    """If it did not let this process in."""
 
 
 def run(config: Config) -> int:
     """Print the status of the server at -n, or of the master and child servers on this node; return the exit status.
 
-    A server on this node that does not answer, or refuses, is named. Raises MasterUnreachable if none answers, and
-    NotAdmitted if none of those that do lets this process in.
+    A server on this node that does not answer, or does not let this process in, is named. Raises NotAdmitted or
+    MasterUnreachable if none gives its status.
     """
     servers = list(_servers(config))
     seconds = min(config.timeout, _TIMEOUT)
     found = 0
-    failures = []
     credentials = read_credentials(config)
-    asked = Pool(_AT_ONCE).imap(lambda each: _ask(each, seconds, credentials), servers)
-    for server, status in zip(servers, asked, strict=True):
+    failures = []
+    ask = partial(_ask, seconds=seconds, credentials=credentials)
+    for server, status in zip(servers, Pool(_AT_ONCE).imap(ask, servers), strict=True):
         if not isinstance(status, _Failure):
             found += 1
             for line in [json.dumps(status)] if config.json else table(status).splitlines():
@@ -81,9 +82,9 @@ def run(config: Config) -> int:
         failures.append(status)
         if not config.host and status.why != _NOBODY:
             print_line(_silent(server, status.why, as_json=config.json))
-    refusal = next((each.refusal for each in failures if each.refusal is not None), None)
-    if refusal is not None and not found:
-        raise refusal
+    refusals = [failure.refusal for failure in failures if failure.refusal is not None]
+    if refusals and not found:
+        raise refusals[0]
     if not found:
         raise MasterUnreachable(servers[0].host, config.port, failures[0].seconds, failures[0].why)
     return Exit.OK
@@ -103,9 +104,10 @@ def _ask(server: _Server, seconds: float, credentials: Credentials) -> dict[str,
     begun = time.monotonic()
     try:
         status = _read(server.host, server.port, seconds, credentials)
+    except NotAdmitted as error:
+        return _Failure(time.monotonic() - begun, error.why, error)
     except (LinkLost, NinepError, ValueError) as error:
-        why = error.why if isinstance(error, LinkLost) else str(error)
-        return _Failure(time.monotonic() - begun, why, error if isinstance(error, NotAdmitted) else None)
+        return _Failure(time.monotonic() - begun, error.why if isinstance(error, LinkLost) else str(error))
     if server.child not in (None, status.get("pid")):
         return _Failure(time.monotonic() - begun, _NOBODY)  # the child was killed, and another server has its port
     return status

@@ -39,6 +39,7 @@ from xget_lib.download.refusal import refuse_exposed, refusing, refusing_dest
 from xget_lib.download.removals import Removals
 from xget_lib.download.reuse import Reuse
 from xget_lib.download.run_history import RunHistory
+from xget_lib.download.serial import take_serial
 from xget_lib.download.small_files import SmallFiles
 from xget_lib.download.staging import Parts, Staging
 from xget_lib.download.verified_write import PieceWriter
@@ -47,6 +48,7 @@ from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import put_stamp
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import Selection
+from xget_lib.manifest.signature import Signed
 
 
 class Download:
@@ -158,6 +160,12 @@ class Download:
         self.writer = PieceWriter(dest, self._progress, parts, small_files)
         self._removals = Removals(dest, self._planner, directories, self._progress, self._max_delete)
         self._installer = Installer(dest, directories, self._progress, parts, small_files)
+
+    def take_serial(self, signed: Signed, *, allow_rollback: bool) -> None:
+        """Notes, on disk, which signed generation this is, before anything of it is put in place. Raises NotTrusted
+        (`serial.check_serial`), DestinationRefused."""
+        if not self._staging.read_only:  # nothing can be put in place there
+            take_serial(self._root, signed, allow_rollback=allow_rollback)
 
     def inspect_files(self, files: Sequence[int], trusts_times: Callable[[int], bool]) -> None:
         """Finds out what the destination has of selected files (rising), and what to do about them.

@@ -1,5 +1,6 @@
 """The staging directory `.xget` in a destination, where files are put together while a download lasts.
 
+    serial      of the signed generation that was taken last (`serial`). It stays when the download is complete
     lock        flock'ed by the run that writes here; there is only one
     replaced    the paths at which the run puts other content in place, while nobody knows how far it came (`last_run`)
     parts/      a part for each file that is not complete: as long as the file, with holes where pieces are missing.
@@ -45,7 +46,7 @@ class Staging:
         self._root = root
         self._lock = -1
         self.path = os.path.join(root.path, STAGING)
-        self.resumed = False  # whether an earlier run left it
+        self.resumed = False  # whether an earlier run did not come to its end
         self.worth_keeping = False  # whether it stays for the next run even if it has no parts
         self.read_only = False  # whether the file system is: then there is none, but all may be in place already
         self.leftovers: frozenset[bytes] = frozenset()  # the names of the parts that an earlier run left
@@ -58,10 +59,8 @@ class Staging:
             self.read_only = True
             return
         while self._lock < 0:
-            try:
+            with suppress(FileExistsError):
                 self._root.mkdir(STAGING, 0o700)
-            except FileExistsError:
-                self.resumed = self.worth_keeping = True
             with suppress(FileNotFoundError):  # another run has just removed it: make it again
                 self._lock = self._locked()
         with suppress(FileExistsError):
@@ -69,6 +68,7 @@ class Staging:
         hold(self._root, PARTS)
         self.leftovers = take_over(self._root, PARTS)
         self.replaced = replaced_paths(self._root)
+        self.resumed = self.worth_keeping = self.resumed or bool(self.replaced)
 
     def _locked(self) -> int:
         """Takes the lock and returns its descriptor. Raises FileNotFoundError if it was removed meanwhile."""
@@ -78,6 +78,7 @@ class Staging:
                 # Its owner could have put links in it that lead our writes elsewhere.
                 raise DestinationRefused(self.path, "belongs to another user (remove it)")
             make_private(held)
+            self.resumed = _exists(LOCK, held)  # a run that ends removes it
             lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=held)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -141,6 +142,14 @@ class Staging:
     def _forget_replaced(self) -> None:
         with suppress(FileNotFoundError):
             self._root.unlink(REPLACED)
+
+
+def _exists(name: bytes, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def replaced_paths(root: Root) -> frozenset[int]:

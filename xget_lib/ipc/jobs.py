@@ -220,5 +220,32 @@ class SaveDigestCache(Request):
 
 
 @message
+class ReadSignatures(Request):
+    """Read a signature file. Result: SignaturesRead."""
+
+    root: bytes
+    """What is served."""
+    path: bytes
+    """The file; b"" for the usual one of `root`."""
+
+
+@message
+class SignaturesRead(Result):
+    """What was signed (`signing.signature_file`)."""
+
+    path: bytes
+    """The file; b"" if `root` has no usual one."""
+    lines: bytes
+
+
+@message
+class AddSignature(Request):
+    """Add a line to a signature file. Result: Saved."""
+
+    path: bytes
+    line: bytes
+
+
+@message
 class Saved(Result):
     """The file is written."""

@@ -25,6 +25,8 @@ from xget_lib.manifest.sources import find_source, normalise_source
 
 STAGING = b".xget"
 """The name in the destination that XGet uses during a download."""
+SERIAL = b"serial"
+"""The name in it that stays afterwards (`download.serial`)."""
 
 
 class Siblings(NamedTuple):

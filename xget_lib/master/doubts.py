@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from xget_lib.swarm.backoff import doubled
+
 _CHUNK_EVERY = 60.0
 """Seconds between two checks of a chunk."""
 _HOST_FIRST = 10.0
@@ -20,7 +22,8 @@ _HOSTS = 1000
 
 @dataclass(slots=True)
 class _Host:
-    wait: float = 0.0
+    untrue: int = 0
+    """Reports in a row that were not true."""
     until: float = 0.0
 
 
@@ -53,8 +56,8 @@ class Doubts:
         known = self._hosts.pop(host, None) or _Host()
         if true:
             return
-        known.wait = min(max(_HOST_FIRST, 2 * known.wait), _HOST_MOST)
-        known.until = now + known.wait
+        known.until = now + doubled(_HOST_FIRST, known.untrue, _HOST_MOST)
+        known.untrue += 1
         self._hosts[host] = known
         if len(self._hosts) > _HOSTS:
             self._hosts.popitem(last=False)

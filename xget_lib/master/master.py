@@ -37,6 +37,7 @@ from xget_lib.process.runtime_directory import Listening
 from xget_lib.process.secret_file import read_again
 from xget_lib.report.log import LOGGER, catch_greenlets
 from xget_lib.report.rate_limited_log import RateLimitedLog
+from xget_lib.signing.keys import SigningKey
 from xget_lib.swarm.hosts import host_of
 
 _STATUS_TIMEOUT = 1.0
@@ -51,8 +52,15 @@ class Master:
     """One master. `run` serves until a signal ends it."""
 
     def __init__(
-        self, config: Config, root: bytes, listening: socket.socket, nursery: Nursery, credentials: Credentials
+        self,
+        config: Config,
+        root: bytes,
+        listening: socket.socket,
+        nursery: Nursery,
+        credentials: Credentials,
+        key: SigningKey | None = None,
     ) -> None:
+        """`credentials`: those of --secret; `key`: that of --sign-key."""
         self._config = config
         self._credentials = credentials
         self._root = root
@@ -72,7 +80,7 @@ class Master:
         if credentials.required:
             self._pool.set_keys(credentials.keys)
         self._tracker = TrackerIO(config.max_direct, self._pool.send_to, nodes_are_open=not credentials.guard)
-        self._publisher = Publisher(config, root, self._pool, self._tracker, self._events)
+        self._publisher = Publisher(config, root, self._pool, self._tracker, self._events, key)
 
     def run(self, ready: Callable[[], None]) -> int:
         """Serve; `ready` is called when clients can connect. Returns the exit status. Raises XGetError."""

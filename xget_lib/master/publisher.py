@@ -19,9 +19,10 @@ from gevent.queue import Queue
 
 from xget_lib import ipc
 from xget_lib.config import Config
-from xget_lib.errors import Exit, Failed, SourceSuspect, StillChanging, XGetError, printable
+from xget_lib.errors import Exit, Failed, NotTrusted, SourceSuspect, StillChanging, XGetError, printable
 from xget_lib.ipc import jobs
 from xget_lib.ipc.jobs import ScanTree
+from xget_lib.manifest.signature import Signature
 from xget_lib.master import events
 from xget_lib.master.arrivals import Arrivals
 from xget_lib.master.commands import Reload
@@ -29,12 +30,14 @@ from xget_lib.master.digest_saver import DigestCacheSaver, cache_path
 from xget_lib.master.doubts import Doubts
 from xget_lib.master.rescan import ChangeMonitor, RescanSchedule, ScanReason
 from xget_lib.master.scan_progress import Progress
+from xget_lib.master.signatures import Signatures
 from xget_lib.master.snapshotter import Snapshot, take_snapshot
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.worker_process import WorkerProcess
 from xget_lib.master.workers import WorkerPool
 from xget_lib.process.channel import close_all
 from xget_lib.report.log import LOGGER
+from xget_lib.signing.keys import SigningKey
 from xget_lib.swarm.messages import Scanning
 
 _SETTLING = 30.0
@@ -55,13 +58,27 @@ class Publisher:
     """Owned by the master, which passes on what happens, and calls `advance` afterwards."""
 
     def __init__(
-        self, config: Config, root: bytes, pool: WorkerPool, tracker: TrackerIO, queue: Queue[events.Event]
+        self,
+        config: Config,
+        root: bytes,
+        pool: WorkerPool,
+        tracker: TrackerIO,
+        queue: Queue[events.Event],
+        key: SigningKey | None,
     ) -> None:
+        """`key`: signs what is published."""
         self._scan = ScanTree(root, config.one_file_system, not config.no_owners)
         self._pool = pool
         self._tracker = tracker
         self._events = queue
         self._snapshot: Snapshot | None = None
+        """What is published."""
+        self._newest: Snapshot | None = None
+        """What was scanned last. Not the same while it is not signed, and has to be."""
+        self._signature: Signature | None = None
+        """Of what is published."""
+        signature_file = os.fsencode(config.signature or "")
+        self._signatures = Signatures(pool, root, signature_file, key, needed=config.signed_only)
         self._schedule = RescanSchedule()
         self._monitor = ChangeMonitor(pool, self._schedule, root, one_file_system=config.one_file_system)
         self._arrivals: Arrivals[int | Reload] = Arrivals()
@@ -211,29 +228,43 @@ class Publisher:
                 taken = take_snapshot(
                     self._pool,
                     self._scan,
-                    self._snapshot,
+                    self._newest,
                     self._cache_path,
                     progress=self._progress,
                     rehash=self._rehash,
                     force=force,
                     distrusted=distrusted,
                 )
+                self._distrusted -= distrusted
+                newest = self._take(taken.snapshot)
+                signature = self._signatures.of(newest.facts.generation)
             except XGetError as error:
-                if self._snapshot is None and not isinstance(error, StillChanging | SourceSuspect):
+                if self._snapshot is None and not isinstance(error, StillChanging | SourceSuspect | NotTrusted):
                     self._events.put(events.CannotGoOn(error))
                     return
                 self._failed(error)
             else:
-                self._distrusted -= distrusted
                 self._succeeded(changing=taken.changing)
-                if taken.snapshot is not None:
-                    self._publish(taken.snapshot, time.monotonic() - begun)
+                is_signed_anew, self._signature = signature != self._signature, signature
+                if newest is not self._snapshot:
+                    self._publish(newest, time.monotonic() - begun)
+                if is_signed_anew:
+                    self._tracker.signed(signature)
             finally:
                 self._schedule.done(self._progress.scan_seconds)
             self._scan_again_if_needed()
             self._tell_tracker()
             self._arrivals.scan_ended()
             self.advance()
+
+    def _take(self, snapshot: Snapshot | None) -> Snapshot:
+        """Keep what was scanned. None: nothing has changed. Returns what is in the directory now."""
+        if snapshot is not None:
+            former, self._newest = self._newest, snapshot
+            if former is not None and former is not self._snapshot:
+                former.close()
+        assert self._newest is not None
+        return self._newest
 
     def _scan_again_if_needed(self) -> None:
         since = self._changing_since
@@ -276,7 +307,8 @@ class Publisher:
             former.close()
         if is_new:
             self._tell_tracker()
-            self._tracker.published(facts.generation, os.fstat(snapshot.manifest).st_size, facts.chunks)
+            size = os.fstat(snapshot.manifest).st_size
+            self._tracker.published(facts.generation, size, facts.chunks, self._signature)
         self._digest_saver.save(snapshot.digest_cache)
 
     def _tell_tracker(self) -> None:
@@ -322,6 +354,10 @@ class Publisher:
     def _generation(self) -> bytes:
         return self._snapshot.facts.generation if self._snapshot is not None else b""
 
+    @property
+    def _serial(self) -> int | None:
+        return self._signature.serial if self._signature is not None else None
+
     def _reload_answer(self, reload: Reload, problem: XGetError | None = None) -> dict[str, Any]:
         facts, problem = self._snapshot.facts if self._snapshot is not None else None, problem or self._problem
         return {
@@ -330,6 +366,7 @@ class Publisher:
             "files": facts.files if facts is not None else 0,
             "bytes": facts.size if facts is not None else 0,
             "omitted": list(facts.omitted) if facts is not None else [],
+            "serial": self._serial,
             "problem": str(problem) if problem is not None else None,
             "exit": int(problem.exit_status) if problem is not None else int(Exit.OK),
         }
@@ -344,6 +381,7 @@ class Publisher:
             "chunks": snapshot.facts.chunks if snapshot else None,
             "scanned": round(time.monotonic() - self._scan_begun, 1) if snapshot else None,
             "problem": str(self._problem) if self._problem is not None else None,
+            "serial": self._serial,
             "omitted": list(snapshot.facts.omitted) if snapshot else [],
             "notices": self._monitor.watching,
         }

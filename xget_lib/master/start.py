@@ -19,6 +19,7 @@ from xget_lib.process import daemon, nursery, pidfile, rlimit
 from xget_lib.process.channel import Channel
 from xget_lib.process.secret_file import read_credentials
 from xget_lib.report import log
+from xget_lib.signing.keys import read_signing_key
 
 RunWorker = Callable[[Channel, int, Tls | None], int]
 """Runs a worker, whose connections are TLS if there is one, and returns its exit status."""
@@ -79,6 +80,8 @@ def _serve(
 
         from xget_lib.master.master import Master
 
-        status = Master(config, root, listening, forks, credentials).run(ready)
+        # Nor do the processes that talk to strangers, and were forked before, have the key.
+        key = read_signing_key("sign-key", config.sign_key) if config.sign_key else None
+        status = Master(config, root, listening, forks, credentials, key).run(ready)
         forks.close()
     return status

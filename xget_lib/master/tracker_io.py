@@ -19,6 +19,7 @@ from gevent.event import Event
 from xget_lib import ipc
 from xget_lib.errors import ProtocolViolation
 from xget_lib.extensions import extensions
+from xget_lib.manifest.signature import Signature
 from xget_lib.report.events import size
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
@@ -61,9 +62,16 @@ class TrackerIO:
         self.extensions = [each.master_side(self, max_direct) for each in extensions().values()]
         gevent.spawn(self._run)
 
-    def published(self, generation: bytes, manifest_size: int, chunk_count: int) -> None:
+    def published(
+        self, generation: bytes, manifest_size: int, chunk_count: int, signature: Signature | None = None
+    ) -> None:
         """The master serves another generation from now on."""
-        self.tracker.published(generation, manifest_size, chunk_count, time.monotonic())
+        self.tracker.published(generation, manifest_size, chunk_count, time.monotonic(), signature)
+        self._happened.set()
+
+    def signed(self, signature: Signature | None) -> None:
+        """What it serves has another signature from now on, or none."""
+        self.tracker.signed(signature, time.monotonic())
         self._happened.set()
 
     def scanned(self, at: float, *, watched: bool, problem: str, settled: float) -> None:

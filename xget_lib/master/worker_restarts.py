@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xget_lib.swarm.backoff import doubled
+
 YOUNG = 10.0
 """A worker that lived for fewer seconds than this ended young."""
 _FIRST_PAUSE = 1.0
@@ -31,7 +33,7 @@ class WorkerRestarts:
         self._ended_young[number] = before + 1
         if not before and lived:
             return 0.0
-        return min(_FIRST_PAUSE * 2.0 ** min(max(before - 1, 0), 10), _LONGEST_PAUSE)
+        return doubled(_FIRST_PAUSE, max(before - 1, 0), _LONGEST_PAUSE)
 
     def should_log(self, number: int, reason: str, lived: float, now: float) -> bool:
         """Whether to log that a worker has ended for this reason: not each time when it ends young for the same one."""

@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from itertools import count
 from logging import INFO
 from typing import TYPE_CHECKING, Protocol
@@ -46,7 +46,7 @@ from xget_lib.process import rlimit
 from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.serve.access import Access
-from xget_lib.serve.attach import attach, tree_of
+from xget_lib.serve.attach import Attach, attach, tree_of
 from xget_lib.swarm.seal import Seal
 
 if TYPE_CHECKING:
@@ -168,14 +168,10 @@ class Server:
         return Lobby(self.session, admit, refuse, credentials, self._shaken) if credentials.guard else None
 
     def session(self, client: Client) -> Session:
-        """A new one. The namespaces hear of the client when it attaches for the first time."""
-        namespaces = cache(lambda: attach({name: connect(client) for name, connect in self._namespaces.items()}))
+        """A new one."""
         gate = _Gate(self._access, self._namespaces, client) if self._must_prove(client) else None
-
-        def root(dialect: str, uname: str, aname: str) -> File:
-            return namespaces()(dialect, uname, aname)
-
-        session = Session(root, limits=self._limits, account=client.account, gate=gate)
+        trees = _Trees(self._namespaces, client)
+        session = Session(trees.attach, limits=self._limits, account=client.account, gate=gate)
         session.trace = tracer(f"{client.address}:{client.port}")
         return session
 
@@ -243,7 +239,23 @@ class Server:
         self.last_sent = time.monotonic()
 
 
-@dataclass(frozen=True)
+class _Trees:
+    """The namespaces for one connection. They hear of its client when it attaches for the first time."""
+
+    __slots__ = ("_attach", "_client", "_known")
+
+    def __init__(self, known: Mapping[str, Namespace], client: Client) -> None:
+        self._known = known
+        self._client = client
+        self._attach: Attach | None = None
+
+    def attach(self, dialect: str, uname: str, aname: str) -> File:
+        if self._attach is None:
+            self._attach = attach({name: connect(self._client) for name, connect in self._known.items()})
+        return self._attach(dialect, uname, aname)
+
+
+@dataclass(frozen=True, slots=True)
 class _Gate:
     """`ninep.auth.Gate` of one connection."""
 

@@ -30,6 +30,7 @@ from xget_lib.net.listen import LocalSocket
 from xget_lib.net.server import Client, Server
 from xget_lib.ninep.budget import Budget
 from xget_lib.ninep.file import File
+from xget_lib.node.awake import now
 from xget_lib.node.ticker import Ticker
 from xget_lib.node.transfer import Transfer
 from xget_lib.process.runtime_directory import Listening
@@ -81,7 +82,7 @@ class Child:
         self.news: News | None = None
         """The last news from the master, for clients that read `peers` here."""
         self.transfer = transfer
-        self._uploader = Uploader(TUNING, self._started)
+        self._uploader = Uploader(TUNING, now())
         self._ticker = Ticker(self._uploader, self._carry_out)
         self.have_round = 0
         """See `serve.swarm.ChildBackend`."""
@@ -109,7 +110,7 @@ class Child:
         self.served, self._files = served, files
         store = served.store
         self.transfer.master.set_registration(served.generation, store.held.count)
-        self._carry_out(self._uploader.serves(served.generation, store.held.count, time.monotonic()))
+        self._carry_out(self._uploader.serves(served.generation, store.held.count, now()))
 
     def chunk_written(self, held: HeldContent, chunk: int) -> None:
         """A download has written everything that was missing of a chunk."""
@@ -120,11 +121,11 @@ class Child:
         """A store holds more than before, or less. Others hear of it only if this store is the one that is served."""
         if self.served is not None and self.served.store is store:
             self.transfer.master.set_registration(self.served.generation, store.held.count)
-            self._carry_out(self._uploader.held_changed(time.monotonic()))
+            self._carry_out(self._uploader.held_changed(now()))
 
     def completed(self) -> None:
         """Everything that was asked for is here: tell the master at once."""
-        self._carry_out(self._uploader.completed(time.monotonic()))
+        self._carry_out(self._uploader.completed(now()))
 
     def announce(self) -> None:
         """Answer the readers of `have`: it has changed."""
@@ -233,12 +234,12 @@ class Child:
     def request_slot(self, slot: int, answers: Stream, client: Client) -> None:
         """Put a line into the stream when this slot may take a chunk."""
         self._requests[slot] = answers, client
-        self._carry_out(self._uploader.slot_requested(slot, host_of(client.address), time.monotonic()))
+        self._carry_out(self._uploader.slot_requested(slot, host_of(client.address), now()))
 
     def release_slot(self, slot: int) -> None:
         """The slot needs no chunk now."""
         self._requests.pop(slot, None)
-        self._carry_out(self._uploader.slot_ended(slot, time.monotonic()))
+        self._carry_out(self._uploader.slot_ended(slot, now()))
 
     def _connect(self, client: Client) -> Callable[[], File]:
         return cache(partial(swarm.child_tree, NodeBackend(self, client)))

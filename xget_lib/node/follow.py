@@ -14,7 +14,7 @@ from typing import Any
 
 import gevent
 
-from xget_lib.errors import Exit, NotServed, UsageError, XGetError
+from xget_lib.errors import Exit, NotServed, NotTrusted, UsageError, XGetError
 from xget_lib.node.node import Node
 from xget_lib.report.events import summary
 from xget_lib.report.log import LOGGER
@@ -69,8 +69,8 @@ class Follower:
         begun = time.monotonic()
         try:
             done = self._node.update() | self._node.fetched()
-        except (NotServed, UsageError) as error:
-            # Only another generation can help.
+        except (NotServed, NotTrusted, UsageError) as error:
+            # Only another generation, or another signature, can help.
             LOGGER.error("update failed: %s", error)
             return None
         except XGetError as error:

@@ -27,6 +27,7 @@ from xget_lib.errors import DestinationRefused, Incomplete, XGetError, printable
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import Selection
+from xget_lib.manifest.signature import Signed
 from xget_lib.net.blocking import in_thread
 from xget_lib.node.child import Child
 from xget_lib.node.content_watch import DISK, ContentWatch
@@ -111,11 +112,18 @@ class Generation:
     """The download of one generation into the destination. Call `run` once; it also begins to serve the generation."""
 
     def __init__(
-        self, context: NodeContext, manifest: Manifest, selection: Selection, distrusted: Set[int] = frozenset()
+        self,
+        context: NodeContext,
+        manifest: Manifest,
+        selection: Selection,
+        signed: Signed | None = None,
+        distrusted: Set[int] = frozenset(),
     ) -> None:
-        """`distrusted`: files, by number, that are read also if their size and time are right."""
+        """`signed`: the generation with its signature, where it needs one (`--trust`). `distrusted`: files, by number,
+        that are read also if their size and time are right."""
         self.manifest = manifest
         self.selection = selection
+        self.signed = signed
         self.wrong: set[int] = set()
         """Files that were accepted by size and time, and turned out to have other content."""
         self._context = context
@@ -143,6 +151,8 @@ class Generation:
         download = Download(context.dest, self.manifest, selection, **context.options)
         with _entered(download):
             try:
+                if self.signed is not None:
+                    in_thread(download.take_serial, self.signed, allow_rollback=context.config.allow_rollback)
                 self._take_inventory(download, former)
                 selection = self.selection = download.selection
                 held = self._held = HeldContent(self.manifest, download)

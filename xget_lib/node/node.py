@@ -14,6 +14,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from xget_lib.config import Config
+from xget_lib.download.serial import check_serial
 from xget_lib.errors import (
     Failed,
     Incomplete,
@@ -30,6 +31,7 @@ from xget_lib.errors import (
 from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.manifest import STILL_CHANGING, Manifest
 from xget_lib.manifest.selection import Selection, select
+from xget_lib.manifest.signature import Signed
 from xget_lib.net.blocking import in_thread
 from xget_lib.net.listen import LocalSocket, listen
 from xget_lib.node.awake import now
@@ -42,6 +44,7 @@ from xget_lib.node.own_master import check_dest, read_marks
 from xget_lib.node.patience import CHECK_EVERY
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import NewGeneration, TransferStats
+from xget_lib.node.trust import Trust
 from xget_lib.node.waits import Tell, Waits
 from xget_lib.process.secret_file import read_again, read_credentials
 from xget_lib.report.events import size
@@ -81,7 +84,9 @@ class Node:
         self._news: News | None = None
         """The last from the master."""
         self._scanning: Scanning | None = None
-        """How far the master is with a scan, if there is no news because of that."""
+        """How far the master is with a scan, if there is no news because of that,"""
+        self._scanning_heard: float | None = None
+        """and when it said so, by `node.awake`."""
         self._freshness, self._freshness_received = CURRENT, 0.0
         """Of the generation in the last news, and when it was received, by `node.awake`."""
         self.newer = Event()
@@ -90,6 +95,7 @@ class Node:
         """What the master could not read of the generation that is in place."""
         self.refused: list[XGetError] = []
         """What of it the destination refused, or was not safe to do; the worst first."""
+        self._trust = Trust(config.trust) if config.trust else None
         self._stats = TransferStats()
         self._in_place: Generation | None = None
         self._trying: Generation | None = None
@@ -128,11 +134,11 @@ class Node:
         self._stats = TransferStats()
         restarts = GenerationRestarts(random.Random(), now())
         while True:
-            news = self._wait_for_news()
+            news, signed = self._trusted_news()
             self._check_dest()
             self._trying = None
             try:
-                return self._get(self._read_manifest(news))
+                return self._get(self._read_manifest(news), signed)
             except NewGeneration:
                 LOGGER.info("the master has a new generation; starting again with the pieces that are still valid")
             fetched, lacking = (self._trying.fetched, self._trying.lacking) if self._trying is not None else (0.0, inf)
@@ -149,7 +155,7 @@ class Node:
         if in_place is None:
             return
         try:
-            manifest = self._read_manifest(self._wait_for_news())
+            manifest = self._read_manifest(self._trusted_news()[0])
         except NewGeneration:
             return  # `newer` is set
         selection = in_thread(_selected, manifest, self._sources)
@@ -175,11 +181,14 @@ class Node:
 
     @property
     def outdated(self) -> bool:
-        """Whether the master names another generation than the one that is in place."""
-        in_place = self._in_place.manifest.generation if self._in_place is not None else b""
-        return self._news is not None and self._news.generation != in_place
+        """Whether the master names another generation than the one that is in place, or it was signed anew."""
+        news, in_place = self._news, self._in_place
+        if news is None or in_place is None:
+            return news is not None
+        signature = in_place.signed.signature if in_place.signed is not None else news.signature
+        return (news.generation, news.signature) != (in_place.manifest.generation, signature)
 
-    def _get(self, manifest: Manifest) -> dict[str, Any]:
+    def _get(self, manifest: Manifest, signed: Signed | None) -> dict[str, Any]:
         selection = in_thread(_selected, manifest, self._sources)
         self.refused = []
         if self._config.dry_run:
@@ -189,7 +198,7 @@ class Node:
             self.stop_repairing()
             if self._in_place is not None:
                 self._in_place.stop_verifying()
-            generation = self._trying = Generation(self._context, manifest, selection)
+            generation = self._trying = Generation(self._context, manifest, selection, signed)
             done = generation.run(self._in_place, self._stats)
             self._in_place = generation
             refused = generation.failures
@@ -218,7 +227,7 @@ class Node:
             wrong = frozenset(generation.wrong)
             if not wrong:
                 return
-            generation = Generation(self._context, generation.manifest, generation.selection, wrong)
+            generation = Generation(self._context, generation.manifest, generation.selection, generation.signed, wrong)
             try:
                 generation.run(self._in_place, TransferStats())
             except NewGeneration:
@@ -243,22 +252,35 @@ class Node:
             if isinstance(event, News):
                 self._receive_news(event)
             elif isinstance(event, Scanning):
-                self._scanning = event
-                if not event.problem:
-                    self._waits.postpone()  # a large directory takes hours
+                self._receive_scanning(event)
             elif event is Change.CONNECTED:
                 self._transfer.master_connected()
             else:
                 self._transfer.master_lost()
 
+    def _receive_scanning(self, scanning: Scanning) -> None:
+        """A large directory takes hours: while the scan gets on it is waited for without a limit. Where it hangs for
+        most of the time, that ends as silence does."""
+        heard, self._scanning_heard = self._scanning_heard, now()
+        self._scanning = scanning
+        if scanning.problem:
+            return
+        if heard is None:
+            self._waits.postpone()
+        else:
+            self._waits.recover(self._scanning_heard - heard)
+
     def _receive_news(self, news: News) -> None:
         former, self._news = self._news, news
-        self._scanning = None
+        self._scanning = self._scanning_heard = None
         # A node that reads the news here downloads from here.
-        self.child.news = replace(news, master_first=True, freshness=CURRENT)
+        if self._trust is None or self._trust.accepts(news):
+            self.child.news = replace(news, master_first=True, freshness=CURRENT)
         if former is None or former.generation != news.generation:
             # The first news of a generation is the one that it was held back for.
             self._freshness, self._freshness_received = news.freshness, now()
+            self.newer.set()
+        elif self._trust is not None and former.signature != news.signature:
             self.newer.set()
         self._transfer.master_named(news)
 
@@ -272,6 +294,15 @@ class Node:
         self.newer.clear()
         assert self._news is not None
         return self._news
+
+    def _trusted_news(self) -> tuple[News, Signed | None]:
+        """The last news, and with `--trust` what was signed. Raises NotTrusted if this node may not take it."""
+        news = self._wait_for_news()
+        if self._trust is None:
+            return news, None
+        signed = self._trust.signed(news)
+        in_thread(check_serial, self._context.dest, signed, allow_rollback=self._config.allow_rollback)
+        return news, signed
 
     def _expect_news(self) -> Wait:
         """What is waited for until the master names a generation."""

@@ -8,15 +8,16 @@ import gevent
 
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation
 from xget_lib.manifest.bitmap import Bitmap
+from xget_lib.manifest.signature import GENERATION_SIZE
 from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
 from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.node.master_link import ANSWER
-from xget_lib.node.source import Source, Waited, send
+from xget_lib.node.source import Source, send
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.attach import SWARM
-from xget_lib.swarm.messages import GENERATION_SIZE, Address
+from xget_lib.swarm.messages import Address
 
 _CONNECT = 10.0
 """Seconds to connect to a peer, and to open its files."""
@@ -39,8 +40,10 @@ class PeerLink(Source):
         self._control = control
         self._have = control.open("have", ANSWER)
         self._turn: Remote | None = None
-        self._waited: Waited | None = None
-        """For an upload slot, or for a sign of the peer meanwhile; None while no slot is requested."""
+        self._slot_requested = False
+        """Whether an upload slot is requested and not granted."""
+        self._waited_since: float | None = None
+        """For the slot, or for a sign of the peer meanwhile; None until `is_mute` is called."""
         self._probed = False
         """Whether the peer was asked for a sign, and has not answered."""
         self._passes = 0
@@ -96,13 +99,13 @@ class PeerLink(Source):
             return
 
         def answered(reply: messages.Message | LinkLost) -> None:
-            self._waited = None
+            self._slot_requested = False
             if isinstance(reply, messages.Rread):
                 on_granted()
             else:
                 self.end()
 
-        self._waited = Waited()
+        self._slot_requested, self._waited_since = True, None
         send(self._control, messages.Tread(self._turn.fid, 0, 32), answered)
 
     def pass_slot(self) -> None:
@@ -119,21 +122,19 @@ class PeerLink(Source):
 
     def is_mute(self, now: float) -> bool:
         """Whether the peer owes an upload slot and does not answer anything else either. A busy peer may need long to
-        grant a slot, but it answers. To be called every `CHECK_EVERY` seconds: it asks the peer."""
-        waited = self._waited
-        if waited is None:
+        grant a slot, but it answers. To be called every `CHECK_EVERY` seconds, by `node.awake`: it asks the peer."""
+        if not self._slot_requested:
             return False
-        waited.go_on(now)
-        if waited.seconds > _PROBE_AFTER and not self._probed:
+        if self._waited_since is None:
+            self._waited_since = now
+        if now - self._waited_since > _PROBE_AFTER and not self._probed:
             self._probed = True
             # A walk to where the root is already changes nothing.
             send(self._control, messages.Twalk(0, 0, ()), self._probe_answered)
-        return waited.seconds > _MUTE
+        return now - self._waited_since > _MUTE
 
     def _probe_answered(self, reply: messages.Message | LinkLost) -> None:
-        self._probed = False
-        if self._waited is not None:
-            self._waited.reset()
+        self._probed, self._waited_since = False, None
 
     def end(self) -> None:
         """Something is wrong: make `read_have` raise LinkLost. Its caller then calls `close`."""

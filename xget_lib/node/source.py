@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 from xget_lib.errors import LinkLost
@@ -10,6 +9,7 @@ from xget_lib.manifest.layout import Layout
 from xget_lib.net.link import Link, OnAnswer, Remote
 from xget_lib.ninep import messages
 from xget_lib.ninep.requests import ReadInto
+from xget_lib.node.awake import now as awake_now
 from xget_lib.report.log import LOGGER
 from xget_lib.swarm.messages import Address
 
@@ -25,25 +25,6 @@ _LONGEST_RATE = 512
 """and a second more for so many of its bytes."""
 _SHORTEST = 4096
 """Bytes that each answer to a read must have, if so many were asked for. So the bytes of a connection are content."""
-
-
-class Waited:
-    """How long something is waited for, in seconds in which this process runs. While it is stopped, answers wait in its
-    sockets, and nobody else is late."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._last: float | None = None
-
-    def go_on(self, now: float) -> None:
-        """It is still waited for. To be called every `CHECK_EVERY` seconds."""
-        if self._last is not None:
-            self.seconds += min(now - self._last, 2 * CHECK_EVERY)
-        self._last = now
-
-    def reset(self) -> None:
-        """It has come."""
-        self.seconds, self._last = 0.0, None
 
 
 def send(link: Link, message: messages.TMessage, on_answer: OnAnswer) -> int | None:
@@ -65,10 +46,10 @@ class Source:
         self.data = data
         self.reads: dict[int, ChunkRead] = {}
         """By chunk."""
-        self.progressed = 0.0
-        """When `STALLED_BYTES` more had arrived last, in monotonic seconds."""
-        self._counted = link.received
-        self._stalled = Waited()
+        self._counted = 0
+        """The bytes of the connection at the last progress,"""
+        self._progressed: float | None = None
+        """and when that was: when content was owed first, or `STALLED_BYTES` more had arrived. None if none is owed."""
         self._settled = 0
         """Bytes of the connection that belong to nothing that is being read: all before the oldest read, and the chunks
         that are whole since."""
@@ -92,17 +73,14 @@ class Source:
 
     def is_stalled(self, now: float) -> bool:
         """Whether the server owes content, and has sent too little of it for too long. To be called every `CHECK_EVERY`
-        seconds: it counts what has arrived since."""
+        seconds, by `node.awake`: it counts what has arrived since."""
         if not self.reads:
-            self._stalled.reset()
+            self._progressed = None
             return False
-        self._stalled.go_on(now)
         received = self.link.received
-        if received - self._counted >= STALLED_BYTES:
-            self._counted, self.progressed = received, now
-            self._stalled.reset()
-            self._stalled.go_on(now)
-        return self._stalled.seconds > STALLED or any(read.takes_too_long(now) for read in self.reads.values())
+        if self._progressed is None or received - self._counted >= STALLED_BYTES:
+            self._counted, self._progressed = received, now
+        return now - self._progressed > STALLED or any(read.takes_too_long(now) for read in self.reads.values())
 
     def cancel_all(self) -> list[memoryview]:
         """Stop all reads. Returns their buffers."""
@@ -131,7 +109,7 @@ class ChunkRead:
         self.buffer = buffer
         self.length = 0
         """Bytes that are asked for."""
-        self.begun = time.monotonic()
+        self.begun = awake_now()
         self._on_end = on_end
         self._tags: set[int] = set()
         source.begin(self)

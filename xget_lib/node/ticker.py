@@ -1,14 +1,16 @@
-"""The clock for a `Downloader` or an `Uploader`: these have none of their own."""
+"""The clock for a `Downloader` or an `Uploader`: these have none of their own. All their times are those of
+`node.awake`: while the node itself is stopped, no chunk becomes overdue and nobody is late."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from math import inf
 from typing import Protocol, TypeVar
 
 import gevent
 from gevent.event import Event
+
+from xget_lib.node.awake import now
 
 A = TypeVar("A", covariant=True)
 
@@ -39,9 +41,9 @@ class Ticker:
     def _run(self, decisions: Decisions[A], carry_out: Callable[[Sequence[A]], None]) -> None:
         while True:
             self._next_tick = decisions.next_tick
-            wait = self._next_tick - time.monotonic()
+            wait = self._next_tick - now()
             self._wake.wait(max(0.0, wait) if wait < inf else None)
             self._wake.clear()
-            now = time.monotonic()
-            if now >= decisions.next_tick:
-                carry_out(decisions.tick(now))
+            moment = now()
+            if moment >= decisions.next_tick:
+                carry_out(decisions.tick(moment))

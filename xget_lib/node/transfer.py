@@ -6,7 +6,6 @@ requests. Verifying and writing happen in threads, all else in the loop.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from logging import INFO, WARNING
@@ -20,6 +19,7 @@ from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.net.blocking import in_thread
 from xget_lib.ninep import messages
+from xget_lib.node.awake import now
 from xget_lib.node.master_link import MasterLink
 from xget_lib.node.master_slots import Failure, MasterSlots
 from xget_lib.node.peer_link import PeerLink
@@ -39,7 +39,7 @@ class Transfer:
 
     def __init__(self, master: MasterLink, retries: int) -> None:
         self.master = master
-        self._downloader = Downloader(TUNING, Random(), time.monotonic(), retries=retries)
+        self._downloader = Downloader(TUNING, Random(), now(), retries=retries)
         self._ticker = Ticker(self._downloader, self._act)
         self._newest: bytes | None = None
         """The generation that the master named last."""
@@ -48,7 +48,6 @@ class Transfer:
         self._slots: MasterSlots | None = None
         self._actions: deque[actions.Action] = deque()
         self._acting = False
-        self._last_received = 0.0
         self._suspended_log, self._stalled_log = RateLimitedLog(1), RateLimitedLog(1)
         self._writing = 0
         """Chunks that are being verified and written."""
@@ -67,13 +66,6 @@ class Transfer:
     def receiving(self) -> int:
         """The bytes that have arrived of the chunks that are being read."""
         return sum(source.receiving for source in self._reading)
-
-    @property
-    def last_received(self) -> float:
-        """When content arrived last, in monotonic seconds: a chunk, or a part of one that is worth mentioning."""
-        now = max((source.progressed for source in self._reading), default=0.0)
-        self._last_received = max(self._last_received, now)
-        return self._last_received
 
     @property
     def disk_is_busy(self) -> bool:
@@ -101,12 +93,12 @@ class Transfer:
         """
         if lacking.count and self._newest not in (None, manifest.generation):
             raise NewGeneration
-        generation, layout, now = manifest.generation, manifest.layout, time.monotonic()
+        generation, layout = manifest.generation, manifest.layout
         run = self._run = TransferRun(download, generation, layout, stats, on_written)
         run.spawn(self._watch_sources)
         buffers = buffer_count(layout.chunk_size)
         try:
-            self._act(self._downloader.begin(generation, layout.chunk_count, lacking.as_int(), buffers, now))
+            self._act(self._downloader.begin(generation, layout.chunk_count, lacking.as_int(), buffers, now()))
             run.outcome.get()
         finally:
             self._run = None
@@ -128,17 +120,17 @@ class Transfer:
         self._newest = news.generation
         if self._run is not None and self._run.generation != news.generation:
             self.fail(NewGeneration())
-        self._act(self._downloader.master_named(news.peers, news.master_first, time.monotonic()))
+        self._act(self._downloader.master_named(news.peers, news.master_first, now()))
 
     def master_connected(self) -> None:
-        self._act(self._downloader.master_connected(time.monotonic()))
+        self._act(self._downloader.master_connected(now()))
 
     def master_lost(self) -> None:
         self._close_slots()
-        self._act(self._downloader.master_lost(time.monotonic()))
+        self._act(self._downloader.master_lost(now()))
 
     def peer_registered(self, peer: Address, generation: bytes) -> None:
-        self._act(self._downloader.peer_registered(peer, generation, time.monotonic()))
+        self._act(self._downloader.peer_registered(peer, generation, now()))
 
     # Actions.
 
@@ -212,15 +204,15 @@ class Transfer:
             if registration is not None:
                 run.spawn(peer.register, registration)
             for held in peer.read_have(run.generation, run.layout.chunk_count):
-                self._act(self._downloader.peer_has(address, held, time.monotonic()))
+                self._act(self._downloader.peer_has(address, held, now()))
         except (LinkLost, NinepError, ProtocolViolation) as error:
             LOGGER.debug("peer %s:%d: %s", *address, error)
             self._close_peer(run, address)
-            self._act(self._downloader.peer_gone(address, time.monotonic()))
+            self._act(self._downloader.peer_gone(address, now()))
 
     def _granted(self, peer: PeerLink) -> None:
         if self._peers.get(peer.address) is peer:
-            self._act(self._downloader.slot_granted(peer.address, time.monotonic()))
+            self._act(self._downloader.slot_granted(peer.address, now()))
 
     def _close_peer(self, run: TransferRun, address: Address) -> None:
         peer = self._peers.pop(address, None)
@@ -236,7 +228,7 @@ class Transfer:
                 self.master.link, self.master.address, self._slots_failed, self.master.credentials
             )
         if self._slots is not None:
-            self._slots.open(slot, lambda: self._act(self._downloader.master_slot_opened(slot, time.monotonic())))
+            self._slots.open(slot, lambda: self._act(self._downloader.master_slot_opened(slot, now())))
 
     def _offered(self, slots: MasterSlots, slot: int, line: bytes) -> None:
         if self._run is None or slots is not self._slots:
@@ -246,7 +238,7 @@ class Transfer:
         except ValueError:
             chunk = -1
         if 0 <= chunk < self._run.layout.chunk_count:
-            self._act(self._downloader.chunk_offered(slot, chunk, time.monotonic()))
+            self._act(self._downloader.chunk_offered(slot, chunk, now()))
         else:
             slots.fail(LinkLost(f"{self.master.host}:{self.master.port}", "invalid offer: not a chunk number"))
 
@@ -260,7 +252,7 @@ class Transfer:
             self.peer_registered(self.master.address, self._run.generation)
         else:
             LOGGER.debug("the slots at the master are lost: %s", error)
-        self._act(self._downloader.master_slots_lost(time.monotonic()))
+        self._act(self._downloader.master_slots_lost(now()))
 
     def _close_slots(self) -> None:
         slots, self._slots = self._slots, None
@@ -286,16 +278,15 @@ class Transfer:
             return
         if why is None:
             run.stats.add(read)
-            self._last_received = time.monotonic()
             run.spawn(self._write, run, read)
-            self._act(self._downloader.chunk_arrived(source.address, read.chunk, time.monotonic()))
+            self._act(self._downloader.chunk_arrived(source.address, read.chunk, now()))
             return
         LOGGER.debug("chunk %d not received from %s: %s", read.chunk, source.link.name, why)
         run.free_buffers.append(read.buffer)
         if isinstance(why, LinkLost):
             self._give_up(source, why)
         else:
-            self._act(self._downloader.chunk_failed(source.address, read.chunk, time.monotonic()))
+            self._act(self._downloader.chunk_failed(source.address, read.chunk, now()))
 
     def _write(self, run: TransferRun, read: ChunkRead) -> None:
         """Verify and write a chunk that has arrived."""
@@ -308,7 +299,7 @@ class Transfer:
             run.take_back(read)
             if source == actions.MASTER:
                 gevent.spawn(self.master.report_wrong, chunk)
-            self._act(self._downloader.chunk_wrong(source, chunk, error, time.monotonic()))
+            self._act(self._downloader.chunk_wrong(source, chunk, error, now()))
             return
         except XGetError as error:
             run.fail(error)
@@ -317,11 +308,11 @@ class Transfer:
             self._writing -= 1
             run.free_buffers.append(read.buffer)
         if run.download.missing(chunk):
-            self._act(self._downloader.chunk_incomplete(source, chunk, time.monotonic()))
+            self._act(self._downloader.chunk_incomplete(source, chunk, now()))
             return
         if run.download.chunk_complete(chunk):
             run.on_written(chunk)
-        self._act(self._downloader.chunk_written(source, chunk, time.monotonic()))
+        self._act(self._downloader.chunk_written(source, chunk, now()))
 
     def _give_up(self, source: Source, error: LinkLost) -> None:
         """The connection for content is lost: close the other connection to the same server too."""
@@ -334,12 +325,12 @@ class Transfer:
         """Close the connections to servers that were asked for something and send too little, or nothing."""
         while True:
             gevent.sleep(CHECK_EVERY)
-            now = time.monotonic()
+            moment = now()
             master = self._slots.content if self._slots is not None else None
             for source in [*self._peers.values(), master]:
-                if source is not None and source.is_stalled(now):
+                if source is not None and source.is_stalled(moment):
                     self._close_stalled(source, "too little data received")
-                elif isinstance(source, PeerLink) and source.is_mute(now):
+                elif isinstance(source, PeerLink) and source.is_mute(moment):
                     self._close_stalled(source, "no answer")
 
     def _close_stalled(self, source: Source, why: str) -> None:

@@ -53,6 +53,11 @@ class Waits:
         """There is a reason why nothing comes: the time for --stall-timeout begins again."""
         self._stalled_since = now()
 
+    def recover(self, seconds: float) -> None:
+        """What is waited for has come nearer for so many seconds. As much of the time for --stall-timeout is forgotten:
+        what stands still for most of the time runs out of it."""
+        self._stalled_since = min(now(), self._stalled_since + 2 * seconds)
+
     @property
     def seconds(self) -> float:
         """How long there has been no progress."""

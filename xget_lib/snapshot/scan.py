@@ -12,6 +12,7 @@ import stat
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -41,7 +42,7 @@ from xget_lib.manifest.entry import (
 )
 from xget_lib.manifest.layout import Layout
 from xget_lib.manifest.manifest import OMITTED_LIMIT, OWNER_LIMIT, OWNER_NAME_LIMIT, Manifest, Omitted
-from xget_lib.manifest.selection import STAGING
+from xget_lib.manifest.selection import SERIAL, STAGING
 from xget_lib.manifest.table import Table
 from xget_lib.manifest.table_builder import TableBuilder
 from xget_lib.snapshot.holes import find_extents
@@ -250,7 +251,9 @@ class _Scanner:
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         other_file_system = self._one_file_system and status.st_dev != self._device
         if name == STAGING:  # at any depth: it may be that of another download, into a directory below this one
-            self._skip(above + name, "temporary data of XGet")
+            # What a client leaves for good is nobody's loss, and a copy of a signed directory has its generation.
+            if kind != DIRECTORY or not self._has_only_serial(name):
+                self._skip(above + name, "temporary data of XGet")
         elif kind is None:
             self._skip(above + name, "a socket")
         elif kind == DIRECTORY:
@@ -264,6 +267,11 @@ class _Scanner:
             self._add_other(kind, directory, name, status)
             if status.st_nlink > 1:
                 self._first_names[status.st_dev, status.st_ino] = number
+
+    def _has_only_serial(self, staging: bytes) -> bool:
+        with suppress(OSError):
+            return os.listdir(self._path_of(staging)) == [SERIAL]
+        return False
 
     def _add_directory(
         self, directory: int, path: bytes, name: bytes, status: os.stat_result, other_file_system: bool

@@ -14,7 +14,8 @@ When a peer grants a slot, the node chooses the chunk (`picker`). The master its
 
 Nobody can hold up a node: a chunk or a slot that does not come in time is overdue. From then on it does not count among
 what the node waits for, the chunk is asked of others, the master included, and the peer is suspended. While peers send
-in time, but less than the master would, the master is asked for what they have too (`master_comparison`).
+in time, but less than the master would, the master is asked for what they have too (`master_comparison`), also by nodes
+that are to ask their peers first.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Downloader:
         self._free_buffers = 0
         self._last_arrival = self._next_check = now
         self._mismatches = DigestMismatches(retries)
-        self._comparison = MasterComparison(tuning.master_slots, now)
+        self._comparison = MasterComparison(tuning.master_slots, rng, now)
 
         # Where chunks come from.
         self._known = KnownPeers(rng)
@@ -86,7 +87,7 @@ class Downloader:
         self._free_buffers = buffers
         self._last_arrival = self._next_check = now
         self._mismatches.begin()
-        self._comparison = MasterComparison(self._tuning.master_slots, now)
+        self._comparison = MasterComparison(self._tuning.master_slots, self._random, now)
         self._known.begin(generation)
         self._master.begin(chunk_count)
         if not lacking:
@@ -244,9 +245,13 @@ class Downloader:
         lacking = self._picker.lacking
         if lacking:
             self._actions += map(actions.Connect, self._known.to_connect(now))
-            if self._master.may_open(self._master_first, self._last_arrival, now):
+            if self._master.may_open(self._asks_master(now), self._last_arrival, now):
                 self._actions.append(actions.OpenMasterSlot(self._master.open_first(lacking, now)))
         return self._decided()
+
+    def _asks_master(self, now: float) -> bool:
+        """Whether this node asks the master as well as its peers, also while these send something."""
+        return self._master_first or self._comparison.peers_are_slow(self._picker.lacking.bit_count(), now)
 
     def _drop_peer(self, peer: Address) -> None:
         if peer in self._peers:
@@ -284,7 +289,7 @@ class Downloader:
         wanted = self._picker.unavailable & ~self._master.reading
         if self._comparison.master_is_faster(now):
             wanted |= self._picker.not_fetching
-        elif not wanted and not self._master.reading and self._comparison.must_probe(now):
+        elif not wanted and not self._master.reading and self._asks_master(now) and self._comparison.must_probe(now):
             wanted = self._picker.probe
         if self._master.wants.must_report(wanted, now):
             self._actions.append(actions.SendWants(wanted))

@@ -3,7 +3,7 @@
 Every node that asks the master for the manifest and for chunks costs it processor time and link time. If ten thousand
 nodes did so at once, the master could not send what no node has yet. The first few dozen are enough to spread
 everything. The master tells the other nodes to ask their peers, which soon have both. They ask the master only when
-nothing arrives.
+nothing arrives, or when what arrives is too slow (`master_comparison`).
 """
 
 from __future__ import annotations

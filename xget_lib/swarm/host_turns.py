@@ -1,10 +1,8 @@
 """Which host is granted the next chunk. Hosts share the chunks that are on their way from the master at once.
 
 Hosts that have nothing on its way come first. Among these the next is the one whose chunks were on their way for the
-shortest time in all: start-time fair queueing (Goyal, Vin and Cheng, 1996), in which a chunk costs its host the seconds
-that it was on its way. A host that takes its chunks slowly, or not at all, thus gets fewer, and costs the others no
-more than its share. A host that begins to ask has no credit for the time before: its account begins where that of the
-host was that was granted the last chunk. A host that leaves with more on its account has it again when it comes back.
+shortest time in all (`host_accounts`). A host that takes its chunks slowly, or not at all, thus gets fewer, and costs
+the others no more than its share.
 
 What a host has above its share takes nothing from the others: it may have been alone when it got that. A chunk that is
 *stuck* counts against the share of its host, but not against what the others may have. So a host that takes nothing
@@ -18,10 +16,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
+from xget_lib.swarm.host_accounts import HostAccounts
+
 Slot = tuple[int, int]
 """Node, number."""
-_DEBTS = 4096
-"""Hosts that are gone whose accounts are kept. Each of them was granted a chunk."""
 
 
 @dataclass(eq=False)
@@ -56,10 +54,7 @@ class HostTurns:
         """Hosts that ask and have something on its way."""
         self._moving: dict[Host, None] = {}
         """Hosts that have something on its way that is not stuck."""
-        self._debts: OrderedDict[Hashable, float] = OrderedDict()
-        """By host that is gone: its account."""
-        self._lowest = 0.0
-        """The account of a host that begins to ask."""
+        self._accounts = HostAccounts()
         self._count = 0
 
     def __bool__(self) -> bool:
@@ -70,7 +65,7 @@ class HostTurns:
         """A node begins to ask. Returns its host."""
         host = self._hosts.get(key)
         if host is None:
-            host = self._hosts[key] = Host(key, used=self._debts.pop(key, 0.0))
+            host = self._hosts[key] = Host(key, used=self._accounts.come(key))
         host.nodes += 1
         return host
 
@@ -79,10 +74,7 @@ class HostTurns:
         host.nodes -= 1
         if not host.nodes:
             del self._hosts[host.key]
-            if host.used > self._lowest:
-                self._debts[host.key] = host.used
-                if len(self._debts) > _DEBTS:
-                    self._debts.popitem(last=False)
+            self._accounts.gone(host.key, host.used)
 
     def granted(self, host: Host) -> None:
         """A chunk is on its way to a host."""
@@ -163,8 +155,7 @@ class HostTurns:
         """A host begins to ask."""
         first = self._first_idle()
         others = [*self._busy, *self._moving, *([first] if first is not None else [])]
-        self._lowest = max(self._lowest, min((each.used for each in others), default=0.0))
-        host.used = max(host.used, self._lowest)
+        host.used = self._accounts.begin(host.used, (each.used for each in others))
 
     def _first_idle(self) -> Host | None:
         """The host with the lowest account of those that have nothing on its way. Of equal ones, which asked first."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from random import Random
 
-from xget_lib.swarm.backoff import Backoff
+from xget_lib.swarm.backoff import Backoff, doubled
 from xget_lib.swarm.hosts import host_of
 from xget_lib.swarm.messages import Address
 
@@ -35,9 +35,9 @@ _BURST = 32
 _PAUSE = 0.125
 """Seconds between two attempts, after the burst."""
 _SLOWER_AFTER = 16
-"""After so many attempts in a row that failed, the pauses between attempts double,"""
-_SLOWER_MOST = 6
-"""so many times at most."""
+"""Each time that so many attempts in a row have failed, the pauses between attempts double,"""
+_LONGEST_PAUSE = 8.0
+"""up to so many seconds."""
 _REMEMBERED = 512
 """Peers whose failures are remembered, at most."""
 _BAD_OF_HOST = 8
@@ -144,7 +144,7 @@ class KnownPeers:
 
     @property
     def _pause(self) -> float:
-        return _PAUSE * 2.0 ** min(self._failed_in_row // _SLOWER_AFTER, _SLOWER_MOST)
+        return doubled(_PAUSE, self._failed_in_row // _SLOWER_AFTER, _LONGEST_PAUSE)
 
     def _candidates(self, now: float) -> Iterator[Address]:
         """The peers that may be connected to, as far as there is room."""

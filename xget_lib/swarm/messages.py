@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from xget_lib.errors import ProtocolViolation, one_line
+from xget_lib.manifest.signature import GENERATION_SIZE, Signature
 from xget_lib.swarm.addresses import is_numeric
 
 LINE_LIMIT = 1024
@@ -23,7 +24,6 @@ MANIFEST_LIMIT = 1 << 30
 """Bytes of a manifest, at most: some 14 million files."""
 SETTLING_LIMIT = 30.0
 """Seconds for which a master may ask a client to wait for files that are still changing, at most."""
-GENERATION_SIZE = 32
 DONE, FAILED, INTERRUPTED = ENDINGS = ("done", "failed", "interrupted")
 """How a client's run ends."""
 WHY_LIMIT = 300
@@ -61,6 +61,8 @@ class News:
     master_first: bool = True
     """Whether the reader asks the master first, or its peers (`swarm.first_tier`). In the JSON it is `direct`."""
     freshness: Freshness = CURRENT
+    signature: Signature | None = None
+    """Of the generation; None if it is not signed."""
 
     def encode(self) -> bytes:
         fields: dict[str, Any] = {
@@ -72,6 +74,8 @@ class News:
             fields["direct"] = False
         # Only what says something: a master sends thousands of these lines.
         fields |= {name: value for name, value in asdict(self.freshness).items() if value}
+        if self.signature is not None:
+            fields["signature"] = self.signature.fields
         return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
 
     @classmethod
@@ -81,7 +85,8 @@ class News:
         manifest, peers = fields.number("manifest", 0, MANIFEST_LIMIT), fields.peers()
         settling = min(fields.seconds("settling"), SETTLING_LIMIT)
         freshness = Freshness(fields.seconds("age"), fields.text("problem"), settling)
-        return cls(fields.generation(), manifest, peers, fields.flag("direct", True), freshness)
+        signature = fields.signature()
+        return cls(fields.generation(), manifest, peers, fields.flag("direct", True), freshness, signature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +233,14 @@ class _Fields:
         if len(generation) != GENERATION_SIZE and (generation or not may_lack):
             raise ProtocolViolation(f"peers: the generation has {len(generation)} bytes instead of {GENERATION_SIZE}")
         return generation
+
+    def signature(self) -> Signature | None:
+        if "signature" not in self._fields:
+            return None
+        try:
+            return Signature.of_fields(_Fields(self._fields["signature"])._fields)
+        except ValueError as error:
+            raise ProtocolViolation(f"peers: {error}") from None
 
     def peers(self) -> tuple[Address, ...]:
         peers = self._fields.get("peers")

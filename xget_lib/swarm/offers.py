@@ -21,6 +21,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from itertools import islice
 
+from xget_lib.swarm.backoff import doubled
 from xget_lib.swarm.host_turns import Host, HostTurns, Slot
 from xget_lib.swarm.picker import bits
 from xget_lib.swarm.rests import Rests
@@ -40,6 +41,9 @@ _STUCK_LEAST = 1.0
 """Seconds; also the limit before any chunk has arrived. Then it doubles when chunks are stuck: the link may be slow."""
 _STUCK_MOST = 30.0
 """Seconds, unless twice the usual duration is longer."""
+_HALVINGS = 3
+"""While nothing arrives, it halves each time that as many chunks are stuck as may be on their way, so many times at
+most: nodes that have stopped cost the others one such time together, not one each."""
 _CANDIDATES = 64
 """Chunks that are considered for a second grant to a node at a time."""
 _AGAIN = 0.5
@@ -102,8 +106,8 @@ class Offers:
         self._moving: dict[Slot, _Flight] = {}
         """Those of them that are not stuck."""
         self._arrived = 0
-        self._stuck_early = 0
-        """Chunks that were stuck before any had arrived."""
+        self._stuck_in_row = 0
+        """Chunks that were stuck since any arrived."""
         self.granted_count = 0
         """Grants so far."""
 
@@ -132,6 +136,7 @@ class Offers:
                 self._rests.arrived(node, flight.granted, now, self._usual.high)
             self._usual.add(owner.host.key, seconds)
             self._arrived += 1
+            self._stuck_in_row = 0
             owner.wants &= ~(1 << flight.chunk)
 
     def close(self, node: int, number: int, now: float) -> None:
@@ -247,23 +252,23 @@ class Offers:
         self._hosts.granted(node.host)
         if node.granted & bit:
             times = node.again.get(chunk, (0, 0.0))[0] + 1
-            node.again[chunk] = times, now + min(_AGAIN * 2.0 ** min(times, 10), _AGAIN_MOST)
+            node.again[chunk] = times, now + doubled(_AGAIN, times, _AGAIN_MOST)
         node.granted |= bit
         self.granted_count += 1
 
     def _patience(self) -> float:
         """Seconds after which a chunk that is granted now will be stuck."""
         if not self._usual.known:
-            return min(_STUCK_LEAST * 2.0 ** min(self._stuck_early // _FIRST, 16), _STUCK_MOST)
-        usual = self._usual.low
-        return max(_STUCK_LEAST, min(_STUCK * usual, max(_STUCK_MOST, 2 * usual)))
+            return doubled(_STUCK_LEAST, self._stuck_in_row // _FIRST, _STUCK_MOST)
+        usual, halvings = self._usual.low, min(self._stuck_in_row // self._limit, _HALVINGS)
+        return max(_STUCK_LEAST, min(_STUCK * usual, max(_STUCK_MOST, 2 * usual)) * 0.5**halvings)
 
     def _find_stuck(self, now: float) -> None:
         for slot, flight in list(self._moving.items()):
             if now - flight.granted > flight.patience:
                 del self._moving[slot]
                 self._hosts.stuck(self._nodes[slot[0]].host)
-                self._stuck_early += not self._usual.known
+                self._stuck_in_row += 1
 
     def _end_flight(self, slot: Slot, now: float) -> _Flight | None:
         """Nothing is on its way to a slot any more. Returns what was."""

@@ -15,6 +15,7 @@ from collections.abc import Hashable
 from math import inf
 from typing import Generic, TypeVar
 
+from xget_lib.swarm.backoff import doubled
 from xget_lib.swarm.moving_average import MovingAverage
 
 _SLOW = 3.0
@@ -82,7 +83,7 @@ class PeerSpeed(Generic[K]):
             self._untrusted.discard(oldest := next(iter(self._suspensions)))
             del self._suspensions[oldest]
         self._suspensions[peer] = count + 1
-        pause = min(_SUSPENDED * 2.0 ** min(count, 16), _LONGEST)
+        pause = doubled(_SUSPENDED, count, _LONGEST)
         self._untrusted.add(peer)
         self._suspended_until[peer] = inf if until_resumed else now + pause
 

@@ -13,9 +13,10 @@ takes part in it when it registers with it; a node that follows takes part from 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from xget_lib.manifest.signature import Signature
 from xget_lib.swarm.addresses import can_reach
 from xget_lib.swarm.announce_queue import AnnounceQueue
 from xget_lib.swarm.first_tier import FirstTier
@@ -98,6 +99,7 @@ class _Published:
     manifest_size: int
     chunk_count: int
     since: float
+    signature: Signature | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,15 +261,23 @@ class Tracker:
             waiting = [key for key, client in self._clients.items() if client.reads_peers and not client.complete]
             self._announcements.add(now, urgent=waiting)
 
-    def published(self, generation: bytes, manifest_size: int, chunk_count: int, now: float) -> None:
+    def published(
+        self, generation: bytes, manifest_size: int, chunk_count: int, now: float, signature: Signature | None = None
+    ) -> None:
         """The master serves another generation from now on. `manifest_size` is in bytes."""
-        self._published = _Published(generation, manifest_size, chunk_count, now)
+        self._published = _Published(generation, manifest_size, chunk_count, now, signature)
         self._begin_generation(chunk_count)
         for connection, client in self._clients.items():
             if client.registration is not None and self._takes_part(client.registration):
                 self._graph.join(connection)
             self._update_complete(connection, client, now)
-        self._announcements.add(now, urgent=[key for key, client in self._clients.items() if client.reads_peers])
+        self._announce_to_all(now)
+
+    def signed(self, signature: Signature | None, now: float) -> None:
+        """The published generation has another signature from now on, or none."""
+        if self._published is not None:
+            self._published = replace(self._published, signature=signature)
+            self._announce_to_all(now)
 
     def tick(self, now: float) -> list[Action]:
         """Decide. Returns what the caller has to do, in this order."""
@@ -335,6 +345,9 @@ class Tracker:
                 held, chunks = client.registration.held, self._published.chunk_count
                 yield NodeLags(client.address, client.registration.port, held, chunks, lag)
 
+    def _announce_to_all(self, now: float) -> None:
+        self._announcements.add(now, urgent=[key for key, client in self._clients.items() if client.reads_peers])
+
     def _announce(self, changed: Iterable[int], now: float, urgent: Collection[int] = ()) -> None:
         """There is news for nodes whose neighbours changed. Complete nodes need no peers; urgent ones cannot wait."""
         self._announcements.add(now, [each for each in changed if not self._clients[each].complete], urgent)
@@ -357,7 +370,8 @@ class Tracker:
                     or connection not in self._graph
                     or self._first_tier.admit(connection, self._host(connection))
                 )
-                news = News(published.generation, published.manifest_size, addresses, master_first, freshness)
+                generation, size, signature = published.generation, published.manifest_size, published.signature
+                news = News(generation, size, addresses, master_first, freshness, signature)
                 yield SendNews(connection, news)
 
     def _host(self, connection: int) -> str:

@@ -40,7 +40,7 @@ class Uploader:
 
     def slot_ended(self, key: int, now: float) -> list[UploadAction]:
         """A reader passes its upload slot, or is gone."""
-        self._slots.end(key)
+        self._slots.end(key, now)
         return self.tick(now)
 
     def serves(self, generation: bytes, held: int, now: float) -> list[UploadAction]:

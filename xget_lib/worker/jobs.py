@@ -22,6 +22,7 @@ from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.manifest.entry import DIRECTORY
 from xget_lib.process.memfd import memfd, read_all
 from xget_lib.report.log import LOGGER
+from xget_lib.signing import signature_file
 from xget_lib.snapshot import digest_cache
 from xget_lib.snapshot.assemble import assemble, without_unreadable
 from xget_lib.snapshot.digest_cache import DigestCache
@@ -82,6 +83,12 @@ def _perform(request: jobs.Request, descriptors: Sequence[int]) -> _Done:
             return _check_chunk(request, *descriptors), []
         case jobs.SaveDigestCache(path):
             digest_cache.save(path, read_all(*descriptors))
+            return jobs.Saved(), []
+        case jobs.ReadSignatures(root, path):
+            file = path or signature_file.usual_path(root) or b""
+            return jobs.SignaturesRead(file, signature_file.encode(signature_file.read(file)) if file else b""), []
+        case jobs.AddSignature(path, line):
+            signature_file.add(path, *signature_file.decode(path, line))
             return jobs.Saved(), []
     raise Failed("snapshot", f"unknown job {type(request).__name__}")
 

@@ -57,8 +57,8 @@ from xget_lib.worker.watcher import DirectoryWatcher
 
 _THREADS = 3
 """Two for jobs, so that one can read while the other computes, and one for everything else."""
-_MASTER_SILENT = 16.0
-"""Seconds after which a master that sends nothing counts as hung: as long as the other way round."""
+_MASTER_SILENT = 8.0
+"""Seconds after which a master that sends nothing counts as hung. Only then the --timeout of the clients begins."""
 _WAIT = 2.0
 """Seconds of one wait for the master. The silence is counted in such waits, because in one this process itself, or the
 whole machine, may have been stopped for any time."""
@@ -125,8 +125,8 @@ class Worker:
         sending: SendingHosts | None = None,
         number: int = 0,
     ) -> None:
-        """The master has so many workers, which share `sending`; this one has a number. `access` gets its keys from the
-        master; None: everybody is let in."""
+        """The master has so many workers, which share `sending`; this is that of this number. `access` gets its keys
+        from the master; None: everybody is let in."""
         self.debug_level = debug
         self._access = access or Access()
         self._pace = MessagePace(workers)

@@ -1,0 +1,140 @@
+"""How a master comes to signatures: from its key or from the file, and what it says where there is none."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from test.support.keys import KeyFiles
+from xget_lib import ipc
+from xget_lib.errors import Failed, NotTrusted
+from xget_lib.ipc.jobs import Request
+from xget_lib.master.signatures import Signatures
+from xget_lib.master.workers import WorkerPool
+from xget_lib.signing import signature_file
+from xget_lib.signing.keys import read_signing_key
+from xget_lib.worker import jobs
+
+FIRST, SECOND = bytes([1]) * 32, bytes([2]) * 32
+
+
+class Workers:
+    """A pool that does jobs in place."""
+
+    def work(self, what: str, request: Request, expected: type[Any], descriptors: Sequence[int] = ()) -> Any:
+        answer, made = jobs.perform(ipc.Job(1, request), descriptors)
+        if isinstance(answer, ipc.JobFailed):
+            raise Failed(what, answer.error)
+        assert isinstance(answer.result, expected)
+        return answer.result, made
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> KeyFiles:
+    return KeyFiles(tmp_path)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> bytes:
+    (tmp_path / "served").mkdir()
+    return bytes(tmp_path / "served")
+
+
+def signatures(root: bytes, keys: KeyFiles | None = None, path: bytes = b"", *, needed: bool = False) -> Signatures:
+    key = read_signing_key("sign-key", str(keys.private)) if keys is not None else None
+    return Signatures(cast(WorkerPool, Workers()), root, path, key, needed=needed)
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    found = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    caplog.clear()
+    return found
+
+
+def test_without_a_file_nothing_is_signed_and_nothing_said(root: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    assert signatures(root).of(FIRST) is None
+    assert warnings(caplog) == []
+
+
+def test_of_what_was_signed_elsewhere_the_newest_signature_counts(
+    root: bytes, keys: KeyFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = bytes(tmp_path / "xget.sig")
+    for serial, generation in ((5, FIRST), (9, FIRST), (7, SECOND), (6, FIRST)):
+        signature_file.add(path, keys.sign(generation, serial))
+    of_file = signatures(root)
+    found = of_file.of(FIRST)
+    assert found is not None and found.serial == 9
+    other = of_file.of(SECOND)
+    assert other is not None and other.serial == 7
+    assert warnings(caplog) == []
+
+
+def test_a_file_that_does_not_have_it_is_one_line(
+    root: bytes, keys: KeyFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    signature_file.add(bytes(tmp_path / "xget.sig"), keys.sign(FIRST))
+    of_file = signatures(root)
+    assert of_file.of(SECOND) is of_file.of(SECOND) is None
+    (line,) = warnings(caplog)
+    assert line.startswith(f"{tmp_path}/xget.sig has no signature of generation 0202020202020202: clients with --trust")
+
+
+def test_what_must_be_signed_is_refused_until_it_is(root: bytes, keys: KeyFiles, tmp_path: Path) -> None:
+    of_file = signatures(root, needed=True)
+    for _ in range(2):
+        with pytest.raises(NotTrusted, match=r"generation 0101.*: .*xget\.sig has no signature of it, so it is not"):
+            of_file.of(FIRST)
+    signature_file.add(bytes(tmp_path / "xget.sig"), keys.sign(FIRST))
+    assert of_file.of(FIRST) is not None
+
+
+def test_a_file_that_cannot_be_read_is_one_line(root: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "xget.sig").write_bytes(b"?\n")
+    of_file = signatures(root)
+    assert of_file.of(FIRST) is of_file.of(FIRST) is None
+    (line,) = warnings(caplog)
+    assert line.startswith("cannot read signatures: signature: ") and "line 1: not a signature" in line
+
+
+def test_a_key_signs_each_generation_once_and_again_when_it_comes_back(
+    root: bytes, keys: KeyFiles, tmp_path: Path
+) -> None:
+    by_key = signatures(root, keys)
+    made = [by_key.of(generation) for generation in (FIRST, FIRST, SECOND, FIRST)]
+    serials = [each.serial for each in made if each is not None]
+    assert serials[0] == serials[1] < serials[2] < serials[3]
+    there = signature_file.read(bytes(tmp_path / "xget.sig"))
+    assert [each.generation for each in there] == [FIRST, SECOND, FIRST]
+    after_restart = signatures(root, keys).of(FIRST)
+    assert after_restart == made[-1]
+
+
+def test_serials_do_not_go_back_with_the_clock(
+    root: bytes, keys: KeyFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signatures(root, keys).of(FIRST)
+    monkeypatch.setattr("xget_lib.master.signatures.time.time", lambda: 1000.0)
+    after = signatures(root, keys).of(SECOND)
+    assert before is not None and after is not None
+    assert (after.serial, after.time) == (before.serial + 1, 1000)
+
+
+def test_another_key_signs_anew(root: bytes, keys: KeyFiles, tmp_path: Path) -> None:
+    before = signatures(root, keys).of(FIRST)
+    after = signatures(root, KeyFiles(tmp_path, "next")).of(FIRST)
+    assert before is not None and after is not None and after.serial > before.serial
+
+
+def test_a_signature_that_cannot_be_saved_counts_nevertheless(
+    root: bytes, keys: KeyFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    by_key = signatures(root, keys, bytes(tmp_path / "nothing" / "xget.sig"))
+    first, again, second = by_key.of(FIRST), by_key.of(FIRST), by_key.of(SECOND)
+    assert first == again and first is not None and second is not None and second.serial > first.serial
+    (line,) = warnings(caplog)
+    assert line.startswith(f"cannot save the signature in {tmp_path}/nothing/xget.sig: signature: No such file")

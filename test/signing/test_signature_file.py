@@ -1,0 +1,77 @@
+"""The signature file: which one belongs to a directory, what it keeps, and the serials that follow each other."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from xget_lib.errors import Failed
+from xget_lib.manifest.signature import Signature, Signed
+from xget_lib.signing import signature_file
+from xget_lib.signing.signature_file import FILE_LIMIT, LINES_KEPT, add, newest, next_serial, read, usual_path
+
+
+def signed(serial: int, generation: int = 0) -> Signed:
+    return Signed(bytes([generation]) * 32, Signature(serial, 1_700_000_000, bytes(64)))
+
+
+def test_the_usual_file_is_beside_what_is_really_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "releases" / "42" / "inside").mkdir(parents=True)
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "current").symlink_to("releases/42")
+    releases, top = bytes(tmp_path / "releases" / "xget.sig"), bytes(tmp_path / "xget.sig")
+    assert usual_path(bytes(tmp_path / "releases" / "42")) == releases
+    assert usual_path(bytes(tmp_path / "current")) == releases  # it is switched together with the link
+    assert usual_path(bytes(tmp_path / "current") + b"/inside/..") == releases
+    assert usual_path(bytes(tmp_path / "file")) == top
+    monkeypatch.chdir(tmp_path / "releases" / "42")
+    assert usual_path(b".") == releases
+    assert usual_path(b"/") is usual_path(b"/tmp/..") is None
+
+
+def test_the_newest_line_comes_first_and_the_oldest_go(tmp_path: Path) -> None:
+    path = bytes(tmp_path / "xget.sig")
+    assert read(path) == []
+    for serial in range(1, LINES_KEPT + 3):
+        add(path, signed(serial, serial % 256))
+    there = read(path)
+    assert [each.signature.serial for each in there] == list(range(LINES_KEPT + 2, 2, -1))
+    assert newest(there) == signed(LINES_KEPT + 2, LINES_KEPT + 2)
+    assert newest([]) is None
+    assert len((tmp_path / "xget.sig").read_bytes()) < FILE_LIMIT
+    assert os.listdir(tmp_path) == ["xget.sig"]
+
+
+def test_the_longest_lines_fit(tmp_path: Path) -> None:
+    path = bytes(tmp_path / "xget.sig")
+    longest = Signed(b"\xff" * 32, Signature((1 << 53) - 1, (1 << 53) - 1, b"\xff" * 64))
+    for _ in range(LINES_KEPT + 1):
+        add(path, longest)
+    assert len(read(path)) == LINES_KEPT
+
+
+@pytest.mark.parametrize("text", [b"x\n", b"{}\n", b"[" * 10_000, b"\xff\n", b'{"serial": 1}\n'])
+def test_a_line_that_is_no_signature_is_named(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "xget.sig"
+    path.write_bytes(signature_file.encode([signed(1)]) + text)
+    with pytest.raises(Failed, match=r"xget\.sig line 2: not a signature"):
+        read(bytes(path))
+
+
+def test_a_file_that_is_too_long_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "xget.sig"
+    path.write_bytes(b"\n" * (FILE_LIMIT + 1))
+    with pytest.raises(Failed, match=f"more than {FILE_LIMIT} bytes"):
+        read(bytes(path))
+    with pytest.raises(Failed, match="Is a directory"):
+        read(bytes(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("former", "now", "serial"),
+    [(0, 1_700_000_000.9, 1_700_000_000), (1_700_000_000, 1_700_000_000.9, 1_700_000_001), (9, 3.0, 10), (0, 0.0, 1)],
+)
+def test_a_serial_is_the_time_and_never_goes_back(former: int, now: float, serial: int) -> None:
+    assert next_serial(former, now) == serial

@@ -1,0 +1,85 @@
+"""How a master comes to the signature of what it serves: it signs by itself, or finds it in a file that was signed
+elsewhere.
+
+A master that signs writes the same file: there it finds, after a restart, what it has signed before, and the highest
+serial. Workers read and write it, as all that is on the disk of the served directory.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from xget_lib.errors import Failed, NotTrusted, printable
+from xget_lib.ipc.jobs import AddSignature, ReadSignatures, Saved, SignaturesRead
+from xget_lib.manifest.signature import Signature, Signed
+from xget_lib.master.workers import WorkerPool
+from xget_lib.report.log import LOGGER
+from xget_lib.signing import signature_file
+from xget_lib.signing.keys import SigningKey
+
+_HOW = "xget.py sign, with -x and -o as here"
+
+
+class Signatures:
+    """Of one served directory. Owned by the publisher, which asks after each scan."""
+
+    def __init__(
+        self, pool: WorkerPool, root: bytes, path: bytes = b"", key: SigningKey | None = None, *, needed: bool = False
+    ) -> None:
+        """`path`: the signature file; b"" for the usual one. `needed`: what is not signed is not served."""
+        self._pool = pool
+        self._root = root
+        self._path = path
+        self._key = key
+        self._needed = needed
+        self._last: Signed | None = None
+        """What `key` has signed last."""
+        self._told = ""
+        """What was wrong, as it was logged last."""
+
+    def of(self, generation: bytes) -> Signature | None:
+        """The signature of a generation that was scanned just now; None if there is none.
+
+        Blocks while a worker reads the file. Raises NotTrusted if there is none and one is needed.
+        """
+        file, there = self._read()
+        if self._key is not None:
+            return self._signed(self._key, generation, file, there).signature
+        found = signature_file.newest([each for each in there if each.generation == generation])
+        name = printable(file or signature_file.NAME)
+        if found is None and self._needed:
+            raise NotTrusted(generation, f"{name} has no signature of it, so it is not served ({_HOW})")
+        if found is None and there and self._is_new(f"{name} {generation.hex()}"):
+            text = "%s has no signature of generation %s: clients with --trust refuse it (%s)"
+            LOGGER.warning(text, name, generation.hex()[:16], _HOW)
+        return found.signature if found is not None else None
+
+    def _read(self) -> tuple[bytes, list[Signed]]:
+        """The path of the file, b"" if it is not known, and what is in it."""
+        try:
+            read, _ = self._pool.work("signature", ReadSignatures(self._root, self._path), SignaturesRead)
+            return read.path, signature_file.decode(read.path, read.lines)
+        except Failed as error:
+            if self._is_new(str(error)):
+                LOGGER.warning("cannot read signatures: %s", error)
+            return self._path, []
+
+    def _signed(self, key: SigningKey, generation: bytes, file: bytes, there: Sequence[Signed]) -> Signed:
+        """What the key has signed last, if it is this generation. Else it signs it now, and the file gets it."""
+        known = [*there, self._last] if self._last is not None else there
+        newest = signature_file.newest(known)
+        if newest is None or newest.generation != generation or not key.has_signed(newest):
+            now, former = time.time(), newest.signature.serial if newest is not None else 0
+            newest = self._last = key.sign(generation, signature_file.next_serial(former, now), int(now))
+        if newest not in there:
+            try:
+                self._pool.work("signature", AddSignature(file, signature_file.encode([newest])), Saved)
+            except Failed as error:
+                if self._is_new(str(error)):
+                    LOGGER.warning("cannot save the signature in %s: %s", printable(file), error)
+        return newest
+
+    def _is_new(self, trouble: str) -> bool:
+        former, self._told = self._told, trouble
+        return trouble != former

@@ -1,0 +1,1 @@
+"""Signed generations: the keys, and the file with what they have signed."""

@@ -1,0 +1,88 @@
+"""The file `xget.sig` beside a served directory: what was signed there, one line of JSON for each, the newest first.
+
+It has the last generations of all directories beside it. So a link that is switched to another release, and a second
+master, find theirs, and the highest serial in the file is that of everything that goes out from here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Sequence
+
+from xget_lib.errors import Failed, printable
+from xget_lib.manifest.signature import Signed
+
+NAME = b"xget.sig"
+LINES_KEPT = 64
+FILE_LIMIT = 1 << 15
+"""Bytes: a line has some 250, and all of it goes into a message between processes."""
+
+
+def usual_path(root: bytes) -> bytes | None:
+    """The signature file of what is served: in the directory that has it, links in its path followed. So it comes with
+    a link that is switched. None for `/`, which nothing is beside."""
+    at = os.path.realpath(root)
+    return None if at == b"/" else os.path.join(os.path.dirname(at), NAME)
+
+
+def read(path: bytes) -> list[Signed]:
+    """What the file has; nothing if there is none. Raises Failed."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            text = file.read(FILE_LIMIT + 1) or b""
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise Failed(printable(path), error.strerror or str(error)) from None
+    return decode(path, text)
+
+
+def encode(lines: Sequence[Signed]) -> bytes:
+    return b"".join(json.dumps(each.fields).encode() + b"\n" for each in lines)
+
+
+def decode(path: bytes, text: bytes) -> list[Signed]:
+    """Raises Failed, which names the line."""
+    if len(text) > FILE_LIMIT:
+        raise Failed(printable(path), f"more than {FILE_LIMIT} bytes")
+    signed = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            signed.append(Signed.of_fields(json.loads(line)))
+        except (ValueError, RecursionError) as error:
+            raise Failed(f"{printable(path)} line {number}", f"not a signature ({error})") from None
+    return signed
+
+
+def newest(signed: Sequence[Signed]) -> Signed | None:
+    """The one with the highest serial."""
+    return max(signed, key=lambda each: each.signature.serial, default=None)
+
+
+def add(path: bytes, signed: Signed) -> None:
+    """Adds a line, durably, and drops the oldest beyond LINES_KEPT. Raises Failed, OSError."""
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)  # a master and `xget.py sign` may add at the same time
+        lines = [signed, *read(path)][:LINES_KEPT]
+        new = path + b".new"
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        with open(descriptor, "wb") as file:
+            file.write(encode(lines))
+            file.flush()
+            os.fsync(descriptor)
+        os.rename(new, path)
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def next_serial(former: int, now: float) -> int:
+    """The serial of a new signature. `former`: the highest that is known; 0 if none is. `now`: seconds since 1970.
+
+    The time makes it higher than those of signers that this one knows nothing of, and `former` higher than its own if
+    the clock goes back.
+    """
+    return max(former + 1, int(now))
