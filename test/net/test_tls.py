@@ -30,7 +30,7 @@ from xget_lib.net.listen import listen
 from xget_lib.net.server import Client, Server
 from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.dialect import DIALECTS, encode
-from xget_lib.ninep.messages import Tattach, Tauth, Tversion, Twalk
+from xget_lib.ninep.messages import Rattach, Rversion, Rwalk, Tattach, Tauth, TMessage, Tversion, Twalk
 from xget_lib.ninep.wire import NOFID, NOTAG
 from xget_lib.process.certificates import Tls, load_tls
 from xget_lib.serve.access import Access
@@ -226,6 +226,60 @@ def test_a_record_that_comes_in_pieces_is_waited_for_and_no_longer(make: Make, t
         link = served.link(self_made(), middle.port)
         assert read_all(link) == expected
         link.close()
+
+
+def test_what_could_not_be_sent_is_sent_whole_also_when_less_is_wanted_next(tmp_path: Path) -> None:
+    """OpenSSL must get the same bytes again. How many may be sent changes, when other connections wait."""
+    path, expected = tmp_path / "file", os.urandom(100_000)
+    path.write_bytes(expected)
+    ours, theirs = pair()
+    ours.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+    received, sent, buffer = b"", 0, bytearray(1 << 20)
+    with path.open("rb") as file:
+        while len(received) < len(expected):
+            with suppress(BlockingIOError):
+                sent += ours.send_file(file.fileno(), sent, 10 if sent else len(expected))
+            with suppress(BlockingIOError):
+                received += buffer[: theirs.recv_into(buffer)]
+    assert received == expected
+    ours.close()
+    theirs.close()
+
+
+def pair() -> tuple[tls.TlsTransport, tls.TlsTransport]:
+    """A server's end of a connection, and the client's, after the handshake."""
+    made = load_tls(configured(1, tls=True))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = socket.create_connection(listening.getsockname())
+        server, _ = listening.accept()
+    for sock in (server, client):
+        sock.setblocking(False)
+    ends = tls.TlsTransport(made.accepted(server)), tls.TlsTransport(made.connected(client, ("127.0.0.1", 1)))
+    while [end.handshake() for end in ends] != [None, None]:
+        pass
+    return ends
+
+
+def test_requests_before_an_end_without_good_bye_are_answered(make: Make) -> None:
+    served = make(Credentials(tls=self_made().tls))
+    link = made_link(served.port)
+    said: list[TMessage] = [Tattach(0, NOFID, "", "tree"), Twalk(0, 1, ())]
+    link.sendall(encode(NOTAG, Tversion(8192, "9P2000"), "9P2000"))
+    link.sendall(b"".join(encode(tag, message, "9P2000") for tag, message in enumerate(said)))
+    link._sock.shutdown(socket.SHUT_WR)  # that of the socket: not of TLS
+    heard = b""
+    while part := link.recv(1 << 16):
+        heard += part
+    expected = Rversion(8192, "9P2000"), Rattach(served.tree.root.qid), Rwalk(())
+    assert heard == b"".join(
+        encode(tag, message, "9P2000") for tag, message in zip((NOTAG, 0, 1), expected, strict=True)
+    )
+    link.close()
+
+
+def made_link(port: int) -> gssl.SSLSocket:
+    made = load_tls(configured(1, tls=True))
+    return gssl.SSLSocket(gsocket.create_connection(("127.0.0.1", port)), _context=made.client)
 
 
 def test_a_file_that_was_truncated_ends_the_connection(make: Make, tmp_path: Path) -> None:
