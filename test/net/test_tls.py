@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import gevent
 import pytest
@@ -234,11 +234,12 @@ def test_what_could_not_be_sent_is_sent_whole_also_when_less_is_wanted_next(tmp_
     path.write_bytes(expected)
     ours, theirs = pair()
     ours.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
-    received, sent, buffer = b"", 0, bytearray(1 << 20)
+    received, sent, wanted, buffer = b"", 0, len(expected), bytearray(1 << 20)
     with path.open("rb") as file:
         while len(received) < len(expected):
             with suppress(BlockingIOError):
-                sent += ours.send_file(file.fileno(), sent, 10 if sent else len(expected))
+                sent += ours.send_file(file.fileno(), sent, wanted)
+            wanted = 10
             with suppress(BlockingIOError):
                 received += buffer[: theirs.recv_into(buffer)]
     assert received == expected
@@ -266,14 +267,13 @@ def test_requests_before_an_end_without_good_bye_are_answered(make: Make) -> Non
     said: list[TMessage] = [Tattach(0, NOFID, "", "tree"), Twalk(0, 1, ())]
     link.sendall(encode(NOTAG, Tversion(8192, "9P2000"), "9P2000"))
     link.sendall(b"".join(encode(tag, message, "9P2000") for tag, message in enumerate(said)))
-    link._sock.shutdown(socket.SHUT_WR)  # that of the socket: not of TLS
+    cast(Any, link)._sock.shutdown(socket.SHUT_WR)  # without TLS
     heard = b""
     while part := link.recv(1 << 16):
         heard += part
     expected = Rversion(8192, "9P2000"), Rattach(served.tree.root.qid), Rwalk(())
-    assert heard == b"".join(
-        encode(tag, message, "9P2000") for tag, message in zip((NOTAG, 0, 1), expected, strict=True)
-    )
+    tagged = zip((NOTAG, 0, 1), expected, strict=True)
+    assert heard == b"".join(encode(tag, message, "9P2000") for tag, message in tagged)
     link.close()
 
 
