@@ -45,6 +45,7 @@ DEFAULTS: dict[str, Any] = {
             "quiet",
             "verbose",
             "json",
+            "tls",
         ],
         False,
     ),
@@ -249,10 +250,28 @@ def test_a_list_of_trees_or_networks_has_nothing_else(option: str, value: str, w
         config.build(DEFAULTS, {"secret": "s", "open": "files"}, {option: value})
 
 
-@pytest.mark.parametrize(("option", "value", "needed"), [("open", "files", "secret"), ("open-to", "::1", "open")])
+@pytest.mark.parametrize(
+    ("option", "value", "needed"),
+    [
+        ("open", "files", "secret or --tls"),
+        ("open-to", "::1", "open"),
+        ("tls-cert", "c", "tls"),
+        ("tls-key", "k", "tls-cert"),
+        ("tls-ca", "a", "tls"),
+    ],
+)
 def test_exceptions_without_a_rule_are_refused(option: str, value: str, needed: str) -> None:
     with pytest.raises(UsageError, match=f"--{option}: has no effect without --{needed}"):
         config.build(DEFAULTS, {}, {option: value})
+
+
+def test_tls_that_proves_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="--tls: needs --secret or --tls-ca, or anybody can be in the middle"):
+        build(tls=True)
+    with pytest.raises(UsageError, match="--tls-ca: needs --tls-cert: both sides show a certificate"):
+        build(tls=True, tls_ca="a")
+    assert build(tls=True, secret="s").tls and build(tls=True, tls_ca="a", tls_cert="c").tls
+    assert build(tls=True, secret="s", open="files").open == ("files",)
 
 
 def test_a_credential_of_systemd_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

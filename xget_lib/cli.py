@@ -29,7 +29,13 @@ Options:
   --secret=FILE               master, client, status: let in, and trust, only who has the same secret; FILE has a key in
                               each line: the first is used, all are accepted (without it: the credential xget-secret
                               of systemd, if there is one)
-  --open=TREES                master, client: serve these of files, classic and swarm without the secret too
+  --tls                       master, client, status: encrypt all connections, with TLS 1.3, and accept no others; it
+                              needs --secret or --tls-ca
+  --tls-cert=FILE             master, client, status: the certificate of this machine, in PEM (without it: each process
+                              makes one, which the secret confirms)
+  --tls-key=FILE              master, client, status: its private key (without it: it is in the file of --tls-cert)
+  --tls-ca=FILE               master, client, status: accept only certificates of these authorities, from both sides
+  --open=TREES                master, client: serve these of files, classic and swarm without the secret and TLS too
   --open-to=NETWORKS          master, client: but only to these networks, such as 127.0.0.0/8,::1 (without it: to all)
   --socket=PATH               client: serve the user of this command, and root, on a Unix socket too, without the secret
                               (mount -t 9p -o trans=unix PATH)
@@ -97,6 +103,7 @@ from xget_lib.usage import CLIENT, MASTER, SIGN, Parsed, Usage
 
 if TYPE_CHECKING:
     from xget_lib.net.sending_hosts import SendingHosts
+    from xget_lib.ninep.auth import Tls
     from xget_lib.process.channel import Channel
 
 
@@ -181,11 +188,11 @@ def _run(usage: Usage, parsed: Parsed) -> int:
     return foreground.run(command.config, names[:-1], names[-1])
 
 
-def _work(options: config.Config, sending: SendingHosts, channel: Channel, number: int) -> int:
+def _work(options: config.Config, sending: SendingHosts, channel: Channel, number: int, tls: Tls | None) -> int:
     """Run one worker process of a master. The nursery forks it before gevent is imported."""
     from xget_lib.worker import worker
 
-    return worker.run(channel, number, options, sending)
+    return worker.run(channel, number, options, sending, tls)
 
 
 def _print(text: str) -> int:

@@ -70,6 +70,13 @@ class Config:
     stall_timeout: float
     secret: str | None
     """A file with keys: others must prove that they have them, and this process proves it to them."""
+    tls: bool
+    """Whether all connections are encrypted."""
+    tls_cert: str | None
+    tls_key: str | None
+    """Files of the certificate of this machine, and its private key; None: in the same file."""
+    tls_ca: str | None
+    """A file of the authorities whose certificates are accepted; None: the secret says who belongs."""
     open: tuple[str, ...]
     """The trees that are served without a proof,"""
     open_to: tuple[Network, ...]
@@ -264,6 +271,10 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "timeout": _seconds,
     "stall-timeout": _seconds,
     "secret": _path,
+    "tls": _flag,
+    "tls-cert": _path,
+    "tls-key": _path,
+    "tls-ca": _path,
     "open": _trees,
     "open-to": _networks,
     "socket": _path,
@@ -324,13 +335,32 @@ def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[s
         raise UsageError("--max-delete: has no effect without --delete")
     if given.get("allow-rollback") is True and fields["trust"] is None:
         raise UsageError("--allow-rollback: has no effect without --trust")
-    for option, needed in (("open", "secret"), ("open-to", "open")):
-        if given.get(option) is not None and not fields[needed]:
-            raise UsageError(f"--{option}: has no effect without --{needed}")
+    for option, needed in _NEEDS.items():
+        if given.get(option) is not None and not any(fields[each.replace("-", "_")] for each in needed):
+            raise UsageError(f"--{option}: has no effect without {' or '.join(f'--{each}' for each in needed)}")
+    _check_tls(fields)
     if fields["follow"] and not fields["linger"]:
         what = "--dry-run" if fields["dry_run"] else "--linger 0"
         raise UsageError(f"{what}: cannot be combined with --follow, which keeps running")
     return Config(**fields)
+
+
+_NEEDS = {
+    "open": ("secret", "tls"),
+    "open-to": ("open",),
+    "tls-cert": ("tls",),
+    "tls-key": ("tls-cert",),
+    "tls-ca": ("tls",),
+}
+"""Options without effect unless one of others is given."""
+
+
+def _check_tls(fields: Mapping[str, Any]) -> None:
+    """Raise UsageError for TLS that would prove nothing."""
+    if fields["tls"] and not fields["secret"] and not fields["tls_ca"]:
+        raise UsageError("--tls: needs --secret or --tls-ca, or anybody can be in the middle")
+    if fields["tls"] and fields["tls_ca"] and not fields["tls_cert"]:
+        raise UsageError("--tls-ca: needs --tls-cert: both sides show a certificate")
 
 
 def _join_ports(fields: dict[str, Any], port: int, file: Mapping[str, Any], given: Mapping[str, Any]) -> None:

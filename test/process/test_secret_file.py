@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from test.support.nodes import configured
 from xget_lib.errors import UsageError
 from xget_lib.process.secret_file import SHORTEST, read_again, read_credentials, read_keys
 
@@ -25,13 +26,13 @@ def test_each_line_is_a_key_but_blank_ones_and_comments(tmp_path: Path) -> None:
 
 
 def test_without_a_file_nothing_is_asked_for() -> None:
-    assert not read_credentials(None).required
+    assert not read_credentials(configured(1)).required
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o440, 0o600, 0o640])
 def test_a_file_that_others_cannot_read_is_accepted(tmp_path: Path, mode: int) -> None:
     """systemd has credentials with 0440 for services with a user."""
-    credentials = read_credentials(write(tmp_path / "secret", FIRST, mode))
+    credentials = read_credentials(configured(1, secret=write(tmp_path / "secret", FIRST, mode)))
     assert credentials.required and credentials.keys == (FIRST.encode(),)
 
 
@@ -78,7 +79,7 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
 
 def test_the_file_is_read_again_and_a_bad_one_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "secret"
-    credentials = read_credentials(write(path, FIRST))
+    credentials = read_credentials(configured(1, secret=write(path, FIRST)))
     assert not read_again(credentials)
     write(path, f"{SECOND}\n{FIRST}\n")
     assert read_again(credentials) and credentials.keys == (SECOND.encode(), FIRST.encode())
@@ -86,4 +87,4 @@ def test_the_file_is_read_again_and_a_bad_one_changes_nothing(tmp_path: Path) ->
     with pytest.raises(UsageError):
         read_again(credentials)
     assert credentials.keys == (SECOND.encode(), FIRST.encode())
-    assert not read_again(read_credentials(None))
+    assert not read_again(read_credentials(configured(1)))

@@ -70,7 +70,7 @@ def run(config: Config) -> int:
     servers = list(_servers(config))
     seconds = min(config.timeout, _TIMEOUT)
     found = 0
-    credentials = read_credentials(config.secret)
+    credentials = read_credentials(config)
     failures = []
     ask = partial(_ask, seconds=seconds, credentials=credentials)
     for server, status in zip(servers, Pool(_AT_ONCE).imap(ask, servers), strict=True):

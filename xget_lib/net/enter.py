@@ -21,6 +21,7 @@ from xget_lib.ninep.auth import (
     LINE_LIMIT,
     NO_AUTHENTICATION,
     NONCE_SIZE,
+    TLS_REQUIRED,
     ClientHandshake,
     Credentials,
 )
@@ -44,6 +45,9 @@ class NewLink(Protocol):
     """To be set when the server has shown that it speaks 9P."""
 
     @property
+    def binding(self) -> bytes: ...
+
+    @property
     def max_message(self) -> int: ...
 
     def ask(self, message: TMessage) -> tuple[int, Reply]: ...
@@ -64,7 +68,7 @@ def enter(link: NewLink, aname: str, credentials: Credentials) -> bytes | None:
     except NinepError as error:
         if str(error) == AUTHENTICATION_REQUIRED[1]:
             raise NotAdmitted(link.name, "it asks for a secret (--secret FILE)") from None
-        raise
+        raise _without_tls(link, error) from None
     return None
 
 
@@ -73,14 +77,14 @@ def _prove_and_attach(link: NewLink, aname: str, credentials: Credentials, versi
     _, challenge = link.ask(messages.Tread(AFID, 0, LINE_LIMIT))
     _agree(link, version)
     file = printable(credentials.source)
-    handshake = ClientHandshake(credentials.keys[0], os.urandom(NONCE_SIZE), _UNAME, aname)
+    handshake = ClientHandshake(credentials.keys[0], os.urandom(NONCE_SIZE), _UNAME, aname, link.binding)
     try:
         unless_refused(begun.get())
         answer = handshake.answer(_read(challenge))
     except NinepError as error:
         if str(error) == NO_AUTHENTICATION[1]:
             raise NotAdmitted(link.name, f"refused by this node: it does not prove the secret of {file}") from None
-        raise
+        raise _without_tls(link, error) from None
     except ProtocolViolation as violation:
         raise NotAdmitted(link.name, f"refused by this node: {violation}") from None
     _, written = link.ask(messages.Twrite(AFID, 0, answer))
@@ -98,6 +102,11 @@ def _prove_and_attach(link: NewLink, aname: str, credentials: Credentials, versi
         raise NotAdmitted(link.name, f"refused by this node: it does not prove the secret of {file}")
     unless_refused(attached.get())
     return session_key
+
+
+def _without_tls(link: NewLink, error: NinepError) -> NinepError | NotAdmitted:
+    """An error that may mean that the server serves nothing without TLS."""
+    return NotAdmitted(link.name, "it wants TLS (--tls)") if str(error) == TLS_REQUIRED[1] else error
 
 
 def _agree(link: NewLink, version: Reply) -> None:

@@ -70,7 +70,7 @@ class Node:
         self._config = config
         self._sources = sources
         self._waits = Waits(tell)
-        self.credentials = read_credentials(config.secret)
+        self.credentials = read_credentials(config)
         self._master = MasterLink(
             config.host, config.port, serving_port=port, follows=config.follow, credentials=self.credentials
         )
