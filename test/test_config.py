@@ -45,6 +45,7 @@ DEFAULTS: dict[str, Any] = {
             "quiet",
             "verbose",
             "json",
+            "tls",
         ],
         False,
     ),
@@ -253,7 +254,16 @@ def test_a_list_has_nothing_else(option: str, value: str, why: str) -> None:
         config.build(DEFAULTS, {"secret": "s", "open": "files"}, {option: value})
 
 
-@pytest.mark.parametrize(("option", "value", "needed"), [("open", "files", "secret"), ("open-to", "::1", "open")])
+@pytest.mark.parametrize(
+    ("option", "value", "needed"),
+    [
+        ("open", "files", "secret or --auth or --tls"),
+        ("open-to", "::1", "open"),
+        ("tls-cert", "c", "tls"),
+        ("tls-key", "k", "tls-cert"),
+        ("tls-ca", "a", "tls"),
+    ],
+)
 def test_exceptions_without_a_rule_are_refused(option: str, value: str, needed: str) -> None:
     with pytest.raises(UsageError, match=f"--{option}: has no effect without --{needed}"):
         config.build(DEFAULTS, {}, {option: value})
@@ -285,7 +295,7 @@ def test_a_method_on_the_command_line_counts_before_a_secret_in_the_file() -> No
         ({"auth": "munge", "secret": "s"}, "--secret: has no effect without --auth secret"),
         ({"munge-users": "0"}, "--munge-users: has no effect without --auth munge"),
         ({"munge-socket": "/x", "secret": "s"}, "--munge-socket: has no effect without --auth munge"),
-        ({"open": "files"}, "--open: has no effect without --secret or --auth"),
+        ({"open": "files"}, "--open: has no effect without --secret or --auth or --tls"),
     ],
 )
 def test_methods_have_what_they_need_and_nothing_else(options: dict[str, Any], why: str) -> None:
@@ -298,6 +308,15 @@ def test_users_are_names_and_uids() -> None:
     for value in ("root,1000", ["root", 1000], "root, 1000"):
         assert config.build(DEFAULTS, {}, {"auth": "munge", "munge-users": value}).munge_users == (0, 1000)
     assert config.build(DEFAULTS, {"auth": "munge", "munge-users": 7}, {}).munge_users == (7,)
+
+
+def test_tls_that_proves_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="--tls: needs --secret, --auth or --tls-ca, or anybody can be in the middle"):
+        build(tls=True)
+    with pytest.raises(UsageError, match="--tls-ca: needs --tls-cert: both sides show a certificate"):
+        build(tls=True, tls_ca="a")
+    assert build(tls=True, secret="s").tls and build(tls=True, tls_ca="a", tls_cert="c").tls
+    assert build(tls=True, secret="s", open="files").open == ("files",)
 
 
 def test_a_credential_of_systemd_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

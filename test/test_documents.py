@@ -21,7 +21,7 @@ from xget_lib import cli, errors
 from xget_lib.errors import Exit, XGetError
 from xget_lib.manifest import entry, extents, manifest
 from xget_lib.master import tracker_io, workers
-from xget_lib.net import accept, connection, link, lobby, munge, outgoing, send_turns, turns
+from xget_lib.net import accept, connection, link, lobby, munge, outgoing, send_turns, tls, turns
 from xget_lib.ninep import limits, session
 from xget_lib.node import fetch_manifest, generation_restarts
 from xget_lib.report import rate_limited_log
@@ -208,11 +208,14 @@ def test_a_port_in_the_documents_is_the_default_port() -> None:
 LIMITS = {
     "connections from one host to a master": accept.PER_HOST,
     "connections from one host to a child": accept.PER_PEER,
-    "connections without a proof, with `--secret`": accept.UNPROVED,
-    "time to prove the secret and attach, with `--secret`": round(lobby.PROVE_WITHIN),
+    "connections without a proof, with `--secret` or `--tls`": accept.UNPROVED,
+    "time for the TLS handshake, to prove the secret and to attach, with `--tls` or `--secret`": round(
+        lobby.PROVE_WITHIN
+    ),
     "bytes sent before the secret is proved": lobby.RECEIVED_LIMIT,
     "MUNGE credentials that are decoded at the same time": munge.AT_ONCE,
     "time to decode a MUNGE credential, with the time that it waits": round(munge.DECODE_WITHIN),
+    "KiB of a TLS handshake, with `--tls`": tls.HANDSHAKE_LIMIT >> 10,
     "open files of one connection": limits.MAX_OPEN,
     "fids of one connection": limits.MAX_FIDS,
     "MiB of memory for what clients keep here": limits.MEMORY >> 20,

@@ -34,7 +34,13 @@ Options:
   --munge-users=USERS         master, client, status: names or uids of those who belong, with MUNGE (without it: root,
                               and the user of this command)
   --munge-socket=PATH         master, client, status: the socket of munged (without it: that of the library)
-  --open=TREES                master, client: serve these of files, classic and swarm without the secret too
+  --tls                       master, client, status: encrypt all connections, with TLS 1.3, and accept no others; it
+                              needs --secret, --auth or --tls-ca
+  --tls-cert=FILE             master, client, status: the certificate of this machine, in PEM (without it: each process
+                              makes one, which the secret confirms)
+  --tls-key=FILE              master, client, status: its private key (without it: it is in the file of --tls-cert)
+  --tls-ca=FILE               master, client, status: accept only certificates of these authorities, from both sides
+  --open=TREES                master, client: serve these of files, classic and swarm without a proof and TLS too
   --open-to=NETWORKS          master, client: but only to these networks, such as 127.0.0.0/8,::1 (without it: to all)
   --socket=PATH               client: serve the user of this command, and root, on a Unix socket too, without the secret
                               (mount -t 9p -o trans=unix PATH)
@@ -102,6 +108,7 @@ from xget_lib.usage import CLIENT, MASTER, SIGN, Parsed, Usage
 
 if TYPE_CHECKING:
     from xget_lib.net.sending_hosts import SendingHosts
+    from xget_lib.ninep.auth import Tls
     from xget_lib.process.channel import Channel
 
 
@@ -186,11 +193,11 @@ def _run(usage: Usage, parsed: Parsed) -> int:
     return foreground.run(command.config, names[:-1], names[-1])
 
 
-def _work(options: config.Config, sending: SendingHosts, channel: Channel, number: int) -> int:
+def _work(options: config.Config, sending: SendingHosts, channel: Channel, number: int, tls: Tls | None) -> int:
     """Run one worker process of a master. The nursery forks it before gevent is imported."""
     from xget_lib.worker import worker
 
-    return worker.run(channel, number, options, sending)
+    return worker.run(channel, number, options, sending, tls)
 
 
 def _print(text: str) -> int:

@@ -80,6 +80,13 @@ class Config:
     """The uids that belong, with MUNGE. Empty: root, and that of this process."""
     munge_socket: str | None
     """Of munged; None: where the library looks for it."""
+    tls: bool
+    """Whether all connections are encrypted."""
+    tls_cert: str | None
+    tls_key: str | None
+    """Files of the certificate of this machine, and its private key; None: in the same file."""
+    tls_ca: str | None
+    """A file of the authorities whose certificates are accepted; None: the secret says who belongs."""
     open: tuple[str, ...]
     """The trees that are served without a proof,"""
     open_to: tuple[Network, ...]
@@ -299,6 +306,10 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "auth": _methods,
     "munge-users": _users,
     "munge-socket": _path,
+    "tls": _flag,
+    "tls-cert": _path,
+    "tls-key": _path,
+    "tls-ca": _path,
     "open": _trees,
     "open-to": _networks,
     "socket": _path,
@@ -360,6 +371,10 @@ def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[s
     if given.get("allow-rollback") is True and fields["trust"] is None:
         raise UsageError("--allow-rollback: has no effect without --trust")
     _join_methods(fields, given)
+    for option, needed in _NEEDS.items():
+        if given.get(option) is not None and not any(fields[each.replace("-", "_")] for each in needed):
+            raise UsageError(f"--{option}: has no effect without {' or '.join(f'--{each}' for each in needed)}")
+    _check_tls(fields)
     if fields["follow"] and not fields["linger"]:
         what = "--dry-run" if fields["dry_run"] else "--linger 0"
         raise UsageError(f"{what}: cannot be combined with --follow, which keeps running")
@@ -375,11 +390,27 @@ def _join_methods(fields: dict[str, Any], given: Mapping[str, Any]) -> None:
         ("secret", "--auth secret", "secret" in methods),
         ("munge-users", "--auth munge", "munge" in methods),
         ("munge-socket", "--auth munge", "munge" in methods),
-        ("open", "--secret or --auth", bool(methods)),
-        ("open-to", "--open", bool(fields["open"])),
     ):
         if given.get(option) is not None and not there:
             raise UsageError(f"--{option}: has no effect without {needed}")
+
+
+_NEEDS = {
+    "open": ("secret", "auth", "tls"),
+    "open-to": ("open",),
+    "tls-cert": ("tls",),
+    "tls-key": ("tls-cert",),
+    "tls-ca": ("tls",),
+}
+"""Options without effect unless one of others is given."""
+
+
+def _check_tls(fields: Mapping[str, Any]) -> None:
+    """Raise UsageError for TLS that would prove nothing."""
+    if fields["tls"] and not fields["auth"] and not fields["tls_ca"]:
+        raise UsageError("--tls: needs --secret, --auth or --tls-ca, or anybody can be in the middle")
+    if fields["tls"] and fields["tls_ca"] and not fields["tls_cert"]:
+        raise UsageError("--tls-ca: needs --tls-cert: both sides show a certificate")
 
 
 def _join_ports(fields: dict[str, Any], port: int, file: Mapping[str, Any], given: Mapping[str, Any]) -> None:

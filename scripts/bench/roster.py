@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from .bittorrent import Aria2, Libtorrent
 from .multicast import Udpcast, Uftp
-from .tools import Nginx, Rsync, Tool, XGet
+from .tools import Nginx, Rsync, Tool, XGet, XGetSecret, XGetTls
 
-TOOLS: dict[str, Tool] = {
-    tool.name: tool for tool in (XGet(), Nginx(), Rsync(), Aria2(), Libtorrent(), Udpcast(), Uftp())
-}
-OTHERS = [name for name in TOOLS if name != XGet.name]
+_XGET: tuple[Tool, ...] = (XGet(), XGetSecret(), XGetTls())
+_OTHERS: tuple[Tool, ...] = (Nginx(), Rsync(), Aria2(), Libtorrent(), Udpcast(), Uftp())
+TOOLS = {tool.name: tool for tool in (*_XGET, *_OTHERS)}
+OTHERS = [tool.name for tool in _OTHERS]

@@ -6,6 +6,7 @@ a fresh network and so a fresh port; each is told what an administrator who know
 
 from __future__ import annotations
 
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -109,13 +110,40 @@ class XGet(Tool):
         commit = first_line("git", "-C", str(CHECKOUT), "describe", "--always", "--dirty")
         return f"{first_line(*self._command('--version'))} {commit}"
 
+    def _options(self, stage: Stage) -> tuple[object, ...]:
+        """Of the master and of clients."""
+        return ()
+
     def head(self, stage: Stage) -> list[list[str]]:
         keep = ("--log", stage.log("xget-master"), "--cache", stage.log("xget-cache"))
-        return [self._command(*keep, stage.payload.root)]
+        return [self._command(*keep, *self._options(stage), stage.payload.root)]
 
     def node(self, stage: Stage, node: int) -> list[str]:
         log = stage.log(f"xget-child-{node}")
-        return self._command("-q", "-n", stage.head, "--log", log, ".", stage.destination(node))
+        words = ("-q", "-n", stage.head, "--log", log, *self._options(stage), ".", stage.destination(node))
+        return self._command(*words)
+
+
+class XGetSecret(XGet):
+    """This checkout, with a secret."""
+
+    name = "xget-secret"
+
+    def _options(self, stage: Stage) -> tuple[object, ...]:
+        file = stage.work / "secret"
+        if not file.exists():
+            file.touch(0o600)
+            file.write_text(secrets.token_hex(32), encoding="ascii")
+        return ("--secret", file)
+
+
+class XGetTls(XGetSecret):
+    """This checkout, with a secret and TLS."""
+
+    name = "xget-tls"
+
+    def _options(self, stage: Stage) -> tuple[object, ...]:
+        return ("--tls", *super()._options(stage))
 
 
 class Nginx(Tool):

@@ -13,7 +13,7 @@ import pytest
 
 from test.support.cluster import Cluster, Ended, Master, eventually
 from test.support.munged import Munged, munged
-from test.support.plain_client import PlainClient
+from test.support.plain_client import PlainClient, any_server
 from test.support.relay import Relay
 from test.support.stranger import AFID, Stranger
 from test.support.trees import differences, small_tree, write
@@ -288,6 +288,21 @@ def test_who_relays_a_handshake_cannot_name_another_generation(servers: Servers,
         ended = cluster.get(relay, cluster.base / "dest", options=by(site.two))
     assert ended.status == 7
     assert errors(ended).endswith("refused by this node: a line of news with a wrong seal")
+
+
+def test_with_tls_the_credential_is_for_one_certificate(site: Site, cluster: Cluster) -> None:
+    source = small_tree(cluster.base / "source")
+    tls = any_server()
+    master = cluster.master(source, *by(site.one, "--tls"), key=LibMunge(site.two.socket), tls=tls)
+    first = cluster.client(master, cluster.base / "first", options=by(site.one, "--tls", "--linger", "forever"))
+    assert first.ended().status == 0
+    master.wait_for_children(1)
+    ended = cluster.get(master, cluster.base / "second", options=by(site.two, "--tls"))
+    assert ended.status == 0 and not differences(source, cluster.base / "second")
+    ended = cluster.get(master, cluster.base / "third", options=by(site.elsewhere, "--tls"))
+    assert ended.status == 7 and "its MUNGE credential is not accepted" in errors(ended)
+    ended = cluster.get(master, cluster.base / "third", options=by(site.two))
+    assert ended.status == 7 and "it wants TLS" in errors(ended)
 
 
 # The daemon.

@@ -591,7 +591,6 @@ def test_replies_do_not_mix_when_making_one_switches_greenlets(server: Server, p
     ("data", "why"),
     [
         (b"GET / HTTP/1.1\r\n\r\n", "542393671 bytes"),
-        (bytes.fromhex("1603010200010001fc0303"), "33620758 bytes"),  # TLS
         (b"SSH-2.0-OpenSSH_9.2\r\n", "759714643 bytes"),
         (bytes.fromhex("00000000"), "0 bytes"),
         (bytes.fromhex("0b000000 78 0000 00000000"), "Tversion must be the first"),
@@ -602,6 +601,14 @@ def test_what_is_not_9p_ends_the_connection(server: Server, data: bytes, why: st
     peer.sock.sendall(data)
     assert peer.rest() == b""
     assert why in (server.wait_ended() or "")
+    peer.close()
+
+
+def test_a_client_that_begins_tls_is_told_that_there_is_none(server: Server) -> None:
+    peer = Peer(server.port)
+    peer.sock.sendall(bytes.fromhex("1603010200010001fc0303"))
+    assert peer.rest() == bytes.fromhex("15030300020246")  # the alert protocol_version: RFC 8446, section 6
+    assert "it wants TLS" in (server.wait_ended() or "")
     peer.close()
 
 

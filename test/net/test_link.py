@@ -18,6 +18,7 @@ from xget_lib.net.blocking import in_thread
 from xget_lib.net.enter import enter
 from xget_lib.net.link import MAX_READ, Link
 from xget_lib.net.listen import listen
+from xget_lib.net.transport import Transport
 from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.dialect import NINEP2000, encode
 from xget_lib.ninep.messages import Message, Rerror, Tclunk, Tread, Tstat, rread_header
@@ -117,7 +118,7 @@ def test_an_error_is_passed_to_the_callback_of_its_request(link: Link) -> None:
 
 def test_requests_go_out_through_small_buffers(server: Server) -> None:
     link = Link.connect("127.0.0.1", server.port, "", SECONDS)
-    link._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    link._transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     log = link.open("log", SECONDS, 1)
     lines = [bytes([at]) * 60_000 for at in range(25)]
     for line in lines:
@@ -148,7 +149,7 @@ def test_a_request_without_an_answer_in_time_is_flushed(server: Server, link: Li
 
 
 def test_a_timeout_of_zero_is_a_timeout(silent: int) -> None:
-    link = Link(socket.create_connection(("127.0.0.1", silent)), "silent")
+    link = Link(Transport(socket.create_connection(("127.0.0.1", silent))), "silent")
     with pytest.raises(LinkLost, match="no answer within 0 s"):
         link.call(Tstat(0), 0)
     link.close()
@@ -168,7 +169,7 @@ def test_a_flushed_read_leaves_its_buffer_alone(server: Server, link: Link) -> N
 
 def test_an_answer_may_take_back_a_request_whose_reply_arrived_with_it() -> None:
     near, far = socket.socketpair()
-    link, answers = Link(near, "peer:1"), Answers()
+    link, answers = Link(Transport(near), "peer:1"), Answers()
     tags: list[int] = []
     tags.append(link.start(Tstat(0), lambda answer: link.flush(tags[1])))
     tags += [link.start(Tclunk(1), answers), link.start(Tclunk(2), answers)]
@@ -224,7 +225,7 @@ def _outcome(call: object) -> object:
 )
 def test_a_server_that_does_not_speak_9p_is_a_lost_link(silent: int, data: bytes, why: str) -> None:
     ours, theirs = gsocket.socketpair()
-    link = Link(socket.socket(fileno=ours.detach()), "liar")
+    link = Link(Transport(socket.socket(fileno=ours.detach())), "liar")
     link.agreed = True
     answers = Answers()
     link.start(Tstat(0), answers)
@@ -240,7 +241,7 @@ def test_a_server_that_does_not_speak_9p_is_a_lost_link(silent: int, data: bytes
 def test_a_server_that_does_not_read_requests_is_a_lost_link(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_SEND_TIMEOUT", 0.05)
     ours, theirs = gsocket.socketpair()
-    link = Link(socket.socket(fileno=ours.detach()), "full")
+    link = Link(Transport(socket.socket(fileno=ours.detach())), "full")
     answers = Answers()
     while link._writer is None:
         link.start(Tread(NOFID, 0, 0), answers)
@@ -270,7 +271,7 @@ def test_a_fast_server_does_not_keep_others_waiting(monkeypatch: pytest.MonkeyPa
     """Other greenlets run from time to time even if there is always something to read."""
     monkeypatch.setattr(module, "_YIELD_AFTER", 1)
     ours, theirs = gsocket.socketpair()
-    link = Link(socket.socket(fileno=ours.detach()), "fast")
+    link = Link(Transport(socket.socket(fileno=ours.detach())), "fast")
     turns = 0
     seen: list[int] = []
 
@@ -398,7 +399,7 @@ def test_an_ipv6_address_is_written_in_brackets() -> None:
 @pytest.mark.parametrize("version", ["unknown", "9P2000.u", "9P1776"])
 def test_a_server_of_another_version_is_a_lost_link(version: str) -> None:
     ours, theirs = gsocket.socketpair()
-    link = Link(socket.socket(fileno=ours.detach()), "other")
+    link = Link(Transport(socket.socket(fileno=ours.detach())), "other")
     body = bytes.fromhex("65 ffff 00200000") + len(version).to_bytes(2, "little") + version.encode()
     theirs.sendall((len(body) + 4).to_bytes(4, "little") + body)
     with pytest.raises(LinkLost):
@@ -427,7 +428,7 @@ def test_an_open_that_is_not_answered_leaves_neither_requests_nor_a_fid(server: 
 def test_a_server_that_confirms_no_flush_loses_the_connection(monkeypatch: pytest.MonkeyPatch, silent: int) -> None:
     monkeypatch.setattr(module, "FLUSHES_LIMIT", 5)
     with socket.create_connection(("127.0.0.1", silent)) as sock:
-        link = Link(sock, "stranger:1")
+        link = Link(Transport(sock), "stranger:1")
         for _ in range(6):
             link.flush(link.start(Tstat(0), lambda answer: None))
         assert link.lost
@@ -437,7 +438,7 @@ def test_a_server_that_confirms_no_flush_loses_the_connection(monkeypatch: pytes
 
 def test_requests_that_are_never_answered_end_the_link_when_the_tags_are_used_up(silent: int) -> None:
     with socket.create_connection(("127.0.0.1", silent)) as sock:
-        link, answers = Link(sock, "stranger:1"), Answers()
+        link, answers = Link(Transport(sock), "stranger:1"), Answers()
         with pytest.raises(LinkLost, match="requests are not answered"):
             for _ in range(1 << 16):
                 link.start(Tstat(0), answers)

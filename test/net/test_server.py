@@ -19,6 +19,7 @@ from xget_lib.net.connection import Connection
 from xget_lib.net.listen import listen
 from xget_lib.net.sending_hosts import SendingHosts
 from xget_lib.net.server import Client, Server
+from xget_lib.net.transport import Transport
 from xget_lib.ninep.budget import Account
 from xget_lib.ninep.file import File
 from xget_lib.ninep.messages import (
@@ -138,7 +139,7 @@ def test_an_adopted_connection_is_served_until_it_ends(served: Served) -> None:
     ended: list[int] = []
 
     def serve() -> None:
-        served.server.serve(Client(4711, "10.0.0.1", 1), theirs)
+        served.server.serve(Client(4711, "10.0.0.1", 1), Transport(theirs))
         ended.append(4711)
 
     gevent.spawn(serve)
@@ -224,7 +225,7 @@ def test_a_connection_that_was_ended_before_it_is_served_is_closed(served: Serve
     ours, theirs = socket.socketpair()
     client = Client(4711, "10.0.0.1", 1)
     client.end("another host needs it")
-    served.server.serve(client, theirs)
+    served.server.serve(client, Transport(theirs))
     assert theirs.fileno() == -1 and ours.recv(1) == b""
     ours.close()
 

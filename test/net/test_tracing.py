@@ -40,7 +40,7 @@ def lines() -> Iterator[list[str]]:
 def test_both_sides_log_each_message_with_the_address_of_their_peer(lines: list[str]) -> None:
     server = Server()
     link = Link.connect("127.0.0.1", server.port, "", 15.0)
-    port = link._sock.getsockname()[1]
+    port = link._transport.sock.getsockname()[1]
     hello = link.open("hello", 15.0)
     assert hello.read(0, 100, 15.0) == b"hello, 9P\n"
     link.close()

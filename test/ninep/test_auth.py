@@ -196,6 +196,8 @@ def test_keys_are_not_shown() -> None:
 class Gate:
     """Lets in who proves KEY, and everybody to the tree `open`."""
 
+    refusal = AUTHENTICATION_REQUIRED
+
     def __init__(self) -> None:
         self.let_in: list[ServerHandshake | None] = []
 

@@ -12,6 +12,7 @@ from test.support.memory_tree import MemoryTree
 from xget_lib.errors import MungeUnavailable, NinepError, ProtocolViolation
 from xget_lib.ninep.auth import (
     AUTHENTICATION_FAILED,
+    AUTHENTICATION_REQUIRED,
     AUTHENTICATION_UNAVAILABLE,
     LINE_LIMIT,
     ClientHandshake,
@@ -233,6 +234,8 @@ class Gate:
         self.munge = munge
         self.let_in: list[ServerHandshake | None] = []
         self.checked = 0
+
+    refusal = AUTHENTICATION_REQUIRED
 
     def begin(self, uname: str, aname: str) -> ServerHandshake:
         credentials = Credentials(True, methods=("munge",), munge=self.munge)

@@ -26,12 +26,10 @@ def test_nothing_is_asked_for_if_no_method_is_named() -> None:
     assert not read_credentials(configured(1)).required
 
 
-def test_a_secret_is_read_here_or_comes_later(secret: str) -> None:
+def test_a_secret_is_read(secret: str) -> None:
     config = configured(1, auth=("secret",), secret=secret)
     made = read_credentials(config)
     assert (made.required, made.keys, made.source, made.methods) == (True, (KEY.encode(),), secret, ("secret",))
-    later = read_credentials(config, with_keys=False)
-    assert (later.required, later.keys, later.source) == (True, (), secret)
 
 
 def test_munge_needs_its_library_and_leaves_a_secret_alone(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -63,9 +64,9 @@ def free_port() -> int:
             return port
 
 
-def status_of(port: int, key: Key | None = None) -> dict[str, Any]:
+def status_of(port: int, key: Key | None = None, tls: ssl.SSLContext | None = None) -> dict[str, Any]:
     """What the server on a port says of itself, to who has the key. Raises OSError, NinepError."""
-    with PlainClient(port, "swarm", key=key) as client:
+    with PlainClient(port, "swarm", key=key, tls=tls) as client:
         status: dict[str, Any] = json.loads(client.read_all("status"))
         return status
 
@@ -186,15 +187,24 @@ class Running:
 class Master(Running):
     """A master in the foreground. `port` is where it serves."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int, log: Path, key: Key | None = None) -> None:
-        """`key`: proves to it that the test belongs."""
+    def __init__(
+        self,
+        process: subprocess.Popen[str],
+        port: int,
+        log: Path,
+        key: Key | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`key` proves to it that the test belongs. `tls`: to speak
+        with it."""
         super().__init__(process)
         self.key = key
+        self.tls = tls
         self.port = port
         self.log = log
 
     def status(self) -> dict[str, Any]:
-        return status_of(self.port, self.key)
+        return status_of(self.port, self.key, self.tls)
 
     def serves(self) -> bool:
         """Whether its first snapshot is there."""
@@ -262,15 +272,16 @@ class Cluster:
         port: int | None = None,
         wait: bool = True,
         key: Key | None = None,
+        tls: ssl.SSLContext | None = None,
         **popen: Any,
     ) -> Master:
-        """A master that serves `path`, with two workers where nothing else is said. `key`: proves to it that
-        the test belongs."""
+        """A master that serves `path`, with two workers where nothing else is said. `key` proves to it that the
+        test belongs. `tls`: to speak with it."""
         port = port or free_port()
         log = self.base / f"master{port}.log"
         workers = [] if "-w" in options else ["-w", "2"]
         arguments = ["-p", str(port), *workers, "--log", str(log), *options, str(path)]
-        master = Master(self._popen(arguments, **popen), port, log, key)
+        master = Master(self._popen(arguments, **popen), port, log, key, tls)
         if wait:
             eventually(master.serves, "the master does not serve")
         return master

@@ -20,8 +20,9 @@ from gevent import socket as gsocket
 
 from test.support.memory_tree import MemoryFile, MemoryHandle, MemoryTree
 from xget_lib.net.connection import Connection
-from xget_lib.net.listen import listen, prepare
+from xget_lib.net.listen import listen
 from xget_lib.net.tracing import tracer
+from xget_lib.net.transport import Transport
 from xget_lib.ninep.dialect import NINEP2000, decode, encode
 from xget_lib.ninep.file import Content, OpenExtent
 from xget_lib.ninep.messages import Message, Tattach, TMessage, Tversion
@@ -79,12 +80,11 @@ class Server:
         while True:
             gsocket.wait_read(self._listening.fileno())
             sock, (host, port, *_) = self._listening.accept()
-            prepare(sock)
             if self._send_buffer:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
             session = Session(self.tree.attach, max_msize=self._max_msize)
             session.trace = tracer(f"{host}:{port}")
-            connection = Connection(sock, session, self._count)
+            connection = Connection(Transport(sock), session, self._count)
             self.sessions.append(session)
             self.connections.append(connection)
             self._greenlets.append(gevent.spawn(self._run, connection))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TypeVar
@@ -38,6 +39,7 @@ from xget_lib.ninep.messages import (
 from xget_lib.ninep.requests import Requests
 from xget_lib.ninep.stat import PLAIN_STAT, Stat
 from xget_lib.ninep.wire import NOFID
+from xget_lib.process.certificates import binding_of
 from xget_lib.process.libmunge import LibMunge
 
 Key = bytes | LibMunge
@@ -47,20 +49,38 @@ _R = TypeVar("_R", bound=RMessage)
 MSIZE = 65536
 
 
+def any_server() -> ssl.SSLContext:
+    """TLS with whatever certificate: the secret's proof says whose it is."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 class PlainClient:
     """A connection, attached to one namespace; the root is fid 0. An Rerror is raised as NinepError."""
 
     def __init__(
-        self, port: int, aname: str, host: str = "127.0.0.1", *, source: str = "", key: Key | None = None
+        self,
+        port: int,
+        aname: str,
+        host: str = "127.0.0.1",
+        *,
+        source: str = "",
+        key: Key | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """`source`: the address of this machine to connect from, such as 127.0.0.2. `key`: to prove to the server, of
-        its secret or by MUNGE. A `host` with a slash is the path of a Unix socket."""
+        its secret or by MUNGE. `tls`: to speak TLS with it. A `host` with a slash is the path of a Unix socket."""
+        self._binding = b""
         if "/" in host:
             self._sock = socket.socket(socket.AF_UNIX)
             self._sock.settimeout(PATIENCE)
             self._sock.connect(host)
         else:
             self._sock = socket.create_connection((host, port), timeout=PATIENCE, source_address=(source, 0))
+        if tls is not None:
+            self._sock = tls_sock = tls.wrap_socket(self._sock)
+            self._binding = binding_of(tls_sock.getpeercert(binary_form=True) or b"")
         self._requests = Requests(MSIZE)
         self._next_fid = 1
         try:
@@ -82,7 +102,7 @@ class PlainClient:
         self.call(Tauth(afid, "glenda", aname), Rauth)
         challenge = bytes(self.call(Tread(afid, 0, LINE_LIMIT), Rread).data)
         own = os.urandom(KEY_SIZE) if isinstance(key, LibMunge) else key
-        handshake = ClientHandshake(own, os.urandom(NONCE_SIZE), "glenda", aname)
+        handshake = ClientHandshake(own, os.urandom(NONCE_SIZE), "glenda", aname, self._binding)
         if isinstance(key, LibMunge):
             server = offered_by(challenge)[MUNGE]
             assert server is not None

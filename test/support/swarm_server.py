@@ -15,6 +15,7 @@ from test.support.backends import RecordingBackend
 from test.support.network import until
 from xget_lib.net.listen import listen
 from xget_lib.net.server import Client, Server
+from xget_lib.net.transport import Transport
 from xget_lib.ninep.file import File
 from xget_lib.serve.attach import SWARM
 from xget_lib.serve.swarm import master_tree
@@ -68,7 +69,7 @@ class SwarmServer:
             sock, (host, port, *_) = self._listening.accept()
             self.accepted += 1
             self._sockets.append(sock)
-            gevent.spawn(self._server.serve, Client(number, host, port), sock)
+            gevent.spawn(self._server.serve, Client(number, host, port), Transport(sock))
 
 
 def unused_address() -> Address:

@@ -114,10 +114,12 @@ class Stop(Message):
 
 @message
 class Pong(Message):
-    """The answer to Ping: how many connections the worker serves, and how many bytes of content it has sent."""
+    """The answer to Ping: how many connections the worker serves, how many bytes of content it has sent, and where
+    those of TLS are encrypted (`Server.encrypts`)."""
 
     connections: int
     sent: int
+    encrypts: str = ""
 
 
 @message

@@ -67,7 +67,7 @@ class Master:
         self._listening = listening
         self._started = time.monotonic()
         self._events: Queue[events.Event] = Queue()
-        self._admission = Admission(config.workers * rlimit.part(), proved_first=credentials.required)
+        self._admission = Admission(config.workers * rlimit.part(), proved_first=credentials.guard)
         self._strangers: dict[int, str] = {}
         """By connection: the address of a client that has not been let in yet."""
         self._accounts: dict[int, Account] = {}
@@ -79,7 +79,7 @@ class Master:
         self._pool = WorkerPool(nursery, config.workers, self._events)
         if credentials.required:
             self._pool.set_keys(credentials.keys)
-        self._tracker = TrackerIO(config.max_direct, self._pool.send_to, nodes_are_open=not credentials.required)
+        self._tracker = TrackerIO(config.max_direct, self._pool.send_to, nodes_are_open=not credentials.guard)
         self._publisher = Publisher(config, root, self._pool, self._tracker, self._events, key)
 
     def run(self, ready: Callable[[], None]) -> int:
@@ -159,7 +159,7 @@ class Master:
                 connection = self._pool.adopt(sock, accepted.address, accepted.port)
             self._accounts[connection] = accepted.account
             accepted.account.end = partial(self._end_connection, connection)
-            if self._credentials.required:
+            if self._credentials.guard:
                 self._strangers[connection] = accepted.address
             else:
                 self._events.put(events.Connected(connection, accepted.address))
@@ -249,6 +249,7 @@ class Master:
             **self._publisher.status(),
             "nursery_problem": self._pool.problem,
             "sent": self._pool.sent,
+            "encrypts": next((worker.encrypts for worker in self._pool.workers if worker.encrypts), ""),
             **self._tracker.status(),
             "workers": [
                 {"pid": worker.pid, "connections": len(worker.connections), "sent": worker.sent}

@@ -14,20 +14,22 @@ from contextlib import ExitStack
 from xget_lib.config import Config, absolute
 from xget_lib.errors import PathRefused, XGetError
 from xget_lib.net.listen import listen
-from xget_lib.ninep.auth import Credentials
+from xget_lib.ninep.auth import Credentials, Tls
 from xget_lib.process import daemon, nursery, pidfile, rlimit
 from xget_lib.process.channel import Channel
 from xget_lib.process.credentials import read_credentials
-from xget_lib.process.nursery import RunWorker
 from xget_lib.report import log
 from xget_lib.signing.keys import read_signing_key
+
+RunWorker = Callable[[Channel, int, Tls | None], int]
+"""Runs a worker, whose connections are TLS if there is one, and returns its exit status."""
 
 
 def run(config: Config, path: bytes, run_worker: RunWorker) -> int:
     """Serve a file or directory until told to stop. Returns the exit status. Each worker process calls `run_worker`.
 
-    Raises PathRefused, AddressRefused, UsageError for a secret that cannot be used, and Failed for a log or pid file
-    that cannot be written.
+    Raises PathRefused, AddressRefused, UsageError for a secret or a certificate that cannot be used, and
+    Failed for a log or pid file that cannot be written.
     """
     root = absolute(path)
     rlimit.raise_limit(rlimit.MASTER_NEEDS + rlimit.WORKER_NEEDS * config.workers)
@@ -64,7 +66,7 @@ def _serve(
 
     def work(channel: Channel, number: int) -> int:
         log.restart_after_fork(config.log, background=config.daemon, level=level)
-        return run_worker(channel, number)
+        return run_worker(channel, number, credentials.tls)
 
     with ExitStack() as stack:
         listening = stack.enter_context(listen(config.bind, config.port))

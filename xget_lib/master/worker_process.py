@@ -36,6 +36,8 @@ class WorkerProcess:
     """Why it ends, if it says so."""
     sent: int = 0
     """Bytes of content that it has sent to clients."""
+    encrypts: str = ""
+    """Where it encrypts those of TLS connections (`net.server.Server.encrypts`)."""
 
     def connected(self, number: int, host: str) -> None:
         """It serves a connection."""

@@ -338,7 +338,7 @@ class WorkerPool:
         elif isinstance(message, ipc.WorkerFailed):
             worker.last_words = printable(message.why)
         elif isinstance(message, ipc.Pong):
-            worker.sent = message.sent
+            worker.sent, worker.encrypts = message.sent, message.encrypts
             self._ponged.set()
         elif isinstance(message, ipc.ConnectionClosed):
             worker.ended(message.connection)

@@ -8,7 +8,6 @@ switches for each request of a client that sends one at a time. Everything else 
 from __future__ import annotations
 
 import contextlib
-import socket
 import time
 from collections.abc import Callable
 from time import perf_counter
@@ -18,9 +17,10 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from xget_lib.errors import ProtocolViolation
-from xget_lib.net.blocking import READ, DescriptorWaiter
+from xget_lib.net.blocking import READ
 from xget_lib.net.outgoing import Outgoing
 from xget_lib.net.send_turns import SendTurns
+from xget_lib.net.transport import Transport, refuse_tls
 from xget_lib.net.turns import Turn
 from xget_lib.ninep.session import Session
 
@@ -38,22 +38,21 @@ _MESSAGE_TIMEOUT = 60.0
 
 
 class Connection:
-    """Serves one socket until either side ends it. Owns the socket and the session."""
+    """Serves one client until either side ends the connection. Owns the transport and the session."""
 
     def __init__(
         self,
-        sock: socket.socket,
+        transport: Transport,
         session: Session,
         sent: Callable[[int], None],
         turn: Turn | None = None,
         send_turns: SendTurns | None = None,
     ) -> None:
         """`sent(bytes)` is called as content goes out. `turn` and `send_turns` are those of the peer's host."""
-        self._sock = sock
+        self._transport = transport
         self._session = session
-        self._watcher = DescriptorWaiter(sock.fileno())
         self._turn = turn or Turn()
-        self._outgoing = Outgoing(sock, self._watcher, session, sent, self._turn, send_turns or SendTurns())
+        self._outgoing = Outgoing(transport, session, sent, self._turn, send_turns or SendTurns())
         self._ready = Event()
         """Set when the writer has something to do."""
         self._writer_waits = False
@@ -98,8 +97,7 @@ class Connection:
             writer.kill()
             self._outgoing.close()
             self._session.close()
-            self._watcher.close()
-            self._sock.close()
+            self._transport.close()
         return self._ended or self._write_error or why
 
     def end(self, why: str) -> None:
@@ -108,7 +106,7 @@ class Connection:
         self._outgoing.close()
         self._session.close()
         with contextlib.suppress(OSError):  # the peer may have ended it
-            self._sock.shutdown(socket.SHUT_RDWR)
+            self._transport.shutdown()
 
     def retry(self) -> None:
         """Ask every waiting read again: what it waits for may have changed."""
@@ -122,7 +120,7 @@ class Connection:
                 self._turn.wait()
             buffer = _buffers.pop() if _buffers else bytearray(_READ_SIZE)
             try:
-                count = self._sock.recv_into(buffer)
+                count = self._transport.recv_into(buffer)
             except BlockingIOError:
                 _keep(buffer)
                 self._wait_for_more()
@@ -131,7 +129,11 @@ class Connection:
                 _keep(buffer)
                 return
             begun = perf_counter()
-            self._session.receive(memoryview(buffer)[:count])
+            try:
+                self._session.receive(memoryview(buffer)[:count])
+            except ProtocolViolation:
+                refuse_tls(self._transport, memoryview(buffer)[:count])
+                raise
             self._turn.spent_since(begun)  # `outgoing` counts the time for the answers
             answered = self._answer()
             while self._session.full:
@@ -177,12 +179,12 @@ class Connection:
         """Wait until the peer sends more. Raises TimeoutError when a deadline is over."""
         while (deadline := self._deadline()) is not None:
             try:
-                return self._watcher.wait(READ, max(0.0, deadline - time.monotonic()))
+                return self._transport.wait(READ, max(0.0, deadline - time.monotonic()))
             except TimeoutError:
                 # A request that was answered meanwhile may have changed the deadline.
                 if self._deadline() == deadline:
                     raise
-        self._watcher.wait(READ, None)
+        self._transport.wait(READ, None)
 
     def _deadline(self) -> float | None:
         """When the peer must have sent more, in monotonic seconds; None if there is no limit."""
@@ -223,7 +225,7 @@ class Connection:
             self._writer_ended = True
             self._all_answered.set()
             with contextlib.suppress(OSError):
-                self._sock.shutdown(socket.SHUT_RDWR)
+                self._transport.shutdown()
 
 
 def _keep(buffer: bytearray) -> None:

@@ -8,11 +8,17 @@ from xget_lib.ninep.auth import MUNGE, Credentials
 from xget_lib.process.credentials import read_credentials
 
 
-def credentials_of(config: Config, *, with_keys: bool = True) -> Credentials:
+def credentials_of(config: Config) -> Credentials:
     """As `read_credentials`."""
-    credentials = read_credentials(config, with_keys=with_keys)
-    if MUNGE in credentials.methods:
-        from xget_lib.process.libmunge import LibMunge
-
-        credentials.munge = MungeService(LibMunge(config.munge_socket), frozenset(config.munge_users))
+    credentials = read_credentials(config)
+    credentials.munge = munge_of(config)
     return credentials
+
+
+def munge_of(config: Config) -> MungeService | None:
+    """None if MUNGE is no method. Raises UsageError without its library."""
+    if MUNGE not in config.auth:
+        return None
+    from xget_lib.process.libmunge import LibMunge
+
+    return MungeService(LibMunge(config.munge_socket), frozenset(config.munge_users))

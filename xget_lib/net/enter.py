@@ -25,6 +25,7 @@ from xget_lib.ninep.auth import (
     NO_AUTHENTICATION,
     NONCE_SIZE,
     SECRET,
+    TLS_REQUIRED,
     ClientHandshake,
     Credentials,
     offered_by,
@@ -50,6 +51,9 @@ class NewLink(Protocol):
     """To be set when the server has shown that it speaks 9P."""
 
     @property
+    def binding(self) -> bytes: ...
+
+    @property
     def max_message(self) -> int: ...
 
     def ask(self, message: TMessage) -> tuple[int, Reply]: ...
@@ -70,7 +74,7 @@ def enter(link: NewLink, aname: str, credentials: Credentials) -> bytes | None:
     except NinepError as error:
         if str(error) == AUTHENTICATION_REQUIRED[1]:
             raise NotAdmitted(link.name, "it asks for a proof (--secret FILE, or --auth munge)") from None
-        raise
+        raise _without_tls(link, error) from None
     return None
 
 
@@ -85,7 +89,7 @@ def _prove_and_attach(link: NewLink, aname: str, credentials: Credentials, versi
     except NinepError as error:
         if str(error) == NO_AUTHENTICATION[1]:
             raise NotAdmitted(link.name, f"refused by this node: it does not prove {what}") from None
-        raise
+        raise _without_tls(link, error) from None
     except ProtocolViolation as violation:
         raise NotAdmitted(link.name, f"refused by this node: {violation}") from None
     _, written = link.ask(messages.Twrite(AFID, 0, answer))
@@ -120,7 +124,7 @@ def _answer(
     offered = offered_by(challenge)
     method = next((method for method in credentials.methods if method in offered), None)
     key = credentials.keys[0] if method == SECRET else os.urandom(KEY_SIZE)
-    handshake = ClientHandshake(key, os.urandom(NONCE_SIZE), _UNAME, aname)
+    handshake = ClientHandshake(key, os.urandom(NONCE_SIZE), _UNAME, aname, link.binding)
     if method == SECRET:
         return method, handshake, handshake.answer(challenge)
     munge, server = credentials.munge, offered.get(MUNGE)
@@ -132,6 +136,11 @@ def _answer(
         return method, handshake, handshake.answer_with(munge.encode(handshake.payload(challenge), server))
     except MungeUnavailable as error:
         raise LinkLost(link.name, f"this node cannot make a MUNGE credential for it: {error}") from None
+
+
+def _without_tls(link: NewLink, error: NinepError) -> NinepError | NotAdmitted:
+    """An error that may mean that the server serves nothing without TLS."""
+    return NotAdmitted(link.name, "it wants TLS (--tls)") if str(error) == TLS_REQUIRED[1] else error
 
 
 def _agree(link: NewLink, version: Reply) -> None:

@@ -19,11 +19,11 @@ import gevent
 from gevent.event import AsyncResult
 
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation, printable
-from xget_lib.net.blocking import READ, WRITE, DescriptorWaiter
+from xget_lib.net.blocking import READ, WRITE
 from xget_lib.net.connect import connect, resolve
 from xget_lib.net.enter import AFID, ROOT, enter, unless_refused
-from xget_lib.net.listen import prepare
 from xget_lib.net.tracing import tracer
+from xget_lib.net.transport import TlsError, Transport
 from xget_lib.ninep import messages
 from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.messages import IOHDRSZ, Message, TMessage
@@ -71,17 +71,15 @@ class Remote:
 
 
 class Link:
-    """A connection to a server, attached to one namespace, whose root is fid 0. Owns the socket."""
+    """A connection to a server, attached to one namespace, whose root is fid 0. Owns the transport."""
 
-    def __init__(self, sock: socket.socket, name: str) -> None:
-        """Takes over a connected socket. `name` is the peer's name in messages."""
-        prepare(sock)
+    def __init__(self, transport: Transport, name: str) -> None:
+        """Takes over a transport. `name` is the peer's name in messages."""
         self.name = name
         self.last_received = time.monotonic()
         """When bytes arrived last, in monotonic seconds."""
         self._received = 0
-        self._sock = sock
-        self._watcher = DescriptorWaiter(sock.fileno())
+        self._transport = transport
         self._requests = Requests(MAX_READ + IOHDRSZ)
         self._requests.trace = tracer(name)
         self._callbacks: dict[int, OnAnswer] = {}
@@ -111,7 +109,7 @@ class Link:
                 waiting_for = "no answer"
                 sock = connect(endpoints)
                 waiting_for = "it accepts connections, but does not answer"
-                link = Link(sock, name)
+                link = Link(_transport(sock, host, port, name, credentials), name)
                 link.session_key = enter(link, aname, credentials)
                 return link
         except _Late:
@@ -130,6 +128,11 @@ class Link:
         return self._lost is not None and self._lost.why == _STRANGER
 
     @property
+    def binding(self) -> bytes:
+        """Of the connection: see `ninep.auth`."""
+        return self._transport.binding
+
+    @property
     def max_message(self) -> int:
         """Bytes of a message: what is offered, and later what both sides have agreed on."""
         return self._requests.msize
@@ -143,7 +146,7 @@ class Link:
     def hosts(self) -> tuple[str, str]:
         """The addresses of this machine and of the server, as both see them. Raises LinkLost."""
         try:
-            return self._sock.getsockname()[0], self._sock.getpeername()[0]
+            return self._transport.sock.getsockname()[0], self._transport.sock.getpeername()[0]
         except OSError as error:
             raise LinkLost(self.name, error.strerror or str(error)) from None
 
@@ -152,7 +155,7 @@ class Link:
         """Bytes that have arrived so far. Those that wait in the socket count too: see `_wait_for_more`."""
         if self._lost is not None:
             return self._received
-        (waiting,) = struct.unpack("i", fcntl.ioctl(self._sock.fileno(), termios.FIONREAD, bytes(4)))
+        (waiting,) = struct.unpack("i", fcntl.ioctl(self._transport.sock.fileno(), termios.FIONREAD, bytes(4)))
         return self._received + int(waiting)
 
     @property
@@ -237,8 +240,7 @@ class Link:
         for greenlet in (self._reader, self._writer):
             if greenlet is not None and gevent.getcurrent() is not greenlet:
                 greenlet.kill()
-        self._watcher.close()
-        self._sock.close()
+        self._transport.close()
         callbacks, self._callbacks = self._callbacks, {}
         for on_answer in callbacks.values():
             on_answer(why)
@@ -249,7 +251,7 @@ class Link:
             while True:
                 buffer = self._requests.buffer()
                 try:
-                    count = self._sock.recv_into(buffer)
+                    count = self._transport.recv_into(buffer)
                 except BlockingIOError:
                     self._wait_for_more()
                     since_yield = 0
@@ -275,18 +277,18 @@ class Link:
         except ProtocolViolation as error:
             self._end(LinkLost(self.name, str(error) if self.agreed else _STRANGER))
         except OSError as error:
-            self._end(LinkLost(self.name, error.strerror or str(error)))
+            self._end(_lost(self.name, error))
         finally:
             # Also for an unexpected exception: without a reader no request would ever get an answer.
             self._end(LinkLost(self.name, "internal error"))
 
     def _wait_for_more(self) -> None:
         """Wait for bytes. In the middle of content wait for many of them, or for the rest, and not for every packet."""
-        low_water = max(1, min(self._requests.missing, _WAKE_BYTES))
+        low_water = max(1, min(self._requests.missing - self._transport.held_back, _WAKE_BYTES))
         if low_water != self._low_water:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water)
+            self._transport.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_water)
             self._low_water = low_water
-        self._watcher.wait(READ, None)
+        self._transport.wait(READ, None)
 
     def _send(self, frame: bytes) -> None:
         """Send in the next pass of the event loop: requests until then go in one packet and wake the server once."""
@@ -303,7 +305,7 @@ class Link:
         """Send as much as the socket takes. Returns whether something is left to send."""
         try:
             while self._outgoing:
-                del self._outgoing[: self._sock.send(self._outgoing)]
+                del self._outgoing[: self._transport.send(self._outgoing, 0)]
         except BlockingIOError:
             return True
         except OSError:
@@ -314,15 +316,29 @@ class Link:
     def _send_rest(self) -> None:
         try:
             while self._send_some():
-                self._watcher.wait(WRITE, _SEND_TIMEOUT)
+                self._transport.wait(WRITE, _SEND_TIMEOUT)
         except TimeoutError as error:
             self._end(LinkLost(self.name, str(error)))
         finally:
             self._writer = None
 
 
+def _transport(sock: socket.socket, host: str, port: int, name: str, credentials: Credentials) -> Transport:
+    """What carries the bytes of a connected socket. Raises LinkLost, NotAdmitted, OSError."""
+    if credentials.tls is None:
+        return Transport(sock)
+    from xget_lib.net.tls import connect_tls  # loads OpenSSL: only who wants TLS needs it
+
+    return connect_tls(credentials.tls, sock, host, port, name)
+
+
 class _Late(Exception):
     """The time to connect is over."""
+
+
+def _lost(name: str, error: OSError) -> LinkLost:
+    """What an error of the transport means. A server that does not accept a certificate says so after the handshake."""
+    return error.for_client(name) if isinstance(error, TlsError) else LinkLost(name, error.strerror or str(error))
 
 
 def _closed(link: Link | None, error: BaseException) -> BaseException:

@@ -1,7 +1,8 @@
-"""Connections that have not been let in yet, by a server with a secret. Each costs next to nothing.
+"""Connections that have not been let in yet, by a server with a secret or TLS. Each costs next to nothing.
 
 A connection in here has no greenlet, no thread and no file of a tree: only a socket that is watched, and a session from
 its first byte on, which answers nothing but the handshake (`ninep.auth`). It may send a few bytes, for a few seconds.
+Where there is TLS, its handshake comes before that. Who begins without it gets what is open to strangers.
 One greenlet serves all of them, as bytes arrive. When a client attaches to a tree, and may, its connection leaves.
 Until then no message to others, no line of the log and no place of those who belong is spent on it.
 """
@@ -20,14 +21,18 @@ from gevent.event import Event
 
 from xget_lib.errors import ProtocolViolation
 from xget_lib.net.blocking import READ
-from xget_lib.net.listen import prepare
+from xget_lib.net.transport import HELLO, Transport, refuse_tls
 from xget_lib.net.turns import Turn
+from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.limits import MAX_REQUEST
 from xget_lib.ninep.session import Session
 from xget_lib.ninep.trace import SENT, frame_line
 
 if TYPE_CHECKING:
     from xget_lib.net.server import Client
+    from xget_lib.net.tls import TlsTransport
+
+Admit = Callable[["Client", Transport, Session | None], None]
 
 PROVE_WITHIN = 10.0
 """Seconds from the connection until the client must have attached: two round trips, and a busy server between them."""
@@ -40,12 +45,25 @@ _LONGEST = 512
 class _Visitor:
     """One connection in the lobby."""
 
-    __slots__ = ("_lobby", "checking", "client", "deadline", "received", "session", "sock", "watcher")
+    __slots__ = (
+        "_lobby",
+        "checking",
+        "client",
+        "deadline",
+        "received",
+        "session",
+        "shaking",
+        "transport",
+        "watched",
+        "watcher",
+    )
 
     def __init__(self, lobby: Lobby, client: Client, sock: socket.socket) -> None:
         self._lobby = lobby
         self.client = client
-        self.sock = sock
+        self.transport = Transport(sock)
+        self.shaking: TlsTransport | None = None
+        """The transport, while its handshake is not over."""
         self.session: Session | None = None
         self.received = 0
         self.deadline = time.monotonic() + PROVE_WITHIN
@@ -53,6 +71,15 @@ class _Visitor:
         self.checking = False
         """Whether it is told whether its proof is right before more is read."""
         self.watcher = get_hub().loop.io(sock.fileno(), READ)
+        self.watched = READ
+
+    def watch(self, direction: int) -> None:
+        """Call the lobby when something can be read, or written."""
+        if self.watched != direction:
+            self.watched = direction
+            self.watcher.close()
+            self.watcher = get_hub().loop.io(self.transport.sock.fileno(), direction)
+        self.watcher.start(self._lobby.hear_soon, self)
 
     def end(self, why: str) -> None:
         """See `net.server.Client.end`."""
@@ -64,18 +91,23 @@ class _Visitor:
 
 
 class Lobby:
-    """Owned by a server. `admit(client, sock, session)` takes over a connection, with requests that are not answered
-    yet. `refuse(client, why)` is called when one has ended in here; its socket is closed then."""
+    """Owned by a server. `admit(client, transport, session)` takes over a connection, with requests that are not
+    answered yet. `refuse(client, why)` is called when one has ended in here; its socket is closed then."""
 
     def __init__(
         self,
         session: Callable[[Client], Session],
-        admit: Callable[[Client, socket.socket, Session], None],
+        admit: Admit,
         refuse: Callable[[Client, str], None],
+        credentials: Credentials,
+        shaken: Callable[[TlsTransport], None],
     ) -> None:
+        """`shaken(transport)` is called when the TLS handshake of a connection is over."""
         self._make_session = session
         self._admit = admit
         self._refuse = refuse
+        self._credentials = credentials
+        self._shaken = shaken
         self._visitors: OrderedDict[int, _Visitor] = OrderedDict()
         """By number of the client, the oldest first."""
         self._ready: deque[_Visitor] = deque()
@@ -90,11 +122,10 @@ class Lobby:
 
     def enter(self, client: Client, sock: socket.socket) -> None:
         """A client has connected."""
-        prepare(sock)
         visitor = _Visitor(self, client, sock)
         client.connection = visitor
         self._visitors[client.number] = visitor
-        visitor.watcher.start(self.hear_soon, visitor)
+        visitor.watch(READ)
         if not self._serving:
             self._serving = gevent.spawn(self._serve)
 
@@ -103,7 +134,7 @@ class Lobby:
         if self._remove(visitor):
             if visitor.session is not None:
                 visitor.session.close()
-            visitor.sock.close()
+            visitor.transport.close()
             self._refuse(visitor.client, why)
 
     def hear_soon(self, visitor: _Visitor) -> None:
@@ -154,21 +185,53 @@ class Lobby:
             if visitor.received == RECEIVED_LIMIT:
                 raise OSError("it sent too much before it proved anything")
             try:
+                if not self._shake_hands(visitor):
+                    return
                 count = self._receive(visitor)
             except BlockingIOError:
-                visitor.watcher.start(self.hear_soon, visitor)
+                visitor.watch(READ)
                 return
             if visitor.session is None:
                 visitor.session = self._make_session(visitor.client)
                 visitor.session.limit_requests(_LONGEST)
-            visitor.session.receive(self._buffer[:count])
+            try:
+                visitor.session.receive(self._buffer[:count])
+            except ProtocolViolation:
+                refuse_tls(visitor.transport, self._buffer[:count])
+                raise
             self._converse(visitor, visitor.session)
         except (ProtocolViolation, OSError) as error:
-            self.end(visitor, str(error))
+            self.end(visitor, getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error))
+
+    def _shake_hands(self, visitor: _Visitor) -> bool:
+        """Go on with the TLS handshake, if there is one. Returns whether the connection speaks 9P now. Raises OSError,
+        also where nothing has arrived."""
+        tls = self._credentials.tls
+        if visitor.session is None and visitor.shaking is None and tls is not None and not visitor.client.binding:
+            if visitor.transport.sock.recv(1, socket.MSG_PEEK) not in (HELLO[:1], b""):
+                return True  # it gets the session of a client without TLS
+            from xget_lib.net.tls import TlsTransport
+
+            visitor.transport = visitor.shaking = TlsTransport(tls.accepted(visitor.transport.sock))
+        if visitor.shaking is None:
+            return True
+        direction = visitor.shaking.handshake()
+        if direction is not None:
+            visitor.watch(direction)
+            return False
+        assert tls is not None
+        visitor.client.binding = tls.binding
+        self._shaken(visitor.shaking)
+        visitor.shaking = None
+        if self._credentials.required:
+            return True
+        self._remove(visitor)
+        self._admit(visitor.client, visitor.transport, None)
+        return False
 
     def _receive(self, visitor: _Visitor) -> int:
         """How many bytes are in the buffer now. Raises OSError."""
-        count = visitor.sock.recv_into(self._buffer[: RECEIVED_LIMIT - visitor.received])
+        count = visitor.transport.recv_into(self._buffer[: RECEIVED_LIMIT - visitor.received])
         if not count:
             raise OSError("the client has closed the connection")
         visitor.received += count
@@ -182,13 +245,13 @@ class Lobby:
             replies += reply.header  # no reply here has content
             if session.trace is not None:
                 session.trace(frame_line(SENT, reply.header, session.dialect))
-        if replies and visitor.sock.send(replies) < len(replies):
+        if replies and visitor.transport.send(replies, 0) < len(replies):
             raise OSError("it does not read its replies")
         if gets_in:
             self._remove(visitor)
             session.limit_requests(MAX_REQUEST)
-            self._admit(visitor.client, visitor.sock, session)
+            self._admit(visitor.client, visitor.transport, session)
         elif session.is_checking:
             visitor.checking = True  # nothing more is read until `hear_soon`
         else:
-            visitor.watcher.start(self.hear_soon, visitor)
+            visitor.watch(READ)

@@ -1,7 +1,7 @@
-"""The sending half of a connection: the replies of a session go into the socket.
+"""The sending half of a connection: the replies of a session go into its transport.
 
-Small replies are gathered into one send. Content that is in files is sent by the kernel, from the page cache to the
-socket (sendfile); Python sees only its length.
+Small replies are gathered into one send. Content that is in files is sent from the page cache (sendfile); Python sees
+only its length, if nothing has to be encrypted.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from time import monotonic, perf_counter
 import gevent
 
 from xget_lib.errors import XGetError
-from xget_lib.net.blocking import WRITE, DescriptorWaiter
+from xget_lib.net.blocking import WRITE
 from xget_lib.net.send_turns import Flow, SendTurns
+from xget_lib.net.transport import Transport
 from xget_lib.net.turns import Turn
 from xget_lib.ninep.file import OpenExtent
 from xget_lib.ninep.session import Reply, Session
@@ -44,21 +45,19 @@ class Outgoing:
 
     def __init__(
         self,
-        sock: socket.socket,
-        watcher: DescriptorWaiter,
+        transport: Transport,
         session: Session,
         sent: Callable[[int], None],
         turn: Turn,
         send_turns: SendTurns,
     ) -> None:
         """`sent(bytes)` is called as content goes out. `turn` and `send_turns` are those of the peer's host."""
-        self._sock = sock
-        self._watcher = watcher
+        self._transport = transport
         self._session = session
         self._sent = sent
         self._turn = turn
         self._send_turns = send_turns
-        self._flow = Flow(sock)
+        self._flow = Flow(transport.sock)
         self._closed = False
         self._unsent: bytes | memoryview = b""
         self._parts: list[Part] = []
@@ -78,7 +77,7 @@ class Outgoing:
         whole = self._gather()
         if self._unsent:
             with contextlib.suppress(BlockingIOError):
-                sent = self._sock.send(self._unsent, self._flags())
+                sent = self._transport.send(self._unsent, self._flags())
                 self._unsent = memoryview(self._unsent)[sent:] if sent < len(self._unsent) else b""
         return whole and not self._unsent and self._since_yield < _YIELD_AFTER and not self._turn.over
 
@@ -163,7 +162,7 @@ class Outgoing:
     def _send(self, data: bytes | memoryview, flags: int = 0) -> None:
         while data:
             try:
-                sent = self._sock.send(data, flags)
+                sent = self._transport.send(data, flags)
             except OSError as error:
                 self._wait_for_room(error)
             else:
@@ -183,7 +182,7 @@ class Outgoing:
             gevent.sleep(_PAUSE)
         else:
             self._count_unsent()
-            self._watcher.wait(WRITE, _SEND_TIMEOUT)
+            self._transport.wait(WRITE, _SEND_TIMEOUT)
         if self._closed:
             raise ConnectionAbortedError("closed")
 
@@ -214,14 +213,14 @@ class Outgoing:
     @contextlib.contextmanager
     def _corked(self) -> Iterator[None]:
         """Send many small files in full packets."""
-        if self._sock.family == socket.AF_UNIX:
+        if self._transport.sock.family == socket.AF_UNIX:
             yield  # it has none
             return
-        self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        self._transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
         try:
             yield
         finally:
-            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+            self._transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
 
     def _wait_for_turn(self) -> int:
         """Return when content may be sent, and how many bytes. Raises OSError after close(): the files of the content
@@ -236,7 +235,7 @@ class Outgoing:
         while offset < end:
             most = self._wait_for_turn()
             try:
-                count = os.sendfile(self._sock.fileno(), extent.fd, offset, min(end - offset, most))
+                count = self._transport.send_file(extent.fd, offset, min(end - offset, most))
             except OSError as error:
                 self._wait_for_room(error)
                 continue

@@ -14,20 +14,22 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from logging import INFO
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
 import gevent
 
+from xget_lib.errors import NinepError
 from xget_lib.net.accept import PER_PEER, Admission, connections
 from xget_lib.net.connection import Connection
-from xget_lib.net.listen import LOCAL, prepare
-from xget_lib.net.lobby import Lobby
+from xget_lib.net.listen import LOCAL
+from xget_lib.net.lobby import Admit, Lobby
 from xget_lib.net.send_turns import SendTurns
 from xget_lib.net.sending_hosts import SendingHosts
 from xget_lib.net.tracing import tracer
+from xget_lib.net.transport import Transport
 from xget_lib.net.turns import Turn
-from xget_lib.ninep.auth import NONCE_SIZE, ServerHandshake
+from xget_lib.ninep.auth import AUTHENTICATION_REQUIRED, NONCE_SIZE, TLS_REQUIRED, ServerHandshake
 from xget_lib.ninep.budget import Account, Budget
 from xget_lib.ninep.file import File
 from xget_lib.ninep.limits import (
@@ -41,10 +43,14 @@ from xget_lib.ninep.limits import (
 )
 from xget_lib.ninep.session import Session
 from xget_lib.process import rlimit
+from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.serve.access import Access
 from xget_lib.serve.attach import Attach, attach, tree_of
 from xget_lib.swarm.seal import Seal
+
+if TYPE_CHECKING:
+    from xget_lib.net.tls import TlsTransport
 
 
 class Ends(Protocol):
@@ -69,6 +75,8 @@ class Client:
     """None until the session begins."""
     handshake: ServerHandshake | None = None
     """The last that it has begun."""
+    binding: bytes = b""
+    """Of its connection (`ninep.auth`); empty without TLS."""
     seal: Seal | None = None
     """What seals the news for this client; None if it did not prove that it has the secret."""
 
@@ -90,6 +98,8 @@ class Client:
         if self.connection is not None:
             self.connection.retry()
 
+
+IN_KERNEL, IN_PROCESS = "the kernel", "user space"
 
 Namespace = Callable[[Client], Callable[[], File]]
 """Called once for each connection. What it returns gives each Tattach its root, or raises NinepError."""
@@ -114,6 +124,8 @@ class Server:
         self.sent = 0
         """Bytes of content."""
         self.last_sent = time.monotonic()
+        self.encrypts = ""
+        """Where the content of TLS connections is encrypted; empty before the first."""
         self._namespaces = namespaces
         self._log_level = log_level
         self._access = access or Access()
@@ -143,9 +155,7 @@ class Server:
         """Accept no more connections; those that are there go on. After this the listening sockets can be closed."""
         gevent.killall(self._accepting)
 
-    def lobby(
-        self, admit: Callable[[Client, socket.socket, Session], None], refused: Callable[[Client], None]
-    ) -> Lobby | None:
+    def lobby(self, admit: Admit, refused: Callable[[Client], None]) -> Lobby | None:
         """Where connections wait until they may be served: see `Lobby`. None if everybody is let in."""
 
         def refuse(client: Client, why: str) -> None:
@@ -154,32 +164,44 @@ class Server:
             self._refusals.log(INFO, client.address, "%s: not let in: %s", client.address, why)
             refused(client)
 
-        return Lobby(self.session, admit, refuse) if self._access.credentials.required else None
+        credentials = self._access.credentials
+        return Lobby(self.session, admit, refuse, credentials, self._shaken) if credentials.guard else None
 
     def session(self, client: Client) -> Session:
         """A new one."""
-        required = self._access.credentials.required and client.address != LOCAL
-        gate = _Gate(self._access, self._namespaces, client) if required else None
+        gate = _Gate(self._access, self._namespaces, client) if self._must_prove(client) else None
         trees = _Trees(self._namespaces, client)
         session = Session(trees.attach, limits=self._limits, account=client.account, gate=gate)
         session.trace = tracer(f"{client.address}:{client.port}")
         return session
 
-    def serve(self, client: Client, sock: socket.socket, session: Session | None = None) -> None:
-        """Run the session of a connection until it ends. The socket and the account of the client are closed then."""
+    def _must_prove(self, client: Client) -> bool:
+        """Whether a client gets nothing without a proof."""
+        credentials = self._access.credentials
+        return client.address != LOCAL and (
+            credentials.required or (credentials.tls is not None and not client.binding)
+        )
+
+    def _shaken(self, transport: TlsTransport) -> None:
+        """A TLS handshake is over."""
+        if not self.encrypts:
+            self.encrypts = IN_KERNEL if transport.in_kernel else IN_PROCESS
+            LOGGER.info("TLS: content is encrypted in %s", self.encrypts)
+
+    def serve(self, client: Client, transport: Transport, session: Session | None = None) -> None:
+        """Run the session of a connection until it ends. Transport and account of the client are closed then."""
         try:
             if not client.account.closed:  # else it was ended before this
-                prepare(sock)
-                self._serve(client, sock, session or self.session(client))
+                self._serve(client, transport, session or self.session(client))
         finally:
             client.account.close()
-            sock.close()
+            transport.close()
 
-    def _serve(self, client: Client, sock: socket.socket, session: Session) -> None:
+    def _serve(self, client: Client, transport: Transport, session: Session) -> None:
         host = client.account.host
         turn = self._turns.setdefault(host, Turn())
         send_turns = self._send_turns.setdefault(host, self._new_send_turns(host))
-        client.connection = connection = Connection(sock, session, self._count, turn, send_turns)
+        client.connection = connection = Connection(transport, session, self._count, turn, send_turns)
         self.clients[client.number] = client
         try:
             reason = connection.run()
@@ -196,13 +218,13 @@ class Server:
             client.retry()
 
     def _accept(self, listening: socket.socket) -> None:
-        guarded = self._access.credentials.required and listening.family != socket.AF_UNIX
+        guarded = self._access.credentials.guard and listening.family != socket.AF_UNIX
         admission = Admission(rlimit.part(), PER_PEER, proved_first=guarded)
 
-        def admit(client: Client, sock: socket.socket, session: Session) -> None:
+        def admit(client: Client, transport: Transport, session: Session | None) -> None:
             if not admission.proved(client.account):
                 client.account.close()  # `serve` ends it
-            gevent.spawn(self.serve, client, sock, session)
+            gevent.spawn(self.serve, client, transport, session)
 
         lobby = self.lobby(admit, lambda client: client.account.close()) if guarded else None
         for accepted in connections(listening, admission):
@@ -210,7 +232,7 @@ class Server:
             if lobby is not None:
                 lobby.enter(client, accepted.sock)
             else:
-                gevent.spawn(self.serve, client, accepted.sock)
+                gevent.spawn(self.serve, client, Transport(accepted.sock))
 
     def _count(self, sent: int) -> None:
         self.sent += sent
@@ -241,9 +263,21 @@ class _Gate:
     known: Mapping[str, Namespace]
     client: Client
 
+    @property
+    def refusal(self) -> tuple[int, str]:
+        return TLS_REQUIRED if self._is_plain else AUTHENTICATION_REQUIRED
+
+    @property
+    def _is_plain(self) -> bool:
+        return self.access.credentials.tls is not None and not self.client.binding
+
     def begin(self, uname: str, aname: str) -> ServerHandshake:
-        nonce, retry = os.urandom(NONCE_SIZE), self.client.retry
-        self.client.handshake = ServerHandshake(self.access.credentials, nonce, uname, aname, on_checked=retry)
+        if self._is_plain:
+            raise NinepError(*TLS_REQUIRED)
+        nonce, binding = os.urandom(NONCE_SIZE), self.client.binding
+        self.client.handshake = ServerHandshake(
+            self.access.credentials, nonce, uname, aname, binding, self.client.retry
+        )
         return self.client.handshake
 
     def is_open(self, dialect: str, aname: str) -> bool:

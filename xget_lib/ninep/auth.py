@@ -12,7 +12,7 @@ Nonces and proofs are 32 bytes in hexadecimal. A proof is the HMAC-SHA256, under
 this protocol, the role of who proves, the first line, the nonce of the client, the `uname` and `aname` of Tauth, and
 `binding`; the length of each stands before it. So a proof is good for one connection (the nonces), for one of the sides
 (the role: nobody can be sent his own proof), for one tree, and for the methods that were offered. `binding` names what
-the connection is made of: empty for plain TCP.
+the connection is made of: empty for plain TCP, and with TLS the fingerprint of the server's certificate.
 
 The client proves first, so a stranger who asks a server gets a nonce and nothing that is made with the key. The client
 must not believe what it reads on this connection before it has checked the server's proof.
@@ -34,7 +34,7 @@ import errno
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from xget_lib.errors import MungeUnavailable, NinepError, ProtocolViolation
 from xget_lib.ninep.file import WAITING, File, Handle, Waiting
@@ -44,6 +44,7 @@ from xget_lib.ninep.wire import QTAUTH, Qid
 AUTHENTICATION_REQUIRED = (errno.EACCES, "authentication required")
 AUTHENTICATION_FAILED = (errno.EACCES, "authentication failed")
 AUTHENTICATION_UNAVAILABLE = (errno.EAGAIN, "authentication is not available now")
+TLS_REQUIRED = (errno.EACCES, "TLS required")
 NO_AUTHENTICATION = (errno.ENOENT, "no authentication required")
 """The errno is diod's: after any other its clients do not go on without authentication (libnpclient/mount.c)."""
 
@@ -81,6 +82,18 @@ class Munge(Protocol):
         """Call back later: with the uid that has made it, and the payload; or with MungeRefused, MungeUnavailable."""
 
 
+class Tls(Protocol):
+    """What makes the connections of a process TLS: `process.certificates`, for the sockets of `net.transport`."""
+
+    @property
+    def binding(self) -> bytes:
+        """Of connections to servers of this process: see above."""
+
+    def accepted(self, sock: Any) -> Any: ...
+
+    def connected(self, sock: Any, address: tuple[str, int]) -> Any: ...
+
+
 @dataclass(eq=False)
 class Credentials:
     """What this process proves to others, and accepts from them. One in each process; all its connections share it."""
@@ -91,17 +104,28 @@ class Credentials:
     """Of the secret: the first is used, all are accepted. Replaced as a whole when the secret changes."""
     source: str = ""
     """Where the keys come from, for messages. Empty: there is no secret."""
+    tls: Tls | None = None
+    """All connections are TLS, if this is set. Without a method, its certificates say who belongs."""
     methods: tuple[str, ...] = (SECRET,)
     """Accepted from others. To others it is proved by the first that they accept."""
     munge: Munge | None = None
     """There if it is one of the methods."""
 
+    @property
+    def guard(self) -> bool:
+        """Whether a connection must prove anything before it is served."""
+        return self.required or self.tls is not None
+
 
 class Gate(Protocol):
     """What a session asks about its client before anything can be seen. One for each connection."""
 
+    @property
+    def refusal(self) -> tuple[int, str]:
+        """The errno and the text for a client that must do something else first."""
+
     def begin(self, uname: str, aname: str) -> ServerHandshake:
-        """The client wants to prove that it belongs."""
+        """The client wants to prove that it belongs. Raises NinepError if it must do something else first."""
 
     def is_open(self, dialect: str, aname: str) -> bool:
         """Whether this client gets this tree without a proof."""

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from xget_lib.errors import NinepError, XGetError
 from xget_lib.ninep.auth import (
     AUTHENTICATION_FAILED,
-    AUTHENTICATION_REQUIRED,
     NO_AUTHENTICATION,
     AuthFile,
     Gate,
@@ -132,8 +131,8 @@ class Fids:
 
         Raises XGetError or OSError to refuse the request.
         """
-        if self._stranger and not isinstance(request, _BEFORE_PROOF):
-            raise NinepError(*AUTHENTICATION_REQUIRED)
+        if self._gate is not None and self._stranger and not isinstance(request, _BEFORE_PROOF):
+            raise NinepError(*self._gate.refusal)
         match request:
             case Tread():
                 return self._read(request)
@@ -201,7 +200,7 @@ class Fids:
         if request.afid == NOFID:
             if self._gate.is_open(self._dialect, request.aname):
                 return None
-            raise NinepError(*AUTHENTICATION_REQUIRED)
+            raise NinepError(*self._gate.refusal)
         proof = self._fid(request.afid).handle
         if isinstance(proof, ServerHandshake) and proof.proves(request.uname, request.aname):
             return proof
@@ -213,8 +212,8 @@ class Fids:
         self._check_new(request.afid)
         if self._afid in self._fids:
             raise NinepError(errno.EMFILE)  # one at a time: a client has proved nothing yet, and each takes memory
-        self._count_opened()
         file, handshake = AuthFile(), self._gate.begin(request.uname, request.aname)
+        self._count_opened()
         try:
             self._put(request.afid, Fid(WalkedFile(file, None), ORDWR, handshake))
         except NinepError:

@@ -226,6 +226,7 @@ class Child:
             "chunks": store.layout.chunk_count if store else None,
             "held": store.held.count if store else 0,
             "sent": self._server.sent,
+            "encrypts": self._server.encrypts,
             "connections": len(self._server.clients),
             "follows": self.follows,
         }

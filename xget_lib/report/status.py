@@ -37,6 +37,8 @@ def _lines(status: Mapping[str, Any]) -> list[str]:
         else "no snapshot yet",
     ]
     lines += [f"PROBLEM: {status[field]}" for field in ("problem", "nursery_problem") if status.get(field)]
+    if status.get("encrypts"):
+        lines.append(f"TLS: content is encrypted in {status['encrypts']}")
     lines += [f"not served: {line}" for line in status.get("omitted") or ()]
     if status.get("scanned") is not None:
         watched = "watching for changes" if status.get("notices") else "not watching for changes"

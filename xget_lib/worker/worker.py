@@ -33,9 +33,11 @@ from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.net.blocking import in_thread, wait_writable
-from xget_lib.net.credentials import credentials_of
+from xget_lib.net.credentials import munge_of
 from xget_lib.net.sending_hosts import SendingHosts
 from xget_lib.net.server import Client, Server
+from xget_lib.net.transport import Transport
+from xget_lib.ninep.auth import Credentials, Tls
 from xget_lib.ninep.budget import Account, Budget
 from xget_lib.ninep.file import File
 from xget_lib.ninep.session import Session
@@ -71,8 +73,11 @@ _PATH_LIMIT = 1024
 """Bytes of a path that are sent to the master for its log: a path may be longer than a message."""
 
 
-def run(channel: Channel, number: int, config: Config, sending: SendingHosts | None = None) -> int:
-    """Serve until the master ends or sends Stop. Workers share `sending`. Returns the exit status of the process."""
+def run(
+    channel: Channel, number: int, config: Config, sending: SendingHosts | None = None, tls: Tls | None = None
+) -> int:
+    """Serve until the master ends or sends Stop. The workers of a master share `sending` and `tls`. Returns the exit
+    status of the process."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     channel.wait_readable = _wait_for_master
     channel.wait_writable = wait_writable
@@ -81,7 +86,8 @@ def run(channel: Channel, number: int, config: Config, sending: SendingHosts | N
     LOGGER.debug("worker %d started", number)
     try:
         # The keys come from the master, which reads them again when the secret changes.
-        access = Access.of(config, credentials_of(config, with_keys=False))
+        credentials = Credentials(bool(config.auth), methods=config.auth, munge=munge_of(config), tls=tls)
+        access = Access.of(config, credentials)
         Worker(channel, config.debug, config.workers, access, sending, number).run()
     except LinkLost:
         pass  # the master is gone
@@ -156,7 +162,7 @@ class Worker:
                     return
                 case ipc.Ping():
                     self._let_go_if_idle()
-                    self.send(ipc.Pong(len(self._server.clients), self._server.sent))
+                    self.send(ipc.Pong(len(self._server.clients), self._server.sent, self._server.encrypts))
                 case ipc.Adopt(number, address, port):
                     self._adopt(Client(number, address, port, Account(host_of(address))), descriptors[0])
                 case ipc.Keys(keys):
@@ -221,16 +227,16 @@ class Worker:
         if self._lobby is not None:
             self._lobby.enter(client, socket.socket(fileno=descriptor))
         else:
-            gevent.spawn(self._serve_client, client, socket.socket(fileno=descriptor))
+            gevent.spawn(self._serve_client, client, Transport(socket.socket(fileno=descriptor)))
 
-    def _let_in(self, client: Client, sock: socket.socket, session: Session) -> None:
+    def _let_in(self, client: Client, transport: Transport, session: Session | None) -> None:
         self.send(ipc.LetIn(client.number))
-        gevent.spawn(self._serve_client, client, sock, session)
+        gevent.spawn(self._serve_client, client, transport, session)
 
-    def _serve_client(self, client: Client, sock: socket.socket, session: Session | None = None) -> None:
+    def _serve_client(self, client: Client, transport: Transport, session: Session | None = None) -> None:
         self._pace.connected(client.number, host_of(client.address), time.monotonic())
         try:
-            self._server.serve(client, sock, session)
+            self._server.serve(client, transport, session)
         finally:
             self._backends.pop(client.number, None)
             self._pace.ended(client.number)
