@@ -478,7 +478,7 @@ def test_the_secret_is_asked_for_besides_a_certificate(make: Make, authority: Au
     with_secret = of_site(authority, authority.sign("head"))
     with_secret.required, with_secret.keys = True, (KEY,)
     served, node = make(with_secret), of_site(authority, authority.sign("node"))
-    with pytest.raises(NotAdmitted, match="it asks for a secret"):
+    with pytest.raises(NotAdmitted, match="it asks for a proof"):
         served.link(node)
     node.required, node.keys = True, (KEY,)
     served.link(node).close()

@@ -45,7 +45,18 @@ _LONGEST = 512
 class _Visitor:
     """One connection in the lobby."""
 
-    __slots__ = ("_lobby", "client", "deadline", "received", "session", "shaking", "transport", "watched", "watcher")
+    __slots__ = (
+        "_lobby",
+        "checking",
+        "client",
+        "deadline",
+        "received",
+        "session",
+        "shaking",
+        "transport",
+        "watched",
+        "watcher",
+    )
 
     def __init__(self, lobby: Lobby, client: Client, sock: socket.socket) -> None:
         self._lobby = lobby
@@ -57,6 +68,8 @@ class _Visitor:
         self.received = 0
         self.deadline = time.monotonic() + PROVE_WITHIN
         """In monotonic seconds."""
+        self.checking = False
+        """Whether it is told whether its proof is right before more is read."""
         self.watcher = get_hub().loop.io(sock.fileno(), READ)
         self.watched = READ
 
@@ -66,14 +79,15 @@ class _Visitor:
             self.watched = direction
             self.watcher.close()
             self.watcher = get_hub().loop.io(self.transport.sock.fileno(), direction)
-        self.watcher.start(self._lobby.readable, self)
+        self.watcher.start(self._lobby.hear_soon, self)
 
     def end(self, why: str) -> None:
         """See `net.server.Client.end`."""
         self._lobby.end(self, why)
 
     def retry(self) -> None:
-        """Nothing here waits for what changes."""
+        """What it has proved is known now."""
+        self._lobby.hear_soon(self)
 
 
 class Lobby:
@@ -123,8 +137,8 @@ class Lobby:
             visitor.transport.close()
             self._refuse(visitor.client, why)
 
-    def readable(self, visitor: _Visitor) -> None:
-        """Something can be done for a connection."""
+    def hear_soon(self, visitor: _Visitor) -> None:
+        """Something can be read from this connection, or its proof is checked now."""
         visitor.watcher.stop()
         self._ready.append(visitor)
         self._wake.set()
@@ -163,6 +177,11 @@ class Lobby:
         if self._visitors.get(visitor.client.number) is not visitor:
             return  # it was ended meanwhile
         try:
+            if visitor.checking:
+                visitor.checking = False
+                assert visitor.session is not None
+                self._converse(visitor, visitor.session)
+                return
             if visitor.received == RECEIVED_LIMIT:
                 raise OSError("it sent too much before it proved anything")
             try:
@@ -175,7 +194,12 @@ class Lobby:
             if visitor.session is None:
                 visitor.session = self._make_session(visitor.client)
                 visitor.session.limit_requests(_LONGEST)
-            self._converse(visitor, visitor.session, count)
+            try:
+                visitor.session.receive(self._buffer[:count])
+            except ProtocolViolation:
+                refuse_tls(visitor.transport, self._buffer[:count])
+                raise
+            self._converse(visitor, visitor.session)
         except (ProtocolViolation, OSError) as error:
             self.end(visitor, getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error))
 
@@ -213,13 +237,9 @@ class Lobby:
         visitor.received += count
         return count
 
-    def _converse(self, visitor: _Visitor, session: Session, count: int) -> None:
-        """Raises ProtocolViolation, and OSError also where the client does not read its replies."""
-        try:
-            session.receive(self._buffer[:count])
-        except ProtocolViolation:
-            refuse_tls(visitor.transport, self._buffer[:count])
-            raise
+    def _converse(self, visitor: _Visitor, session: Session) -> None:
+        """Answer what can be answered now. Raises ProtocolViolation, and OSError also where the client does not read
+        its replies."""
         replies = b""
         while not (gets_in := session.gets_in) and (reply := session.next_reply()) is not None:
             replies += reply.header  # no reply here has content
@@ -231,5 +251,7 @@ class Lobby:
             self._remove(visitor)
             session.limit_requests(MAX_REQUEST)
             self._admit(visitor.client, visitor.transport, session)
+        elif session.is_checking:
+            visitor.checking = True  # nothing more is read until `hear_soon`
         else:
             visitor.watch(READ)
