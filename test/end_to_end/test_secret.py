@@ -415,10 +415,13 @@ def test_the_secret_changes_while_everybody_works_and_nobody_fails(cluster: Clus
             own = secret(cluster.base / f"{len(clients)}.secret", *keys)
             options = ["--secret", str(own), "--linger", "0"]
             clients.append(cluster.client(master, cluster.base / f"dest{len(clients)}", options=options))
-        write(source / "stage", str(stage).encode())
+        new = cluster.base / "new"
+        write(new, str(stage).encode())
+        new.rename(source / "stage")  # whole at once: a file that is being written is a reason of its own to fail
         for name in "ab":
             eventually(lambda name=name: not differences(source, cluster.base / name), f"{name} follows")  # type: ignore[misc]
-    assert [client.ended().status for client in clients] == [0] * 9
+    ended = [client.ended() for client in clients]
+    assert [each.status for each in ended] == [0] * 9, [each.stdout for each in ended if each.status]
     assert not is_let_in(master.port, GONE)
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from xget_lib.fs.stamp import STAMP_WORDS, stamp_of
 from xget_lib.manifest.manifest import Omitted
 from xget_lib.snapshot.scan import Scan, scan
 
+SCAN = sys.modules[scan.__module__]
 ACCESS_ACL = bytes.fromhex(
     "02000000 01000600ffffffff 02000400e8030000 04000400ffffffff 10000400ffffffff 20000400ffffffff"
 )
@@ -415,3 +417,70 @@ def test_a_file_with_holes_and_a_lease_costs_a_moment(tmp_path: Path) -> None:
     with leased(tmp_path / "holes", gives_up=True):
         found = scanned(tmp_path)
     assert (found.outline.omitted, sum(found.entries.extents[0][1::2])) == ((), 0)
+
+
+def left_out(root: Path) -> dict[bytes, str]:
+    """Path -> why, of everything that a scan leaves out. What it serves is a valid manifest."""
+    return {each.path: each.why for each in assembled(scanned(root)).omitted}
+
+
+def test_a_file_with_more_attributes_than_a_manifest_has_costs_itself(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SCAN, "XATTRS_LIMIT", 2)
+    for path in (tree / "z", tree / "a", tree / "b"):
+        path.touch()
+        for number in range(2 + (path.name != "b")):
+            os.setxattr(path, f"user.{number}", b"")
+    why = "more than 2 extended attributes"
+    assert left_out(tree) == {b"a": why, b"z": why}
+
+
+def test_a_name_that_is_listed_twice_is_one_entry(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    once = scanned(tree)
+    usual = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: usual(path) * 2)
+    assert left_out(tree) == {}
+    assert kinds(scanned(tree)) == kinds(once)
+
+
+def test_an_attribute_that_is_listed_twice_is_there_once(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.setxattr(tree / "z", "user.a", b"1")
+    usual = os.listxattr
+    monkeypatch.setattr(os, "listxattr", lambda *args, **options: usual(*args, **options) * 2)
+    assert left_out(tree) == {}
+
+
+@pytest.mark.parametrize("target", ["", "x" * 4096])
+def test_a_link_whose_target_no_file_system_takes_costs_itself(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    usual = os.readlink
+    name = b"dangling"
+    monkeypatch.setattr(
+        os, "readlink", lambda path, **options: target.encode() if path == name else usual(path, **options)
+    )
+    assert left_out(tree) == {name: "a link that leads nowhere, or too far"}
+
+
+def test_files_that_are_too_large_together_cost_the_one_that_is_too_much(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = sum(entry.size for entry in scanned(tree).entries if entry.kind == "f")
+    monkeypatch.setattr(SCAN, "SIZE_LIMIT", size)
+    assert left_out(tree) == dict.fromkeys((b"a/also", b"a/large", b"z"), "with this file, the content is too large")
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "why"),
+    [
+        ("ENTRIES_LIMIT", 9, "more than 9 files and directories"),
+        ("METADATA_LIMIT", 1, "more than 1 different sets of permissions, owner and extended attributes"),
+    ],
+)
+def test_a_directory_with_more_than_a_manifest_has_is_refused(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, why: str
+) -> None:
+    monkeypatch.setattr(SCAN, limit, value)
+    with pytest.raises(PathRefused, match=why):
+        scanned(tree)

@@ -199,3 +199,14 @@ def test_a_thousand_files_that_are_gone_fit_in_one_result(bench: Bench, tree: Pa
     hashed = bench.hash(scan, pieces - 1024, pieces)
     assert len(hashed.changed) == 1024
     assert len(msgpack.packb(ipc.pack(ipc.Done(1, hashed)))) <= MAX_PACKET
+
+
+def test_a_manifest_that_no_client_takes_is_not_made(bench: Bench, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "MANIFEST_LIMIT", 100)
+    scan, pieces = bench.scan(tree)
+    digests = memfd("digests", bytes(32 * pieces))
+    bench.descriptors.append(digests)
+    failed, _ = jobs.perform(ipc.Job(1, AssembleManifest()), [scan, digests, bench.left_out()])
+    assert isinstance(failed, ipc.JobFailed)
+    assert "its manifest has " in failed.error
+    assert "more than 100 B" in failed.error

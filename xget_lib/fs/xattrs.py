@@ -52,7 +52,7 @@ def read(file: bytes | int, *, follow: bool = False) -> Xattrs:
     if not names:
         return ()
     found = []
-    for name in sorted(map(os.fsencode, names)):
+    for name in sorted(set(map(os.fsencode, names))):
         if is_kept(name):
             try:
                 found.append((name, os.getxattr(file, name, follow_symlinks=follow)))

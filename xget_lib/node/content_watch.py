@@ -5,7 +5,7 @@ from __future__ import annotations
 import gevent
 
 from xget_lib.download.download import Download
-from xget_lib.errors import MasterUnreachable, Stalled, one_line, printable
+from xget_lib.errors import MasterUnreachable, NotAdmitted, Stalled, one_line, printable
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.node.patience import CHECK_EVERY, Patience
 from xget_lib.node.transfer import Transfer
@@ -44,7 +44,7 @@ class ContentWatch:
         self._received = Received(stats.fetched)
 
     def run(self) -> None:
-        """Ends the download with MasterUnreachable or Stalled where no more arrives."""
+        """Ends the download with MasterUnreachable, NotAdmitted or Stalled where no more arrives."""
         transfer, waits = self._transfer, self._patience.waits
         with waits.on(self._expect):
             while True:
@@ -59,7 +59,7 @@ class ContentWatch:
                 elif waits.seconds > CHECK_EVERY:
                     try:
                         self._patience.check(self._missing, self._asked)
-                    except (MasterUnreachable, Stalled) as error:
+                    except (MasterUnreachable, NotAdmitted, Stalled) as error:
                         transfer.fail(error)
 
     def _expect(self) -> Wait:

@@ -5,6 +5,7 @@ No link below the served directory is followed (`fs.rooted`). What cannot be ser
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -36,12 +37,23 @@ from xget_lib.manifest.entry import (
     FIFO,
     FILE,
     LINK,
+    SIZE_LIMIT,
+    TARGET_LIMIT,
     TIME_LIMIT,
+    XATTRS_LIMIT,
     EntryMetadata,
     Xattrs,
 )
 from xget_lib.manifest.layout import Layout
-from xget_lib.manifest.manifest import OMITTED_LIMIT, OWNER_LIMIT, OWNER_NAME_LIMIT, Manifest, Omitted
+from xget_lib.manifest.manifest import (
+    ENTRIES_LIMIT,
+    METADATA_LIMIT,
+    OMITTED_LIMIT,
+    OWNER_LIMIT,
+    OWNER_NAME_LIMIT,
+    Manifest,
+    Omitted,
+)
 from xget_lib.manifest.selection import SERIAL, STAGING
 from xget_lib.manifest.table import Table
 from xget_lib.manifest.table_builder import TableBuilder
@@ -142,7 +154,7 @@ def _scan_file(root: bytes, owner_names: bool, steps: Steps) -> Scan:
         os.close(descriptor)
         scanner = _Scanner(top, False, steps)
         with inside(directory) as path_of:
-            found = xattrs.read(path_of(location))
+            found = _xattrs(path_of(location))
         extents = find_extents(directory, location, status, LeasePatience(LEASE_WAIT))
         scanner.add_file(os.path.basename(os.path.abspath(root)), status, found, extents)
         source = replace(scanner.source, empty=False, inode=(status.st_dev, 0))
@@ -176,6 +188,7 @@ class _Scanner:
         self._notes = SourceNotes(root.path)
         self._device_here = 0  # of the directory that is being scanned
         self._builder = TableBuilder()
+        self._size = 0  # bytes of content
         self._metadata: dict[tuple[int, int, int, Xattrs], EntryMetadata] = {}
         self._first_names: dict[tuple[int, int], int] = {}  # (device, inode) of a file with several names -> entry
         self._unvisited: deque[bytes | None] = deque()  # paths of directories in their order; None: leave it empty
@@ -186,7 +199,7 @@ class _Scanner:
             os.listdir(directory)
             status = os.fstat(directory)
             self._device, self._inode = status.st_dev, status.st_ino
-            self.add_entry(DIRECTORY, b"", status, xattrs.read(path_of(b".")))
+            self.add_entry(DIRECTORY, b"", status, _xattrs(path_of(b".")))
         self._unvisited.append(b"")
         while self._unvisited:
             path = self._unvisited.popleft()
@@ -222,7 +235,7 @@ class _Scanner:
             inside(directory) as self._path_of,
         ):
             self._device_here = os.fstat(directory).st_dev
-            names = sorted(os.listdir(self._path_of(b".")))
+            names = sorted(set(os.listdir(self._path_of(b"."))))  # some file systems list a name twice
             self._notes.names(path, names)
             missing = []
             for name in names:
@@ -279,7 +292,7 @@ class _Scanner:
         if len(path) > DIRECTORY_LIMIT or path.count(b"/") >= DEPTH_LIMIT:
             self._omitted.append(Omitted(path, "path too long"))
         else:
-            self.add_entry(DIRECTORY, name, status, xattrs.read(self._path_of(name)))
+            self.add_entry(DIRECTORY, name, status, _xattrs(self._path_of(name)))
             self._unvisited.append(None if other_file_system else path)
             if other_file_system:
                 self._skip(path, _OTHER_FILE_SYSTEM)
@@ -288,11 +301,13 @@ class _Scanner:
 
     def _add_other(self, kind: str, directory: int, name: bytes, status: os.stat_result) -> None:
         """Does everything that can fail before it adds something: an entry is added as a whole or not at all."""
-        found = xattrs.read(self._path_of(name))
+        found = _xattrs(self._path_of(name))
         if kind == FILE:
             self.add_file(name, status, found, find_extents(directory, name, status, self._patience))
             return
         target = os.readlink(name, dir_fd=directory) if kind == LINK else b""
+        if kind == LINK and not 0 < len(target) <= TARGET_LIMIT:
+            raise OSError(errno.EINVAL, "a link that leads nowhere, or too far")
         self.add_entry(kind, name, status, found)
         if kind == LINK:
             self._builder.add_target(target)
@@ -300,14 +315,25 @@ class _Scanner:
             self._builder.add_device(os.major(status.st_rdev), os.minor(status.st_rdev))
 
     def add_file(self, name: bytes, status: os.stat_result, found: Xattrs, extents: array[int] | None) -> None:
+        """Raises OSError if the file is too large."""
+        size = self._size + (status.st_size if extents is None else sum(extents[1::2]))
+        if status.st_size < 0 or size >= SIZE_LIMIT:
+            raise OSError(errno.EFBIG, "with this file, the content is too large")
+        self._size = size
         self.add_entry(FILE, name, status, found)
         self._builder.add_size(status.st_size, extents)
         self.stamps.extend(stamp_of(status))
 
     def add_entry(self, kind: str, name: bytes, status: os.stat_result, found: Xattrs) -> None:
+        """Raises PathRefused if there are more entries than a manifest has."""
+        if len(self._builder) >= ENTRIES_LIMIT:
+            raise PathRefused(self._root.path, f"more than {ENTRIES_LIMIT:,} files and directories")
         key = (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, found)
         metadata = self._metadata.get(key)
         if metadata is None:
+            if len(self._metadata) >= METADATA_LIMIT:
+                what = "different sets of permissions, owner and extended attributes"
+                raise PathRefused(self._root.path, f"more than {METADATA_LIMIT:,} {what}")
             metadata = self._metadata[key] = EntryMetadata(*key)
         # File systems have later times than an int64 of nanoseconds.
         self._builder.add(kind, name, metadata, min(max(status.st_mtime_ns, -TIME_LIMIT), TIME_LIMIT - 1))
@@ -328,6 +354,14 @@ class _Scanner:
         except OSError:
             pass
         self._refused(path, error)
+
+
+def _xattrs(path: bytes) -> Xattrs:
+    """Raises OSError if they cannot be read, or are more than a manifest has of one entry."""
+    found = xattrs.read(path)
+    if len(found) > XATTRS_LIMIT:
+        raise OSError(errno.E2BIG, f"more than {XATTRS_LIMIT} extended attributes")
+    return found
 
 
 def _names(numbers: Iterable[int], look_up: Callable[[int], str]) -> dict[int, str]:

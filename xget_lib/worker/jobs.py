@@ -15,12 +15,13 @@ from logging import DEBUG, WARNING
 from blake3 import blake3
 
 from xget_lib import ipc
-from xget_lib.errors import Failed, XGetError, printable
+from xget_lib.errors import Failed, PathRefused, XGetError, printable
 from xget_lib.fs.rooted import Root
 from xget_lib.ipc import jobs
 from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.manifest.entry import DIRECTORY
 from xget_lib.process.memfd import memfd, read_all
+from xget_lib.report.events import size
 from xget_lib.report.log import LOGGER
 from xget_lib.signing import signature_file
 from xget_lib.snapshot import digest_cache
@@ -30,6 +31,7 @@ from xget_lib.snapshot.hash import hash_pieces
 from xget_lib.snapshot.scan import Scan, scan
 from xget_lib.snapshot.source_identity import SourceIdentity
 from xget_lib.snapshot.steps import Steps
+from xget_lib.swarm.messages import MANIFEST_LIMIT
 from xget_lib.worker.check_chunk import wrong_files
 
 _SETTLED = 2_000_000_000
@@ -190,6 +192,8 @@ def _assemble(scan_descriptor: int, digests_descriptor: int, left_out_descriptor
     found, digests = without_unreadable(_decoded(scan_descriptor), read_all(digests_descriptor), left_out)
     manifest = assemble(found, digests)
     encoded = manifest.encode()
+    if len(encoded) > MANIFEST_LIMIT:
+        raise PathRefused(found.base, f"its manifest has {size(len(encoded))}, more than {size(MANIFEST_LIMIT)}")
     lines = (f"{printable(each.path)}: {each.why}" for each in manifest.omitted)
     room = _Room(_PATHS_SIZE)
     omitted = list(takewhile(lambda line: room.has(line.encode()), islice(lines, _OMITTED_SHOWN)))
