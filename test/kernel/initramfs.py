@@ -146,9 +146,12 @@ def add_modules(archive: Archive, kernel: Kernel, wanted: Iterable[str]) -> list
     return order
 
 
-def build(kernel: Kernel, busybox: Path, module: str, facts: bytes, programs: Iterable[str]) -> bytes:
-    """The archive for a machine that loads what 9P over TCP needs, brings up the network, and runs a module of this
-    checkout, its output on the second serial port; what it is to know is in `/facts`. Then the machine goes off."""
+def build(
+    kernel: Kernel, busybox: Path, module: str, facts: bytes, programs: Iterable[str], modules: Iterable[str] = ()
+) -> bytes:
+    """The archive for a machine that loads what 9P over TCP needs, and these further modules of the kernel, brings up
+    the network, and runs a module of this checkout, its output on the second serial port; what it is to know is in
+    `/facts`. Then the machine goes off."""
     archive = Archive()
     for directory in ("/proc", "/sys", "/dev", AT):
         archive.add_directory(directory)
@@ -156,9 +159,9 @@ def build(kernel: Kernel, busybox: Path, module: str, facts: bytes, programs: It
     archive.add_file(busybox, "/bin/busybox")
     for program in programs:
         archive.add_program(program)
-    modules = add_modules(archive, kernel, ("virtio_pci", "virtio_net", "9pnet_fd", "9p"))
+    order = add_modules(archive, kernel, ("virtio_pci", "virtio_net", "9pnet_fd", "9p", *modules))
     archive.add("/facts", facts)
-    archive.add("/init", _init(modules, add_python(archive, module)).encode(), mode=0o755)
+    archive.add("/init", _init(order, add_python(archive, module)).encode(), mode=0o755)
     return archive.finished()
 
 

@@ -25,13 +25,15 @@ _NEEDED = re.compile(
     r"""\./ (?: boot/vmlinuz-[^/]+
               | bin/busybox
               | (?:usr/)?lib/modules/[^/]+/kernel/
-                (?: fs/(?:9p|netfs|fscache) | net/9p | net/core/failover | drivers/virtio
+                (?: fs/(?:9p|netfs|fscache) | net/(?:9p|tls|core/failover) | crypto | drivers/virtio
                   | drivers/net/(?:virtio_net|net_failover)
                 ) \b.*
             )""",
     re.VERBOSE,
 )
 """What is unpacked of the packages, which have hundreds of megabytes."""
+_MODULES = ("fs/9p/9p", "net/tls/tls")
+"""What a kernel must have."""
 
 _PATIENCE = 300.0  # seconds for a download
 
@@ -49,11 +51,11 @@ class Kernel:
 
 
 def kernel() -> Kernel:
-    """The newest with 9P that is installed, or else the cached one, fetched if it must be. Raises Missing."""
+    """The newest with 9P and TLS that is installed, or else the cached one, fetched if it must be. Raises Missing."""
     for root in (Path("/"), _unpacked(KERNEL)):
         if found := _kernels_below(root):
             return found[-1]
-    raise Missing(f"{KERNEL} has no kernel with the module 9p in it")
+    raise Missing(f"{KERNEL} has no kernel with the modules 9p and tls in it")
 
 
 def busybox() -> Path:
@@ -75,14 +77,15 @@ def _kernels_below(root: Path) -> list[Kernel]:
     for image in root.glob("boot/vmlinuz-*"):
         version = image.name.removeprefix("vmlinuz-")
         for modules in (root / "lib/modules" / version, root / "usr/lib/modules" / version):
-            if os.access(image, os.R_OK) and any(modules.glob("kernel/fs/9p/9p.ko*")):
+            if os.access(image, os.R_OK) and all(any(modules.glob(f"kernel/{name}.ko*")) for name in _MODULES):
                 found.append(Kernel(image, modules))
                 break
     return sorted(found, key=lambda kernel: [int(number) for number in re.findall(r"\d+", kernel.image.name)])
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xget-tests"
+    """It has another name when other files are needed."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xget-tests-2"
 
 
 def _unpacked(package: str) -> Path:

@@ -22,6 +22,7 @@ from xget_lib.net.transport import TLS_ENDED, TlsError, Transport
 from xget_lib.ninep.auth import Tls
 from xget_lib.ninep.wire import Buffer
 from xget_lib.process.certificates import binding_of
+from xget_lib.process.ktls import encrypts_in_kernel
 
 RECORD = 16 * 1024 + 261
 """Bytes of a record, at most: 5 of header, and 256 besides its content (RFC 8446, section 5.2)."""
@@ -33,8 +34,6 @@ _buffer = memoryview(bytearray(_SLICE))
 """What content is read into. One for all: when a call ends, what it left there is not needed any more."""
 HANDSHAKE_LIMIT = 32 * 1024
 """Bytes that the other side may send before the handshake is over: chains of certificates are shorter."""
-_SOL_TLS, _TLS_TX = 282, 1
-"""linux/tls.h"""
 _RECEIVED = slice(128, 136)
 """Of struct tcp_info in linux/tcp.h: tcpi_bytes_received."""
 
@@ -75,7 +74,7 @@ class TlsTransport(Transport):
             raise
         except ssl.SSLError as error:
             _fail(error)
-        self.in_kernel = self._is_in_kernel()
+        self.in_kernel = encrypts_in_kernel(self.sock)
         return None
 
     def send_file(self, descriptor: int, offset: int, count: int) -> int:
@@ -147,13 +146,6 @@ class TlsTransport(Transport):
         """Bytes, on this connection."""
         info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RECEIVED.stop)
         return int.from_bytes(info[_RECEIVED], sys.byteorder)
-
-    def _is_in_kernel(self) -> bool:
-        try:
-            self.sock.getsockopt(_SOL_TLS, _TLS_TX, 4)  # struct tls_crypto_info
-        except OSError:
-            return False  # the kernel has no TLS, or OpenSSL does not use it
-        return True
 
 
 def connect_tls(tls: Tls, sock: socket.socket, host: str, port: int, name: str) -> TlsTransport:

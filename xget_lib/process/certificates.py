@@ -17,12 +17,10 @@ from socket import socket
 
 from xget_lib.config import Config
 from xget_lib.errors import UsageError, printable
+from xget_lib.process import ktls
 from xget_lib.process.memfd import memfd
 from xget_lib.process.self_signed import self_signed
 
-_ENABLE_KTLS = 1 << 3
-"""SSL_OP_ENABLE_KTLS of OpenSSL 3: after the handshake the kernel encrypts what is sent, if it can. Python has a name
-for it from 3.12 on."""
 _EXPOSED = stat.S_IROTH | stat.S_IWOTH | stat.S_IXOTH | stat.S_IWGRP
 _BINDING = b"tls-server-end-point:"
 """As RFC 5929 calls a channel binding that is the hash of the server's certificate."""
@@ -56,10 +54,7 @@ class Tls:
 
 def load_tls(config: Config) -> Tls:
     """Raises UsageError for files that cannot be used."""
-    server, client, named_client = (
-        _context(protocol) for protocol in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT, ssl.PROTOCOL_TLS_CLIENT)
-    )
-    server.num_tickets = 0  # nobody resumes a session
+    server, client, named_client = contexts()
     client.check_hostname = False  # a peer is known by its address: what the CA says is enough
     if config.tls_ca is None:
         named_client.check_hostname = False
@@ -69,7 +64,7 @@ def load_tls(config: Config) -> Tls:
         else:
             context.verify_mode = ssl.CERT_REQUIRED
             _trust(context, config.tls_ca)
-    certificate = _own_certificate(config, server, client, named_client)
+    certificate = own_certificate(config.tls_cert, config.tls_key, server, client, named_client)
     named = (config.host, config.port) if config.tls_ca is not None and config.host is not None else None
     return Tls(server, client, named_client, named, binding_of(certificate))
 
@@ -79,11 +74,18 @@ def binding_of(certificate: bytes) -> bytes:
     return _BINDING + hashlib.sha256(certificate).digest()
 
 
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext, ssl.SSLContext]:
+    """That of a server and two of clients. They have no certificates yet, and accept none."""
+    server = _context(ssl.PROTOCOL_TLS_SERVER)
+    server.num_tickets = 0  # nobody resumes a session
+    return server, _context(ssl.PROTOCOL_TLS_CLIENT), _context(ssl.PROTOCOL_TLS_CLIENT)
+
+
 def _context(protocol: int) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     # An end without close_notify is an end, as of plain TCP (`net.tls`).
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_IGNORE_UNEXPECTED_EOF | _ENABLE_KTLS
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_IGNORE_UNEXPECTED_EOF | ktls.ENABLE
     return context
 
 
@@ -94,9 +96,10 @@ def _trust(context: ssl.SSLContext, path: str) -> None:
         raise _refused("tls-ca", path, _reason(error, "no certificates in PEM")) from None
 
 
-def _own_certificate(config: Config, *contexts: ssl.SSLContext) -> bytes:
-    """Give the contexts the certificate of this process. Returns it, as DER."""
-    if config.tls_cert is None:
+def own_certificate(cert: str | None, separate_key: str | None, *contexts: ssl.SSLContext) -> bytes:
+    """Give the contexts the certificate of this process: of a file, with its key in the same or another one, or made
+    here. Returns it, as DER. Raises UsageError."""
+    if cert is None:
         descriptor = memfd("certificate", pem := self_signed())
         try:
             for context in contexts:
@@ -104,16 +107,16 @@ def _own_certificate(config: Config, *contexts: ssl.SSLContext) -> bytes:
         finally:
             os.close(descriptor)
         return _first_certificate(pem.decode())
-    key = config.tls_key or config.tls_cert
-    option = "tls-key" if config.tls_key else "tls-cert"
+    key = separate_key or cert
+    option = "tls-key" if separate_key else "tls-cert"
     try:
-        text = _read(config.tls_cert)
+        text = _read(cert)
     except (OSError, UnicodeDecodeError) as error:
-        raise _refused("tls-cert", config.tls_cert, _reason(error, "no PEM")) from None
+        raise _refused("tls-cert", cert, _reason(error, "no PEM")) from None
     try:
         _check_private(option, key)
         for context in contexts:
-            context.load_cert_chain(config.tls_cert, key, password=_no_password)
+            context.load_cert_chain(cert, key, password=_no_password)
         return _first_certificate(text)
     except (OSError, ValueError) as error:
         raise _refused(option, key, _reason(error, "not a certificate and its private key, in PEM")) from None
