@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
 from xget_lib.errors import Failed
+from xget_lib.fs.lock_file import locked
 from xget_lib.manifest.signature import Signature, Signed
 from xget_lib.signing import signature_file
 from xget_lib.signing.signature_file import FILE_LIMIT, LINES_KEPT, add, newest, next_serial, read, usual_path
@@ -50,6 +52,23 @@ def test_the_longest_lines_fit(tmp_path: Path) -> None:
     for _ in range(LINES_KEPT + 1):
         add(path, longest)
     assert len(read(path)) == LINES_KEPT
+
+
+def test_who_can_only_read_the_directory_cannot_lock_it(tmp_path: Path) -> None:
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        add(bytes(tmp_path / "xget.sig"), signed(1))
+    finally:
+        os.close(directory)
+    assert read(bytes(tmp_path / "xget.sig")) == [signed(1)]
+
+
+def test_a_lock_that_is_not_given_back_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signature_file, "_LOCK_SECONDS", 0.0)
+    path = bytes(tmp_path / "xget.sig")
+    with locked(path + b".lock", 0.0), pytest.raises(Failed, match=r"xget\.sig: locked by another process"):
+        add(path, signed(1))
 
 
 @pytest.mark.parametrize("text", [b"x\n", b"{}\n", b"[" * 10_000, b"\xff\n", b'{"serial": 1}\n'])

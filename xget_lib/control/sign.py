@@ -10,7 +10,7 @@ import os
 import time
 
 from xget_lib.config import Config, absolute
-from xget_lib.errors import Exit, Failed, UsageError, printable
+from xget_lib.errors import Exit, UsageError, printable
 from xget_lib.report.events import counted, size
 from xget_lib.report.output import print_line
 from xget_lib.signing import signature_file
@@ -37,10 +37,7 @@ def run(config: Config, path: bytes) -> int:
     manifest = take_whole(root, one_file_system=config.one_file_system, owner_names=not config.no_owners)
     now = time.time()
     signed = key.sign(manifest.generation, config.serial or signature_file.next_serial(former, now), int(now))
-    try:
-        signature_file.add(file, signed)
-    except OSError as error:
-        raise Failed(printable(file), error.strerror or str(error)) from None
+    signature_file.add(file, signed)
     layout = manifest.layout
     if config.json:
         facts = {"files": layout.file_count, "bytes": layout.size, "signature": os.fsdecode(file)}

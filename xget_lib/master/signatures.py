@@ -62,7 +62,7 @@ class Signatures:
             return read.path, signature_file.decode(read.path, read.lines)
         except Failed as error:
             if self._is_new(str(error)):
-                LOGGER.warning("cannot read signatures: %s", error)
+                LOGGER.warning("cannot read signatures: %s", error.why)
             return self._path, []
 
     def _signed(self, key: SigningKey, generation: bytes, file: bytes, there: Sequence[Signed]) -> Signed:
@@ -77,7 +77,7 @@ class Signatures:
                 self._pool.work("signature", AddSignature(file, signature_file.encode([newest])), Saved)
             except Failed as error:
                 if self._is_new(str(error)):
-                    LOGGER.warning("cannot save the signature in %s: %s", printable(file), error)
+                    LOGGER.warning("cannot save the signature: %s", error.why)
         return newest
 
     def _is_new(self, trouble: str) -> bool:

@@ -6,18 +6,20 @@ master, find theirs, and the highest serial in the file is that of everything th
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Sequence
 
 from xget_lib.errors import Failed, printable
+from xget_lib.fs.lock_file import locked
 from xget_lib.manifest.signature import Signed
 
 NAME = b"xget.sig"
 LINES_KEPT = 64
 FILE_LIMIT = 1 << 15
 """Bytes: a line has some 250, and all of it goes into a message between processes."""
+_LOCK_SECONDS = 10.0
+"""Whoever locks the file only writes one of this size."""
 
 
 def usual_path(root: bytes) -> bytes | None:
@@ -62,18 +64,27 @@ def newest(signed: Sequence[Signed]) -> Signed | None:
 
 
 def add(path: bytes, signed: Signed) -> None:
-    """Adds a line, durably, and drops the oldest beyond LINES_KEPT. Raises Failed, OSError."""
+    """Adds a line, durably, and drops the oldest beyond LINES_KEPT. Raises Failed.
+
+    The lock is a file of its own: every user who can read the directory could lock that, and nobody could sign.
+    """
+    try:
+        with locked(path + b".lock", _LOCK_SECONDS):  # a master and `xget.py sign` may add at the same time
+            _write(path, encode([signed, *read(path)][:LINES_KEPT]))
+    except OSError as error:
+        raise Failed(printable(path), error.strerror or str(error)) from None
+
+
+def _write(path: bytes, text: bytes) -> None:
+    new = path + b".new"
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with open(descriptor, "wb") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+    os.rename(new, path)
     directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(directory, fcntl.LOCK_EX)  # a master and `xget.py sign` may add at the same time
-        lines = [signed, *read(path)][:LINES_KEPT]
-        new = path + b".new"
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        with open(descriptor, "wb") as file:
-            file.write(encode(lines))
-            file.flush()
-            os.fsync(descriptor)
-        os.rename(new, path)
         os.fsync(directory)
     finally:
         os.close(directory)
