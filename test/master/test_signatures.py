@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +12,8 @@ import pytest
 from test.support.keys import KeyFiles
 from xget_lib import ipc
 from xget_lib.errors import Failed, NotTrusted
-from xget_lib.ipc.jobs import Request
+from xget_lib.ipc.jobs import AddSignature, Request
+from xget_lib.manifest.signature import Signed
 from xget_lib.master.signatures import Signatures
 from xget_lib.master.workers import WorkerPool
 from xget_lib.signing import signature_file
@@ -25,7 +26,12 @@ FIRST, SECOND = bytes([1]) * 32, bytes([2]) * 32
 class Workers:
     """A pool that does jobs in place."""
 
+    def __init__(self, before: Callable[[Request], object] = lambda _: None) -> None:
+        """`before`: happens before each job."""
+        self._before = before
+
     def work(self, what: str, request: Request, expected: type[Any], descriptors: Sequence[int] = ()) -> Any:
+        self._before(request)
         answer, made = jobs.perform(ipc.Job(1, request), descriptors)
         if isinstance(answer, ipc.JobFailed):
             raise Failed(what, answer.error)
@@ -44,9 +50,16 @@ def root(tmp_path: Path) -> bytes:
     return bytes(tmp_path / "served")
 
 
-def signatures(root: bytes, keys: KeyFiles | None = None, path: bytes = b"", *, needed: bool = False) -> Signatures:
+def signatures(
+    root: bytes,
+    keys: KeyFiles | None = None,
+    path: bytes = b"",
+    *,
+    needed: bool = False,
+    before: Callable[[Request], object] = lambda _: None,
+) -> Signatures:
     key = read_signing_key("sign-key", str(keys.private)) if keys is not None else None
-    return Signatures(cast(WorkerPool, Workers()), root, path, key, needed=needed)
+    return Signatures(cast(WorkerPool, Workers(before)), root, path, key, needed=needed)
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -63,9 +76,8 @@ def test_without_a_file_nothing_is_signed_and_nothing_said(root: bytes, caplog: 
 def test_of_what_was_signed_elsewhere_the_newest_signature_counts(
     root: bytes, keys: KeyFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = bytes(tmp_path / "xget.sig")
-    for serial, generation in ((5, FIRST), (9, FIRST), (7, SECOND), (6, FIRST)):
-        signature_file.add(path, keys.sign(generation, serial))
+    signed = [keys.sign(generation, serial) for serial, generation in ((5, FIRST), (9, FIRST), (7, SECOND), (6, FIRST))]
+    (tmp_path / "xget.sig").write_bytes(signature_file.encode(signed))
     of_file = signatures(root)
     found = of_file.of(FIRST)
     assert found is not None and found.serial == 9
@@ -112,6 +124,31 @@ def test_a_key_signs_each_generation_once_and_again_when_it_comes_back(
     assert [each.generation for each in there] == [FIRST, SECOND, FIRST]
     after_restart = signatures(root, keys).of(FIRST)
     assert after_restart == made[-1]
+
+
+def test_a_serial_that_another_signer_takes_meanwhile_is_not_used(root: bytes, keys: KeyFiles, tmp_path: Path) -> None:
+    path = bytes(tmp_path / "xget.sig")
+    taken: list[Signed] = []
+
+    def another_signs(request: Request) -> None:
+        if isinstance(request, AddSignature) and not taken:
+            (wanted,) = signature_file.decode(b"", request.line)
+            taken.append(keys.sign(SECOND, wanted.signature.serial))
+            signature_file.add(path, taken[0])
+
+    signature = signatures(root, keys, before=another_signs).of(FIRST)
+    assert signature is not None and signature.serial == taken[0].signature.serial + 1
+    assert signature_file.read(path) == [Signed(FIRST, signature), *taken]
+
+
+def test_a_master_that_always_comes_too_late_does_not_try_for_ever(root: bytes, keys: KeyFiles, tmp_path: Path) -> None:
+    def another_signs(request: Request) -> None:
+        if isinstance(request, AddSignature):
+            (wanted,) = signature_file.decode(b"", request.line)
+            signature_file.add(bytes(tmp_path / "xget.sig"), keys.sign(SECOND, wanted.signature.serial))
+
+    with pytest.raises(Failed, match=r"xget\.sig: others sign all the time"):
+        signatures(root, keys, before=another_signs).of(FIRST)
 
 
 def test_serials_do_not_go_back_with_the_clock(

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from xget_lib.errors import Failed, NotTrusted, printable
-from xget_lib.ipc.jobs import AddSignature, ReadSignatures, Saved, SignaturesRead
+from xget_lib.ipc.jobs import AddSignature, ReadSignatures, SignatureAdded, SignaturesRead
 from xget_lib.manifest.signature import Signature, Signed
 from xget_lib.master.workers import WorkerPool
 from xget_lib.report.log import LOGGER
@@ -41,7 +41,8 @@ class Signatures:
     def of(self, generation: bytes) -> Signature | None:
         """The signature of a generation that was scanned just now; None if there is none.
 
-        Blocks while a worker reads the file. Raises NotTrusted if there is none and one is needed.
+        Blocks while a worker reads the file. Raises NotTrusted if there is none and one is needed, and
+        Failed where others sign all the time.
         """
         file, there = self._read()
         if self._key is not None:
@@ -67,18 +68,27 @@ class Signatures:
 
     def _signed(self, key: SigningKey, generation: bytes, file: bytes, there: Sequence[Signed]) -> Signed:
         """What the key has signed last, if it is this generation. Else it signs it now, and the file gets it."""
-        known = [*there, self._last] if self._last is not None else there
-        newest = signature_file.newest(known)
-        if newest is None or newest.generation != generation or not key.has_signed(newest):
-            now, former = time.time(), newest.signature.serial if newest is not None else 0
-            newest = self._last = key.sign(generation, signature_file.next_serial(former, now), int(now))
-        if newest not in there:
-            try:
-                self._pool.work("signature", AddSignature(file, signature_file.encode([newest])), Saved)
-            except Failed as error:
-                if self._is_new(str(error)):
-                    LOGGER.warning("cannot save the signature: %s", error.why)
-        return newest
+        for _ in range(signature_file.TRIES):
+            known = [*there, self._last] if self._last is not None else there
+            newest = signature_file.newest(known)
+            if newest is None or newest.generation != generation or not key.has_signed(newest):
+                serial = signature_file.next_serial(signature_file.highest_serial(known), now := time.time())
+                newest = self._last = key.sign(generation, serial, int(now))
+            if newest in there or self._save(file, newest):
+                return newest
+            _, there = self._read()
+        raise Failed(printable(file), "others sign all the time")
+
+    def _save(self, file: bytes, signed: Signed) -> bool:
+        """Add it to the file. False if somebody else has signed meanwhile: this one must not be used."""
+        try:
+            request = AddSignature(file, signature_file.encode([signed]))
+            added, _ = self._pool.work("signature", request, SignatureAdded)
+        except Failed as error:
+            if self._is_new(str(error)):
+                LOGGER.warning("cannot save the signature: %s", error.why)
+            return True
+        return added.done
 
     def _is_new(self, trouble: str) -> bool:
         former, self._told = self._told, trouble

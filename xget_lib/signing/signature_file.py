@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from xget_lib.errors import Failed, printable
 from xget_lib.fs.lock_file import locked
@@ -18,6 +18,8 @@ NAME = b"xget.sig"
 LINES_KEPT = 64
 FILE_LIMIT = 1 << 15
 """Bytes: a line has some 250, and all of it goes into a message between processes."""
+TRIES = 16
+"""How often to sign again because somebody else has signed meanwhile."""
 _LOCK_SECONDS = 10.0
 """Whoever locks the file only writes one of this size."""
 
@@ -63,16 +65,30 @@ def newest(signed: Sequence[Signed]) -> Signed | None:
     return max(signed, key=lambda each: each.signature.serial, default=None)
 
 
-def add(path: bytes, signed: Signed) -> None:
+def highest_serial(signed: Iterable[Signed]) -> int:
+    """0 if nothing is signed."""
+    return max((each.signature.serial for each in signed), default=0)
+
+
+def add(path: bytes, signed: Signed) -> bool:
     """Adds a line, durably, and drops the oldest beyond LINES_KEPT. Raises Failed.
+
+    Returns False, and writes nothing, if the file has its serial by now, or a higher one: somebody else has signed
+    meanwhile. Then sign again, with a higher one. A line that is there already is not added again.
 
     The lock is a file of its own: every user who can read the directory could lock that, and nobody could sign.
     """
     try:
-        with locked(path + b".lock", _LOCK_SECONDS):  # a master and `xget.py sign` may add at the same time
-            _write(path, encode([signed, *read(path)][:LINES_KEPT]))
+        with locked(path + b".lock", _LOCK_SECONDS):
+            there = read(path)
+            if signed in there:
+                return True
+            if highest_serial(there) >= signed.signature.serial:
+                return False
+            _write(path, encode([signed, *there][:LINES_KEPT]))
     except OSError as error:
         raise Failed(printable(path), error.strerror or str(error)) from None
+    return True
 
 
 def _write(path: bytes, text: bytes) -> None:
