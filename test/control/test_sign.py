@@ -61,7 +61,8 @@ def test_each_signature_has_a_higher_serial(keys: KeyFiles, tree: Path, capsys: 
 def test_what_another_signs_meanwhile_has_a_lower_serial(
     keys: KeyFiles, tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, others = bytes(tmp_path / "xget.sig"), [keys.sign(bytes(32), 1 << 40), keys.sign(bytes(32), (1 << 40) + 1)]
+    path = bytes(tmp_path / "xget.sig")
+    others = [keys.sign(bytes(32), 1 << 40), keys.sign(b"\xff" * 32, (1 << 40) + 1)]
     really_read, really_add = take_whole, signature_file.add
 
     def slow_read(root: bytes, *, one_file_system: bool, owner_names: bool) -> Manifest:

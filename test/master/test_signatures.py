@@ -18,6 +18,7 @@ from xget_lib.master.signatures import Signatures
 from xget_lib.master.workers import WorkerPool
 from xget_lib.signing import signature_file
 from xget_lib.signing.keys import read_signing_key
+from xget_lib.signing.signature_file import LINES_KEPT
 from xget_lib.worker import jobs
 
 FIRST, SECOND = bytes([1]) * 32, bytes([2]) * 32
@@ -121,7 +122,7 @@ def test_a_key_signs_each_generation_once_and_again_when_it_comes_back(
     serials = [each.serial for each in made if each is not None]
     assert serials[0] == serials[1] < serials[2] < serials[3]
     there = signature_file.read(bytes(tmp_path / "xget.sig"))
-    assert [each.generation for each in there] == [FIRST, SECOND, FIRST]
+    assert [each.generation for each in there] == [FIRST, SECOND]
     after_restart = signatures(root, keys).of(FIRST)
     assert after_restart == made[-1]
 
@@ -149,6 +150,68 @@ def test_a_master_that_always_comes_too_late_does_not_try_for_ever(root: bytes, 
 
     with pytest.raises(Failed, match=r"xget\.sig: others sign all the time"):
         signatures(root, keys, before=another_signs).of(FIRST)
+
+
+def test_masters_side_by_side_do_not_make_each_other_sign_again(root: bytes, keys: KeyFiles, tmp_path: Path) -> None:
+    first, second = signatures(root, keys), signatures(root, keys)
+    made = [first.of(FIRST), second.of(SECOND)]
+    for _ in range(3):
+        assert [first.of(FIRST), second.of(SECOND)] == made
+    there = signature_file.read(bytes(tmp_path / "xget.sig"))
+    assert [each.signature for each in there] == made[::-1]
+    first.of(SECOND)
+    again = first.of(FIRST)
+    assert again is not None and again.serial == signature_file.highest_serial(there) + 1, "it came back"
+
+
+def test_masters_that_start_again_do_not_push_out_what_others_have_signed(
+    root: bytes, keys: KeyFiles, tmp_path: Path
+) -> None:
+    path, third = bytes(tmp_path / "xget.sig"), keys.sign(bytes([3]) * 32)
+    signature_file.add(path, third)
+    for _ in range(LINES_KEPT // 2 + 1):
+        signatures(root, keys).of(FIRST)
+        signatures(root, keys).of(SECOND)
+    assert [each.generation for each in signature_file.read(path)] == [SECOND, FIRST, third.generation]
+
+
+def test_masters_of_one_directory_with_two_keys_do_not_make_each_other_sign_again(
+    root: bytes, keys: KeyFiles, tmp_path: Path
+) -> None:
+    old, new = signatures(root, keys), signatures(root, KeyFiles(tmp_path, "next"))
+    made = [old.of(FIRST), new.of(FIRST)]
+    assert [old.of(FIRST), new.of(FIRST)] == made
+    (there,) = signature_file.read(bytes(tmp_path / "xget.sig"))
+    assert there.signature == made[1]
+
+
+def test_masters_of_one_directory_use_the_newest_signature(root: bytes, keys: KeyFiles, tmp_path: Path) -> None:
+    first, second = signatures(root, keys), signatures(root, keys)
+    assert first.of(FIRST) == second.of(FIRST)
+    second.of(SECOND)
+    assert second.of(FIRST) == first.of(FIRST)
+
+
+def test_a_file_that_is_removed_comes_back(root: bytes, keys: KeyFiles, tmp_path: Path) -> None:
+    by_key = signatures(root, keys)
+    made = by_key.of(FIRST)
+    (tmp_path / "xget.sig").unlink()
+    assert by_key.of(FIRST) == made
+    assert [each.signature for each in signature_file.read(bytes(tmp_path / "xget.sig"))] == [made]
+
+
+def test_serials_do_not_go_back_with_the_file(root: bytes, keys: KeyFiles, tmp_path: Path) -> None:
+    path = tmp_path / "xget.sig"
+    signature_file.add(bytes(path), keys.sign(FIRST, 1 << 40))
+    before = path.read_bytes()
+    by_key = signatures(root, keys)
+    by_key.of(FIRST), by_key.of(SECOND)
+    path.write_bytes(before)
+    first = by_key.of(FIRST)
+    assert first is not None and first.serial == (1 << 40) + 2, "the second one was newer"
+    path.unlink()
+    second = by_key.of(SECOND)
+    assert second is not None and second.serial == (1 << 40) + 3
 
 
 def test_serials_do_not_go_back_with_the_clock(

@@ -50,7 +50,10 @@ def test_the_newest_line_comes_first_and_the_oldest_go(tmp_path: Path) -> None:
 def test_the_longest_lines_fit(tmp_path: Path) -> None:
     path = bytes(tmp_path / "xget.sig")
     for number in range(LINES_KEPT + 1):
-        add(path, Signed(b"\xff" * 32, Signature((1 << 53) - LINES_KEPT - 1 + number, (1 << 53) - 1, b"\xff" * 64)))
+        add(
+            path,
+            Signed(bytes([number]) * 32, Signature((1 << 53) - LINES_KEPT - 1 + number, (1 << 53) - 1, b"\xff" * 64)),
+        )
     assert len(read(path)) == LINES_KEPT
 
 
@@ -69,6 +72,13 @@ def test_a_lock_that_is_not_given_back_is_an_error(tmp_path: Path, monkeypatch: 
     path = bytes(tmp_path / "xget.sig")
     with locked(path + b".lock", 0.0), pytest.raises(Failed, match=r"xget\.sig: locked by another process"):
         add(path, signed(1))
+
+
+def test_a_new_signature_takes_the_place_of_the_former_one(tmp_path: Path) -> None:
+    path = bytes(tmp_path / "xget.sig")
+    for serial, generation in ((1, 1), (2, 2), (3, 1)):
+        add(path, signed(serial, generation))
+    assert read(path) == [signed(3, 1), signed(2, 2)]
 
 
 def test_a_serial_is_given_once(tmp_path: Path) -> None:

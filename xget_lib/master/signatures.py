@@ -34,7 +34,11 @@ class Signatures:
         self._key = key
         self._needed = needed
         self._last: Signed | None = None
-        """What `key` has signed last."""
+        """The generation of the last scan, signed by `key`."""
+        self._is_saved = False
+        """Whether the file has it, or has had it."""
+        self._highest = 0
+        """The highest serial that is known, also where the file cannot be read or written any more."""
         self._told = ""
         """What was wrong, as it was logged last."""
 
@@ -67,17 +71,41 @@ class Signatures:
             return self._path, []
 
     def _signed(self, key: SigningKey, generation: bytes, file: bytes, there: Sequence[Signed]) -> Signed:
-        """What the key has signed last, if it is this generation. Else it signs it now, and the file gets it."""
+        """The signature by the key. The file gets it if it does not have it."""
         for _ in range(signature_file.TRIES):
-            known = [*there, self._last] if self._last is not None else there
-            newest = signature_file.newest(known)
-            if newest is None or newest.generation != generation or not key.has_signed(newest):
-                serial = signature_file.next_serial(signature_file.highest_serial(known), now := time.time())
-                newest = self._last = key.sign(generation, serial, int(now))
-            if newest in there or self._save(file, newest):
-                return newest
+            self._highest = max(self._highest, signature_file.highest_serial(there))
+            signed = self._valid(key, generation, there) or self._new(key, generation)
+            if signed in there:
+                self._is_saved = True
+            elif signed != self._last:
+                self._is_saved = False
+            self._last = signed
+            # What was saved, and is not there, was replaced by a signature of the same generation by another key.
+            replaced = self._is_saved and any(each.generation == generation for each in there)
+            if signed in there or replaced or self._save(file, signed):
+                return signed
+            self._last = None
             _, there = self._read()
         raise Failed(printable(file), "others sign all the time")
+
+    def _valid(self, key: SigningKey, generation: bytes, there: Sequence[Signed]) -> Signed | None:
+        """What the key has signed before, if it need not be signed again.
+
+        As long as the generation is the same, whatever others sign. At the start, and when a generation comes back,
+        nobody knows what was served meanwhile: then only if nothing was signed since.
+        """
+        last = self._last if self._last is not None and self._last.generation == generation else None
+        same = [each for each in there if each.generation == generation]
+        newest = signature_file.newest([last, *same] if last is not None else same)
+        if newest is None or newest == last:
+            return last
+        is_current = last is not None or newest.signature.serial == self._highest
+        return newest if is_current and key.has_signed(newest) else last
+
+    def _new(self, key: SigningKey, generation: bytes) -> Signed:
+        now = time.time()
+        self._highest = signature_file.next_serial(self._highest, now)
+        return key.sign(generation, self._highest, int(now))
 
     def _save(self, file: bytes, signed: Signed) -> bool:
         """Add it to the file. False if somebody else has signed meanwhile: this one must not be used."""
@@ -88,6 +116,7 @@ class Signatures:
             if self._is_new(str(error)):
                 LOGGER.warning("cannot save the signature: %s", error.why)
             return True
+        self._is_saved = added.done
         return added.done
 
     def _is_new(self, trouble: str) -> bool:

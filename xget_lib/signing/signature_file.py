@@ -71,7 +71,7 @@ def highest_serial(signed: Iterable[Signed]) -> int:
 
 
 def add(path: bytes, signed: Signed) -> bool:
-    """Adds a line, durably, and drops the oldest beyond LINES_KEPT. Raises Failed.
+    """Adds a line, durably, and drops those of the same generation, and the oldest beyond LINES_KEPT. Raises Failed.
 
     Returns False, and writes nothing, if the file has its serial by now, or a higher one: somebody else has signed
     meanwhile. Then sign again, with a higher one. A line that is there already is not added again.
@@ -85,7 +85,8 @@ def add(path: bytes, signed: Signed) -> bool:
                 return True
             if highest_serial(there) >= signed.signature.serial:
                 return False
-            _write(path, encode([signed, *there][:LINES_KEPT]))
+            others = [each for each in there if each.generation != signed.generation]
+            _write(path, encode([signed, *others][:LINES_KEPT]))
     except OSError as error:
         raise Failed(printable(path), error.strerror or str(error)) from None
     return True
