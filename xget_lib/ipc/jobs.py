@@ -240,10 +240,16 @@ class SignaturesRead(Result):
 
 @message
 class AddSignature(Request):
-    """Add a line to a signature file. Result: Saved."""
+    """Add a line to a signature file. Result: SignatureAdded."""
 
     path: bytes
     line: bytes
+
+
+@message
+class SignatureAdded(Result):
+    done: bool
+    """False: the file has a serial as high by now."""
 
 
 @message

@@ -6,18 +6,22 @@ master, find theirs, and the highest serial in the file is that of everything th
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from xget_lib.errors import Failed, printable
+from xget_lib.fs.lock_file import locked
 from xget_lib.manifest.signature import Signed
 
 NAME = b"xget.sig"
 LINES_KEPT = 64
 FILE_LIMIT = 1 << 15
 """Bytes: a line has some 250, and all of it goes into a message between processes."""
+TRIES = 16
+"""How often to sign again because somebody else has signed meanwhile."""
+_LOCK_SECONDS = 10.0
+"""Whoever locks the file only writes one of this size."""
 
 
 def usual_path(root: bytes) -> bytes | None:
@@ -61,19 +65,43 @@ def newest(signed: Sequence[Signed]) -> Signed | None:
     return max(signed, key=lambda each: each.signature.serial, default=None)
 
 
-def add(path: bytes, signed: Signed) -> None:
-    """Adds a line, durably, and drops the oldest beyond LINES_KEPT. Raises Failed, OSError."""
+def highest_serial(signed: Iterable[Signed]) -> int:
+    """0 if nothing is signed."""
+    return max((each.signature.serial for each in signed), default=0)
+
+
+def add(path: bytes, signed: Signed) -> bool:
+    """Adds a line, durably, and drops those of the same generation, and the oldest beyond LINES_KEPT. Raises Failed.
+
+    Returns False, and writes nothing, if the file has its serial by now, or a higher one: somebody else has signed
+    meanwhile. Then sign again, with a higher one. A line that is there already is not added again.
+
+    The lock is a file of its own: every user who can read the directory could lock that, and nobody could sign.
+    """
+    try:
+        with locked(path + b".lock", _LOCK_SECONDS):
+            there = read(path)
+            if signed in there:
+                return True
+            if highest_serial(there) >= signed.signature.serial:
+                return False
+            others = [each for each in there if each.generation != signed.generation]
+            _write(path, encode([signed, *others][:LINES_KEPT]))
+    except OSError as error:
+        raise Failed(printable(path), error.strerror or str(error)) from None
+    return True
+
+
+def _write(path: bytes, text: bytes) -> None:
+    new = path + b".new"
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with open(descriptor, "wb") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+    os.rename(new, path)
     directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(directory, fcntl.LOCK_EX)  # a master and `xget.py sign` may add at the same time
-        lines = [signed, *read(path)][:LINES_KEPT]
-        new = path + b".new"
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        with open(descriptor, "wb") as file:
-            file.write(encode(lines))
-            file.flush()
-            os.fsync(descriptor)
-        os.rename(new, path)
         os.fsync(directory)
     finally:
         os.close(directory)

@@ -90,8 +90,7 @@ def _perform(request: jobs.Request, descriptors: Sequence[int]) -> _Done:
             file = path or signature_file.usual_path(root) or b""
             return jobs.SignaturesRead(file, signature_file.encode(signature_file.read(file)) if file else b""), []
         case jobs.AddSignature(path, line):
-            signature_file.add(path, *signature_file.decode(path, line))
-            return jobs.Saved(), []
+            return jobs.SignatureAdded(signature_file.add(path, *signature_file.decode(path, line))), []
     raise Failed("snapshot", f"unknown job {type(request).__name__}")
 
 
