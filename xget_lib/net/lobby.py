@@ -37,7 +37,7 @@ Admit = Callable[["Client", Transport, Session | None], None]
 PROVE_WITHIN = 10.0
 """Seconds from the connection until the client must have attached: two round trips, and a busy server between them."""
 RECEIVED_LIMIT = 2048
-"""Bytes that a client may send until then. Ours send some 400."""
+"""Bytes that a client may send until then. Ours send some 400, with MUNGE 600."""
 _LONGEST = 512
 """Bytes of one request until then."""
 
