@@ -114,6 +114,31 @@ def test_a_file_that_cannot_be_read_is_one_line(root: bytes, tmp_path: Path, cap
     assert line.startswith(f"cannot read signatures: {tmp_path}/xget.sig line 1") and "not a signature" in line
 
 
+def test_what_is_valid_in_a_damaged_file_is_used(
+    root: bytes, keys: KeyFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "xget.sig"
+    path.write_bytes(b"?\n" + signature_file.encode([keys.sign(FIRST, 1 << 40)]))
+    found = signatures(root).of(FIRST)
+    assert found is not None and found.serial == 1 << 40
+    caplog.clear()
+    before = path.read_bytes()
+    by_key = signatures(root, keys)
+    second = by_key.of(SECOND)
+    assert second is not None and second.serial == (1 << 40) + 1
+    by_key.of(SECOND)
+    read, saved = warnings(caplog)
+    assert read.startswith(f"cannot read signatures: {path} line 1: not a signature")
+    assert saved.startswith(f"cannot save the signature: {path} line 1: not a signature")
+    assert path.read_bytes() == before, "nobody knows what it is"
+    path.write_bytes(signature_file.encode([keys.sign(FIRST, 1 << 40)]))
+    assert by_key.of(SECOND) == second and warnings(caplog) == []
+    assert len(signature_file.read(bytes(path))) == 2
+    path.write_bytes(before)
+    by_key.of(SECOND)
+    assert warnings(caplog) == [read, saved], "it is damaged again"
+
+
 def test_a_key_signs_each_generation_once_and_again_when_it_comes_back(
     root: bytes, keys: KeyFiles, tmp_path: Path
 ) -> None:
@@ -133,7 +158,7 @@ def test_a_serial_that_another_signer_takes_meanwhile_is_not_used(root: bytes, k
 
     def another_signs(request: Request) -> None:
         if isinstance(request, AddSignature) and not taken:
-            (wanted,) = signature_file.decode(b"", request.line)
+            (wanted,) = signature_file.decode(request.line)
             taken.append(keys.sign(SECOND, wanted.signature.serial))
             signature_file.add(path, taken[0])
 
@@ -145,7 +170,7 @@ def test_a_serial_that_another_signer_takes_meanwhile_is_not_used(root: bytes, k
 def test_a_master_that_always_comes_too_late_does_not_try_for_ever(root: bytes, keys: KeyFiles, tmp_path: Path) -> None:
     def another_signs(request: Request) -> None:
         if isinstance(request, AddSignature):
-            (wanted,) = signature_file.decode(b"", request.line)
+            (wanted,) = signature_file.decode(request.line)
             signature_file.add(bytes(tmp_path / "xget.sig"), keys.sign(SECOND, wanted.signature.serial))
 
     with pytest.raises(Failed, match=r"xget\.sig: others sign all the time"):
@@ -228,6 +253,17 @@ def test_another_key_signs_anew(root: bytes, keys: KeyFiles, tmp_path: Path) -> 
     before = signatures(root, keys).of(FIRST)
     after = signatures(root, KeyFiles(tmp_path, "next")).of(FIRST)
     assert before is not None and after is not None and after.serial > before.serial
+
+
+def test_where_no_worker_answers_the_key_signs_nevertheless(
+    root: bytes, keys: KeyFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(request: Request) -> None:
+        raise Failed("signature", "several workers ended")
+
+    by_key = signatures(root, keys, before=fail)
+    assert by_key.of(FIRST) == by_key.of(FIRST) is not None
+    assert warnings(caplog) == ["cannot read signatures: several workers ended"]
 
 
 def test_a_signature_that_cannot_be_saved_counts_nevertheless(

@@ -111,6 +111,16 @@ def test_a_line_that_is_no_signature_is_named(tmp_path: Path, text: bytes) -> No
         read(bytes(path))
 
 
+def test_empty_lines_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "xget.sig"
+    path.write_bytes(
+        b"\n" + signature_file.encode([signed(2, 2)]) + b" \r\n\n" + signature_file.encode([signed(1)]) + b"\n"
+    )
+    assert read(bytes(path)) == [signed(2, 2), signed(1)]
+    add(bytes(path), signed(3, 3))
+    assert b"\n\n" not in path.read_bytes()
+
+
 def test_a_file_that_is_too_long_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "xget.sig"
     path.write_bytes(b"\n" * (FILE_LIMIT + 1))

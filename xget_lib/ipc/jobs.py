@@ -236,6 +236,8 @@ class SignaturesRead(Result):
     path: bytes
     """The file; b"" if `root` has no usual one."""
     lines: bytes
+    trouble: str
+    """Why the file, or a part of it, cannot be read; "" if all of it could be read, or there is no file."""
 
 
 @message

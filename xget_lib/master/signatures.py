@@ -39,8 +39,8 @@ class Signatures:
         """Whether the file has it, or has had it."""
         self._highest = 0
         """The highest serial that is known, also where the file cannot be read or written any more."""
-        self._told = ""
-        """What was wrong, as it was logged last."""
+        self._told: dict[str, str] = {}
+        """By what did not work: why not, as it was logged last."""
 
     def of(self, generation: bytes) -> Signature | None:
         """The signature of a generation that was scanned just now; None if there is none.
@@ -55,7 +55,7 @@ class Signatures:
         name = printable(file or signature_file.NAME)
         if found is None and self._needed:
             raise NotTrusted(generation, f"{name} has no signature of it, so it is not served ({_HOW})")
-        if found is None and there and self._is_new(f"{name} {generation.hex()}"):
+        if found is None and there and self._is_new("find", f"{name} {generation.hex()}"):
             text = "%s has no signature of generation %s: clients with --trust refuse it (%s)"
             LOGGER.warning(text, name, generation.hex()[:16], _HOW)
         return found.signature if found is not None else None
@@ -64,11 +64,11 @@ class Signatures:
         """The path of the file, b"" if it is not known, and what is in it."""
         try:
             read, _ = self._pool.work("signature", ReadSignatures(self._root, self._path), SignaturesRead)
-            return read.path, signature_file.decode(read.path, read.lines)
         except Failed as error:
-            if self._is_new(str(error)):
-                LOGGER.warning("cannot read signatures: %s", error.why)
-            return self._path, []
+            read = SignaturesRead(self._path, b"", error.why)
+        if self._is_new("read", read.trouble):
+            LOGGER.warning("cannot read signatures: %s", read.trouble)
+        return read.path, signature_file.decode(read.lines)
 
     def _signed(self, key: SigningKey, generation: bytes, file: bytes, there: Sequence[Signed]) -> Signed:
         """The signature by the key. The file gets it if it does not have it."""
@@ -109,16 +109,21 @@ class Signatures:
 
     def _save(self, file: bytes, signed: Signed) -> bool:
         """Add it to the file. False if somebody else has signed meanwhile: this one must not be used."""
+        if not file:
+            return True  # the log says why its path is not known
+        trouble = ""
         try:
             request = AddSignature(file, signature_file.encode([signed]))
             added, _ = self._pool.work("signature", request, SignatureAdded)
         except Failed as error:
-            if self._is_new(str(error)):
-                LOGGER.warning("cannot save the signature: %s", error.why)
-            return True
-        self._is_saved = added.done
-        return added.done
+            trouble = error.why
+        else:
+            self._is_saved = added.done
+        if self._is_new("save", trouble):
+            LOGGER.warning("cannot save the signature: %s", trouble)
+        return self._is_saved or bool(trouble)
 
-    def _is_new(self, trouble: str) -> bool:
-        former, self._told = self._told, trouble
-        return trouble != former
+    def _is_new(self, kind: str, trouble: str) -> bool:
+        """Whether to log a trouble of this kind, if there is one: once as long as it is the same."""
+        former, self._told[kind] = self._told.get(kind), trouble
+        return bool(trouble) and trouble != former

@@ -32,32 +32,43 @@ def usual_path(root: bytes) -> bytes | None:
 
 
 def read(path: bytes) -> list[Signed]:
-    """What the file has; nothing if there is none. Raises Failed."""
+    """What the file has; nothing if there is none. Raises Failed, also where only a part is valid."""
+    signed, trouble = read_valid(path)
+    if trouble is not None:
+        raise trouble
+    return signed
+
+
+def read_valid(path: bytes) -> tuple[list[Signed], Failed | None]:
+    """What can be read, and why the rest cannot."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             text = file.read(FILE_LIMIT + 1) or b""
     except FileNotFoundError:
-        return []
+        return [], None
     except OSError as error:
-        raise Failed(printable(path), error.strerror or str(error)) from None
-    return decode(path, text)
+        return [], Failed(printable(path), error.strerror or str(error))
+    if len(text) > FILE_LIMIT:
+        return [], Failed(printable(path), f"more than {FILE_LIMIT} bytes")
+    signed, trouble = [], None
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            signed += decode(line)
+        except ValueError as error:
+            trouble = trouble or Failed(f"{printable(path)} line {number}", f"not a signature ({error})")
+    return signed, trouble
 
 
 def encode(lines: Sequence[Signed]) -> bytes:
     return b"".join(json.dumps(each.fields).encode() + b"\n" for each in lines)
 
 
-def decode(path: bytes, text: bytes) -> list[Signed]:
-    """Raises Failed, which names the line."""
-    if len(text) > FILE_LIMIT:
-        raise Failed(printable(path), f"more than {FILE_LIMIT} bytes")
-    signed = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        try:
-            signed.append(Signed.of_fields(json.loads(line)))
-        except (ValueError, RecursionError) as error:
-            raise Failed(f"{printable(path)} line {number}", f"not a signature ({error})") from None
-    return signed
+def decode(text: bytes) -> list[Signed]:
+    """Empty lines, as editors leave them, are skipped. Raises ValueError."""
+    try:
+        return [Signed.of_fields(json.loads(line)) for line in text.splitlines() if line.strip()]
+    except RecursionError:
+        raise ValueError("too deep") from None
 
 
 def newest(signed: Sequence[Signed]) -> Signed | None:
