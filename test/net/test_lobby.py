@@ -14,7 +14,7 @@ from gevent import socket as gsocket
 
 from test.support.memory_tree import MemoryTree
 from test.support.network import Peer, quiet_hub, until
-from xget_lib.errors import LinkLost, NotAdmitted
+from xget_lib.errors import NotAdmitted
 from xget_lib.net import accept, lobby
 from xget_lib.net.link import Link
 from xget_lib.net.listen import listen
