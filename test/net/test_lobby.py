@@ -22,7 +22,9 @@ from xget_lib.net.lobby import RECEIVED_LIMIT
 from xget_lib.net.server import Client, Server
 from xget_lib.ninep.auth import (
     AUTHENTICATION_REQUIRED,
+    CHILD,
     LINE_LIMIT,
+    MASTER,
     NONCE_SIZE,
     ClientHandshake,
     Credentials,
@@ -188,6 +190,17 @@ def test_a_server_that_only_pretends_to_accept_a_proof_is_refused(
     with pytest.raises(NotAdmitted, match=r": refused by this node: it does not prove the secret of mine$"):
         guarded.link()
     assert len(guarded.connected) == 1, "it has let the client in"
+
+
+def test_a_child_is_refused_in_the_place_of_a_master(guarded: Guarded) -> None:
+    guarded.link().close()
+    guarded.credentials.server = CHILD
+    guarded.link().close()
+    mine = Credentials(True, (KEY,), "mine")
+    with pytest.raises(NotAdmitted, match=r": refused by this node: it is a child, and not a master$"):
+        Link.connect("127.0.0.1", guarded.port, "tree", SECONDS, mine, MASTER)
+    guarded.credentials.server = MASTER
+    Link.connect("127.0.0.1", guarded.port, "tree", SECONDS, mine, MASTER).close()
 
 
 def test_a_changed_secret_counts_for_new_connections_alone(guarded: Guarded) -> None:

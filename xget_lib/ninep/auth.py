@@ -3,14 +3,15 @@
 9P leaves it to the sides what they say (attach(5)): Tauth makes `afid`, a file that both read and write, and the
 Tattach that names this fid gets in if what was said is enough. Here three lines are said:
 
-    server    xget-auth 1 SERVER_NONCE METHOD...      the first read
-    client    secret CLIENT_NONCE PROOF               a write
-    server    PROOF                                   the next read
+    server    xget-auth 1 SERVER_NONCE SERVER METHOD...     the first read
+    client    secret CLIENT_NONCE PROOF                     a write
+    server    PROOF                                         the next read
 
 Nonces and proofs are 32 bytes in hexadecimal. A proof is the HMAC-SHA256, under a key of the secret, of: the name of
 this protocol, the role of who proves, the first line, the nonce of the client, the `uname` and `aname` of Tauth, and
 `binding`; the length of each stands before it. So a proof is good for one connection (the nonces), for one of the sides
-(the role: nobody can be sent his own proof), for one tree, and for the methods that were offered. `binding` names what
+(the role: nobody can be sent his own proof), for one tree, and for the methods that were offered. SERVER is `master` or
+`child`: all have the same secret, and a child that has an old generation must not answer in the place of the master. `binding` names what
 the connection is made of: empty for plain TCP, and with TLS the fingerprint of the server's certificate.
 
 The client proves first, so a stranger who asks a server gets a nonce and nothing that is made with the key. The client
@@ -37,6 +38,9 @@ TLS_REQUIRED = (errno.EACCES, "TLS required")
 NO_AUTHENTICATION = (errno.ENOENT, "no authentication required")
 """The errno is diod's: after any other its clients do not go on without authentication (libnpclient/mount.c)."""
 
+MASTER, CHILD = "master", "child"
+"""What a server is."""
+
 NONCE_SIZE = 32
 """Bytes."""
 LINE_LIMIT = 512
@@ -44,7 +48,7 @@ LINE_LIMIT = 512
 
 _PROTOCOL = b"xget-auth 1"
 _SECRET = b"secret"
-_CHALLENGE = re.compile(rb"xget-auth 1 [0-9a-f]{64}((?: [a-z]+)+)\n")
+_CHALLENGE = re.compile(rb"xget-auth 1 [0-9a-f]{64} (master|child)((?: [a-z]+)+)\n")
 _ANSWER = re.compile(rb"secret ([0-9a-f]{64}) ([0-9a-f]{64})\n")
 _CLIENT, _SERVER, _SESSION = b"client", b"server", b"session"
 
@@ -73,6 +77,8 @@ class Credentials:
     """Where the keys come from, for messages."""
     tls: Tls | None = None
     """All connections are TLS, if this is set. Without keys, its certificates say who belongs."""
+    server: str = MASTER
+    """What this process is, where it is a server."""
 
     @property
     def guard(self) -> bool:
@@ -135,7 +141,8 @@ class ServerHandshake(Handle):
         self._credentials = credentials
         self._names = uname, aname
         self._binding = binding
-        self._challenge = self._text = b"%s %s %s\n" % (_PROTOCOL, nonce.hex().encode(), _SECRET)
+        said = _PROTOCOL, nonce.hex().encode(), credentials.server.encode(), _SECRET
+        self._challenge = self._text = b" ".join(said) + b"\n"
         self._answered = False
         self.session_key: bytes | None = None
         """Set when the client has proved that it belongs."""
@@ -180,13 +187,16 @@ class ClientHandshake:
         self._names = uname, aname
         self._binding = binding
         self._said: _Transcript | None = None
+        self.server = ""
+        """What the server says that it is: true if its proof is right."""
 
     def answer(self, challenge: bytes) -> bytes:
         """What to write to the afid after the server's first line. Raises ProtocolViolation if that is none that this
         side can answer."""
         offered = _CHALLENGE.fullmatch(challenge)
-        if offered is None or _SECRET not in offered[1].split():
+        if offered is None or _SECRET not in offered[2].split():
             raise ProtocolViolation("it asks for another kind of proof")
+        self.server = offered[1].decode()
         self._said = _Transcript(challenge, self._nonce, *self._names, self._binding)
         proof = self._said.mac(self._key, _CLIENT)
         return b"%s %s %s\n" % (_SECRET, self._nonce.hex().encode(), proof.hex().encode())

@@ -12,7 +12,7 @@ import stat
 
 from xget_lib.config import Config
 from xget_lib.errors import UsageError, printable
-from xget_lib.ninep.auth import Credentials, Tls
+from xget_lib.ninep.auth import CHILD, MASTER, Credentials, Tls
 
 SHORTEST = 16
 """Characters of a key. It is never sent, but who gets a client to connect to him can try keys at home."""
@@ -27,10 +27,10 @@ _READABLE = stat.S_IROTH | stat.S_IWOTH | stat.S_IXOTH
 
 def read_credentials(config: Config) -> Credentials:
     """What this process proves and asks for, and its TLS. Raises UsageError."""
-    tls = _tls(config)
+    tls, server = _tls(config), CHILD if config.host else MASTER
     if config.secret is None:
-        return Credentials(tls=tls)
-    return Credentials(required=True, keys=read_keys(config.secret), source=config.secret, tls=tls)
+        return Credentials(server=server, tls=tls)
+    return Credentials(True, read_keys(config.secret), config.secret, tls, server)
 
 
 def _tls(config: Config) -> Tls | None:
