@@ -312,6 +312,15 @@ def test_who_relays_a_handshake_cannot_repeat_old_news(guarded: tuple[Master, st
     assert "refused by this node: a line of news" in errors(ended)
 
 
+def test_who_leads_a_node_to_a_child_cannot_make_it_take_what_the_child_has(servers: Servers, cluster: Cluster) -> None:
+    """A child that lingers has the same secret, and perhaps an old generation."""
+    file = str(secret(cluster.base / "secret", KEY))
+    with Relay(servers.child) as relay:
+        ended = cluster.get(relay, cluster.base / "dest", options=["--secret", file, "--timeout", "100000"])
+    assert ended.status == 7
+    assert errors(ended).endswith("refused by this node: it is a child, and not a master")
+
+
 # The secret changes.
 
 

@@ -159,6 +159,22 @@ def test_a_new_host_gets_the_place_of_the_idlest_connection_of_the_host_that_has
     assert connected.connect("10.0.0.66") is None
 
 
+def test_of_those_who_prove_nothing_the_oldest_gives_way() -> None:
+    """Of the same host if that has its share, else of a host that has most, also if all have one each."""
+    admission = Admission(40, proved_first=True)  # 10 without a proof, 5 of one host
+    connected = Connected(admission)
+    strangers = [connected.connect("10.0.0.66") for _ in range(5)]
+    member = connected.connect("10.0.0.66")
+    assert member is not None and connected.ended == [strangers[0]]
+    assert admission.proved(member)  # its place is free again
+    others = [connected.connect(f"10.0.1.{n}") for n in range(6)]
+    assert connected.connect("10.0.0.1") is not None
+    assert connected.ended == strangers[:2]
+    for n in range(2, 6):
+        assert connected.connect(f"10.0.0.{n}") is not None
+    assert connected.ended == [*strangers, others[0]]
+
+
 def test_two_thousand_nodes_behind_one_address_are_admitted() -> None:
     assert PER_HOST >= 2 * 2000
 

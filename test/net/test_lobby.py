@@ -14,7 +14,7 @@ from gevent import socket as gsocket
 
 from test.support.memory_tree import MemoryTree
 from test.support.network import Peer, quiet_hub, until
-from xget_lib.errors import LinkLost, NotAdmitted
+from xget_lib.errors import NotAdmitted
 from xget_lib.net import accept, lobby
 from xget_lib.net.link import Link
 from xget_lib.net.listen import listen
@@ -22,7 +22,9 @@ from xget_lib.net.lobby import RECEIVED_LIMIT
 from xget_lib.net.server import Client, Server
 from xget_lib.ninep.auth import (
     AUTHENTICATION_REQUIRED,
+    CHILD,
     LINE_LIMIT,
+    MASTER,
     NONCE_SIZE,
     ClientHandshake,
     Credentials,
@@ -32,11 +34,13 @@ from xget_lib.ninep.file import File
 from xget_lib.ninep.messages import (
     Message,
     Rattach,
+    Rclunk,
     Rerror,
     Rread,
     Rwalk,
     Tattach,
     Tauth,
+    Tclunk,
     Tread,
     Tversion,
     Twalk,
@@ -98,6 +102,29 @@ def test_who_proves_it_gets_in_and_the_rest_of_what_he_has_sent_is_answered(guar
     assert guarded.server.clients == {client.number: client}
     peer.close()
     until(lambda: not guarded.server.clients)
+
+
+def proved(peer: Peer, attach: int = 0) -> Message:
+    """The reply to the Tattach of a client that proves the secret with the afid 1, and keeps this."""
+    peer.say(Tversion(8192, "9P2000"), Tauth(1, "", "tree"), Tread(1, 0, LINE_LIMIT))
+    *_, challenge = hear(peer, 3)
+    assert isinstance(challenge, Rread)
+    answer = ClientHandshake(KEY, os.urandom(NONCE_SIZE), "", "tree").answer(bytes(challenge.data))
+    peer.say(Twrite(1, 0, answer), Tattach(attach, 1, "", "tree"))
+    return hear(peer, 2)[1]
+
+
+def test_no_number_of_a_seal_is_used_twice_although_a_client_attaches_again(guarded: Guarded) -> None:
+    """Else who is in the middle, and needs no key for a Tattach, could repeat earlier news."""
+    peer = Peer(guarded.port)
+    assert isinstance(proved(peer), Rattach)
+    (client,) = guarded.connected
+    lines = [client.sealed(b'{"a":1}\n')]
+    peer.say(Tattach(2, 1, "", "tree"), Tclunk(0), Tattach(0, 1, "", "tree"))
+    assert [type(reply) for reply in hear(peer, 3)] == [Rattach, Rclunk, Rattach]
+    lines.append(client.sealed(b'{"a":1}\n'))
+    assert [b'"number":%d' % number in line for number, line in enumerate(lines, 1)] == [True, True]
+    peer.close()
 
 
 def test_a_proof_costs_one_round_trip(guarded: Guarded) -> None:
@@ -165,6 +192,17 @@ def test_a_server_that_only_pretends_to_accept_a_proof_is_refused(
     assert len(guarded.connected) == 1, "it has let the client in"
 
 
+def test_a_child_is_refused_in_the_place_of_a_master(guarded: Guarded) -> None:
+    guarded.link().close()
+    guarded.credentials.server = CHILD
+    guarded.link().close()
+    mine = Credentials(True, (KEY,), "mine")
+    with pytest.raises(NotAdmitted, match=r": refused by this node: it is a child, and not a master$"):
+        Link.connect("127.0.0.1", guarded.port, "tree", SECONDS, mine, MASTER)
+    guarded.credentials.server = MASTER
+    Link.connect("127.0.0.1", guarded.port, "tree", SECONDS, mine, MASTER).close()
+
+
 def test_a_changed_secret_counts_for_new_connections_alone(guarded: Guarded) -> None:
     link = guarded.link()
     guarded.credentials.keys = (b"the key of tomorrow",)
@@ -229,34 +267,19 @@ def test_the_log_has_one_line_for_many_that_are_not_let_in(guarded: Guarded, cap
 
 
 def test_connections_without_a_proof_take_no_place_of_others(monkeypatch: pytest.MonkeyPatch, guarded: Guarded) -> None:
-    """Their host has its share of these few places; who has proved it has other places."""
+    """Strangers of this host have all its places among these: the oldest of them is closed, and no member refused."""
     monkeypatch.setattr("xget_lib.process.rlimit.part", lambda: 40)
     full = Guarded()
     assert accept.UNPROVED > 10
-    strangers = [Peer(full.port) for _ in range(10)]  # 5 are let into the lobby, the others closed
-    ended = [peer for peer in strangers[5:] if peer.rest() == b""]
-    assert len(ended) == 5
-    for peer in strangers:
-        peer.close()
-    links = []
-    for _ in range(12):
-        until(lambda: True)
-        links.append(_patiently(full))
+    strangers = [Peer(full.port) for _ in range(10)]  # there is room for 5 in the lobby
+    assert all(peer.rest() == b"" for peer in strangers[:5])
+    links = [full.link() for _ in range(12)]
     assert len(full.server.clients) == 12
+    assert all(peer.rest() == b"" for peer in strangers[5:])
     for link in links:
         link.close()
     full.server.stop_accepting()
     full.listening.close()
-
-
-def _patiently(server: Guarded) -> Link:
-    """A link, as soon as the connections that were closed are gone."""
-    while True:
-        try:
-            return server.link()
-        except LinkLost as error:
-            assert not isinstance(error, NotAdmitted)
-            gevent.sleep(0.001)
 
 
 def test_a_connection_that_is_ended_for_another_host_leaves_the_lobby(guarded: Guarded) -> None:

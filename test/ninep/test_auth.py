@@ -16,6 +16,7 @@ from xget_lib.errors import NinepError, ProtocolViolation
 from xget_lib.ninep.auth import (
     AUTHENTICATION_FAILED,
     AUTHENTICATION_REQUIRED,
+    CHILD,
     LINE_LIMIT,
     NO_AUTHENTICATION,
     ClientHandshake,
@@ -89,7 +90,7 @@ def test_both_sides_prove_that_they_have_the_secret_and_agree_on_a_key() -> None
 def test_a_proof_is_what_the_document_says() -> None:
     """docs/protocol.md, section 1.3: computed with OpenSSL for these nonces and this key."""
     answer = client().answer(line_of(server()))
-    proof = "dd37e73e3a8748ef4349e6b2125b6ae6899d9885e24b770ac9adb7868fe5dbe1"
+    proof = "794d85bf41b845701ab9e814c96615a9236d83b2195b777784244c628f043b1f"
     assert answer == b"secret %s %s\n" % (CLIENT_NONCE.hex().encode(), proof.encode())
 
 
@@ -165,6 +166,17 @@ def test_a_client_believes_no_server_without_a_proof(proof: bytes) -> None:
     assert one.check(proof) is None
 
 
+def test_a_child_cannot_prove_that_it_is_a_master() -> None:
+    """Who is in the middle can lead a node from the master to a child, but not change what the child says it is."""
+    credentials = Credentials(True, (KEY,), server=CHILD)
+    one, child = client(), ServerHandshake(credentials, SERVER_NONCE, "", "swarm")
+    assert proves(one, child) and one.check(line_of(child)) and one.server == CHILD
+    one, child = client(), ServerHandshake(credentials, SERVER_NONCE, "", "swarm")
+    altered = line_of(child).replace(b"child", b"master")
+    with pytest.raises(NinepError):
+        child.write(0, one.answer(altered))
+
+
 def test_a_client_notices_that_the_methods_on_offer_were_changed() -> None:
     one, other = client(), server()
     altered = line_of(other).replace(b" secret\n", b" munge secret\n")
@@ -173,7 +185,8 @@ def test_a_client_notices_that_the_methods_on_offer_were_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    "challenge", [b"", b"xget-auth 2 " + b"0" * 64 + b" secret\n", b"xget-auth 1 " + b"0" * 64 + b" munge\n"]
+    "challenge",
+    [b"", b"xget-auth 2 " + b"0" * 64 + b" master secret\n", b"xget-auth 1 " + b"0" * 64 + b" master munge\n"],
 )
 def test_a_client_answers_nothing_that_it_does_not_understand(challenge: bytes) -> None:
     with pytest.raises(ProtocolViolation, match="it asks for another kind of proof"):

@@ -78,7 +78,7 @@ def test_both_sides_prove_themselves_with_one_credential_and_agree_on_a_key() ->
     site = Site()
     mine, theirs = FakeMunge(site, uid=0), FakeMunge(site)
     one, other = client(), server(theirs)
-    assert said_by(other) == b"xget-auth 1 %s munge:1000\n" % SERVER_NONCE.hex().encode()
+    assert said_by(other) == b"xget-auth 1 %s master munge:1000\n" % SERVER_NONCE.hex().encode()
     line = answer(one, other, mine)
     assert other.write(0, line) == len(line)
     key = one.check(said_by(other))

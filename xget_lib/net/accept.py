@@ -1,7 +1,8 @@
 """Accepting connections under gevent, for as long as the listening socket is open.
 
 There is a limit for all connections of a server, and one for each host. A connection over a limit is closed at once,
-before anything is read from it. When the server has no room for a further connection, the host that has most of them
+before anything is read from it. Among those whose clients have not proved yet that they belong, the oldest is closed
+instead. When the server has no room for a further connection, the host that has most of them
 loses one, if it has more than the new one's host (`ninep.budget`): in a child the one that was not used for the longest
 time, and in a master process, which does not see the use, the oldest one.
 """
@@ -51,7 +52,10 @@ class Admission:
         count as one of these until `proved`."""
         self._budget = Budget("connections", total, min(per_host, max(1, total // 2)))
         unproved = max(1, min(UNPROVED, total // 4))
-        self._unproved = Budget("connections without a proof", unproved, min(per_host, max(1, unproved // 2)))
+        # A client needs two round trips for its proof. Who is silent must not keep it out, from the same host neither.
+        self._unproved = Budget(
+            "connections without a proof", unproved, min(per_host, max(1, unproved // 2)), oldest_gives_way=True
+        )
         self._first = self._unproved if proved_first else self._budget
 
     def admit(self, address: str) -> Account | None:

@@ -61,12 +61,13 @@ class NewLink(Protocol):
     def start(self, message: TMessage, on_answer: Callable[[Message | LinkLost], None]) -> int: ...
 
 
-def enter(link: NewLink, aname: str, credentials: Credentials) -> bytes | None:
+def enter(link: NewLink, aname: str, credentials: Credentials, server: str = "") -> bytes | None:
     """Attach to a tree: its root is then the fid ROOT. Returns a key that only the two ends of this connection have;
-    None if nothing had to be proved. Raises NotAdmitted where one side refuses the other, LinkLost, NinepError."""
+    None if nothing had to be proved. `server`: what the other side must be, MASTER or CHILD, if it has to prove the
+    secret; empty: any. Raises NotAdmitted where one side refuses the other, LinkLost, NinepError."""
     _, version = link.ask(messages.Tversion(link.max_message, NINEP2000))
     if credentials.required:
-        return _prove_and_attach(link, aname, credentials, version)
+        return _prove_and_attach(link, aname, credentials, version, server)
     _, attached = link.ask(messages.Tattach(ROOT, NOFID, _UNAME, aname))
     _agree(link, version)
     try:
@@ -78,7 +79,7 @@ def enter(link: NewLink, aname: str, credentials: Credentials) -> bytes | None:
     return None
 
 
-def _prove_and_attach(link: NewLink, aname: str, credentials: Credentials, version: Reply) -> bytes:
+def _prove_and_attach(link: NewLink, aname: str, credentials: Credentials, version: Reply, server: str) -> bytes:
     _, begun = link.ask(messages.Tauth(AFID, _UNAME, aname))
     _, challenge = link.ask(messages.Tread(AFID, 0, LINE_LIMIT))
     _agree(link, version)
@@ -108,6 +109,8 @@ def _prove_and_attach(link: NewLink, aname: str, credentials: Credentials, versi
         raise
     if session_key is None:
         raise NotAdmitted(link.name, f"refused by this node: it does not prove {what}")
+    if server and handshake.server != server:
+        raise NotAdmitted(link.name, f"refused by this node: it is a {handshake.server}, and not a {server}")
     unless_refused(attached.get())
     return session_key
 

@@ -97,9 +97,12 @@ class Link:
         self._reader = gevent.spawn(self._read)
 
     @staticmethod
-    def connect(host: str, port: int, aname: str, seconds: float, credentials: Credentials = _NOTHING_ASKED) -> Link:
+    def connect(
+        host: str, port: int, aname: str, seconds: float, credentials: Credentials = _NOTHING_ASKED, server: str = ""
+    ) -> Link:
         """Connect, agree on 9P2000, prove to each other what the `credentials` ask for, attach to a namespace: all
-        within `seconds`. Raises LinkLost, NotAdmitted where one side refuses the other, and NinepError."""
+        within `seconds`. `server` is as in `enter`. Raises LinkLost, NotAdmitted where one side refuses the other, and
+        NinepError."""
         name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         waiting_for = f"host name {printable(host)} is not known: no name server answers"
         link = None
@@ -110,7 +113,7 @@ class Link:
                 sock = connect(endpoints)
                 waiting_for = "it accepts connections, but does not answer"
                 link = Link(_transport(sock, host, port, name, credentials), name)
-                link.session_key = enter(link, aname, credentials)
+                link.session_key = enter(link, aname, credentials, server)
                 return link
         except _Late:
             if link is not None and link._is_stranger():

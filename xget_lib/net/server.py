@@ -77,8 +77,10 @@ class Client:
     """The last that it has begun."""
     binding: bytes = b""
     """Of its connection (`ninep.auth`); empty without TLS."""
+    proof: ServerHandshake | None = None
+    """What it attached with last; None if it did not prove that it has the secret."""
     seal: Seal | None = None
-    """What seals the news for this client; None if it did not prove that it has the secret."""
+    """What seals the news for this client, since its `proof`."""
 
     def __post_init__(self) -> None:
         self.account.end = self.end
@@ -284,5 +286,7 @@ class _Gate:
         return self.access.is_open(self.client.address, tree_of(dialect, aname, self.known))
 
     def admitted(self, proof: ServerHandshake | None) -> None:
-        if proof is not None and proof.session_key is not None:
-            self.client.seal = Seal(proof.session_key)
+        # With a second Tattach the numbers of the seal go on: an earlier line must never be good again.
+        if proof is not None and proof is not self.client.proof:
+            assert proof.session_key is not None
+            self.client.proof, self.client.seal = proof, Seal(proof.session_key)

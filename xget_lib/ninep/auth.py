@@ -4,15 +4,17 @@ no I/O.
 9P leaves it to the sides what they say (attach(5)): Tauth makes `afid`, a file that both read and write, and the
 Tattach that names this fid gets in if what was said is enough. Here three lines are said:
 
-    server    xget-auth 1 SERVER_NONCE METHOD...      the first read
-    client    secret CLIENT_NONCE PROOF               a write
-    server    PROOF                                   the next read
+    server    xget-auth 1 SERVER_NONCE SERVER METHOD...     the first read
+    client    secret CLIENT_NONCE PROOF                     a write
+    server    PROOF                                         the next read
 
 Nonces and proofs are 32 bytes in hexadecimal. A proof is the HMAC-SHA256, under a key of the secret, of: the name of
 this protocol, the role of who proves, the first line, the nonce of the client, the `uname` and `aname` of Tauth, and
 `binding`; the length of each stands before it. So a proof is good for one connection (the nonces), for one of the sides
-(the role: nobody can be sent his own proof), for one tree, and for the methods that were offered. `binding` names what
-the connection is made of: empty for plain TCP, and with TLS the fingerprint of the server's certificate.
+(the role: nobody can be sent his own proof), for one tree, and for the methods that were offered. SERVER is `master` or
+`child`: all have the same secret, and a child that has an old generation must not answer in the place of the master.
+`binding` names what the connection is made of: empty for plain TCP, and with TLS the fingerprint of the server's
+certificate.
 
 The client proves first, so a stranger who asks a server gets a nonce and nothing that is made with the key. The client
 must not believe what it reads on this connection before it has checked the server's proof.
@@ -48,6 +50,9 @@ TLS_REQUIRED = (errno.EACCES, "TLS required")
 NO_AUTHENTICATION = (errno.ENOENT, "no authentication required")
 """The errno is diod's: after any other its clients do not go on without authentication (libnpclient/mount.c)."""
 
+MASTER, CHILD = "master", "child"
+"""What a server is."""
+
 NONCE_SIZE = 32
 """Bytes."""
 LINE_LIMIT = 512
@@ -57,7 +62,7 @@ SECRET, MUNGE = "secret", "munge"
 """The methods."""
 
 _PROTOCOL = b"xget-auth 1"
-_CHALLENGE = re.compile(rb"xget-auth 1 [0-9a-f]{64}((?: [a-z]+(?::[0-9]{1,10})?)+)\n")
+_CHALLENGE = re.compile(rb"xget-auth 1 [0-9a-f]{64} (master|child)((?: [a-z]+(?::[0-9]{1,10})?)+)\n")
 _ANSWER = re.compile(rb"secret ([0-9a-f]{64}) ([0-9a-f]{64})\n")
 _MUNGE_ANSWER = re.compile(rb"munge ([0-9a-f]{64}) (MUNGE:[0-9A-Za-z+/=]+:)\n")
 _CLIENT, _SERVER, _SESSION = b"client", b"server", b"session"
@@ -110,6 +115,8 @@ class Credentials:
     """Accepted from others. To others it is proved by the first that they accept."""
     munge: Munge | None = None
     """There if it is one of the methods."""
+    server: str = MASTER
+    """What this process is, where it is a server."""
 
     @property
     def guard(self) -> bool:
@@ -170,11 +177,16 @@ class _Transcript:
 
 def offered_by(challenge: bytes) -> dict[str, int | None]:
     """The methods that the first line of a server offers, each with the uid in it. Raises ProtocolViolation."""
+    return _parsed(challenge)[1]
+
+
+def _parsed(challenge: bytes) -> tuple[str, dict[str, int | None]]:
+    """What the server is, and `offered_by`. Raises ProtocolViolation."""
     line = _CHALLENGE.fullmatch(challenge)
     if line is None:
         raise ProtocolViolation("it asks for another kind of proof")
-    methods = [method.partition(":") for method in line[1].decode().split()]
-    return {name: int(uid) if uid else None for name, _, uid in methods}
+    methods = [method.partition(":") for method in line[2].decode().split()]
+    return line[1].decode(), {name: int(uid) if uid else None for name, _, uid in methods}
 
 
 class ServerHandshake(Handle):
@@ -196,7 +208,8 @@ class ServerHandshake(Handle):
         self._on_checked = on_checked
         methods = [f"{MUNGE}:{credentials.munge.uid}" if credentials.munge and each == MUNGE else each
                    for each in credentials.methods]  # fmt: skip
-        self._challenge = b"%s %s %s\n" % (_PROTOCOL, nonce.hex().encode(), " ".join(methods).encode())
+        said = nonce.hex(), credentials.server, *methods
+        self._challenge = _PROTOCOL + b" " + " ".join(said).encode() + b"\n"
         self._text: bytes | NinepError = self._challenge
         """What the client reads next."""
         self._answered = False
@@ -286,6 +299,8 @@ class ClientHandshake:
         self._names = uname, aname
         self._binding = binding
         self._said: _Transcript | None = None
+        self.server = ""
+        """What the server says that it is: true if its proof is right."""
 
     def answer(self, challenge: bytes) -> bytes:
         """What to write to the afid after the server's first line, to prove the secret. Raises ProtocolViolation if
@@ -301,7 +316,8 @@ class ClientHandshake:
         return b"munge %s %s\n" % (self._nonce.hex().encode(), credential)
 
     def _prove(self, challenge: bytes, method: str) -> bytes:
-        if method not in offered_by(challenge):
+        self.server, methods = _parsed(challenge)
+        if method not in methods:
             raise ProtocolViolation("it asks for another kind of proof")
         self._said = _Transcript(challenge, self._nonce, *self._names, self._binding)
         return self._said.mac(self._key, _CLIENT)

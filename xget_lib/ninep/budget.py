@@ -5,6 +5,9 @@ host that has least: if another host has more than the asking one would have, th
 is ended, and what it had is free again. Otherwise the asking host has its share already, and is refused. So no host can
 exclude others, however many connections it opens. This is max-min fairness, as in the fair queueing of networks.
 
+Where everybody needs what he has for a moment only, waiting in silence is all that an attacker can do. There the oldest
+gives way (`oldest_gives_way`), and nobody is refused.
+
 A host is any key that connections of one machine have in common. Nothing here knows a clock or a socket.
 """
 
@@ -72,12 +75,21 @@ class _Share:
 class Budget:
     """How many of something there may be in this process, in all connections together, and in those of one host."""
 
-    def __init__(self, what: str = "", limit: int = sys.maxsize, per_host: int = sys.maxsize) -> None:
-        """`what` names it in the log."""
+    def __init__(
+        self,
+        what: str = "",
+        limit: int = sys.maxsize,
+        per_host: int = sys.maxsize,
+        *,
+        oldest_gives_way: bool = False,
+    ) -> None:
+        """`what` names it in the log. `oldest_gives_way`: nobody needs it for long, so nobody is refused: the account
+        that took first loses what it has, of the same host if that has its limit, else of one that has most."""
         self.what = what
         self.limit = limit
         self.per_host = per_host
         self.used = 0
+        self._oldest_gives_way = oldest_gives_way
         self._shares: dict[Hashable, _Share] = {}
 
     def take(self, account: Account, count: int = 1) -> bool:
@@ -85,12 +97,15 @@ class Budget:
         while True:
             share = self._shares.get(account.host)
             wanted = count + (share.total if share is not None else 0)
-            if account.closed or wanted > self.per_host:
+            if account.closed:
                 return False
-            if self.used + count <= self.limit:
+            # To end one may take time: everything may have changed after it.
+            if wanted > self.per_host:
+                if share is None or not self._end_oldest(share):
+                    return False
+            elif self.used + count <= self.limit:
                 break
-            # This may take time: everything may have changed after it.
-            if not self._end_biggest(wanted):
+            elif not self._end_biggest(wanted):
                 return False
         if share is None:
             share = self._shares[account.host] = _Share()
@@ -139,7 +154,18 @@ class Budget:
     def _end_biggest(self, wanted: int) -> bool:
         """Free something of the host that has most, if that is more than `wanted`. Returns whether it could."""
         biggest = max(self._shares.values(), key=lambda share: share.total, default=None)
+        if biggest is not None and self._oldest_gives_way:
+            return self._end_oldest(biggest)
         if biggest is None or biggest.total <= wanted:
             return False
         victim = max(biggest.accounts, key=lambda account: (biggest.accounts[account], -account.last_use))
         return victim.end_for_another(f"{self.what}: all are in use, and this host has most of them")
+
+    def _end_oldest(self, share: _Share) -> bool:
+        """Free what one account of a host took first, if it gives way. Returns whether it did."""
+        oldest = next(iter(share.accounts), None)
+        return (
+            self._oldest_gives_way
+            and oldest is not None
+            and oldest.end_for_another(f"{self.what}: all are in use, and this one is the oldest of its host")
+        )

@@ -19,7 +19,7 @@ import gevent
 from xget_lib.errors import LinkLost, MasterUnreachable, NinepError, NotAdmitted, ProtocolViolation, XGetError
 from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
-from xget_lib.ninep.auth import Credentials
+from xget_lib.ninep.auth import MASTER, Credentials
 from xget_lib.ninep.messages import ORDWR
 from xget_lib.node.attempts import LEAST, first_of, retry_for
 from xget_lib.node.awake import now
@@ -300,7 +300,7 @@ class MasterLink:
     def _open(self, seconds: float) -> _Opened:
         """Connect, and register, within so many seconds. Raises LinkLost, NinepError."""
         deadline = now() + seconds
-        link = Link.connect(*self.address, SWARM, min(seconds, ANSWER), self.credentials)
+        link = Link.connect(*self.address, SWARM, min(seconds, ANSWER), self.credentials, MASTER)
         try:
             peers = link.open("peers", _within(deadline), ORDWR)
             if self._serving_port is not None:

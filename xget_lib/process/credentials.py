@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xget_lib.config import Config
-from xget_lib.ninep.auth import MUNGE, SECRET, Credentials, Tls
+from xget_lib.ninep.auth import CHILD, MASTER, MUNGE, SECRET, Credentials, Tls
 from xget_lib.process.secret_file import read_keys
 
 
@@ -16,7 +16,8 @@ def read_credentials(config: Config) -> Credentials:
         LibMunge(config.munge_socket)
     source = config.secret if SECRET in config.auth and config.secret is not None else ""
     keys = read_keys(source) if source else ()
-    return Credentials(bool(config.auth), keys, source, _tls(config), config.auth)
+    server = CHILD if config.host else MASTER
+    return Credentials(bool(config.auth), keys, source, _tls(config), config.auth, server=server)
 
 
 def _tls(config: Config) -> Tls | None:
