@@ -241,11 +241,15 @@ def test_what_is_open_without_the_secret_is_a_list() -> None:
     [
         ("open", "status", "not some of classic, files, swarm"),
         ("open", "files,", "not a list of texts, or an empty one"),
+        ("auth", "kerberos", "not some of secret, munge"),
+        ("munge-users", "root,nobody knows", "there is no user nobody knows"),
+        ("munge-users", "4294967295", "not between 0 and 4294967294"),
+        ("munge-users", "0,", "not a list of texts, or an empty one"),
         ("open-to", "head", "not a network such as 192.0.2.0/24: "),
         ("open-to", "192.0.2.1/24", "not a network such as 192.0.2.0/24: "),
     ],
 )
-def test_a_list_of_trees_or_networks_has_nothing_else(option: str, value: str, why: str) -> None:
+def test_a_list_has_nothing_else(option: str, value: str, why: str) -> None:
     with pytest.raises(UsageError, match=f"--{option} {value}: {why}"):
         config.build(DEFAULTS, {"secret": "s", "open": "files"}, {option: value})
 
@@ -253,7 +257,7 @@ def test_a_list_of_trees_or_networks_has_nothing_else(option: str, value: str, w
 @pytest.mark.parametrize(
     ("option", "value", "needed"),
     [
-        ("open", "files", "secret or --tls"),
+        ("open", "files", "secret or --auth or --tls"),
         ("open-to", "::1", "open"),
         ("tls-cert", "c", "tls"),
         ("tls-key", "k", "tls-cert"),
@@ -265,8 +269,49 @@ def test_exceptions_without_a_rule_are_refused(option: str, value: str, needed: 
         config.build(DEFAULTS, {}, {option: value})
 
 
+@pytest.mark.parametrize(
+    ("options", "methods"),
+    [
+        ({}, ()),
+        ({"secret": "s"}, ("secret",)),
+        ({"auth": "munge"}, ("munge",)),
+        ({"auth": "munge,secret", "secret": "s"}, ("munge", "secret")),
+        ({"auth": ["secret", "munge", "secret"], "secret": "s"}, ("secret", "munge")),
+    ],
+)
+def test_a_secret_is_proved_if_no_other_method_is_named(options: dict[str, Any], methods: tuple[str, ...]) -> None:
+    assert config.build(DEFAULTS, {}, options).auth == methods
+    assert config.build(DEFAULTS, options, {}).auth == methods
+
+
+def test_a_method_on_the_command_line_counts_before_a_secret_in_the_file() -> None:
+    assert config.build({**DEFAULTS, "secret": "of systemd"}, {"secret": "s"}, {"auth": "munge"}).auth == ("munge",)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"auth": "secret"}, "--auth secret: needs --secret FILE"),
+        ({"auth": "munge", "secret": "s"}, "--secret: has no effect without --auth secret"),
+        ({"munge-users": "0"}, "--munge-users: has no effect without --auth munge"),
+        ({"munge-socket": "/x", "secret": "s"}, "--munge-socket: has no effect without --auth munge"),
+        ({"open": "files"}, "--open: has no effect without --secret or --auth or --tls"),
+    ],
+)
+def test_methods_have_what_they_need_and_nothing_else(options: dict[str, Any], why: str) -> None:
+    with pytest.raises(UsageError) as error:
+        config.build(DEFAULTS, {}, options)
+    assert str(error.value) == why
+
+
+def test_users_are_names_and_uids() -> None:
+    for value in ("root,1000", ["root", 1000], "root, 1000"):
+        assert config.build(DEFAULTS, {}, {"auth": "munge", "munge-users": value}).munge_users == (0, 1000)
+    assert config.build(DEFAULTS, {"auth": "munge", "munge-users": 7}, {}).munge_users == (7,)
+
+
 def test_tls_that_proves_nothing_is_refused() -> None:
-    with pytest.raises(UsageError, match="--tls: needs --secret or --tls-ca, or anybody can be in the middle"):
+    with pytest.raises(UsageError, match="--tls: needs --secret, --auth or --tls-ca, or anybody can be in the middle"):
         build(tls=True)
     with pytest.raises(UsageError, match="--tls-ca: needs --tls-cert: both sides show a certificate"):
         build(tls=True, tls_ca="a")

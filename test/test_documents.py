@@ -21,7 +21,7 @@ from xget_lib import cli, errors
 from xget_lib.errors import Exit, XGetError
 from xget_lib.manifest import entry, extents, manifest
 from xget_lib.master import tracker_io, workers
-from xget_lib.net import accept, connection, link, lobby, outgoing, send_turns, tls, turns
+from xget_lib.net import accept, connection, link, lobby, munge, outgoing, send_turns, tls, turns
 from xget_lib.ninep import limits, session
 from xget_lib.node import fetch_manifest, generation_restarts
 from xget_lib.report import rate_limited_log
@@ -213,6 +213,9 @@ LIMITS = {
         lobby.PROVE_WITHIN
     ),
     "bytes sent before the secret is proved": lobby.RECEIVED_LIMIT,
+    "MUNGE credentials that are decoded at the same time": munge.AT_ONCE,
+    "time to decode a MUNGE credential, with the time that it waits": round(munge.DECODE_WITHIN),
+    "connections without a proof that began TLS, with `--tls`": lobby.HANDSHAKES,
     "KiB of a TLS handshake, with `--tls`": tls.HANDSHAKE_LIMIT >> 10,
     "open files of one connection": limits.MAX_OPEN,
     "fids of one connection": limits.MAX_FIDS,

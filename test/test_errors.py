@@ -38,6 +38,8 @@ MADE = [
     errors.NotServed(NASTY),
     errors.Incomplete(b"a\n", "why", 1),
     errors.NotAdmitted("head:1", "why"),
+    errors.MungeRefused("why"),
+    errors.MungeUnavailable("why"),
     errors.PieceMismatch(b"a\n", 0, "peer"),
     errors.NoGoodSource(b"a\n", "peer"),
     errors.MalformedManifest("why"),

@@ -127,9 +127,21 @@ def test_what_may_be_left_out_is_imported_by_itself_alone() -> None:
             assert not [name for name in names if name.startswith("xget_lib.classic")], module
 
 
-def test_the_nursery_comes_without_gevent() -> None:
-    """It forks for as long as the master lives, and a fork of a running gevent hub is one too many."""
-    code = "import sys, xget_lib.process.nursery, xget_lib.process.daemon; print('gevent' in sys.modules)"
+@pytest.mark.parametrize(
+    "module",
+    [
+        "cli",
+        "master.start",
+        "node.foreground",
+        "process.credentials",
+        "process.daemon",
+        "process.libmunge",
+        "process.nursery",
+    ],
+)
+def test_who_forks_comes_without_gevent(module: str) -> None:
+    """The nursery forks for as long as the master lives, and a fork of a running gevent hub is one too many."""
+    code = f"import sys, xget_lib.{module}; print('gevent' in sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )

@@ -29,13 +29,18 @@ Options:
   --secret=FILE               master, client, status: let in, and trust, only who has the same secret; FILE has a key in
                               each line: the first is used, all are accepted (without it: the credential xget-secret
                               of systemd, if there is one)
+  --auth=METHODS              master, client, status: how to prove that one belongs: secret, munge, or both; the first
+                              that the other side accepts is used (without it: secret, if there is one)
+  --munge-users=USERS         master, client, status: names or uids of those who belong, with MUNGE (without it: root,
+                              and the user of this command)
+  --munge-socket=PATH         master, client, status: the socket of munged (without it: that of the library)
   --tls                       master, client, status: encrypt all connections, with TLS 1.3, and accept no others; it
-                              needs --secret or --tls-ca
+                              needs --secret, --auth or --tls-ca
   --tls-cert=FILE             master, client, status: the certificate of this machine, in PEM (without it: each process
                               makes one, which the secret confirms)
   --tls-key=FILE              master, client, status: its private key (without it: it is in the file of --tls-cert)
   --tls-ca=FILE               master, client, status: accept only certificates of these authorities, from both sides
-  --open=TREES                master, client: serve these of files, classic and swarm without the secret and TLS too
+  --open=TREES                master, client: serve these of files, classic and swarm without a proof and TLS too
   --open-to=NETWORKS          master, client: but only to these networks, such as 127.0.0.0/8,::1 (without it: to all)
   --socket=PATH               client: serve the user of this command, and root, on a Unix socket too, without the secret
                               (mount -t 9p -o trans=unix PATH)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+import pwd
 import re
 import socket
 import tomllib
@@ -52,6 +53,9 @@ NO_LIMIT = DeleteLimit(100, True)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+METHODS = ("secret", "munge")
+"""How to prove that one belongs."""
+
 TREES = ("classic", "files", "swarm")
 """What a server has: the anames of Tattach."""
 
@@ -70,6 +74,12 @@ class Config:
     stall_timeout: float
     secret: str | None
     """A file with keys: others must prove that they have them, and this process proves it to them."""
+    auth: tuple[str, ...]
+    """The methods of proof that are accepted. To others it is proved by the first that they accept. Empty: none."""
+    munge_users: tuple[int, ...]
+    """The uids that belong, with MUNGE. Empty: root, and that of this process."""
+    munge_socket: str | None
+    """Of munged; None: where the library looks for it."""
     tls: bool
     """Whether all connections are encrypted."""
     tls_cert: str | None
@@ -205,6 +215,28 @@ def _list(value: Any) -> list[str]:
     return [text.strip() for text in texts]
 
 
+def _methods(value: Any) -> tuple[str, ...]:
+    methods = tuple(dict.fromkeys(_list(value))) if value is not None else ()
+    if not set(methods) <= set(METHODS):
+        raise ValueError(f"not some of {', '.join(METHODS)}")
+    return methods
+
+
+def _users(value: Any) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    return tuple(_uid(user) for user in _list([str(user) for user in value] if isinstance(value, list) else str(value)))
+
+
+def _uid(user: str) -> int:
+    if user.isascii() and user.isdecimal():
+        return _integer(0, 2**32 - 2)(user)
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise ValueError(f"there is no user {user}") from None
+
+
 def _trees(value: Any) -> tuple[str, ...]:
     trees = tuple(_list(value)) if value is not None else ()
     if not set(trees) <= set(TREES):
@@ -271,6 +303,9 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "timeout": _seconds,
     "stall-timeout": _seconds,
     "secret": _path,
+    "auth": _methods,
+    "munge-users": _users,
+    "munge-socket": _path,
     "tls": _flag,
     "tls-cert": _path,
     "tls-key": _path,
@@ -335,6 +370,7 @@ def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[s
         raise UsageError("--max-delete: has no effect without --delete")
     if given.get("allow-rollback") is True and fields["trust"] is None:
         raise UsageError("--allow-rollback: has no effect without --trust")
+    _join_methods(fields, given)
     for option, needed in _NEEDS.items():
         if given.get(option) is not None and not any(fields[each.replace("-", "_")] for each in needed):
             raise UsageError(f"--{option}: has no effect without {' or '.join(f'--{each}' for each in needed)}")
@@ -345,8 +381,22 @@ def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[s
     return Config(**fields)
 
 
+def _join_methods(fields: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Who has a secret proves it, unless --auth says something else."""
+    methods = fields["auth"] = fields["auth"] or (("secret",) if fields["secret"] is not None else ())
+    if "secret" in methods and fields["secret"] is None:
+        raise UsageError("--auth secret: needs --secret FILE")
+    for option, needed, there in (
+        ("secret", "--auth secret", "secret" in methods),
+        ("munge-users", "--auth munge", "munge" in methods),
+        ("munge-socket", "--auth munge", "munge" in methods),
+    ):
+        if given.get(option) is not None and not there:
+            raise UsageError(f"--{option}: has no effect without {needed}")
+
+
 _NEEDS = {
-    "open": ("secret", "tls"),
+    "open": ("secret", "auth", "tls"),
     "open-to": ("open",),
     "tls-cert": ("tls",),
     "tls-key": ("tls-cert",),
@@ -357,8 +407,8 @@ _NEEDS = {
 
 def _check_tls(fields: Mapping[str, Any]) -> None:
     """Raise UsageError for TLS that would prove nothing."""
-    if fields["tls"] and not fields["secret"] and not fields["tls_ca"]:
-        raise UsageError("--tls: needs --secret or --tls-ca, or anybody can be in the middle")
+    if fields["tls"] and not fields["auth"] and not fields["tls_ca"]:
+        raise UsageError("--tls: needs --secret, --auth or --tls-ca, or anybody can be in the middle")
     if fields["tls"] and fields["tls_ca"] and not fields["tls_cert"]:
         raise UsageError("--tls-ca: needs --tls-cert: both sides show a certificate")
 

@@ -245,6 +245,18 @@ class NotAdmitted(LinkLost):
     errno = errno.EACCES
 
 
+class MungeRefused(XGetError):
+    """munged does not accept a credential."""
+
+    errno = errno.EACCES
+
+
+class MungeUnavailable(XGetError):
+    """munged does not answer: it is not running, or too busy. It may answer later."""
+
+    errno = errno.EAGAIN
+
+
 class NotServed(XGetError):
     """The master does not serve a source that the command line names."""
 

@@ -12,6 +12,8 @@ from test.support.roles import Roles
 from test.support.trees import small_tree, write
 from xget_lib import cli
 from xget_lib.control import sign as command
+from xget_lib.manifest.manifest import Manifest
+from xget_lib.manifest.signature import Signed
 from xget_lib.signing import signature_file
 from xget_lib.signing.keys import is_signed, read_public_keys
 from xget_lib.snapshot.whole import take_whole
@@ -54,6 +56,38 @@ def test_each_signature_has_a_higher_serial(keys: KeyFiles, tree: Path, capsys: 
         assert f"xget.sig has serial {second['serial']} (give a higher one)" in capsys.readouterr().err
     assert sign(keys, "--serial", str(second["serial"] + 1), "-q", tree) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_what_another_signs_meanwhile_has_a_lower_serial(
+    keys: KeyFiles, tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = bytes(tmp_path / "xget.sig")
+    others = [keys.sign(bytes(32), 1 << 40), keys.sign(b"\xff" * 32, (1 << 40) + 1)]
+    really_read, really_add = take_whole, signature_file.add
+
+    def slow_read(root: bytes, *, one_file_system: bool, owner_names: bool) -> Manifest:
+        really_add(path, others[0])
+        return really_read(root, one_file_system=one_file_system, owner_names=owner_names)
+
+    def slow_add(file: bytes, signed: Signed) -> bool:
+        really_add(path, others[1])
+        return really_add(file, signed)
+
+    monkeypatch.setattr(command, "take_whole", slow_read)
+    monkeypatch.setattr(signature_file, "add", slow_add)
+    assert sign(keys, tree) == 0
+    there = signature_file.read(path)
+    assert [each.signature.serial for each in there] == [(1 << 40) + 2, (1 << 40) + 1, 1 << 40]
+    assert sign(keys, "--serial", str((1 << 40) + 2), tree) == 2
+    assert "give a higher one" in capsys.readouterr().err
+
+
+def test_who_always_comes_too_late_does_not_try_for_ever(
+    keys: KeyFiles, tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signature_file, "add", lambda path, signed: False)
+    assert sign(keys, tree) == 1
+    assert "xget.sig: others sign all the time" in capsys.readouterr().err
 
 
 def test_the_options_that_change_what_is_served_change_what_is_signed(

@@ -17,36 +17,24 @@ from test.support.cluster import Cluster, Ended, Master, Running, eventually, fr
 from test.support.plain_client import PlainClient
 from test.support.processes import PATIENCE
 from test.support.relay import Relay
+from test.support.stranger import AFID, Stranger
 from test.support.trees import differences, small_tree, write
 from xget_lib.errors import NinepError
 from xget_lib.ninep import linux
 from xget_lib.ninep.auth import LINE_LIMIT, ClientHandshake
-from xget_lib.ninep.dialect import DIALECTS, NINEP2000_L, decode, encode
+from xget_lib.ninep.dialect import DIALECTS
 from xget_lib.ninep.messages import (
-    Message,
     Rattach,
-    Rauth,
     Rerror,
     Rread,
-    Rversion,
-    Rwrite,
     Tattach,
-    Tauth,
-    Tclunk,
-    TMessage,
-    Topen,
     Tread,
-    Tstat,
-    Tversion,
     Twalk,
-    Twrite,
 )
-from xget_lib.ninep.wire import NOFID, NOTAG
 
 KEY, OTHER, GONE = b"the key of the cluster", b"the key of somebody else", b"the key of last year"
 NAME, CONTENT = "an-unmistakable-name", b"what only members may read\n"
 TREES = ("classic", "files", "swarm", "")
-AFID = 1
 
 
 def secret(path: Path, *keys: bytes) -> Path:
@@ -91,55 +79,6 @@ def is_let_in(port: int, key: bytes) -> bool:
     except NinepError:
         return False
     return True
-
-
-class Stranger:
-    """A connection that says whatever it likes, and keeps every byte that it gets."""
-
-    def __init__(self, port: int, dialect: str) -> None:
-        self.dialect = dialect
-        self.heard = b""
-        self._tag = 0
-        self.sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-        assert isinstance(self.ask(Tversion(8192, dialect)), Rversion)
-
-    def ask(self, message: TMessage) -> Message:
-        self._tag += 1
-        tag = NOTAG if isinstance(message, Tversion) else self._tag
-        self.sock.sendall(encode(tag, message, self.dialect))
-        frame = self._take(4)
-        frame += self._take(int.from_bytes(frame, "little") - 4)
-        return decode(frame, self.dialect)[1]
-
-    def challenge(self, aname: str) -> bytes:
-        assert isinstance(self.ask(Tauth(AFID, "", aname)), Rauth)
-        read = self.ask(Tread(AFID, 0, LINE_LIMIT))
-        assert isinstance(read, Rread)
-        return bytes(read.data)
-
-    def answer(self, line: bytes) -> bool:
-        return isinstance(self.ask(Twrite(AFID, 0, line)), Rwrite)
-
-    def look_around(self, aname: str) -> None:
-        """Ask for everything that a member would ask for. Nothing may be granted."""
-        reads: list[TMessage] = [Tread(0, 0, 4096), Tread(AFID, 0, LINE_LIMIT), Tclunk(0)]
-        walks = [Twalk(fid, 2, name) for fid in (0, AFID) for name in ((), (NAME,), ("status",))]
-        own: list[TMessage] = [Topen(0, 0), Topen(AFID, 0), Tstat(0), Tstat(AFID)]
-        if self.dialect == NINEP2000_L:
-            own = [linux.Tlopen(0, 0), linux.Tgetattr(AFID, 0), linux.Treaddir(0, 0, 4096), linux.Tstatfs(AFID)]
-            own += [linux.Txattrwalk(AFID, 3, ""), linux.Treadlink(0)]
-        for message in (Tattach(0, NOFID, "", aname), Tattach(0, AFID, "", aname), *walks, *own, *reads):
-            reply = self.ask(message)
-            assert reply.is_error or reply == Rread(b""), (message, reply)
-
-    def _take(self, count: int) -> bytes:
-        taken = b""
-        while len(taken) < count:
-            part = self.sock.recv(count - len(taken))
-            assert part, "the server closed the connection"
-            taken += part
-        self.heard += taken
-        return taken
 
 
 def no_proof(stranger: Stranger, aname: str, port: int) -> bool:
@@ -196,7 +135,7 @@ def test_a_stranger_gets_nothing(
     stranger = Stranger(port, dialect)
     with stranger.sock:
         assert not attempt(stranger, aname, port)
-        stranger.look_around(aname)
+        stranger.look_around(aname, NAME)
     generation = servers.master.status()["generation"]
     for word in (NAME, "manifest", "status", "served", "dest", generation, str(servers.master.pid)):
         assert word.encode() not in stranger.heard
@@ -234,7 +173,7 @@ def test_who_is_refused_ends_at_once_with_7_and_says_who_refuses(servers: Server
     where = f"127.0.0.1:{servers.master.port}: "
     for options, line in (
         (["--secret", wrong], f"{where}it refuses this node: its secret is not that of {wrong}"),
-        ([], f"{where}it asks for a secret (--secret FILE)"),
+        ([], f"{where}it asks for a proof (--secret FILE, or --auth munge)"),
     ):
         ended = cluster.get(servers.master, cluster.base / "dest", options=[*options, *patient])
         assert (ended.status, errors(ended)) == (7, line)

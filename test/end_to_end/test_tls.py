@@ -148,7 +148,7 @@ def test_tls_that_proves_nothing_is_an_error_of_usage(cluster: Cluster) -> None:
     authority = Authority(cluster.base)
     made = authority.sign("head")
     for options, line in (
-        (["--tls"], "--tls: needs --secret or --tls-ca, or anybody can be in the middle"),
+        (["--tls"], "--tls: needs --secret, --auth or --tls-ca, or anybody can be in the middle"),
         (
             ["--tls", "--tls-ca", str(authority.cert)],
             "--tls-ca: needs --tls-cert: both sides show a certificate",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,11 +12,13 @@ import pytest
 from test.support.keys import KeyFiles
 from xget_lib import ipc
 from xget_lib.errors import Failed, NotTrusted
-from xget_lib.ipc.jobs import Request
+from xget_lib.ipc.jobs import AddSignature, Request
+from xget_lib.manifest.signature import Signed
 from xget_lib.master.signatures import Signatures
 from xget_lib.master.workers import WorkerPool
 from xget_lib.signing import signature_file
 from xget_lib.signing.keys import read_signing_key
+from xget_lib.signing.signature_file import LINES_KEPT
 from xget_lib.worker import jobs
 
 FIRST, SECOND = bytes([1]) * 32, bytes([2]) * 32
@@ -25,7 +27,12 @@ FIRST, SECOND = bytes([1]) * 32, bytes([2]) * 32
 class Workers:
     """A pool that does jobs in place."""
 
+    def __init__(self, before: Callable[[Request], object] = lambda _: None) -> None:
+        """`before`: happens before each job."""
+        self._before = before
+
     def work(self, what: str, request: Request, expected: type[Any], descriptors: Sequence[int] = ()) -> Any:
+        self._before(request)
         answer, made = jobs.perform(ipc.Job(1, request), descriptors)
         if isinstance(answer, ipc.JobFailed):
             raise Failed(what, answer.error)
@@ -44,9 +51,16 @@ def root(tmp_path: Path) -> bytes:
     return bytes(tmp_path / "served")
 
 
-def signatures(root: bytes, keys: KeyFiles | None = None, path: bytes = b"", *, needed: bool = False) -> Signatures:
+def signatures(
+    root: bytes,
+    keys: KeyFiles | None = None,
+    path: bytes = b"",
+    *,
+    needed: bool = False,
+    before: Callable[[Request], object] = lambda _: None,
+) -> Signatures:
     key = read_signing_key("sign-key", str(keys.private)) if keys is not None else None
-    return Signatures(cast(WorkerPool, Workers()), root, path, key, needed=needed)
+    return Signatures(cast(WorkerPool, Workers(before)), root, path, key, needed=needed)
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -63,9 +77,8 @@ def test_without_a_file_nothing_is_signed_and_nothing_said(root: bytes, caplog: 
 def test_of_what_was_signed_elsewhere_the_newest_signature_counts(
     root: bytes, keys: KeyFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = bytes(tmp_path / "xget.sig")
-    for serial, generation in ((5, FIRST), (9, FIRST), (7, SECOND), (6, FIRST)):
-        signature_file.add(path, keys.sign(generation, serial))
+    signed = [keys.sign(generation, serial) for serial, generation in ((5, FIRST), (9, FIRST), (7, SECOND), (6, FIRST))]
+    (tmp_path / "xget.sig").write_bytes(signature_file.encode(signed))
     of_file = signatures(root)
     found = of_file.of(FIRST)
     assert found is not None and found.serial == 9
@@ -98,7 +111,32 @@ def test_a_file_that_cannot_be_read_is_one_line(root: bytes, tmp_path: Path, cap
     of_file = signatures(root)
     assert of_file.of(FIRST) is of_file.of(FIRST) is None
     (line,) = warnings(caplog)
-    assert line.startswith("cannot read signatures: signature: ") and "line 1: not a signature" in line
+    assert line.startswith(f"cannot read signatures: {tmp_path}/xget.sig line 1") and "not a signature" in line
+
+
+def test_what_is_valid_in_a_damaged_file_is_used(
+    root: bytes, keys: KeyFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "xget.sig"
+    path.write_bytes(b"?\n" + signature_file.encode([keys.sign(FIRST, 1 << 40)]))
+    found = signatures(root).of(FIRST)
+    assert found is not None and found.serial == 1 << 40
+    caplog.clear()
+    before = path.read_bytes()
+    by_key = signatures(root, keys)
+    second = by_key.of(SECOND)
+    assert second is not None and second.serial == (1 << 40) + 1
+    by_key.of(SECOND)
+    read, saved = warnings(caplog)
+    assert read.startswith(f"cannot read signatures: {path} line 1: not a signature")
+    assert saved.startswith(f"cannot save the signature: {path} line 1: not a signature")
+    assert path.read_bytes() == before, "nobody knows what it is"
+    path.write_bytes(signature_file.encode([keys.sign(FIRST, 1 << 40)]))
+    assert by_key.of(SECOND) == second and warnings(caplog) == []
+    assert len(signature_file.read(bytes(path))) == 2
+    path.write_bytes(before)
+    by_key.of(SECOND)
+    assert warnings(caplog) == [read, saved], "it is damaged again"
 
 
 def test_a_key_signs_each_generation_once_and_again_when_it_comes_back(
@@ -109,9 +147,96 @@ def test_a_key_signs_each_generation_once_and_again_when_it_comes_back(
     serials = [each.serial for each in made if each is not None]
     assert serials[0] == serials[1] < serials[2] < serials[3]
     there = signature_file.read(bytes(tmp_path / "xget.sig"))
-    assert [each.generation for each in there] == [FIRST, SECOND, FIRST]
+    assert [each.generation for each in there] == [FIRST, SECOND]
     after_restart = signatures(root, keys).of(FIRST)
     assert after_restart == made[-1]
+
+
+def test_a_serial_that_another_signer_takes_meanwhile_is_not_used(root: bytes, keys: KeyFiles, tmp_path: Path) -> None:
+    path = bytes(tmp_path / "xget.sig")
+    taken: list[Signed] = []
+
+    def another_signs(request: Request) -> None:
+        if isinstance(request, AddSignature) and not taken:
+            (wanted,) = signature_file.decode(request.line)
+            taken.append(keys.sign(SECOND, wanted.signature.serial))
+            signature_file.add(path, taken[0])
+
+    signature = signatures(root, keys, before=another_signs).of(FIRST)
+    assert signature is not None and signature.serial == taken[0].signature.serial + 1
+    assert signature_file.read(path) == [Signed(FIRST, signature), *taken]
+
+
+def test_a_master_that_always_comes_too_late_does_not_try_for_ever(root: bytes, keys: KeyFiles, tmp_path: Path) -> None:
+    def another_signs(request: Request) -> None:
+        if isinstance(request, AddSignature):
+            (wanted,) = signature_file.decode(request.line)
+            signature_file.add(bytes(tmp_path / "xget.sig"), keys.sign(SECOND, wanted.signature.serial))
+
+    with pytest.raises(Failed, match=r"xget\.sig: others sign all the time"):
+        signatures(root, keys, before=another_signs).of(FIRST)
+
+
+def test_masters_side_by_side_do_not_make_each_other_sign_again(root: bytes, keys: KeyFiles, tmp_path: Path) -> None:
+    first, second = signatures(root, keys), signatures(root, keys)
+    made = [first.of(FIRST), second.of(SECOND)]
+    for _ in range(3):
+        assert [first.of(FIRST), second.of(SECOND)] == made
+    there = signature_file.read(bytes(tmp_path / "xget.sig"))
+    assert [each.signature for each in there] == made[::-1]
+    first.of(SECOND)
+    again = first.of(FIRST)
+    assert again is not None and again.serial == signature_file.highest_serial(there) + 1, "it came back"
+
+
+def test_masters_that_start_again_do_not_push_out_what_others_have_signed(
+    root: bytes, keys: KeyFiles, tmp_path: Path
+) -> None:
+    path, third = bytes(tmp_path / "xget.sig"), keys.sign(bytes([3]) * 32)
+    signature_file.add(path, third)
+    for _ in range(LINES_KEPT // 2 + 1):
+        signatures(root, keys).of(FIRST)
+        signatures(root, keys).of(SECOND)
+    assert [each.generation for each in signature_file.read(path)] == [SECOND, FIRST, third.generation]
+
+
+def test_masters_of_one_directory_with_two_keys_do_not_make_each_other_sign_again(
+    root: bytes, keys: KeyFiles, tmp_path: Path
+) -> None:
+    old, new = signatures(root, keys), signatures(root, KeyFiles(tmp_path, "next"))
+    made = [old.of(FIRST), new.of(FIRST)]
+    assert [old.of(FIRST), new.of(FIRST)] == made
+    (there,) = signature_file.read(bytes(tmp_path / "xget.sig"))
+    assert there.signature == made[1]
+
+
+def test_masters_of_one_directory_use_the_newest_signature(root: bytes, keys: KeyFiles, tmp_path: Path) -> None:
+    first, second = signatures(root, keys), signatures(root, keys)
+    assert first.of(FIRST) == second.of(FIRST)
+    second.of(SECOND)
+    assert second.of(FIRST) == first.of(FIRST)
+
+
+def test_a_file_that_is_removed_comes_back(root: bytes, keys: KeyFiles, tmp_path: Path) -> None:
+    by_key = signatures(root, keys)
+    made = by_key.of(FIRST)
+    (tmp_path / "xget.sig").unlink()
+    assert by_key.of(FIRST) == made
+    assert [each.signature for each in signature_file.read(bytes(tmp_path / "xget.sig"))] == [made]
+
+
+def test_serials_do_not_go_back_with_the_file(root: bytes, keys: KeyFiles, tmp_path: Path) -> None:
+    path = tmp_path / "xget.sig"
+    signature_file.add(bytes(path), keys.sign(FIRST, 1 << 40))
+    before = path.read_bytes()
+    by_key = signatures(root, keys)
+    by_key.of(FIRST), by_key.of(SECOND)
+    path.write_bytes(before)
+    first = by_key.of(FIRST)
+    assert first is not None and first.serial == (1 << 40) + 2, "the second one was newer"
+    path.unlink()
+    second = by_key.of(SECOND)
+    assert second is not None and second.serial == (1 << 40) + 3
 
 
 def test_serials_do_not_go_back_with_the_clock(
@@ -130,6 +255,17 @@ def test_another_key_signs_anew(root: bytes, keys: KeyFiles, tmp_path: Path) -> 
     assert before is not None and after is not None and after.serial > before.serial
 
 
+def test_where_no_worker_answers_the_key_signs_nevertheless(
+    root: bytes, keys: KeyFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(request: Request) -> None:
+        raise Failed("signature", "several workers ended")
+
+    by_key = signatures(root, keys, before=fail)
+    assert by_key.of(FIRST) == by_key.of(FIRST) is not None
+    assert warnings(caplog) == ["cannot read signatures: several workers ended"]
+
+
 def test_a_signature_that_cannot_be_saved_counts_nevertheless(
     root: bytes, keys: KeyFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -137,4 +273,4 @@ def test_a_signature_that_cannot_be_saved_counts_nevertheless(
     first, again, second = by_key.of(FIRST), by_key.of(FIRST), by_key.of(SECOND)
     assert first == again and first is not None and second is not None and second.serial > first.serial
     (line,) = warnings(caplog)
-    assert line.startswith(f"cannot save the signature in {tmp_path}/nothing/xget.sig: signature: No such file")
+    assert line.startswith(f"cannot save the signature: {tmp_path}/nothing/xget.sig: No such file")

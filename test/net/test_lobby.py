@@ -139,7 +139,7 @@ def test_each_side_refuses_the_other_and_says_which_of_them_does(
     caplog.set_level(logging.INFO, "xget")
     with pytest.raises(NotAdmitted, match=r": it refuses this node: its secret is not that of mine$"):
         guarded.link(b"the key of nobody")
-    with pytest.raises(NotAdmitted, match=r": it asks for a secret \(--secret FILE\)$"):
+    with pytest.raises(NotAdmitted, match=r": it asks for a proof \(--secret FILE, or --auth munge\)$"):
         Link.connect("127.0.0.1", guarded.port, "tree", SECONDS)
     until(lambda: caplog.messages)
     assert caplog.messages == ["127.0.0.1: not let in: it has another secret"]

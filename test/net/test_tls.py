@@ -478,7 +478,7 @@ def test_the_secret_is_asked_for_besides_a_certificate(make: Make, authority: Au
     with_secret = of_site(authority, authority.sign("head"))
     with_secret.required, with_secret.keys = True, (KEY,)
     served, node = make(with_secret), of_site(authority, authority.sign("node"))
-    with pytest.raises(NotAdmitted, match="it asks for a secret"):
+    with pytest.raises(NotAdmitted, match="it asks for a proof"):
         served.link(node)
     node.required, node.keys = True, (KEY,)
     served.link(node).close()
@@ -608,6 +608,20 @@ def test_a_handshake_without_end_is_ended(make: Make, caplog: pytest.LogCaptureF
     peer.rest()
     assert "127.0.0.1: not let in: TLS: the handshake is too long" in caplog.messages
     peer.close()
+
+
+def test_handshakes_have_few_places_and_who_gets_in_leaves_his(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lobby, "HANDSHAKES", 2)
+    served = make(self_made())
+    links = [served.link(self_made()) for _ in range(4)]
+    strangers = [Peer(served.port) for _ in range(3)]
+    for peer in strangers:
+        peer.sock.sendall(client_hello()[:100])
+    assert strangers[2].rest() == b""
+    for peer in strangers:
+        peer.close()
+    for link in links:
+        link.close()
 
 
 @pytest.mark.parametrize("said", [1, 100])

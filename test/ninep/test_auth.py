@@ -62,26 +62,33 @@ def client(key: bytes = KEY, *, aname: str = "swarm", binding: bytes = b"") -> C
     return ClientHandshake(key, CLIENT_NONCE, "", aname, binding)
 
 
+def line_of(handshake: ServerHandshake) -> bytes:
+    """What the server says now."""
+    line = handshake.read(0, LINE_LIMIT)
+    assert isinstance(line, bytes)
+    return line
+
+
 def proves(one: ClientHandshake, other: ServerHandshake) -> bool:
     """Whether the client proves that it belongs."""
     try:
-        other.write(0, one.answer(other.read(0, LINE_LIMIT)))
+        other.write(0, one.answer(line_of(other)))
     except NinepError as error:
-        assert str(error) == AUTHENTICATION_FAILED[1] and other.failed and other.session_key is None
+        assert str(error) == AUTHENTICATION_FAILED[1] and other.refused and other.session_key is None
         return False
     return True
 
 
 def test_both_sides_prove_that_they_have_the_secret_and_agree_on_a_key() -> None:
     one, other = client(), server()
-    assert proves(one, other) and other.proves("", "swarm") and not other.failed
-    key = one.check(other.read(0, LINE_LIMIT))
+    assert proves(one, other) and other.proves("", "swarm") and not other.refused
+    key = one.check(line_of(other))
     assert key is not None and key == other.session_key and len(key) == 32
 
 
 def test_a_proof_is_what_the_document_says() -> None:
     """docs/protocol.md, section 1.3: computed with OpenSSL for these nonces and this key."""
-    answer = client().answer(server().read(0, LINE_LIMIT))
+    answer = client().answer(line_of(server()))
     proof = "dd37e73e3a8748ef4349e6b2125b6ae6899d9885e24b770ac9adb7868fe5dbe1"
     assert answer == b"secret %s %s\n" % (CLIENT_NONCE.hex().encode(), proof.encode())
 
@@ -89,7 +96,7 @@ def test_a_proof_is_what_the_document_says() -> None:
 def test_all_keys_are_accepted_and_the_server_proves_the_one_that_the_client_used() -> None:
     one, other = client(), server(OTHER, KEY)
     assert proves(one, other)
-    assert one.check(other.read(0, LINE_LIMIT)) is not None
+    assert one.check(line_of(other)) is not None
 
 
 @pytest.mark.parametrize(
@@ -105,7 +112,7 @@ def test_all_keys_are_accepted_and_the_server_proves_the_one_that_the_client_use
 def test_nobody_gets_in_who_differs_in(wrong: Callable[[], tuple[ClientHandshake, ServerHandshake]]) -> None:
     one, other = wrong()
     assert not proves(one, other) and not other.proves("", "swarm")
-    assert other.read(0, LINE_LIMIT) == b""
+    assert line_of(other) == b""
 
 
 def test_a_proof_is_for_its_names() -> None:
@@ -115,7 +122,7 @@ def test_a_proof_is_for_its_names() -> None:
 
 
 def test_a_proof_that_was_heard_is_of_no_use_on_another_connection() -> None:
-    heard = client().answer(server().read(0, LINE_LIMIT))
+    heard = client().answer(line_of(server()))
     another = server(nonce=b"S" * 32)
     with pytest.raises(NinepError):
         another.write(0, heard)
@@ -132,7 +139,7 @@ def test_a_handshake_is_good_for_one_proof() -> None:
 
 
 def proves_again(other: ServerHandshake) -> bool:
-    right = client().answer(server().read(0, LINE_LIMIT))
+    right = client().answer(line_of(server()))
     try:
         other.write(0, right)
     except NinepError:
@@ -143,10 +150,10 @@ def proves_again(other: ServerHandshake) -> bool:
 def test_a_proof_that_is_sent_back_proves_nothing() -> None:
     """Neither to who made it, nor as that of the other role."""
     one, other = client(), server()
-    answer = one.answer(other.read(0, LINE_LIMIT))
+    answer = one.answer(line_of(other))
     assert one.check(answer.split()[-1] + b"\n") is None
     other.write(0, answer)
-    of_server = other.read(0, LINE_LIMIT).strip()
+    of_server = line_of(other).strip()
     with pytest.raises(NinepError):
         server().write(0, b"secret %s %s\n" % (CLIENT_NONCE.hex().encode(), of_server))
 
@@ -154,13 +161,13 @@ def test_a_proof_that_is_sent_back_proves_nothing() -> None:
 @pytest.mark.parametrize("proof", [b"", b"\n", b"0" * 64 + b"\n", b"\xff" * 65])
 def test_a_client_believes_no_server_without_a_proof(proof: bytes) -> None:
     one = client()
-    one.answer(server().read(0, LINE_LIMIT))
+    one.answer(line_of(server()))
     assert one.check(proof) is None
 
 
 def test_a_client_notices_that_the_methods_on_offer_were_changed() -> None:
     one, other = client(), server()
-    altered = other.read(0, LINE_LIMIT).replace(b" secret\n", b" munge secret\n")
+    altered = line_of(other).replace(b" secret\n", b" munge secret\n")
     with pytest.raises(NinepError):
         other.write(0, one.answer(altered))
 

@@ -133,7 +133,7 @@ def test_a_restarted_master_is_asked_until_it_has_a_snapshot_again() -> None:
 def test_that_there_is_no_snapshot_yet_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only --stall-timeout ends it, which the caller looks after."""
     restarted = SwarmServer(backend(None))
-    fetched = gevent.spawn(fetch_manifest, news(master_first=True), restarted.address, 0.1)
+    fetched = gevent.spawn(fetch_manifest, news(master_first=True), restarted.address, 2.0)
     until(lambda: restarted.accepted > 4)
     assert not fetched.ready()
     restarted.backend.manifest = EncodedManifest.of(MANIFEST)

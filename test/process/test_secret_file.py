@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from test.support.nodes import configured
 from xget_lib.errors import UsageError
-from xget_lib.process.secret_file import SHORTEST, read_again, read_credentials, read_keys
+from xget_lib.ninep.auth import Credentials
+from xget_lib.process.secret_file import SHORTEST, read_again, read_keys
 
 FIRST, SECOND = "the first key of all", "the second key of all"
 
@@ -25,15 +25,10 @@ def test_each_line_is_a_key_but_blank_ones_and_comments(tmp_path: Path) -> None:
     assert read_keys(path) == (FIRST.encode(), SECOND.encode())
 
 
-def test_without_a_file_nothing_is_asked_for() -> None:
-    assert not read_credentials(configured(1)).required
-
-
 @pytest.mark.parametrize("mode", [0o400, 0o440, 0o600, 0o640])
 def test_a_file_that_others_cannot_read_is_accepted(tmp_path: Path, mode: int) -> None:
     """systemd has credentials with 0440 for services with a user."""
-    credentials = read_credentials(configured(1, secret=write(tmp_path / "secret", FIRST, mode)))
-    assert credentials.required and credentials.keys == (FIRST.encode(),)
+    assert read_keys(write(tmp_path / "secret", FIRST, mode)) == (FIRST.encode(),)
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o644, 0o620])
@@ -79,7 +74,7 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
 
 def test_the_file_is_read_again_and_a_bad_one_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "secret"
-    credentials = read_credentials(configured(1, secret=write(path, FIRST)))
+    credentials = Credentials(True, read_keys(write(path, FIRST)), str(path))
     assert not read_again(credentials)
     write(path, f"{SECOND}\n{FIRST}\n")
     assert read_again(credentials) and credentials.keys == (SECOND.encode(), FIRST.encode())
@@ -87,4 +82,4 @@ def test_the_file_is_read_again_and_a_bad_one_changes_nothing(tmp_path: Path) ->
     with pytest.raises(UsageError):
         read_again(credentials)
     assert credentials.keys == (SECOND.encode(), FIRST.encode())
-    assert not read_again(read_credentials(configured(1)))
+    assert not read_again(Credentials()) and not read_again(Credentials(True, methods=("munge",)))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from xget_lib.errors import Failed
+from xget_lib.fs.lock_file import locked
 from xget_lib.manifest.signature import Signature, Signed
 from xget_lib.signing import signature_file
 from xget_lib.signing.signature_file import FILE_LIMIT, LINES_KEPT, add, newest, next_serial, read, usual_path
@@ -46,10 +49,58 @@ def test_the_newest_line_comes_first_and_the_oldest_go(tmp_path: Path) -> None:
 
 def test_the_longest_lines_fit(tmp_path: Path) -> None:
     path = bytes(tmp_path / "xget.sig")
-    longest = Signed(b"\xff" * 32, Signature((1 << 53) - 1, (1 << 53) - 1, b"\xff" * 64))
-    for _ in range(LINES_KEPT + 1):
-        add(path, longest)
+    for number in range(LINES_KEPT + 1):
+        add(
+            path,
+            Signed(bytes([number]) * 32, Signature((1 << 53) - LINES_KEPT - 1 + number, (1 << 53) - 1, b"\xff" * 64)),
+        )
     assert len(read(path)) == LINES_KEPT
+
+
+def test_who_can_only_read_the_directory_cannot_lock_it(tmp_path: Path) -> None:
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        add(bytes(tmp_path / "xget.sig"), signed(1))
+    finally:
+        os.close(directory)
+    assert read(bytes(tmp_path / "xget.sig")) == [signed(1)]
+
+
+def test_a_lock_that_is_not_given_back_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signature_file, "_LOCK_SECONDS", 0.0)
+    path = bytes(tmp_path / "xget.sig")
+    with locked(path + b".lock", 0.0), pytest.raises(Failed, match=r"xget\.sig: locked by another process"):
+        add(path, signed(1))
+
+
+def test_a_new_signature_takes_the_place_of_the_former_one(tmp_path: Path) -> None:
+    path = bytes(tmp_path / "xget.sig")
+    for serial, generation in ((1, 1), (2, 2), (3, 1)):
+        add(path, signed(serial, generation))
+    assert read(path) == [signed(3, 1), signed(2, 2)]
+
+
+def test_a_serial_is_given_once(tmp_path: Path) -> None:
+    path = bytes(tmp_path / "xget.sig")
+    assert add(path, signed(5, 1))
+    assert add(path, signed(5, 1)), "it is there"
+    assert not add(path, signed(5, 2)) and not add(path, signed(4, 2))
+    assert read(path) == [signed(5, 1)]
+
+
+def test_of_signers_at_the_same_time_each_has_a_serial_of_its_own(tmp_path: Path) -> None:
+    path, signers = bytes(tmp_path / "xget.sig"), 8
+
+    def sign(generation: int) -> None:
+        while not add(path, signed(signature_file.highest_serial(read(path)) + 1, generation)):
+            pass
+
+    with ThreadPoolExecutor(signers) as threads:
+        list(threads.map(sign, range(LINES_KEPT)))
+    there = read(path)
+    assert [each.signature.serial for each in there] == list(range(LINES_KEPT, 0, -1))
+    assert {each.generation[0] for each in there} == set(range(LINES_KEPT))
 
 
 @pytest.mark.parametrize("text", [b"x\n", b"{}\n", b"[" * 10_000, b"\xff\n", b'{"serial": 1}\n'])
@@ -58,6 +109,16 @@ def test_a_line_that_is_no_signature_is_named(tmp_path: Path, text: bytes) -> No
     path.write_bytes(signature_file.encode([signed(1)]) + text)
     with pytest.raises(Failed, match=r"xget\.sig line 2: not a signature"):
         read(bytes(path))
+
+
+def test_empty_lines_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "xget.sig"
+    path.write_bytes(
+        b"\n" + signature_file.encode([signed(2, 2)]) + b" \r\n\n" + signature_file.encode([signed(1)]) + b"\n"
+    )
+    assert read(bytes(path)) == [signed(2, 2), signed(1)]
+    add(bytes(path), signed(3, 3))
+    assert b"\n\n" not in path.read_bytes()
 
 
 def test_a_file_that_is_too_long_is_not_read(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from test.support.leftovers import MARK, end_all, marked
-from test.support.plain_client import PlainClient
+from test.support.plain_client import Key, PlainClient
 from test.support.processes import PATIENCE, Watched
 from test.support.relay import Relay
 from xget_lib.errors import NinepError
@@ -64,7 +64,7 @@ def free_port() -> int:
             return port
 
 
-def status_of(port: int, key: bytes | None = None, tls: ssl.SSLContext | None = None) -> dict[str, Any]:
+def status_of(port: int, key: Key | None = None, tls: ssl.SSLContext | None = None) -> dict[str, Any]:
     """What the server on a port says of itself, to who has the key. Raises OSError, NinepError."""
     with PlainClient(port, "swarm", key=key, tls=tls) as client:
         status: dict[str, Any] = json.loads(client.read_all("status"))
@@ -192,10 +192,11 @@ class Master(Running):
         process: subprocess.Popen[str],
         port: int,
         log: Path,
-        key: bytes | None = None,
+        key: Key | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`key`: of its secret. `tls`: to speak with it."""
+        """`key` proves to it that the test belongs. `tls`: to speak
+        with it."""
         super().__init__(process)
         self.key = key
         self.tls = tls
@@ -270,12 +271,12 @@ class Cluster:
         *options: str,
         port: int | None = None,
         wait: bool = True,
-        key: bytes | None = None,
+        key: Key | None = None,
         tls: ssl.SSLContext | None = None,
         **popen: Any,
     ) -> Master:
-        """A master that serves `path`, with two workers where nothing else is said. `key`: of its secret. `tls`: to
-        speak with it."""
+        """A master that serves `path`, with two workers where nothing else is said. `key` proves to it that the
+        test belongs. `tls`: to speak with it."""
         port = port or free_port()
         log = self.base / f"master{port}.log"
         workers = [] if "-w" in options else ["-w", "2"]

@@ -12,7 +12,7 @@ from typing import TypeVar
 from test.support.directories import unpack_directory
 from test.support.processes import PATIENCE
 from xget_lib.errors import NinepError
-from xget_lib.ninep.auth import LINE_LIMIT, NONCE_SIZE, ClientHandshake
+from xget_lib.ninep.auth import KEY_SIZE, LINE_LIMIT, MUNGE, NONCE_SIZE, ClientHandshake, offered_by
 from xget_lib.ninep.dialect import NINEP2000, encode
 from xget_lib.ninep.messages import (
     Rattach,
@@ -40,6 +40,10 @@ from xget_lib.ninep.requests import Requests
 from xget_lib.ninep.stat import PLAIN_STAT, Stat
 from xget_lib.ninep.wire import NOFID
 from xget_lib.process.certificates import binding_of
+from xget_lib.process.libmunge import LibMunge
+
+Key = bytes | LibMunge
+"""Of a secret, or what makes credentials of MUNGE."""
 
 _R = TypeVar("_R", bound=RMessage)
 MSIZE = 65536
@@ -62,11 +66,11 @@ class PlainClient:
         host: str = "127.0.0.1",
         *,
         source: str = "",
-        key: bytes | None = None,
+        key: Key | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`source`: the address of this machine to connect from, such as 127.0.0.2. `key`: to prove to the server.
-        `tls`: to speak TLS with it. A `host` with a slash is the path of a Unix socket."""
+        """`source`: the address of this machine to connect from, such as 127.0.0.2. `key`: to prove to the server, of
+        its secret or by MUNGE. `tls`: to speak TLS with it. A `host` with a slash is the path of a Unix socket."""
         self._binding = b""
         if "/" in host:
             self._sock = socket.socket(socket.AF_UNIX)
@@ -93,11 +97,18 @@ class PlainClient:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._sock.close()
 
-    def _prove(self, key: bytes, aname: str) -> int:
+    def _prove(self, key: Key, aname: str) -> int:
         afid = 4711
         self.call(Tauth(afid, "glenda", aname), Rauth)
-        handshake = ClientHandshake(key, os.urandom(NONCE_SIZE), "glenda", aname, self._binding)
-        answer = handshake.answer(bytes(self.call(Tread(afid, 0, LINE_LIMIT), Rread).data))
+        challenge = bytes(self.call(Tread(afid, 0, LINE_LIMIT), Rread).data)
+        own = os.urandom(KEY_SIZE) if isinstance(key, LibMunge) else key
+        handshake = ClientHandshake(own, os.urandom(NONCE_SIZE), "glenda", aname, self._binding)
+        if isinstance(key, LibMunge):
+            server = offered_by(challenge)[MUNGE]
+            assert server is not None
+            answer = handshake.answer_with(key.encode(handshake.payload(challenge), server))
+        else:
+            answer = handshake.answer(challenge)
         self.call(Twrite(afid, 0, answer), Rwrite)
         assert handshake.check(bytes(self.call(Tread(afid, 0, LINE_LIMIT), Rread).data))
         return afid

@@ -98,7 +98,15 @@ def _names(entries: dict[bytes, os.stat_result]) -> set[frozenset[bytes]]:
 
 
 def differences(original: Path, copy: Path) -> list[str]:
-    """The differences of two trees, the metadata of their roots included. Empty where the copy is right."""
+    """The differences of two trees, the metadata of their roots included. Empty where the copy is right. What somebody
+    removes meanwhile is a difference."""
+    try:
+        return _differences(original, copy)
+    except FileNotFoundError as error:
+        return [f"removed while it was compared: {error.filename!r}"]
+
+
+def _differences(original: Path, copy: Path) -> list[str]:
     left, right = bytes(original), bytes(copy)
     here, there = dict(_entries(left)), dict(_entries(right))
     found = [f"only in one: {path!r}" for path in sorted(here.keys() ^ there.keys())]

@@ -11,10 +11,11 @@ import time
 
 from xget_lib.config import Config, absolute
 from xget_lib.errors import Exit, Failed, UsageError, printable
+from xget_lib.manifest.signature import Signed
 from xget_lib.report.events import counted, size
 from xget_lib.report.output import print_line
 from xget_lib.signing import signature_file
-from xget_lib.signing.keys import read_signing_key
+from xget_lib.signing.keys import SigningKey, read_signing_key
 from xget_lib.snapshot.whole import take_whole
 
 
@@ -30,17 +31,9 @@ def run(config: Config, path: bytes) -> int:
     file = os.fsencode(config.signature) if config.signature else signature_file.usual_path(root)
     if file is None:
         raise UsageError("nothing is beside the directory / (give --signature FILE, and the same to the master)")
-    newest = signature_file.newest(signature_file.read(file))
-    former = newest.signature.serial if newest is not None else 0
-    if config.serial is not None and config.serial <= former:
-        raise UsageError(f"--serial {config.serial}: {printable(file)} has serial {former} (give a higher one)")
+    _serial(config, file)  # if it is refused, then before everything is read
     manifest = take_whole(root, one_file_system=config.one_file_system, owner_names=not config.no_owners)
-    now = time.time()
-    signed = key.sign(manifest.generation, config.serial or signature_file.next_serial(former, now), int(now))
-    try:
-        signature_file.add(file, signed)
-    except OSError as error:
-        raise Failed(printable(file), error.strerror or str(error)) from None
+    signed = _sign(config, key, manifest.generation, file)
     layout = manifest.layout
     if config.json:
         facts = {"files": layout.file_count, "bytes": layout.size, "signature": os.fsdecode(file)}
@@ -50,3 +43,20 @@ def run(config: Config, path: bytes) -> int:
         serial, generation = signed.signature.serial, signed.generation.hex()[:16]
         print_line(f"signed generation {generation}: {what}, serial {serial}, in {printable(file)}")
     return Exit.OK
+
+
+def _sign(config: Config, key: SigningKey, generation: bytes, file: bytes) -> Signed:
+    """Signs a generation, and adds it to the file."""
+    for _ in range(signature_file.TRIES):
+        signed = key.sign(generation, _serial(config, file), int(time.time()))
+        if signature_file.add(file, signed):
+            return signed
+    raise Failed(printable(file), "others sign all the time")
+
+
+def _serial(config: Config, file: bytes) -> int:
+    """The next one."""
+    former = signature_file.highest_serial(signature_file.read(file))
+    if config.serial is not None and config.serial <= former:
+        raise UsageError(f"--serial {config.serial}: {printable(file)} has serial {former} (give a higher one)")
+    return config.serial or signature_file.next_serial(former, time.time())

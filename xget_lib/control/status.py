@@ -20,9 +20,9 @@ from gevent.pool import Pool
 
 from xget_lib.config import Config
 from xget_lib.errors import Exit, LinkLost, MasterUnreachable, NinepError, NotAdmitted, printable
+from xget_lib.net.credentials import credentials_of
 from xget_lib.net.link import Link
 from xget_lib.ninep.auth import Credentials
-from xget_lib.process.secret_file import read_credentials
 from xget_lib.process.single_server import local_children
 from xget_lib.report.output import print_error, print_line
 from xget_lib.report.status import table
@@ -70,7 +70,7 @@ def run(config: Config) -> int:
     servers = list(_servers(config))
     seconds = min(config.timeout, _TIMEOUT)
     found = 0
-    credentials = read_credentials(config)
+    credentials = credentials_of(config)
     failures = []
     ask = partial(_ask, seconds=seconds, credentials=credentials)
     for server, status in zip(servers, Pool(_AT_ONCE).imap(ask, servers), strict=True):

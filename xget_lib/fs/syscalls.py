@@ -1,4 +1,5 @@
-"""Linux system calls that Python does not offer, through the C library. All ctypes calls of the program are here.
+"""Linux system calls that Python does not offer, through the C library. All ctypes calls but
+those of MUNGE (`process.libmunge`) are here.
 
 A C library may lack some of them (old versions, musl). Each function says what it does then.
 """

@@ -236,14 +236,22 @@ class SignaturesRead(Result):
     path: bytes
     """The file; b"" if `root` has no usual one."""
     lines: bytes
+    trouble: str
+    """Why the file, or a part of it, cannot be read; "" if all of it could be read, or there is no file."""
 
 
 @message
 class AddSignature(Request):
-    """Add a line to a signature file. Result: Saved."""
+    """Add a line to a signature file. Result: SignatureAdded."""
 
     path: bytes
     line: bytes
+
+
+@message
+class SignatureAdded(Result):
+    done: bool
+    """False: the file has a serial as high by now."""
 
 
 @message

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from xget_lib.errors import Failed, NotTrusted, printable
-from xget_lib.ipc.jobs import AddSignature, ReadSignatures, Saved, SignaturesRead
+from xget_lib.ipc.jobs import AddSignature, ReadSignatures, SignatureAdded, SignaturesRead
 from xget_lib.manifest.signature import Signature, Signed
 from xget_lib.master.workers import WorkerPool
 from xget_lib.report.log import LOGGER
@@ -34,14 +34,19 @@ class Signatures:
         self._key = key
         self._needed = needed
         self._last: Signed | None = None
-        """What `key` has signed last."""
-        self._told = ""
-        """What was wrong, as it was logged last."""
+        """The generation of the last scan, signed by `key`."""
+        self._is_saved = False
+        """Whether the file has it, or has had it."""
+        self._highest = 0
+        """The highest serial that is known, also where the file cannot be read or written any more."""
+        self._told: dict[str, str] = {}
+        """By what did not work: why not, as it was logged last."""
 
     def of(self, generation: bytes) -> Signature | None:
         """The signature of a generation that was scanned just now; None if there is none.
 
-        Blocks while a worker reads the file. Raises NotTrusted if there is none and one is needed.
+        Blocks while a worker reads the file. Raises NotTrusted if there is none and one is needed, and
+        Failed where others sign all the time.
         """
         file, there = self._read()
         if self._key is not None:
@@ -50,7 +55,7 @@ class Signatures:
         name = printable(file or signature_file.NAME)
         if found is None and self._needed:
             raise NotTrusted(generation, f"{name} has no signature of it, so it is not served ({_HOW})")
-        if found is None and there and self._is_new(f"{name} {generation.hex()}"):
+        if found is None and there and self._is_new("find", f"{name} {generation.hex()}"):
             text = "%s has no signature of generation %s: clients with --trust refuse it (%s)"
             LOGGER.warning(text, name, generation.hex()[:16], _HOW)
         return found.signature if found is not None else None
@@ -59,27 +64,66 @@ class Signatures:
         """The path of the file, b"" if it is not known, and what is in it."""
         try:
             read, _ = self._pool.work("signature", ReadSignatures(self._root, self._path), SignaturesRead)
-            return read.path, signature_file.decode(read.path, read.lines)
         except Failed as error:
-            if self._is_new(str(error)):
-                LOGGER.warning("cannot read signatures: %s", error)
-            return self._path, []
+            read = SignaturesRead(self._path, b"", error.why)
+        if self._is_new("read", read.trouble):
+            LOGGER.warning("cannot read signatures: %s", read.trouble)
+        return read.path, signature_file.decode(read.lines)
 
     def _signed(self, key: SigningKey, generation: bytes, file: bytes, there: Sequence[Signed]) -> Signed:
-        """What the key has signed last, if it is this generation. Else it signs it now, and the file gets it."""
-        known = [*there, self._last] if self._last is not None else there
-        newest = signature_file.newest(known)
-        if newest is None or newest.generation != generation or not key.has_signed(newest):
-            now, former = time.time(), newest.signature.serial if newest is not None else 0
-            newest = self._last = key.sign(generation, signature_file.next_serial(former, now), int(now))
-        if newest not in there:
-            try:
-                self._pool.work("signature", AddSignature(file, signature_file.encode([newest])), Saved)
-            except Failed as error:
-                if self._is_new(str(error)):
-                    LOGGER.warning("cannot save the signature in %s: %s", printable(file), error)
-        return newest
+        """The signature by the key. The file gets it if it does not have it."""
+        for _ in range(signature_file.TRIES):
+            self._highest = max(self._highest, signature_file.highest_serial(there))
+            signed = self._valid(key, generation, there) or self._new(key, generation)
+            if signed in there:
+                self._is_saved = True
+            elif signed != self._last:
+                self._is_saved = False
+            self._last = signed
+            # What was saved, and is not there, was replaced by a signature of the same generation by another key.
+            replaced = self._is_saved and any(each.generation == generation for each in there)
+            if signed in there or replaced or self._save(file, signed):
+                return signed
+            self._last = None
+            _, there = self._read()
+        raise Failed(printable(file), "others sign all the time")
 
-    def _is_new(self, trouble: str) -> bool:
-        former, self._told = self._told, trouble
-        return trouble != former
+    def _valid(self, key: SigningKey, generation: bytes, there: Sequence[Signed]) -> Signed | None:
+        """What the key has signed before, if it need not be signed again.
+
+        As long as the generation is the same, whatever others sign. At the start, and when a generation comes back,
+        nobody knows what was served meanwhile: then only if nothing was signed since.
+        """
+        last = self._last if self._last is not None and self._last.generation == generation else None
+        same = [each for each in there if each.generation == generation]
+        newest = signature_file.newest([last, *same] if last is not None else same)
+        if newest is None or newest == last:
+            return last
+        is_current = last is not None or newest.signature.serial == self._highest
+        return newest if is_current and key.has_signed(newest) else last
+
+    def _new(self, key: SigningKey, generation: bytes) -> Signed:
+        now = time.time()
+        self._highest = signature_file.next_serial(self._highest, now)
+        return key.sign(generation, self._highest, int(now))
+
+    def _save(self, file: bytes, signed: Signed) -> bool:
+        """Add it to the file. False if somebody else has signed meanwhile: this one must not be used."""
+        if not file:
+            return True  # the log says why its path is not known
+        trouble = ""
+        try:
+            request = AddSignature(file, signature_file.encode([signed]))
+            added, _ = self._pool.work("signature", request, SignatureAdded)
+        except Failed as error:
+            trouble = error.why
+        else:
+            self._is_saved = added.done
+        if self._is_new("save", trouble):
+            LOGGER.warning("cannot save the signature: %s", trouble)
+        return self._is_saved or bool(trouble)
+
+    def _is_new(self, kind: str, trouble: str) -> bool:
+        """Whether to log a trouble of this kind, if there is one: once as long as it is the same."""
+        former, self._told[kind] = self._told.get(kind), trouble
+        return bool(trouble) and trouble != former

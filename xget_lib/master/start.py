@@ -17,7 +17,7 @@ from xget_lib.net.listen import listen
 from xget_lib.ninep.auth import Credentials, Tls
 from xget_lib.process import daemon, nursery, pidfile, rlimit
 from xget_lib.process.channel import Channel
-from xget_lib.process.secret_file import read_credentials
+from xget_lib.process.credentials import read_credentials
 from xget_lib.report import log
 from xget_lib.signing.keys import read_signing_key
 

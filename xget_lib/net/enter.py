@@ -1,7 +1,7 @@
 """The first messages of a connection, from the client's side: agree on 9P2000, prove what is asked for, attach.
 
-Without a secret this is one round trip, with one it is two. Each side refuses the other if that does not prove that it
-has the secret (`ninep.auth`). Which of them refuses is in the error: this is what an administrator needs to know.
+Without a proof this is one round trip, with one it is two. Each side refuses the other if that does not prove that it
+belongs (`ninep.auth`). Which of them refuses is in the error: this is what an administrator needs to know.
 """
 
 from __future__ import annotations
@@ -13,17 +13,22 @@ from typing import Protocol, TypeAlias
 
 from gevent.event import AsyncResult
 
-from xget_lib.errors import LinkLost, NinepError, NotAdmitted, ProtocolViolation, printable
+from xget_lib.errors import LinkLost, MungeUnavailable, NinepError, NotAdmitted, ProtocolViolation, printable
 from xget_lib.ninep import messages
 from xget_lib.ninep.auth import (
     AUTHENTICATION_FAILED,
     AUTHENTICATION_REQUIRED,
+    AUTHENTICATION_UNAVAILABLE,
+    KEY_SIZE,
     LINE_LIMIT,
+    MUNGE,
     NO_AUTHENTICATION,
     NONCE_SIZE,
+    SECRET,
     TLS_REQUIRED,
     ClientHandshake,
     Credentials,
+    offered_by,
 )
 from xget_lib.ninep.dialect import NINEP2000
 from xget_lib.ninep.messages import Message, TMessage
@@ -33,6 +38,7 @@ ROOT, AFID = 0, 1
 """The fids of the root of the tree, and of the handshake."""
 _UNAME = ""
 """Our own servers do not use it."""
+_NOT_ACCEPTED = "its MUNGE credential is not accepted (the log there says why)"
 
 Reply: TypeAlias = "AsyncResult[Message | LinkLost]"
 
@@ -67,7 +73,7 @@ def enter(link: NewLink, aname: str, credentials: Credentials) -> bytes | None:
         unless_refused(attached.get())
     except NinepError as error:
         if str(error) == AUTHENTICATION_REQUIRED[1]:
-            raise NotAdmitted(link.name, "it asks for a secret (--secret FILE)") from None
+            raise NotAdmitted(link.name, "it asks for a proof (--secret FILE, or --auth munge)") from None
         raise _without_tls(link, error) from None
     return None
 
@@ -76,14 +82,13 @@ def _prove_and_attach(link: NewLink, aname: str, credentials: Credentials, versi
     _, begun = link.ask(messages.Tauth(AFID, _UNAME, aname))
     _, challenge = link.ask(messages.Tread(AFID, 0, LINE_LIMIT))
     _agree(link, version)
-    file = printable(credentials.source)
-    handshake = ClientHandshake(credentials.keys[0], os.urandom(NONCE_SIZE), _UNAME, aname, link.binding)
+    what = _secret_of(credentials) if SECRET in credentials.methods else "that it belongs (MUNGE)"
     try:
         unless_refused(begun.get())
-        answer = handshake.answer(_read(challenge))
+        method, handshake, answer = _answer(link, _read(challenge), aname, credentials)
     except NinepError as error:
         if str(error) == NO_AUTHENTICATION[1]:
-            raise NotAdmitted(link.name, f"refused by this node: it does not prove the secret of {file}") from None
+            raise NotAdmitted(link.name, f"refused by this node: it does not prove {what}") from None
         raise _without_tls(link, error) from None
     except ProtocolViolation as violation:
         raise NotAdmitted(link.name, f"refused by this node: {violation}") from None
@@ -93,15 +98,44 @@ def _prove_and_attach(link: NewLink, aname: str, credentials: Credentials, versi
     link.start(messages.Tclunk(AFID), lambda reply: None)
     try:
         unless_refused(written.get())
+        session_key = handshake.check(_read(proof))
     except NinepError as error:
         if str(error) == AUTHENTICATION_FAILED[1]:
-            raise NotAdmitted(link.name, f"it refuses this node: its secret is not that of {file}") from None
+            mine = f"its secret is not that of {printable(credentials.source)}" if method == SECRET else _NOT_ACCEPTED
+            raise NotAdmitted(link.name, f"it refuses this node: {mine}") from None
+        if str(error) == AUTHENTICATION_UNAVAILABLE[1]:
+            raise LinkLost(link.name, "it cannot decode MUNGE credentials now (does munged run there?)") from None
         raise
-    session_key = handshake.check(_read(proof))
     if session_key is None:
-        raise NotAdmitted(link.name, f"refused by this node: it does not prove the secret of {file}")
+        raise NotAdmitted(link.name, f"refused by this node: it does not prove {what}")
     unless_refused(attached.get())
     return session_key
+
+
+def _secret_of(credentials: Credentials) -> str:
+    return f"the secret of {printable(credentials.source)}"
+
+
+def _answer(
+    link: NewLink, challenge: bytes, aname: str, credentials: Credentials
+) -> tuple[str, ClientHandshake, bytes]:
+    """The method that both sides have, and what to say to the server. Raises ProtocolViolation if they have none, or
+    this side does not trust the user of the server; and LinkLost without MUNGE on this machine."""
+    offered = offered_by(challenge)
+    method = next((method for method in credentials.methods if method in offered), None)
+    key = credentials.keys[0] if method == SECRET else os.urandom(KEY_SIZE)
+    handshake = ClientHandshake(key, os.urandom(NONCE_SIZE), _UNAME, aname, link.binding)
+    if method == SECRET:
+        return method, handshake, handshake.answer(challenge)
+    munge, server = credentials.munge, offered.get(MUNGE)
+    if method is None or munge is None or server is None:
+        raise ProtocolViolation("it asks for another kind of proof")
+    if not munge.allows(server):
+        raise ProtocolViolation(f"it runs as the user {server} (--munge-users)")
+    try:
+        return method, handshake, handshake.answer_with(munge.encode(handshake.payload(challenge), server))
+    except MungeUnavailable as error:
+        raise LinkLost(link.name, f"this node cannot make a MUNGE credential for it: {error}") from None
 
 
 def _without_tls(link: NewLink, error: NinepError) -> NinepError | NotAdmitted:

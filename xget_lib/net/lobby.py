@@ -24,6 +24,7 @@ from xget_lib.net.blocking import READ
 from xget_lib.net.transport import HELLO, Transport, refuse_tls
 from xget_lib.net.turns import Turn
 from xget_lib.ninep.auth import Credentials
+from xget_lib.ninep.budget import Budget
 from xget_lib.ninep.limits import MAX_REQUEST
 from xget_lib.ninep.session import Session
 from xget_lib.ninep.trace import SENT, frame_line
@@ -37,7 +38,9 @@ Admit = Callable[["Client", Transport, Session | None], None]
 PROVE_WITHIN = 10.0
 """Seconds from the connection until the client must have attached: two round trips, and a busy server between them."""
 RECEIVED_LIMIT = 2048
-"""Bytes that a client may send until then. Ours send some 400."""
+"""Bytes that a client may send until then. Ours send some 400, with MUNGE 600."""
+HANDSHAKES = 1024
+"""Connections that began TLS and are in here, at most: OpenSSL takes up to 50 KB for each of them."""
 _LONGEST = 512
 """Bytes of one request until then."""
 
@@ -45,7 +48,18 @@ _LONGEST = 512
 class _Visitor:
     """One connection in the lobby."""
 
-    __slots__ = ("_lobby", "client", "deadline", "received", "session", "shaking", "transport", "watched", "watcher")
+    __slots__ = (
+        "_lobby",
+        "checking",
+        "client",
+        "deadline",
+        "received",
+        "session",
+        "shaking",
+        "transport",
+        "watched",
+        "watcher",
+    )
 
     def __init__(self, lobby: Lobby, client: Client, sock: socket.socket) -> None:
         self._lobby = lobby
@@ -57,6 +71,8 @@ class _Visitor:
         self.received = 0
         self.deadline = time.monotonic() + PROVE_WITHIN
         """In monotonic seconds."""
+        self.checking = False
+        """Whether it is told whether its proof is right before more is read."""
         self.watcher = get_hub().loop.io(sock.fileno(), READ)
         self.watched = READ
 
@@ -66,14 +82,15 @@ class _Visitor:
             self.watched = direction
             self.watcher.close()
             self.watcher = get_hub().loop.io(self.transport.sock.fileno(), direction)
-        self.watcher.start(self._lobby.readable, self)
+        self.watcher.start(self._lobby.hear_soon, self)
 
     def end(self, why: str) -> None:
         """See `net.server.Client.end`."""
         self._lobby.end(self, why)
 
     def retry(self) -> None:
-        """Nothing here waits for what changes."""
+        """What it has proved is known now."""
+        self._lobby.hear_soon(self)
 
 
 class Lobby:
@@ -94,6 +111,7 @@ class Lobby:
         self._refuse = refuse
         self._credentials = credentials
         self._shaken = shaken
+        self._handshakes = Budget("TLS handshakes", HANDSHAKES)
         self._visitors: OrderedDict[int, _Visitor] = OrderedDict()
         """By number of the client, the oldest first."""
         self._ready: deque[_Visitor] = deque()
@@ -123,8 +141,8 @@ class Lobby:
             visitor.transport.close()
             self._refuse(visitor.client, why)
 
-    def readable(self, visitor: _Visitor) -> None:
-        """Something can be done for a connection."""
+    def hear_soon(self, visitor: _Visitor) -> None:
+        """Something can be read from this connection, or its proof is checked now."""
         visitor.watcher.stop()
         self._ready.append(visitor)
         self._wake.set()
@@ -137,6 +155,7 @@ class Lobby:
         visitor.watcher.stop()
         visitor.watcher.close()
         visitor.client.connection = None
+        self._handshakes.forget(visitor.client.account)
         return True
 
     def _serve(self) -> None:
@@ -163,6 +182,11 @@ class Lobby:
         if self._visitors.get(visitor.client.number) is not visitor:
             return  # it was ended meanwhile
         try:
+            if visitor.checking:
+                visitor.checking = False
+                assert visitor.session is not None
+                self._converse(visitor, visitor.session)
+                return
             if visitor.received == RECEIVED_LIMIT:
                 raise OSError("it sent too much before it proved anything")
             try:
@@ -175,7 +199,12 @@ class Lobby:
             if visitor.session is None:
                 visitor.session = self._make_session(visitor.client)
                 visitor.session.limit_requests(_LONGEST)
-            self._converse(visitor, visitor.session, count)
+            try:
+                visitor.session.receive(self._buffer[:count])
+            except ProtocolViolation:
+                refuse_tls(visitor.transport, self._buffer[:count])
+                raise
+            self._converse(visitor, visitor.session)
         except (ProtocolViolation, OSError) as error:
             self.end(visitor, getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error))
 
@@ -186,6 +215,8 @@ class Lobby:
         if visitor.session is None and visitor.shaking is None and tls is not None and not visitor.client.binding:
             if visitor.transport.sock.recv(1, socket.MSG_PEEK) not in (HELLO[:1], b""):
                 return True  # it gets the session of a client without TLS
+            if not self._handshakes.take(visitor.client.account):
+                raise OSError("there are too many TLS handshakes, and this host has its share")
             from xget_lib.net.tls import TlsTransport
 
             visitor.transport = visitor.shaking = TlsTransport(tls.accepted(visitor.transport.sock))
@@ -213,13 +244,9 @@ class Lobby:
         visitor.received += count
         return count
 
-    def _converse(self, visitor: _Visitor, session: Session, count: int) -> None:
-        """Raises ProtocolViolation, and OSError also where the client does not read its replies."""
-        try:
-            session.receive(self._buffer[:count])
-        except ProtocolViolation:
-            refuse_tls(visitor.transport, self._buffer[:count])
-            raise
+    def _converse(self, visitor: _Visitor, session: Session) -> None:
+        """Answer what can be answered now. Raises ProtocolViolation, and OSError also where the client does not read
+        its replies."""
         replies = b""
         while not (gets_in := session.gets_in) and (reply := session.next_reply()) is not None:
             replies += reply.header  # no reply here has content
@@ -231,5 +258,7 @@ class Lobby:
             self._remove(visitor)
             session.limit_requests(MAX_REQUEST)
             self._admit(visitor.client, visitor.transport, session)
+        elif session.is_checking:
+            visitor.checking = True  # nothing more is read until `hear_soon`
         else:
             visitor.watch(READ)

@@ -159,8 +159,8 @@ class Server:
         """Where connections wait until they may be served: see `Lobby`. None if everybody is let in."""
 
         def refuse(client: Client, why: str) -> None:
-            if client.handshake is not None and client.handshake.failed:
-                why = "it has another secret"
+            if client.handshake is not None and client.handshake.refused:
+                why = client.handshake.refused
             self._refusals.log(INFO, client.address, "%s: not let in: %s", client.address, why)
             refused(client)
 
@@ -275,7 +275,9 @@ class _Gate:
         if self._is_plain:
             raise NinepError(*TLS_REQUIRED)
         nonce, binding = os.urandom(NONCE_SIZE), self.client.binding
-        self.client.handshake = ServerHandshake(self.access.credentials, nonce, uname, aname, binding)
+        self.client.handshake = ServerHandshake(
+            self.access.credentials, nonce, uname, aname, binding, self.client.retry
+        )
         return self.client.handshake
 
     def is_open(self, dialect: str, aname: str) -> bool:

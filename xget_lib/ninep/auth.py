@@ -1,4 +1,5 @@
-"""How the two sides of a connection prove to each other that they have the same secret: one object for each, no I/O.
+"""How the two sides of a connection prove to each other that they belong to the same cluster: one object for each side,
+no I/O.
 
 9P leaves it to the sides what they say (attach(5)): Tauth makes `afid`, a file that both read and write, and the
 Tattach that names this fid gets in if what was said is enough. Here three lines are said:
@@ -16,6 +17,14 @@ the connection is made of: empty for plain TCP, and with TLS the fingerprint of 
 The client proves first, so a stranger who asks a server gets a nonce and nothing that is made with the key. The client
 must not believe what it reads on this connection before it has checked the server's proof.
 
+With MUNGE the key is one that the client has just made. It goes to the server in a credential, with the proof:
+
+    client    munge CLIENT_NONCE CREDENTIAL
+
+The payload is the key and the proof of the client, 32 bytes each. The credential says which user has made it, and only
+the user who runs the server can decode it; the server names him in its first line, as `munge:UID`. So the server has
+proved who it is when it knows the key, and everything else is as with a secret.
+
 Both sides also have a `session_key` then, which nobody else knows, for what is to be proved later (`swarm.seal`).
 """
 
@@ -23,16 +32,18 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from xget_lib.errors import NinepError, ProtocolViolation
-from xget_lib.ninep.file import File, Handle
+from xget_lib.errors import MungeUnavailable, NinepError, ProtocolViolation
+from xget_lib.ninep.file import WAITING, File, Handle, Waiting
 from xget_lib.ninep.stat import Stat
 from xget_lib.ninep.wire import QTAUTH, Qid
 
 AUTHENTICATION_REQUIRED = (errno.EACCES, "authentication required")
 AUTHENTICATION_FAILED = (errno.EACCES, "authentication failed")
+AUTHENTICATION_UNAVAILABLE = (errno.EAGAIN, "authentication is not available now")
 TLS_REQUIRED = (errno.EACCES, "TLS required")
 NO_AUTHENTICATION = (errno.ENOENT, "no authentication required")
 """The errno is diod's: after any other its clients do not go on without authentication (libnpclient/mount.c)."""
@@ -42,11 +53,33 @@ NONCE_SIZE = 32
 LINE_LIMIT = 512
 """Bytes of a line that is said here."""
 
+SECRET, MUNGE = "secret", "munge"
+"""The methods."""
+
 _PROTOCOL = b"xget-auth 1"
-_SECRET = b"secret"
-_CHALLENGE = re.compile(rb"xget-auth 1 [0-9a-f]{64}((?: [a-z]+)+)\n")
+_CHALLENGE = re.compile(rb"xget-auth 1 [0-9a-f]{64}((?: [a-z]+(?::[0-9]{1,10})?)+)\n")
 _ANSWER = re.compile(rb"secret ([0-9a-f]{64}) ([0-9a-f]{64})\n")
+_MUNGE_ANSWER = re.compile(rb"munge ([0-9a-f]{64}) (MUNGE:[0-9A-Za-z+/=]+:)\n")
 _CLIENT, _SERVER, _SESSION = b"client", b"server", b"session"
+KEY_SIZE = 32
+"""Bytes of a key that goes in a credential, and of the proof behind it."""
+
+
+class Munge(Protocol):
+    """What makes and decodes credentials of MUNGE: `net.munge`."""
+
+    @property
+    def uid(self) -> int:
+        """Of this process: the user in whose name it makes credentials, and who can decode those for it."""
+
+    def allows(self, uid: int) -> bool:
+        """Whether processes of this user belong."""
+
+    def encode(self, payload: bytes, for_uid: int) -> bytes:
+        """A credential that this user can decode. Waits for it. Raises MungeUnavailable."""
+
+    def decode(self, credential: bytes, on_decoded: Callable[[tuple[int, bytes] | Exception], None]) -> None:
+        """Call back later: with the uid that has made it, and the payload; or with MungeRefused, MungeUnavailable."""
 
 
 class Tls(Protocol):
@@ -70,9 +103,13 @@ class Credentials:
     keys: tuple[bytes, ...] = field(default=(), repr=False)
     """Of the secret: the first is used, all are accepted. Replaced as a whole when the secret changes."""
     source: str = ""
-    """Where the keys come from, for messages."""
+    """Where the keys come from, for messages. Empty: there is no secret."""
     tls: Tls | None = None
-    """All connections are TLS, if this is set. Without keys, its certificates say who belongs."""
+    """All connections are TLS, if this is set. Without a method, its certificates say who belongs."""
+    methods: tuple[str, ...] = (SECRET,)
+    """Accepted from others. To others it is proved by the first that they accept."""
+    munge: Munge | None = None
+    """There if it is one of the methods."""
 
     @property
     def guard(self) -> bool:
@@ -126,55 +163,124 @@ class _Transcript:
         fields = _PROTOCOL, role, self.challenge, self.client_nonce, *names, self.binding
         return digest(key, b"".join(len(each).to_bytes(4, "little") + each for each in fields))
 
+    def proves(self, key: bytes, proof: bytes) -> bool:
+        """Whether this is the client's proof."""
+        return is_equal(self.mac(key, _CLIENT), proof)
+
+
+def offered_by(challenge: bytes) -> dict[str, int | None]:
+    """The methods that the first line of a server offers, each with the uid in it. Raises ProtocolViolation."""
+    line = _CHALLENGE.fullmatch(challenge)
+    if line is None:
+        raise ProtocolViolation("it asks for another kind of proof")
+    methods = [method.partition(":") for method in line[1].decode().split()]
+    return {name: int(uid) if uid else None for name, _, uid in methods}
+
 
 class ServerHandshake(Handle):
     """The server's side: the handle of an afid. Each is good for one proof, whether it is right or not."""
 
-    def __init__(self, credentials: Credentials, nonce: bytes, uname: str, aname: str, binding: bytes = b"") -> None:
-        """`nonce`: NONCE_SIZE random bytes, used once."""
+    def __init__(
+        self,
+        credentials: Credentials,
+        nonce: bytes,
+        uname: str,
+        aname: str,
+        binding: bytes = b"",
+        on_checked: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`nonce`: NONCE_SIZE random bytes, used once. `on_checked` is called when `checking` ends."""
         self._credentials = credentials
         self._names = uname, aname
         self._binding = binding
-        self._challenge = self._text = b"%s %s %s\n" % (_PROTOCOL, nonce.hex().encode(), _SECRET)
+        self._on_checked = on_checked
+        methods = [f"{MUNGE}:{credentials.munge.uid}" if credentials.munge and each == MUNGE else each
+                   for each in credentials.methods]  # fmt: skip
+        self._challenge = b"%s %s %s\n" % (_PROTOCOL, nonce.hex().encode(), " ".join(methods).encode())
+        self._text: bytes | NinepError = self._challenge
+        """What the client reads next."""
         self._answered = False
+        self.checking = False
+        """Whether the credential of the client is being decoded."""
+        self.refused = ""
+        """Why the client has proved nothing, and cannot any more; empty while it may. For the log."""
         self.session_key: bytes | None = None
         """Set when the client has proved that it belongs."""
-
-    @property
-    def failed(self) -> bool:
-        """Whether the client has proved nothing, and cannot any more."""
-        return self._answered and self.session_key is None
 
     def proves(self, uname: str, aname: str) -> bool:
         """Whether the client may attach with these names."""
         return self.session_key is not None and self._names == (uname, aname)
 
-    def read(self, offset: int, count: int) -> bytes:
-        """The line that is to be said now, at any offset."""
+    def read(self, offset: int, count: int) -> bytes | Waiting:
+        """The line that is to be said now, at any offset. Raises NinepError if a credential proves nothing, or cannot
+        be decoded now."""
+        if self.checking:
+            return WAITING
+        if isinstance(self._text, NinepError):
+            raise self._text.with_traceback(None)
         return self._text[:count]
 
     def write(self, offset: int, data: bytes) -> int:
-        """Take the client's line. Raises NinepError if it proves nothing."""
-        answer = None if self._answered else _ANSWER.fullmatch(data)
-        self._answered, self._text = True, b""
-        if answer is not None:
-            said = _Transcript(self._challenge, bytes.fromhex(answer[1].decode()), *self._names, self._binding)
-            proof = bytes.fromhex(answer[2].decode())
+        """Take the client's line. Raises NinepError if it proves nothing; but whether a credential does is known later,
+        when `checking` has ended."""
+        self.session_key, self._text, methods = None, b"", self._credentials.methods
+        answered, self._answered = self._answered, True
+        if answered or self.checking:
+            self.refused = "it has sent another line"
+        elif SECRET in methods and (answer := _ANSWER.fullmatch(data)) is not None:
+            said = self._said(answer[1])
             # All of them, so that the time says nothing about which one is right.
-            right = [key for key in self._credentials.keys if is_equal(said.mac(key, _CLIENT), proof)]
+            right = [key for key in self._credentials.keys if said.proves(key, bytes.fromhex(answer[2].decode()))]
             if right:
-                self._text = said.mac(right[0], _SERVER).hex().encode() + b"\n"
-                self.session_key = said.mac(right[0], _SESSION)
-                return len(data)
-        self.session_key = None
-        raise NinepError(*AUTHENTICATION_FAILED)
+                self._accept(said, right[0])
+            else:
+                self.refused = "it has another secret"
+        elif self._credentials.munge is not None and (answer := _MUNGE_ANSWER.fullmatch(data)) is not None:
+            said, self.checking = self._said(answer[1]), True
+            self._credentials.munge.decode(answer[2], lambda decoded: self._decoded(said, decoded))
+            return len(data)
+        else:
+            self.refused = "it has sent no proof of a kind that is accepted here"
+        if self.refused:
+            raise NinepError(*AUTHENTICATION_FAILED)
+        return len(data)
+
+    def _said(self, nonce: bytes) -> _Transcript:
+        return _Transcript(self._challenge, bytes.fromhex(nonce.decode()), *self._names, self._binding)
+
+    def _accept(self, said: _Transcript, key: bytes) -> None:
+        self._text = said.mac(key, _SERVER).hex().encode() + b"\n"
+        self.session_key = said.mac(key, _SESSION)
+
+    def _decoded(self, said: _Transcript, decoded: tuple[int, bytes] | Exception) -> None:
+        self.checking = False
+        if not self.refused:  # it has sent no other line meanwhile
+            self.refused = self._why_refused(said, decoded)
+            if self.refused:
+                late = isinstance(decoded, MungeUnavailable)
+                self._text = NinepError(*(AUTHENTICATION_UNAVAILABLE if late else AUTHENTICATION_FAILED))
+        self._on_checked()
+
+    def _why_refused(self, said: _Transcript, decoded: tuple[int, bytes] | Exception) -> str:
+        """Let the client in if its credential proves that it belongs; if it does not, say why."""
+        if isinstance(decoded, Exception):
+            return f"its MUNGE credential: {decoded}"
+        uid, payload = decoded
+        key, proof = payload[:KEY_SIZE], payload[KEY_SIZE:]
+        if not said.proves(key, proof):
+            return "its MUNGE credential is for something else"
+        assert self._credentials.munge is not None
+        if not self._credentials.munge.allows(uid):
+            return f"its MUNGE credential is of the user {uid} (--munge-users)"
+        self._accept(said, key)
+        return ""
 
 
 class ClientHandshake:
-    """The client's side: first `answer`, then `check`."""
+    """The client's side: first `answer`, or for MUNGE `payload` and `answer_with`; then `check`."""
 
     def __init__(self, key: bytes, nonce: bytes, uname: str, aname: str, binding: bytes = b"") -> None:
-        """`nonce`: NONCE_SIZE random bytes, used once."""
+        """`nonce`: NONCE_SIZE random bytes, used once. For MUNGE, so is the `key`."""
         self._key = key
         self._nonce = nonce
         self._names = uname, aname
@@ -182,17 +288,26 @@ class ClientHandshake:
         self._said: _Transcript | None = None
 
     def answer(self, challenge: bytes) -> bytes:
-        """What to write to the afid after the server's first line. Raises ProtocolViolation if that is none that this
-        side can answer."""
-        offered = _CHALLENGE.fullmatch(challenge)
-        if offered is None or _SECRET not in offered[1].split():
+        """What to write to the afid after the server's first line, to prove the secret. Raises ProtocolViolation if
+        that line does not ask for it."""
+        return b"secret %s %s\n" % (self._nonce.hex().encode(), self._prove(challenge, SECRET).hex().encode())
+
+    def payload(self, challenge: bytes) -> bytes:
+        """What the credential for the server must have in it. Raises ProtocolViolation if it asks for none."""
+        return self._key + self._prove(challenge, MUNGE)
+
+    def answer_with(self, credential: bytes) -> bytes:
+        """What to write to the afid, with a credential that has this payload."""
+        return b"munge %s %s\n" % (self._nonce.hex().encode(), credential)
+
+    def _prove(self, challenge: bytes, method: str) -> bytes:
+        if method not in offered_by(challenge):
             raise ProtocolViolation("it asks for another kind of proof")
         self._said = _Transcript(challenge, self._nonce, *self._names, self._binding)
-        proof = self._said.mac(self._key, _CLIENT)
-        return b"%s %s %s\n" % (_SECRET, self._nonce.hex().encode(), proof.hex().encode())
+        return self._said.mac(self._key, _CLIENT)
 
     def check(self, proof: bytes) -> bytes | None:
-        """The session key, if the server's last line proves that it has the secret; None otherwise."""
+        """The session key, if the server's last line proves that it has the key; None otherwise."""
         assert self._said is not None
         expected = self._said.mac(self._key, _SERVER).hex().encode() + b"\n"
         return self._said.mac(self._key, _SESSION) if is_equal(expected, proof) else None

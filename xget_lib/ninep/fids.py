@@ -119,6 +119,13 @@ class Fids:
     def __len__(self) -> int:
         return len(self._fids)
 
+    @property
+    def is_checking(self) -> bool:
+        """Whether the client waits until its proof is checked: then its requests do too, up to the Tattach. Who has
+        been let in before has requests that need not wait."""
+        afid = self._fids.get(self._afid) if self._stranger else None
+        return afid is not None and isinstance(afid.handle, ServerHandshake) and afid.handle.checking
+
     def carry_out(self, request: TMessage) -> Answer:
         """Do what `request` asks. WAITING (from Tread alone) changes nothing; ask again.
 

@@ -135,6 +135,11 @@ class Session:
         request = next(iter(self._queue.values()), None)
         return isinstance(request, Tattach) and self._fids is not None and self._fids.may_attach(request)
 
+    @property
+    def is_checking(self) -> bool:
+        """Whether requests wait until the proof of the client is checked. Nothing more may be received until then."""
+        return self._fids is not None and self._fids.is_checking
+
     def limit_requests(self, longest: int) -> None:
         """From the next message on, drop requests of more than so many bytes as they arrive."""
         self._framer.longest = longest
@@ -170,7 +175,7 @@ class Session:
     def next_reply(self) -> Reply | None:
         """Carry out requests until one has a reply, and return it; None when nothing can be answered now. The caller
         must send the reply: it cannot be flushed any more."""
-        while self._queue:
+        while self._queue and not self.is_checking:
             tag, message = self._queue.popitem(last=False)
             if self._large:
                 self._large_bytes -= self._large.pop(tag, 0)

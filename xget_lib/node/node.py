@@ -33,6 +33,7 @@ from xget_lib.manifest.manifest import STILL_CHANGING, Manifest
 from xget_lib.manifest.selection import Selection, select
 from xget_lib.manifest.signature import Signed
 from xget_lib.net.blocking import in_thread
+from xget_lib.net.credentials import credentials_of
 from xget_lib.net.listen import LocalSocket, listen
 from xget_lib.node.awake import now
 from xget_lib.node.child import Child
@@ -46,7 +47,7 @@ from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import NewGeneration, TransferStats
 from xget_lib.node.trust import Trust
 from xget_lib.node.waits import Tell, Waits
-from xget_lib.process.secret_file import read_again, read_credentials
+from xget_lib.process.secret_file import read_again
 from xget_lib.report.events import size
 from xget_lib.report.log import LOGGER
 from xget_lib.report.waiting import Wait
@@ -70,7 +71,7 @@ class Node:
         self._config = config
         self._sources = sources
         self._waits = Waits(tell)
-        self.credentials = read_credentials(config)
+        self.credentials = credentials_of(config)
         self._master = MasterLink(
             config.host, config.port, serving_port=port, follows=config.follow, credentials=self.credentials
         )

@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import stat
 
-from xget_lib.config import Config
 from xget_lib.errors import UsageError, printable
-from xget_lib.ninep.auth import Credentials, Tls
+from xget_lib.ninep.auth import Credentials
 
 SHORTEST = 16
 """Characters of a key. It is never sent, but who gets a client to connect to him can try keys at home."""
@@ -25,26 +24,10 @@ _READABLE = stat.S_IROTH | stat.S_IWOTH | stat.S_IXOTH
 """For others."""
 
 
-def read_credentials(config: Config) -> Credentials:
-    """What this process proves and asks for, and its TLS. Raises UsageError."""
-    tls = _tls(config)
-    if config.secret is None:
-        return Credentials(tls=tls)
-    return Credentials(required=True, keys=read_keys(config.secret), source=config.secret, tls=tls)
-
-
-def _tls(config: Config) -> Tls | None:
-    if not config.tls:
-        return None
-    from xget_lib.process.certificates import load_tls  # loads OpenSSL: only who wants TLS needs it
-
-    return load_tls(config)
-
-
 def read_again(credentials: Credentials) -> bool:
     """The secret may have changed: read its file again. Returns whether there are other keys now. Raises UsageError,
     and leaves the keys as they are, if the file cannot be used."""
-    if not credentials.required:
+    if not credentials.source:
         return False
     former, credentials.keys = credentials.keys, read_keys(credentials.source)
     return credentials.keys != former

@@ -6,18 +6,22 @@ master, find theirs, and the highest serial in the file is that of everything th
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from xget_lib.errors import Failed, printable
+from xget_lib.fs.lock_file import locked
 from xget_lib.manifest.signature import Signed
 
 NAME = b"xget.sig"
 LINES_KEPT = 64
 FILE_LIMIT = 1 << 15
 """Bytes: a line has some 250, and all of it goes into a message between processes."""
+TRIES = 16
+"""How often to sign again because somebody else has signed meanwhile."""
+_LOCK_SECONDS = 10.0
+"""Whoever locks the file only writes one of this size."""
 
 
 def usual_path(root: bytes) -> bytes | None:
@@ -28,32 +32,43 @@ def usual_path(root: bytes) -> bytes | None:
 
 
 def read(path: bytes) -> list[Signed]:
-    """What the file has; nothing if there is none. Raises Failed."""
+    """What the file has; nothing if there is none. Raises Failed, also where only a part is valid."""
+    signed, trouble = read_valid(path)
+    if trouble is not None:
+        raise trouble
+    return signed
+
+
+def read_valid(path: bytes) -> tuple[list[Signed], Failed | None]:
+    """What can be read, and why the rest cannot."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             text = file.read(FILE_LIMIT + 1) or b""
     except FileNotFoundError:
-        return []
+        return [], None
     except OSError as error:
-        raise Failed(printable(path), error.strerror or str(error)) from None
-    return decode(path, text)
+        return [], Failed(printable(path), error.strerror or str(error))
+    if len(text) > FILE_LIMIT:
+        return [], Failed(printable(path), f"more than {FILE_LIMIT} bytes")
+    signed, trouble = [], None
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            signed += decode(line)
+        except ValueError as error:
+            trouble = trouble or Failed(f"{printable(path)} line {number}", f"not a signature ({error})")
+    return signed, trouble
 
 
 def encode(lines: Sequence[Signed]) -> bytes:
     return b"".join(json.dumps(each.fields).encode() + b"\n" for each in lines)
 
 
-def decode(path: bytes, text: bytes) -> list[Signed]:
-    """Raises Failed, which names the line."""
-    if len(text) > FILE_LIMIT:
-        raise Failed(printable(path), f"more than {FILE_LIMIT} bytes")
-    signed = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        try:
-            signed.append(Signed.of_fields(json.loads(line)))
-        except (ValueError, RecursionError) as error:
-            raise Failed(f"{printable(path)} line {number}", f"not a signature ({error})") from None
-    return signed
+def decode(text: bytes) -> list[Signed]:
+    """Empty lines, as editors leave them, are skipped. Raises ValueError."""
+    try:
+        return [Signed.of_fields(json.loads(line)) for line in text.splitlines() if line.strip()]
+    except RecursionError:
+        raise ValueError("too deep") from None
 
 
 def newest(signed: Sequence[Signed]) -> Signed | None:
@@ -61,19 +76,43 @@ def newest(signed: Sequence[Signed]) -> Signed | None:
     return max(signed, key=lambda each: each.signature.serial, default=None)
 
 
-def add(path: bytes, signed: Signed) -> None:
-    """Adds a line, durably, and drops the oldest beyond LINES_KEPT. Raises Failed, OSError."""
+def highest_serial(signed: Iterable[Signed]) -> int:
+    """0 if nothing is signed."""
+    return max((each.signature.serial for each in signed), default=0)
+
+
+def add(path: bytes, signed: Signed) -> bool:
+    """Adds a line, durably, and drops those of the same generation, and the oldest beyond LINES_KEPT. Raises Failed.
+
+    Returns False, and writes nothing, if the file has its serial by now, or a higher one: somebody else has signed
+    meanwhile. Then sign again, with a higher one. A line that is there already is not added again.
+
+    The lock is a file of its own: every user who can read the directory could lock that, and nobody could sign.
+    """
+    try:
+        with locked(path + b".lock", _LOCK_SECONDS):
+            there = read(path)
+            if signed in there:
+                return True
+            if highest_serial(there) >= signed.signature.serial:
+                return False
+            others = [each for each in there if each.generation != signed.generation]
+            _write(path, encode([signed, *others][:LINES_KEPT]))
+    except OSError as error:
+        raise Failed(printable(path), error.strerror or str(error)) from None
+    return True
+
+
+def _write(path: bytes, text: bytes) -> None:
+    new = path + b".new"
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with open(descriptor, "wb") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+    os.rename(new, path)
     directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(directory, fcntl.LOCK_EX)  # a master and `xget.py sign` may add at the same time
-        lines = [signed, *read(path)][:LINES_KEPT]
-        new = path + b".new"
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        with open(descriptor, "wb") as file:
-            file.write(encode(lines))
-            file.flush()
-            os.fsync(descriptor)
-        os.rename(new, path)
         os.fsync(directory)
     finally:
         os.close(directory)

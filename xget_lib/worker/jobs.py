@@ -87,11 +87,9 @@ def _perform(request: jobs.Request, descriptors: Sequence[int]) -> _Done:
             digest_cache.save(path, read_all(*descriptors))
             return jobs.Saved(), []
         case jobs.ReadSignatures(root, path):
-            file = path or signature_file.usual_path(root) or b""
-            return jobs.SignaturesRead(file, signature_file.encode(signature_file.read(file)) if file else b""), []
+            return _read_signatures(path or signature_file.usual_path(root) or b""), []
         case jobs.AddSignature(path, line):
-            signature_file.add(path, *signature_file.decode(path, line))
-            return jobs.Saved(), []
+            return jobs.SignatureAdded(signature_file.add(path, *signature_file.decode(line))), []
     raise Failed("snapshot", f"unknown job {type(request).__name__}")
 
 
@@ -213,6 +211,11 @@ def _assemble(scan_descriptor: int, digests_descriptor: int, left_out_descriptor
     # The directory that was scanned, for workers to come: its name may mean another one by then, or none.
     base = os.open(found.base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     return result, [memfd("manifest", encoded), memfd("stamps", found.stamps.tobytes()), base]
+
+
+def _read_signatures(file: bytes) -> jobs.SignaturesRead:
+    signed, trouble = signature_file.read_valid(file) if file else ([], None)
+    return jobs.SignaturesRead(file, signature_file.encode(signed), str(trouble or ""))
 
 
 class _Room:

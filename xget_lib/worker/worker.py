@@ -33,6 +33,7 @@ from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.net.blocking import in_thread, wait_writable
+from xget_lib.net.credentials import munge_of
 from xget_lib.net.sending_hosts import SendingHosts
 from xget_lib.net.server import Client, Server
 from xget_lib.net.transport import Transport
@@ -85,7 +86,8 @@ def run(
     LOGGER.debug("worker %d started", number)
     try:
         # The keys come from the master, which reads them again when the secret changes.
-        access = Access.of(config, Credentials(required=config.secret is not None, tls=tls))
+        credentials = Credentials(bool(config.auth), methods=config.auth, munge=munge_of(config), tls=tls)
+        access = Access.of(config, credentials)
         Worker(channel, config.debug, config.workers, access, sending, number).run()
     except LinkLost:
         pass  # the master is gone
