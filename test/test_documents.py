@@ -215,6 +215,7 @@ LIMITS = {
     "bytes sent before the secret is proved": lobby.RECEIVED_LIMIT,
     "MUNGE credentials that are decoded at the same time": munge.AT_ONCE,
     "time to decode a MUNGE credential, with the time that it waits": round(munge.DECODE_WITHIN),
+    "connections without a proof that began TLS, with `--tls`": lobby.HANDSHAKES,
     "KiB of a TLS handshake, with `--tls`": tls.HANDSHAKE_LIMIT >> 10,
     "open files of one connection": limits.MAX_OPEN,
     "fids of one connection": limits.MAX_FIDS,

@@ -610,6 +610,20 @@ def test_a_handshake_without_end_is_ended(make: Make, caplog: pytest.LogCaptureF
     peer.close()
 
 
+def test_handshakes_have_few_places_and_who_gets_in_leaves_his(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lobby, "HANDSHAKES", 2)
+    served = make(self_made())
+    links = [served.link(self_made()) for _ in range(4)]
+    strangers = [Peer(served.port) for _ in range(3)]
+    for peer in strangers:
+        peer.sock.sendall(client_hello()[:100])
+    assert strangers[2].rest() == b""
+    for peer in strangers:
+        peer.close()
+    for link in links:
+        link.close()
+
+
 @pytest.mark.parametrize("said", [1, 100])
 def test_a_client_that_is_killed_in_the_handshake_is_gone(
     make: Make, caplog: pytest.LogCaptureFixture, said: int

@@ -24,6 +24,7 @@ from xget_lib.net.blocking import READ
 from xget_lib.net.transport import HELLO, Transport, refuse_tls
 from xget_lib.net.turns import Turn
 from xget_lib.ninep.auth import Credentials
+from xget_lib.ninep.budget import Budget
 from xget_lib.ninep.limits import MAX_REQUEST
 from xget_lib.ninep.session import Session
 from xget_lib.ninep.trace import SENT, frame_line
@@ -38,6 +39,8 @@ PROVE_WITHIN = 10.0
 """Seconds from the connection until the client must have attached: two round trips, and a busy server between them."""
 RECEIVED_LIMIT = 2048
 """Bytes that a client may send until then. Ours send some 400, with MUNGE 600."""
+HANDSHAKES = 1024
+"""Connections that began TLS and are in here, at most: OpenSSL takes up to 50 KB for each of them."""
 _LONGEST = 512
 """Bytes of one request until then."""
 
@@ -108,6 +111,7 @@ class Lobby:
         self._refuse = refuse
         self._credentials = credentials
         self._shaken = shaken
+        self._handshakes = Budget("TLS handshakes", HANDSHAKES)
         self._visitors: OrderedDict[int, _Visitor] = OrderedDict()
         """By number of the client, the oldest first."""
         self._ready: deque[_Visitor] = deque()
@@ -151,6 +155,7 @@ class Lobby:
         visitor.watcher.stop()
         visitor.watcher.close()
         visitor.client.connection = None
+        self._handshakes.forget(visitor.client.account)
         return True
 
     def _serve(self) -> None:
@@ -210,6 +215,8 @@ class Lobby:
         if visitor.session is None and visitor.shaking is None and tls is not None and not visitor.client.binding:
             if visitor.transport.sock.recv(1, socket.MSG_PEEK) not in (HELLO[:1], b""):
                 return True  # it gets the session of a client without TLS
+            if not self._handshakes.take(visitor.client.account):
+                raise OSError("there are too many TLS handshakes, and this host has its share")
             from xget_lib.net.tls import TlsTransport
 
             visitor.transport = visitor.shaking = TlsTransport(tls.accepted(visitor.transport.sock))
