@@ -44,6 +44,8 @@ Options:
   --open-to=NETWORKS          master, client: but only to these networks, such as 127.0.0.0/8,::1 (without it: to all)
   --socket=PATH               client: serve the user of this command, and root, on a Unix socket too, without the secret
                               (mount -t 9p -o trans=unix PATH)
+  --allow=NETWORKS            master, client: only addresses in these networks, such as 192.0.2.0/24,::1, may connect; a
+                              client connects only to these, apart from the master (without it: to all)
   --linger=SECONDS            client: after the download, serve until no node has read for this long; `forever`: serve
                               until stopped; 0: serve during the download only [default: 300]
   --follow                    client: keep running, and update <dest> whenever the master's directory changes; it

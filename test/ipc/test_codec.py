@@ -20,6 +20,7 @@ MESSAGES = [
     ipc.SlotAsked(1, 2),
     ipc.Adopt(1, "10.0.0.1", 40000),
     ipc.NodeRegistered(1, 4711, bytes(32), 3, True, "failed", "disk full", 1500, 10_000_000_000, -1),
+    ipc.PeersReached(1, (("10.0.0.1", 4711), ("fd00::1", 65535))),
     ipc.Job(5, HashPieces(0, 10)),
     ipc.Done(5, Hashed(bytes(64), (2, 3), b"\xff", 9, (("Permission denied", (4, 5)),))),
     ipc.Done(5, Hashed(b"", (), b"", 0, ())),

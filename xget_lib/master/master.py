@@ -67,7 +67,9 @@ class Master:
         self._listening = listening
         self._started = time.monotonic()
         self._events: Queue[events.Event] = Queue()
-        self._admission = Admission(config.workers * rlimit.part(), proved_first=credentials.guard)
+        self._admission = Admission(
+            config.workers * rlimit.part(), proved_first=credentials.guard, allow=config.allow
+        )
         self._strangers: dict[int, str] = {}
         """By connection: the address of a client that has not been let in yet."""
         self._accounts: dict[int, Account] = {}
@@ -250,6 +252,7 @@ class Master:
             "nursery_problem": self._pool.problem,
             "sent": self._pool.sent,
             "encrypts": next((worker.encrypts for worker in self._pool.workers if worker.encrypts), ""),
+            "refused": self._admission.refused,
             **self._tracker.status(),
             "workers": [
                 {"pid": worker.pid, "connections": len(worker.connections), "sent": worker.sent}
