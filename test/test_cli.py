@@ -138,6 +138,8 @@ def test_the_defaults_are_those_of_the_help(roles: Roles) -> None:
         no_set_id=False,
         insecure_dest=False,
         one_file_system=False,
+        public_only=False,
+        user=None,
         cache=None,
         rehash=False,
         force=False,

@@ -39,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
             "signed-only",
             "allow-rollback",
             "one-file-system",
+            "public-only",
             "rehash",
             "force",
             "daemon",

@@ -62,6 +62,8 @@ Options:
   --no-set-id                 client: do not set set-user-ID and set-group-ID bits and capabilities; -s and -o imply it
   --insecure-dest             client: write to <dest> as root, even if other users can change it or a directory above it
   -x, --one-file-system       master, sign: do not serve what is mounted below <path>
+  --public-only               master, sign: leave out files that not every user of this machine may read
+  --user=NAME                 master: become this user, and keep only the power to read the files that are served
   --cache=DIR                 master: directory of the digest cache (without it: $XDG_CACHE_HOME/xget, or
                               ~/.cache/xget, or /var/cache/xget for root and users without a home)
   --rehash                    master: ignore the digest cache, and hash all files

@@ -108,6 +108,10 @@ class Config:
     no_set_id: bool
     insecure_dest: bool
     one_file_system: bool
+    public_only: bool
+    """Whether to leave out what not everybody on the master's machine may read."""
+    user: str | None
+    """Whom a master that was started by root becomes."""
     cache: str | None
     rehash: bool
     force: bool
@@ -340,6 +344,8 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "no-set-id": _flag,
     "insecure-dest": _flag,
     "one-file-system": _flag,
+    "public-only": _flag,
+    "user": _text,
     "cache": _path,
     "rehash": _flag,
     "force": _flag,

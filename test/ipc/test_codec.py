@@ -58,7 +58,7 @@ def test_a_message_arrives_as_it_was_sent(message: ipc.Message) -> None:
         ["Job", 5, []],
         ["Job", 5, ["HashPieces", 0]],
         ["Job", 5, ["Ask", 0, 1]],
-        ["Job", 5, ipc.pack(Scanned(1, 2, b"", False, b""))],
+        ["Job", 5, ipc.pack(Scanned(1, 2, b"", False, b"", 0))],
         ["Done", 5, ["Hashed", b"", [], b"", 0, [["why", [b"1"]]]]],
         ["Done", 5, ["Hashed", b"", [], b"", 0, [["why"]]]],
         ["Done", 5, ["Hashed", b"", [], b"", 0, [1]]],
