@@ -12,6 +12,7 @@ import pytest
 
 from test.support.cluster import Cluster, Master, eventually
 from test.support.plain_client import PlainClient
+from test.support.relay import Relay
 from test.support.trees import differences, noise, write
 from xget_lib.errors import NinepError
 
@@ -125,6 +126,25 @@ def test_a_secret_that_the_group_of_the_user_may_read_can_be_changed(cluster: Cl
     secret.write_text(f"another {KEY}\n{KEY}\n")
     assert cluster.run("-p", str(master.port), "reload").status == 0
     master.logged("the secret has changed: 2 keys")
+
+
+def test_nobody_else_reads_what_is_not_complete(cluster: Cluster, source: Path) -> None:
+    """Neither with a umask of nothing, nor where an earlier run, or somebody, left directories open to all."""
+    write(source / "large", noise(16 << 20, 4))
+    master, dest = cluster.master(source), cluster.base / "dest"
+    parts = dest / ".xget" / "parts"
+    parts.mkdir(parents=True)
+    for each in (dest, parts.parent, parts):
+        each.chmod(0o777)
+    with Relay(master.port, hold_after=4 << 20) as relay:
+        client = cluster.client(relay, dest, options=["--insecure-dest", "--linger", "0"], umask=0)
+        relay.wait_until_it_holds()
+        eventually(lambda: list(parts.iterdir()), "a part is there")
+        assert [each.stat().st_mode & 0o077 for each in (parts.parent, parts)] == [0, 0]
+        assert not (dest / "large").exists()
+        client.signal(signal.SIGINT)
+        assert client.ended().status == 130
+    assert [each.stat().st_mode & 0o077 for each in (parts.parent, parts)] == [0, 0]
 
 
 @pytest.mark.parametrize(("name", "why"), [("root", "is root"), ("no-such-user", "no such user")])

@@ -53,7 +53,10 @@ def test_who_may_read_reads_what_is_roots_and_writes_nothing(secret: Path) -> No
 @pytest.mark.root
 def test_what_was_given_up_does_not_come_back(secret: Path) -> None:
     def work() -> None:
-        give_up_root(User.look_up(NOBODY), may_read=False)
+        os.setgroups([0, 4])
+        user = User.look_up(NOBODY)
+        give_up_root(user, may_read=False)
+        assert set(os.getgroups()) == set(os.getgrouplist(user.name, user.gid))
         for again in (read_everything, lambda: os.setuid(0), lambda: os.setgroups([0]), secret.read_text):
             with pytest.raises(PermissionError):
                 again()
