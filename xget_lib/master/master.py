@@ -69,9 +69,7 @@ class Master:
         self._listening = listening
         self._started = time.monotonic()
         self._events: Queue[events.Event] = Queue()
-        self._admission = Admission(
-            config.workers * rlimit.part(), proved_first=credentials.guard, allow=config.allow
-        )
+        self._admission = Admission(config.workers * rlimit.part(), proved_first=credentials.guard, allow=config.allow)
         self._strangers: dict[int, str] = {}
         """By connection: the address of a client that has not been let in yet."""
         self._accounts: dict[int, Account] = {}
