@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,7 @@ def test_the_defaults_are_those_of_the_help(roles: Roles) -> None:
         open=(),
         open_to=(),
         socket=None,
+        allow=(),
         linger=300,
         follow=False,
         delete=False,
@@ -136,6 +138,8 @@ def test_the_defaults_are_those_of_the_help(roles: Roles) -> None:
         no_set_id=False,
         insecure_dest=False,
         one_file_system=False,
+        public_only=False,
+        user=None,
         cache=None,
         rehash=False,
         force=False,
@@ -163,6 +167,7 @@ def test_the_defaults_are_those_of_the_help(roles: Roles) -> None:
         ("-p 7", "port", 7),
         ("--port=7", "port", 7),
         ("--bind=::1", "bind", "::1"),
+        ("--allow=10.0.0.0/8,::1", "allow", (ip_network("10.0.0.0/8"), ip_network("::1"))),
         ("-w 3", "workers", 3),
         ("--workers=3", "workers", 3),
         ("-m 4", "max_direct", 4),

@@ -39,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
             "signed-only",
             "allow-rollback",
             "one-file-system",
+            "public-only",
             "rehash",
             "force",
             "daemon",
@@ -325,3 +326,22 @@ def test_a_credential_of_systemd_is_found(tmp_path: Path, monkeypatch: pytest.Mo
     assert config.credential() is None
     (tmp_path / "xget-secret").touch()
     assert config.credential() == str(tmp_path / "xget-secret")
+
+
+def test_who_may_connect_is_a_list_of_networks_and_ipv4_is_the_same_in_both_spellings() -> None:
+    assert list(map(str, build(allow="192.0.2.0/24, ::1").allow)) == ["192.0.2.0/24", "::1/128"]
+    assert list(map(str, config.build(DEFAULTS, {"allow": ["::ffff:192.0.2.0/120"]}, {}).allow)) == ["192.0.2.0/24"]
+    assert build().allow == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("192.0.2.0/24,", "not a list of texts, or an empty one"),
+        ("head", "not a network such as 192.0.2.0/24: "),
+        ("192.0.2.1/24", "not a network such as 192.0.2.0/24: "),
+    ],
+)
+def test_a_list_of_networks_has_nothing_else(value: str, why: str) -> None:
+    with pytest.raises(UsageError, match=f"--allow {value}: {why}"):
+        build(allow=value)

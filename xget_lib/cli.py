@@ -44,6 +44,8 @@ Options:
   --open-to=NETWORKS          master, client: but only to these networks, such as 127.0.0.0/8,::1 (without it: to all)
   --socket=PATH               client: serve the user of this command, and root, on a Unix socket too, without the secret
                               (mount -t 9p -o trans=unix PATH)
+  --allow=NETWORKS            master, client: only addresses in these networks, such as 192.0.2.0/24,::1, may connect; a
+                              client connects only to these, apart from the master (without it: to all)
   --linger=SECONDS            client: after the download, serve until no node has read for this long; `forever`: serve
                               until stopped; 0: serve during the download only [default: 300]
   --follow                    client: keep running, and update <dest> whenever the master's directory changes; it
@@ -60,6 +62,8 @@ Options:
   --no-set-id                 client: do not set set-user-ID and set-group-ID bits and capabilities; -s and -o imply it
   --insecure-dest             client: write to <dest> as root, even if other users can change it or a directory above it
   -x, --one-file-system       master, sign: do not serve what is mounted below <path>
+  --public-only               master, sign: leave out files that not every user of this machine may read
+  --user=NAME                 master: become this user, and keep only the power to read the files that are served
   --cache=DIR                 master: directory of the digest cache (without it: $XDG_CACHE_HOME/xget, or
                               ~/.cache/xget, or /var/cache/xget for root and users without a home)
   --rehash                    master: ignore the digest cache, and hash all files

@@ -93,6 +93,8 @@ class Config:
     """and the networks to which they are; empty: all."""
     socket: str | None
     """A Unix socket on which a child serves programs of its own user, without a proof."""
+    allow: tuple[Network, ...]
+    """Who may connect, and to which peers a node connects; empty: all."""
     linger: float
     """How long a child server runs after the last read. `math.inf`: until stopped. 0: it ends with the download."""
     follow: bool
@@ -106,6 +108,10 @@ class Config:
     no_set_id: bool
     insecure_dest: bool
     one_file_system: bool
+    public_only: bool
+    """Whether to leave out what not everybody on the master's machine may read."""
+    user: str | None
+    """Whom a master that was started by root becomes."""
     cache: str | None
     rehash: bool
     force: bool
@@ -245,10 +251,20 @@ def _trees(value: Any) -> tuple[str, ...]:
 
 
 def _networks(value: Any) -> tuple[Network, ...]:
+    texts = _list(value) if value is not None else []
     try:
-        return tuple(map(ipaddress.ip_network, _list(value))) if value is not None else ()
+        return tuple(map(_network, texts))
     except ValueError as error:
         raise ValueError(f"not a network such as 192.0.2.0/24: {error}") from None
+
+
+def _network(text: str) -> Network:
+    """A network; one of IPv4 also where it is written with `::ffff:`, as an IPv6 socket shows its addresses."""
+    network = ipaddress.ip_network(text)
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is not None and network.prefixlen >= _MAPPED_PREFIX:
+        return ipaddress.IPv4Network((mapped, network.prefixlen - _MAPPED_PREFIX))
+    return network
 
 
 def _flag(value: Any) -> bool:
@@ -292,6 +308,8 @@ def _serial(value: Any) -> int | None:
 
 
 _PORT = _integer(1, 65535)
+_MAPPED_PREFIX = 96
+"""Bits of the network of IPv6 in which the addresses of IPv4 are (RFC 4291, section 2.5.5.2)."""
 
 _CONVERT: dict[str, Callable[[Any], Any]] = {
     "host": _host,
@@ -313,6 +331,7 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "open": _trees,
     "open-to": _networks,
     "socket": _path,
+    "allow": _networks,
     "linger": _linger,
     "follow": _flag,
     "delete": _flag,
@@ -325,6 +344,8 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "no-set-id": _flag,
     "insecure-dest": _flag,
     "one-file-system": _flag,
+    "public-only": _flag,
+    "user": _text,
     "cache": _path,
     "rehash": _flag,
     "force": _flag,

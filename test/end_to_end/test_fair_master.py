@@ -90,7 +90,7 @@ def requests(kind: str, client: PlainClient, status: dict[str, object]) -> Seque
     def opens(name: str, *then: TMessage) -> Sequence[TMessage]:
         return [Twalk(0, 900, (name,)), Topen(900, 0), *then, Tclunk(900)] * 60
 
-    here, elsewhere = Registration(1, generation, 0), Registration(2, bytes([1]) * 32, 0)
+    here, elsewhere = Registration(1025, generation, 0), Registration(1026, bytes([1]) * 32, 0)
     complete, failed = replace(here, held=chunks), replace(here, ended="failed", why="x" * 300)
     match kind:
         case "wants":

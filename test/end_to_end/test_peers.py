@@ -10,6 +10,7 @@ from test.support.cluster import Cluster, eventually, unseen_child
 from test.support.large_swarm import large_swarm, registration
 from test.support.plain_client import PlainClient
 from test.support.relay import MIB, Relay
+from test.support.swarm_server import unused_address
 from test.support.trees import differences, noise, small_tree, write
 from xget_lib.swarm.messages import Registration
 
@@ -32,7 +33,7 @@ def test_content_comes_from_a_peer_that_registered(cluster: Cluster, source: Pat
             # What is wrong must not harm who hears it: another generation, nobody there, itself.
             for wrong in (
                 Registration(port, bytes(32), 0).encode(),
-                registration(master, 1),
+                registration(master, unused_address()[1]),
                 registration(master, child["port"]),
             ):
                 peer.write(peer.open("peers", mode=2), wrong)
@@ -61,7 +62,7 @@ def test_in_a_large_swarm_the_manifest_comes_from_a_peer(cluster: Cluster, sourc
 
 def test_where_no_peer_has_anything_it_comes_from_the_master(cluster: Cluster, source: Path) -> None:
     master = cluster.master(source)
-    with large_swarm(master, 1):  # where nobody answers
+    with large_swarm(master, unused_address()[1]):  # where nobody answers
         ended = cluster.get(master, cluster.base / "dest")
     assert (ended.status, ended.stderr) == (0, "")
     assert ended.done["from_master"] == ended.done["fetched"]

@@ -63,7 +63,7 @@ def test_one_that_reports_what_is_not_true_costs_the_master_a_chunk_in_ten_secon
     with PlainClient(master.port, "swarm") as liar:
         peers = liar.open("peers", mode=ORDWR)
         for number in range(200):
-            liar.write(peers, Registration(1, generation, 0, wrong_chunk=number % chunks).encode())
+            liar.write(peers, Registration(1025, generation, 0, wrong_chunk=number % chunks).encode())
         master.logged("file is right on disk, although a node got other content from here")
         assert cluster.get(master, cluster.base / "dest").status == 0
     assert master.log.read_text().count("right on disk") <= 3

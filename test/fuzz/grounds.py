@@ -35,7 +35,7 @@ from xget_lib.swarm.messages import Registration
 HUGE = 5 * 2**30  # bytes of a file that is one hole: offsets pass 4 GiB
 WRITTEN = (
     Registration(4711, bytes(32), 3).encode(),
-    Registration(1, b"", 0).encode(),
+    Registration(1025, b"", 0, reached=(("10.0.0.1", 4711),)).encode(),
     b'{"port": 1e999, "generation": "", "held": true}',
     b'{"port": 1, "generation": "", "held": 9223372036854775807}',
     b"[" * 900,

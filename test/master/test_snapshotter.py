@@ -49,7 +49,7 @@ class Server:
 
     def __init__(self, root: Path, *, one_file_system: bool = False) -> None:
         self.workers = Workers()
-        self._scan = ScanTree(bytes(root), one_file_system, True)
+        self._scan = ScanTree(bytes(root), one_file_system, True, False)
         self._taken: list[Snapshot] = []
         self.progress = Progress()
 

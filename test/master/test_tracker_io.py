@@ -35,7 +35,7 @@ class Master:
 
     def register(self, connection: int, held: int, **given: Any) -> None:
         registration = Registration(1000 + connection, GENERATION, held, **given)
-        self.tracker.handle(ipc.NodeRegistered(connection, *astuple(registration)))
+        self.tracker.handle(ipc.NodeRegistered(connection, *astuple(registration)[:-1]))
 
     def wait_for(self, count: int) -> list[tuple[int, ipc.Message]]:
         """So many messages, as they come without anybody calling `tick`."""

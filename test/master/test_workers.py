@@ -327,7 +327,7 @@ def test_a_result_of_another_kind_is_a_violation_and_its_descriptors_are_closed(
     gevent.sleep(0)
     before = len(open_descriptors())
     with open("/dev/null", "rb") as null:
-        pool.send(pid, ipc.Done(1, Scanned(1, 2, b"", False, b"")), null.fileno())
+        pool.send(pid, ipc.Done(1, Scanned(1, 2, b"", False, b"", 0)), null.fileno())
     with pytest.raises(ProtocolViolation, match="HashPieces was answered with Scanned"):
         working.get()
     assert len(open_descriptors()) == before

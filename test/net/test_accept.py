@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
+from ipaddress import ip_network
 
 import gevent
 import pytest
@@ -56,6 +57,15 @@ def test_a_refused_connection_is_closed_at_once_and_logged_once(door: Door, capl
         until(lambda: sum(map(closed, clients)) == 3)
         assert len(door.admitted) == 2 and all(map(closed, clients[2:]))
     assert caplog.messages == ["127.0.0.1: connection refused: this host has reached its limit of 2 connections"]
+
+
+def test_an_address_that_may_not_connect_is_refused_and_counted() -> None:
+    admission = Admission(100, per_host=2, allow=(ip_network("10.0.0.0/8"), ip_network("::1")))
+    assert admission.admit("192.0.2.1") is None and admission.admit("fe80::1%eth0") is None
+    assert admission.why_refused("192.0.2.1") == "this address is not among those of --allow"
+    for address in ("10.1.2.3", "::1", "::ffff:10.0.0.1"):
+        assert admission.admit(address) is not None
+    assert admission.refused == 2
 
 
 def closed(sock: socket.socket) -> bool:
@@ -111,7 +121,7 @@ def test_a_host_over_its_limit_is_refused_and_others_are_not() -> None:
     first = admission.admit("10.0.0.1")
     assert first is not None and admission.admit("10.0.0.1") is not None
     assert admission.admit("10.0.0.1") is None
-    assert admission.why_refused() == "this host has reached its limit of 2 connections"
+    assert admission.why_refused("10.0.0.1") == "this host has reached its limit of 2 connections"
     assert admission.admit("10.0.0.2") is not None
     first.close()
     assert admission.admit("10.0.0.1") is not None
@@ -128,7 +138,8 @@ def test_connections_are_limited_in_all() -> None:
     accounts = [admission.admit(f"10.0.0.{n}") for n in range(3)]
     assert None not in accounts
     assert admission.admit("10.0.0.9") is None
-    assert admission.why_refused() == "the server has reached its limit of 3 connections, and this host has its share"
+    why = "the server has reached its limit of 3 connections, and this host has its share"
+    assert admission.why_refused("10.0.0.9") == why
     assert accounts[0] is not None
     accounts[0].close()
     assert admission.admit("10.0.0.9") is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from random import Random
 
 import gevent
 import pytest
@@ -18,6 +19,7 @@ from xget_lib.node import fetch_manifest as fetching
 from xget_lib.serve.served import EncodedManifest
 from xget_lib.serve.swarm import child_tree
 from xget_lib.swarm import first_tier
+from xget_lib.swarm.host_attempts import HostAttempts
 from xget_lib.swarm.messages import Address, News
 
 MANIFEST = bytes(range(256)) * 8192  # more than one read
@@ -61,7 +63,7 @@ def peer(manifest: bytes | None = MANIFEST) -> SwarmServer:
 
 
 def fetch_manifest(news: News, address: Address, seconds: float) -> tuple[bytes, bool]:
-    encoded, right = fetching.fetch_manifest(news, address, seconds)
+    encoded, right = fetching.fetch_manifest(news, address, seconds, HostAttempts(Random(1)))
     return bytes(encoded), right
 
 
@@ -155,7 +157,9 @@ def test_a_server_that_sends_single_bytes_is_left_and_they_are_no_progress(monke
     dripping.manifest = Dripping(encoded.file, encoded.size)
     server = SwarmServer(dripping)
     with pytest.raises(LinkLost, match=r"sends less than 1000000\.0 bytes of the manifest a second"):
-        fetching.fetch_manifest(news(master_first=True), server.address, 0.3, lambda: told.append(1))
+        fetching.fetch_manifest(
+            news(master_first=True), server.address, 0.3, HostAttempts(Random(1)), lambda: told.append(1)
+        )
     assert told == []
 
 

@@ -15,10 +15,10 @@ from test.support.swarm_server import SwarmServer, unused_address
 from xget_lib.errors import MasterUnreachable
 from xget_lib.node.master_link import Change, MasterLink
 from xget_lib.swarm.backoff import Backoff
-from xget_lib.swarm.messages import News, Registration, Scanning
+from xget_lib.swarm.messages import REACHED_LIMIT, News, Registration, Scanning
 
 GENERATION = b"g" * 32
-NEWS = News(GENERATION, 100, (("10.0.0.1", 7),), True)
+NEWS = News(GENERATION, 100, (("10.0.0.1", 9007),), True)
 
 
 class Master(SwarmServer):
@@ -48,19 +48,32 @@ def events(link: MasterLink) -> Queue[Change | News | Scanning]:
 
 def test_news_are_events_and_the_report_is_there_first() -> None:
     master = Master()
-    link = MasterLink(*master.address, serving_port=9)
+    link = MasterLink(*master.address, serving_port=9009)
     link.set_registration(GENERATION, 3)
     link.begin(10)
     happened = events(link)
     assert happened.get() is Change.CONNECTED
-    assert master.backend.said[0] == Registration(9, GENERATION, 3)
+    assert master.backend.said[0] == Registration(9009, GENERATION, 3)
     master.send(NEWS.encode())
     assert happened.get() == NEWS
 
 
+def test_the_master_hears_once_which_peers_this_node_has_reached() -> None:
+    master = Master()
+    link = MasterLink(*master.address, serving_port=9009)
+    link.begin(10)
+    peers = [("10.0.0.1", 2000 + number) for number in range(REACHED_LIMIT + 1)]
+    for peer in peers:
+        link.peer_reached(peer)
+    for _ in range(3):
+        link.register()
+    said = [each.reached for each in master.backend.said if isinstance(each, Registration)]
+    assert said == [(), tuple(peers[:REACHED_LIMIT]), tuple(peers[REACHED_LIMIT:]), ()]
+
+
 def test_a_line_that_is_no_news_costs_the_connection_and_a_new_one_is_made() -> None:
     master = Master()
-    link = MasterLink(*master.address, serving_port=9)
+    link = MasterLink(*master.address, serving_port=9009)
     link.begin(10)
     happened = events(link)
     assert happened.get() is Change.CONNECTED
@@ -76,18 +89,18 @@ def test_a_line_that_is_no_news_costs_the_connection_and_a_new_one_is_made() -> 
 def test_a_node_hears_only_of_peers_that_it_may_connect_to() -> None:
     """Its master is on this machine, so peers may be too; it is not its own peer."""
     master = Master()
-    link = MasterLink(*master.address, serving_port=9)
+    link = MasterLink(*master.address, serving_port=9009)
     link.begin(10)
     happened = events(link)
     assert happened.get() is Change.CONNECTED
-    named = (("127.0.0.1", 9), ("127.0.0.1", 10), ("10.0.0.1", 9), ("fe80::1", 9))
+    named = (("127.0.0.1", 9009), ("127.0.0.1", 9010), ("10.0.0.1", 9009), ("fe80::1", 9009))
     master.send(News(GENERATION, 100, named).encode())
-    assert happened.get() == News(GENERATION, 100, (("127.0.0.1", 10), ("10.0.0.1", 9)))
+    assert happened.get() == News(GENERATION, 100, (("127.0.0.1", 9010), ("10.0.0.1", 9009)))
 
 
 def test_a_flood_of_news_is_read_at_a_bounded_rate() -> None:
     master = Master()
-    link = MasterLink(*master.address, serving_port=9)
+    link = MasterLink(*master.address, serving_port=9009)
     link.begin(10)
     happened = events(link)
     assert happened.get() is Change.CONNECTED
@@ -111,7 +124,7 @@ def test_a_master_that_sends_no_valid_news_is_connected_to_less_and_less_often(
 
     monkeypatch.setattr(Backoff, "next", hasten)
     master = Master()
-    link = MasterLink(*master.address, serving_port=9)
+    link = MasterLink(*master.address, serving_port=9009)
     link.begin(10)
     happened = events(link)
     for _ in range(4):
@@ -142,7 +155,7 @@ def test_a_connection_on_which_the_master_does_not_answer_makes_way_for_one_on_w
     """A worker of the master is stopped, and another one serves."""
     master = Master()
     with Relay(master.address[1]) as relay:
-        link = MasterLink("127.0.0.1", relay.port, serving_port=9)
+        link = MasterLink("127.0.0.1", relay.port, serving_port=9009)
         link.begin(10)
         happened = events(link)
         assert happened.get() is Change.CONNECTED
@@ -163,7 +176,7 @@ def test_a_connection_on_which_the_master_does_not_answer_makes_way_for_one_on_w
 def test_a_master_that_answers_meanwhile_keeps_its_connection() -> None:
     master = Master()
     with Relay(master.address[1]) as relay:
-        link = MasterLink("127.0.0.1", relay.port, serving_port=9)
+        link = MasterLink("127.0.0.1", relay.port, serving_port=9009)
         link.begin(10)
         first = link.link
         relay.hold()

@@ -195,7 +195,7 @@ def test_a_refused_upload_slot_ends_the_link(peer: SwarmServer) -> None:
 
 
 def test_a_peer_is_told_where_this_node_serves_and_may_refuse_to_listen(peer: SwarmServer) -> None:
-    link, registration = PeerLink.connect(peer.address), Registration(9, b"g" * 32, 0)
+    link, registration = PeerLink.connect(peer.address), Registration(9009, b"g" * 32, 0)
     link.register(registration.encode())
     assert peer.backend.said == [registration]
     link.close()

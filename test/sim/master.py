@@ -8,13 +8,13 @@ bytes of all small messages are counted as 9P has them, in both directions, and 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from test.sim.clock import Clock
 from test.sim.links import Network, Port
-from xget_lib.swarm.messages import News, Registration
+from xget_lib.swarm.messages import Address, News, Registration
 from xget_lib.swarm.tracker import SendGrant, SendNews, Tracker
 from xget_lib.swarm.tuning import Tuning
 
@@ -96,8 +96,9 @@ class Master:
         self._tracker.peers_opened(node.key, self._clock.now)
         self.register(node, 0)
 
-    def register(self, node: Node, held: int) -> None:
+    def register(self, node: Node, held: int, reached: Collection[Address] = ()) -> None:
         self._tracker.registered(node.key, Registration(port_of(node), GENERATION, held), self._clock.now)
+        self._tracker.peers_reached(node.key, reached, self._clock.now)
 
     def leave(self, node: Node) -> None:
         self._tracker.ended(node.key, self._clock.now)

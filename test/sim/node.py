@@ -18,7 +18,7 @@ from xget_lib.swarm import actions, first_tier
 from xget_lib.swarm.actions import MASTER, Action, UploadAction
 from xget_lib.swarm.downloader import Downloader
 from xget_lib.swarm.first_tier import ManifestSources
-from xget_lib.swarm.messages import Address, Registration
+from xget_lib.swarm.messages import REACHED_LIMIT, Address, Registration
 from xget_lib.swarm.tuning import Tuning, buffer_count
 from xget_lib.swarm.uploader import Uploader
 
@@ -80,6 +80,8 @@ class Node:
         self._sources: ManifestSources[Node] | None = None
         self._nodes: dict[Address, Node] = {}
         """Those that this node has heard of."""
+        self._reached: list[Address] = []
+        """Those that it has connected to, and not told the master."""
         self._readers: dict[int, Node] = {}
         self._connections: dict[Address, Connection] = {}
         self._requests: dict[tuple[Address, int], Request] = {}
@@ -186,8 +188,10 @@ class Node:
                     self._master.receive("takes", size, self._master.takes, self, chunks)
                 case actions.SendRegistration():
                     count = self.held.bit_count()
-                    size = TWRITE + RWRITE + len(Registration(port_of(self), GENERATION, count).encode())
-                    self._master.receive("registrations", size, self._master.register, self, count)
+                    reached, self._reached = self._reached[:REACHED_LIMIT], self._reached[REACHED_LIMIT:]
+                    line = Registration(port_of(self), GENERATION, count, reached=tuple(reached)).encode()
+                    size = TWRITE + RWRITE + len(line)
+                    self._master.receive("registrations", size, self._master.register, self, count, reached)
                 case actions.Finished():
                     self.finished = clock.now
                     self._leave_peers()
@@ -229,6 +233,7 @@ class Node:
         self._connections[peer.address] = Connection(peer.port, self.port)
         peer._readers[self.key] = self
         self._downloader.peer_connected(peer.address)
+        self._reached.append(peer.address)
         self._clock.after(self._network.latency, peer.registered, self)
         self._clock.after(self._network.latency, self.learn, peer, peer.held)
 

@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def _entries(root: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
     for directory, directories, files in os.walk(root):
         for name in directories + files:
             path = os.path.join(directory, name)
-            yield os.path.relpath(path, root), os.lstat(path)
+            with suppress(FileNotFoundError):  # a client may be at work there
+                yield os.path.relpath(path, root), os.lstat(path)
 
 
 def _same_content(one: bytes, other: bytes) -> bool:

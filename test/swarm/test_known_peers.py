@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 from random import Random
 
+from xget_lib.swarm.host_attempts import LONGEST_REST
+from xget_lib.swarm.host_attempts import TRIES as TRIES_OF_HOST
 from xget_lib.swarm.known_peers import CONNECTIONS, REGISTERED, REGISTERED_CONNECTIONS, TRIES, KnownPeers
 from xget_lib.swarm.messages import Address
 
@@ -30,6 +32,16 @@ def attempts(peers: KnownPeers, begin: float, end: float) -> list[tuple[float, A
         for peer in peers.to_connect(now):
             found.append((now, peer))
             peers.lost(peer, now)
+    return found
+
+
+def connect(peers: KnownPeers, begin: int, end: int) -> list[Address]:
+    """The peers that are connected to, if each attempt succeeds at once."""
+    found = []
+    for now in range(begin, end):
+        for peer in peers.to_connect(float(now)):
+            peers.connected(peer)
+            found.append(peer)
     return found
 
 
@@ -162,11 +174,11 @@ def test_one_host_has_at_most_half_of_the_connections_to_registered_peers_and_ot
     peers = known()
     for port in range(1, REGISTERED + 1):
         peers.register(("10.0.0.9", port), ONE)
-    loud = [peer for now in range(100) for peer in peers.to_connect(float(now))]
+    loud = connect(peers, 0, 100)
     assert len(loud) == REGISTERED_CONNECTIONS // 2
     for peer in addresses(20):
         peers.register(peer, ONE)
-    assert {peer for now in range(100, 200) for peer in peers.to_connect(float(now))} == set(addresses(20))
+    assert set(connect(peers, 100, 200)) == set(addresses(20))
 
 
 def test_several_hosts_leave_a_connection_for_another() -> None:
@@ -188,6 +200,18 @@ def test_a_host_whose_ports_do_not_answer_does_not_use_up_the_attempts() -> None
     attempts(peers, 0.0, 5.0)
     peers.register(A, ONE)
     assert attempts(peers, 5.0, 100.0)[0][1] == A
+
+
+def test_a_host_that_does_not_answer_is_tried_a_bounded_number_of_times_whatever_its_ports_and_generations() -> None:
+    peers = known()
+    tried = 0
+    for hour in range(24):
+        for port in range(1024, 2024):
+            peers.register(("10.0.0.9", port), ONE)
+        peers.name([("10.0.0.9", port) for port in range(3000, 3064)])
+        tried += len(attempts(peers, hour * 3600.0, (hour + 1) * 3600.0))
+        peers.begin(ONE)
+    assert TRIES_OF_HOST <= tried <= TRIES_OF_HOST + 24 * 3600 / (LONGEST_REST / 2)
 
 
 def test_a_host_that_was_not_tried_comes_before_one_whose_ports_do_not_answer() -> None:

@@ -26,13 +26,21 @@ from xget_lib.swarm.messages import (
 GENERATION = bytes(range(32))
 SIGNATURE = Signature(7, 1_700_000_000, bytes(range(64)))
 REGISTRATION = Registration(20004, GENERATION, 17)
-ENDED = Registration(1, b"", 0, ended="failed", why="disk full", milliseconds=5, fetched=7, wrong_chunk=3)
+ENDED = Registration(1024, b"", 0, ended="failed", why="disk full", milliseconds=5, fetched=7, wrong_chunk=3)
+
+REACHED = replace(REGISTRATION, reached=(("10.0.0.1", 20004), ("fd00::1", 65535)))
 
 
 def test_news_and_registrations_come_back_as_they_were() -> None:
     news = News(GENERATION, 12345, (("10.0.0.1", 20004), ("fe80::1", 65535)))
     assert News.decode(news.encode()) == news
-    for registration in (REGISTRATION, Registration(1, b"", 0), Registration(1, b"", 0, follows=True), ENDED):
+    for registration in (
+        REGISTRATION,
+        REACHED,
+        Registration(1024, b"", 0),
+        Registration(1024, b"", 0, follows=True),
+        ENDED,
+    ):
         assert Registration.decode(registration.encode()) == registration
 
 
@@ -86,6 +94,7 @@ def test_a_line_that_is_no_object_is_refused(line: bytes) -> None:
     ("field", "value"),
     [
         ("port", "0"),
+        ("port", "1023"),
         ("port", "65536"),
         ("port", "1e999"),
         ("port", "NaN"),
@@ -104,6 +113,10 @@ def test_a_line_that_is_no_object_is_refused(line: bytes) -> None:
         ("held", "-1"),
         ("held", "1e999"),
         ("held", str(1 << 63)),
+        ("reached", "7"),
+        ("reached", '[["10.0.0.1", 22]]'),
+        ("reached", '[["head", 20004]]'),
+        ("reached", json.dumps([["10.0.0.1", 20004 + number] for number in range(9)])),
     ],
 )
 def test_a_registration_with_an_impossible_field_is_refused(field: str, value: str) -> None:
@@ -125,6 +138,7 @@ def test_a_registration_with_an_impossible_field_is_refused(field: str, value: s
         ("peers", '["a1"]'),
         ("peers", '[["10.0.0.1"]]'),
         ("peers", '[["10.0.0.1", 0]]'),
+        ("peers", '[["10.0.0.1", 22]]'),
         ("peers", '[["10.0.0.1", 1e999]]'),
         ("peers", "[[7, 20004]]"),
         ("peers", '[["", 20004]]'),
@@ -152,8 +166,8 @@ def test_news_with_an_impossible_field_is_refused(field: str, value: str) -> Non
 
 
 def test_a_peer_that_is_named_twice_is_one() -> None:
-    news = News(GENERATION, 1, (("10.0.0.1", 7), ("10.0.0.2", 7), ("10.0.0.1", 7)))
-    assert News.decode(news.encode()).peers == (("10.0.0.1", 7), ("10.0.0.2", 7))
+    news = News(GENERATION, 1, (("10.0.0.1", 20007), ("10.0.0.2", 20007), ("10.0.0.1", 20007)))
+    assert News.decode(news.encode()).peers == (("10.0.0.1", 20007), ("10.0.0.2", 20007))
 
 
 def test_a_line_that_is_too_long_is_refused_before_it_is_parsed() -> None:

@@ -11,7 +11,7 @@ from xget_lib.swarm.messages import NEWS_LIMIT, PEERS_LIMIT, News, Scanning
 from xget_lib.swarm.seal import Seal, SealCheck
 
 KEY = b"k" * 32
-LINES = [News(b"g" * 32, 1000, (("192.0.2.1", 5),)).encode(), Scanning(3, 40).encode()]
+LINES = [News(b"g" * 32, 1000, (("192.0.2.1", 2005),)).encode(), Scanning(3, 40).encode()]
 
 
 def test_lines_pass_as_they_were_sent_and_mean_the_same() -> None:

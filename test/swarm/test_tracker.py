@@ -10,6 +10,7 @@ import pytest
 
 from xget_lib.manifest.signature import Signature
 from xget_lib.swarm.messages import News, Registration
+from xget_lib.swarm.named_nodes import IN_VAIN
 from xget_lib.swarm.tracker import (
     Action,
     Node,
@@ -317,3 +318,48 @@ def test_nodes_of_one_host_do_not_make_others_look_late(master: Master) -> None:
         for connection in range(4):
             master.register(connection, OLD, held=held)
     assert lags == []
+
+
+def named_to(news: dict[int, News], address: str) -> set[tuple[int, int]]:
+    """To which nodes an address is named, and the port."""
+    return {(node, port) for node, line in news.items() for at, port in line.peers if at == address}
+
+
+def test_a_host_that_nobody_reaches_is_named_a_bounded_number_of_times_however_many_nodes_it_registers() -> None:
+    master = Master()
+    master.publish(OLD)
+    for connection in range(300):
+        master.join(connection)
+    master.news(TUNING.news_later)
+    connection = 1000
+    named: set[tuple[int, int]] = set()
+    for _ in range(10):  # it comes and goes, each time with other ports
+        victims = range(connection, connection + 100)
+        connection += 100
+        for victim in victims:
+            master.tracker.connected(victim, "192.0.2.9")
+            master.register(victim, OLD, held=1)
+        for honest in range(300):  # these get new neighbours
+            master.tracker.unregistered(honest, master.now)
+            master.register(honest, OLD)
+            master.tracker.peers_opened(honest, master.now)
+        named |= named_to(master.news(0.1), "192.0.2.9") | named_to(master.news(TUNING.news_later), "192.0.2.9")
+        for victim in victims:
+            master.tracker.ended(victim, master.now)
+    assert IN_VAIN <= len(named) <= IN_VAIN + (master.now - 1000.0) / 60 + 1
+
+
+def test_a_node_that_another_one_has_reached_is_named_to_everybody(master: Master) -> None:
+    master.tracker.connected(1, "192.0.2.9")
+    master.register(1, OLD)
+    for connection in range(2, 2 + IN_VAIN):  # its neighbours come and go
+        master.join(connection)
+        assert len(named_to(master.news(), "192.0.2.9")) == 1
+        master.tracker.ended(connection, master.now)
+    for connection in (100, 101):
+        master.join(connection)
+        assert not named_to(master.news(), "192.0.2.9")
+    master.tracker.peers_reached(100, [("192.0.2.9", 1999)], master.now)  # no neighbour
+    assert not named_to(master.news(TUNING.news_later), "192.0.2.9")
+    master.tracker.peers_reached(100, [("192.0.2.9", 1001)], master.now)
+    assert len(named_to(master.news(TUNING.news_later), "192.0.2.9")) == 2

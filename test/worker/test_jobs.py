@@ -60,7 +60,7 @@ class Bench:
 
     def scan(self, root: Path) -> tuple[int, int]:
         """The descriptor of a scan, and how many pieces there are."""
-        scanned, (scan,) = self.do(ScanTree(bytes(root), False, True), Scanned)
+        scanned, (scan,) = self.do(ScanTree(bytes(root), False, True, False), Scanned)
         return scan, scanned.pieces
 
     def find_unknown(self, scan: int, cache: int) -> tuple[int, array[int]]:
@@ -150,13 +150,13 @@ def test_the_same_directory_is_scanned_to_the_same_digest_and_another_is_not(ben
     for change in (None, None, lambda: os.utime(tree / "file1")):
         if change is not None:
             change()
-        scanned, _ = bench.do(ScanTree(bytes(tree), False, True), Scanned)
+        scanned, _ = bench.do(ScanTree(bytes(tree), False, True, False), Scanned)
         digests.append(scanned.digest)
     assert digests[0] == digests[1] != digests[2]
 
 
 def test_a_directory_that_cannot_be_read_is_a_job_that_failed(tmp_path: Path) -> None:
-    answer, descriptors = jobs.perform(ipc.Job(7, ScanTree(bytes(tmp_path / "nowhere"), False, True)), [])
+    answer, descriptors = jobs.perform(ipc.Job(7, ScanTree(bytes(tmp_path / "nowhere"), False, True, False)), [])
     assert isinstance(answer, ipc.JobFailed)
     assert (answer.number, descriptors) == (7, [])
     assert "No such file or directory" in answer.error

@@ -32,7 +32,9 @@ def run(config: Config, path: bytes) -> int:
     if file is None:
         raise UsageError("nothing is beside the directory / (give --signature FILE, and the same to the master)")
     _serial(config, file)  # if it is refused, then before everything is read
-    manifest = take_whole(root, one_file_system=config.one_file_system, owner_names=not config.no_owners)
+    manifest = take_whole(
+        root, one_file_system=config.one_file_system, owner_names=not config.no_owners, public_only=config.public_only
+    )
     signed = _sign(config, key, manifest.generation, file)
     layout = manifest.layout
     if config.json:

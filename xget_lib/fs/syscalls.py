@@ -10,7 +10,7 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -27,7 +27,8 @@ def _function(name: str, result: Any, *arguments: Any) -> Callable[..., int] | N
 _faccessat = _function("faccessat", ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_int)
 _fallocate = _function("fallocate64", ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 _getdents64 = _function("getdents64", ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
-_prctl = _function("prctl", ctypes.c_int, ctypes.c_int, ctypes.c_ulong)
+_capset = _function("capset", ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p)
+_prctl = _function("prctl", ctypes.c_int, ctypes.c_int, *[ctypes.c_ulong] * 4)
 _statx = _function("statx", ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
 _sync_file_range = _function(
     "sync_file_range", ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint
@@ -36,7 +37,10 @@ _syncfs = _function("syncfs", ctypes.c_int, ctypes.c_int)
 _unshare = _function("unshare", ctypes.c_int, ctypes.c_int)
 
 _CLONE_FS = 0x200  # linux/sched.h
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG, _PR_SET_KEEPCAPS = 1, 2, 8  # linux/prctl.h
+_PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 23, 24, 38
+_CAPABILITY_VERSION = 0x20080522  # linux/capability.h: three sets of 64 bits
+_CAPABILITIES = 64
 _PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01  # linux/falloc.h
 _STATX = struct.Struct("<I4xQ12xH2xQ40xqI44xIIQ104x")
 """linux/stat.h: mask, attributes, mode, inode, time of birth (s and ns), device (two numbers), mount ID."""
@@ -170,4 +174,46 @@ def unshare_cwd() -> bool:
 
 def set_parent_death_signal(number: int) -> None:
     """The kernel sends this process a signal when its parent ends; 0: it sends none. See prctl(2). Raises OSError."""
-    _call(_prctl, _PR_SET_PDEATHSIG, number)
+    _call(_prctl, _PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
+def parent_death_signal() -> int:
+    """What `set_parent_death_signal` has set; 0: nothing. Raises OSError."""
+    number = ctypes.c_int()
+    _call(_prctl, _PR_GET_PDEATHSIG, ctypes.addressof(number), 0, 0, 0)
+    return number.value
+
+
+def keep_capabilities(keep: bool) -> None:
+    """Whether the calling thread keeps its permitted capabilities when it stops to be root. Raises OSError."""
+    _call(_prctl, _PR_SET_KEEPCAPS, int(keep), 0, 0, 0)
+
+
+def bounding_set() -> list[int]:
+    """The capabilities that this thread, or a program that it executes, could have. Raises OSError."""
+    found = []
+    for capability in range(_CAPABILITIES):
+        try:
+            if _call(_prctl, _PR_CAPBSET_READ, capability, 0, 0, 0):
+                found.append(capability)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # the kernel knows no capability of this number
+                raise
+    return found
+
+
+def drop_from_bounding_set(capability: int) -> None:
+    """For the calling thread, for good. Raises OSError."""
+    _call(_prctl, _PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+def forbid_new_privileges() -> None:
+    """No program that this thread executes gets more powers by that, for good. Raises OSError."""
+    _call(_prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def set_capabilities(permitted: Iterable[int], effective: Iterable[int]) -> None:
+    """Those of the calling thread, by their numbers in linux/capability.h; none can be inherited. Raises OSError."""
+    may, has = (sum(1 << capability for capability in each) for each in (permitted, effective))
+    low, high = ((has & 0xFFFFFFFF, may & 0xFFFFFFFF, 0), (has >> 32, may >> 32, 0))
+    _call(_capset, struct.pack("=Ii", _CAPABILITY_VERSION, 0), struct.pack("=6I", *low, *high))

@@ -192,6 +192,14 @@ class NodeRegistered(Message):
 
 
 @message
+class PeersReached(Message):
+    """A node has connected to these peers, each an address and a port."""
+
+    connection: int
+    peers: tuple[tuple[str, int], ...]
+
+
+@message
 class NodeUnregistered(Message):
     """A client closed `peers`: it serves no longer."""
 

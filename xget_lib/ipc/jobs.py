@@ -46,6 +46,8 @@ class ScanTree(Request):
     one_file_system: bool
     owner_names: bool
     """Whether to look up the names of owners and groups."""
+    public_only: bool
+    """Whether to leave out what not everybody may read."""
 
 
 @message
@@ -63,6 +65,8 @@ class Scanned(Result):
     """Whether one file is served."""
     source: bytes
     """What it is recognised by: an encoded `snapshot.source_identity.SourceIdentity`."""
+    private: int
+    """Files that not everybody may read."""
 
 
 @message

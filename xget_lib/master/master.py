@@ -21,7 +21,7 @@ from gevent.queue import Queue
 
 from xget_lib import __version__, ipc
 from xget_lib.config import Config
-from xget_lib.errors import Exit, Failed, ProtocolViolation, UsageError, XGetError, printable
+from xget_lib.errors import Exit, ProtocolViolation, UsageError, XGetError, printable
 from xget_lib.master import commands, events
 from xget_lib.master.publisher import Publisher
 from xget_lib.master.tracker_io import TrackerIO
@@ -30,7 +30,7 @@ from xget_lib.master.workers import WorkerPool
 from xget_lib.net.accept import Admission, connections
 from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.budget import Account
-from xget_lib.process import control_socket, rlimit
+from xget_lib.process import rlimit
 from xget_lib.process.memfd import memfd
 from xget_lib.process.nursery import Nursery
 from xget_lib.process.runtime_directory import Listening
@@ -59,22 +59,23 @@ class Master:
         nursery: Nursery,
         credentials: Credentials,
         key: SigningKey | None = None,
+        control: Listening | None = None,
     ) -> None:
-        """`credentials`: those of --secret; `key`: that of --sign-key."""
+        """`credentials`: those of --secret; `key`: that of --sign-key; `control`: where commands come from, if they can
+        come."""
         self._config = config
         self._credentials = credentials
         self._root = root
         self._listening = listening
         self._started = time.monotonic()
         self._events: Queue[events.Event] = Queue()
-        self._admission = Admission(config.workers * rlimit.part(), proved_first=credentials.guard)
+        self._admission = Admission(config.workers * rlimit.part(), proved_first=credentials.guard, allow=config.allow)
         self._strangers: dict[int, str] = {}
         """By connection: the address of a client that has not been let in yet."""
         self._accounts: dict[int, Account] = {}
         """By connection: its place among those that are admitted."""
         self._stale_lines = RateLimitedLog()
-        self._control: Listening | None = None
-        """Where commands come from."""
+        self._control = control
         self._status_readers: list[tuple[WorkerProcess, int]] = []
         self._pool = WorkerPool(nursery, config.workers, self._events)
         if credentials.required:
@@ -90,7 +91,10 @@ class Master:
         self._pool.start()
         accepting = gevent.spawn(self._accept)
         self._publisher.start()
-        self._take_commands()
+        if self._control is not None:
+            gevent.spawn(
+                commands.serve, self._control.sock, lambda reload: self._events.put(events.ReloadWanted(reload))
+            )
         address, port = self._listening.getsockname()[:2]
         LOGGER.info("serving %s on %s port %d", printable(self._root), address, port)
         ready()
@@ -138,18 +142,8 @@ class Master:
                     return error
             self._publisher.advance()
 
-    def _take_commands(self) -> None:
-        """Take commands from this machine, such as `xget.py reload`."""
-        try:
-            listening = self._control = control_socket.listen(self._config.port)
-        except Failed as error:
-            LOGGER.warning("no commands can be given to this master: %s", error)
-            return
-        if listening is None:
-            port = self._config.port
-            LOGGER.warning("another master of port %d runs here: no commands can be given to this one", port)
-            return
-        gevent.spawn(commands.serve, listening.sock, lambda reload: self._events.put(events.ReloadWanted(reload)))
+    def _wants_reload(self, reload: commands.Reload) -> None:
+        self._events.put(events.ReloadWanted(reload))
 
     # Connections.
 
@@ -250,6 +244,7 @@ class Master:
             "nursery_problem": self._pool.problem,
             "sent": self._pool.sent,
             "encrypts": next((worker.encrypts for worker in self._pool.workers if worker.encrypts), ""),
+            "refused": self._admission.refused,
             **self._tracker.status(),
             "workers": [
                 {"pid": worker.pid, "connections": len(worker.connections), "sent": worker.sent}

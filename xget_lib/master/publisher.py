@@ -67,7 +67,8 @@ class Publisher:
         key: SigningKey | None,
     ) -> None:
         """`key`: signs what is published."""
-        self._scan = ScanTree(root, config.one_file_system, not config.no_owners)
+        self._scan = ScanTree(root, config.one_file_system, not config.no_owners, config.public_only)
+        self._is_open, self._port = not config.auth and not config.public_only, config.port
         self._pool = pool
         self._tracker = tracker
         self._events = queue
@@ -309,6 +310,13 @@ class Publisher:
             self._tell_tracker()
             size = os.fstat(snapshot.manifest).st_size
             self._tracker.published(facts.generation, size, facts.chunks, self._signature)
+        if former is None and self._is_open and snapshot.scanned.private:
+            LOGGER.warning(
+                "%d files that not every user of this machine may read are served to everybody who reaches port %d "
+                "(--secret: only to members; --public-only: leave them out)",
+                snapshot.scanned.private,
+                self._port,
+            )
         self._digest_saver.save(snapshot.digest_cache)
 
     def _tell_tracker(self) -> None:

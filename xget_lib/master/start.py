@@ -9,15 +9,20 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 
 from xget_lib.config import Config, absolute
-from xget_lib.errors import PathRefused, XGetError
+from xget_lib.errors import Failed, PathRefused, UsageError, XGetError, printable
+from xget_lib.fs.cache_directory import usual_cache_directory
 from xget_lib.net.listen import listen
 from xget_lib.ninep.auth import Credentials, Tls
-from xget_lib.process import daemon, nursery, pidfile, rlimit
+from xget_lib.process import control_socket, daemon, nursery, pidfile, rlimit
 from xget_lib.process.channel import Channel
 from xget_lib.process.credentials import read_credentials
+from xget_lib.process.privileges import User, give_up_root, read_everything
+from xget_lib.process.runtime_directory import Listening
+from xget_lib.process.secret_file import read_again
 from xget_lib.report import log
 from xget_lib.signing.keys import read_signing_key
 
@@ -35,11 +40,12 @@ def run(config: Config, path: bytes, run_worker: RunWorker) -> int:
     rlimit.raise_limit(rlimit.MASTER_NEEDS + rlimit.WORKER_NEEDS * config.workers)
     _check_path(root)
     credentials = read_credentials(config)
+    user = User.look_up(config.user) if config.user is not None else None
     if not config.daemon:
-        return _serve(config, root, credentials, run_worker, lambda: None)
+        return _serve(config, root, credentials, user, run_worker, lambda: None)
     background = daemon.daemonize()
     try:
-        return _serve(config, root, credentials, run_worker, background.ready)
+        return _serve(config, root, credentials, user, run_worker, background.ready)
     except XGetError as error:
         background.failed(int(error.exit_status), f"xget: {error}")
         return int(error.exit_status)
@@ -60,11 +66,22 @@ def _check_path(root: bytes) -> None:
 
 
 def _serve(
-    config: Config, root: bytes, credentials: Credentials, run_worker: RunWorker, ready: Callable[[], None]
+    config: Config,
+    root: bytes,
+    credentials: Credentials,
+    user: User | None,
+    run_worker: RunWorker,
+    ready: Callable[[], None],
 ) -> int:
     level = log.level(debug=config.debug, verbose=config.verbose, quiet=config.quiet)
 
+    def prepare_nursery() -> None:
+        if user is not None:
+            give_up_root(user, may_read=True)
+
     def work(channel: Channel, number: int) -> int:
+        if user is not None:
+            read_everything()
         log.restart_after_fork(config.log, background=config.daemon, level=level)
         return run_worker(channel, number, credentials.tls)
 
@@ -75,13 +92,56 @@ def _serve(
             stack.callback(pidfile.Pidfile(config.pidfile).remove)
         if config.daemon:
             daemon.detach()
-        forks = nursery.start(work)
+        forks = nursery.start(work, prepare_nursery)
         # From here on this process may have an event loop, and forks no more.
 
         from xget_lib.master.master import Master
 
         # Nor do the processes that talk to strangers, and were forked before, have the key.
         key = read_signing_key("sign-key", config.sign_key) if config.sign_key else None
-        status = Master(config, root, listening, forks, credentials, key).run(ready)
+        control = _listen_for_commands(config.port)
+        if user is not None:
+            config = _become(user, config, credentials, control)
+        status = Master(config, root, listening, forks, credentials, key, control).run(ready)
         forks.close()
     return status
+
+
+def _listen_for_commands(port: int) -> Listening | None:
+    """Where commands come from, such as `xget.py reload`."""
+    try:
+        listening = control_socket.listen(port)
+    except Failed as error:
+        log.LOGGER.warning("no commands can be given to this master: %s", error)
+        return None
+    if listening is None:
+        log.LOGGER.warning("another master of port %d runs here: no commands can be given to this one", port)
+    return listening
+
+
+def _become(user: User, config: Config, credentials: Credentials, control: Listening | None) -> Config:
+    """Give up root. Returns the options with a directory for the digest cache in which the user can write. Raises
+    Failed."""
+    try:
+        log.give_to(user.uid)
+        if control is not None:
+            control.give_to(user.uid)
+    except OSError as error:
+        raise Failed(f"--user {user.name}", f"{printable(error.filename or 'log file')}: {error.strerror}") from None
+    cache = config.cache or os.path.join(usual_cache_directory(), user.name)
+    _make_cache_directory(cache, user)
+    give_up_root(user, may_read=False)
+    try:
+        read_again(credentials)
+    except UsageError as error:
+        text = "the secret cannot be changed without a restart, because %s cannot read it: %s"
+        log.LOGGER.warning(text, user.name, error)
+    return replace(config, cache=cache)
+
+
+def _make_cache_directory(path: str, user: User) -> None:
+    """If it cannot be made, it is missed when digests are saved, and told then."""
+    with suppress(OSError):
+        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+        os.mkdir(path, 0o700)
+        os.chown(path, user.uid, user.gid)

@@ -116,6 +116,8 @@ class TrackerIO:
             case ipc.NodeRegistered():
                 connection, *fields = astuple(message)
                 self.tracker.registered(connection, Registration(*fields), now)
+            case ipc.PeersReached(connection, peers):
+                self.tracker.peers_reached(connection, peers, now)
             case ipc.NodeUnregistered(connection):
                 self.tracker.unregistered(connection, now)
             case ipc.LogLine(connection, text):

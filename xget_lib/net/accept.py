@@ -1,10 +1,10 @@
 """Accepting connections under gevent, for as long as the listening socket is open.
 
-There is a limit for all connections of a server, and one for each host. A connection over a limit is closed at once,
-before anything is read from it. Among those whose clients have not proved yet that they belong, the oldest is closed
-instead. When the server has no room for a further connection, the host that has most of them
-loses one, if it has more than the new one's host (`ninep.budget`): in a child the one that was not used for the longest
-time, and in a master process, which does not see the use, the oldest one.
+A connection from an address that may not connect is closed at once, before anything is read from it. So is one over a
+limit: there is one for all connections of a server, and one for each host. Among those whose clients have not proved yet
+that they belong, the oldest is closed instead. When the server has no room for a further connection, the host that has
+most of them loses one, if it has more than the new one's host (`ninep.budget`): in a child the one that was not used for
+the longest time, and in a master process, which does not see the use, the oldest one.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from logging import ERROR, WARNING
 
 import gevent
 
+from xget_lib.config import Network
 from xget_lib.net.blocking import wait_readable
 from xget_lib.net.listen import LOCAL, plain_address
 from xget_lib.ninep.budget import Account, Budget
 from xget_lib.report.rate_limited_log import RateLimitedLog
+from xget_lib.swarm.addresses import is_allowed
 from xget_lib.swarm.hosts import host_of
 
 PER_HOST = 4096
@@ -47,9 +49,11 @@ _LINES = 1
 class Admission:
     """Counts the connections of one server. Owned by the process that accepts them."""
 
-    def __init__(self, total: int, per_host: int = PER_HOST, *, proved_first: bool = False) -> None:
+    def __init__(
+        self, total: int, per_host: int = PER_HOST, *, proved_first: bool = False, allow: tuple[Network, ...] = ()
+    ) -> None:
         """`total` connections in all. No host gets more than half of them. `proved_first`: a new connection does not
-        count as one of these until `proved`."""
+        count as one of these until `proved`. `allow`: who may connect; empty: all."""
         self._budget = Budget("connections", total, min(per_host, max(1, total // 2)))
         unproved = max(1, min(UNPROVED, total // 4))
         # A client needs two round trips for its proof. Who is silent must not keep it out, from the same host neither.
@@ -57,13 +61,19 @@ class Admission:
             "connections without a proof", unproved, min(per_host, max(1, unproved // 2)), oldest_gives_way=True
         )
         self._first = self._unproved if proved_first else self._budget
+        self._allow = allow
+        self.refused = 0
+        """Connections that were closed at once."""
 
     def admit(self, address: str) -> Account | None:
         """Count a new connection from an address. The caller closes the account when the connection has ended, and sets
         its `end`. Returns None if the connection is refused, and not counted."""
         account = Account(host_of(address))
         account.use()
-        return account if self._first.take(account) else None
+        if is_allowed(address, self._allow) and self._first.take(account):
+            return account
+        self.refused += 1
+        return None
 
     def proved(self, account: Account) -> bool:
         """The client of a connection has proved that it belongs. Returns False if the connection must end now, because
@@ -71,8 +81,10 @@ class Admission:
         self._unproved.forget(account)
         return self._budget.take(account)
 
-    def why_refused(self) -> str:
-        """Why `admit` has just returned None."""
+    def why_refused(self, address: str) -> str:
+        """Why `admit` has just returned None for an address."""
+        if not is_allowed(address, self._allow):
+            return "this address is not among those of --allow"
         budget = self._first
         if budget.used < budget.limit:
             return f"this host has reached its limit of {budget.per_host} {budget.what}"
@@ -123,4 +135,4 @@ def connections(listening: socket.socket, admission: Admission) -> Iterator[Acce
             yield Accepted(sock, address, port, account)
         else:
             sock.close()
-            refused.log(WARNING, address, "%s: connection refused: %s", address, admission.why_refused())
+            refused.log(WARNING, address, "%s: connection refused: %s", address, admission.why_refused(address))

@@ -145,6 +145,7 @@ class Server:
         """Those that clients have requested."""
         self._ends, self._refusals = RateLimitedLog(), RateLimitedLog(1)
         self._accepting: list[gevent.Greenlet[..., None]] = []
+        self._admissions: list[Admission] = []
         self._numbers = count(1)
         """Of the clients that this server accepts itself."""
 
@@ -152,6 +153,11 @@ class Server:
         """Serve all clients that connect to a socket, in the background, until `stop_accepting`. Who reaches a Unix
         socket is let in: its mode says who does."""
         self._accepting.append(gevent.spawn(self._accept, listening))
+
+    @property
+    def refused(self) -> int:
+        """Connections that were closed as soon as they were accepted."""
+        return sum(admission.refused for admission in self._admissions)
 
     def stop_accepting(self) -> None:
         """Accept no more connections; those that are there go on. After this the listening sockets can be closed."""
@@ -221,7 +227,9 @@ class Server:
 
     def _accept(self, listening: socket.socket) -> None:
         guarded = self._access.credentials.guard and listening.family != socket.AF_UNIX
-        admission = Admission(rlimit.part(), PER_PEER, proved_first=guarded)
+        allow = self._access.allow if listening.family != socket.AF_UNIX else ()
+        admission = Admission(rlimit.part(), PER_PEER, proved_first=guarded, allow=allow)
+        self._admissions.append(admission)
 
         def admit(client: Client, transport: Transport, session: Session | None) -> None:
             if not admission.proved(client.account):

@@ -228,6 +228,7 @@ class Child:
             "sent": self._server.sent,
             "encrypts": self._server.encrypts,
             "connections": len(self._server.clients),
+            "refused": self._server.refused,
             "follows": self.follows,
         }
 

@@ -23,6 +23,7 @@ from xget_lib.report.log import LOGGER
 from xget_lib.serve.attach import SWARM
 from xget_lib.serve.served import NOT_READY
 from xget_lib.swarm.first_tier import PAUSE, ManifestSources
+from xget_lib.swarm.host_attempts import HostAttempts
 from xget_lib.swarm.messages import Address, News
 
 _PEER_ANSWERS = 5.0
@@ -39,13 +40,15 @@ def fetch_manifest(
     news: News,
     master: Address,
     seconds: float,
+    host_attempts: HostAttempts,
     on_progress: Callable[[], None] = lambda: None,
     credentials: Credentials | None = None,
 ) -> tuple[memoryview, bool]:
     """The encoded manifest, and whether it is that of the generation: the master may send that of a newer one.
 
-    `on_progress` is called as it arrives, at a minimum rate. The master is tried until nothing has come from it for so
-    many seconds; that it has no snapshot yet is an answer too. Raises LinkLost, NinepError, NotAdmitted at once.
+    `host_attempts`: of all connections of this node to peers. `on_progress` is called as it arrives, at a minimum rate.
+    The master is tried until nothing has come from it for so many seconds; that it has no snapshot yet is an answer
+    too. Raises LinkLost, NinepError, NotAdmitted at once.
     """
     credentials = credentials or Credentials()
     heard = -inf
@@ -58,16 +61,19 @@ def fetch_manifest(
     first = () if news.master_first else news.peers
     sources = ManifestSources(first, news.manifest_size, random.Random(), now())
     while (peer := sources.next(now())) is not None:
-        encoded = _read_of_peer(news, peer, on_progress, credentials)
+        encoded = _read_of_peer(news, peer, host_attempts, on_progress, credentials)
         if encoded is not None:
             return encoded, True
         gevent.sleep(PAUSE)
+
+    def connect(left: float) -> Link:
+        return Link.connect(*master, SWARM, left, credentials)
 
     def read(left: float) -> tuple[memoryview, bool]:
         nonlocal heard
         try:
             within, answer = min(left, ANSWER), min(seconds / MOST, ANSWER)
-            encoded = _read(master, news.manifest_size, within, answer, progress, credentials)
+            encoded = _read(connect, news.manifest_size, within, answer, progress)
             return encoded, _is_of(encoded, news.generation)
         except NinepError as error:
             if str(error) != NOT_READY[1]:  # 9P2000 has no error numbers
@@ -80,7 +86,7 @@ def fetch_manifest(
         except LinkLost:
             # Any peer may have it meanwhile.
             for peer in random.sample(news.peers, min(1, len(news.peers))):
-                of_peer = _read_of_peer(news, peer, on_progress, credentials)
+                of_peer = _read_of_peer(news, peer, host_attempts, on_progress, credentials)
                 if of_peer is not None:
                     return of_peer, True
             raise
@@ -90,11 +96,24 @@ def fetch_manifest(
 
 
 def _read_of_peer(
-    news: News, peer: Address, on_progress: Callable[[], None], credentials: Credentials
+    news: News,
+    peer: Address,
+    host_attempts: HostAttempts,
+    on_progress: Callable[[], None],
+    credentials: Credentials,
 ) -> memoryview | None:
     """The manifest of the generation, if this peer has it."""
+
+    def connect(left: float) -> Link:
+        if not host_attempts.may_try(peer[0], now()):
+            raise LinkLost(f"{peer[0]}:{peer[1]}", "this host has not answered for some time")
+        host_attempts.tried(peer[0], now())
+        link = Link.connect(*peer, SWARM, left, credentials)
+        host_attempts.answered(peer[0])
+        return link
+
     try:
-        encoded = _read(peer, news.manifest_size, _PEER_ANSWERS, _PEER_ANSWERS, on_progress, credentials)
+        encoded = _read(connect, news.manifest_size, _PEER_ANSWERS, _PEER_ANSWERS, on_progress)
     except (LinkLost, NinepError) as error:
         LOGGER.debug("no manifest from peer %s port %d: %s", *peer, _why(error))
         return None
@@ -102,16 +121,11 @@ def _read_of_peer(
 
 
 def _read(
-    server: Address,
-    size: int,
-    seconds: float,
-    answer: float,
-    on_progress: Callable[[], None],
-    credentials: Credentials,
+    connect: Callable[[float], Link], size: int, seconds: float, answer: float, on_progress: Callable[[], None]
 ) -> memoryview:
     """Connect within `seconds`, and read; each part comes within `answer` seconds. Raises LinkLost, NinepError."""
     encoded = bytearray()
-    link = first_of(lambda left: Link.connect(*server, SWARM, left, credentials), seconds, Link.close)
+    link = first_of(connect, seconds, Link.close)
     try:
         file = link.open("manifest", answer)
         least = max(1, round(MANIFEST_RATE * min(answer, _LONGEST_STEP)))

@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from itertools import islice
 from math import inf
 
 import gevent
 
+from xget_lib.config import Network
 from xget_lib.errors import LinkLost, MasterUnreachable, NinepError, NotAdmitted, ProtocolViolation, XGetError
 from xget_lib.net.link import Link, Remote
 from xget_lib.ninep import messages
@@ -29,7 +31,7 @@ from xget_lib.report.waiting import Wait
 from xget_lib.serve.attach import SWARM
 from xget_lib.swarm.addresses import usable
 from xget_lib.swarm.backoff import Backoff
-from xget_lib.swarm.messages import LINE_LIMIT, NEWS_LIMIT, Address, News, Registration, Scanning
+from xget_lib.swarm.messages import LINE_LIMIT, NEWS_LIMIT, REACHED_LIMIT, Address, News, Registration, Scanning
 from xget_lib.swarm.seal import SealCheck
 
 ANSWER = 30.0
@@ -47,6 +49,8 @@ _NEWS_APART = 0.05
 _LONGEST_PAUSE = 30.0
 """Seconds before the connection is made again to a master that sends no valid news, at most."""
 
+_REACHED_MOST = 256
+"""Peers that are remembered until the master is told."""
 _SOON = 1.0
 """Seconds without an answer that are nothing to talk about."""
 
@@ -91,19 +95,23 @@ class MasterLink:
         serving_port: int | None,
         follows: bool = False,
         credentials: Credentials | None = None,
+        allow: tuple[Network, ...] = (),
     ) -> None:
         """`serving_port` is where this node serves; None if it does not serve. `follows`: as in a Registration.
-        `credentials` are for all connections of this node."""
+        `credentials` are for all connections of this node. `allow`: the peers that it may connect to; empty: all."""
         self.host = host
         self.port = port
         self.credentials = credentials or Credentials()
         self.link: Link | None = None
         """The connection; None while there is none."""
         self._serving_port = serving_port
+        self._allow = allow
         self._peers: Remote | None = None
         self._local_host = self._remote_host = ""
         """The addresses of the two ends of the connection."""
         self._registration = Registration(serving_port or 1, b"", 0, follows)
+        self._reached: dict[Address, None] = {}
+        """Peers that this node has connected to, and not told the master."""
         self._why_lost = "no answer"
         self._trouble = ""
         """Why the last connection was lost, if there has been no news since."""
@@ -241,7 +249,17 @@ class MasterLink:
 
     def register(self) -> None:
         """Tell the master what this node serves, if it is connected."""
-        self._send_registration(self._registration, ANSWER)
+        reached = tuple(islice(self._reached, REACHED_LIMIT))
+        for peer in reached:
+            del self._reached[peer]
+        self._send_registration(replace(self._registration, reached=reached), ANSWER)
+
+    def peer_reached(self, peer: Address) -> None:
+        """This node has connected to a peer: the next registrations tell the master, so that it names it to others."""
+        self._reached.pop(peer, None)
+        self._reached[peer] = None
+        if len(self._reached) > _REACHED_MOST:
+            del self._reached[next(iter(self._reached))]
 
     def run_begins(self) -> None:
         """The node begins to download."""
@@ -354,4 +372,4 @@ class MasterLink:
     def _usable(self, news: News) -> News:
         """The news with only those peers that this node may connect to."""
         own = self._local_host, self._serving_port or 0
-        return replace(news, peers=usable(news.peers, own, self._remote_host))
+        return replace(news, peers=usable(news.peers, own, self._remote_host, self._allow))

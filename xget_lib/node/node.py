@@ -73,7 +73,12 @@ class Node:
         self._waits = Waits(tell)
         self.credentials = credentials_of(config)
         self._master = MasterLink(
-            config.host, config.port, serving_port=port, follows=config.follow, credentials=self.credentials
+            config.host,
+            config.port,
+            serving_port=port,
+            follows=config.follow,
+            credentials=self.credentials,
+            allow=config.allow,
         )
         self._transfer = Transfer(self._master, config.retries)
         access = Access.of(config, self.credentials)
@@ -341,7 +346,8 @@ class Node:
         timeout, what = self._config.timeout, f"the manifest ({size(news.manifest_size)})"
 
         def fetch() -> tuple[memoryview, bool]:
-            return fetch_manifest(news, self._master.address, timeout, self._waits.progress, self.credentials)
+            attempts, progress = self._transfer.host_attempts, self._waits.progress
+            return fetch_manifest(news, self._master.address, timeout, attempts, progress, self.credentials)
 
         with self._waits.on(lambda: self._master.expect(what, "", "the download begins then", timeout)):
             try:

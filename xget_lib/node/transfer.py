@@ -30,6 +30,7 @@ from xget_lib.report.log import LOGGER
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.swarm import actions
 from xget_lib.swarm.downloader import Downloader
+from xget_lib.swarm.host_attempts import HostAttempts
 from xget_lib.swarm.messages import Address, News
 from xget_lib.swarm.tuning import TUNING, buffer_count
 
@@ -56,6 +57,11 @@ class Transfer:
     def sources(self) -> int:
         """The number of servers that content can come from now."""
         return self._downloader.sources
+
+    @property
+    def host_attempts(self) -> HostAttempts:
+        """Of all connections of this node to peers."""
+        return self._downloader.host_attempts
 
     @property
     def peers(self) -> list[Address]:
@@ -123,6 +129,8 @@ class Transfer:
         self._act(self._downloader.master_named(news.peers, news.master_first, now()))
 
     def master_connected(self) -> None:
+        for address in self._peers:
+            self.master.peer_reached(address)  # it may be another master, which knows nothing
         self._act(self._downloader.master_connected(now()))
 
     def master_lost(self) -> None:
@@ -200,6 +208,7 @@ class Transfer:
             peer = PeerLink.connect(address, self.master.credentials)
             self._peers[address] = peer
             self._downloader.peer_connected(address)
+            self.master.peer_reached(address)
             registration = self.master.peer_registration(run.generation)
             if registration is not None:
                 run.spawn(peer.register, registration)

@@ -135,8 +135,9 @@ class Nursery:
         os.waitpid(self.pid, 0)
 
 
-def start(run_worker: RunWorker) -> Nursery:
-    """Fork the nursery. To be called before there are threads, an event loop or connections.
+def start(run_worker: RunWorker, prepare: Callable[[], None] = lambda: None) -> Nursery:
+    """Fork the nursery, which begins with `prepare`. To be called before there are threads, an event loop or
+    connections.
 
     The nursery and its workers close every descriptor but the standard three and their channels. Raises CannotStart.
     """
@@ -145,14 +146,15 @@ def start(run_worker: RunWorker) -> Nursery:
     with signals_held():
         pid = fork()
         if pid == 0:
-            _end_with(lambda: _nursery(nursery_end, run_worker))
+            _end_with(lambda: _nursery(nursery_end, run_worker, prepare))
     nursery_end.close()
     return Nursery(master_end, pid)
 
 
-def _nursery(channel: Channel, run_worker: RunWorker) -> int:
+def _nursery(channel: Channel, run_worker: RunWorker, prepare: Callable[[], None]) -> int:
     default_signals(ignored=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     close_all_but([channel.fileno()])
+    prepare()
     return _Loop(channel, run_worker).run()
 
 

@@ -61,10 +61,16 @@ class Pidfile:
             return False
 
     def remove(self) -> None:
-        """Remove the file, then unlock it: in this order, so that no new file of another process is removed."""
+        """Remove the file, then unlock it: in this order, so that no new file of another process is removed.
+
+        Who is not root any more may not remove it from a directory of root: then it is empty.
+        """
         try:
             if self._is_at_path(self._fd):
+                os.truncate(self._fd, 0)
                 os.unlink(self._path)
+        except PermissionError:
+            pass
         except OSError as error:
             raise Failed(f"pid file {self._path}", error.strerror or str(error)) from error
         finally:

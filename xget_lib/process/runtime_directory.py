@@ -58,6 +58,10 @@ class Listening:
         self._path = path
         self._lock = lock
 
+    def give_to(self, uid: int) -> None:
+        """Lets another user connect too. To be called before this process becomes that user. Raises OSError."""
+        os.chown(self._path, uid, -1, follow_symlinks=False)
+
     def close(self) -> None:
         """Stops listening, and removes the name. To be called once. Raises nothing."""
         self.sock.close()

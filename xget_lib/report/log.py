@@ -52,6 +52,13 @@ def restart_after_fork(path: str | None, *, background: bool, level: int) -> Non
         _use(logging.NullHandler(), _FORMAT)
 
 
+def give_to(uid: int) -> None:
+    """Make the log file another user's, so that a process which becomes that user can open it again. Raises OSError."""
+    for handler in LOGGER.handlers:
+        if isinstance(handler, _LogFile) and handler.stream is not None:
+            os.fchown(handler.stream.fileno(), uid, -1)
+
+
 _inherited: list[logging.Handler] = []
 """Handlers of the parent process; referenced here so that they are never closed."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 
 from xget_lib.config import Config, Network
 from xget_lib.ninep.auth import Credentials
+from xget_lib.swarm.addresses import is_allowed
 
 
 @dataclass(frozen=True)
@@ -18,18 +18,13 @@ class Access:
     """By aname: served without a proof,"""
     open_to: tuple[Network, ...] = ()
     """to these networks; empty: to all."""
+    allow: tuple[Network, ...] = ()
+    """Who may connect at all; empty: all."""
 
     @classmethod
     def of(cls, config: Config, credentials: Credentials) -> Access:
-        return cls(credentials, frozenset(config.open), config.open_to)
+        return cls(credentials, frozenset(config.open), config.open_to, config.allow)
 
     def is_open(self, address: str, tree: str) -> bool:
         """Whether a client at this address gets this tree without a proof."""
-        return tree in self.open_trees and (not self.open_to or self._is_near(address))
-
-    def _is_near(self, address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self.open_to)
+        return tree in self.open_trees and is_allowed(address, self.open_to)

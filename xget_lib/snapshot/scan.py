@@ -23,6 +23,7 @@ from blake3 import blake3
 from xget_lib.errors import PathRefused
 from xget_lib.fs import xattrs
 from xget_lib.fs.leases import LeasePatience
+from xget_lib.fs.private import is_private
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import STAMP_WORDS, Stamp, stamp_of
 from xget_lib.fs.thread_cwd import inside
@@ -81,6 +82,8 @@ class Scan:
     b"" where a directory is served."""
     source: SourceIdentity = UNKNOWN_SOURCE
     """What `base` is recognised by."""
+    private: int = 0
+    """Regular files that not every user of this machine may read, or reach."""
 
     @property
     def entries(self) -> Table:
@@ -111,38 +114,47 @@ class Scan:
     def encode(self) -> bytes:
         """For a process of the same program, which does not check it."""
         outline = self.outline.encode()
-        fields = (self.base, outline, self.stamps.tobytes(), self.location, self.source.encode())
+        fields = (self.base, outline, self.stamps.tobytes(), self.location, self.source.encode(), self.private)
         encoded: bytes = msgpack.packb(fields)
         return encoded
 
     @classmethod
     def decode(cls, data: bytes) -> Scan:
         """The inverse of encode."""
-        base, outline, stamps, location, source = msgpack.unpackb(data)
-        return cls(base, decode_trusted(outline), array("q", stamps), location, SourceIdentity.decode(source))
+        base, outline, stamps, location, source, private = msgpack.unpackb(data)
+        return cls(base, decode_trusted(outline), array("q", stamps), location, SourceIdentity.decode(source), private)
 
 
-def scan(root: bytes, one_file_system: bool = False, owner_names: bool = True, *, steps: Steps | None = None) -> Scan:
+def scan(
+    root: bytes,
+    one_file_system: bool = False,
+    owner_names: bool = True,
+    *,
+    public_only: bool = False,
+    steps: Steps | None = None,
+) -> Scan:
     """Scans everything below a directory, or one regular file. Links in `root` itself are followed.
 
     `one_file_system`: leave out what is mounted below; the mount point becomes an empty directory. `owner_names`: look
-    up the names of users and groups. `steps` counts. Raises PathRefused if `root` cannot be served. The same tree
-    gives the same scan.
+    up the names of users and groups. `public_only`: leave out what `fs.private` says is private. `steps` counts. Raises
+    PathRefused if `root` cannot be served. The same tree gives the same scan.
     """
     steps = steps or Steps()
     try:
         status = os.stat(root)
         if stat.S_ISREG(status.st_mode):
+            if public_only and is_private(status):
+                raise PathRefused(root, _PRIVATE)
             return _scan_file(root, owner_names, steps)
         if not stat.S_ISDIR(status.st_mode):
             raise PathRefused(root, "neither a directory nor a regular file")
         base = os.path.realpath(root)
         with Root(base) as top:
-            scanner = _Scanner(top, one_file_system, steps)
+            scanner = _Scanner(top, one_file_system, steps, public_only=public_only)
             scanner.scan()
     except OSError as error:
         raise PathRefused(root, error.strerror or str(error)) from error
-    return Scan(base, scanner.outline(owner_names), scanner.stamps, source=scanner.source)
+    return Scan(base, scanner.outline(owner_names), scanner.stamps, source=scanner.source, private=scanner.private)
 
 
 def _scan_file(root: bytes, owner_names: bool, steps: Steps) -> Scan:
@@ -158,10 +170,11 @@ def _scan_file(root: bytes, owner_names: bool, steps: Steps) -> Scan:
         extents = find_extents(directory, location, status, LeasePatience(LEASE_WAIT))
         scanner.add_file(os.path.basename(os.path.abspath(root)), status, found, extents)
         source = replace(scanner.source, empty=False, inode=(status.st_dev, 0))
-    return Scan(base, scanner.outline(owner_names), scanner.stamps, location, source)
+    return Scan(base, scanner.outline(owner_names), scanner.stamps, location, source, int(is_private(status)))
 
 
 _OTHER_FILE_SYSTEM = "on another file system"
+_PRIVATE = "not everybody may read it (--public-only)"
 _KINDS = {
     stat.S_IFDIR: DIRECTORY,
     stat.S_IFREG: FILE,
@@ -175,8 +188,11 @@ _KINDS = {
 class _Scanner:
     """Walks below a directory level by level, which is the order of a table, and collects the entries."""
 
-    def __init__(self, root: Root, one_file_system: bool, steps: Steps) -> None:
+    def __init__(self, root: Root, one_file_system: bool, steps: Steps, *, public_only: bool = False) -> None:
         self.stamps = array("q")  # of regular files
+        self.private = 0  # regular files
+        self._public_only = public_only
+        self._private_directories: set[bytes] = set()  # and those below them, with a / at the end
         self._omitted: list[Omitted] = []
         self._root = root
         self._path_of: Callable[[bytes], bytes]  # of a name in the directory that is being scanned
@@ -269,6 +285,8 @@ class _Scanner:
                 self._skip(above + name, "temporary data of XGet")
         elif kind is None:
             self._skip(above + name, "a socket")
+        elif self._is_private(above, name, status) and self._public_only:
+            self._skip(above + name, _PRIVATE)
         elif kind == DIRECTORY:
             self._add_directory(directory, above + name, name, status, other_file_system)
         elif other_file_system:
@@ -280,6 +298,15 @@ class _Scanner:
             self._add_other(kind, directory, name, status)
             if status.st_nlink > 1:
                 self._first_names[status.st_dev, status.st_ino] = number
+
+    def _is_private(self, above: bytes, name: bytes, status: os.stat_result) -> bool:
+        """Whether not everybody may read or reach what is there. Counts the files."""
+        if not is_private(status) and above not in self._private_directories:
+            return False
+        if stat.S_ISDIR(status.st_mode):
+            self._private_directories.add(above + name + b"/")
+        self.private += stat.S_ISREG(status.st_mode)
+        return True
 
     def _has_only_serial(self, staging: bytes) -> bool:
         with suppress(OSError):

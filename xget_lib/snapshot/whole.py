@@ -19,12 +19,12 @@ _RUN = 64
 """Pieces that a thread hashes at once: at most 64 MiB."""
 
 
-def take_whole(root: bytes, *, one_file_system: bool, owner_names: bool) -> Manifest:
+def take_whole(root: bytes, *, one_file_system: bool, owner_names: bool, public_only: bool = False) -> Manifest:
     """The manifest of a directory or file. Arguments as those of `scan`.
 
     Raises PathRefused, and Failed where something cannot be read, or changes meanwhile: it would be left out.
     """
-    found = scan(root, one_file_system, owner_names)
+    found = scan(root, one_file_system, owner_names, public_only=public_only)
     for each in found.outline.unreadable:
         raise Failed(printable(each.path), f"cannot be read: {each.why}")
     pieces = found.layout.piece_count

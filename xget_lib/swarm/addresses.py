@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from enum import Enum, auto
 from functools import lru_cache
 
+from xget_lib.config import Network
+
 _Peer = tuple[str, int]
 _LONGEST = len("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255")
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
@@ -30,13 +32,30 @@ def is_numeric(address: str) -> bool:
     return _scope(address) is not _Scope.NOWHERE
 
 
-def usable(peers: Iterable[_Peer], own: _Peer, master: str) -> tuple[_Peer, ...]:
+def usable(peers: Iterable[_Peer], own: _Peer, master: str, allow: tuple[Network, ...] = ()) -> tuple[_Peer, ...]:
     """Of the peers that a master names, each an address and a port, those that a node may connect to.
 
     `own` is the address of the node itself, as it is seen by others. `master` is the address of the master: if that is
-    on another machine, it has no reason to name addresses of this machine.
+    on another machine, it has no reason to name addresses of this machine. `allow`: as in `is_allowed`.
     """
-    return tuple(peer for peer in peers if peer != own and can_reach(master, peer[0]))
+    return tuple(peer for peer in peers if peer != own and can_reach(master, peer[0]) and is_allowed(peer[0], allow))
+
+
+@lru_cache(maxsize=1 << 14)
+def is_allowed(address: str, allow: tuple[Network, ...]) -> bool:
+    """Whether an address is in one of these networks; if there are none, each is. What is no address is in none.
+
+    An IPv4 address is the same with and without the `::ffff:` that an IPv6 socket puts before it. The interface of a
+    link-local address does not count.
+    """
+    if not allow:
+        return True
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return any((mapped or parsed) in network for network in allow)
 
 
 class _Scope(Enum):

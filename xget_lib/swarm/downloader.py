@@ -28,6 +28,7 @@ from xget_lib.errors import PieceMismatch
 from xget_lib.swarm import actions
 from xget_lib.swarm.actions import MASTER, Action
 from xget_lib.swarm.digest_mismatches import DigestMismatches
+from xget_lib.swarm.host_attempts import HostAttempts
 from xget_lib.swarm.known_peers import KnownPeers
 from xget_lib.swarm.master_comparison import MasterComparison
 from xget_lib.swarm.messages import Address
@@ -113,7 +114,13 @@ class Downloader:
         self._known.register(peer, generation)
         return self._find_sources(now)
 
+    @property
+    def host_attempts(self) -> HostAttempts:
+        """Of all connections of this node to peers, also those that others make."""
+        return self._known.host_attempts
+
     def peer_connected(self, peer: Address) -> None:
+        self._known.connected(peer)
         if self._picker.lacking:
             self._peers.connected(peer)
 

@@ -1,8 +1,9 @@
 """Which peers a node connects to: those that the master names, and those that register with this node.
 
 Both may be hostile, or name peers that do not exist. So the number of connections at once is limited, as is the number
-of attempts in a second. The more attempts fail in a row, the fewer follow. A peer whose connections fail or end rests
-for a time that grows, and is given up after some tries.
+of attempts in a second, and of those at one host that does not answer (`host_attempts`). The more attempts fail in a
+row, the fewer follow. A peer whose connections fail or end rests for a time that grows, and is given up after some
+tries.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from itertools import islice
 from random import Random
 
 from xget_lib.swarm.backoff import Backoff, doubled
+from xget_lib.swarm.host_attempts import HostAttempts
 from xget_lib.swarm.hosts import host_of
 from xget_lib.swarm.messages import Address
 
@@ -60,6 +62,8 @@ class KnownPeers:
 
     def __init__(self, rng: Random) -> None:
         self._random = rng
+        self.host_attempts = HostAttempts(rng)
+        """For all generations. Shared with whatever else connects to peers."""
         self._generation = b""
         self._named: frozenset[Address] = frozenset()
         self._registered: dict[Address, bytes] = {}
@@ -114,6 +118,10 @@ class KnownPeers:
         self._registered.pop(peer, None)
         self._connected.discard(peer)
 
+    def connected(self, peer: Address) -> None:
+        """A connection was made, and answered."""
+        self.host_attempts.answered(peer[0])
+
     def useful(self, peer: Address) -> None:
         """A chunk has come from a peer."""
         self._failures.pop(peer, None)
@@ -150,8 +158,7 @@ class KnownPeers:
         """The peers that may be connected to, as far as there is room."""
         room = CONNECTIONS - len(self._connected)
         for peer in islice((each for each in sorted(self._named) if self._may_connect(each, now)), max(0, room)):
-            self._connected.add(peer)
-            yield peer
+            yield self._connect(peer, now)
         others = self._connected - self._named
         of_host = Counter(host_of(peer[0]) for peer in others)
         room = min(CONNECTIONS - len(self._connected), REGISTERED_CONNECTIONS - len(others))
@@ -163,11 +170,17 @@ class KnownPeers:
             peer = waiting[host].pop()
             if not waiting[host]:
                 del waiting[host]
+            if not self.host_attempts.may_try(peer[0], now):
+                continue
             room -= 1
             of_host[host] += 1
             self._attempts_of_host[host] += 1
-            self._connected.add(peer)
-            yield peer
+            yield self._connect(peer, now)
+
+    def _connect(self, peer: Address, now: float) -> Address:
+        self._connected.add(peer)
+        self.host_attempts.tried(peer[0], now)
+        return peer
 
     def _waiting(self, now: float) -> dict[str, list[Address]]:
         """By host: the registered peers that may be connected to, the one known longest at the end."""
@@ -178,7 +191,7 @@ class KnownPeers:
         return waiting
 
     def _may_connect(self, peer: Address, now: float) -> bool:
-        if peer in self._connected or peer in self._bad:
+        if peer in self._connected or peer in self._bad or not self.host_attempts.may_try(peer[0], now):
             return False
         failures = self._failures.get(peer)
         return failures is None or (failures.until <= now and failures.count < TRIES)

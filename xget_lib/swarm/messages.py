@@ -18,6 +18,11 @@ LINE_LIMIT = 1024
 """Bytes of a line that a node writes, at most."""
 NEWS_LIMIT = 64 * LINE_LIMIT
 """Bytes of a line that a server writes, at most."""
+UNPRIVILEGED = 1024
+"""The lowest port of a peer. Those below belong to the services of a machine, and a node serves on a port that the
+kernel chooses."""
+REACHED_LIMIT = 8
+"""Peers that one registration may report as reached."""
 PEERS_LIMIT = 64
 """Peers that one line may name. A master names some dozens at most (`swarm.peer_graph`)."""
 MANIFEST_LIMIT = 1 << 30
@@ -82,7 +87,7 @@ class News:
     def decode(cls, line: bytes) -> News:
         """Raises ProtocolViolation."""
         fields = _Fields.of_line(line, NEWS_LIMIT)
-        manifest, peers = fields.number("manifest", 0, MANIFEST_LIMIT), fields.peers()
+        manifest, peers = fields.number("manifest", 0, MANIFEST_LIMIT), fields.peers("peers", PEERS_LIMIT)
         settling = min(fields.seconds("settling"), SETTLING_LIMIT)
         freshness = Freshness(fields.seconds("age"), fields.text("problem"), settling)
         signature = fields.signature()
@@ -134,6 +139,8 @@ class Registration:
     """and the bytes of content that came over the network."""
     wrong_chunk: int = -1
     """A chunk that came from the master and does not match its digests; -1 for none."""
+    reached: tuple[Address, ...] = ()
+    """Peers that the node has connected to, and not reported before: the master may name them to others."""
 
     def encode(self) -> bytes:
         fields: dict[str, Any] = {"port": self.port, "generation": self.generation.hex(), "held": self.held}
@@ -144,6 +151,8 @@ class Registration:
             fields |= {"ended": self.ended, "ms": self.milliseconds, "fetched": self.fetched, "why": why}
         if self.wrong_chunk >= 0:
             fields["wrong"] = self.wrong_chunk
+        if self.reached:
+            fields["reached"] = self.reached
         return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
 
     @classmethod
@@ -157,6 +166,7 @@ class Registration:
             held,
             fields.flag("follows", False),
             wrong_chunk=fields.number("wrong", -1, _HUGE, -1),
+            reached=fields.peers("reached", REACHED_LIMIT, may_lack=True),
         )
         ended = fields.choice("ended", ENDINGS)
         if not ended:
@@ -217,7 +227,7 @@ class _Fields:
         return one_line(value)
 
     def port(self) -> int:
-        return self.number("port", 1, 65535)
+        return self.number("port", UNPRIVILEGED, 65535)
 
     def flag(self, name: str, default: bool) -> bool:
         value = self._fields.get(name, default)
@@ -242,19 +252,19 @@ class _Fields:
         except ValueError as error:
             raise ProtocolViolation(f"peers: {error}") from None
 
-    def peers(self) -> tuple[Address, ...]:
-        peers = self._fields.get("peers")
+    def peers(self, name: str, limit: int, *, may_lack: bool = False) -> tuple[Address, ...]:
+        peers = self._fields.get(name, [] if may_lack else None)
         if not isinstance(peers, list):
-            raise ProtocolViolation("peers: the field peers is not a list")
-        if len(peers) > PEERS_LIMIT:
-            raise ProtocolViolation(f"peers: more than {PEERS_LIMIT} peers")
+            raise ProtocolViolation(f"peers: the field {name} is not a list")
+        if len(peers) > limit:
+            raise ProtocolViolation(f"peers: more than {limit} peers in the field {name}")
         return tuple(dict.fromkeys(map(_peer, peers)))
 
 
 def _peer(value: object) -> Address:
     match value:
         case [str(address), port] if is_numeric(address):
-            return address, _whole("port", port, 1, 65535)
+            return address, _whole("port", port, UNPRIVILEGED, 65535)
     raise ProtocolViolation("peers: a peer is not a numeric address and a port")
 
 

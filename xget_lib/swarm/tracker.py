@@ -21,7 +21,8 @@ from xget_lib.swarm.addresses import can_reach
 from xget_lib.swarm.announce_queue import AnnounceQueue
 from xget_lib.swarm.first_tier import FirstTier
 from xget_lib.swarm.hosts import host_of
-from xget_lib.swarm.messages import CURRENT, Freshness, News, Registration
+from xget_lib.swarm.messages import CURRENT, Address, Freshness, News, Registration
+from xget_lib.swarm.named_nodes import NamedNodes
 from xget_lib.swarm.node_progress import Lag, NodeProgress
 from xget_lib.swarm.offers import Offers
 from xget_lib.swarm.peer_graph import PeerGraph
@@ -127,6 +128,7 @@ class Tracker:
         self._tuning = tuning
         self._random = rng
         self._clients: dict[int, _Client] = {}
+        self._named = NamedNodes()
         self._followers: set[int] = set()
         """The connections of nodes that want each new generation as soon as there is one."""
         self._published: _Published | None = None
@@ -187,6 +189,7 @@ class Tracker:
         """A connection has ended, and everything that depended on it."""
         self.unregistered(connection, now)
         self._clients.pop(connection, None)
+        self._named.ended(connection)
 
     # Events: the file `peers`.
 
@@ -215,6 +218,17 @@ class Tracker:
             self._announce(changed, now, urgent=changed & {connection})
         else:
             self._announce(self._graph.leave(connection), now)
+
+    def peers_reached(self, connection: int, peers: Collection[Address], now: float) -> None:
+        """A node has connected to these peers. Only what it says of its own neighbours counts."""
+        for peer in self._graph.neighbours(connection):
+            client = self._clients[peer]
+            if (
+                client.registration is not None
+                and (client.address, client.registration.port) in peers
+                and self._named.reached(peer, self._host(peer), self._host(connection), now)
+            ):
+                self._announce(self._graph.neighbours(peer), now)
 
     def unregistered(self, connection: int, now: float) -> None:
         """A client closed `peers`: it neither serves nor reads news any longer."""
@@ -288,8 +302,8 @@ class Tracker:
         urgent, delayed = self._announcements.take(now)
         if self._published is not None:
             freshness = self._scanned.freshness(now) if self._scanned else CURRENT
-            actions += self._news(urgent, self._graph.chosen, self._published, freshness)
-            actions += self._news(delayed, self._graph.neighbours, self._published, freshness)
+            actions += self._news(urgent, self._graph.chosen, self._published, freshness, now)
+            actions += self._news(delayed, self._graph.neighbours, self._published, freshness, now)
         return actions
 
     def wait(self, now: float) -> float | None:
@@ -358,17 +372,21 @@ class Tracker:
         peers_of: Callable[[int], Collection[int]],
         published: _Published,
         freshness: Freshness,
+        now: float,
     ) -> Iterator[SendNews]:
         for connection in sorted(connections):  # a set has no order that a simulation could repeat
             client = self._clients.get(connection)
             if client is not None and client.reads_peers:
-                peers = [self._clients[peer] for peer in sorted(peers_of(connection))]
+                host = self._host(connection)
+                peers = [
+                    self._clients[peer]
+                    for peer in sorted(peers_of(connection))
+                    if self._named.may_name(peer, self._host(peer), connection, host, now)
+                ]
                 addresses = tuple((peer.address, peer.registration.port) for peer in peers if peer.registration)
                 # A client that takes no part, or is complete, needs no room in the first tier.
                 master_first = (
-                    client.complete
-                    or connection not in self._graph
-                    or self._first_tier.admit(connection, self._host(connection))
+                    client.complete or connection not in self._graph or self._first_tier.admit(connection, host)
                 )
                 generation, size, signature = published.generation, published.manifest_size, published.signature
                 news = News(generation, size, addresses, master_first, freshness, signature)

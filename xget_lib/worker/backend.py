@@ -52,7 +52,10 @@ class WorkerBackend:
             self.server.send(ipc.NodeUnregistered(self._client.number))
 
     def register(self, registration: Registration) -> None:
-        self.server.send(ipc.NodeRegistered(self._client.number, *astuple(registration)))
+        *fields, reached = astuple(registration)
+        self.server.send(ipc.NodeRegistered(self._client.number, *fields))
+        if reached:
+            self.server.send(ipc.PeersReached(self._client.number, reached))
 
     def request_slot(self, slot: int, answers: Stream) -> None:
         if slot not in self._slots and (

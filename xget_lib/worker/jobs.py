@@ -94,7 +94,9 @@ def _perform(request: jobs.Request, descriptors: Sequence[int]) -> _Done:
 
 
 def _scan(request: jobs.ScanTree) -> _Done:
-    found = scan(request.root, request.one_file_system, request.owner_names, steps=STEPS)
+    found = scan(
+        request.root, request.one_file_system, request.owner_names, public_only=request.public_only, steps=STEPS
+    )
     encoded = found.encode()
     descriptor = memfd("scan", encoded)
     _remember(descriptor, found)
@@ -104,6 +106,7 @@ def _scan(request: jobs.ScanTree) -> _Done:
         blake3(encoded).digest(),
         bool(found.location),
         _fitting(found.source).encode(),
+        found.private,
     )
     return result, [descriptor]
 

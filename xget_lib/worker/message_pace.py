@@ -28,6 +28,7 @@ _Paced = (
     ipc.PeersOpened
     | ipc.NodeRegistered
     | ipc.NodeUnregistered
+    | ipc.PeersReached
     | ipc.SlotAsked
     | ipc.SlotClosed
     | ipc.Wants

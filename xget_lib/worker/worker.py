@@ -29,6 +29,7 @@ from xget_lib.config import Config
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation, XGetError
 from xget_lib.extensions import extensions
 from xget_lib.fs.places import marks_of
+from xget_lib.fs.private import is_private
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.decoding import decode_trusted
@@ -88,7 +89,8 @@ def run(
         # The keys come from the master, which reads them again when the secret changes.
         credentials = Credentials(bool(config.auth), methods=config.auth, munge=munge_of(config), tls=tls)
         access = Access.of(config, credentials)
-        Worker(channel, config.debug, config.workers, access, sending, number).run()
+        public_only = config.public_only
+        Worker(channel, config.debug, config.workers, access, sending, number, public_only=public_only).run()
     except LinkLost:
         pass  # the master is gone
     except Exception as error:
@@ -126,11 +128,14 @@ class Worker:
         access: Access | None = None,
         sending: SendingHosts | None = None,
         number: int = 0,
+        *,
+        public_only: bool = False,
     ) -> None:
         """The master has so many workers, which share `sending`; this is that of this number. `access` gets its keys
-        from the master; None: everybody is let in."""
+        from the master; None: everybody is let in. `public_only`: what not everybody may read is not shown either."""
         self.debug_level = debug
         self._access = access or Access()
+        self._public_only = public_only
         self._pace = MessagePace(workers)
         self._sending: gevent.Greenlet[..., None] | None = None
         """What sends the messages that wait in `_pace`."""
@@ -330,6 +335,7 @@ class Worker:
             (lambda path: path in (b"", location)) if location else lambda _: True,
             manifest.users,
             manifest.groups,
+            (lambda _, status: not is_private(status)) if self._public_only else None,
         )
         os.close(base)
         self._server.retry()  # clients that connected before there was anything to serve
