@@ -43,6 +43,8 @@ class NewLink(Protocol):
     name: str
     agreed: bool
     """To be set when the server has shown that it speaks 9P."""
+    key: bytes
+    """To be set to the key of the secret that is proved, if one is."""
 
     @property
     def binding(self) -> bytes: ...
@@ -78,7 +80,8 @@ def _prove_and_attach(link: NewLink, aname: str, credentials: Credentials, versi
     _, challenge = link.ask(messages.Tread(AFID, 0, LINE_LIMIT))
     _agree(link, version)
     file = printable(credentials.source)
-    handshake = ClientHandshake(credentials.keys[0], os.urandom(NONCE_SIZE), _UNAME, aname, link.binding)
+    link.key = credentials.keys[0]
+    handshake = ClientHandshake(link.key, os.urandom(NONCE_SIZE), _UNAME, aname, link.binding)
     try:
         unless_refused(begun.get())
         answer = handshake.answer(_read(challenge))

@@ -85,7 +85,9 @@ class Link:
         self._callbacks: dict[int, OnAnswer] = {}
         self._next_fid = AFID + 1
         self.session_key: bytes | None = None
-        """As `enter` returns it."""
+        """As `enter` returns it,"""
+        self.key = b""
+        """and the key of the secret with which it was proved; empty if nothing had to be proved."""
         self._low_water = 1
         """SO_RCVLOWAT of the socket."""
         self._outgoing = bytearray()
@@ -101,7 +103,8 @@ class Link:
         host: str, port: int, aname: str, seconds: float, credentials: Credentials = _NOTHING_ASKED, server: str = ""
     ) -> Link:
         """Connect, agree on 9P2000, prove to each other what the `credentials` ask for, attach to a namespace: all
-        within `seconds`. `server` is as in `enter`. Raises LinkLost, NotAdmitted where one side refuses the other, and NinepError."""
+        within `seconds`. `server` is as in `enter`. Raises LinkLost, NotAdmitted where one side refuses the other, and
+        NinepError."""
         name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         waiting_for = f"host name {printable(host)} is not known: no name server answers"
         link = None

@@ -11,8 +11,9 @@ Nonces and proofs are 32 bytes in hexadecimal. A proof is the HMAC-SHA256, under
 this protocol, the role of who proves, the first line, the nonce of the client, the `uname` and `aname` of Tauth, and
 `binding`; the length of each stands before it. So a proof is good for one connection (the nonces), for one of the sides
 (the role: nobody can be sent his own proof), for one tree, and for the methods that were offered. SERVER is `master` or
-`child`: all have the same secret, and a child that has an old generation must not answer in the place of the master. `binding` names what
-the connection is made of: empty for plain TCP, and with TLS the fingerprint of the server's certificate.
+`child`: all have the same secret, and a child that has an old generation must not answer in the place of the master.
+`binding` names what the connection is made of: empty for plain TCP, and with TLS the fingerprint of the server's
+certificate.
 
 The client proves first, so a stranger who asks a server gets a nonce and nothing that is made with the key. The client
 must not believe what it reads on this connection before it has checked the server's proof.
@@ -144,6 +145,7 @@ class ServerHandshake(Handle):
         said = _PROTOCOL, nonce.hex().encode(), credentials.server.encode(), _SECRET
         self._challenge = self._text = b" ".join(said) + b"\n"
         self._answered = False
+        self._key = b""
         self.session_key: bytes | None = None
         """Set when the client has proved that it belongs."""
 
@@ -152,9 +154,14 @@ class ServerHandshake(Handle):
         """Whether the client has proved nothing, and cannot any more."""
         return self._answered and self.session_key is None
 
+    @property
+    def is_valid(self) -> bool:
+        """Whether the client has proved that it belongs, with a key that is still one of the secret."""
+        return self.session_key is not None and self._key in self._credentials.keys
+
     def proves(self, uname: str, aname: str) -> bool:
         """Whether the client may attach with these names."""
-        return self.session_key is not None and self._names == (uname, aname)
+        return self.is_valid and self._names == (uname, aname)
 
     def read(self, offset: int, count: int) -> bytes:
         """The line that is to be said now, at any offset."""
@@ -171,7 +178,7 @@ class ServerHandshake(Handle):
             right = [key for key in self._credentials.keys if is_equal(said.mac(key, _CLIENT), proof)]
             if right:
                 self._text = said.mac(right[0], _SERVER).hex().encode() + b"\n"
-                self.session_key = said.mac(right[0], _SESSION)
+                self._key, self.session_key = right[0], said.mac(right[0], _SESSION)
                 return len(data)
         self.session_key = None
         raise NinepError(*AUTHENTICATION_FAILED)

@@ -192,6 +192,12 @@ class MasterLink:
         else:
             opened.close()
 
+    def secret_changed(self) -> None:
+        """End the connection if its key is none any more: who has stolen it may have answered in the master's place."""
+        link = self.link
+        if link is not None and link.key and link.key not in self.credentials.keys:
+            link.close()
+
     def events(self) -> Iterator[Change | News | Scanning]:
         """What happens, for ever. Connects again when the connection is lost."""
         gevent.spawn(self._watch_idle)
@@ -296,6 +302,7 @@ class MasterLink:
         self._refusal = None
         self._local_host, self._remote_host = opened.hosts
         self.link, self._peers, self._asked_at = opened.link, opened.peers, None
+        self.secret_changed()  # perhaps meanwhile
 
     def _open(self, seconds: float) -> _Opened:
         """Connect, and register, within so many seconds. Raises LinkLost, NinepError."""
