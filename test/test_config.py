@@ -280,3 +280,13 @@ def test_a_credential_of_systemd_is_found(tmp_path: Path, monkeypatch: pytest.Mo
     assert config.credential() is None
     (tmp_path / "xget-secret").touch()
     assert config.credential() == str(tmp_path / "xget-secret")
+
+
+def test_a_credential_that_cannot_be_read_is_not_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else everything would be served without a secret, and without a word."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "xget-secret").symlink_to("/nowhere")
+    assert config.credential() == str(tmp_path / "xget-secret")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "file"))  # cannot be searched
+    assert config.credential() == str(tmp_path / "file/xget-secret")
