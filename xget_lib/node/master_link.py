@@ -111,6 +111,8 @@ class MasterLink:
         """Why no connection could be made, if one side refused the other the last time."""
         self.distrusted: NotAdmitted | None = None
         """Why nothing that comes from the master can be believed; None after a line that can."""
+        self.content_refusal: NotAdmitted | None = None
+        """Why there is no connection for content, if one side refused the other the last time."""
         self._lost_at = now()
         """When the connection was lost, or the first was begun."""
         self._asked_at: float | None = None
