@@ -474,6 +474,8 @@ def test_a_secret_that_cannot_be_read_again_stays(guarded: tuple[Master, str], c
     Path(file).chmod(0o644)
     master.signal(signal.SIGHUP)
     master.logged("the secret stays as it was: --secret ")
+    reloaded = cluster.run("reload", "-p", str(master.port))
+    assert reloaded.status == 1 and "others can read or change it (chmod 600)" in reloaded.stderr
     assert is_let_in(master.port, KEY)
 
 
