@@ -345,3 +345,13 @@ def test_who_may_connect_is_a_list_of_networks_and_ipv4_is_the_same_in_both_spel
 def test_a_list_of_networks_has_nothing_else(value: str, why: str) -> None:
     with pytest.raises(UsageError, match=f"--allow {value}: {why}"):
         build(allow=value)
+
+
+def test_a_credential_that_cannot_be_read_is_not_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else everything would be served without a secret, and without a word."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "xget-secret").symlink_to("/nowhere")
+    assert config.credential() == str(tmp_path / "xget-secret")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "file"))  # cannot be searched
+    assert config.credential() == str(tmp_path / "file/xget-secret")

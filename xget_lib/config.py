@@ -473,9 +473,16 @@ def read_file(path: str) -> dict[str, Any]:
 
 
 def credential() -> str | None:
-    """The secret that systemd has put ready for this service (LoadCredential=xget-secret), if there is one."""
+    """The secret that systemd has put ready for this service (LoadCredential=xget-secret), if there is one. One that
+    cannot be read is there: who reads it says why, and serves nothing without it."""
     path = os.path.join(os.environ.get("CREDENTIALS_DIRECTORY", ""), "xget-secret")
-    return path if os.path.isabs(path) and os.path.exists(path) else None
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        pass
+    return path if os.path.isabs(path) else None
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:

@@ -390,11 +390,31 @@ def test_a_follower_whose_master_refuses_it_waits_for_the_right_secret(cluster: 
     assert status_of(int(child["port"]), KEY)["role"] == "child"
 
 
+@pytest.mark.parametrize("role", ["master", "child"])
+def test_a_connection_of_a_key_that_goes_ends(cluster: Cluster, role: str) -> None:
+    """As a stolen key needs it. The child's connection to its master ends too, and is made again."""
+    master_file, file = secret(cluster.base / "master.secret", GONE, KEY), cluster.base / "a.secret"
+    master = cluster.master(small_tree(cluster.base / "source"), "--secret", str(master_file), key=KEY)
+    child = follower(cluster, master, "a")
+    (registered,) = master.wait_for_children(1)
+    member = child if role == "child" else Member(master_file, master.pid, master.log)
+    port = int(registered["port"]) if role == "child" else master.port
+    with PlainClient(port, "files", key=GONE) as old:
+        old.sock.settimeout(PATIENCE)
+        secret(file, KEY)
+        member.change(KEY)
+        assert old.sock.recv(1) == b""
+    if role == "child":
+        eventually(lambda: "connected to the master again" in child.log.read_text(), "it comes again with its new key")
+
+
 def test_a_secret_that_cannot_be_read_again_stays(guarded: tuple[Master, str], cluster: Cluster) -> None:
     master, file = guarded
     Path(file).chmod(0o644)
     master.signal(signal.SIGHUP)
     master.logged("the secret stays as it was: --secret ")
+    reloaded = cluster.run("reload", "-p", str(master.port))
+    assert reloaded.status == 1 and "others can read or change it (chmod 600)" in reloaded.stderr
     assert is_let_in(master.port, KEY)
 
 

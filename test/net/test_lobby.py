@@ -14,7 +14,7 @@ from gevent import socket as gsocket
 
 from test.support.memory_tree import MemoryTree
 from test.support.network import Peer, quiet_hub, until
-from xget_lib.errors import NotAdmitted
+from xget_lib.errors import LinkLost, NotAdmitted
 from xget_lib.net import accept, lobby
 from xget_lib.net.link import Link
 from xget_lib.net.listen import listen
@@ -38,6 +38,7 @@ from xget_lib.ninep.messages import (
     Rerror,
     Rread,
     Rwalk,
+    Rwrite,
     Tattach,
     Tauth,
     Tclunk,
@@ -183,7 +184,7 @@ def test_a_server_that_only_pretends_to_accept_a_proof_is_refused(
     guarded: Guarded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def accept_anything(handshake: ServerHandshake, offset: int, data: bytes) -> int:
-        handshake.session_key, handshake._text = bytes(32), b"0" * 64 + b"\n"
+        handshake._key, handshake.session_key, handshake._text = KEY, bytes(32), b"0" * 64 + b"\n"
         return len(data)
 
     monkeypatch.setattr(ServerHandshake, "write", accept_anything)
@@ -203,13 +204,28 @@ def test_a_child_is_refused_in_the_place_of_a_master(guarded: Guarded) -> None:
     Link.connect("127.0.0.1", guarded.port, "tree", SECONDS, mine, MASTER).close()
 
 
-def test_a_changed_secret_counts_for_new_connections_alone(guarded: Guarded) -> None:
-    link = guarded.link()
-    guarded.credentials.keys = (b"the key of tomorrow",)
+def test_when_a_key_goes_the_connections_that_were_proved_with_it_end_and_no_other(guarded: Guarded) -> None:
+    tomorrow = b"the key of tomorrow"
+    guarded.credentials.keys = (tomorrow, KEY)
+    former, late, new = guarded.link(), Peer(guarded.port), guarded.link(tomorrow)
+    program = Link.connect("127.0.0.1", guarded.port, "open", SECONDS)
+    late.say(Tversion(8192, "9P2000"), Tauth(1, "", "tree"), Tread(1, 0, LINE_LIMIT))
+    *_, challenge = hear(late, 3)
+    assert isinstance(challenge, Rread)
+    late.say(Twrite(1, 0, ClientHandshake(KEY, os.urandom(32), "", "tree").answer(bytes(challenge.data))))
+    assert isinstance(late.hear()[1], Rwrite)
+    guarded.credentials.keys = (tomorrow,)
+    guarded.server.secret_changed()
+    with pytest.raises(LinkLost):
+        former.open("news", SECONDS)
+    late.say(Tattach(0, 1, "", "tree"))
+    assert isinstance(late.hear()[1], Rerror)
     with pytest.raises(NotAdmitted):
         guarded.link()
-    link.open("news", SECONDS)
-    link.close()
+    for link in (new, program):
+        link.open("news", SECONDS)
+        link.close()
+    late.close()
 
 
 def test_an_open_tree_is_served_without_a_proof_and_no_other(guarded: Guarded) -> None:

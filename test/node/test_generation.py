@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 
 from test.support.downloads import Served, fetch, inspect, is_same
 from test.support.network import quiet_hub
 from test.support.nodes import Peer, configured
 from test.support.trees import noise, write
-from xget_lib.errors import DestinationRefused, MasterUnreachable
+from xget_lib.errors import DestinationRefused, MasterUnreachable, NotAdmitted
 from xget_lib.manifest.manifest import Omitted
 from xget_lib.manifest.selection import select
 from xget_lib.net.listen import listen
@@ -26,6 +27,7 @@ from xget_lib.node import waits as waits_module
 from xget_lib.node.child import Child
 from xget_lib.node.generation import Generation, NodeContext, dry_run, incomplete
 from xget_lib.node.master_link import MasterLink
+from xget_lib.node.patience import Patience
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import NewGeneration, TransferStats
 from xget_lib.node.waits import Waits
@@ -275,6 +277,23 @@ def test_a_stall_is_told_and_ends_the_run_when_the_master_is_lost_as_well(
     (stall,) = node.facts_of("stall")
     assert stall["message"].startswith("waiting for content from the master at 127.0.0.1 port 1 for ")
     assert node.facts_of("progress")[0] == {"bytes": 0, "fetched": 0, "peers": 0}
+
+
+@pytest.mark.parametrize("error", [NotAdmitted("master", "refused"), AssertionError("a bug")])
+def test_what_ends_the_watch_ends_the_download(
+    source: Served, dest: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Nothing else would: the download waits for ever."""
+
+    def check(patience: Patience, *_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(gevent.get_hub(), "NOT_ERROR", (AssertionError, gevent.GreenletExit))  # it is not printed
+    monkeypatch.setattr(content_watch, "CHECK_EVERY", 0.01)
+    monkeypatch.setattr(Patience, "check", check)
+    with pytest.raises(type(error)) as raised:
+        Node(dest).generation(source).run(None, TransferStats())
+    assert raised.value is error
 
 
 def test_a_dry_run_tells_each_step_and_their_sum(source: Served, copied: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from test.support.network import quiet_hub, until
 from test.support.swarm_server import SwarmServer, unused_address
-from xget_lib.errors import MasterUnreachable, Stalled
+from xget_lib.errors import MasterUnreachable, NotAdmitted, Stalled
 from xget_lib.node import master_link, patience
 from xget_lib.node.awake import now
 from xget_lib.node.master_link import MasterLink
@@ -50,6 +50,14 @@ def test_a_master_that_answers_while_nothing_comes_ends_a_stalled_run() -> None:
     ) as caught:
         Patience(link, Waits(ignore), timeout=10, stall_timeout=0.3).run(never, "content")
     assert caught.value.exit_status == 3
+
+
+def test_a_stalled_run_whose_content_is_refused_says_so() -> None:
+    link = connected(SwarmServer())
+    link.content_refusal = NotAdmitted("master", "it refuses this node")
+    with pytest.raises(NotAdmitted) as caught:
+        Patience(link, Waits(ignore), timeout=10, stall_timeout=0.3).run(never, "content")
+    assert caught.value.exit_status == 7
 
 
 def test_progress_postpones_it() -> None:

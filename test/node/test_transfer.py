@@ -20,11 +20,12 @@ from test.support.processes import stop_this_process
 from test.support.relay import Relay
 from test.support.trees import noise, write
 from xget_lib.download.download import Download
-from xget_lib.errors import NoGoodSource, XGetError
+from xget_lib.errors import NoGoodSource, NotAdmitted, XGetError
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.node import source as source_module
 from xget_lib.node.awake import now
 from xget_lib.node.master_link import Change, MasterLink
+from xget_lib.node.master_slots import MasterSlots
 from xget_lib.node.source import CHECK_EVERY
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import NewGeneration, TransferStats
@@ -166,6 +167,30 @@ def test_chunks_that_the_master_offers_are_fetched_from_it(tmp_path: Path, sourc
     running.get()
     assert content(tmp_path / "dest") == noise(SIZE, 1)
     assert node.stats.from_master == SIZE
+
+
+def test_a_refusal_of_the_connection_for_content_is_known_until_it_is_made(
+    tmp_path: Path, source: downloads.Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection for news may go on."""
+    master = Master(tmp_path / "served", source)
+    node = Node(source, tmp_path / "dest", master.address)
+    node.attend_master()
+    node.name(master_first=True)
+    refusal = NotAdmitted("master", "refused")
+
+    def refuse(slots: MasterSlots, seconds: float) -> None:
+        raise refusal
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MasterSlots, "_open_content", refuse)
+        running = node.start()
+        master.answer_slot(b"0\n")
+        until(lambda: node.link.content_refusal is refusal)
+    for chunk in range(source.layout.chunk_count):
+        master.answer_slot(b"%d\n" % chunk)
+    running.get()
+    assert node.link.content_refusal is None
 
 
 def test_a_master_that_has_forgotten_a_slot_is_asked_anew(

@@ -13,7 +13,8 @@ from xget_lib.report.waiting import Wait, WaitLines
 
 
 def run(config: Config) -> int:
-    """Print what the master serves when it has scanned. Returns the exit status: 8 if it serves its former generation.
+    """Print what the master serves when it has scanned. Returns the exit status: 8 if it serves its former generation,
+    and 1 if it keeps its former secret.
 
     It waits as long as the master is at work, which may be hours. Raises Failed if no master of this port runs on this
     machine, and MasterUnreachable if it says nothing for --timeout.
@@ -29,8 +30,11 @@ def run(config: Config) -> int:
     answer = control_socket.request(config.port, {"command": "reload", "force": config.force}, config.timeout, waits)
     if config.json:
         print(json.dumps(answer), flush=True)
+    secret = f"the secret stays as it was: {answer['secret_problem']}" if answer.get("secret_problem") else ""
     if answer.get("problem"):
-        raise CommandFailed("reload", str(answer["problem"]), answer.get("exit", Exit.FAILED))
+        raise CommandFailed(
+            "reload", "; ".join(filter(None, (str(answer["problem"]), secret))), answer.get("exit", Exit.FAILED)
+        )
     if not config.json and not config.quiet:
         state = "new generation" if answer["new"] else "nothing changed: generation"
         signed = f", signed with serial {answer['serial']}" if answer.get("serial") is not None else ""
@@ -38,4 +42,6 @@ def run(config: Config) -> int:
         print(f"{state} {answer['generation'][:16]}: {what}", flush=True)
         for line in answer["omitted"]:
             print(f"not served: {printable(str(line))}", flush=True)
+    if secret:
+        raise CommandFailed("reload", secret, Exit.FAILED)
     return Exit.OK

@@ -127,7 +127,7 @@ class Master:
                 case events.WorkerStarted():
                     self._publisher.worker_started()
                 case events.ReloadWanted(reload):
-                    self._read_secret()
+                    reload.secret_problem = self._read_secret()
                     self._publisher.reload(reload)
                 case events.SignalReceived(signal.SIGHUP):
                     self._read_secret()
@@ -168,14 +168,16 @@ class Master:
         else:
             self._end_connection(connection, "connections: this host has its share")
 
-    def _read_secret(self) -> None:
-        """The secret may have changed."""
+    def _read_secret(self) -> str:
+        """The secret may have changed. Returns why it stays as it was, if its file cannot be used."""
         try:
             if read_again(self._credentials):
                 self._pool.set_keys(self._credentials.keys)
                 LOGGER.info("the secret has changed: %d keys", len(self._credentials.keys))
         except UsageError as error:
             LOGGER.error("the secret stays as it was: %s", error)
+            return str(error)
+        return ""
 
     def _end_connection(self, connection: int, why: str) -> None:
         # In a greenlet of its own: the channel of a hung worker may be full.

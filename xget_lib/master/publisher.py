@@ -375,6 +375,7 @@ class Publisher:
             "bytes": facts.size if facts is not None else 0,
             "omitted": list(facts.omitted) if facts is not None else [],
             "serial": self._serial,
+            "secret_problem": reload.secret_problem,
             "problem": str(problem) if problem is not None else None,
             "exit": int(problem.exit_status) if problem is not None else int(Exit.OK),
         }

@@ -1,10 +1,10 @@
 """Accepting connections under gevent, for as long as the listening socket is open.
 
 A connection from an address that may not connect is closed at once, before anything is read from it. So is one over a
-limit: there is one for all connections of a server, and one for each host. Among those whose clients have not proved yet
-that they belong, the oldest is closed instead. When the server has no room for a further connection, the host that has
-most of them loses one, if it has more than the new one's host (`ninep.budget`): in a child the one that was not used for
-the longest time, and in a master process, which does not see the use, the oldest one.
+limit: there is one for all connections of a server, and one for each host. Among those whose clients have not proved
+yet that they belong, the oldest is closed instead. When the server has no room for a further connection, the host that
+has most of them loses one, if it has more than the new one's host (`ninep.budget`): in a child the one that was not
+used for the longest time, and in a master process, which does not see the use, the oldest one.
 """
 
 from __future__ import annotations

@@ -49,6 +49,8 @@ class NewLink(Protocol):
     name: str
     agreed: bool
     """To be set when the server has shown that it speaks 9P."""
+    key: bytes
+    """To be set to the key of the secret that is proved, if one is."""
 
     @property
     def binding(self) -> bytes: ...
@@ -129,6 +131,7 @@ def _answer(
     key = credentials.keys[0] if method == SECRET else os.urandom(KEY_SIZE)
     handshake = ClientHandshake(key, os.urandom(NONCE_SIZE), _UNAME, aname, link.binding)
     if method == SECRET:
+        link.key = key
         return method, handshake, handshake.answer(challenge)
     munge, server = credentials.munge, offered.get(MUNGE)
     if method is None or munge is None or server is None:

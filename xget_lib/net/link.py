@@ -85,7 +85,9 @@ class Link:
         self._callbacks: dict[int, OnAnswer] = {}
         self._next_fid = AFID + 1
         self.session_key: bytes | None = None
-        """As `enter` returns it."""
+        """As `enter` returns it,"""
+        self.key = b""
+        """and the key of the secret with which it was proved; empty if nothing had to be proved."""
         self._low_water = 1
         """SO_RCVLOWAT of the socket."""
         self._outgoing = bytearray()

@@ -220,6 +220,13 @@ class Server:
             del self.clients[client.number]
             client.connection = None  # its files know the client: the memory of such a cycle is freed late
 
+    def secret_changed(self) -> None:
+        """End the connections of clients whose key is none any more. They come again with another one if they have it;
+        else the key was stolen."""
+        for client in list(self.clients.values()):
+            if client.proof is not None and not client.proof.is_valid:
+                client.end("its key was removed from the secret")
+
     def retry(self) -> None:
         """Answer the reads that wait on all connections, as far as there is an answer now."""
         for client in list(self.clients.values()):

@@ -217,12 +217,19 @@ class ServerHandshake(Handle):
         """Whether the credential of the client is being decoded."""
         self.refused = ""
         """Why the client has proved nothing, and cannot any more; empty while it may. For the log."""
+        self._key: bytes | None = None
+        """Of the secret, that the client has proved; None with MUNGE, whose keys are of one handshake."""
         self.session_key: bytes | None = None
         """Set when the client has proved that it belongs."""
 
+    @property
+    def is_valid(self) -> bool:
+        """Whether the client has proved that it belongs, and what it has proved still counts."""
+        return self.session_key is not None and (self._key is None or self._key in self._credentials.keys)
+
     def proves(self, uname: str, aname: str) -> bool:
         """Whether the client may attach with these names."""
-        return self.session_key is not None and self._names == (uname, aname)
+        return self.is_valid and self._names == (uname, aname)
 
     def read(self, offset: int, count: int) -> bytes | Waiting:
         """The line that is to be said now, at any offset. Raises NinepError if a credential proves nothing, or cannot
@@ -245,6 +252,7 @@ class ServerHandshake(Handle):
             # All of them, so that the time says nothing about which one is right.
             right = [key for key in self._credentials.keys if said.proves(key, bytes.fromhex(answer[2].decode()))]
             if right:
+                self._key = right[0]
                 self._accept(said, right[0])
             else:
                 self.refused = "it has another secret"

@@ -132,6 +132,10 @@ class Child:
         self.have_round += 1
         self._server.retry()
 
+    def secret_changed(self) -> None:
+        """Other keys are accepted from now on."""
+        self._server.secret_changed()
+
     def _carry_out(self, decided: Sequence[UploadAction]) -> None:
         for action in decided:
             match action:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gevent
 
 from xget_lib.download.download import Download
-from xget_lib.errors import MasterUnreachable, NotAdmitted, Stalled, one_line, printable
+from xget_lib.errors import XGetError, one_line, printable
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.node.patience import CHECK_EVERY, Patience
 from xget_lib.node.transfer import Transfer
@@ -59,7 +59,7 @@ class ContentWatch:
                 elif waits.seconds > CHECK_EVERY:
                     try:
                         self._patience.check(self._missing, self._asked)
-                    except (MasterUnreachable, NotAdmitted, Stalled) as error:
+                    except XGetError as error:
                         transfer.fail(error)
 
     def _expect(self) -> Wait:

@@ -276,6 +276,8 @@ class Generation:
         installer.link_exception(lambda failed: transfer.fail(failed.exception or AssertionError()))
         watch = ContentWatch(self._context.patience, transfer, self._context.tell, download, self.manifest, stats)
         progress = gevent.spawn(watch.run)
+        # Also a bug ends the download: without the watch nobody would, and it could wait for ever.
+        progress.link_exception(lambda failed: transfer.fail(failed.exception or AssertionError()))
         try:
             on_written = partial(self._context.child.chunk_written, held)
             transfer.run(download, self.manifest, lacking, stats=stats, on_written=on_written)

@@ -119,6 +119,8 @@ class MasterLink:
         """Why no connection could be made, if one side refused the other the last time."""
         self.distrusted: NotAdmitted | None = None
         """Why nothing that comes from the master can be believed; None after a line that can."""
+        self.content_refusal: NotAdmitted | None = None
+        """Why there is no connection for content, if one side refused the other the last time."""
         self._lost_at = now()
         """When the connection was lost, or the first was begun."""
         self._asked_at: float | None = None
@@ -199,6 +201,12 @@ class MasterLink:
             silent.close()  # `events` goes on with the spare one
         else:
             opened.close()
+
+    def secret_changed(self) -> None:
+        """End the connection if its key is none any more: who has stolen it may have answered in the master's place."""
+        link = self.link
+        if link is not None and link.key and link.key not in self.credentials.keys:
+            link.close()
 
     def events(self) -> Iterator[Change | News | Scanning]:
         """What happens, for ever. Connects again when the connection is lost."""
@@ -314,6 +322,7 @@ class MasterLink:
         self._refusal = None
         self._local_host, self._remote_host = opened.hosts
         self.link, self._peers, self._asked_at = opened.link, opened.peers, None
+        self.secret_changed()  # perhaps meanwhile
 
     def _open(self, seconds: float) -> _Opened:
         """Connect, and register, within so many seconds. Raises LinkLost, NinepError."""

@@ -218,6 +218,8 @@ class Node:
         try:
             if read_again(self.credentials):
                 LOGGER.info("the secret has changed: %d keys", len(self.credentials.keys))
+                self.child.secret_changed()
+                self._master.secret_changed()
         except UsageError as error:
             LOGGER.error("the secret stays as it was: %s", error)
 

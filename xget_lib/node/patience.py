@@ -49,6 +49,8 @@ class Patience:
         if master.is_silent:
             self.waits.postpone()  # it has a time of its own, and a new chance when it answers again
         elif self.waits.stalled > self.stall_timeout and not master.silent:  # no question is without an answer
+            if master.content_refusal is not None:
+                raise master.content_refusal
             raise Stalled(self.waits.stalled, missing(), asked() if asked else master.name_and_trouble)
 
     def run(self, task: Callable[[], _T], what: str) -> _T:

@@ -14,7 +14,7 @@ from random import Random
 import gevent
 
 from xget_lib.download.download import Download
-from xget_lib.errors import LinkLost, NinepError, PieceMismatch, ProtocolViolation, XGetError
+from xget_lib.errors import LinkLost, NinepError, NotAdmitted, PieceMismatch, ProtocolViolation, XGetError
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.net.blocking import in_thread
@@ -255,6 +255,8 @@ class Transfer:
         if self._run is None or slots is not self._slots:
             return
         self._close_slots()
+        if isinstance(error, NotAdmitted):
+            self.master.content_refusal = error  # what to say if no peer has the content either
         if isinstance(error, NinepError):
             # A server that offers nothing is a child, as good as any peer.
             LOGGER.info("%s:%d: %s", *self.master.address, error)
@@ -274,6 +276,8 @@ class Transfer:
     # Chunks.
 
     def _read(self, run: TransferRun, source: Source, chunk: int) -> None:
+        if source.address == actions.MASTER:
+            self.master.content_refusal = None
         read = ChunkRead(source, chunk, run.download.missing(chunk), run.take_buffer(), self._read_ended)
         try:
             read.start(run.layout)

@@ -172,6 +172,7 @@ class Worker:
                     self._adopt(Client(number, address, port, Account(host_of(address))), descriptors[0])
                 case ipc.Keys(keys):
                     self._access.credentials.keys = keys
+                    self._server.secret_changed()
                 case ipc.EndConnection(connection, why):
                     self._end_connection(connection, why)
                 case ipc.Serve():
