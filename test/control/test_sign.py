@@ -126,7 +126,7 @@ def test_nothing_is_beside_the_root_directory(
 def test_a_signature_that_cannot_be_written_is_an_error(
     keys: KeyFiles, tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert sign(keys, "--signature", tree / "nothing" / "xget.sig", tree) == 1
+    assert sign(keys, "--signature", tree.parent / "nothing" / "xget.sig", tree) == 1
     assert "xget.sig: No such file or directory" in capsys.readouterr().err
 
 

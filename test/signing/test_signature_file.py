@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from xget_lib.errors import Failed
+from xget_lib.errors import Failed, UsageError
 from xget_lib.fs.lock_file import locked
 from xget_lib.manifest.signature import Signature, Signed
 from xget_lib.signing import signature_file
-from xget_lib.signing.signature_file import FILE_LIMIT, LINES_KEPT, add, newest, next_serial, read, usual_path
+from xget_lib.signing.signature_file import FILE_LIMIT, LINES_KEPT, add, newest, next_serial, path_of, read, usual_path
 
 
 def signed(serial: int, generation: int = 0) -> Signed:
@@ -32,6 +32,36 @@ def test_the_usual_file_is_beside_what_is_really_served(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path / "releases" / "42")
     assert usual_path(b".") == releases
     assert usual_path(b"/") is usual_path(b"/tmp/..") is None
+
+
+def test_a_signature_file_is_not_in_what_it_signs(tmp_path: Path) -> None:
+    served, beside = tmp_path / "served", tmp_path / "served.sig"
+    (served / "inside").mkdir(parents=True)
+    (served / ".xget").mkdir()
+    (tmp_path / "link").symlink_to(served / "inside")
+    for root, option in (
+        (served, served / "xget.sig"),
+        (served, served / "inside" / "xget.sig"),
+        (served, tmp_path / "link" / "xget.sig"),
+        (tmp_path / "link", served / "inside" / "xget.sig"),
+        (beside, beside),
+        (Path("/"), beside),
+    ):
+        with pytest.raises(UsageError, match=r"--signature .*: is in what it signs \(name a file outside\)"):
+            path_of(bytes(root), str(option), one_file_system=False)
+    for root, option in (
+        (served, beside),
+        (served, served / ".xget" / "sig"),
+        (served, served / "no" / ".." / ".." / "x"),
+    ):
+        assert path_of(bytes(root), str(option), one_file_system=False) == bytes(option)
+    assert path_of(bytes(served), None, one_file_system=False) == bytes(tmp_path / "xget.sig")
+    with pytest.raises(UsageError, match="nothing is beside the directory /"):
+        path_of(b"/", None, one_file_system=False)
+
+
+def test_what_is_on_another_file_system_is_not_served_with_that_option() -> None:
+    assert path_of(b"/", "/proc/xget.sig", one_file_system=True) == b"/proc/xget.sig"
 
 
 def test_the_newest_line_comes_first_and_the_oldest_go(tmp_path: Path) -> None:

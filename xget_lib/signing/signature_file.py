@@ -10,8 +10,10 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 
-from xget_lib.errors import Failed, printable
+from xget_lib.errors import Failed, UsageError, printable
 from xget_lib.fs.lock_file import locked
+from xget_lib.manifest.entry import is_within
+from xget_lib.manifest.selection import STAGING
 from xget_lib.manifest.signature import Signed
 
 NAME = b"xget.sig"
@@ -29,6 +31,28 @@ def usual_path(root: bytes) -> bytes | None:
     a link that is switched. None for `/`, which nothing is beside."""
     at = os.path.realpath(root)
     return None if at == b"/" else os.path.join(os.path.dirname(at), NAME)
+
+
+def path_of(root: bytes, option: str | None, *, one_file_system: bool) -> bytes:
+    """The signature file of what is served: that of `--signature`, or the usual one. Raises UsageError.
+
+    It must not be served itself: each signature would make a generation that is not signed.
+    """
+    path = os.fsencode(option) if option else usual_path(root)
+    if path is None:
+        raise UsageError("nothing is beside the directory / (give --signature FILE, and the same to the master)")
+    if _is_served(os.path.realpath(path), os.path.realpath(root), one_file_system=one_file_system):
+        raise UsageError(f"--signature {printable(path)}: is in what it signs (name a file outside)")
+    return path
+
+
+def _is_served(path: bytes, root: bytes, *, one_file_system: bool) -> bool:
+    if not is_within(path, root.rstrip(b"/")) or STAGING in path.split(b"/"):
+        return False
+    try:
+        return not one_file_system or os.stat(os.path.dirname(path)).st_dev == os.stat(root).st_dev
+    except OSError:
+        return False  # nothing can be written there, and the error says so
 
 
 def read(path: bytes) -> list[Signed]:
