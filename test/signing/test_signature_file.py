@@ -11,7 +11,7 @@ import pytest
 
 from xget_lib.errors import Failed, UsageError
 from xget_lib.fs.lock_file import locked
-from xget_lib.manifest.signature import Signature, Signed
+from xget_lib.manifest.signature import NUMBER_LIMIT, Signature, Signed
 from xget_lib.signing import signature_file
 from xget_lib.signing.signature_file import FILE_LIMIT, LINES_KEPT, add, newest, next_serial, path_of, read, usual_path
 
@@ -99,9 +99,11 @@ def test_who_can_only_read_the_directory_cannot_lock_it(tmp_path: Path) -> None:
 
 def test_a_lock_that_is_not_given_back_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signature_file, "_LOCK_SECONDS", 0.0)
-    path = bytes(tmp_path / "xget.sig")
-    with locked(path + b".lock", 0.0), pytest.raises(Failed, match=r"xget\.sig: locked by another process"):
-        add(path, signed(1))
+    path, link = bytes(tmp_path / "xget.sig"), tmp_path / "link"
+    link.symlink_to("xget.sig")
+    for name in (path, bytes(link)):
+        with locked(path + b".lock", 0.0), pytest.raises(Failed, match=r"xget\.sig: locked by another process"):
+            add(name, signed(1))
 
 
 def test_a_new_signature_takes_the_place_of_the_former_one(tmp_path: Path) -> None:
@@ -109,6 +111,21 @@ def test_a_new_signature_takes_the_place_of_the_former_one(tmp_path: Path) -> No
     for serial, generation in ((1, 1), (2, 2), (3, 1)):
         add(path, signed(serial, generation))
     assert read(path) == [signed(3, 1), signed(2, 2)]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_stays(tmp_path: Path, *, exists: bool) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    real, link = tmp_path / "elsewhere" / "signed", tmp_path / "xget.sig"
+    link.symlink_to("elsewhere/signed")
+    if exists:
+        add(bytes(real), signed(1, 1))
+    add(bytes(link), signed(2, 2))
+    assert link.is_symlink()
+    assert read(bytes(real))[0] == signed(2, 2) and len(read(bytes(real))) == 1 + exists
+    assert sorted(os.listdir(tmp_path)) == ["elsewhere", "xget.sig"] and os.listdir(tmp_path / "elsewhere") == [
+        "signed"
+    ]
 
 
 def test_a_serial_is_given_once(tmp_path: Path) -> None:
@@ -166,3 +183,9 @@ def test_a_file_that_is_too_long_is_not_read(tmp_path: Path) -> None:
 )
 def test_a_serial_is_the_time_and_never_goes_back(former: int, now: float, serial: int) -> None:
     assert next_serial(former, now) == serial
+
+
+def test_no_serial_is_given_that_no_reader_takes() -> None:
+    assert next_serial(NUMBER_LIMIT - 1, 0.0) == NUMBER_LIMIT
+    with pytest.raises(Failed, match=f"serial {NUMBER_LIMIT}: no higher one can be given"):
+        next_serial(NUMBER_LIMIT, 0.0)

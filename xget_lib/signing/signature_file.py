@@ -14,7 +14,7 @@ from xget_lib.errors import Failed, UsageError, printable
 from xget_lib.fs.lock_file import locked
 from xget_lib.manifest.entry import is_within
 from xget_lib.manifest.selection import STAGING
-from xget_lib.manifest.signature import Signed
+from xget_lib.manifest.signature import NUMBER_LIMIT, Signed
 
 NAME = b"xget.sig"
 LINES_KEPT = 64
@@ -111,8 +111,10 @@ def add(path: bytes, signed: Signed) -> bool:
     Returns False, and writes nothing, if the file has its serial by now, or a higher one: somebody else has signed
     meanwhile. Then sign again, with a higher one. A line that is there already is not added again.
 
-    The lock is a file of its own: every user who can read the directory could lock that, and nobody could sign.
+    The lock is a file of its own: every user who can read the directory could lock that, and nobody could sign. A link
+    stays, and the file that it leads to gets the line.
     """
+    path = os.path.realpath(path)
     try:
         with locked(path + b".lock", _LOCK_SECONDS):
             there = read(path)
@@ -146,6 +148,8 @@ def next_serial(former: int, now: float) -> int:
     """The serial of a new signature. `former`: the highest that is known; 0 if none is. `now`: seconds since 1970.
 
     The time makes it higher than those of signers that this one knows nothing of, and `former` higher than its own if
-    the clock goes back.
+    the clock goes back. Raises Failed where none can follow.
     """
+    if former >= NUMBER_LIMIT:
+        raise Failed(f"serial {former}", "no higher one can be given (use a new key, and another signature file)")
     return max(former + 1, int(now))
