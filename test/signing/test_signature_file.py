@@ -49,12 +49,8 @@ def test_a_signature_file_is_not_in_what_it_signs(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=r"--signature .*: is in what it signs \(name a file outside\)"):
             path_of(bytes(root), str(option), one_file_system=False)
-    for root, option in (
-        (served, beside),
-        (served, served / ".xget" / "sig"),
-        (served, served / "no" / ".." / ".." / "x"),
-    ):
-        assert path_of(bytes(root), str(option), one_file_system=False) == bytes(option)
+    for option in (beside, served / ".xget" / "sig"):
+        assert path_of(bytes(served), str(option), one_file_system=False) == bytes(option)
     assert path_of(bytes(served), None, one_file_system=False) == bytes(tmp_path / "xget.sig")
     with pytest.raises(UsageError, match="nothing is beside the directory /"):
         path_of(b"/", None, one_file_system=False)
@@ -80,10 +76,8 @@ def test_the_newest_line_comes_first_and_the_oldest_go(tmp_path: Path) -> None:
 def test_the_longest_lines_fit(tmp_path: Path) -> None:
     path = bytes(tmp_path / "xget.sig")
     for number in range(LINES_KEPT + 1):
-        add(
-            path,
-            Signed(bytes([number]) * 32, Signature((1 << 53) - LINES_KEPT - 1 + number, (1 << 53) - 1, b"\xff" * 64)),
-        )
+        longest = Signature(NUMBER_LIMIT - LINES_KEPT + number, NUMBER_LIMIT, b"\xff" * 64)
+        assert add(path, Signed(bytes([number]) * 32, longest))
     assert len(read(path)) == LINES_KEPT
 
 
