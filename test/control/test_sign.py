@@ -13,7 +13,7 @@ from test.support.trees import small_tree, write
 from xget_lib import cli
 from xget_lib.control import sign as command
 from xget_lib.manifest.manifest import Manifest
-from xget_lib.manifest.signature import Signed
+from xget_lib.manifest.signature import NUMBER_LIMIT, Signed
 from xget_lib.signing import signature_file
 from xget_lib.signing.keys import is_signed, read_public_keys
 from xget_lib.snapshot.whole import take_whole
@@ -82,6 +82,15 @@ def test_what_another_signs_meanwhile_has_a_lower_serial(
     assert "give a higher one" in capsys.readouterr().err
 
 
+def test_after_the_last_serial_nothing_is_signed(
+    keys: KeyFiles, tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signature_file.add(bytes(tmp_path / "xget.sig"), last := keys.sign(bytes(32), NUMBER_LIMIT))
+    assert sign(keys, tree) == 1
+    assert f"serial {NUMBER_LIMIT}: no higher one can be given" in capsys.readouterr().err
+    assert signature_file.read(bytes(tmp_path / "xget.sig")) == [last]
+
+
 def test_who_always_comes_too_late_does_not_try_for_ever(
     keys: KeyFiles, tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +135,7 @@ def test_nothing_is_beside_the_root_directory(
 def test_a_signature_that_cannot_be_written_is_an_error(
     keys: KeyFiles, tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert sign(keys, "--signature", tree / "nothing" / "xget.sig", tree) == 1
+    assert sign(keys, "--signature", tree.parent / "nothing" / "xget.sig", tree) == 1
     assert "xget.sig: No such file or directory" in capsys.readouterr().err
 
 

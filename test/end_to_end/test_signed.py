@@ -103,6 +103,14 @@ def test_a_master_with_the_key_signs_each_generation_and_clients_and_peers_take_
     assert line.signature is not None, "a child tells what it was told"
 
 
+def test_a_signature_file_in_what_is_served_is_refused(cluster: Cluster, source: Path, keys: KeyFiles) -> None:
+    inside = source / "xget.sig"
+    for command in (["sign", "--key", keys.private], ["--sign-key", keys.private], ["-p", str(free_port())]):
+        ended = cluster.run(*command, "--signature", inside, source)
+        assert ended.status == 2 and f"--signature {inside}: is in what it signs" in ended.stderr, ended
+    assert not inside.exists()
+
+
 def test_the_serial_of_a_master_goes_on_after_a_restart(cluster: Cluster, source: Path, keys: KeyFiles) -> None:
     serials = []
     for text in (b"one\n", b"one\n", b"two\n"):

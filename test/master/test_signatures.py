@@ -13,7 +13,7 @@ from test.support.keys import KeyFiles
 from xget_lib import ipc
 from xget_lib.errors import Failed, NotTrusted
 from xget_lib.ipc.jobs import AddSignature, Request
-from xget_lib.manifest.signature import Signed
+from xget_lib.manifest.signature import NUMBER_LIMIT, Signed
 from xget_lib.master.signatures import Signatures
 from xget_lib.master.workers import WorkerPool
 from xget_lib.signing import signature_file
@@ -237,6 +237,14 @@ def test_serials_do_not_go_back_with_the_file(root: bytes, keys: KeyFiles, tmp_p
     path.unlink()
     second = by_key.of(SECOND)
     assert second is not None and second.serial == (1 << 40) + 3
+
+
+def test_after_the_last_serial_nothing_is_signed(root: bytes, keys: KeyFiles, tmp_path: Path) -> None:
+    signature_file.add(bytes(tmp_path / "xget.sig"), last := keys.sign(FIRST, NUMBER_LIMIT))
+    by_key = signatures(root, keys)
+    assert by_key.of(FIRST) == last.signature
+    with pytest.raises(Failed, match="no higher one can be given"):
+        by_key.of(SECOND)
 
 
 def test_serials_do_not_go_back_with_the_clock(

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from xget_lib.errors import Failed
+from xget_lib.errors import Failed, UsageError
 from xget_lib.fs.lock_file import locked
-from xget_lib.manifest.signature import Signature, Signed
+from xget_lib.manifest.signature import NUMBER_LIMIT, Signature, Signed
 from xget_lib.signing import signature_file
-from xget_lib.signing.signature_file import FILE_LIMIT, LINES_KEPT, add, newest, next_serial, read, usual_path
+from xget_lib.signing.signature_file import FILE_LIMIT, LINES_KEPT, add, newest, next_serial, path_of, read, usual_path
 
 
 def signed(serial: int, generation: int = 0) -> Signed:
@@ -34,6 +34,32 @@ def test_the_usual_file_is_beside_what_is_really_served(tmp_path: Path, monkeypa
     assert usual_path(b"/") is usual_path(b"/tmp/..") is None
 
 
+def test_a_signature_file_is_not_in_what_it_signs(tmp_path: Path) -> None:
+    served, beside = tmp_path / "served", tmp_path / "served.sig"
+    (served / "inside").mkdir(parents=True)
+    (served / ".xget").mkdir()
+    (tmp_path / "link").symlink_to(served / "inside")
+    for root, option in (
+        (served, served / "xget.sig"),
+        (served, served / "inside" / "xget.sig"),
+        (served, tmp_path / "link" / "xget.sig"),
+        (tmp_path / "link", served / "inside" / "xget.sig"),
+        (beside, beside),
+        (Path("/"), beside),
+    ):
+        with pytest.raises(UsageError, match=r"--signature .*: is in what it signs \(name a file outside\)"):
+            path_of(bytes(root), str(option), one_file_system=False)
+    for option in (beside, served / ".xget" / "sig"):
+        assert path_of(bytes(served), str(option), one_file_system=False) == bytes(option)
+    assert path_of(bytes(served), None, one_file_system=False) == bytes(tmp_path / "xget.sig")
+    with pytest.raises(UsageError, match="nothing is beside the directory /"):
+        path_of(b"/", None, one_file_system=False)
+
+
+def test_what_is_on_another_file_system_is_not_served_with_that_option() -> None:
+    assert path_of(b"/", "/proc/xget.sig", one_file_system=True) == b"/proc/xget.sig"
+
+
 def test_the_newest_line_comes_first_and_the_oldest_go(tmp_path: Path) -> None:
     path = bytes(tmp_path / "xget.sig")
     assert read(path) == []
@@ -50,10 +76,8 @@ def test_the_newest_line_comes_first_and_the_oldest_go(tmp_path: Path) -> None:
 def test_the_longest_lines_fit(tmp_path: Path) -> None:
     path = bytes(tmp_path / "xget.sig")
     for number in range(LINES_KEPT + 1):
-        add(
-            path,
-            Signed(bytes([number]) * 32, Signature((1 << 53) - LINES_KEPT - 1 + number, (1 << 53) - 1, b"\xff" * 64)),
-        )
+        longest = Signature(NUMBER_LIMIT - LINES_KEPT + number, NUMBER_LIMIT, b"\xff" * 64)
+        assert add(path, Signed(bytes([number]) * 32, longest))
     assert len(read(path)) == LINES_KEPT
 
 
@@ -69,9 +93,11 @@ def test_who_can_only_read_the_directory_cannot_lock_it(tmp_path: Path) -> None:
 
 def test_a_lock_that_is_not_given_back_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signature_file, "_LOCK_SECONDS", 0.0)
-    path = bytes(tmp_path / "xget.sig")
-    with locked(path + b".lock", 0.0), pytest.raises(Failed, match=r"xget\.sig: locked by another process"):
-        add(path, signed(1))
+    path, link = bytes(tmp_path / "xget.sig"), tmp_path / "link"
+    link.symlink_to("xget.sig")
+    for name in (path, bytes(link)):
+        with locked(path + b".lock", 0.0), pytest.raises(Failed, match=r"xget\.sig: locked by another process"):
+            add(name, signed(1))
 
 
 def test_a_new_signature_takes_the_place_of_the_former_one(tmp_path: Path) -> None:
@@ -79,6 +105,21 @@ def test_a_new_signature_takes_the_place_of_the_former_one(tmp_path: Path) -> No
     for serial, generation in ((1, 1), (2, 2), (3, 1)):
         add(path, signed(serial, generation))
     assert read(path) == [signed(3, 1), signed(2, 2)]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_stays(tmp_path: Path, *, exists: bool) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    real, link = tmp_path / "elsewhere" / "signed", tmp_path / "xget.sig"
+    link.symlink_to("elsewhere/signed")
+    if exists:
+        add(bytes(real), signed(1, 1))
+    add(bytes(link), signed(2, 2))
+    assert link.is_symlink()
+    assert read(bytes(real))[0] == signed(2, 2) and len(read(bytes(real))) == 1 + exists
+    assert sorted(os.listdir(tmp_path)) == ["elsewhere", "xget.sig"] and os.listdir(tmp_path / "elsewhere") == [
+        "signed"
+    ]
 
 
 def test_a_serial_is_given_once(tmp_path: Path) -> None:
@@ -136,3 +177,9 @@ def test_a_file_that_is_too_long_is_not_read(tmp_path: Path) -> None:
 )
 def test_a_serial_is_the_time_and_never_goes_back(former: int, now: float, serial: int) -> None:
     assert next_serial(former, now) == serial
+
+
+def test_no_serial_is_given_that_no_reader_takes() -> None:
+    assert next_serial(NUMBER_LIMIT - 1, 0.0) == NUMBER_LIMIT
+    with pytest.raises(Failed, match=f"serial {NUMBER_LIMIT}: no higher one can be given"):
+        next_serial(NUMBER_LIMIT, 0.0)

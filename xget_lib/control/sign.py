@@ -28,9 +28,7 @@ def run(config: Config, path: bytes) -> int:
         raise UsageError("sign needs a private key (--key FILE; openssl genpkey -algorithm ed25519 makes one)")
     key = read_signing_key("key", config.key)
     root = absolute(path)
-    file = os.fsencode(config.signature) if config.signature else signature_file.usual_path(root)
-    if file is None:
-        raise UsageError("nothing is beside the directory / (give --signature FILE, and the same to the master)")
+    file = signature_file.path_of(root, config.signature, one_file_system=config.one_file_system)
     _serial(config, file)  # if it is refused, then before everything is read
     manifest = take_whole(
         root, one_file_system=config.one_file_system, owner_names=not config.no_owners, public_only=config.public_only

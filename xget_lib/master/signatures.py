@@ -46,7 +46,7 @@ class Signatures:
         """The signature of a generation that was scanned just now; None if there is none.
 
         Blocks while a worker reads the file. Raises NotTrusted if there is none and one is needed, and
-        Failed where others sign all the time.
+        Failed where others sign all the time, or no serial is left.
         """
         file, there = self._read()
         if self._key is not None:

@@ -24,6 +24,7 @@ from xget_lib.process.privileges import User, give_up_root, read_everything
 from xget_lib.process.runtime_directory import Listening
 from xget_lib.process.secret_file import read_again
 from xget_lib.report import log
+from xget_lib.signing import signature_file
 from xget_lib.signing.keys import read_signing_key
 
 RunWorker = Callable[[Channel, int, Tls | None], int]
@@ -33,12 +34,14 @@ RunWorker = Callable[[Channel, int, Tls | None], int]
 def run(config: Config, path: bytes, run_worker: RunWorker) -> int:
     """Serve a file or directory until told to stop. Returns the exit status. Each worker process calls `run_worker`.
 
-    Raises PathRefused, AddressRefused, UsageError for a secret or a certificate that cannot be used, and
-    Failed for a log or pid file that cannot be written.
+    Raises PathRefused, AddressRefused, UsageError for a secret, a certificate or a signature file that cannot be used,
+    and Failed for a log or pid file that cannot be written.
     """
     root = absolute(path)
     rlimit.raise_limit(rlimit.MASTER_NEEDS + rlimit.WORKER_NEEDS * config.workers)
     _check_path(root)
+    if config.signature or config.sign_key or config.signed_only:
+        signature_file.path_of(root, config.signature, one_file_system=config.one_file_system)
     credentials = read_credentials(config)
     user = User.look_up(config.user) if config.user is not None else None
     if not config.daemon:

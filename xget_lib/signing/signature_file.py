@@ -10,9 +10,11 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 
-from xget_lib.errors import Failed, printable
+from xget_lib.errors import Failed, UsageError, printable
 from xget_lib.fs.lock_file import locked
-from xget_lib.manifest.signature import Signed
+from xget_lib.manifest.entry import is_within
+from xget_lib.manifest.selection import STAGING
+from xget_lib.manifest.signature import NUMBER_LIMIT, Signed
 
 NAME = b"xget.sig"
 LINES_KEPT = 64
@@ -29,6 +31,28 @@ def usual_path(root: bytes) -> bytes | None:
     a link that is switched. None for `/`, which nothing is beside."""
     at = os.path.realpath(root)
     return None if at == b"/" else os.path.join(os.path.dirname(at), NAME)
+
+
+def path_of(root: bytes, option: str | None, *, one_file_system: bool) -> bytes:
+    """The signature file of what is served: that of `--signature`, or the usual one. Raises UsageError.
+
+    It must not be served itself: each signature would make a generation that is not signed.
+    """
+    path = os.fsencode(option) if option else usual_path(root)
+    if path is None:
+        raise UsageError("nothing is beside the directory / (give --signature FILE, and the same to the master)")
+    if _is_served(os.path.realpath(path), os.path.realpath(root), one_file_system=one_file_system):
+        raise UsageError(f"--signature {printable(path)}: is in what it signs (name a file outside)")
+    return path
+
+
+def _is_served(path: bytes, root: bytes, *, one_file_system: bool) -> bool:
+    if not is_within(path, root.rstrip(b"/")) or STAGING in path.split(b"/"):
+        return False
+    try:
+        return not one_file_system or os.stat(os.path.dirname(path)).st_dev == os.stat(root).st_dev
+    except OSError:
+        return False  # nothing can be written there, and the error says so
 
 
 def read(path: bytes) -> list[Signed]:
@@ -87,8 +111,10 @@ def add(path: bytes, signed: Signed) -> bool:
     Returns False, and writes nothing, if the file has its serial by now, or a higher one: somebody else has signed
     meanwhile. Then sign again, with a higher one. A line that is there already is not added again.
 
-    The lock is a file of its own: every user who can read the directory could lock that, and nobody could sign.
+    The lock is a file of its own: every user who can read the directory could lock that, and nobody could sign. A link
+    stays, and the file that it leads to gets the line.
     """
+    path = os.path.realpath(path)
     try:
         with locked(path + b".lock", _LOCK_SECONDS):
             there = read(path)
@@ -122,6 +148,8 @@ def next_serial(former: int, now: float) -> int:
     """The serial of a new signature. `former`: the highest that is known; 0 if none is. `now`: seconds since 1970.
 
     The time makes it higher than those of signers that this one knows nothing of, and `former` higher than its own if
-    the clock goes back.
+    the clock goes back. Raises Failed where none can follow.
     """
+    if former >= NUMBER_LIMIT:
+        raise Failed(f"serial {former}", "no higher one can be given (use a new key, and another signature file)")
     return max(former + 1, int(now))
