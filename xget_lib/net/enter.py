@@ -19,7 +19,6 @@ from xget_lib.ninep.auth import (
     AUTHENTICATION_FAILED,
     AUTHENTICATION_REQUIRED,
     LINE_LIMIT,
-    NO_AUTHENTICATION,
     NONCE_SIZE,
     TLS_REQUIRED,
     ClientHandshake,
@@ -86,9 +85,9 @@ def _prove_and_attach(link: NewLink, aname: str, credentials: Credentials, versi
         unless_refused(begun.get())
         answer = handshake.answer(_read(challenge))
     except NinepError as error:
-        if str(error) == NO_AUTHENTICATION[1]:
-            raise NotAdmitted(link.name, f"refused by this node: it does not prove the secret of {file}") from None
-        raise _without_tls(link, error) from None
+        if str(error) in (TLS_REQUIRED[1], os.strerror(errno.EMFILE)):  # the latter is one of ours that is full
+            raise _without_tls(link, error) from None
+        raise NotAdmitted(link.name, f"refused by this node: it does not prove the secret of {file}") from None
     except ProtocolViolation as violation:
         raise NotAdmitted(link.name, f"refused by this node: {violation}") from None
     _, written = link.ask(messages.Twrite(AFID, 0, answer))

@@ -148,11 +148,8 @@ class ServerHandshake(Handle):
         self._key = b""
         self.session_key: bytes | None = None
         """Set when the client has proved that it belongs."""
-
-    @property
-    def failed(self) -> bool:
-        """Whether the client has proved nothing, and cannot any more."""
-        return self._answered and self.session_key is None
+        self.failed = False
+        """Whether the client has given a proof with a key that is none of the secret."""
 
     @property
     def is_valid(self) -> bool:
@@ -180,6 +177,7 @@ class ServerHandshake(Handle):
                 self._text = said.mac(right[0], _SERVER).hex().encode() + b"\n"
                 self._key, self.session_key = right[0], said.mac(right[0], _SESSION)
                 return len(data)
+            self.failed = True
         self.session_key = None
         raise NinepError(*AUTHENTICATION_FAILED)
 
