@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -14,12 +15,13 @@ from gevent import socket as gsocket
 
 from test.support.memory_tree import MemoryTree
 from test.support.network import Peer, quiet_hub, until
-from xget_lib.errors import LinkLost, NotAdmitted
+from xget_lib.errors import LinkLost, NinepError, NotAdmitted
 from xget_lib.net import accept, lobby
 from xget_lib.net.link import Link
 from xget_lib.net.listen import listen
 from xget_lib.net.lobby import RECEIVED_LIMIT
 from xget_lib.net.server import Client, Server
+from xget_lib.ninep import fids
 from xget_lib.ninep.auth import (
     AUTHENTICATION_REQUIRED,
     CHILD,
@@ -178,6 +180,30 @@ def test_each_side_refuses_the_other_and_says_which_of_them_does(
             Link.connect("127.0.0.1", listening.getsockname()[1], "tree", SECONDS, Credentials(True, (KEY,), "mine"))
         server.stop_accepting()
     assert guarded.connected == []
+
+
+def test_whatever_a_server_says_to_tauth_it_does_not_prove_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 9P server of another kind. One of ours that has no room for the handshake is tried again."""
+    with quiet_hub(), listen("127.0.0.1", 0) as listening:
+        server = Server({"tree": lambda client: lambda: MemoryTree().root}, logging.INFO)
+        server.accept(listening)
+        for text, refused in (("u9fs: no authentication", True), (os.strerror(errno.EMFILE), False)):
+            monkeypatch.setattr(fids, "NO_AUTHENTICATION", (errno.EPERM, text))
+            with pytest.raises(NotAdmitted if refused else NinepError) as raised:
+                Link.connect("127.0.0.1", listening.getsockname()[1], "tree", SECONDS, Credentials(True, (KEY,), "s"))
+            assert str(raised.value).endswith("it does not prove the secret of s") == refused
+        server.stop_accepting()
+
+
+def test_another_secret_is_in_the_log_although_its_address_has_had_a_line(
+    guarded: Guarded, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "xget")
+    Peer(guarded.port).close()
+    until(lambda: caplog.messages == ["127.0.0.1: not let in: the client has closed the connection"])
+    with pytest.raises(NotAdmitted):
+        guarded.link(b"the key of nobody")
+    until(lambda: caplog.messages[1:] == ["127.0.0.1: not let in: it has another secret"])
 
 
 def test_a_server_that_only_pretends_to_accept_a_proof_is_refused(

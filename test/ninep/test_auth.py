@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable
 
@@ -148,6 +149,13 @@ def proves_again(other: ServerHandshake) -> bool:
     return True
 
 
+def test_what_is_no_proof_at_all_is_not_taken_for_another_secret() -> None:
+    other = server()
+    with pytest.raises(NinepError):
+        other.write(0, b"secret\n")
+    assert other.refused == "it has sent no proof of a kind that is accepted here"
+
+
 def test_a_proof_that_is_sent_back_proves_nothing() -> None:
     """Neither to who made it, nor as that of the other role."""
     one, other = client(), server()
@@ -286,6 +294,17 @@ def test_an_afid_is_no_way_into_a_tree_for_who_has_got_in() -> None:
     talk = Talk(NINEP2000_L)
     talk.begin()
     assert all(isinstance(reply, Rlerror) for reply in talk.say(Twalk(9, 1, ("a",)), Tlopen(9, 0), Tgetattr(9, 0)))
+
+
+class TalkOfNothing(Talk):
+    def _attach(self, dialect: str, uname: str, aname: str) -> File:
+        raise NinepError(errno.ENOENT)
+
+
+def test_who_asks_for_a_tree_that_is_none_has_not_attached() -> None:
+    talk = TalkOfNothing()
+    assert isinstance(talk.begin()[2], Rerror)
+    assert talk.gate.let_in == []
 
 
 def test_an_open_tree_needs_no_proof_and_opens_no_other() -> None:

@@ -14,7 +14,7 @@ from test.support.downloads import Served
 from test.support.network import quiet_hub
 from test.support.nodes import Master
 from test.support.swarm_server import SwarmServer
-from xget_lib.errors import DestinationRefused, MasterUnreachable, ProtocolViolation
+from xget_lib.errors import DestinationRefused, MasterUnreachable, NotAdmitted, ProtocolViolation
 from xget_lib.fs.places import MARKS_LIMIT, marks_of
 from xget_lib.node import own_master
 from xget_lib.node.master_link import MasterLink
@@ -84,3 +84,13 @@ def test_more_marks_than_there_can_be_are_not_read(content: Served) -> None:
 def test_without_a_connection_it_is_tried_for_the_time_given(content: Served) -> None:
     with pytest.raises(MasterUnreachable, match=r"127\.0\.0\.1 port 1: no answer"):
         check_dest(MasterLink("127.0.0.1", 1, serving_port=None), bytes(content.directory), 0.1)
+
+
+def test_a_refusal_by_one_side_is_no_silence(tmp_path: Path, content: Served) -> None:
+    server = Master(tmp_path / "served", content)
+    master = MasterLink(*server.address, serving_port=None)
+    master.begin(10)
+    assert master.link is not None
+    master.link._end(NotAdmitted("master", "it refuses the certificate of this node"))
+    with pytest.raises(NotAdmitted):
+        read_marks(master, 10)

@@ -22,7 +22,6 @@ from xget_lib.ninep.auth import (
     KEY_SIZE,
     LINE_LIMIT,
     MUNGE,
-    NO_AUTHENTICATION,
     NONCE_SIZE,
     SECRET,
     TLS_REQUIRED,
@@ -90,9 +89,9 @@ def _prove_and_attach(link: NewLink, aname: str, credentials: Credentials, versi
         unless_refused(begun.get())
         method, handshake, answer = _answer(link, _read(challenge), aname, credentials)
     except NinepError as error:
-        if str(error) == NO_AUTHENTICATION[1]:
-            raise NotAdmitted(link.name, f"refused by this node: it does not prove {what}") from None
-        raise _without_tls(link, error) from None
+        if str(error) in (TLS_REQUIRED[1], os.strerror(errno.EMFILE)):  # the latter is one of ours that is full
+            raise _without_tls(link, error) from None
+        raise NotAdmitted(link.name, f"refused by this node: it does not prove {what}") from None
     except ProtocolViolation as violation:
         raise NotAdmitted(link.name, f"refused by this node: {violation}") from None
     _, written = link.ask(messages.Twrite(AFID, 0, answer))

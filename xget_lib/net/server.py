@@ -143,7 +143,7 @@ class Server:
         self._new_send_turns = partial(SendTurns, hosts=sending or SendingHosts(), process=process)
         self.slots = Budget("slots", SLOTS_OF_PROCESS, SLOTS_OF_HOST)
         """Those that clients have requested."""
-        self._ends, self._refusals = RateLimitedLog(), RateLimitedLog(1)
+        self._ends, self._refusals, self._wrong_proofs = RateLimitedLog(), RateLimitedLog(1), RateLimitedLog(1)
         self._accepting: list[gevent.Greenlet[..., None]] = []
         self._admissions: list[Admission] = []
         self._numbers = count(1)
@@ -167,9 +167,10 @@ class Server:
         """Where connections wait until they may be served: see `Lobby`. None if everybody is let in."""
 
         def refuse(client: Client, why: str) -> None:
+            log = self._refusals
             if client.handshake is not None and client.handshake.refused:
-                why = client.handshake.refused
-            self._refusals.log(INFO, client.address, "%s: not let in: %s", client.address, why)
+                why, log = client.handshake.refused, self._wrong_proofs  # nothing else may hide it
+            log.log(INFO, client.address, "%s: not let in: %s", client.address, why)
             refused(client)
 
         credentials = self._access.credentials

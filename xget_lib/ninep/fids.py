@@ -225,10 +225,10 @@ class Fids:
     def _attach(self, request: Tattach) -> Rattach:
         proof = self._proof(request)
         self._check_new(request.fid)
-        if self._gate is not None:
-            self._gate.admitted(proof)
         root = self._root(request.uname, request.aname)
         self._put(request.fid, Fid(WalkedFile(root, None)))
+        if self._gate is not None:
+            self._gate.admitted(proof)
         self._stranger = False
         return Rattach(root.qid)
 

@@ -9,7 +9,7 @@ import binascii
 
 import gevent
 
-from xget_lib.errors import DestinationRefused, LinkLost, NinepError, ProtocolViolation
+from xget_lib.errors import DestinationRefused, LinkLost, NinepError, NotAdmitted, ProtocolViolation
 from xget_lib.fs.places import MARK_SIZE, MARKS_LIMIT, is_marked
 from xget_lib.net.blocking import in_thread
 from xget_lib.node.attempts import retry_for
@@ -18,9 +18,11 @@ from xget_lib.node.master_link import ANSWER, MasterLink
 
 def read_marks(master: MasterLink, seconds: float) -> frozenset[bytes]:
     """The marks of what this master serves. It is asked for so many seconds: then MasterUnreachable. To be called when
-    it has a generation. Raises ProtocolViolation."""
+    it has a generation. Raises ProtocolViolation, and NotAdmitted at once."""
     try:
         return retry_for(seconds, lambda left: _read_marks(master, min(left, ANSWER)), LinkLost)
+    except NotAdmitted:
+        raise
     except LinkLost as error:
         raise master.unreachable(seconds, error.why) from None
 
