@@ -114,16 +114,22 @@ def test_what_strangers_write_to_the_log_does_not_fill_it(cluster: Cluster, tmp_
 
 
 @pytest.mark.parametrize(
-    "said", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200), b"GET / HTTP/1.1\r\n\r\n"]
+    ("said", "answer", "why"),
+    [
+        # Who wants TLS learns that there is none.
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200), b"\x15\x03\x03\x00\x02\x02\x46", "it wants TLS"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"", "a message of"),
+    ],
 )
 def test_who_speaks_something_else_is_closed_at_once_with_a_line_in_the_log(
-    cluster: Cluster, tmp_path: Path, said: bytes
+    cluster: Cluster, tmp_path: Path, said: bytes, answer: bytes, why: str
 ) -> None:
     master = cluster.master(small_tree(tmp_path / "source"))
     begun = time.monotonic()
     with socket.create_connection(("127.0.0.1", master.port), timeout=20) as stranger:
         stranger.sendall(said)
+        assert stranger.recv(100) == answer
         assert stranger.recv(100) == b""
     assert time.monotonic() - begun < 20
-    master.logged("connection closed: a message of")
+    master.logged(f"connection closed: {why}")
     assert master.log.read_text().count("connection closed") == 1

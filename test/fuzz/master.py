@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import count
 from typing import Any
 
@@ -63,7 +63,7 @@ class Master:
             chunks = served.store.layout.chunk_count
             self.tracker.published(served.generation, served.manifest.size, chunks)
 
-    def ask(self, file: Regular, answer: DeferredText, retry: Callable[[], None]) -> None:
+    def ask(self, host: Hashable, file: Regular, answer: DeferredText, retry: Callable[[], None]) -> None:
         """For a checksum, which reading the file would take time."""
         answer.put(b"1")
 
