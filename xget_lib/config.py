@@ -17,7 +17,7 @@ import pwd
 import re
 import socket
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, AnyStr
 
@@ -221,11 +221,16 @@ def _list(value: Any) -> list[str]:
     return [text.strip() for text in texts]
 
 
-def _methods(value: Any) -> tuple[str, ...]:
-    methods = tuple(dict.fromkeys(_list(value))) if value is not None else ()
-    if not set(methods) <= set(METHODS):
-        raise ValueError(f"not some of {', '.join(METHODS)}")
-    return methods
+def _some_of(known: Sequence[str]) -> Callable[[Any], tuple[str, ...]]:
+    """Converts a list of these names, each once."""
+
+    def convert(value: Any) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(_list(value))) if value is not None else ()
+        if not set(names) <= set(known):
+            raise ValueError(f"not some of {', '.join(known)}")
+        return names
+
+    return convert
 
 
 def _users(value: Any) -> tuple[int, ...]:
@@ -241,13 +246,6 @@ def _uid(user: str) -> int:
         return pwd.getpwnam(user).pw_uid
     except KeyError:
         raise ValueError(f"there is no user {user}") from None
-
-
-def _trees(value: Any) -> tuple[str, ...]:
-    trees = tuple(_list(value)) if value is not None else ()
-    if not set(trees) <= set(TREES):
-        raise ValueError(f"not some of {', '.join(TREES)}")
-    return trees
 
 
 def _networks(value: Any) -> tuple[Network, ...]:
@@ -321,14 +319,14 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "timeout": _seconds,
     "stall-timeout": _seconds,
     "secret": _path,
-    "auth": _methods,
+    "auth": _some_of(METHODS),
     "munge-users": _users,
     "munge-socket": _path,
     "tls": _flag,
     "tls-cert": _path,
     "tls-key": _path,
     "tls-ca": _path,
-    "open": _trees,
+    "open": _some_of(TREES),
     "open-to": _networks,
     "socket": _path,
     "allow": _networks,

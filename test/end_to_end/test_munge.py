@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from test.support.cluster import Cluster, Ended, Master, eventually
+from test.support.cluster import Cluster, Ended, eventually
 from test.support.munged import Munged, munged
 from test.support.plain_client import PlainClient, any_server
 from test.support.relay import Relay
-from test.support.stranger import AFID, Stranger
+from test.support.stranger import AFID, Servers, Stranger
 from test.support.trees import differences, small_tree, write
 from xget_lib.errors import NinepError
 from xget_lib.ninep.auth import LINE_LIMIT, ClientHandshake
@@ -58,17 +58,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def by(daemon: Munged, *more: str) -> list[str]:
     """The options of a command on the machine of this daemon."""
     return ["--auth", "munge", "--munge-socket", daemon.socket, *more]
-
-
-@dataclass(frozen=True)
-class Servers:
-    """A master and a child of it, and their ports."""
-
-    master: Master
-    child: int
-
-    def port(self, role: str) -> int:
-        return self.master.port if role == "master" else self.child
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from test.support.cluster import Cluster, Ended, Master, Running, eventually, fr
 from test.support.plain_client import PlainClient
 from test.support.processes import PATIENCE
 from test.support.relay import Relay
-from test.support.stranger import AFID, Stranger
+from test.support.stranger import AFID, Servers, Stranger
 from test.support.trees import differences, small_tree, write
 from xget_lib.errors import NinepError
 from xget_lib.ninep import linux
@@ -41,17 +40,6 @@ def secret(path: Path, *keys: bytes) -> Path:
     path.touch(0o600)
     path.write_bytes(b"\n".join(keys) + b"\n")
     return path
-
-
-@dataclass(frozen=True)
-class Servers:
-    """A master and a child of it, with the same secret, and their ports."""
-
-    master: Master
-    child: int
-
-    def port(self, role: str) -> int:
-        return self.master.port if role == "master" else self.child
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 
+from test.support.cluster import Master
 from test.support.processes import PATIENCE
 from xget_lib.ninep import linux
 from xget_lib.ninep.auth import LINE_LIMIT
@@ -28,6 +30,17 @@ from xget_lib.ninep.messages import (
 from xget_lib.ninep.wire import NOFID, NOTAG
 
 AFID = 1
+
+
+@dataclass(frozen=True)
+class Servers:
+    """A master and a child of it, which ask for the same proof, and their ports."""
+
+    master: Master
+    child: int
+
+    def port(self, role: str) -> int:
+        return self.master.port if role == "master" else self.child
 
 
 class Stranger:
