@@ -11,7 +11,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _PAUSE = 0.01
@@ -25,7 +25,11 @@ def locked(path: bytes, seconds: float) -> Iterator[None]:
     Blocks while another process, or another thread, has it. Raises TimeoutError after so many seconds, PermissionError
     where the file belongs to another user, and OSError.
     """
-    descriptor = _lock(path, time.monotonic() + seconds)
+    deadline = time.monotonic() + seconds
+    while (descriptor := lock_now(path, check=_check_owner)) is None:
+        if time.monotonic() > deadline:
+            raise TimeoutError(errno.ETIMEDOUT, "locked by another process")
+        time.sleep(_PAUSE)
     try:
         yield
     finally:
@@ -35,21 +39,34 @@ def locked(path: bytes, seconds: float) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _lock(path: bytes, deadline: float) -> int:
+def lock_now(path: bytes | str, mode: int = 0o600, *, check: Callable[[int], None] | None = None) -> int | None:
+    """Locks the file, which is made with this mode if it is not there. Returns a descriptor that holds the lock; None
+    where another process has it. `check` is called with the descriptor before it is locked. Raises what that raises,
+    and OSError."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     while True:
-        descriptor = os.open(path, flags, 0o600)
+        descriptor = os.open(path, flags, mode)
         try:
-            _check_owner(descriptor)
-            if _try(descriptor, path):
+            if check is not None:
+                check(descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if is_at(descriptor, path):
                 return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)
-        if time.monotonic() > deadline:
-            raise TimeoutError(errno.ETIMEDOUT, "locked by another process")
-        time.sleep(_PAUSE)
+        os.close(descriptor)  # who had it before has removed it meanwhile; there may be a new one
+
+
+def is_at(descriptor: int, path: bytes | str) -> bool:
+    """Whether an open file still has this name. Raises OSError."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _check_owner(descriptor: int) -> None:
@@ -57,12 +74,3 @@ def _check_owner(descriptor: int) -> None:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid()):
         raise PermissionError(errno.EPERM, "the lock file belongs to another user, or is not a regular file")
-
-
-def _try(descriptor: int, path: bytes) -> bool:
-    """Whether the file is locked now, and still has this name: who had it before may have removed it meanwhile."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
-    except (BlockingIOError, FileNotFoundError):
-        return False

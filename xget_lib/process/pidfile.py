@@ -5,11 +5,11 @@ The lock, not the pid in it, says whether the process runs: a pid left over from
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 
 from xget_lib.errors import Failed
+from xget_lib.fs.lock_file import is_at, lock_now
 
 
 class Pidfile:
@@ -27,26 +27,22 @@ class Pidfile:
             raise Failed(f"pid file {path}", error.strerror or str(error)) from error
 
     def _lock_file(self) -> int:
-        while True:
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
-            try:
-                self._check_owner(fd)
-                self._lock(fd)
-                if self._is_at_path(fd):
-                    os.truncate(fd, 0)
-                    os.write(fd, f"{os.getpid()}\n".encode())
-                    return fd
-            except BaseException:
-                os.close(fd)
-                raise
-            os.close(fd)  # its owner removed it after we opened it; there may be a new one
+        fd = lock_now(self._path, 0o644, check=self._check_owner)
+        if fd is None:
+            raise Failed(f"pid file {self._path}", f"in use by process {self._owner()}")
+        os.truncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
+        return fd
 
-    def _lock(self, fd: int) -> None:
+    def _owner(self) -> str:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            pid = os.read(fd, 32).decode("ascii", "replace").strip()
-            raise Failed(f"pid file {self._path}", f"in use by process {pid or 'unknown'}") from error
+            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return "unknown"  # it has just ended
+        try:
+            return os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+        finally:
+            os.close(fd)
 
     def _check_owner(self, fd: int) -> None:
         """Another user could give the file to init scripts with any number in it, or keep it locked."""
@@ -54,19 +50,13 @@ class Pidfile:
         if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid()) or status.st_nlink > 1:
             raise Failed(f"pid file {self._path}", "belongs to another user, or is not a regular file (remove it)")
 
-    def _is_at_path(self, fd: int) -> bool:
-        try:
-            return os.path.samestat(os.fstat(fd), os.stat(self._path, follow_symlinks=False))
-        except FileNotFoundError:
-            return False
-
     def remove(self) -> None:
         """Remove the file, then unlock it: in this order, so that no new file of another process is removed.
 
         Who is not root any more may not remove it from a directory of root: then it is empty.
         """
         try:
-            if self._is_at_path(self._fd):
+            if is_at(self._fd, self._path):
                 os.truncate(self._fd, 0)
                 os.unlink(self._path)
         except PermissionError:

@@ -31,6 +31,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 
 from xget_lib.errors import Failed
+from xget_lib.fs.lock_file import lock_now
 
 ROOTS = "/run/xget"
 _SHARED = "/tmp"
@@ -263,18 +264,7 @@ def _lock(path: str) -> int | None:
 
     The kernel unlocks it when the process ends, however it ends. Raises OSError.
     """
-    while True:
-        lock = os.open(path + _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(lock), os.lstat(path + _LOCK)):
-                return lock
-        except (BlockingIOError, FileNotFoundError) as error:
-            os.close(lock)
-            if isinstance(error, BlockingIOError):
-                return None
-        else:
-            os.close(lock)
+    return lock_now(path + _LOCK)
 
 
 def _remove(path: str, lock: int) -> None:
