@@ -97,6 +97,7 @@ class Status(Message):
     DESCRIPTORS = 1
 
     connection: int
+    file: str
 
 
 @message
@@ -188,7 +189,12 @@ class NodeRegistered(Message):
     why: str
     milliseconds: int
     fetched: int
+    from_master: int
     wrong_chunk: int
+    name: str
+    identity: str
+    sources: tuple[tuple[str, int, int], ...]
+    in_place: bool
 
 
 @message
@@ -240,9 +246,10 @@ class LogLine(Message):
 
 @message
 class StatusWanted(Message):
-    """A client reads `status`."""
+    """A client reads a file about the state of the master: `status` or `nodes`."""
 
     connection: int
+    file: str
 
 
 @message

@@ -35,6 +35,7 @@ from xget_lib.process.memfd import memfd
 from xget_lib.process.nursery import Nursery
 from xget_lib.process.runtime_directory import Listening
 from xget_lib.process.secret_file import read_again
+from xget_lib.report.distribution import Distribution
 from xget_lib.report.log import LOGGER, catch_greenlets
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.signing.keys import SigningKey
@@ -43,7 +44,11 @@ from xget_lib.swarm.hosts import host_of
 _STATUS_TIMEOUT = 1.0
 """Seconds to wait for workers to say how much they have sent."""
 _STATUS_PAUSE = 0.1
-"""Seconds between two status texts: one of 2,000 nodes takes 10 ms, and anybody may ask."""
+"""Seconds between two status texts, at least: anybody may ask."""
+_STATUS_SHARE = 5
+"""Times that making the last one took, which is the pause too,"""
+_STATUS_PAUSE_MOST = 0.5
+"""but at most so many seconds."""
 _STOP_TIMEOUT = 5.0
 """Seconds that workers have to end."""
 
@@ -76,7 +81,9 @@ class Master:
         """By connection: its place among those that are admitted."""
         self._stale_lines = RateLimitedLog()
         self._control = control
-        self._status_readers: list[tuple[WorkerProcess, int]] = []
+        self._status_readers: list[tuple[WorkerProcess, int, str]] = []
+        """With the connection, and the file that is read."""
+        self._status_pause = _STATUS_PAUSE
         self._pool = WorkerPool(nursery, config.workers, self._events)
         if credentials.required:
             self._pool.set_keys(credentials.keys)
@@ -133,7 +140,8 @@ class Master:
                     self._read_secret()
                     self._publisher.request_scan()
                 case events.SignalReceived(signal.SIGUSR1):
-                    LOGGER.warning("status: %s", self._status().decode().strip())
+                    distribution = self._tracker.distribution(self._publisher.size)
+                    LOGGER.warning("status: %s", self._status(distribution).decode().strip())
                 case events.SignalReceived(number):
                     LOGGER.info("stopping: %s", signal.Signals(number).name)
                     return None
@@ -196,8 +204,8 @@ class Master:
         match message:
             case ipc.LetIn(connection):
                 self._let_in(connection)
-            case ipc.StatusWanted(connection):
-                self._status_readers.append((worker, connection))
+            case ipc.StatusWanted(connection, file):
+                self._status_readers.append((worker, connection, file))
                 if len(self._status_readers) == 1:
                     gevent.spawn(self._send_status)
             case ipc.Stale(generation, path):
@@ -224,30 +232,40 @@ class Master:
     # The status.
 
     def _send_status(self) -> None:
-        """Send the status to all who wait for it by now: clients that ask meanwhile get the same."""
-        gevent.sleep(_STATUS_PAUSE)
+        """Send the status, or the list of nodes, to all who wait for it by now: those that ask meanwhile get the same.
+        It takes a small part of the time of this process, also if somebody asks all the time."""
+        gevent.sleep(self._status_pause)
         self._pool.refresh(_STATUS_TIMEOUT)
         readers, self._status_readers = self._status_readers, []
-        text = memfd("status", self._status())
-        try:
-            for worker, connection in readers:
-                self._pool.send(worker, ipc.Status(connection), [text])
-        finally:
-            os.close(text)
+        begun = time.monotonic()
+        distribution = self._tracker.distribution(self._publisher.size)
+        for file, encode in (("status", self._status), ("nodes", Distribution.encode)):
+            wanted = [(worker, connection) for worker, connection, name in readers if name == file]
+            if wanted:
+                text = memfd(file, encode(distribution))
+                try:
+                    for worker, connection in wanted:
+                        self._pool.send(worker, ipc.Status(connection, file), [text])
+                finally:
+                    os.close(text)
+        took = time.monotonic() - begun
+        self._status_pause = min(max(_STATUS_PAUSE, _STATUS_SHARE * took), _STATUS_PAUSE_MOST)
 
-    def _status(self) -> bytes:
+    def _status(self, distribution: Distribution) -> bytes:
+        """As JSON."""
         status = {
             "role": "master",
             "version": __version__,
             "pid": os.getpid(),
             "path": printable(self._root),
+            "port": self._config.port,
             "seconds": round(time.monotonic() - self._started, 1),
             **self._publisher.status(),
             "nursery_problem": self._pool.problem,
             "sent": self._pool.sent,
             "encrypts": next((worker.encrypts for worker in self._pool.workers if worker.encrypts), ""),
             "refused": self._admission.refused,
-            **self._tracker.status(),
+            **self._tracker.status(distribution),
             "workers": [
                 {"pid": worker.pid, "connections": len(worker.connections), "sent": worker.sent}
                 for worker in self._pool.workers

@@ -380,6 +380,11 @@ class Publisher:
             "exit": int(problem.exit_status) if problem is not None else int(Exit.OK),
         }
 
+    @property
+    def size(self) -> int:
+        """Bytes of what is served."""
+        return self._snapshot.facts.size if self._snapshot else 0
+
     def status(self) -> dict[str, Any]:
         """The part of the master's status about what it serves."""
         snapshot = self._snapshot

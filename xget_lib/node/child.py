@@ -146,7 +146,7 @@ class Child:
                 case Announce():
                     self.announce()
                 case SendRegistration():
-                    gevent.spawn(self.transfer.master.register)
+                    gevent.spawn(self.transfer.master.register, self.transfer.fetched)
         self._ticker.update()
 
     # Its life.

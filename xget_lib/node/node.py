@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from math import inf
 from typing import Any
 
 import gevent
+from blake3 import blake3
 from gevent import get_hub
 from gevent.event import Event
 
@@ -53,7 +55,7 @@ from xget_lib.report.log import LOGGER
 from xget_lib.report.waiting import Wait
 from xget_lib.serve.access import Access
 from xget_lib.serve.served import EncodedManifest
-from xget_lib.swarm.messages import CURRENT, DONE, FAILED, INTERRUPTED, SETTLING_LIMIT, News, Scanning
+from xget_lib.swarm.messages import CURRENT, DONE, FAILED, INTERRUPTED, SETTLING_LIMIT, News, Scanning, host_name
 
 _OVERTAKEN = 3.0
 """Seconds to wait for news of a generation of which the master has already sent the manifest."""
@@ -79,6 +81,8 @@ class Node:
             follows=config.follow,
             credentials=self.credentials,
             allow=config.allow,
+            name=host_name(os.uname().nodename),
+            identity=_identity(dest),
         )
         self._transfer = Transfer(self._master, config.retries)
         access = Access.of(config, self.credentials)
@@ -130,10 +134,10 @@ class Node:
             done = self._update()
         except XGetError as error:
             why = (INTERRUPTED, "") if isinstance(error, Interrupted) else (FAILED, str(error))
-            self._master.run_ended(*why, time.monotonic() - begun, self._stats.fetched)
+            self._master.run_ended(*why, time.monotonic() - begun, self._stats.reported)
             raise
         why = (FAILED, str(self.failures[0])) if self.failures else (DONE, "")
-        self._master.run_ended(*why, time.monotonic() - begun, self._stats.fetched)
+        self._master.run_ended(*why, time.monotonic() - begun, self._stats.reported)
         return done
 
     def _update(self) -> dict[str, Any]:
@@ -367,6 +371,11 @@ class Node:
         manifest: Manifest = in_thread(decode, encoded)
         self.child.manifest = EncodedManifest.of(encoded)
         return manifest
+
+
+def _identity(dest: bytes) -> str:
+    """The same for each run of this host for the same destination: then the master knows that a node has come back."""
+    return blake3(os.fsencode(os.uname().nodename) + b"\0" + dest).hexdigest(length=8)
 
 
 def _selected(manifest: Manifest, sources: Sequence[bytes]) -> Selection:

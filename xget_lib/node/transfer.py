@@ -31,7 +31,7 @@ from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.swarm import actions
 from xget_lib.swarm.downloader import Downloader
 from xget_lib.swarm.host_attempts import HostAttempts
-from xget_lib.swarm.messages import Address, News
+from xget_lib.swarm.messages import Address, Fetched, News
 from xget_lib.swarm.tuning import TUNING, buffer_count
 
 
@@ -57,6 +57,11 @@ class Transfer:
     def sources(self) -> int:
         """The number of servers that content can come from now."""
         return self._downloader.sources
+
+    @property
+    def fetched(self) -> Fetched | None:
+        """What has arrived in this run; None if there is none."""
+        return self._run.stats.reported if self._run is not None else None
 
     @property
     def host_attempts(self) -> HostAttempts:
