@@ -19,8 +19,12 @@ RUNTIME = [
 # Needed for signed generations (`xget sign`, --sign-key, --trust), and imported only there.
 SIGN = ["cryptography>=38"]
 
+# Needed for sets of nodes such as node[1-8] (`xget status --expect`), and imported only there.
+NODES = ["ClusterShell>=1.9"]
+
 TESTS = [
     *SIGN,
+    *NODES,
     "pytest>=9.0",
     "pytest-xdist>=3.6",  # end-to-end tests mostly wait, so several run at once
     "hypothesis>=6.100",
@@ -59,6 +63,6 @@ if __name__ == "__main__":
         python_requires=">=3.11",
         packages=find_packages(include=["xget_lib", "xget_lib.*"]),
         install_requires=RUNTIME,
-        extras_require={"sign": SIGN, "test": TESTS},
+        extras_require={"sign": SIGN, "nodes": NODES, "test": TESTS},
         entry_points={"console_scripts": ["xget = xget_lib.cli:main"]},
     )

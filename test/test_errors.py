@@ -26,6 +26,7 @@ MADE = [
     errors.SourceSuspect(b"a\n", "why"),
     errors.StillChanging(b"a\n"),
     errors.CommandFailed("reload", "why", 8),
+    errors.NothingRuns(["a\n"]),
     errors.Outdated("why"),
     errors.AddressRefused("", 1, "why"),
     errors.DestinationRefused(NASTY.encode("utf-8", "surrogateescape"), "why"),

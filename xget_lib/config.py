@@ -115,6 +115,11 @@ class Config:
     cache: str | None
     rehash: bool
     force: bool
+    expect: str | None
+    """The nodes that ought to have what the master serves, as `control.expected` reads it."""
+    tree: bool
+    watch: bool
+    all: bool
     key: str | None
     serial: int | None
     signature: str | None
@@ -347,6 +352,10 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "cache": _path,
     "rehash": _flag,
     "force": _flag,
+    "expect": _text,
+    "tree": _flag,
+    "watch": _flag,
+    "all": _flag,
     "key": _path,
     "serial": _serial,
     "signature": _path,
@@ -389,6 +398,8 @@ def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[s
         raise UsageError("--max-delete: has no effect without --delete")
     if given.get("allow-rollback") is True and fields["trust"] is None:
         raise UsageError("--allow-rollback: has no effect without --trust")
+    if fields["expect"] is not None and fields["host"] is None:
+        raise UsageError("--expect: needs -n HOST, the master")
     _join_methods(fields, given)
     for option, needed in _NEEDS.items():
         if given.get(option) is not None and not any(fields[each.replace("-", "_")] for each in needed):

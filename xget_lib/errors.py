@@ -301,6 +301,19 @@ class CommandFailed(XGetError):
         self.exit_status = Exit(status) if status in set(Exit) else Exit.FAILED
 
 
+class NothingRuns(XGetError):
+    """No process of this machine is meant by a command."""
+
+    exit_status = Exit.UNREACHABLE
+    errno = errno.ENOENT
+
+    def __init__(self, words: Sequence[str] = ()) -> None:
+        """`words`: which processes were meant; empty: any."""
+        self.words = tuple(words)
+        what = f"{' '.join(map(printable, words))}: no such xget" if words else "no xget of this user"
+        super().__init__(f"{what} runs on this machine (xget.py status -n HOST asks another one)")
+
+
 class Outdated(XGetError):
     """The master does not serve what is in its directory now. What it served before is in place."""
 

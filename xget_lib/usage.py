@@ -21,6 +21,9 @@ from xget_lib.errors import UsageError, printable
 MASTER = "master"
 CLIENT = "client"
 SIGN = "sign"
+LIST = "list"
+STATUS = "status"
+STOP = "stop"
 
 _COMMAND = re.compile(r"^  xget\.py ([a-z]+)\b", re.MULTILINE)
 _OPTION = re.compile(
@@ -51,6 +54,8 @@ class Parsed:
     words: list[str] = field(default_factory=list)
     command: str | None = None
     """The first word, if it is one of the commands and stands before `--`."""
+    command_first: bool = False
+    """Whether it stands before all options."""
     error: UsageError | None = None
     """The first thing that is wrong. The rest is read nevertheless: --json says how to report it."""
 
@@ -65,10 +70,11 @@ class Usage:
             for name, argument, roles in _OPTION.findall(text)
         }
         self.options: dict[str, Option] = {}
-        for option in docopt.parse_options(text):
+        unwrapped = re.sub(r"\n {20,}", " ", text)  # so that no line of a description begins like an option
+        for option in docopt.parse_options(unwrapped):
             name = (option.longer or "").removeprefix("--")
             self.options[name] = Option(name, option.short, *described[name])
-        self.defaults: dict[str, str] = dict(_DEFAULT.findall(re.sub(r"\n {20,}", " ", text)))
+        self.defaults: dict[str, str] = dict(_DEFAULT.findall(unwrapped))
 
     @property
     def flags(self) -> list[str]:
@@ -113,6 +119,7 @@ class _Parser:
         else:
             if not self.parsed.words and argument in self._usage.commands:
                 self.parsed.command = argument
+                self.parsed.command_first = not self.parsed.options and self.parsed.error is None
             self.parsed.words.append(argument)
 
     def _long(self, name: str) -> Option:

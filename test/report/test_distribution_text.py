@@ -30,9 +30,15 @@ def test_the_lines_of_a_summary() -> None:
         "  1 node: disk full (n3 (10.0.0.3 port 4000))",
         "lagging: 1 node",
         "  n2 (10.0.0.2 port 4000): downloading, 50 %, 1.0 KiB/s: nothing new for 40 s",
-        "slowest: 2 nodes",
-        "  n2 (10.0.0.2 port 4000): downloading, 50 %, 1.0 KiB/s: nothing new for 40 s",
-        "  n1 (10.0.0.1 port 4000): complete, 100 %, took 2.5 s",
+    ]
+
+
+def test_of_many_nodes_the_slowest_are_named() -> None:
+    many = [node(number, COMPLETE, 10, took=float(number)) for number in range(11)]
+    assert lines(*many)[-11:-8] == [
+        "slowest: 10 of 11 nodes",
+        "  n10 (10.0.0.10 port 4000): complete, 100 %, took 10.0 s",
+        "  n9 (10.0.0.9 port 4000): complete, 100 %, took 9.0 s",
     ]
 
 
@@ -46,7 +52,7 @@ def test_lists_say_what_they_leave_out() -> None:
     assert "slowest: 10 of 48 nodes" in shown
 
 
-def test_one_node_is_not_the_slowest() -> None:
+def test_of_few_nodes_none_is_the_slowest() -> None:
     assert lines(node(1, COMPLETE, 10)) == ["1 node, 100 % done: 1 complete"]
 
 

@@ -13,8 +13,9 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import gevent
 from gevent.queue import Queue
@@ -27,6 +28,7 @@ from xget_lib.master.publisher import Publisher
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.worker_process import WorkerProcess
 from xget_lib.master.workers import WorkerPool
+from xget_lib.net import local_commands
 from xget_lib.net.accept import Admission, connections
 from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.budget import Account
@@ -99,9 +101,7 @@ class Master:
         accepting = gevent.spawn(self._accept)
         self._publisher.start()
         if self._control is not None:
-            gevent.spawn(
-                commands.serve, self._control.sock, lambda reload: self._events.put(events.ReloadWanted(reload))
-            )
+            gevent.spawn(local_commands.serve, self._control.sock, self._perform)
         address, port = self._listening.getsockname()[:2]
         LOGGER.info("serving %s on %s port %d", printable(self._root), address, port)
         ready()
@@ -141,7 +141,7 @@ class Master:
                     self._publisher.request_scan()
                 case events.SignalReceived(signal.SIGUSR1):
                     distribution = self._tracker.distribution(self._publisher.size)
-                    LOGGER.warning("status: %s", self._status(distribution).decode().strip())
+                    LOGGER.warning("status: %s", json.dumps(self._status(distribution)))
                 case events.SignalReceived(number):
                     LOGGER.info("stopping: %s", signal.Signals(number).name)
                     return None
@@ -150,8 +150,19 @@ class Master:
                     return error
             self._publisher.advance()
 
-    def _wants_reload(self, reload: commands.Reload) -> None:
-        self._events.put(events.ReloadWanted(reload))
+    def _perform(self, command: Any) -> Iterator[dict[str, Any]]:
+        """A command from this machine."""
+
+        def status() -> dict[str, Any]:
+            self._pool.refresh(_STATUS_TIMEOUT)
+            return self._status(self._tracker.distribution(self._publisher.size))
+
+        return commands.perform(
+            command,
+            lambda reload: self._events.put(events.ReloadWanted(reload)),
+            status,
+            lambda: self._events.put(events.SignalReceived(signal.SIGTERM)),
+        )
 
     # Connections.
 
@@ -239,7 +250,7 @@ class Master:
         readers, self._status_readers = self._status_readers, []
         begun = time.monotonic()
         distribution = self._tracker.distribution(self._publisher.size)
-        for file, encode in (("status", self._status), ("nodes", Distribution.encode)):
+        for file, encode in (("status", self._encoded_status), ("nodes", Distribution.encode)):
             wanted = [(worker, connection) for worker, connection, name in readers if name == file]
             if wanted:
                 text = memfd(file, encode(distribution))
@@ -251,9 +262,8 @@ class Master:
         took = time.monotonic() - begun
         self._status_pause = min(max(_STATUS_PAUSE, _STATUS_SHARE * took), _STATUS_PAUSE_MOST)
 
-    def _status(self, distribution: Distribution) -> bytes:
-        """As JSON."""
-        status = {
+    def _status(self, distribution: Distribution) -> dict[str, Any]:
+        return {
             "role": "master",
             "version": __version__,
             "pid": os.getpid(),
@@ -271,4 +281,6 @@ class Master:
                 for worker in self._pool.workers
             ],
         }
-        return json.dumps(status).encode() + b"\n"
+
+    def _encoded_status(self, distribution: Distribution) -> bytes:
+        return json.dumps(self._status(distribution)).encode() + b"\n"

@@ -17,9 +17,10 @@ from xget_lib.errors import Failed, PathRefused, UsageError, XGetError, printabl
 from xget_lib.fs.cache_directory import usual_cache_directory
 from xget_lib.net.listen import listen
 from xget_lib.ninep.auth import Credentials, Tls
-from xget_lib.process import control_socket, daemon, nursery, pidfile, rlimit
+from xget_lib.process import daemon, nursery, pidfile, rlimit
 from xget_lib.process.channel import Channel
 from xget_lib.process.credentials import read_credentials
+from xget_lib.process.local_processes import listen_as_master
 from xget_lib.process.privileges import User, give_up_root, read_everything
 from xget_lib.process.runtime_directory import Listening
 from xget_lib.process.secret_file import read_again
@@ -102,7 +103,7 @@ def _serve(
 
         # Nor do the processes that talk to strangers, and were forked before, have the key.
         key = read_signing_key("sign-key", config.sign_key) if config.sign_key else None
-        control = _listen_for_commands(config.port)
+        control = _listen_for_commands(config.port, root)
         if user is not None:
             config = _become(user, config, credentials, control)
         status = Master(config, root, listening, forks, credentials, key, control).run(ready)
@@ -110,15 +111,15 @@ def _serve(
     return status
 
 
-def _listen_for_commands(port: int) -> Listening | None:
+def _listen_for_commands(port: int, root: bytes) -> Listening | None:
     """Where commands come from, such as `xget.py reload`."""
     try:
-        listening = control_socket.listen(port)
+        listening, first = listen_as_master(port, printable(root))
     except Failed as error:
         log.LOGGER.warning("no commands can be given to this master: %s", error)
         return None
-    if listening is None:
-        log.LOGGER.warning("another master of port %d runs here: no commands can be given to this one", port)
+    if not first:
+        log.LOGGER.warning("another master of port %d runs here: `xget.py reload` reaches that one", port)
     return listening
 
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
+from math import inf
 from typing import Any
 
 import gevent
@@ -20,6 +23,8 @@ import gevent
 from xget_lib.config import Config
 from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
 from xget_lib.net.blocking import wait_readable, wait_writable
+from xget_lib.node.child import Child
+from xget_lib.node.commands import NodeCommands
 from xget_lib.node.follow import Follower, rebase
 from xget_lib.node.node import Node
 from xget_lib.process import daemon
@@ -43,11 +48,14 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
     done: dict[str, Any] = {**NOTHING, "notes": []}
     status: int = Exit.OK
     node: Node | None = None
+    commands: NodeCommands | None = None
     serves_on = False
     try:
         node = Node(config, sources, dest, sender.tell)
         downloading = gevent.spawn(node.download)
-        _handle_signals(node, downloading)
+        stop = partial(_stop, node, downloading)
+        _handle_signals(node, stop)
+        commands = NodeCommands(node.child, partial(stop, signal.SIGTERM))
         foreground = gevent.spawn(_interrupt_with_foreground, channel, downloading)
         done |= downloading.get()
         foreground.kill()
@@ -71,6 +79,8 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
     with ExitStack() as stack:
         if child is not None:
             child.take_over()
+            if commands is not None:
+                commands.role_changed()
             if config.pidfile:
                 try:
                     stack.callback(Pidfile(config.pidfile).remove)
@@ -78,6 +88,8 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
                     done["notes"].append(str(error))
         outlive_parent()
         daemon.detach()
+        if child is not None:
+            done["serves"] = _serves(child, config)
         sender.tell(**done | {"exit": int(status), "seconds": round(time.monotonic() - begun, 3)})
         sender.close()
         if node is not None and child is not None:
@@ -92,6 +104,8 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
         if node is not None:
             node.stop_repairing()
             node.child.drain()
+        if commands is not None:
+            commands.close()
     return status
 
 
@@ -102,16 +116,23 @@ def _interrupt_with_foreground(channel: Channel, downloading: gevent.Greenlet[..
     downloading.kill(Interrupted(number), block=False)
 
 
-def _handle_signals(node: Node, downloading: gevent.Greenlet[..., Any]) -> None:
+def _serves(child: Child, config: Config) -> dict[str, Any]:
+    """What the event `done` says of the process that is left."""
+    linger = config.linger if config.linger < inf else None
+    return {"pid": os.getpid(), "port": child.port, "linger": linger, "follows": config.follow}
+
+
+def _stop(node: Node, downloading: gevent.Greenlet[..., Any], number: int) -> None:
+    """Interrupt a download, or end a child server."""
+    if downloading.ready():
+        node.child.stop()
+    else:
+        downloading.kill(Interrupted(number), block=False)
+
+
+def _handle_signals(node: Node, stop: Callable[[int], None]) -> None:
     """SIGTERM and SIGINT interrupt a download and end a child server; SIGUSR1 logs the status; SIGHUP: the secret may
     have changed."""
-
-    def stop(number: int) -> None:
-        if downloading.ready():
-            node.child.stop()
-        else:
-            downloading.kill(Interrupted(number), block=False)
-
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop, number)
     gevent.signal_handler(signal.SIGHUP, node.read_secret)

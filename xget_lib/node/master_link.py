@@ -149,6 +149,11 @@ class MasterLink:
         return self.host, self.port
 
     @property
+    def where(self) -> str:
+        """The master as -n takes it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
     def name(self) -> str:
         """The master, in messages."""
         return f"the master at {self.host} port {self.port}"

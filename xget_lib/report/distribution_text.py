@@ -38,7 +38,7 @@ def summary_lines(summary: Mapping[str, Any]) -> Iterator[str]:
     if summary["lagging"]:
         yield f"lagging: {_some(summary['lagging'], summary['stragglers'])}"
         yield from map(_named, summary["stragglers"])
-    if summary["slowest"] and summary["nodes"] > 1:
+    if summary["nodes"] > len(summary["slowest"]) > 0:
         yield f"slowest: {_some(summary['nodes'], summary['slowest'])}"
         yield from map(_named, summary["slowest"])
 
