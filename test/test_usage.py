@@ -90,6 +90,7 @@ def test_an_option_in_the_file_may_be_for_another_role(roles: Roles, tmp_path: P
         ("-q", "missing <path>, or -n HOST <source>... <dest> (see --help)"),
         ("a b", "unexpected argument b (a client needs -n HOST; see --help)"),
         ("reload extra", "unexpected argument extra (reload takes none)"),
+        ("status -n head extra", "unexpected argument extra (status -n takes none)"),
         ("list", "list needs -n HOST (see --help)"),
         ("list -n head a b", "unexpected argument b (list takes one)"),
         ("--expect a status", "--expect: needs -n HOST, the master"),

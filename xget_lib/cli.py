@@ -1,21 +1,28 @@
 """xget: copy a directory from one node of a cluster to thousands, at the speed of one link.
 
 Usage:
-  xget.py [options] <path>                        serve a file or directory (master)
-  xget.py [options] -n HOST <source>... <dest>    download, then serve what is there to other nodes (client)
-  xget.py status [options] [-n HOST] [<what>...]  what runs on this machine; with -n a master and all its nodes
-  xget.py list [options] -n HOST [<source>]       what a master serves
-  xget.py stop [options] [<what>...]              stop masters and clients of this machine
-  xget.py reload [options]                        tell the master of this machine to scan its directory now
-  xget.py sign [options] <path>                   sign a file or directory, so that clients know it is yours (--trust)
+  xget.py [options] <path>
+  xget.py [options] -n HOST <source>... <dest>
+  xget.py status [options] [-n HOST] [<what>...]
+  xget.py list [options] -n HOST [<source>]
+  xget.py stop [options] [<what>...]
+  xget.py reload [options]
+  xget.py sign [options] <path>
 
 Examples:
-    xget.py /srv/images                     # on the head node
-    xget.py -n head . /var/lib/images       # on each node
+  head node:  xget.py /srv/images
+  each node:  xget.py -n head . /var/lib/images
 
-<source> is a path below what the master serves; `.` is everything. <dest> is a directory. It is created if it does not
-exist; its parent must exist. <what> names processes of this machine: a role (master, client, download, child,
-follower), a port, or the path that is served or downloaded to.
+The first form starts a master, which serves the file or directory <path>. The second is a client: it downloads from the
+master and from other nodes, and then serves what it has to other nodes, in the background. <source> is a path below
+what the master serves; `.` is everything. <dest> is a directory. It is created if it does not exist; its parent must
+exist.
+
+status shows the masters and clients of this machine, or with -n a master and all its nodes. list shows what a master
+serves. stop ends masters and clients of this machine. reload tells the master of this machine to scan its directory
+now, and ends when that is done. sign signs a file or directory, so that clients can tell that it comes from you
+(--trust). <what> chooses processes of this machine: a role (master, client, download, child, follower), a port, or the
+path that is served or downloaded to.
 
 Connection options:
   -n HOST, --host=HOST        client, status, list: host name or address of the master, also as HOST:PORT and
@@ -73,8 +80,8 @@ Security options:
                               others; it needs --secret, --auth or --tls-ca
   --tls-cert=FILE             master, client, status, list: the certificate of this machine, in PEM (without it: each
                               process makes one, which the secret confirms)
-  --tls-key=FILE              master, client, status, list: its private key (without it: it is in the file of
-                              --tls-cert)
+  --tls-key=FILE              master, client, status, list: its private key (without it: it is in the file of the
+                              certificate)
   --tls-ca=FILE               master, client, status, list: accept only certificates of these authorities, from both
                               sides
   --open=TREES                master, client: serve these of files, classic and swarm without a proof and TLS too
@@ -171,19 +178,8 @@ def _role(parsed: Parsed, file: dict[str, Any]) -> str:
     """Which form of the usage the arguments have. Raises UsageError if none."""
     words = parsed.words
     has_host = "host" in parsed.options
-    if parsed.command == SIGN and not has_host:
-        if len(words) < 2:
-            raise UsageError("missing <path> to sign (see --help)")
-        if len(words) > 2:
-            raise UsageError(f"unexpected argument {printable(words[2])} (sign takes one)")
-        return SIGN
-    if parsed.command == LIST and (len(words) == 1 or parsed.command_first):
-        if len(words) > 2:
-            raise UsageError(f"unexpected argument {printable(words[2])} (list takes one)")
-        if not has_host and "host" not in file:
-            raise UsageError("list needs -n HOST (see --help)")
-        return LIST
-    if parsed.command is not None and (len(words) == 1 or (parsed.command in (STATUS, STOP) and not has_host)):
+    if parsed.command is not None and (parsed.command_first or len(words) == 1):
+        _check_words(parsed.command, words[1:], has_host=has_host or "host" in file)
         return parsed.command
     # If the file names a master, this is a client, as with -n.
     if has_host or ("host" in file and len(words) != 1):
@@ -193,9 +189,20 @@ def _role(parsed: Parsed, file: dict[str, Any]) -> str:
     if not words:
         raise UsageError("missing <path>, or -n HOST <source>... <dest> (see --help)")
     if len(words) > 1:
-        hint = f"{parsed.command} takes none" if parsed.command else "a client needs -n HOST; see --help"
-        raise UsageError(f"unexpected argument {printable(words[1])} ({hint})")
+        raise UsageError(f"unexpected argument {printable(words[1])} (a client needs -n HOST; see --help)")
     return MASTER
+
+
+def _check_words(command: str, words: Sequence[str], *, has_host: bool) -> None:
+    """Raise UsageError for what cannot stand behind a command."""
+    most = {SIGN: 1, LIST: 1, STOP: len(words), STATUS: 0 if has_host else len(words)}.get(command, 0)
+    if command == SIGN and not words:
+        raise UsageError("missing <path> to sign (see --help)")
+    if command == LIST and not has_host:
+        raise UsageError("list needs -n HOST (see --help)")
+    if len(words) > most:
+        takes = f"{command}{' -n' if command == STATUS else ''} takes {'one' if most else 'none'}"
+        raise UsageError(f"unexpected argument {printable(words[most])} ({takes})")
 
 
 def _run(usage: Usage, parsed: Parsed) -> int:

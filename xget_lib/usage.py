@@ -55,7 +55,7 @@ class Parsed:
     command: str | None = None
     """The first word, if it is one of the commands and stands before `--`."""
     command_first: bool = False
-    """Whether it stands before all options."""
+    """Whether it stands before -n: behind that, it may be a <source> of this name."""
     error: UsageError | None = None
     """The first thing that is wrong. The rest is read nevertheless: --json says how to report it."""
 
@@ -119,7 +119,7 @@ class _Parser:
         else:
             if not self.parsed.words and argument in self._usage.commands:
                 self.parsed.command = argument
-                self.parsed.command_first = not self.parsed.options and self.parsed.error is None
+                self.parsed.command_first = "host" not in self.parsed.options
             self.parsed.words.append(argument)
 
     def _long(self, name: str) -> Option:

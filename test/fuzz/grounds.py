@@ -51,7 +51,7 @@ WRITTEN = (
     b"99999999999999999999 x",
     b"a line for the log\n\x1b[31m",
 )
-CONTROL = ("manifest", "data", "have", "peers", "offer", "turn", "log", "status", "places")
+CONTROL = ("manifest", "data", "have", "peers", "offer", "turn", "log", "status", "places", "nodes")
 WAYS = (
     *("hello", "zero", "file1", "image", "huge", "deep", "many", "deep/er/leaf", "sub/file2", "\u00e9", "n" * 255),
     *("fifo", "null", "socket", "private", "here", "nowhere", "two\nlines", "hello/data", "image/avail", "image/redir"),
