@@ -40,6 +40,9 @@ Download options:
   --max-delete=LIMIT          client: remove nothing where --delete would remove more than LIMIT names, or more than a
                               percentage (such as 20%) of what is there, and at least 10 names or more than the master
                               has [default: 50%]
+  --exclude=PATTERN           master, client, sign: leave out what matches, in the language of rsync: a name, /name,
+                              dir/, *.o, a/**/b; `+ PATTERN` keeps what matches, and the first that matches decides;
+                              on a client, --delete keeps it too; may be repeated
   --checksum                  client: compare files by content, ignoring size and modification time
   --dry-run                   client: print what would be done, and change nothing
   -r N, --retries=N           client: how many times to request a chunk from the master again if it arrives corrupted

@@ -115,6 +115,8 @@ class Config:
     cache: str | None
     rehash: bool
     force: bool
+    exclude: tuple[str, ...]
+    """Patterns of rsync for names that are left out (`manifest.patterns`), in their order."""
     expect: str | None
     """The nodes that ought to have what the master serves, as `control.expected` reads it."""
     tree: bool
@@ -153,6 +155,8 @@ def default_workers() -> int:
 
 _MAX_SECONDS = 1e9
 """30 years. A longer time is a mistake, and system timers may not accept it."""
+_MAX_PATTERN = 4096
+"""Characters."""
 _MAX_SERIAL = 1 << 52
 """Leaves room for the serials that follow (`manifest.signature`)."""
 
@@ -306,6 +310,19 @@ def _host(value: Any) -> tuple[str, int | None] | None:
         raise ValueError(f"the port is {error}") from None
 
 
+def _patterns(value: Any) -> tuple[str, ...]:
+    """Patterns; in the file a list of them, or one."""
+    texts = [] if value is None else [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("not a list of patterns")
+    for text in texts:
+        if not text.removeprefix("+ ").removeprefix("- ") or "\0" in text or len(text) > _MAX_PATTERN:
+            raise ValueError("not a list of patterns: one is empty, or too long")
+        if text == "!":
+            raise ValueError("a pattern that rsync has for itself only")
+    return tuple(texts)
+
+
 def _serial(value: Any) -> int | None:
     return None if value is None else _integer(1, _MAX_SERIAL)(value)
 
@@ -352,6 +369,7 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "cache": _path,
     "rehash": _flag,
     "force": _flag,
+    "exclude": _patterns,
     "expect": _text,
     "tree": _flag,
     "watch": _flag,

@@ -67,7 +67,8 @@ class Publisher:
         key: SigningKey | None,
     ) -> None:
         """`key`: signs what is published."""
-        self._scan = ScanTree(root, config.one_file_system, not config.no_owners, config.public_only)
+        exclude = tuple(map(os.fsencode, config.exclude))
+        self._scan = ScanTree(root, config.one_file_system, not config.no_owners, config.public_only, exclude)
         self._is_open, self._port = not config.auth and not config.public_only, config.port
         self._pool = pool
         self._tracker = tracker

@@ -31,7 +31,9 @@ from xget_lib.errors import (
     printable,
 )
 from xget_lib.manifest.decoding import decode
+from xget_lib.manifest.excluding import leave_out
 from xget_lib.manifest.manifest import STILL_CHANGING, Manifest
+from xget_lib.manifest.patterns import Patterns
 from xget_lib.manifest.selection import Selection, select
 from xget_lib.manifest.signature import Signed
 from xget_lib.net.blocking import in_thread
@@ -72,6 +74,7 @@ class Node:
         port = None if config.dry_run else listening.getsockname()[1]
         self._config = config
         self._sources = sources
+        self._exclude = Patterns(map(os.fsencode, config.exclude))
         self._waits = Waits(tell)
         self.credentials = credentials_of(config)
         self._master = MasterLink(
@@ -168,7 +171,7 @@ class Node:
             manifest = self._read_manifest(self._trusted_news()[0])
         except NewGeneration:
             return  # `newer` is set
-        selection = in_thread(_selected, manifest, self._sources)
+        selection = in_thread(_selected, manifest, self._sources, self._exclude)
         store = in_thread(in_place.held.rebased, manifest, selection)
         self._context.serve(store, selection)
         LOGGER.info(
@@ -199,7 +202,7 @@ class Node:
         return (news.generation, news.signature) != (in_place.manifest.generation, signature)
 
     def _get(self, manifest: Manifest, signed: Signed | None) -> dict[str, Any]:
-        selection = in_thread(_selected, manifest, self._sources)
+        selection = in_thread(_selected, manifest, self._sources, self._exclude)
         self.refused = []
         if self._config.dry_run:
             refused: list[XGetError] = []
@@ -378,8 +381,10 @@ def _identity(dest: bytes) -> str:
     return blake3(os.fsencode(os.uname().nodename) + b"\0" + dest).hexdigest(length=8)
 
 
-def _selected(manifest: Manifest, sources: Sequence[bytes]) -> Selection:
+def _selected(manifest: Manifest, sources: Sequence[bytes], exclude: Patterns) -> Selection:
     """The selection, with what is computed only once and takes seconds for millions of files."""
     selection = select(manifest, sources)
+    if exclude:
+        selection = leave_out(selection, exclude)
     _ = selection.size, manifest.layout.size
     return selection

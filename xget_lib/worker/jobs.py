@@ -20,6 +20,7 @@ from xget_lib.fs.rooted import Root
 from xget_lib.ipc import jobs
 from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.manifest.entry import DIRECTORY
+from xget_lib.manifest.patterns import Patterns
 from xget_lib.process.memfd import memfd, read_all
 from xget_lib.report.events import size
 from xget_lib.report.log import LOGGER
@@ -95,7 +96,12 @@ def _perform(request: jobs.Request, descriptors: Sequence[int]) -> _Done:
 
 def _scan(request: jobs.ScanTree) -> _Done:
     found = scan(
-        request.root, request.one_file_system, request.owner_names, public_only=request.public_only, steps=STEPS
+        request.root,
+        request.one_file_system,
+        request.owner_names,
+        public_only=request.public_only,
+        exclude=Patterns(request.exclude),
+        steps=STEPS,
     )
     encoded = found.encode()
     descriptor = memfd("scan", encoded)
