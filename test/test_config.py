@@ -240,6 +240,17 @@ def test_what_is_open_without_the_secret_is_a_list() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "why"),
     [
+        ("rate", "fast", "not a number of bytes such as 500K, 20M or 1.5G"),
+        ("rate", True, "not a number of bytes such as 500K, 20M or 1.5G"),
+        ("rate-up", "1", "not between 16K and 1000T"),
+        ("rate", "9999999T", "not between 16K and 1000T"),
+        ("ports", "80-90", "not FIRST-LAST: not between 1024 and 65535"),
+        ("ports", "4000-", "not FIRST-LAST: not a whole number"),
+        ("ports", "4001-4000", "the first port is higher than the last"),
+        ("exclude", 7, "not a list of patterns"),
+        ("exclude", ["a", ""], "not a list of patterns: one is empty, or too long"),
+        ("exclude", ["+ "], "not a list of patterns: one is empty, or too long"),
+        ("exclude", "!", "a pattern that rsync has for itself only"),
         ("open", "status", "not some of classic, files, swarm"),
         ("open", "files,", "not a list of texts, or an empty one"),
         ("auth", "kerberos", "not some of secret, munge"),

@@ -29,6 +29,7 @@ MADE = [
     errors.NothingRuns(["a\n"]),
     errors.Outdated("why"),
     errors.AddressRefused("", 1, "why"),
+    errors.NoFreePort("", 4000, 4009),
     errors.DestinationRefused(NASTY.encode("utf-8", "surrogateescape"), "why"),
     errors.PartlyRefused([(NASTY.encode("utf-8", "surrogateescape"), "why"), (b"b", "why")]),
     errors.TooManyRemovals(NASTY.encode("utf-8", "surrogateescape"), 60, 100, "50%"),

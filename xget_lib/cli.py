@@ -29,6 +29,8 @@ Connection options:
                               [ADDRESS]:PORT
   -p PORT, --port=PORT        TCP port of the master [default: 20004]
   --bind=ADDR                 master, client: listen on this address only (without it: on all addresses)
+  --ports=FIRST-LAST          client: serve on the first free port from FIRST to LAST, for a firewall that lets these
+                              through; two for each destination (without it: on any free port)
   --config=FILE               read options from FILE (TOML; the keys are the long option names)
 
 Download options:
@@ -49,6 +51,9 @@ Download options:
                               [default: 3]
   --timeout=SECONDS           client, status, list, reload, stop: how long to wait for a master, or a process, that
                               does not answer [default: 60]
+  --rate=BYTES                client: receive no more content than this in a second, such as 500K, 20M or 1.5G (without
+                              it: as fast as possible)
+  --rate-up=BYTES             master, client: send no more content than this in a second, to all together
   --stall-timeout=SECONDS     client: how long to go on without progress while the master answers [default: 60]
 
 Preservation options:
@@ -222,7 +227,7 @@ def _run(usage: Usage, parsed: Parsed) -> int:
         from xget_lib.master import start
         from xget_lib.net.sending_hosts import SendingHosts
 
-        work = partial(_work, command.config, SendingHosts(command.config.workers))
+        work = partial(_work, command.config, SendingHosts(command.config.workers, command.config.rate_up))
         return start.run(command.config, names[0], work)
     from xget_lib.node import foreground
 

@@ -67,6 +67,8 @@ class Config:
     host: str | None
     port: int
     bind: str | None
+    ports: tuple[int, int] | None
+    """The first and the last port on which a client may serve; None: any."""
     workers: int
     max_direct: int
     retries: int
@@ -95,6 +97,10 @@ class Config:
     """A Unix socket on which a child serves programs of its own user, without a proof."""
     allow: tuple[Network, ...]
     """Who may connect, and to which peers a node connects; empty: all."""
+    rate: float | None
+    """Bytes of content that a client receives in a second, at most; None: no limit."""
+    rate_up: float | None
+    """Bytes of content that a server sends in a second, at most."""
     linger: float
     """How long a child server runs after the last read. `math.inf`: until stopped. 0: it ends with the download."""
     follow: bool
@@ -155,6 +161,9 @@ def default_workers() -> int:
 
 _MAX_SECONDS = 1e9
 """30 years. A longer time is a mistake, and system timers may not accept it."""
+_LEAST_RATE = 16 * 1024
+"""Bytes per second. With less, a node that gets its share of it is taken for one that has stopped."""
+_MOST_RATE = 1000 * 1024**4
 _MAX_PATTERN = 4096
 """Characters."""
 _MAX_SERIAL = 1 << 52
@@ -193,6 +202,19 @@ def _delete_limit(value: Any) -> DeleteLimit:
     if is_percentage and int(number) > 100:
         raise ValueError("not between 0% and 100%")
     return DeleteLimit(int(number), is_percentage)
+
+
+def _rate(value: Any) -> float | None:
+    """Bytes per second: a number, with K, M, G or T for a power of 1024."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", str(value), re.IGNORECASE | re.ASCII)
+    if isinstance(value, bool) or not found:
+        raise ValueError("not a number of bytes such as 500K, 20M or 1.5G")
+    rate: float = float(found[1]) * 1024.0 ** " KMGT".index(found[2].upper() or " ")
+    if not _LEAST_RATE <= rate <= _MOST_RATE:
+        raise ValueError("not between 16K and 1000T")
+    return rate
 
 
 def _linger(value: Any) -> float:
@@ -328,6 +350,23 @@ def _serial(value: Any) -> int | None:
 
 
 _PORT = _integer(1, 65535)
+
+
+def _ports(value: Any) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    first, dash, last = str(value).partition("-")
+    try:
+        found = _SERVING(first), _SERVING(last if dash else first)
+    except ValueError as error:
+        raise ValueError(f"not FIRST-LAST: {error}") from None
+    if found[0] > found[1]:
+        raise ValueError("the first port is higher than the last")
+    return found
+
+
+_SERVING = _integer(1024, 65535)
+"""Ports of nodes: those below belong to the services of a machine, and no node connects to them."""
 _MAPPED_PREFIX = 96
 """Bits of the network of IPv6 in which the addresses of IPv4 are (RFC 4291, section 2.5.5.2)."""
 
@@ -335,6 +374,7 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "host": _host,
     "port": _PORT,
     "bind": _text,
+    "ports": _ports,
     "workers": _integer(1, 256),
     "max-direct": _integer(1, 1_000_000),
     "retries": _integer(0, 1_000_000),
@@ -352,6 +392,8 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "open-to": _networks,
     "socket": _path,
     "allow": _networks,
+    "rate": _rate,
+    "rate-up": _rate,
     "linger": _linger,
     "follow": _flag,
     "delete": _flag,

@@ -131,6 +131,18 @@ class AddressRefused(XGetError):
         self.why = why
 
 
+class NoFreePort(XGetError):
+    """All ports on which a client may serve are in use."""
+
+    errno = errno.EADDRINUSE
+
+    def __init__(self, address: str, first: int, last: int) -> None:
+        where = f"on {address}" if address else "on any address"
+        super().__init__(f"cannot listen {where}: no port from {first} to {last} is free (give more with --ports)")
+        self.first = first
+        self.last = last
+
+
 class DestinationRefused(XGetError):
     """The destination cannot take the files: full, no permission, not a directory, or in use by another run."""
 

@@ -123,6 +123,15 @@ def test_the_last_line_of_a_client_says_what_is_left_and_how_to_stop_it(cluster:
     assert " until it is stopped (to stop it: " in ended.stdout.splitlines()[-1]
 
 
+def test_a_client_serves_on_the_first_free_port_that_it_may(cluster: Cluster, master: Master) -> None:
+    port = free_port()
+    assert child(cluster, master, "one", "--ports", f"{port}-{port}")[1] == port
+    refused = cluster.get(master, cluster.base / "two", options=["--ports", f"{port}-{port}"])
+    assert refused.status == 1
+    why = f"cannot listen on any address: no port from {port} to {port} is free (give more with --ports)"
+    assert why in refused.stderr
+
+
 # A whole distribution.
 
 

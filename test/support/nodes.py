@@ -57,6 +57,15 @@ def configured(port: int, **given: Any) -> Config:
     )
     limits: dict[str, Any] = {"workers": 1, "max_direct": 6, "retries": 0, "timeout": 10.0, "linger": 60.0, "debug": 0}
     limits["stall_timeout"] = 60.0
-    limits |= {"max_delete": NO_LIMIT, "open": (), "open_to": (), "exclude": (), "munge_users": ()}
+    limits |= {
+        "max_delete": NO_LIMIT,
+        "open": (),
+        "open_to": (),
+        "exclude": (),
+        "ports": None,
+        "rate": None,
+        "rate_up": None,
+        "munge_users": (),
+    }
     limits["auth"] = ("secret",) if given.get("secret") else ()
     return Config(**{**options, **absent, **limits, "host": "127.0.0.1", "port": port, "bind": "127.0.0.1", **given})

@@ -27,6 +27,7 @@ from xget_lib.errors import Failed, NinepError, printable
 from xget_lib.extensions import extensions
 from xget_lib.net.blocking import in_thread
 from xget_lib.net.listen import LocalSocket
+from xget_lib.net.sending_hosts import SendingHosts
 from xget_lib.net.server import Client, Server
 from xget_lib.ninep.budget import Budget
 from xget_lib.ninep.file import File
@@ -70,9 +71,10 @@ class Child:
         follows: bool = False,
         access: Access | None = None,
         local: LocalSocket | None = None,
+        sending: SendingHosts | None = None,
     ) -> None:
         """`follows` is for the status. Without `access`, everybody is let in. `local` is for programs of this machine,
-        which prove nothing."""
+        which prove nothing. `sending` limits what is sent, if it has a limit."""
         self._started = time.monotonic()
         self.debug_level = debug
         self.follows = follows
@@ -104,7 +106,9 @@ class Child:
         """Where the next child server of this destination asks this one to exit."""
         self._extensions = {aname: extension.child_side(self) for aname, extension in extensions().items()}
         connects = {aname: extension.connect for aname, extension in self._extensions.items()}
-        self._server = Server({**connects, SWARM: self._connect, FILES: lambda _: self._files_root}, DEBUG, access)
+        self._server = Server(
+            {**connects, SWARM: self._connect, FILES: lambda _: self._files_root}, DEBUG, access, sending
+        )
         self._server.accept(listening)
         self._local = local
         if local is not None:

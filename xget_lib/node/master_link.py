@@ -20,6 +20,7 @@ import gevent
 from xget_lib.config import Network
 from xget_lib.errors import LinkLost, MasterUnreachable, NinepError, NotAdmitted, ProtocolViolation, XGetError
 from xget_lib.net.link import Link, Remote
+from xget_lib.net.receive_limit import ReceiveLimit
 from xget_lib.ninep import messages
 from xget_lib.ninep.auth import MASTER, Credentials
 from xget_lib.ninep.messages import ORDWR
@@ -109,10 +110,12 @@ class MasterLink:
         allow: tuple[Network, ...] = (),
         name: str = "",
         identity: str = "",
+        limit: ReceiveLimit | None = None,
     ) -> None:
         """`serving_port` is where this node serves; None if it does not serve. `follows`, `name`, `identity`: as in a
         Registration. `credentials` are for all connections of this node. `allow`: the peers that it may connect to;
-        empty: all."""
+        empty: all. `limit`: of what this node receives on connections for content."""
+        self.limit = limit
         self.host = host
         self.port = port
         self.credentials = credentials or Credentials()

@@ -38,7 +38,9 @@ from xget_lib.manifest.selection import Selection, select
 from xget_lib.manifest.signature import Signed
 from xget_lib.net.blocking import in_thread
 from xget_lib.net.credentials import credentials_of
-from xget_lib.net.listen import LocalSocket, listen
+from xget_lib.net.listen import LocalSocket, listen_in
+from xget_lib.net.receive_limit import ReceiveLimit
+from xget_lib.net.sending_hosts import SendingHosts
 from xget_lib.node.awake import now
 from xget_lib.node.child import Child
 from xget_lib.node.fetch_manifest import fetch_manifest
@@ -69,8 +71,8 @@ class Node:
     def __init__(self, config: Config, sources: Sequence[bytes], dest: bytes, tell: Tell) -> None:
         """`sources` are the paths to download into `dest`; `tell` is told what happens."""
         assert config.host is not None
-        # Any free port: a master may be started on this machine later and want the usual one.
-        listening = listen(config.bind, 0)
+        # Not the usual one: a master may be started on this machine later and want it.
+        listening = listen_in(config.bind, config.ports)
         port = None if config.dry_run else listening.getsockname()[1]
         self._config = config
         self._sources = sources
@@ -86,12 +88,20 @@ class Node:
             allow=config.allow,
             name=host_name(os.uname().nodename),
             identity=_identity(dest),
+            limit=ReceiveLimit(config.rate) if config.rate is not None else None,
         )
         self._transfer = Transfer(self._master, config.retries)
         access = Access.of(config, self.credentials)
         local = LocalSocket(config.socket) if config.socket is not None and not config.dry_run else None
         self.child = Child(
-            listening, dest, config.debug, self._transfer, follows=config.follow, access=access, local=local
+            listening,
+            dest,
+            config.debug,
+            self._transfer,
+            follows=config.follow,
+            access=access,
+            local=local,
+            sending=SendingHosts(rate=config.rate_up),
         )
         self._context = NodeContext(config, dest, tell, self._transfer, self.child, self._waits)
         self._news: News | None = None
@@ -356,7 +366,9 @@ class Node:
 
         def fetch() -> tuple[memoryview, bool]:
             attempts, progress = self._transfer.host_attempts, self._waits.progress
-            return fetch_manifest(news, self._master.address, timeout, attempts, progress, self.credentials)
+            return fetch_manifest(
+                news, self._master.address, timeout, attempts, progress, self.credentials, self._master.limit
+            )
 
         with self._waits.on(lambda: self._master.expect(what, "", "the download begins then", timeout)):
             try:

@@ -210,7 +210,7 @@ class Transfer:
     def _attend_peer(self, run: TransferRun, address: Address) -> None:
         """Connect to a peer and read what it holds until the connection ends."""
         try:
-            peer = PeerLink.connect(address, self.master.credentials)
+            peer = PeerLink.connect(address, self.master.credentials, self.master.limit)
             self._peers[address] = peer
             self._downloader.peer_connected(address)
             self.master.peer_reached(address)
@@ -239,7 +239,7 @@ class Transfer:
     def _open_slot(self, slot: int) -> None:
         if self._slots is None and self.master.link is not None:
             self._slots = MasterSlots(
-                self.master.link, self.master.address, self._slots_failed, self.master.credentials
+                self.master.link, self.master.address, self._slots_failed, self.master.credentials, self.master.limit
             )
         if self._slots is not None:
             self._slots.open(slot, lambda: self._act(self._downloader.master_slot_opened(slot, now())))
