@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,9 @@ DEFAULTS: dict[str, Any] = {
             "verbose",
             "json",
             "tls",
+            "tree",
+            "watch",
+            "all",
         ],
         False,
     ),
@@ -262,7 +266,7 @@ def test_what_is_open_without_the_secret_is_a_list() -> None:
     ],
 )
 def test_a_list_has_nothing_else(option: str, value: str, why: str) -> None:
-    with pytest.raises(UsageError, match=f"--{option} {value}: {why}"):
+    with pytest.raises(UsageError, match=re.escape(f"--{option} {value}: {why}")):
         config.build(DEFAULTS, {"secret": "s", "open": "files"}, {option: value})
 
 

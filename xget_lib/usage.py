@@ -27,7 +27,7 @@ STOP = "stop"
 
 _COMMAND = re.compile(r"^  xget\.py ([a-z]+)\b", re.MULTILINE)
 _OPTION = re.compile(
-    r"^  (?:-\w(?: [A-Z]+)?, )?--([a-z-]+)(?:=([A-Z]+))? {2,}(?:([a-z]+(?:, [a-z]+)*): )?", re.MULTILINE
+    r"^  (?:-\w(?: [A-Z]+)?, )?--([a-z-]+)(?:=([A-Z-]+))? {2,}(?:([a-z]+(?:, [a-z]+)*): )?", re.MULTILINE
 )
 _REPEATABLE = re.compile(r"^  (?:-\w(?: [A-Z]+)?, )?--([a-z-]+)=.*may be repeated", re.MULTILINE)
 _DEFAULT = re.compile(r"--([a-z-]+)=[^\n]*?\[default: (\S+)\]")

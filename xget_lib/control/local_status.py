@@ -17,6 +17,7 @@ from gevent.pool import Pool
 
 from xget_lib.config import Config
 from xget_lib.control.local_choice import chosen
+from xget_lib.control.outcome import failed
 from xget_lib.control.remote import TIMEOUT, read_status
 from xget_lib.errors import CommandFailed, Exit, LinkLost, NinepError, NotAdmitted, NothingRuns, printable
 from xget_lib.net.blocking import in_thread
@@ -64,7 +65,7 @@ def run(config: Config, words: Sequence[str]) -> int:
     silent = [answer for answer in answers if answer.status is None and not answer.refused]
     if silent:
         named = ", ".join(str(answer.process.pid) for answer in silent)
-        raise CommandFailed("status", f"no answer from process {named}", Exit.FAILED)
+        return failed(config, CommandFailed("status", f"no answer from process {named}", Exit.FAILED))
     return Exit.OK
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from xget_lib.config import Config
 from xget_lib.control import local_status
 from xget_lib.control.expected import Expectation, compare, expand
+from xget_lib.control.outcome import failed
 from xget_lib.control.remote import TIMEOUT, read_file, read_status
 from xget_lib.errors import CommandFailed, Exit, LinkLost, MasterUnreachable, NinepError, NotAdmitted, XGetError
 from xget_lib.net.credentials import credentials_of
@@ -75,7 +76,8 @@ def _show(config: Config, words: Sequence[str], expected: Sequence[str] | None) 
     else:
         _print(status, nodes if config.tree else None, expectation)
     if expectation is not None and not expectation.met:
-        raise CommandFailed("status", f"not all expected nodes are complete: {expectation.problem}", Exit.FAILED)
+        why = f"not all expected nodes are complete: {expectation.problem}"
+        return failed(config, CommandFailed("status", why, Exit.FAILED))
     return Exit.OK
 
 

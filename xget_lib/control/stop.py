@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from xget_lib.config import Config
 from xget_lib.control.local_choice import chosen, described
+from xget_lib.control.outcome import failed
 from xget_lib.errors import CommandFailed, Exit, NothingRuns, UsageError
 from xget_lib.process.local_processes import LocalProcess, local_processes
 from xget_lib.report.output import print_error, print_line
@@ -39,9 +40,9 @@ def run(config: Config, words: Sequence[str]) -> int:
             print_line(json.dumps({**facts, "stopped": not problem, **({"problem": problem} if problem else {})}))
         elif not problem and not config.quiet:
             print_line(f"stopped: {described(process)}")
-    failed = [f"{described(each)}: {problem}" for each, problem in zip(found, problems, strict=True) if problem]
-    if failed:
-        raise CommandFailed("stop", "; ".join(failed), Exit.FAILED)
+    left = [f"{described(each)}: {problem}" for each, problem in zip(found, problems, strict=True) if problem]
+    if left:
+        return failed(config, CommandFailed("stop", "; ".join(left), Exit.FAILED))
     return Exit.OK
 
 

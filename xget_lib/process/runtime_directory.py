@@ -195,16 +195,17 @@ def places(prefix: str) -> Iterator[Place]:
     Root does not believe what others write into their directories: a name there leads at most to one of their
     processes, and it never waits.
     """
-    start = _in_this_namespace(prefix)
     others = _directories_of_others() if os.geteuid() == 0 else ()
     for directory in dict.fromkeys((*_known_directories(), *others)):
         with suppress(OSError):
             uid = os.lstat(directory).st_uid
             for name in sorted(os.listdir(directory)):
+                namespace, _, rest = name.removesuffix(_NOTE).partition("-")
                 path = f"{directory}/{name.removesuffix(_NOTE)}"
-                if name.startswith(start) and name.endswith(_NOTE) and _is_locked(path):
+                is_meant = name.endswith(_NOTE) and rest.startswith(prefix) and _may_be_here(namespace)
+                if is_meant and _is_locked(path):
                     with suppress(OSError):
-                        yield Place(path, name.removesuffix(_NOTE).partition("-")[2], uid, _read_note(path + _NOTE))
+                        yield Place(path, rest, uid, _read_note(path + _NOTE))
 
 
 def notes(prefix: str) -> Iterator[bytes]:
@@ -280,11 +281,20 @@ def _path(directory: str, name: str) -> str:
 
 
 def _in_this_namespace(name: str) -> str:
-    """A name with the number of the network namespace before it; 0 where there is no /proc."""
-    number = 0
+    """A name with the number of the network namespace before it."""
+    return f"{_namespace():x}-{name}"
+
+
+def _namespace() -> int:
+    """The number of the network namespace; 0 where there is no /proc."""
     with suppress(OSError):
-        number = os.stat("/proc/self/ns/net").st_ino
-    return f"{number:x}-{name}"
+        return os.stat("/proc/self/ns/net").st_ino
+    return 0
+
+
+def _may_be_here(namespace: str) -> bool:
+    """Whether who has such a name may be in this network namespace: one of the two may have no /proc."""
+    return "0" in (namespace, own := f"{_namespace():x}") or namespace == own
 
 
 def _prepare(directory: str) -> None:
