@@ -26,6 +26,7 @@ from xget_lib.ninep import limits, session
 from xget_lib.node import fetch_manifest, generation_restarts
 from xget_lib.report import rate_limited_log
 from xget_lib.serve.swarm import SLOTS_LIMIT
+from xget_lib.swarm import former_nodes
 from xget_lib.swarm import messages as swarm_messages
 from xget_lib.swarm.messages import LINE_LIMIT
 from xget_lib.worker import message_pace
@@ -242,6 +243,10 @@ LIMITS = {
     "log messages of one kind per minute caused by one host": rate_limited_log.LINES,
     "log messages of one kind per minute caused by all hosts": rate_limited_log.ALL_LINES,
     "ends of runs in the status of a master": tracker_io._ENDED_SHOWN,
+    "nodes in the status of a master": tracker_io._CHILDREN_SHOWN,
+    "hosts whose former nodes are remembered, for `xget status --expect`": former_nodes._HOSTS,
+    "former nodes of one host": former_nodes._OF_ONE_HOST,
+    "characters of the name that a node says it has": swarm_messages.NAME_LIMIT,
     "time that a connection may have no fid": round(connection._FID_TIMEOUT),
     "time to receive one message": round(connection._MESSAGE_TIMEOUT),
     "time to make room for a reply": round(outgoing._SEND_TIMEOUT),

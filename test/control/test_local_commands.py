@@ -189,5 +189,5 @@ def test_what_does_not_stop_is_an_error(processes: Processes, answer: Any, why: 
 
 
 def test_nothing_is_stopped_on_another_machine(processes: Processes) -> None:
-    with pytest.raises(UsageError, match="this machine only"):
+    with pytest.raises(UsageError, match="stop works on this machine only"):
         stop.run(configured(), [])

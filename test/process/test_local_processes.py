@@ -14,6 +14,7 @@ import pytest
 
 from test.support.processes import PATIENCE
 from test.support.somebody import NOBODY
+from xget_lib.errors import Failed
 from xget_lib.process import local_processes, runtime_directory
 from xget_lib.process.local_processes import (
     CHILD,
@@ -37,6 +38,14 @@ def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setattr(runtime_directory, "_SHARED", name)
         monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
         yield Path(name)
+
+
+def test_two_of_a_process_cannot_have_one_name() -> None:
+    with (
+        closing(listen_as_client(4000, "/dest", "head:20004")),
+        pytest.raises(Failed, match="another process has this name"),
+    ):
+        listen_as_client(4000, "/dest", "head:20004")
 
 
 def found() -> list[tuple[str, int, int, str, str]]:
