@@ -22,13 +22,14 @@ import gevent
 
 from xget_lib.config import Config
 from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
-from xget_lib.net.blocking import wait_readable, wait_writable
+from xget_lib.net.blocking import replace_threads, wait_readable, wait_writable
 from xget_lib.node.child import Child
 from xget_lib.node.commands import NodeCommands
 from xget_lib.node.follow import Follower, rebase
 from xget_lib.node.node import Node
 from xget_lib.process import daemon
 from xget_lib.process.channel import Channel
+from xget_lib.process.confinement import keep_only_reading
 from xget_lib.process.fork import outlive_parent
 from xget_lib.process.pidfile import Pidfile
 from xget_lib.report.events import NOTHING
@@ -98,15 +99,27 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
                 child.linger(config.linger)
                 status = following.end()
             else:
-                rebasing = gevent.spawn(rebase, node)
+                directories = commands.directories if commands is not None else []
+                rebasing, confining = gevent.spawn(rebase, node), gevent.spawn(_confine, node, config, directories)
                 child.linger(config.linger)
                 rebasing.kill()
+                confining.kill()
         if node is not None:
             node.stop_repairing()
             node.child.drain()
         if commands is not None:
             commands.close()
     return status
+
+
+def _confine(node: Node, config: Config, directories: Sequence[str]) -> None:
+    """Once nothing is left to be written, this process can only read, but for its log, pid file, and sockets, some
+    of them in `directories`."""
+    node.wait_until_repaired()
+    files = [each for each in (config.log, config.pidfile) if each]
+    given_up = keep_only_reading([*map(os.path.dirname, files), *node.child.socket_directories, *directories])
+    LOGGER.info("all that is in place is verified; this process only serves it, and gives up %s", given_up)
+    replace_threads()
 
 
 def _interrupt_with_foreground(channel: Channel, downloading: gevent.Greenlet[..., Any]) -> None:

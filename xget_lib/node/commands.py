@@ -40,6 +40,11 @@ class NodeCommands:
             except OSError as error:
                 LOGGER.debug("its note is not up to date: %s", error)
 
+    @property
+    def directories(self) -> list[str]:
+        """Where `close` removes names."""
+        return [self._listening.directory] if self._listening is not None else []
+
     def close(self) -> None:
         """Take no more commands."""
         if self._listening is not None:
