@@ -42,4 +42,4 @@ def test_who_receives_waits_for_what_it_has_received(clock: Clock) -> None:
 def test_the_kernel_keeps_little() -> None:
     with socket.socket() as sock:
         ReceiveLimit(MIB).prepare(sock)
-        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * 64 * 1024
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * 128 * 1024

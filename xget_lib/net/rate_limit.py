@@ -1,8 +1,8 @@
 """A limit of bytes per second: for what one process receives, or for what several processes send in total.
 
 A token bucket: each byte takes a token, and `rate` tokens come in a second. Who finds none waits; who has found some
-may take more than there are, and then others wait the longer. Tokens that nobody takes are kept for a tenth of a second
-only, so that a pause of the process costs nothing, and a pause of the network is not made up for.
+may take more than there are, and then others wait the longer. Tokens that nobody takes are kept for half a second
+only, so that a short pause of a busy machine costs nothing, and a pause of the network is not made up for.
 
 Processes share the bytes that each has sent, in memory, and no lock: each writes its own count only, and takes what the
 others have sent since its last look from its own bucket. So one alone has the whole rate, a process that is killed
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import mmap
 
-_KEPT = 0.1
+_KEPT = 0.5
 """Seconds for which tokens are kept,"""
 _KEPT_LEAST = 4096
 """and so many at least: what fits into the smallest message."""

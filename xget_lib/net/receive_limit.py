@@ -13,9 +13,9 @@ from gevent.lock import BoundedSemaphore
 
 from xget_lib.net.rate_limit import TokenBucket
 
-_KERNEL_KEEPS = 0.05
+_KERNEL_KEEPS = 0.1
 """Seconds whose bytes the kernel may keep for each connection,"""
-_KERNEL_LEAST = 64 * 1024
+_KERNEL_LEAST = 128 * 1024
 """and the least bytes: fewer make every connection slow."""
 _KERNEL_MOST = 4 * 1024 * 1024
 
