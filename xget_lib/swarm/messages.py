@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -194,7 +194,7 @@ class Registration:
             "sources": self.sources,
         }
         fields |= {name: value for name, value in optional.items() if value}
-        while len(line := json.dumps(fields, ensure_ascii=False).encode() + b"\n") > LINE_LIMIT:
+        while len(line := _compact(fields)) > LINE_LIMIT:
             fields.popitem()
         return line
 
@@ -229,6 +229,10 @@ def host_name(text: str) -> str:
     """The name of a host as a registration may say it; "" for what is none. It has nothing that a terminal or a list of
     nodes takes for something else."""
     return text if _HOST_NAME.fullmatch(text) else ""
+
+
+def _compact(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 def _short(text: str) -> str:
