@@ -28,6 +28,7 @@ from xget_lib.net import lobby, tls
 from xget_lib.net.link import Link
 from xget_lib.net.listen import listen
 from xget_lib.net.server import Client, Server
+from xget_lib.net.transport import TlsError
 from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.dialect import DIALECTS, encode
 from xget_lib.ninep.messages import Rattach, Rversion, Rwalk, Tattach, Tauth, TMessage, Tversion, Twalk
@@ -401,6 +402,20 @@ def test_bytes_that_are_changed_end_the_connection(make: Make, tmp_path: Path, a
         read_all(link)
 
 
+@pytest.mark.parametrize(
+    ("alert", "refused"),
+    [
+        ("TLSV1_ALERT_UNKNOWN_CA", True),
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", True),
+        ("SSLV3_ALERT_BAD_RECORD_MAC", False),
+        ("TLSV1_ALERT_INTERNAL_ERROR", False),
+    ],
+)
+def test_only_an_alert_about_a_certificate_is_a_refusal(alert: str, refused: bool) -> None:
+    """Who changes a byte of what a client sends makes the server say another one."""
+    assert isinstance(TlsError(alert).for_client("head:20004"), NotAdmitted) == refused
+
+
 def test_a_connection_that_is_cut_in_a_message_is_lost(make: Make, tmp_path: Path) -> None:
     class Cutting(Middle):
         passed = 0
@@ -611,13 +626,16 @@ def test_a_handshake_without_end_is_ended(make: Make, caplog: pytest.LogCaptureF
 
 
 def test_handshakes_have_few_places_and_who_gets_in_leaves_his(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is silent in one keeps nobody out, from the same host neither."""
     monkeypatch.setattr(lobby, "HANDSHAKES", 2)
     served = make(self_made())
     links = [served.link(self_made()) for _ in range(4)]
     strangers = [Peer(served.port) for _ in range(3)]
     for peer in strangers:
         peer.sock.sendall(client_hello()[:100])
-    assert strangers[2].rest() == b""
+    assert strangers[0].rest() == b""
+    links.append(served.link(self_made()))
+    assert strangers[1].rest() == b"" and not any(link.lost for link in links)
     for peer in strangers:
         peer.close()
     for link in links:
