@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import signal
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -167,6 +168,11 @@ def test_a_master_without_a_secret_says_once_how_many_private_files_it_serves(cl
 def test_a_master_that_serves_only_what_is_public_leaves_out_the_rest_in_every_tree(
     cluster: Cluster, source: Path
 ) -> None:
+    write(source / "listed", b"all but one user")
+    os.setxattr(source / "listed", "system.posix_acl_access", without_one_user())
+    (source / "without-group").mkdir()
+    write(source / "without-group" / "deep", b"all but a group")
+    (source / "without-group").chmod(0o705)
     master = cluster.master(source, "--public-only")
     ended = cluster.get(master, cluster.base / "dest")
     assert ended.status == 0
@@ -175,9 +181,17 @@ def test_a_master_that_serves_only_what_is_public_leaves_out_the_rest_in_every_t
     assert "may read are served" not in master.log.read_text()
     for name in ("files", "classic"):
         with PlainClient(master.port, name) as tree:
-            assert not {"private", "hidden", "other"} & set(tree.names())
-            for path in (("private",), ("other",), ("hidden", "deep")):
+            assert not {"private", "hidden", "other", "listed", "without-group"} & set(tree.names())
+            for path in (("private",), ("other",), ("hidden", "deep"), ("listed",), ("without-group", "deep")):
                 with pytest.raises(NinepError):
                     tree.open(*path)
-    refused = cluster.run("--public-only", "-p", str(master.port + 1), source / "private")
-    assert refused.status == 1 and "not everybody may read it" in refused.stderr
+    for root in ("private", "hidden"):
+        refused = cluster.run("--public-only", "-p", str(master.port + 1), source / root)
+        assert refused.status == 1 and "not everybody may read it" in refused.stderr
+
+
+def without_one_user() -> bytes:
+    """The access list `setfacl -m u:4321:---` of mode 0644."""
+    anybody = 0xFFFFFFFF
+    entries = [(0x01, 6, anybody), (0x02, 0, 4321), (0x04, 4, anybody), (0x10, 4, anybody), (0x20, 4, anybody)]
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)

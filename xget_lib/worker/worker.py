@@ -29,7 +29,7 @@ from xget_lib.config import Config
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation, XGetError
 from xget_lib.extensions import extensions
 from xget_lib.fs.places import marks_of
-from xget_lib.fs.private import is_private
+from xget_lib.fs.private import is_private_at
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.decoding import decode_trusted
@@ -331,12 +331,13 @@ class Worker:
         encoded = EncodedManifest(FileIO(manifest_descriptor), os.fstat(manifest_descriptor).st_size)
         marks = () if location else marks_of(message.base, [each.path for each in manifest.omitted if each.expected])
         self.served = Served(encoded, store, marks=tuple(marks))
+        files_root = self._roots[1]
         self._files = Files(
-            self._roots[1],
+            files_root,
             (lambda path: path in (b"", location)) if location else lambda _: True,
             manifest.users,
             manifest.groups,
-            (lambda _, status: not is_private(status)) if self._public_only else None,
+            (lambda path, status: not is_private_at(files_root, path, status)) if self._public_only else None,
         )
         os.close(base)
         self._server.retry()  # clients that connected before there was anything to serve
