@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from test.support.cluster import Cluster, Master, eventually
+from test.support.cluster import Cluster, Master, eventually, free_port
 from test.support.plain_client import PlainClient
 from test.support.relay import Relay
 from test.support.trees import differences, noise, write
@@ -106,6 +106,33 @@ def test_log_pid_file_digests_commands_and_the_end_still_work(cluster: Cluster, 
     assert "Permission" not in master.log.read_text()
     again = user_master(cluster, source, "--pidfile", str(pidfile))
     assert pidfile.read_text() == f"{again.pid}\n"
+
+
+def test_root_opens_no_file_where_the_user_can_put_a_link_in_its_place(cluster: Cluster, source: Path) -> None:
+    """It would write to what the link leads to, and give that to the user."""
+    of_user, victim = cluster.base / "of-user", cluster.base / "victim"
+    of_user.mkdir()
+    victim.write_text("root's")
+    os.chown(of_user, pwd.getpwnam(USER).pw_uid, -1)
+    (of_user / "log").symlink_to(victim)
+    ended = cluster.run("--user", USER, "--log", of_user / "log", "-p", str(free_port()), source)
+    line = f"{of_user} belongs to another user (make the file, and give it to {USER})"
+    assert ended.status == 1 and ended.stderr.endswith(f"{line}\n")
+    assert (victim.read_text(), victim.stat().st_uid) == ("root's", 0)
+
+
+def test_files_in_a_directory_of_the_user_are_made_by_him(cluster: Cluster, source: Path) -> None:
+    of_user, uid = cluster.base / "of-user", pwd.getpwnam(USER).pw_uid
+    of_user.mkdir()
+    os.chown(of_user, uid, -1)
+    for each in (of_user, *of_user.parents):
+        if str(each).startswith("/tmp/"):
+            each.chmod(each.stat().st_mode | 0o055)
+    log, cache = of_user / "log", of_user / "deep" / "cache"
+    cluster.master(source, "--user", USER, "--cache", str(cache), "--log", str(log))
+    eventually(lambda: cache.exists() and list(cache.iterdir()), "digests are saved")
+    assert {path.stat().st_uid for path in (log, cache.parent, cache)} == {uid}
+    assert "generation" in log.read_text()
 
 
 def test_who_may_not_read_the_secret_any_more_is_told_at_the_start(cluster: Cluster, source: Path) -> None:
