@@ -131,7 +131,7 @@ def _become(user: User, config: Config, credentials: Credentials, control: Liste
         if control is not None:
             control.give_to(user.uid)
     except OSError as error:
-        raise Failed(f"--user {user.name}", f"the socket for commands: {error.strerror}") from None
+        raise Failed(f"--user {user.name}", f"{printable(error.filename or '')}: {error.strerror}") from None
     cache = config.cache or os.path.join(usual_cache_directory(), user.name)
     _make_cache_directory(cache, user)
     give_up_root(user, may_read=False)
