@@ -28,6 +28,7 @@ from xget_lib.master.arrivals import Arrivals
 from xget_lib.master.commands import Reload
 from xget_lib.master.digest_saver import DigestCacheSaver, cache_path
 from xget_lib.master.doubts import Doubts
+from xget_lib.master.own_files import own_files
 from xget_lib.master.rescan import ChangeMonitor, RescanSchedule, ScanReason
 from xget_lib.master.scan_progress import Progress
 from xget_lib.master.signatures import Signatures
@@ -67,7 +68,8 @@ class Publisher:
         key: SigningKey | None,
     ) -> None:
         """`key`: signs what is published."""
-        self._scan = ScanTree(root, config.one_file_system, not config.no_owners, config.public_only)
+        names, own = not config.no_owners, own_files(config, root)
+        self._scan = ScanTree(root, config.one_file_system, names, config.public_only, own)
         self._is_open, self._port = not config.auth and not config.public_only, config.port
         self._pool = pool
         self._tracker = tracker

@@ -12,7 +12,7 @@ import pwd
 import stat
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -131,13 +131,15 @@ def scan(
     owner_names: bool = True,
     *,
     public_only: bool = False,
+    own_files: Collection[bytes] = (),
     steps: Steps | None = None,
 ) -> Scan:
     """Scans everything below a directory, or one regular file. Links in `root` itself are followed.
 
     `one_file_system`: leave out what is mounted below; the mount point becomes an empty directory. `owner_names`: look
-    up the names of users and groups. `public_only`: leave out what `fs.private` says is private. `steps` counts. Raises
-    PathRefused if `root` cannot be served. The same tree gives the same scan.
+    up the names of users and groups. `public_only`: leave out what `fs.private` says is private. `own_files`:
+    leave out these paths below the root. `steps` counts. Raises PathRefused if `root` cannot be served. The same tree
+    gives the same scan.
     """
     steps = steps or Steps()
     try:
@@ -148,7 +150,7 @@ def scan(
             raise PathRefused(root, "neither a directory nor a regular file")
         base = os.path.realpath(root)
         with Root(base) as top:
-            scanner = _Scanner(top, one_file_system, steps, public_only=public_only)
+            scanner = _Scanner(top, one_file_system, steps, public_only=public_only, own_files=own_files)
             scanner.scan()
     except OSError as error:
         raise PathRefused(root, error.strerror or str(error)) from error
@@ -189,10 +191,19 @@ _KINDS = {
 class _Scanner:
     """Walks below a directory level by level, which is the order of a table, and collects the entries."""
 
-    def __init__(self, root: Root, one_file_system: bool, steps: Steps, *, public_only: bool = False) -> None:
+    def __init__(
+        self,
+        root: Root,
+        one_file_system: bool,
+        steps: Steps,
+        *,
+        public_only: bool = False,
+        own_files: Collection[bytes] = (),
+    ) -> None:
         self.stamps = array("q")  # of regular files
         self.private = 0  # regular files
         self._public_only = public_only
+        self._own_files = frozenset(own_files)
         self._private_directories: set[bytes] = set()  # and those below them, with a / at the end
         self._omitted: list[Omitted] = []
         self._root = root
@@ -292,6 +303,8 @@ class _Scanner:
                 self._skip(above + name, "temporary data of XGet")
         elif kind is None:
             self._skip(above + name, "a socket")
+        elif above + name in self._own_files:
+            self._skip(above + name, "what this master writes itself")
         else:
             found = _xattrs(self._path_of(name))
             if self._is_private(above, name, status, found) and self._public_only:
