@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import pwd
 import signal
+import ssl
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from test.support.certificates import Authority
 from test.support.cluster import Cluster, Master, eventually, free_port
-from test.support.plain_client import PlainClient
+from test.support.plain_client import PlainClient, any_server
 from test.support.relay import Relay
 from test.support.trees import differences, noise, write
 from xget_lib.errors import NinepError
@@ -53,11 +55,13 @@ def children(pid: int) -> list[int]:
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def user_master(cluster: Cluster, source: Path, *options: str, key: bytes | None = None) -> Master:
+def user_master(
+    cluster: Cluster, source: Path, *options: str, key: bytes | None = None, tls: ssl.SSLContext | None = None
+) -> Master:
     cache = cluster.base / "cache"
     cache.mkdir(exist_ok=True)
     os.chown(cache, pwd.getpwnam(USER).pw_uid, -1)
-    return cluster.master(source, "--user", USER, "--cache", str(cache), *options, key=key)
+    return cluster.master(source, "--user", USER, "--cache", str(cache), *options, key=key, tls=tls)
 
 
 def test_a_master_keeps_no_power_and_its_workers_only_that_to_read(cluster: Cluster, source: Path) -> None:
@@ -142,6 +146,19 @@ def test_who_may_not_read_the_secret_any_more_is_told_at_the_start(cluster: Clus
     master = user_master(cluster, source, "--secret", str(secret), key=KEY.encode())
     assert "cannot be changed without a restart, because nobody cannot read it" in master.logged("restart")
     ended = cluster.get(master, cluster.base / "dest", options=["--secret", str(secret)])
+    assert ended.status == 0
+
+
+def test_who_may_not_read_the_private_key_any_more_is_told_at_the_start(cluster: Cluster, source: Path) -> None:
+    authority, tls = Authority(cluster.base), any_server()
+    head = authority.sign("head")
+    tls.load_cert_chain(head.cert, head.key)
+    master = user_master(cluster, source, *head.options(authority), tls=tls)
+    line = (
+        f"the certificates cannot be changed without a restart, because {USER} cannot read them: --tls-key {head.key}"
+    )
+    master.logged(line)
+    ended = cluster.get(master, cluster.base / "dest", options=head.options(authority))
     assert ended.status == 0
 
 

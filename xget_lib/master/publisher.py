@@ -70,7 +70,8 @@ class Publisher:
         """`key`: signs what is published."""
         names, own = not config.no_owners, own_files(config, root)
         self._scan = ScanTree(root, config.one_file_system, names, config.public_only, own)
-        self._is_open, self._port = not config.auth and not config.public_only, config.port
+        self._is_open = not config.auth and not config.tls and not config.public_only
+        self._port = config.port
         self._pool = pool
         self._tracker = tracker
         self._events = queue
@@ -377,7 +378,7 @@ class Publisher:
             "bytes": facts.size if facts is not None else 0,
             "omitted": list(facts.omitted) if facts is not None else [],
             "serial": self._serial,
-            "secret_problem": reload.secret_problem,
+            "credentials_problem": reload.credentials_problem,
             "problem": str(problem) if problem is not None else None,
             "exit": int(problem.exit_status) if problem is not None else int(Exit.OK),
         }

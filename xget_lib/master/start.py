@@ -21,7 +21,7 @@ from xget_lib.ninep.auth import Credentials, Tls
 from xget_lib.process import control_socket, daemon, nursery, pidfile, rlimit
 from xget_lib.process.acting_as import acting_as, why_not_as_root
 from xget_lib.process.channel import Channel
-from xget_lib.process.credentials import read_credentials
+from xget_lib.process.credentials import read_certificates_again, read_credentials
 from xget_lib.process.privileges import User, give_up_root, read_everything
 from xget_lib.process.runtime_directory import Listening
 from xget_lib.process.secret_file import read_again
@@ -139,6 +139,11 @@ def _become(user: User, config: Config, credentials: Credentials, control: Liste
         read_again(credentials)
     except UsageError as error:
         text = "the secret cannot be changed without a restart, because %s cannot read it: %s"
+        log.LOGGER.warning(text, user.name, error)
+    try:
+        read_certificates_again(config, credentials)
+    except UsageError as error:
+        text = "the certificates cannot be changed without a restart, because %s cannot read them: %s"
         log.LOGGER.warning(text, user.name, error)
     return replace(config, cache=cache)
 

@@ -221,14 +221,14 @@ class Lobby:
             from xget_lib.net.tls import TlsTransport
 
             visitor.transport = visitor.shaking = TlsTransport(tls.accepted(visitor.transport.sock))
+            visitor.transport.binding = tls.binding  # there may be other certificates before the handshake is over
         if visitor.shaking is None:
             return True
         direction = visitor.shaking.handshake()
         if direction is not None:
             visitor.watch(direction)
             return False
-        assert tls is not None
-        visitor.client.binding = tls.binding
+        visitor.client.binding = visitor.shaking.binding
         self._shaken(visitor.shaking)
         visitor.shaking = None
         if self._credentials.required:

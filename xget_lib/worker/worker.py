@@ -173,6 +173,8 @@ class Worker:
                 case ipc.Keys(keys):
                     self._access.credentials.keys = keys
                     self._server.secret_changed()
+                case ipc.Certificates():
+                    self._use_certificates(descriptors)
                 case ipc.EndConnection(connection, why):
                     self._end_connection(connection, why)
                 case ipc.Serve():
@@ -189,6 +191,14 @@ class Worker:
                     close_all(descriptors)
                     if not any(extension.handle(message) for extension in self._extensions.values()):
                         raise ProtocolViolation(f"unexpected message {type(message).__name__} from the master")
+
+    def _use_certificates(self, descriptors: Sequence[int]) -> None:
+        """Raises UsageError if they cannot be used; but the master has tried that."""
+        from xget_lib.process.certificates import TlsFiles, make_tls  # loads OpenSSL: only who wants TLS needs it
+
+        certificate, key, authorities = map(read_all, descriptors)
+        close_all(descriptors)
+        self._access.credentials.tls = make_tls(TlsFiles(certificate, key, authorities))
 
     def send(self, message: ipc.Message, descriptors: Sequence[int] = ()) -> None:
         """Send a message to the master, or later if its host has sent too many. If the master is gone, nothing is sent:
