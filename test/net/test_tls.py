@@ -20,6 +20,7 @@ from gevent import socket as gsocket
 from gevent import ssl as gssl
 
 from test.support.certificates import Authority, Certificate
+from test.support.key_updates import send_key_updates
 from test.support.memory_tree import MemoryFile, MemoryTree
 from test.support.network import Parts, Peer, Sent, file_parts, quiet_hub, until
 from test.support.nodes import configured
@@ -623,6 +624,22 @@ def test_a_handshake_without_end_is_ended(make: Make, caplog: pytest.LogCaptureF
     peer.rest()
     assert "127.0.0.1: not let in: TLS: the handshake is too long" in caplog.messages
     peer.close()
+
+
+def test_records_without_content_after_the_handshake_are_few_before_a_proof(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One connection with 200,000 of them stopped a worker for 5 seconds: OpenSSL went on as long as they came."""
+    caplog.set_level(logging.INFO, "xget")
+    served = make(self_made())
+    tls = self_made().tls
+    assert isinstance(tls, Tls)
+    with gssl.SSLSocket(gsocket.create_connection(("127.0.0.1", served.port)), _context=tls.client) as sock:
+        with suppress(AssertionError):  # the connection is ended meanwhile
+            for _ in range(40):
+                send_key_updates(sock, 100)
+                gevent.sleep(0)
+        until(lambda: "127.0.0.1: not let in: it sent too much before it proved anything" in caplog.messages)
 
 
 def test_handshakes_have_few_places_and_who_gets_in_leaves_his(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,6 +195,8 @@ class Lobby:
                     return
                 count = self._receive(visitor)
             except BlockingIOError:
+                if visitor.transport.is_flooded:
+                    raise OSError("it sent too much before it proved anything") from None
                 visitor.watch(READ)
                 return
             if visitor.session is None:

