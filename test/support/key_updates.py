@@ -1,4 +1,4 @@
-"""Updates of keys (RFC 8446, section 4.6.3): records of TLS 1.3 that have no content. Python's `ssl` cannot send them."""
+"""Updates of keys (RFC 8446, section 4.6.3): records of TLS 1.3 without content. Python's `ssl` cannot send them."""
 
 from __future__ import annotations
 
