@@ -92,9 +92,7 @@ class Master:
         accepting = gevent.spawn(self._accept)
         self._publisher.start()
         if self._control is not None:
-            gevent.spawn(
-                commands.serve, self._control.sock, lambda reload: self._events.put(events.ReloadWanted(reload))
-            )
+            gevent.spawn(commands.serve, self._control.sock, self._wants_reload)
         address, port = self._listening.getsockname()[:2]
         LOGGER.info("serving %s on %s port %d", printable(self._root), address, port)
         ready()
