@@ -153,8 +153,7 @@ class Node:
 
     def rebase(self) -> None:
         """Serve a part of the newest generation: the files in place that have not changed. Raises XGetError."""
-        if self._repairing is not None:
-            self._repairing.join()  # only what is verified is carried over
+        self.wait_until_repaired()  # only what is verified is carried over
         in_place = self._in_place
         if in_place is None:
             return
@@ -216,6 +215,11 @@ class Node:
         if read_again(self._config, self.credentials).secret:
             self.child.secret_changed()
             self._master.secret_changed()
+
+    def wait_until_repaired(self) -> None:
+        """Return when all that is in place is verified, and what was wrong has been fetched again, or cannot be."""
+        if self._repairing is not None:
+            self._repairing.join()
 
     def stop_repairing(self) -> None:
         """Leave it to the next update, or run, to repair files."""
