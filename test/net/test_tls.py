@@ -561,6 +561,20 @@ def test_a_client_without_tls_hears_the_same_from_every_server(make: Make, diale
     assert len(answers) == 1 and len(answers.pop()) < 200
 
 
+def test_a_member_without_tls_proves_the_secret_where_a_tree_is_open(make: Make) -> None:
+    """It takes nothing from a server that does not prove it, so without this it would be refused while TLS is
+    introduced."""
+    served = make(self_made())
+    link = Link.connect("127.0.0.1", served.port, "open", SECONDS, Credentials(True, (KEY,), "mine"))
+    assert link.session_key is not None
+    link.close()
+    with pytest.raises(NotAdmitted, match="it refuses this node"):
+        Link.connect("127.0.0.1", served.port, "open", SECONDS, Credentials(True, (KEY + b"x",), "mine"))
+    by_certificates = make(Credentials(tls=self_made().tls))
+    with pytest.raises(NotAdmitted, match="it wants TLS"):
+        Link.connect("127.0.0.1", by_certificates.port, "open", SECONDS, Credentials(True, (KEY,), "mine"))
+
+
 def test_a_tree_that_is_open_is_served_without_tls(make: Make) -> None:
     served = make(self_made())
     Link.connect("127.0.0.1", served.port, "open", SECONDS).close()
