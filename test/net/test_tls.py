@@ -11,6 +11,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -354,6 +355,24 @@ def test_who_relays_everything_with_another_certificate_gets_nothing(make: Make)
             served.link(self_made(), middle.port)
         assert b"authentication failed" in middle.heard
     assert served.connected == []
+
+
+def test_a_handshake_goes_on_with_the_certificate_with_which_it_began(make: Make) -> None:
+    """The proof names that one, although there is another one when the handshake is over."""
+    credentials, later = self_made(), self_made().tls
+    former = credentials.tls
+    assert isinstance(former, Tls)
+
+    class Replaced(Tls):
+        def accepted(self, sock: socket.socket) -> ssl.SSLSocket:
+            credentials.tls = later
+            return super().accepted(sock)
+
+    credentials.tls = Replaced(*(getattr(former, each.name) for each in fields(former)))
+    served = make(credentials)
+    for _ in range(2):
+        served.link(self_made()).close()
+        assert credentials.tls is later
 
 
 def test_who_answers_in_the_place_of_the_server_is_refused(make: Make) -> None:
