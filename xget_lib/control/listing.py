@@ -6,6 +6,7 @@ import json
 import stat
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from xget_lib.config import Config
@@ -57,9 +58,10 @@ def _read_manifest(config: Config) -> bytes:
     assert config.host is not None
     begun = time.monotonic()
     where = config.host, config.port
-    seconds = min(config.timeout, TIMEOUT)
+    # A child is asked too: its certificate need not contain the name by which it is asked for.
+    seconds, credentials = min(config.timeout, TIMEOUT), credentials_of(replace(config, host=None))
     try:
-        return read_file(*where, "manifest", "its manifest", seconds, credentials_of(config), MANIFEST_LIMIT)
+        return read_file(*where, "manifest", "its manifest", seconds, credentials, MANIFEST_LIMIT)
     except NotAdmitted:
         raise
     except (LinkLost, NinepError, ValueError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from xget_lib.config import Config
@@ -95,7 +96,8 @@ def _read(config: Config, *, with_nodes: bool) -> tuple[dict[str, Any], Distribu
     ProtocolViolation."""
     assert config.host is not None
     begun = time.monotonic()
-    seconds, credentials = min(config.timeout, TIMEOUT), credentials_of(config)
+    # A child is asked too: its certificate need not contain the name by which it is asked for.
+    seconds, credentials = min(config.timeout, TIMEOUT), credentials_of(replace(config, host=None))
     where = config.host, config.port
     try:
         status = read_status(*where, seconds, credentials)

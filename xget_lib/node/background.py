@@ -144,11 +144,11 @@ def _stop(node: Node, downloading: gevent.Greenlet[..., Any], number: int) -> No
 
 
 def _handle_signals(node: Node, stop: Callable[[int], None]) -> None:
-    """SIGTERM and SIGINT interrupt a download and end a child server; SIGUSR1 logs the status; SIGHUP: the secret may
-    have changed."""
+    """SIGTERM and SIGINT interrupt a download and end a child server; SIGUSR1 logs the status; SIGHUP: the secret or
+    the certificates may have changed."""
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop, number)
-    gevent.signal_handler(signal.SIGHUP, node.read_secret)
+    gevent.signal_handler(signal.SIGHUP, node.read_credentials)
     gevent.signal_handler(signal.SIGUSR1, lambda: LOGGER.warning("status: %s", json.dumps(node.child.status())))
 
 

@@ -101,6 +101,7 @@ def _scan(request: jobs.ScanTree) -> _Done:
         request.owner_names,
         public_only=request.public_only,
         exclude=Patterns(request.exclude),
+        own_files=request.own_files,
         steps=STEPS,
     )
     encoded = found.encode()
