@@ -51,3 +51,11 @@ def test_a_host_that_claims_many_nodes_displaces_its_own(monkeypatch: pytest.Mon
     assert [each.registration.identity for each in former] == ["x", "7", "8", "9"]
     former.left("third", "10.0.0.3", registration("y"), 0.0, whole=True)
     assert [each.registration.identity for each in former] == ["7", "8", "9", "y"]
+
+
+def test_the_host_that_no_node_has_left_for_longest_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(former_nodes, "_HOSTS", 2)
+    former = FormerNodes()
+    for host in ("first", "second", "first", "third"):
+        former.left(host, host, registration("x"), 0.0, whole=True)
+    assert [each.address for each in former] == ["first", "third"]
