@@ -130,6 +130,8 @@ def test_the_defaults_are_those_of_the_help(roles: Roles) -> None:
         auth=(),
         munge_users=(),
         munge_socket=None,
+        http=None,
+        log_format="plain",
         open=(),
         open_to=(),
         socket=None,

@@ -26,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "linger": "300",
     "debug": "0",
     "max-delete": "50%",
+    "log-format": "plain",
     **dict.fromkeys(
         [
             "follow",
@@ -370,3 +371,47 @@ def test_a_credential_that_cannot_be_read_is_not_none(tmp_path: Path, monkeypatc
     (tmp_path / "file").touch()
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "file"))  # cannot be searched
     assert config.credential() == str(tmp_path / "file/xget-secret")
+
+
+# The status page.
+
+
+def test_the_page_has_an_address_and_a_port() -> None:
+    assert build(http="127.0.0.1:8004").http == ("127.0.0.1", 8004)
+    assert build(http="[::1]:8004").http == ("::1", 8004)
+    assert build().http is None
+    with pytest.raises(UsageError, match="without a port"):
+        build(http="127.0.0.1")
+    for wrong in ("8004", ":8004", "127.0.0.1:0", "[::1]"):
+        with pytest.raises(UsageError, match="--http"):
+            build(http=wrong)
+
+
+def test_with_a_secret_the_page_is_for_this_machine_only_unless_told() -> None:
+    for host in ("127.0.0.1", "127.8.8.8", "[::1]", "localhost"):
+        build(http=f"{host}:8004", secret="/secret")
+    for host in ("0.0.0.0", "[::]", "192.0.2.1", "head", "localhost.example"):
+        shown = "would show the names of nodes to everybody who reaches that address, without a proof"
+        with pytest.raises(UsageError, match=shown):
+            build(http=f"{host}:8004", secret="/secret")
+        with pytest.raises(UsageError, match="without a proof"):
+            build(http=f"{host}:8004", secret="/secret", open="files")
+        build(http=f"{host}:8004", secret="/secret", open="page")
+        build(http=f"{host}:8004")
+
+
+def test_a_page_that_is_not_served_cannot_be_open() -> None:
+    with pytest.raises(UsageError, match="--open page: has no effect without --http"):
+        build(secret="/secret", open="page")
+
+
+# The log.
+
+
+def test_the_log_has_a_form_and_the_journal_is_no_file() -> None:
+    assert build().log_format == "plain"
+    assert build(log_format="json", log="/log").log_format == "json"
+    with pytest.raises(UsageError, match="not one of plain, json, journal"):
+        build(log_format="xml")
+    with pytest.raises(UsageError, match="--log: cannot be combined with --log-format journal"):
+        build(log_format="journal", log="/log")

@@ -92,12 +92,17 @@ Security options:
                               certificate)
   --tls-ca=FILE               master, client, status, list: accept only certificates of these authorities, from both
                               sides
-  --open=TREES                master, client: serve these of files, classic and swarm without a proof and TLS too
+  --open=TREES                master, client: serve these of files, classic, swarm and page (--http) without a proof and
+                              TLS too
   --open-to=NETWORKS          master, client: but only to these networks, such as 127.0.0.0/8,::1 (without it: to all)
   --socket=PATH               client: serve the user of this command, and root, on a Unix socket too, without the
                               secret (mount -t 9p -o trans=unix PATH)
   --allow=NETWORKS            master, client: only addresses in these networks, such as 192.0.2.0/24,::1, may connect;
                               a client connects only to these, apart from the master (without it: to all)
+
+Monitoring options:
+  --http=ADDR                 master, client: serve a status page, metrics for Prometheus, and the same as JSON at this
+                              address, such as 127.0.0.1:8004; it asks for no password
 
 Signature options:
   --key=FILE                  sign: the private key (Ed25519, PEM)
@@ -124,6 +129,8 @@ Output options:
   --pidfile=FILE              master, client: write the process ID of the server to FILE
   --log=FILE                  master, client: write the log to FILE (without it: stderr of a master, syslog in the
                               background)
+  --log-format=FORMAT         master, client: form of the log: plain, json (an object in each line), or journal (entries
+                              of systemd's journal, with fields) [default: plain]
   -q, --quiet                 master, client, reload, stop, sign: print errors only; log warnings and errors only
   -v, --verbose               master, client, status: print more; log debug messages
   -D LEVEL, --debug=LEVEL     master, client: debug level of the log: 0 none, 1 debug messages, 2 also each 9P message

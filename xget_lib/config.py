@@ -53,11 +53,14 @@ NO_LIMIT = DeleteLimit(100, True)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+LOG_FORMATS = ("plain", "json", "journal")
+
 METHODS = ("secret", "munge")
 """How to prove that one belongs."""
 
-TREES = ("classic", "files", "swarm")
-"""What a server has: the anames of Tattach."""
+PAGE = "page"
+TREES = ("classic", "files", "swarm", PAGE)
+"""What a server has: the anames of Tattach, and the status page."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ class Config:
     """Files of the certificate of this machine, and its private key; None: in the same file."""
     tls_ca: str | None
     """A file of the authorities whose certificates are accepted; None: the secret says who belongs."""
+    http: tuple[str, int] | None
+    """Address and port of the status page."""
     open: tuple[str, ...]
     """The trees that are served without a proof,"""
     open_to: tuple[Network, ...]
@@ -136,6 +141,8 @@ class Config:
     trust: str | None
     allow_rollback: bool
     log: str | None
+    log_format: str
+    """One of LOG_FORMATS."""
     debug: int
     daemon: bool
     pidfile: str | None
@@ -264,6 +271,15 @@ def _some_of(known: Sequence[str]) -> Callable[[Any], tuple[str, ...]]:
     return convert
 
 
+def _one_of(known: Sequence[str]) -> Callable[[Any], str]:
+    def convert(value: Any) -> str:
+        if value not in known:
+            raise ValueError(f"not one of {', '.join(known)}")
+        return str(value)
+
+    return convert
+
+
 def _users(value: Any) -> tuple[int, ...]:
     if value is None:
         return ()
@@ -352,6 +368,24 @@ def _serial(value: Any) -> int | None:
 _PORT = _integer(1, 65535)
 
 
+def _http(value: Any) -> tuple[str, int] | None:
+    """ADDR:PORT of a server."""
+    found = _host(value)
+    if found is None:
+        return None
+    host, port = found
+    if port is None:
+        raise ValueError("without a port (127.0.0.1:PORT, for example)")
+    return host, port
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _ports(value: Any) -> tuple[int, int] | None:
     if value is None:
         return None
@@ -388,6 +422,7 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "tls-cert": _path,
     "tls-key": _path,
     "tls-ca": _path,
+    "http": _http,
     "open": _some_of(TREES),
     "open-to": _networks,
     "socket": _path,
@@ -424,6 +459,7 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "trust": _path,
     "allow-rollback": _flag,
     "log": _path,
+    "log-format": _one_of(LOG_FORMATS),
     "debug": _integer(0, 9),
     "daemon": _flag,
     "pidfile": _path,
@@ -465,6 +501,9 @@ def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[s
         if given.get(option) is not None and not any(fields[each.replace("-", "_")] for each in needed):
             raise UsageError(f"--{option}: has no effect without {' or '.join(f'--{each}' for each in needed)}")
     _check_tls(fields)
+    _check_page(fields)
+    if fields["log"] is not None and fields["log_format"] == "journal":
+        raise UsageError("--log: cannot be combined with --log-format journal")
     if fields["follow"] and not fields["linger"]:
         what = "--dry-run" if fields["dry_run"] else "--linger 0"
         raise UsageError(f"{what}: cannot be combined with --follow, which keeps running")
@@ -501,6 +540,21 @@ def _check_tls(fields: Mapping[str, Any]) -> None:
         raise UsageError("--tls: needs --secret, --auth or --tls-ca, or anybody can be in the middle")
     if fields["tls"] and fields["tls_ca"] and not fields["tls_cert"]:
         raise UsageError("--tls-ca: needs --tls-cert: both sides show a certificate")
+
+
+def _check_page(fields: Mapping[str, Any]) -> None:
+    """Raise UsageError for a page that shows to everybody what only those who belong may see."""
+    if fields["http"] is None:
+        if PAGE in fields["open"]:
+            raise UsageError("--open page: has no effect without --http")
+        return
+    host = fields["http"][0]
+    guarded = bool(fields["auth"]) or fields["tls"]
+    if guarded and PAGE not in fields["open"] and not _is_loopback(host):
+        raise UsageError(
+            f"--http {printable(host)}: would show the names of nodes to everybody who reaches that address, without"
+            " a proof (use 127.0.0.1, or say --open page, best with --open-to)"
+        )
 
 
 def _join_ports(fields: dict[str, Any], port: int, file: Mapping[str, Any], given: Mapping[str, Any]) -> None:

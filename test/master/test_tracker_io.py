@@ -113,6 +113,7 @@ def test_the_status_lists_the_nodes() -> None:
     expected = {"address": "10.0.0.1", "port": 1001, "held": 3, "generation": GENERATION.hex(), "follows": False}
     assert node == expected | {"state": "downloading"}
     assert status.pop("distribution")["states"] == {"downloading": 1}
+    assert status.pop("totals")["ended"] == {"done": 0, "failed": 0, "interrupted": 0, "lost": 0}
     assert status == {"offered": 0, "ended": [], "c_clients": []}
 
 
@@ -141,11 +142,12 @@ def test_how_each_node_ends_is_in_the_log_and_in_the_status(caplog: pytest.LogCa
         ("10.0.0.3", "interrupted", ""),
         ("10.0.0.4", "lost", ""),
     ]
+    generation = f"generation {GENERATION.hex()[:16]}"
     assert caplog.messages == [
-        "10.0.0.1 port 1001: done, after 2.5 s, 3.0 MiB fetched",
-        "10.0.0.2 port 1002: failed after 1.0 s: /dest: disk full",
-        "10.0.0.3 port 1003: interrupted, after 1.0 s, 7 B fetched",
-        "10.0.0.4 port 1004: the connection ended during the download (it last reported 5 chunks)",
+        f"10.0.0.1 port 1001, {generation}: done, after 2.5 s, 3.0 MiB fetched",
+        f"10.0.0.2 port 1002, {generation}: failed after 1.0 s: /dest: disk full",
+        f"10.0.0.3 port 1003, {generation}: interrupted, after 1.0 s, 7 B fetched",
+        f"10.0.0.4 port 1004, {generation}: the connection ended during the download (it last reported 5 chunks)",
     ]
 
 
@@ -168,8 +170,9 @@ def test_a_node_that_lags_is_named_in_the_log_once_and_in_the_status(
         monkeypatch.setattr(time, "monotonic", lambda later=later: begun + later)
         master.tracker.tick()
     assert master.status()["children"][0]["lagging"] == "nothing new for 40 s"
+    generation = f"generation {GENERATION.hex()[:16]}"
     assert [line for line in caplog.messages if "lags" in line] == [
-        "10.0.0.1 port 1001: lags behind, with 3 of 10 chunks: nothing new for 31 s"
+        f"10.0.0.1 port 1001, {generation}: lags behind, with 3 of 10 chunks: nothing new for 31 s"
     ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import astuple
 from heapq import nsmallest
 from logging import INFO, WARNING
@@ -26,6 +26,7 @@ from xget_lib.report.distribution import Distribution, NodeStatus
 from xget_lib.report.distribution_summary import summarise
 from xget_lib.report.events import size
 from xget_lib.report.log import LOGGER
+from xget_lib.report.log_formats import about
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.swarm.hosts import host_of
 from xget_lib.swarm.messages import FAILED, Registration
@@ -153,6 +154,7 @@ class TrackerIO:
             present = nsmallest(_CHILDREN_SHOWN, present, key=lambda node: _urgency(node, distribution))
         status: dict[str, Any] = {
             "offered": self.tracker.granted_count,
+            "totals": self.tracker.totals.as_json(),
             "distribution": summarise(distribution).as_json(),
             "children": [_child(node) for node in present],
             "ended": [{**fields, "seconds_ago": round(now - at, 1)} for at, fields in self._ended],
@@ -182,9 +184,11 @@ class TrackerIO:
                     self._node_left(address, last, whole=whole)
                 case NodeEnded(address, registration):
                     self._node_ended(address, registration)
-                case NodeLags(address, port, held, chunks, lag):
-                    text = "%s port %d: lags behind, with %d of %d chunks: %s"
-                    self._lag_lines.log(WARNING, address, text, address, port, held, chunks, lag_text(lag))
+                case NodeLags(address, registration, held, chunks, lag):
+                    who, why = _who(address, registration), lag_text(lag)
+                    text = "%s: lags behind, with %d of %d chunks: %s"
+                    extra = _about("lags", address, registration)
+                    self._lag_lines.log(WARNING, address, text, who, held, chunks, why, cause=why, extra=extra)
                 case NodeComplete(connection, address, port, seconds):
                     LOGGER.debug("%s port %d: complete, %.1f s after it registered", address, port, seconds)
                     for extension in self.extensions if self._nodes_are_open else ():
@@ -197,21 +201,23 @@ class TrackerIO:
 
     def _node_ended(self, address: str, registration: Registration) -> None:
         """The run of a node has ended. It may go on to serve."""
-        port, seconds, fetched = registration.port, registration.milliseconds / 1000, size(registration.fetched)
+        who, extra = _who(address, registration), _about(registration.ended, address, registration)
+        seconds, fetched = registration.milliseconds / 1000, size(registration.fetched)
         if registration.ended == FAILED:
-            text = "%s port %d: failed after %.1f s: %s"
-            self._end_lines.log(WARNING, address, text, address, port, seconds, registration.why)
+            text, why = "%s: failed after %.1f s: %s", registration.why
+            self._end_lines.log(WARNING, address, text, who, seconds, why, cause=why, extra=extra)
         else:
-            text = "%s port %d: %s, after %.1f s, %s fetched"
-            self._end_lines.log(INFO, address, text, address, port, registration.ended, seconds, fetched)
+            text = "%s: %s, after %.1f s, %s fetched"
+            self._end_lines.log(INFO, address, text, who, registration.ended, seconds, fetched, extra=extra)
         self._remember_end(address, registration, registration.ended)
 
     def _node_left(self, address: str, last: Registration, *, whole: bool) -> None:
         """A node that had registered is gone. If it did not say how its run ended, it may have died."""
         LOGGER.debug("%s port %d: unregistered", address, last.port)
         if not last.ended and not whole:
-            text = "%s port %d: the connection ended during the download (it last reported %d chunks)"
-            self._end_lines.log(WARNING, address, text, address, last.port, last.held)
+            text = "%s: the connection ended during the download (it last reported %d chunks)"
+            who, extra = _who(address, last), _about("lost", address, last)
+            self._end_lines.log(WARNING, address, text, who, last.held, cause="lost", extra=extra)
             self._remember_end(address, last, "lost")
 
     def _remember_end(self, address: str, last: Registration, ended: str) -> None:
@@ -225,6 +231,18 @@ class TrackerIO:
             "why": last.why,
         }
         self._ended.add(host_of(address), (time.monotonic(), fields))
+
+
+def _who(address: str, registration: Registration) -> str:
+    """A node and its generation, in the log."""
+    where = f"{address} port {registration.port}"
+    where = f"{registration.name} ({where})" if registration.name else where
+    return f"{where}, generation {registration.generation.hex()[:16]}" if registration.generation else where
+
+
+def _about(event: str, address: str, registration: Registration) -> Mapping[str, Any]:
+    node, port, generation = registration.name, registration.port, registration.generation.hex()
+    return about(event=event, node=node, address=address, port=port, generation=generation)
 
 
 _SHOWN_IF_GIVEN = ("name", "why", "changed", "lagging")

@@ -27,13 +27,14 @@ from xget_lib.node.child import Child
 from xget_lib.node.commands import NodeCommands
 from xget_lib.node.follow import Follower, rebase
 from xget_lib.node.node import Node
+from xget_lib.node.own_page import NodePage
 from xget_lib.process import daemon
 from xget_lib.process.channel import Channel
 from xget_lib.process.confinement import keep_only_reading
 from xget_lib.process.fork import outlive_parent
 from xget_lib.process.pidfile import Pidfile
 from xget_lib.report.events import NOTHING
-from xget_lib.report.log import LOGGER, catch_greenlets
+from xget_lib.report.log import LOGGER, catch_greenlets, place
 
 
 def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel) -> int:
@@ -50,12 +51,15 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
     status: int = Exit.OK
     node: Node | None = None
     commands: NodeCommands | None = None
+    page: NodePage | None = None
     serves_on = False
     try:
         node = Node(config, sources, dest, sender.tell)
         downloading = gevent.spawn(node.download)
         stop = partial(_stop, node, downloading)
         _handle_signals(node, stop)
+        if config.http is not None:
+            page = NodePage(node, config)
         commands = NodeCommands(node.child, partial(stop, signal.SIGTERM))
         foreground = gevent.spawn(_interrupt_with_foreground, channel, downloading)
         done |= downloading.get()
@@ -109,6 +113,8 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
             node.child.drain()
         if commands is not None:
             commands.close()
+        if page is not None:
+            page.close()
     return status
 
 
@@ -132,7 +138,8 @@ def _interrupt_with_foreground(channel: Channel, downloading: gevent.Greenlet[..
 def _serves(child: Child, config: Config) -> dict[str, Any]:
     """What the event `done` says of the process that is left."""
     linger = config.linger if config.linger < inf else None
-    return {"pid": os.getpid(), "port": child.port, "linger": linger, "follows": config.follow}
+    log = place(config.log, config.log_format)
+    return {"pid": os.getpid(), "port": child.port, "linger": linger, "follows": config.follow, "log": log}
 
 
 def _stop(node: Node, downloading: gevent.Greenlet[..., Any], number: int) -> None:

@@ -152,6 +152,11 @@ class MasterLink:
         return self.host, self.port
 
     @property
+    def registration(self) -> Registration:
+        """What the master is told of this node."""
+        return self._registration
+
+    @property
     def where(self) -> str:
         """The master as -n takes it."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

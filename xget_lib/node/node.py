@@ -6,7 +6,7 @@ import os
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from math import inf
 from typing import Any
 
@@ -57,7 +57,17 @@ from xget_lib.report.log import LOGGER
 from xget_lib.report.waiting import Wait
 from xget_lib.serve.access import Access
 from xget_lib.serve.served import EncodedManifest
-from xget_lib.swarm.messages import CURRENT, DONE, FAILED, INTERRUPTED, SETTLING_LIMIT, News, Scanning, host_name
+from xget_lib.swarm.messages import (
+    CURRENT,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    SETTLING_LIMIT,
+    News,
+    Registration,
+    Scanning,
+    host_name,
+)
 
 _OVERTAKEN = 3.0
 """Seconds to wait for news of a generation of which the master has already sent the manifest."""
@@ -198,6 +208,11 @@ class Node:
         """What has arrived so far: fields of the event `done`."""
         stats = self._stats
         return {"fetched": stats.fetched, "from_master": stats.from_master, "peers": len(stats.peers)}
+
+    @property
+    def registration(self) -> Registration:
+        """What this node says of itself now."""
+        return replace(self._master.registration, **asdict(self._stats.reported))
 
     @property
     def outdated(self) -> bool:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from xget_lib.errors import Exit
+from xget_lib.errors import Exit, printable
 from xget_lib.report.output import print_error, print_line, program
 
 if TYPE_CHECKING:
@@ -186,7 +186,8 @@ def serving(serves: Mapping[str, Any]) -> str:
     linger = serves["linger"]
     until = f"until no node has read for {linger:g} s" if linger is not None else "until it is stopped"
     does = "following the master and serving other nodes" if serves["follows"] else "serving other nodes"
-    how = f"to stop it: {program()} stop {serves['port']}"
+    log = f"its log is in {printable(serves['log'])}" if serves["log"] else "it has no log (use --log FILE)"
+    how = f"{log}; to stop it: {program()} stop {serves['port']}"
     return f"xget: {does} as process {serves['pid']} on port {serves['port']} {until} ({how})"
 
 

@@ -52,11 +52,15 @@ class FormerNodes:
         if len(self._hosts) > _HOSTS:
             self._hosts.popitem(last=False)
 
-    def came(self, host: str, registration: Registration) -> None:
-        """A node of a host has registered."""
+    def came(self, host: str, registration: Registration) -> FormerNode | None:
+        """A node of a host has registered. Returns what it was before, if it was here."""
         nodes = self._hosts.get(host)
-        if nodes is not None and nodes.pop(_key(registration), None) is not None and not nodes:
+        if nodes is None:
+            return None
+        former = nodes.pop(_key(registration), None)
+        if not nodes:
             del self._hosts[host]
+        return former
 
 
 def _key(registration: Registration) -> str:

@@ -28,6 +28,7 @@ from xget_lib.swarm.named_nodes import NamedNodes
 from xget_lib.swarm.node_progress import Lag, NodeProgress
 from xget_lib.swarm.offers import Offers
 from xget_lib.swarm.peer_graph import PeerGraph
+from xget_lib.swarm.run_totals import LOST, RunTotals
 from xget_lib.swarm.tracker_actions import (
     Action,
     NodeComplete,
@@ -135,6 +136,7 @@ class Tracker:
         self._clients: dict[int, _Client] = {}
         self._named = NamedNodes()
         self._former = FormerNodes()
+        self.totals = RunTotals()
         self._followers: set[int] = set()
         """The connections of nodes that want each new generation as soon as there is one."""
         self._published: _Published | None = None
@@ -225,12 +227,16 @@ class Tracker:
         client = self._clients.get(connection)
         if client is None:
             return
-        if client.registration is None:
+        before = client.registration
+        if before is None:
             client.joined = now
             self._actions.append(NodeJoined(client.address, registration.port))
-            self._former.came(self._host(connection), registration)
-        elif registration.ended and not client.registration.ended:
+            former = self._former.came(self._host(connection), registration)
+            before = former.registration if former is not None else None
+        elif registration.ended and not before.ended:
             self._actions.append(NodeEnded(client.address, registration))
+            self.totals.ended[registration.ended] += 1
+        self.totals.reported(before, registration)
         client.registration = registration
         client.rate.reported(registration.fetched, now)
         if registration.follows:
@@ -264,6 +270,8 @@ class Tracker:
         self._offers.leave(connection, now)
         if client.registration is not None:
             last, whole = client.registration, client.complete
+            if not last.ended and not whole:
+                self.totals.ended[LOST] += 1
             self._actions.append(NodeLeft(client.address, last, whole))
             self._former.left(self._host(connection), client.address, last, now, whole=whole)
             client.registration = None
@@ -382,7 +390,7 @@ class Tracker:
             client = self._clients[connection]
             if client.registration is not None:
                 held, chunks = client.registration.held, self._published.chunk_count
-                yield NodeLags(client.address, client.registration.port, held, chunks, lag)
+                yield NodeLags(client.address, client.registration, held, chunks, lag)
 
     def _announce_to_all(self, now: float) -> None:
         self._announcements.add(now, urgent=[key for key, client in self._clients.items() if client.reads_peers])
