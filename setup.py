@@ -22,9 +22,13 @@ SIGN = ["cryptography>=38"]
 # Needed for sets of nodes such as node[1-8] (`xget status --expect`), and imported only there.
 NODES = ["ClusterShell>=1.9"]
 
+# Needed for /metrics of the status page (--http), and imported only there.
+METRICS = ["prometheus_client>=0.16"]
+
 TESTS = [
     *SIGN,
     *NODES,
+    *METRICS,
     "pytest>=9.0",
     "pytest-xdist>=3.6",  # end-to-end tests mostly wait, so several run at once
     "hypothesis>=6.100",
@@ -62,7 +66,8 @@ if __name__ == "__main__":
         license="BSD-3-Clause",
         python_requires=">=3.11",
         packages=find_packages(include=["xget_lib", "xget_lib.*"]),
+        package_data={"xget_lib.page": ["parts/*"]},
         install_requires=RUNTIME,
-        extras_require={"sign": SIGN, "nodes": NODES, "test": TESTS},
+        extras_require={"sign": SIGN, "nodes": NODES, "metrics": METRICS, "test": TESTS},
         entry_points={"console_scripts": ["xget = xget_lib.cli:main"]},
     )

@@ -121,9 +121,9 @@ class CannotWatch(XGetError):
 class AddressRefused(XGetError):
     """A server cannot listen on its address: in use, not an address of this machine, or not allowed."""
 
-    def __init__(self, address: str, port: int | None, why: str) -> None:
-        """`port` is None for a Unix socket, whose path is the address."""
-        hint = " (is another server running? choose another port with -p)" if "in use" in why else ""
+    def __init__(self, address: str, port: int | None, why: str, option: str = "-p") -> None:
+        """`port` is None for a Unix socket, whose path is the address. `option` says which address it is."""
+        hint = f" (is another server running? choose another port with {option})" if "in use" in why else ""
         where = printable(address) if port is None else f"{address or 'any address'} port {port}"
         super().__init__(f"cannot listen on {where}: {why}{hint}")
         self.address = address

@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.queue import Queue
@@ -43,6 +43,9 @@ from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.signing.keys import SigningKey
 from xget_lib.swarm.hosts import host_of
 
+if TYPE_CHECKING:
+    from xget_lib.page.server import PageServer
+
 _STATUS_TIMEOUT = 1.0
 """Seconds to wait for workers to say how much they have sent."""
 _STATUS_PAUSE = 0.1
@@ -67,9 +70,10 @@ class Master:
         credentials: Credentials,
         key: SigningKey | None = None,
         control: Listening | None = None,
+        page: socket.socket | None = None,
     ) -> None:
         """`credentials`: those of --secret; `key`: that of --sign-key; `control`: where commands come from, if they can
-        come."""
+        come; `page`: where browsers do (--http)."""
         self._config = config
         self._credentials = credentials
         self._root = root
@@ -83,6 +87,7 @@ class Master:
         """By connection: its place among those that are admitted."""
         self._stale_lines = RateLimitedLog()
         self._control = control
+        self._page = page
         self._status_readers: list[tuple[WorkerProcess, int, str]] = []
         """With the connection, and the file that is read."""
         self._status_pause = _STATUS_PAUSE
@@ -102,6 +107,7 @@ class Master:
         self._publisher.start()
         if self._control is not None:
             gevent.spawn(local_commands.serve, self._control.sock, self._perform)
+        page = self._serve_page(self._page) if self._page is not None else None
         address, port = self._listening.getsockname()[:2]
         LOGGER.info("serving %s on %s port %d", printable(self._root), address, port)
         ready()
@@ -111,6 +117,8 @@ class Master:
             signal.signal(number, lambda number, _: os._exit(128 + number))
         if self._control is not None:
             self._control.close()
+        if page is not None:
+            page.close()
         accepting.kill()  # first: nothing may wait for a descriptor that is closed
         self._listening.close()
         self._pool.stop(_STOP_TIMEOUT)
@@ -261,6 +269,16 @@ class Master:
                     os.close(text)
         took = time.monotonic() - begun
         self._status_pause = min(max(_STATUS_PAUSE, _STATUS_SHARE * took), _STATUS_PAUSE_MOST)
+
+    def _serve_page(self, listening: socket.socket) -> PageServer:
+        # Imported only where it is wanted: it brings a web server with it.
+        from xget_lib.page import server
+
+        return server.start(listening, self._config, self._look, partial(self._pool.refresh, _STATUS_TIMEOUT))
+
+    def _look(self) -> tuple[dict[str, Any], Distribution]:
+        distribution = self._tracker.distribution(self._publisher.size)
+        return {**self._status(distribution), "host": os.uname().nodename}, distribution
 
     def _status(self, distribution: Distribution) -> dict[str, Any]:
         return {

@@ -7,6 +7,7 @@ daemon is forked, then the nursery, and only then `master` is imported, and geve
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -14,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 
 from xget_lib.config import Config, absolute
-from xget_lib.errors import Failed, PathRefused, UsageError, XGetError, printable
+from xget_lib.errors import AddressRefused, Failed, PathRefused, UsageError, XGetError, printable
 from xget_lib.fs.cache_directory import usual_cache_directory
 from xget_lib.net.listen import listen
 from xget_lib.ninep.auth import Credentials, Tls
@@ -88,11 +89,12 @@ def _serve(
     def work(channel: Channel, number: int) -> int:
         if user is not None:
             read_everything()
-        log.restart_after_fork(config.log, background=config.daemon, level=level)
+        log.restart_after_fork(config.log, background=config.daemon, level=level, form=config.log_format)
         return run_worker(channel, number, credentials.tls)
 
     with ExitStack() as stack:
         listening = stack.enter_context(listen(config.bind, config.port))
+        page = stack.enter_context(_listen_for_browsers(*config.http)) if config.http is not None else None
         _start_log(config, user, level)
         if config.pidfile:
             stack.callback(pidfile.Pidfile(config.pidfile).remove)
@@ -108,9 +110,17 @@ def _serve(
         control = _listen_for_commands(config.port, root)
         if user is not None:
             config = _become(user, config, credentials, control)
-        status = Master(config, root, listening, forks, credentials, key, control).run(ready)
+        status = Master(config, root, listening, forks, credentials, key, control, page).run(ready)
         forks.close()
     return status
+
+
+def _listen_for_browsers(host: str, port: int) -> socket.socket:
+    """Where the status page is. Raises AddressRefused."""
+    try:
+        return listen(host, port)
+    except AddressRefused as error:
+        raise AddressRefused(error.address, error.port, error.why, "--http") from None
 
 
 def _listen_for_commands(port: int, root: bytes) -> Listening | None:
@@ -151,7 +161,7 @@ def _become(user: User, config: Config, credentials: Credentials, control: Liste
 
 def _start_log(config: Config, user: User | None, level: int) -> None:
     """Begin to log. The file is one that `user` can open again. Raises Failed."""
-    start = partial(log.start, config.log, background=config.daemon, level=level)
+    start = partial(log.start, config.log, background=config.daemon, level=level, form=config.log_format)
     if user is None or config.log is None:
         start()
         return
