@@ -166,7 +166,7 @@ class Child:
         """Become the only child server of this destination: ask the former one to exit."""
         self._serves_on = True
         try:
-            self._succession = in_thread(replace_former, self._dest, self.port)
+            self._succession = in_thread(replace_former, self._dest)
         except (Failed, OSError) as error:
             LOGGER.warning("no other process of this machine can find this child server: %s", error)
             return

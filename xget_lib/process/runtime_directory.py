@@ -82,7 +82,8 @@ class Listening:
 
 
 def listen(name: str, note: bytes = b"") -> Listening | None:
-    """Listens under a name. `note`: see `notes`. Returns None if another process of this user listens under it.
+    """Listens under a name. `note`: what everybody may know (`places`). Returns None if another process of this user
+    listens under it.
 
     Raises Failed if there is no directory for it.
     """
@@ -211,11 +212,6 @@ def places(prefix: str) -> Iterator[Place]:
                 if is_meant and _is_locked(path):
                     with suppress(OSError):
                         yield Place(path, rest, uid, _read_note(path + _NOTE))
-
-
-def notes(prefix: str) -> Iterator[bytes]:
-    """The notes of `places`."""
-    return (place.note for place in places(prefix))
 
 
 def _read_note(path: str) -> bytes:
