@@ -95,8 +95,9 @@ def mounts() -> Iterator[Mounts]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def separate_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keeps the digest cache of test masters apart from that of real ones."""
+def separate_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps what this machine has for real servers from those of tests: the digest cache, and what its service manager
+    gives to who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -10,21 +10,34 @@ from pathlib import Path
 
 import pytest
 
-from xget_lib import config
+from test.support.roles import USAGE
+from xget_lib import config, config_file
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "conf" / "xget.toml"
 
 
 def test_the_example_sets_nothing() -> None:
-    assert tomllib.loads(EXAMPLE.read_text()) == {}
+    assert tomllib.loads(EXAMPLE.read_text()) == {"master": {}, "client": {}}
+    assert config_file.read(str(EXAMPLE), USAGE).settings == {}
 
 
-def test_the_example_has_every_option_with_a_valid_value() -> None:
-    uncommented = tomllib.loads(re.sub(r"^#: ", "", EXAMPLE.read_text(), flags=re.MULTILINE))
-    assert set(uncommented) == {field.name.replace("_", "-") for field in dataclasses.fields(config.Config)}
-    built = config.build({}, uncommented, {})
-    assert (built.port, built.max_direct, built.linger, built.host) == (20004, 6, 300, "head")
+def test_the_example_has_every_key_once_with_a_valid_value(tmp_path: Path) -> None:
+    file = tmp_path / "xget.toml"
+    file.write_text(re.sub(r"^#: ", "", EXAMPLE.read_text(), flags=re.MULTILINE))
+    read = config_file.read(str(file), USAGE)
+    keys = [key for _, key in read.settings]
+    assert len(keys) == len(set(keys))
+    assert set(keys) == {*config.OPTIONS, *config_file.ARGUMENTS}
+    assert tuple(field.name.replace("_", "-") for field in dataclasses.fields(config.Config)) == config.OPTIONS
+
+
+def test_the_example_shows_the_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "xget.toml"
+    file.write_text(re.sub(r"^#: ", "", EXAMPLE.read_text(), flags=re.MULTILINE))
+    read = config_file.read(str(file), USAGE)
+    in_example = {key: str(setting.value) for (_, key), setting in read.settings.items()}
+    assert {key: in_example[key] for key in USAGE.defaults} == USAGE.defaults
 
 
 @pytest.mark.parametrize(

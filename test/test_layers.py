@@ -16,7 +16,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = [
-    *("errors", "config", "usage", "ninep", "manifest", "fs", "signing", "snapshot", "download", "swarm", "serve"),
+    *("errors", "config", "usage", "config_file", "settings", "ninep", "manifest", "fs", "signing", "snapshot"),
+    *("download", "swarm", "serve"),
     *("process", "ipc", "report", "net", "extensions", "classic", "master", "worker", "node", "control", "cli"),
 ]
 
