@@ -24,6 +24,7 @@ from xget_lib.config import Config
 from xget_lib.errors import Exit, ProtocolViolation, UsageError, XGetError, printable
 from xget_lib.master import commands, events
 from xget_lib.master.publisher import Publisher
+from xget_lib.master.service_state import ServiceState
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.worker_process import WorkerProcess
 from xget_lib.master.workers import WorkerPool
@@ -32,6 +33,7 @@ from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.budget import Account
 from xget_lib.process import rlimit
 from xget_lib.process.memfd import memfd
+from xget_lib.process.notify import Notifier
 from xget_lib.process.nursery import Nursery
 from xget_lib.process.runtime_directory import Listening
 from xget_lib.process.secret_file import read_again
@@ -60,9 +62,10 @@ class Master:
         credentials: Credentials,
         key: SigningKey | None = None,
         control: Listening | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         """`credentials`: those of --secret; `key`: that of --sign-key; `control`: where commands come from, if they can
-        come."""
+        come; `notifier`: of a service manager, if there is one."""
         self._config = config
         self._credentials = credentials
         self._root = root
@@ -82,6 +85,7 @@ class Master:
             self._pool.set_keys(credentials.keys)
         self._tracker = TrackerIO(config.max_direct, self._pool.send_to, nodes_are_open=not credentials.guard)
         self._publisher = Publisher(config, root, self._pool, self._tracker, self._events, key)
+        self._service = ServiceState(notifier or Notifier(), self._publisher, self._tracker, self._events)
 
     def run(self, ready: Callable[[], None]) -> int:
         """Serve; `ready` is called when clients can connect. Returns the exit status. Raises XGetError."""
@@ -98,7 +102,9 @@ class Master:
         address, port = self._listening.getsockname()[:2]
         LOGGER.info("serving %s on %s port %d", printable(self._root), address, port)
         ready()
+        self._service.start()
         failure = self._act_on_events()
+        self._service.stops()
         for number in (signal.SIGTERM, signal.SIGINT):
             # A second one ends at once.
             signal.signal(number, lambda number, _: os._exit(128 + number))
@@ -127,11 +133,11 @@ class Master:
                 case events.WorkerStarted():
                     self._publisher.worker_started()
                 case events.ReloadWanted(reload):
-                    reload.secret_problem = self._read_secret()
-                    self._publisher.reload(reload)
+                    self._reload(reload)
                 case events.SignalReceived(signal.SIGHUP):
-                    self._read_secret()
-                    self._publisher.request_scan()
+                    self._reload(commands.Reload(force=False))
+                case events.StateDue():
+                    self._service.tell()
                 case events.SignalReceived(signal.SIGUSR1):
                     LOGGER.warning("status: %s", self._status().decode().strip())
                 case events.SignalReceived(number):
@@ -142,8 +148,10 @@ class Master:
                     return error
             self._publisher.advance()
 
-    def _wants_reload(self, reload: commands.Reload) -> None:
-        self._events.put(events.ReloadWanted(reload))
+    def _reload(self, reload: commands.Reload) -> None:
+        self._service.reload_begins(reload)
+        reload.secret_problem = self._read_secret()
+        self._publisher.reload(reload)
 
     # Connections.
 
