@@ -46,7 +46,7 @@ def test_cron_refers_to_files_that_exist() -> None:
     assert [name for name in programs if not (ROOT / name).exists()] == []
 
 
-@pytest.mark.parametrize("name", ["xget", "test", "environment.sh", "init.d/xget"])
+@pytest.mark.parametrize("name", ["xget", "xget-cron", "test", "environment.sh", "init.d/xget"])
 def test_scripts_are_valid_shell(name: str) -> None:
     script = ROOT / "scripts" / name
     shell = "sh" if script.read_text().startswith("#!/bin/sh") else "bash"
