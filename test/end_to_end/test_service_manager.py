@@ -167,10 +167,12 @@ def test_the_port_of_the_socket_must_be_that_of_the_master(cluster: Cluster) -> 
     source = small_tree(cluster.base / "served")
     with socket.create_server(("127.0.0.1", 0)) as listening:
         options: dict[str, Any] = {"prefix": with_socket(listening), "pass_fds": [listening.fileno()]}
-        master = cluster.master(source, port=free_port(), wait=False, **options)
-        ended = master.ended()
-    assert ended.status == 2
+        ended = cluster.master(source, port=free_port(), wait=False, **options).ended()
+        port = listening.getsockname()[1]
+        daemon = cluster.master(source, "--daemon", port=port, wait=False, **options).ended()
+    assert ended.status == daemon.status == 2
     assert ended.stderr.startswith("xget: the socket of the service manager: on port ")
+    assert daemon.stderr == "xget: --daemon: cannot be combined with a socket of the service manager\n"
 
 
 def test_without_a_service_manager_there_is_nothing_to_tell(cluster: Cluster) -> None:

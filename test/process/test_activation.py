@@ -59,7 +59,9 @@ def test_a_socket_that_cannot_be_right_is_an_error() -> None:
         assert taken(given, 1) == (
             f"the socket of the service manager: on port {port}, but the port of this master is 1 (make them the same)"
         )
-        assert taken(given, port, environment={"LISTEN_FDS": "2"}).startswith("2 sockets of the service manager: ")
+        assert taken(given, port, environment={"LISTEN_FDS": "2"}) == (
+            "2 sockets of the service manager: a master takes one (see ListenStream= of its unit)"
+        )
         with socket.create_connection(given.getsockname()) as connected:
             assert taken(connected, port).endswith("does not listen (Accept=no is needed)")
     with socket.socket(socket.AF_UNIX) as given:
