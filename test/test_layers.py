@@ -47,7 +47,6 @@ NOT_IMPORTED = {
     "xget_lib.master.publisher": "test/end_to_end/test_freshness.py: with workers that scan and watch",
     "xget_lib.download.install": "test/download/test_install.py: its steps are those of a whole download",
     "xget_lib.node.background": "a process of its own: test/end_to_end",
-    "xget_lib.master.service_state": "test/end_to_end/test_service_manager.py: with a master that scans and reloads",
     "xget_lib.node.service_state": "test/end_to_end/test_service_manager.py: with a client that downloads and serves",
     "xget_lib.process.daemon": "test/process/test_daemon.py runs it in programs of its own",
     "xget_lib.process.rlimit": "test/process/test_rlimit.py runs it in programs of its own",

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 import gevent
 from gevent.queue import Queue
 
 from xget_lib.master import events
 from xget_lib.master.commands import Reload
-from xget_lib.master.publisher import Publisher
 from xget_lib.process.notify import Notifier
 from xget_lib.report.events import counted, size
 from xget_lib.swarm.tracker import Tracker
 
 _MORE_SECONDS = 180.0
 """That a first scan may take, from each moment at which it gets on."""
+
+
+class Published(Protocol):
+    """What the master's `Publisher` says of itself."""
+
+    @property
+    def serves(self) -> bool: ...
+
+    @property
+    def scan_gets_on(self) -> bool: ...
+
+    @property
+    def percent_hashed(self) -> int: ...
+
+    def status(self) -> dict[str, Any]: ...
 
 
 class _HasTracker(Protocol):
@@ -28,7 +42,7 @@ class ServiceState:
     service manager hears nothing, and restarts the service."""
 
     def __init__(
-        self, notifier: Notifier, publisher: Publisher, tracker: _HasTracker, queue: Queue[events.Event]
+        self, notifier: Notifier, publisher: Published, tracker: _HasTracker, queue: Queue[events.Event]
     ) -> None:
         self._notifier = notifier
         self._publisher = publisher
@@ -67,15 +81,15 @@ class ServiceState:
     def stops(self) -> None:
         self._notifier.stopping()
 
-    def _text(self, status: dict[str, object]) -> str:
+    def _text(self, status: dict[str, Any]) -> str:
         problem = f"PROBLEM: {status['problem']}; " if status["problem"] else ""
         if not status["generation"]:
             return f"{problem}no snapshot yet; {self._publisher.percent_hashed} % of the content is hashed"
         nodes = self._tracker.tracker.nodes(time.monotonic())
         whole = sum(node.complete for node in nodes)
-        content = f"{counted(int(str(status['files'])), 'file')}, {size(int(str(status['bytes'])))}"
+        content = f"{counted(status['files'], 'file')}, {size(status['bytes'])}"
         return (
-            f"{problem}generation {str(status['generation'])[:16]}: {content};"
+            f"{problem}generation {status['generation'][:16]}: {content};"
             f" {counted(len(nodes), 'node')}, {whole} of them complete"
         )
 
