@@ -65,7 +65,7 @@ def test_a_unit_starts_what_exists_with_options_that_exist(name: str) -> None:
             assert parsed(command).error is None
             assert (ROOT / command.split()[0].removeprefix("/opt/xget/")).exists()
         else:
-            assert (name, command) != ("xget-master@", command) and command == "/bin/kill -HUP $MAINPID"
+            assert (name, command) != ("xget-master@", command) and command == "/bin/sh -c 'kill -HUP $MAINPID'"
 
 
 @pytest.mark.parametrize("name", SERVICES)
