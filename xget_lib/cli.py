@@ -194,7 +194,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(message: str, status: Exit, parsed: Parsed) -> int:
-    """Report an error that ends the command; with --json also as events."""
+    """Report an error that ends the command; with --json also as events, and to a service manager that waits for it."""
+    if os.environ.get("NOTIFY_SOCKET"):
+        from xget_lib.process.notify import Notifier
+
+        Notifier.take().failed(message)
     if "json" in parsed.options:
         events.report_failure(events.JsonLines(), message, status)
     else:

@@ -79,6 +79,13 @@ def test_a_master_that_cannot_start_says_why(cluster: Cluster, manager: ServiceM
     assert "Address already in use" in message.lines["STATUS"]
 
 
+def test_a_command_line_or_file_that_is_wrong_is_told_too(cluster: Cluster, manager: ServiceManager) -> None:
+    (cluster.base / "bad.toml").write_text("prot = 1\n")
+    assert cluster.run("--config", cluster.base / "bad.toml", environment=manager.environment).status == 2
+    (message,) = manager.rest()
+    assert message.lines == {"STATUS": f"{cluster.base}/bad.toml line 1: unknown option 'prot' (did you mean port?)"}
+
+
 def test_a_client_hands_over_to_the_process_that_goes_on(cluster: Cluster, manager: ServiceManager) -> None:
     source, dest = small_tree(cluster.base / "served"), cluster.base / "dest"
     master = cluster.master(source)
