@@ -95,6 +95,8 @@ def test_a_service_tells_how_it_does_and_is_restarted_when_it_hangs(name: str) -
     found = service(name)
     assert (found["Type"], found["Restart"]) == ("notify", "on-failure")
     assert found.get("NotifyAccess", "main") == ("main" if name == "xget-master@" else "all")
+    # systemd does not wait for the end of a main process that it has not started, unless it waits for all.
+    assert found["KillMode"] == ("mixed" if name == "xget-master@" else "control-group")
     assert int(found["WatchdogSec"]) >= 60
     assert int(found["TimeoutStartSec"]) >= 2 * 60, "longer than the time-outs of the client"
 

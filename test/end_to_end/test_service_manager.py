@@ -139,6 +139,20 @@ def test_a_client_may_take_longer_to_start_as_long_as_it_waits(cluster: Cluster,
     assert client.ended().status == 0
 
 
+def test_a_service_manager_may_stop_both_processes_of_a_download_at_once(
+    cluster: Cluster, manager: ServiceManager
+) -> None:
+    arguments = ["-n", "127.0.0.1", "-p", str(free_port()), ".", str(cluster.base / "dest")]
+    client = cluster.start(*arguments, environment=manager.environment)
+    other = Watched(manager.until("STATUS")[0].sender)
+    other.signal(signal.SIGTERM)
+    client.signal(signal.SIGTERM)
+    assert client.ended().status == 143
+    assert other.ends()
+    other.dispose()
+    assert not any("STOPPING" in message.lines or "READY" in message.lines for message in manager.rest())
+
+
 def test_a_follower_tells_each_generation(cluster: Cluster, manager: ServiceManager) -> None:
     source, dest = small_tree(cluster.base / "served"), cluster.base / "dest"
     master = cluster.master(source)
