@@ -51,7 +51,7 @@ def read(usage: Usage, parsed: Parsed) -> Settings:
 
 def is_shown(parsed: Parsed) -> bool:
     """Whether the command line is that of `xget config`, which is followed by that of a run."""
-    return parsed.command == CONFIG and (parsed.command_leads or len(parsed.words) == 1)
+    return parsed.command == CONFIG and (parsed.command_first or len(parsed.words) == 1)
 
 
 def shown(usage: Usage, parsed: Parsed) -> list[Settings]:
@@ -145,13 +145,8 @@ def _wanted(parsed: Parsed) -> str | None:
 
 def _role(parsed: Parsed, words: list[str], file: ConfigFile) -> tuple[str, list[str]]:
     """Which form of the usage the arguments have, and its arguments. Raises UsageError if it has none."""
-    if parsed.command == SIGN and "host" not in parsed.options:
-        if len(words) < 2:
-            raise UsageError("missing <path> to sign (see --help)")
-        if len(words) > 2:
-            raise UsageError(f"unexpected argument {printable(words[2])} (sign takes one)")
-        return SIGN, words
-    if parsed.command is not None and len(words) == 1:
+    if parsed.command is not None and (parsed.command_first or len(words) == 1):
+        _check_words(parsed.command, words[1:])
         return parsed.command, words
     role = _server_role(parsed, words, file)
     words = words or file.arguments(role)
@@ -163,9 +158,18 @@ def _role(parsed: Parsed, words: list[str], file: ConfigFile) -> tuple[str, list
     elif not words:
         raise UsageError("missing <path>, or -n HOST <source>... <dest> (see --help)")
     elif len(words) > 1:
-        hint = f"{parsed.command} takes none" if parsed.command else "a client needs -n HOST; see --help"
-        raise UsageError(f"unexpected argument {printable(words[1])} ({hint})")
+        raise UsageError(f"unexpected argument {printable(words[1])} (a client needs -n HOST; see --help)")
     return role, words
+
+
+def _check_words(command: str, words: list[str]) -> None:
+    """Raise UsageError for what cannot stand behind a command."""
+    most = 1 if command == SIGN else 0
+    if len(words) > most:
+        takes = "one" if most else "none"
+        raise UsageError(f"unexpected argument {printable(words[most])} ({command} takes {takes})")
+    if command == SIGN and not words:
+        raise UsageError("missing <path> to sign (see --help)")
 
 
 def _server_role(parsed: Parsed, words: list[str], file: ConfigFile) -> str:

@@ -52,8 +52,8 @@ class Parsed:
     words: list[str] = field(default_factory=list)
     command: str | None = None
     """The first word, if it is one of the commands and stands before `--`."""
-    command_leads: bool = False
-    """Whether it is the first argument: then what follows may be a command line of its own."""
+    command_first: bool = False
+    """Whether it stands before -n: behind that, it may be a <source> of this name."""
     error: UsageError | None = None
     """The first thing that is wrong. The rest is read nevertheless: --json says how to report it."""
 
@@ -102,14 +102,12 @@ class _Parser:
         self._usage = usage
         self._short = {option.short: option for option in usage.options.values() if option.short}
         self._rest = list(arguments)
-        first = next(iter(arguments), None)
         while self._rest:
             argument = self._rest.pop(0)
             try:
                 self._take(argument)
             except UsageError as error:
                 self.parsed.error = self.parsed.error or error
-        self.parsed.command_leads = self.parsed.command is not None and self.parsed.command == first
 
     def _take(self, argument: str) -> None:
         if argument == "--":
@@ -123,6 +121,7 @@ class _Parser:
         else:
             if not self.parsed.words and argument in self._usage.commands:
                 self.parsed.command = argument
+                self.parsed.command_first = "host" not in self.parsed.options
             self.parsed.words.append(argument)
 
     def _long(self, name: str) -> Option:
