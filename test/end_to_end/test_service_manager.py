@@ -110,6 +110,18 @@ def test_a_client_hands_over_to_the_process_that_goes_on(cluster: Cluster, manag
     process.dispose()
 
 
+def test_a_child_server_that_ends_by_itself_does_not_say_that_it_is_stopped(
+    cluster: Cluster, manager: ServiceManager
+) -> None:
+    """Else the unit would not stay active, as RemainAfterExit= says."""
+    master = cluster.master(small_tree(cluster.base / "served"))
+    client = cluster.client(master, cluster.base / "dest", options=["--linger", "0.1"], environment=manager.environment)
+    child = int(manager.until("READY")[-1].lines["MAINPID"])
+    assert client.ended().status == 0
+    assert ended_by_itself(child)
+    assert not any("STOPPING" in message.lines for message in manager.rest())
+
+
 def test_a_client_that_does_not_serve_on_hands_nothing_over(cluster: Cluster, manager: ServiceManager) -> None:
     master = cluster.master(small_tree(cluster.base / "served"))
     ended = cluster.get(master, cluster.base / "dest", environment=manager.environment)

@@ -104,8 +104,6 @@ def run(
                 child.linger(config.linger)
                 rebasing.kill()
                 confining.kill()
-        if service is not None:
-            service.stops()
         if node is not None:
             node.stop_repairing()
             node.child.drain()
@@ -134,6 +132,7 @@ def _handle_signals(node: Node, downloading: gevent.Greenlet[..., Any], service:
 
     def stop(number: int) -> None:
         if downloading.ready():
+            service.stops()  # not at the end of --linger, after which a service may count as active
             node.child.stop()
         else:
             downloading.kill(Interrupted(number), block=False)
