@@ -80,6 +80,8 @@ def test_a_unit_runs_what_the_file_of_its_instance_says(name: str, tmp_path: Pat
     assert read.arguments(str(options["role"]))
     assert str(options["role"]) in name or name == "xget-follow@"
     assert bool(options.get("follow")) == (name == "xget-follow@")
+    # The file may say another time for the client of the same instance.
+    assert options.get("linger") == ("forever" if name == "xget-follow@" else None)
 
 
 def test_instances_share_nothing() -> None:
