@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
+import shlex
 import shutil
+import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -97,7 +101,6 @@ def test_a_service_tells_how_it_does_and_is_restarted_when_it_hangs(name: str) -
     found = service(name)
     assert (found["Type"], found["Restart"]) == ("notify", "on-failure")
     assert found.get("NotifyAccess", "main") == ("main" if name == "xget-master@" else "all")
-    # systemd does not wait for the end of a main process that it has not started, unless it waits for all.
     assert found["KillMode"] == ("mixed" if name == "xget-master@" else "control-group")
     assert int(found["WatchdogSec"]) >= 60
     assert int(found["TimeoutStartSec"]) >= 2 * 60, "longer than the time-outs of the client"
@@ -186,3 +189,18 @@ def test_the_user_and_the_directories_are_made(tmp_path: Path) -> None:
 def test_the_help_of_the_units_is_about_commands_that_exist() -> None:
     commands = set(re.findall(r"\bxget (\w+)`", "".join(path.read_text() for path in UNITS.iterdir())))
     assert commands <= {*USAGE.commands} and cli.__doc__
+
+
+@pytest.mark.parametrize("name", ["xget-client@", "xget-follow@"])
+def test_the_end_of_a_main_process_that_systemd_has_not_started_is_waited_for(name: str) -> None:
+    command = shlex.split(service(name)["ExecStop"])
+    with subprocess.Popen(["sleep", "1000"], start_new_session=True) as main:
+        reaper = threading.Thread(target=main.wait)  # as systemd does
+        reaper.start()
+        done = subprocess.run(command, env={**os.environ, "MAINPID": str(main.pid)}, timeout=60, check=False)
+        assert done.returncode == 0
+        assert not os.path.exists(f"/proc/{main.pid}")
+        reaper.join()
+        assert main.returncode == -signal.SIGTERM
+    without = {name: value for name, value in os.environ.items() if name != "MAINPID"}
+    assert subprocess.run(command, env=without, timeout=60, check=False).returncode == 0, "it had ended before"
