@@ -34,8 +34,8 @@ ARGUMENTS = {"path": (MASTER,), "sources": (CLIENT,), "destination": (CLIENT,)}
 _NOT_IN_A_FILE = {"config", "role", "help", "version"}
 _SECTIONS = {MASTER: (MASTER, "reload", SIGN), CLIENT: (CLIENT,)}
 """Each section, and the roles that it is for."""
-_ONLY_FOR_CLIENTS = "host"
-"""In the section of clients it says nothing to `status`, which asks this machine if no host is given to it."""
+_OF_THIS_MACHINE = "status"
+"""Does not ask the host that stands in the section of clients: without -n it is about this machine."""
 _NOT_SHOWN = {"secret", "key", "sign-key", "tls-key"}
 """Keys whose wrong value is not repeated: it may be the secret itself, in the place of the name of its file."""
 
@@ -71,7 +71,7 @@ class ConfigFile:
         for wanted in ("", *sections):
             for (section, key), setting in self.settings.items():
                 roles = self.roles[key]
-                beside = wanted == CLIENT != role and key == _ONLY_FOR_CLIENTS
+                beside = (wanted, role, key) == (CLIENT, _OF_THIS_MACHINE, "host")
                 if section == wanted and (not roles or role in roles) and not beside:
                     found[key] = setting
         return found
