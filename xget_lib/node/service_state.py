@@ -33,11 +33,11 @@ class ServiceState:
         self._is_ready = True
         self._notifier.ready(self._text(), main_pid=os.getpid() if serves_on else None)
 
-    def read_secret(self) -> None:
-        """SIGHUP: the secret may have changed."""
+    def read_credentials(self) -> None:
+        """SIGHUP: the secret or the certificates may have changed."""
         if self._is_ready:
             self._notifier.reloading()
-        self._node.read_secret()
+        self._node.read_credentials()
         if self._is_ready:
             self._notifier.ready(self._text())
 
