@@ -34,7 +34,7 @@ from xget_lib.master.signatures import Signatures
 from xget_lib.master.snapshotter import Snapshot, take_snapshot
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.worker_process import WorkerProcess
-from xget_lib.master.workers import WorkerPool
+from xget_lib.master.workers import Vital, WorkerPool
 from xget_lib.process.channel import close_all
 from xget_lib.report.log import LOGGER
 from xget_lib.signing.keys import SigningKey
@@ -102,10 +102,9 @@ class Publisher:
         self._changing_since: float | None = None
         """Since when some file has been left out because it is still changing."""
 
-    def start(self) -> None:
-        gevent.spawn(self._scan_when_due)
-        gevent.spawn(self._tell_waiting)
+    def start(self) -> list[Vital]:
         self._schedule.request(ScanReason.REQUEST)
+        return [gevent.spawn(self._scan_when_due), gevent.spawn(self._tell_waiting)]
 
     # What happens.
 
