@@ -234,7 +234,9 @@ LIMITS = {
     "ms of processor time of one host in a row": round(turns.TURN * 1000),
     "ms in a row in which one connection of a host sends content, while others of this host wait and content is sent to"
     " other hosts": round(send_turns._TURN * 1000),
-    "KiB that are on their way on this connection then": send_turns._MOST >> 10,
+    "KiB that are on their way on this connection then": send_turns._LEAST >> 10,
+    "ms in a row in which one of two worker processes sends to a host that has connections to both, while content is"
+    " sent to other hosts": round(send_turns._SLICE * 1000),
     "worker processes of a master for one host": workers._WORKERS_OF_HOST,
     "bytes of a line in `peers` or `log`": LINE_LIMIT,
     "bytes of the text of an error": session.ENAME_MAX,
