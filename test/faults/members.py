@@ -50,7 +50,7 @@ class Master:
         self._running: Running | None = None
         self._starts = 0
         self.restarting = threading.Lock()
-        """Two faults do not restart it at the same time."""
+        """Held by a fault that restarts it, or takes its directory away: no two of them at the same time."""
 
     def start(self, path: Path) -> None:
         self._starts += 1

@@ -140,6 +140,15 @@ def test_a_right_copy_is_right(source: Source, copy: Path) -> None:
     assert wrong_bytes(observed(copy), source.states) == []
 
 
+def test_a_follower_may_keep_the_pieces_of_an_update_and_nothing_else(source: Source, copy: Path) -> None:
+    (copy / ".xget" / "parts").mkdir(parents=True)
+    (copy / ".xget" / "parts" / "1").touch()
+    assert exact(observed(copy, follows=True), source.states) == []
+    assert exact(observed(copy), source.states) != []
+    (copy / "other").touch()
+    assert exact(observed(copy, follows=True), source.states) != []
+
+
 def test_a_wrong_byte_is_found_whatever_the_status(source: Source, copy: Path) -> None:
     path = copy / "b" / "another name"
     before = path.stat()
