@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -221,7 +222,8 @@ class Hostile:
         command = [*prefix, sys.executable, "-m", "test.faults.hostile_peer", *words]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=self._log, text=True)
         assert self._process.stdout is not None
-        assert self._process.stdout.readline(), f"the hostile peer does not start: {lie}"
+        begun = select.select([self._process.stdout], [], [], _STARTS_WITHIN)[0]
+        assert begun and self._process.stdout.readline(), f"the hostile peer does not start: {lie}"
 
     def __enter__(self) -> Hostile:
         return self
