@@ -166,6 +166,22 @@ def test_the_connections_of_a_host_go_to_two_workers() -> None:
     assert sorted(len(worker.connections) for worker in pool.workers) == [1, 2, 5, 5]
 
 
+def test_a_host_with_two_workers_gets_no_third_while_one_of_them_is_busy() -> None:
+    pool = Pool(3)
+    for _ in range(2):
+        pool.adopt()
+    busy, other, third = pool.workers
+    while not busy.outbox.waits:
+        pool.pool.send_to(1, ipc.Grant(1, 0, 5))
+    for _ in range(3):
+        pool.adopt()
+    assert [len(worker.connections) for worker in (busy, other, third)] == [1, 4, 0]
+    while not other.outbox.waits:
+        pool.pool.send_to(2, ipc.Grant(2, 0, 5))
+    pool.adopt()
+    assert [len(worker.connections) for worker in (busy, other, third)] == [1, 4, 1]
+
+
 def test_a_host_whose_connections_have_ended_may_have_any_worker() -> None:
     pool = Pool(3)
     first, second, third = pool.workers

@@ -223,13 +223,15 @@ class WorkerPool:
 
     def _worker_for(self, host: str) -> WorkerProcess | None:
         """The least loaded worker for a connection of a host; None if none takes one now. A host with enough workers
-        gets no further one, unless these do not answer: what a worker gives to each host would be multiplied by the
-        number of workers."""
-        able = [worker for worker in self._workers.values() if not worker.outbox.waits]
-        answering = [worker for worker in able if not worker.is_late] or able
+        gets no further one, unless these do not answer, or take nothing: what a worker gives to each host would be
+        multiplied by the number of workers."""
+        answering = [worker for worker in self._workers.values() if not worker.is_late] or self.workers
         its = [worker for worker in answering if host in worker.hosts]
-        fit = its if len(its) >= _WORKERS_OF_HOST else answering
-        return min(fit, key=lambda worker: len(worker.connections), default=None)
+        for fit in (its if len(its) >= _WORKERS_OF_HOST else answering, self.workers):
+            able = [worker for worker in fit if not worker.outbox.waits]
+            if able:
+                return min(able, key=lambda worker: len(worker.connections))
+        return None
 
     # The nursery.
 
