@@ -152,14 +152,18 @@ class Publisher:
     def _check(self, snapshot: Snapshot, chunk: int) -> None:
         """Read a chunk. If it is wrong, hash its files in a new scan, whatever their stamps say."""
         wrong: tuple[bytes, ...] = ()
-        descriptors = [os.dup(snapshot.manifest), os.dup(snapshot.base)]
+        descriptors: list[int] = []
         try:
+            if snapshot is not self._snapshot:
+                raise Failed("check", "the generation has been replaced")  # and its descriptors are closed
+            descriptors.append(os.dup(snapshot.manifest))
+            descriptors.append(os.dup(snapshot.base))
             request = jobs.CheckChunk(chunk, snapshot.facts.location)
             checked, _ = self._pool.work("check", request, jobs.ChunkChecked, descriptors)
             wrong = checked.wrong
             if not wrong:
                 LOGGER.info("%s is right on disk, although a node got other content from here", printable(checked.path))
-        except Failed as error:
+        except (Failed, OSError) as error:
             LOGGER.warning("cannot check what a node reports: %s", error)
         finally:
             close_all(descriptors)
