@@ -181,3 +181,42 @@ def test_a_master_that_serves_only_what_is_public_leaves_out_the_rest_in_every_t
                     tree.open(*path)
     refused = cluster.run("--public-only", "-p", str(master.port + 1), source / "private")
     assert refused.status == 1 and "not everybody may read it" in refused.stderr
+
+
+def test_a_child_keeps_only_what_serving_needs(cluster: Cluster, source: Path) -> None:
+    """Yet it serves what only others may read, follows a new generation, and leaves nothing behind."""
+    master, pidfile, log = cluster.master(source), cluster.base / "child.pid", cluster.base / "child.log"
+    options = ["--pidfile", str(pidfile), "--log", str(log), "--linger", "forever"]
+    client = cluster.client(master, cluster.base / "dest", options=options)
+    assert client.ended().status == 0
+    (child,) = master.wait_for_children(1)
+    pid = int(pidfile.read_text())
+    eventually(lambda: "gives up writing and the powers of root" in log.read_text(), "the child is confined")
+    eventually(lambda: all_confined(pid), "no thread has more than that")
+    log.rename(cluster.base / "child.log.1")
+    write(source / "public", b"another public file")
+    assert cluster.run("-p", str(master.port), "reload").status == 0
+    eventually(lambda: log.exists() and "unchanged chunks" in log.read_text(), "the child serves the new generation")
+    with PlainClient(int(child["port"]), "files") as files:
+        assert files.read_all("other") == b"other" and files.read_all("hidden", "deep") == b"deep"
+    os.kill(pid, signal.SIGTERM)
+    eventually(lambda: not Path(f"/proc/{pid}").exists(), "the child has ended")
+    assert not pidfile.exists()
+
+
+def all_confined(pid: int) -> bool:
+    """Whether each thread has the power to read alone, for good."""
+    threads = [powers(int(each)) for each in os.listdir(f"/proc/{pid}/task")]
+    return all((int(each["CapPrm"], 16), each["NoNewPrivs"]) == (DAC_READ_SEARCH, "1") for each in threads)
+
+
+def test_a_follower_keeps_what_its_next_update_needs(cluster: Cluster, source: Path) -> None:
+    master, dest = cluster.master(source), cluster.base / "dest"
+    client = cluster.client(master, dest, options=["--follow"])
+    pid = client.background()
+    assert client.ended().status == 0
+    write(source / "new", b"new")
+    os.chown(source / "new", 4321, 4321)
+    assert cluster.run("-p", str(master.port), "reload").status == 0
+    eventually(lambda: (dest / "new").exists() and (dest / "new").stat().st_uid == 4321, "it has the new file")
+    assert int(powers(pid)["CapEff"], 16) != DAC_READ_SEARCH

@@ -115,7 +115,7 @@ class Peer:
         peers = client.open("peers", mode=2)
         while True:
             for port in self.lie.ports(self.port):
-                with suppress(NinepError):  # of privileged ports
+                with suppress(NinepError):  # of a port that no node may have
                     client.write(peers, Registration(port, self.generation, self.chunks).encode())
                     print("registered", flush=True)
                 time.sleep(_REGISTER_EVERY)

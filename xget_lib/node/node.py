@@ -155,8 +155,7 @@ class Node:
 
     def rebase(self) -> None:
         """Serve a part of the newest generation: the files in place that have not changed. Raises XGetError."""
-        if self._repairing is not None:
-            self._repairing.join()  # only what is verified is carried over
+        self.wait_until_repaired()  # only what is verified is carried over
         in_place = self._in_place
         if in_place is None:
             return
@@ -222,6 +221,11 @@ class Node:
                 self._master.secret_changed()
         except UsageError as error:
             LOGGER.error("the secret stays as it was: %s", error)
+
+    def wait_until_repaired(self) -> None:
+        """Return when all that is in place is verified, and what was wrong has been fetched again, or cannot be."""
+        if self._repairing is not None:
+            self._repairing.join()
 
     def stop_repairing(self) -> None:
         """Leave it to the next update, or run, to repair files."""
