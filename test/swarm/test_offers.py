@@ -481,6 +481,8 @@ class Offering(RuleBasedStateMachine):
         lost = self.slots.pop((node, slot), None)
         if lost is not None:
             self.fresh.add(lost)
+        if not any(key[0] == node for key in self.slots):
+            self.wanted_by.pop(node, None)
 
     @rule(node=st.integers(0, 3))
     def leave(self, node: int) -> None:
