@@ -115,8 +115,8 @@ def _interrupt_with_foreground(channel: Channel, downloading: gevent.Greenlet[..
 
 
 def _handle_signals(node: Node, downloading: gevent.Greenlet[..., Any]) -> None:
-    """SIGTERM and SIGINT interrupt a download and end a child server; SIGUSR1 logs the status; SIGHUP: the secret may
-    have changed."""
+    """SIGTERM and SIGINT interrupt a download and end a child server; SIGUSR1 logs the status; SIGHUP: the secret or
+    the certificates may have changed."""
 
     def stop(number: int) -> None:
         if downloading.ready():
@@ -126,7 +126,7 @@ def _handle_signals(node: Node, downloading: gevent.Greenlet[..., Any]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop, number)
-    gevent.signal_handler(signal.SIGHUP, node.read_secret)
+    gevent.signal_handler(signal.SIGHUP, node.read_credentials)
     gevent.signal_handler(signal.SIGUSR1, lambda: LOGGER.warning("status: %s", json.dumps(node.child.status())))
 
 
