@@ -8,6 +8,7 @@ Usage:
   xget.py stop [options] [<what>...]
   xget.py reload [options]
   xget.py sign [options] <path>
+  xget.py config [options] [<argument>...]
 
 Examples:
   head node:  xget.py /srv/images
@@ -21,8 +22,9 @@ exist.
 status shows the masters and clients of this machine, or with -n a master and all its nodes. list shows what a master
 serves. stop ends masters and clients of this machine. reload tells the master of this machine to scan its directory
 now, and ends when that is done. sign signs a file or directory, so that clients can tell that it comes from you
-(--trust). <what> chooses processes of this machine: a role (master, client, download, child, follower), a port, or the
-path that is served or downloaded to.
+(--trust). config prints what holds for the rest of the command line, and where each value comes from. The arguments of
+a master and of a client can also stand in the file of --config. <what> chooses processes of this machine: a role
+(master, client, download, child, follower), a port, or the path that is served or downloaded to.
 
 Connection options:
   -n HOST, --host=HOST        client, status, list: host name or address of the master, also as HOST:PORT and
@@ -31,7 +33,9 @@ Connection options:
   --bind=ADDR                 master, client: listen on this address only (without it: on all addresses)
   --ports=FIRST-LAST          client: serve on the first free port from FIRST to LAST, for a firewall that lets these
                               through; two for each destination (without it: on any free port)
-  --config=FILE               read options from FILE (TOML; the keys are the long option names)
+  --config=FILE               read options from FILE (TOML; the keys are the long option names) instead of
+                              /etc/xget/xget.toml, which is read if it exists; --config= reads none
+  --role=ROLE                 master, client: what this is, where FILE has the arguments of both: master or client
 
 Download options:
   --follow                    client: keep running, and update <dest> whenever the master's directory changes; it runs
@@ -135,7 +139,7 @@ Output options:
   -v, --verbose               master, client, status: print more; log debug messages
   -D LEVEL, --debug=LEVEL     master, client: debug level of the log: 0 none, 1 debug messages, 2 also each 9P message
                               [default: 0]
-  --json                      client, status, list, reload, stop, sign: print one JSON object per line on stdout
+  --json                      client, status, list, reload, stop, sign, config: print one JSON object per line on stdout
   -h, --help                  print this help
   --version                   print the version
 Exit status: 0 success, 1 other failure, 2 usage error, 3 master not reached, 4 source not served, 5 content failed
@@ -148,15 +152,16 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from xget_lib import __version__, config
-from xget_lib.errors import Exit, UsageError, XGetError, printable
+from xget_lib import __version__, settings
+from xget_lib.config import Config
+from xget_lib.errors import Exit, XGetError, printable
 from xget_lib.process.null import open_null
 from xget_lib.report import events, output
-from xget_lib.usage import CLIENT, LIST, MASTER, SIGN, STATUS, STOP, Parsed, Usage
+from xget_lib.settings import Settings
+from xget_lib.usage import MASTER, Parsed, Usage
 
 if TYPE_CHECKING:
     from xget_lib.net.sending_hosts import SendingHosts
@@ -164,68 +169,16 @@ if TYPE_CHECKING:
     from xget_lib.process.channel import Channel
 
 
-@dataclass(frozen=True)
-class _Command:
-    """What the command line and the file say. `role` is `master`, `client`, or a command such as `status`."""
-
-    role: str
-    words: list[str]
-    config: config.Config
-
-
-def _configure(usage: Usage, parsed: Parsed) -> _Command:
-    """Raises UsageError."""
-    if parsed.error is not None:
-        raise parsed.error
-    options = dict(parsed.options)
-    path = options.pop("config", None)
-    file = config.read_file(str(path)) if path is not None else {}
-    role = _role(parsed, file)
-    usage.check_role(parsed, role)
-    defaults: dict[str, Any] = dict(usage.defaults)
-    defaults["workers"] = config.default_workers()
-    defaults["secret"] = config.credential()
-    flags = dict.fromkeys((name for name in usage.flags if name not in ("help", "version")), False)
-    return _Command(role, parsed.words, config.build({**flags, **defaults}, file, options))
-
-
-def _role(parsed: Parsed, file: dict[str, Any]) -> str:
-    """Which form of the usage the arguments have. Raises UsageError if none."""
-    words = parsed.words
-    has_host = "host" in parsed.options
-    if parsed.command is not None and (parsed.command_first or len(words) == 1):
-        _check_words(parsed.command, words[1:], has_host=has_host or "host" in file)
-        return parsed.command
-    # If the file names a master, this is a client, as with -n.
-    if has_host or ("host" in file and len(words) != 1):
-        if len(words) < 2:
-            raise UsageError(f"missing {'<dest>' if words else '<source> and <dest>'} (see --help)")
-        return CLIENT
-    if not words:
-        raise UsageError("missing <path>, or -n HOST <source>... <dest> (see --help)")
-    if len(words) > 1:
-        raise UsageError(f"unexpected argument {printable(words[1])} (a client needs -n HOST; see --help)")
-    return MASTER
-
-
-def _check_words(command: str, words: Sequence[str], *, has_host: bool) -> None:
-    """Raise UsageError for what cannot stand behind a command."""
-    most = {SIGN: 1, LIST: 1, STOP: len(words), STATUS: 0 if has_host else len(words)}.get(command, 0)
-    if command == SIGN and not words:
-        raise UsageError("missing <path> to sign (see --help)")
-    if command == LIST and not has_host:
-        raise UsageError("list needs -n HOST (see --help)")
-    if len(words) > most:
-        takes = f"{command}{' -n' if command == STATUS else ''} takes {'one' if most else 'none'}"
-        raise UsageError(f"unexpected argument {printable(words[most])} ({takes})")
-
-
 def _run(usage: Usage, parsed: Parsed) -> int:
     if "help" in parsed.options:
         return _print((__doc__ or "").strip().replace("xget.py", output.program()))
     if "version" in parsed.options:
         return _print(f"xget {__version__}")
-    command = _configure(usage, parsed)
+    if settings.is_shown(parsed):
+        from xget_lib.control import show_config
+
+        return show_config.run(settings.shown(usage, parsed), as_json="json" in parsed.options)
+    command = settings.read(usage, parsed)
     # Import a role only when it runs: importing gevent takes longer than everything here.
     names = [os.fsencode(name) for name in command.words]
     if command.role in usage.commands:
@@ -241,7 +194,7 @@ def _run(usage: Usage, parsed: Parsed) -> int:
     return foreground.run(command.config, names[:-1], names[-1])
 
 
-def _run_command(command: _Command, names: list[bytes]) -> int:
+def _run_command(command: Settings, names: list[bytes]) -> int:
     match command.role:
         case "status":
             from xget_lib.control import status
@@ -265,7 +218,7 @@ def _run_command(command: _Command, names: list[bytes]) -> int:
             return sign.run(command.config, names[1])
 
 
-def _work(options: config.Config, sending: SendingHosts, channel: Channel, number: int, tls: Tls | None) -> int:
+def _work(options: Config, sending: SendingHosts, channel: Channel, number: int, tls: Tls | None) -> int:
     """Run one worker process of a master. The nursery forks it before gevent is imported."""
     from xget_lib.worker import worker
 
@@ -304,7 +257,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(message: str, status: Exit, parsed: Parsed) -> int:
-    """Report an error that ends the command; with --json also as events."""
+    """Report an error that ends the command; with --json also as events, and to a service manager that waits for it."""
+    if os.environ.get("NOTIFY_SOCKET"):
+        from xget_lib.process.notify import Notifier
+
+        Notifier.take().failed(message)
     if "json" in parsed.options:
         events.report_failure(events.JsonLines(), message, status)
     else:

@@ -121,9 +121,10 @@ class CannotWatch(XGetError):
 class AddressRefused(XGetError):
     """A server cannot listen on its address: in use, not an address of this machine, or not allowed."""
 
-    def __init__(self, address: str, port: int | None, why: str, option: str = "-p") -> None:
+    def __init__(self, address: str, port: int | None, why: str, option: str = "-p, or `port` in the file") -> None:
         """`port` is None for a Unix socket, whose path is the address. `option` says which address it is."""
-        hint = f" (is another server running? choose another port with {option})" if "in use" in why else ""
+        hint = f" (another server has it: stop that one, or choose another port with {option})"
+        hint = hint if "in use" in why else ""
         where = printable(address) if port is None else f"{address or 'any address'} port {port}"
         super().__init__(f"cannot listen on {where}: {why}{hint}")
         self.address = address
@@ -432,6 +433,15 @@ class StaleGeneration(XGetError):
     def __init__(self, path: bytes) -> None:
         super().__init__(f"stale generation: {printable(path)} changed")
         self.path = path
+
+
+class RetiredGeneration(XGetError):
+    """A client reads a file of a generation that is older than those that are kept."""
+
+    errno = errno.ESTALE
+
+    def __init__(self) -> None:
+        super().__init__("this generation is not served any more")
 
 
 # 9P.

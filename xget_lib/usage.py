@@ -24,6 +24,7 @@ SIGN = "sign"
 LIST = "list"
 STATUS = "status"
 STOP = "stop"
+CONFIG = "config"
 
 _COMMAND = re.compile(r"^  xget\.py ([a-z]+)\b", re.MULTILINE)
 _OPTION = re.compile(
@@ -89,11 +90,16 @@ class Usage:
         """Read arguments; see Parsed for what is wrong with them."""
         return _Parser(self, arguments).parsed
 
+    def is_for(self, option: str, role: str) -> bool:
+        """Whether an option has an effect in a role."""
+        roles = self.options[option].roles
+        return not roles or role in roles
+
     def check_role(self, parsed: Parsed, role: str) -> None:
         """Raise UsageError for an option that has no effect in a role."""
         for name in parsed.options:
-            roles = self.options[name].roles
-            if roles and role not in roles:
+            if not self.is_for(name, role):
+                roles = self.options[name].roles
                 raise UsageError(f"--{name}: has no effect for {_a(role)} (only for {' and '.join(map(_a, roles))})")
 
 

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +22,13 @@ from gevent.queue import Queue
 
 from xget_lib import __version__, ipc
 from xget_lib.config import Config
-from xget_lib.errors import Exit, ProtocolViolation, XGetError, printable
+from xget_lib.errors import Exit, Failed, ProtocolViolation, XGetError, printable
 from xget_lib.master import commands, events
 from xget_lib.master.publisher import Publisher
+from xget_lib.master.service_state import ServiceState
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.worker_process import WorkerProcess
-from xget_lib.master.workers import WorkerPool
+from xget_lib.master.workers import Vital, WorkerPool
 from xget_lib.net import local_commands
 from xget_lib.net.accept import Admission, connections
 from xget_lib.net.credentials import read_again
@@ -35,6 +36,7 @@ from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.budget import Account
 from xget_lib.process import rlimit
 from xget_lib.process.memfd import memfd
+from xget_lib.process.notify import Notifier
 from xget_lib.process.nursery import Nursery
 from xget_lib.process.runtime_directory import Listening
 from xget_lib.report.distribution import Distribution
@@ -71,9 +73,10 @@ class Master:
         key: SigningKey | None = None,
         control: Listening | None = None,
         page: socket.socket | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         """`credentials`: those of --secret; `key`: that of --sign-key; `control`: where commands come from, if they can
-        come; `page`: where browsers do (--http)."""
+        come; `page`: where browsers do (--http); `notifier`: of a service manager, if there is one."""
         self._config = config
         self._credentials = credentials
         self._root = root
@@ -96,22 +99,24 @@ class Master:
             self._pool.set_keys(credentials.keys)
         self._tracker = TrackerIO(config.max_direct, self._pool.send_to, nodes_are_open=not credentials.guard)
         self._publisher = Publisher(config, root, self._pool, self._tracker, self._events, key)
+        self._service = ServiceState(notifier or Notifier(), self._publisher, self._tracker, self._events)
 
     def run(self, ready: Callable[[], None]) -> int:
         """Serve; `ready` is called when clients can connect. Returns the exit status. Raises XGetError."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             gevent.signal_handler(number, self._events.put, events.SignalReceived(number))
         catch_greenlets()
-        self._pool.start()
         accepting = gevent.spawn(self._accept)
-        self._publisher.start()
+        self._depend_on([*self._pool.start(), accepting, *self._publisher.start(), self._tracker.running])
         if self._control is not None:
             gevent.spawn(local_commands.serve, self._control.sock, self._perform)
         page = self._serve_page(self._page) if self._page is not None else None
         address, port = self._listening.getsockname()[:2]
         LOGGER.info("serving %s on %s port %d", printable(self._root), address, port)
         ready()
+        self._service.start()
         failure = self._act_on_events()
+        self._service.stops()
         for number in (signal.SIGTERM, signal.SIGINT):
             # A second one ends at once.
             signal.signal(number, lambda number, _: os._exit(128 + number))
@@ -142,11 +147,11 @@ class Master:
                 case events.WorkerStarted():
                     self._publisher.worker_started()
                 case events.ReloadWanted(reload):
-                    reload.credentials_problem = self._read_credentials()
-                    self._publisher.reload(reload)
+                    self._reload(reload)
                 case events.SignalReceived(signal.SIGHUP):
-                    self._read_credentials()
-                    self._publisher.request_scan()
+                    self._reload(commands.Reload(force=False))
+                case events.StateDue():
+                    self._service.tell()
                 case events.SignalReceived(signal.SIGUSR1):
                     distribution = self._tracker.distribution(self._publisher.size)
                     LOGGER.warning("status: %s", json.dumps(self._status(distribution)))
@@ -171,6 +176,22 @@ class Master:
             status,
             lambda: self._events.put(events.SignalReceived(signal.SIGTERM)),
         )
+
+    def _reload(self, reload: commands.Reload) -> None:
+        self._service.reload_begins(reload)
+        reload.credentials_problem = self._read_credentials()
+        self._publisher.reload(reload)
+
+    def _depend_on(self, vital: Iterable[Vital]) -> None:
+        """Without these, clients would wait for ever. If an error ends one, init is to start another master."""
+
+        def cannot_go_on(ended: Vital) -> None:
+            error = ended.exception
+            why = f"internal error: {type(error).__name__}: {error} (see the log, and start the master again)"
+            self._events.put(events.CannotGoOn(Failed("master", why)))
+
+        for each in vital:
+            each.link_exception(cannot_go_on)
 
     # Connections.
 
@@ -207,8 +228,7 @@ class Master:
         return changes.problem
 
     def _end_connection(self, connection: int, why: str) -> None:
-        # In a greenlet of its own: the channel of a hung worker may be full.
-        gevent.spawn(self._pool.send_to, connection, ipc.EndConnection(connection, why))
+        self._pool.send_to(connection, ipc.EndConnection(connection, why))
 
     def _connection_ended(self, connection: int) -> None:
         self._strangers.pop(connection, None)

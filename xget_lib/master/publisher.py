@@ -35,7 +35,7 @@ from xget_lib.master.signatures import Signatures
 from xget_lib.master.snapshotter import Snapshot, take_snapshot
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.worker_process import WorkerProcess
-from xget_lib.master.workers import WorkerPool
+from xget_lib.master.workers import Vital, WorkerPool
 from xget_lib.process.channel import close_all
 from xget_lib.report.log import LOGGER
 from xget_lib.signing.keys import SigningKey
@@ -106,10 +106,9 @@ class Publisher:
         self._changing_since: float | None = None
         """Since when some file has been left out because it is still changing."""
 
-    def start(self) -> None:
-        gevent.spawn(self._scan_when_due)
-        gevent.spawn(self._tell_waiting)
+    def start(self) -> list[Vital]:
         self._schedule.request(ScanReason.REQUEST)
+        return [gevent.spawn(self._scan_when_due), gevent.spawn(self._tell_waiting)]
 
     # What happens.
 
@@ -125,11 +124,6 @@ class Publisher:
 
     def worker_started(self) -> None:
         self._monitor.worker_started()
-
-    def request_scan(self) -> None:
-        """SIGHUP."""
-        self._schedule.request(ScanReason.REQUEST)
-        self._monitor.retry(asked=True)
 
     def reload(self, reload: Reload) -> None:
         """`xget.py reload`."""
@@ -157,14 +151,18 @@ class Publisher:
     def _check(self, snapshot: Snapshot, chunk: int) -> None:
         """Read a chunk. If it is wrong, hash its files in a new scan, whatever their stamps say."""
         wrong: tuple[bytes, ...] = ()
-        descriptors = [os.dup(snapshot.manifest), os.dup(snapshot.base)]
+        descriptors: list[int] = []
         try:
+            if snapshot is not self._snapshot:
+                raise Failed("check", "the generation has been replaced")  # and its descriptors are closed
+            descriptors.append(os.dup(snapshot.manifest))
+            descriptors.append(os.dup(snapshot.base))
             request = jobs.CheckChunk(chunk, snapshot.facts.location)
             checked, _ = self._pool.work("check", request, jobs.ChunkChecked, descriptors)
             wrong = checked.wrong
             if not wrong:
                 LOGGER.info("%s is right on disk, although a node got other content from here", printable(checked.path))
-        except Failed as error:
+        except (Failed, OSError) as error:
             LOGGER.warning("cannot check what a node reports: %s", error)
         finally:
             close_all(descriptors)
@@ -314,6 +312,8 @@ class Publisher:
             self._tell_tracker()
             size = os.fstat(snapshot.manifest).st_size
             self._tracker.published(facts.generation, size, facts.chunks, self._signature)
+        if former is None:
+            self._events.put(events.StateDue())
         if former is None and self._is_open and snapshot.scanned.private:
             LOGGER.warning(
                 "%d files that not every user of this machine may read are served to everybody who reaches port %d "
@@ -361,6 +361,21 @@ class Publisher:
                 client.answer.set(self._reload_answer(client, problem))
 
     # For others to read.
+
+    @property
+    def serves(self) -> bool:
+        """Whether there is a generation that clients can have."""
+        return self._snapshot is not None
+
+    @property
+    def scan_gets_on(self) -> bool:
+        """Whether no problem is known that keeps the next generation from being published."""
+        return self._problem is None and not self._progress.hangs
+
+    @property
+    def percent_hashed(self) -> int:
+        """Of the content that the present scan must hash."""
+        return self._progress.percent
 
     @property
     def _generation(self) -> bytes:

@@ -2,13 +2,15 @@
 
     root            /run/xget
     other users     xget in $XDG_RUNTIME_DIR, or in /run/user/UID
+    services        $RUNTIME_DIRECTORY, if that is one in /run/xget: systemd makes it for a user who is not root
     else            /tmp/xget-UID, as in containers and early in a boot
     else            /tmp/xget-UID-RANDOM: another user can make the directory above first, but cannot make this one
 
-The first that can be used is taken. A directory is used only if it belongs to this user and nobody else may write in
-it: any user could give an abstract socket any name, or make a directory in /tmp. Clients look in all of them, and in
-that of root. A process that listens has its name in all directories of its user: they differ between a login and cron,
-and from one day to the next.
+The first that can be used is taken, those of services first. A directory is used only if it belongs to this user and
+nobody else may write in it: any user could give an abstract socket any name, or make a directory in /tmp. Clients look
+in all of them, and in that of root. Only root can have made a directory in /run/xget, so root trusts the user to whom
+one belongs for what listens there. A process that listens has its name in all directories of its user: they differ
+between a login and cron, and from one day to the next.
 
 Only the user who listens, and root, can connect: others could fill the backlog. So that others know what is there, a
 process leaves a note beside its socket, which everybody may read. Each side also asks the kernel who the other is
@@ -82,7 +84,8 @@ class Listening:
 
 
 def listen(name: str, note: bytes = b"") -> Listening | None:
-    """Listens under a name. `note`: see `notes`. Returns None if another process of this user listens under it.
+    """Listens under a name. `note`: what everybody may know (`places`). Returns None if another process of this user
+    listens under it.
 
     Raises Failed if there is no directory for it.
     """
@@ -144,7 +147,7 @@ def connect(name: str, seconds: float) -> socket.socket:
         sock.settimeout(seconds)
         try:
             _connect(sock, _path(directory, name), seconds)
-            if is_trusted(sock):
+            if is_trusted(sock) or _is_of_service(sock, directory):
                 return sock
             problem = PermissionError(errno.EPERM, os.strerror(errno.EPERM))
         except (ConnectionRefusedError, FileNotFoundError, NotADirectoryError):
@@ -201,7 +204,7 @@ def places(prefix: str) -> Iterator[Place]:
     processes, and it never waits.
     """
     others = _directories_of_others() if os.geteuid() == 0 else ()
-    for directory in dict.fromkeys((*_known_directories(), *others)):
+    for directory in dict.fromkeys((*_known_directories(), *_service_directories(), *others)):
         with suppress(OSError):
             uid = os.lstat(directory).st_uid
             for name in sorted(os.listdir(directory)):
@@ -211,11 +214,6 @@ def places(prefix: str) -> Iterator[Place]:
                 if is_meant and _is_locked(path):
                     with suppress(OSError):
                         yield Place(path, rest, uid, _read_note(path + _NOTE))
-
-
-def notes(prefix: str) -> Iterator[bytes]:
-    """The notes of `places`."""
-    return (place.note for place in places(prefix))
 
 
 def _read_note(path: str) -> bytes:
@@ -239,6 +237,13 @@ def _directories_of_others() -> Iterator[str]:
                         yield directory
 
 
+def _is_of_service(sock: socket.socket, directory: str) -> bool:
+    """Whether the process at the other end runs as the user to whom root has given the directory of its name."""
+    if directory not in _service_directories():
+        return False
+    return _user_of(sock) == os.lstat(directory).st_uid
+
+
 def is_trusted(sock: socket.socket) -> bool:
     """Whether the process at the other end runs as the same user, or as root (SO_PEERCRED in unix(7))."""
     return _user_of(sock) in (0, os.geteuid())
@@ -256,7 +261,8 @@ def _own_directories() -> list[str]:
         own = [ROOTS]
     else:
         given = os.environ.get("XDG_RUNTIME_DIR")
-        own = [f"{parent}/xget" for parent in dict.fromkeys((given, f"{_USERS}/{user}")) if parent]
+        of_service = [each for each in os.environ.get("RUNTIME_DIRECTORY", "").split(":") if _is_in_roots(each)]
+        own = [*of_service, *(f"{parent}/xget" for parent in dict.fromkeys((given, f"{_USERS}/{user}")) if parent)]
     shared = _shared_directory()
     with suppress(OSError), os.scandir(_SHARED) as entries:
         random = [each.path for each in entries if each.path.startswith(f"{shared}-") and _is_private(each.path)]
@@ -264,13 +270,33 @@ def _own_directories() -> list[str]:
     return [*own, shared]
 
 
+def _is_in_roots(directory: str) -> bool:
+    return os.path.dirname(directory) == ROOTS
+
+
+def _service_directories() -> list[str]:
+    """Those that root has made for services in its own, in which only their user can write. They may be gone soon."""
+    found = []
+    with suppress(OSError):
+        _check(ROOTS, (0,))
+        for name in sorted(os.listdir(ROOTS)):
+            directory = f"{ROOTS}/{name}"
+            with suppress(OSError):
+                _check(directory, (os.lstat(directory).st_uid,))
+                found.append(directory)
+    return found
+
+
 def _shared_directory() -> str:
     return f"{_SHARED}/xget-{os.geteuid()}"
 
 
 def _known_directories() -> Iterator[str]:
-    """Those of this user and of root that exist, and in which nobody else can write."""
-    return filter(_is_private, dict.fromkeys((*_own_directories(), ROOTS)))
+    """Those of this user and of root that exist, and in which nobody else can write. For root those of services too."""
+    yield from filter(_is_private, dict.fromkeys((*_own_directories(), ROOTS)))
+    for directory in _service_directories():
+        if os.geteuid() == 0 or _is_private(directory):
+            yield directory
 
 
 def _is_private(directory: str) -> bool:
