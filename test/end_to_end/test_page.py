@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,8 @@ def totals(found: dict[str, float], name: str, label: str) -> dict[str, float]:
 
 @pytest.mark.root
 def test_page_metrics_status_and_clients_agree(cluster: Cluster, browser: Browser, port: int) -> None:
-    pytest.importorskip("prometheus_client")
+    if find_spec("prometheus_client") is None:
+        lacking("there is no prometheus_client")
     master, site = cluster.master(served(cluster, noise(SIZE, 1)), "--http", f"127.0.0.1:{port}"), Site(port)
     page = browser.open(f"http://127.0.0.1:{port}/")
     with half_way(cluster, master, site) as (relay, clients):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from test.page.nodes import distribution_of, master_status, node
+from test.support.installed import lacking
 from xget_lib.page.feed import Snapshot
 from xget_lib.page.metrics import NoMetrics, metrics
 from xget_lib.report.distribution import DOWNLOADING, FAILED, Distribution
@@ -32,7 +34,8 @@ def values(text: bytes) -> dict[str, float]:
 
 @pytest.fixture(autouse=True)
 def library() -> None:
-    pytest.importorskip("prometheus_client")
+    if find_spec("prometheus_client") is None:
+        lacking("there is no prometheus_client")
 
 
 def test_they_say_what_the_status_says() -> None:
