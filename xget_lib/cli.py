@@ -104,11 +104,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from xget_lib import __version__, config
+from xget_lib import config
 from xget_lib.errors import Exit, UsageError, XGetError, printable
 from xget_lib.process.null import open_null
 from xget_lib.report import events, output
 from xget_lib.usage import CLIENT, MASTER, SIGN, Parsed, Usage
+from xget_lib.version import full_version
 
 if TYPE_CHECKING:
     from xget_lib.net.sending_hosts import SendingHosts
@@ -170,7 +171,7 @@ def _run(usage: Usage, parsed: Parsed) -> int:
     if "help" in parsed.options:
         return _print((__doc__ or "").strip())
     if "version" in parsed.options:
-        return _print(f"xget {__version__}")
+        return _print(f"xget {full_version()}")
     command = _configure(usage, parsed)
     # Import a role only when it runs: importing gevent takes longer than everything here.
     if command.role == "status":
