@@ -13,7 +13,7 @@ _CHOICES = {"auth": METHODS, "open": TREES, "linger": ("forever",)}
 """Options with values that are words."""
 _KINDS = {"FILE": "file", "PATH": "file", "DIR": "directory", "HOST": "host", "USERS": "user", "NAME": "user"}
 """What the value of an option is, by its name in the help text."""
-_ROLES = re.compile(r"[a-z]+(?:, [a-z]+)*: ")
+_ROLES = re.compile(r"^[a-z]+(?:, [a-z]+)*: ")
 _LONGEST = 80
 """Characters of a description."""
 

@@ -33,15 +33,15 @@ Section: net
 Priority: optional
 Installed-Size: {size}
 Depends: {python}, libc6 (>= {glibc}), passwd
-Recommends: systemd | systemd-standalone-sysusers
+Recommends: systemd | systemd-standalone-sysusers, procps
 Suggests: munge, logrotate
 Description: {summary}
 {description}
 """
 
 
-def build_deb(release: Release, output: Path, environment: Environment | None = None) -> Path:
-    """Makes the package in the directory `output`, and returns its path. Raises Refused."""
+def build_deb(release: Release, output: Path, environment: Environment | None = None, level: int = 6) -> Path:
+    """Makes the package in the directory `output`, and returns its path. `level`: of xz. Raises Refused."""
     with tempfile.TemporaryDirectory(prefix="xget-deb-") as work:
         system = Path(work) / "system"
         system.mkdir()
@@ -49,7 +49,7 @@ def build_deb(release: Release, output: Path, environment: Environment | None = 
         _add_control(release, system)
         version = f"{release.version}-{release.revision}"
         package = output / f"xget_{version}_{_debian_architecture()}.deb"
-        command = ["dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(system), str(package)]
+        command = ["dpkg-deb", "--root-owner-group", "-Zxz", f"-z{level}", "--build", str(system), str(package)]
         run(command, environment={"SOURCE_DATE_EPOCH": str(release.epoch)})
         return package
 

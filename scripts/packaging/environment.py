@@ -24,8 +24,11 @@ PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 """The interpreter that the packages need: the version that makes them."""
 
 _LISTS = ("RUNTIME", "SIGN")
-_UNUSED = ("bin", "include", "gevent/tests", "gevent/testing", "greenlet/tests", "zope/interface/tests")
-_UNUSED_SUFFIXES = (".c", ".cc", ".cpp", ".h", ".hpp", ".pxd", ".pyx", ".pyi", ".1")
+_UNUSED = (
+    *("bin", "include", "gevent/tests", "gevent/testing", "greenlet/tests"),
+    *("zope/interface/tests", "zope/interface/common/tests"),
+)
+_UNUSED_SUFFIXES = (".c", ".cc", ".cpp", ".h", ".hpp", ".pxd", ".pyx", ".pyi", ".sh", ".1")
 _UNUSED_RECORDS = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 """pip's own notes: for removing the package with pip, and with paths of the build machine."""
 

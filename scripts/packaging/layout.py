@@ -25,7 +25,7 @@ PLACES = {
     "scripts/init.d/": f"{EXAMPLES}/init.d/",
     "docs/": f"{DOCUMENTS}/",
     "README.md": f"{DOCUMENTS}/README.md",
-    "CHANGELOG.md": f"{DOCUMENTS}/changelog",
+    "CHANGELOG.md": f"{DOCUMENTS}/CHANGELOG.md",
     "LICENSE": f"{DOCUMENTS}/copyright",
 }
 """From the sources to the system: the first line that fits counts. A directory ends with a slash."""
@@ -66,7 +66,7 @@ def make_system(release: Release, system: Path, environment: Environment | None 
     (system / "usr/bin/xget").symlink_to("../lib/xget/xget")
     write_pages(release, system / "usr/share/man")
     write_completions(release, system / "usr/share")
-    _compress([system / f"{DOCUMENTS}/changelog", *(system / "usr/share/man").rglob("*.[1-9]")])
+    _compress((system / "usr/share/man").rglob("*.[1-9]"))
     normalize(system, release.epoch)
 
 

@@ -50,7 +50,7 @@ cp -a {system}/. %{{buildroot}}/
 
 %changelog
 * {date} The XGet authors <root@localhost> - {version}-{revision}
-- See /usr/share/doc/xget/changelog.gz
+- See /usr/share/doc/xget/CHANGELOG.md
 """
 
 
