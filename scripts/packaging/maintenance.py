@@ -12,9 +12,10 @@ from __future__ import annotations
 
 _ADD_USER = """\
 if [ -x "$(command -v systemd-sysusers)" ]; then
-    systemd-sysusers xget.conf
-elif ! getent passwd xget >/dev/null; then
-    useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin xget
+    systemd-sysusers xget.conf || true
+fi
+if ! getent passwd xget >/dev/null; then
+    useradd --system --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin xget
 fi
 if [ -d /run/systemd/system ] && [ -x "$(command -v systemd-tmpfiles)" ]; then
     systemd-tmpfiles --create xget.conf || true

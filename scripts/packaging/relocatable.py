@@ -19,13 +19,13 @@ from scripts.packaging.release import Release
 _SOURCES = ("README.md", "CHANGELOG.md", "LICENSE", "conf", "docs", "scripts/init.d")
 
 
-def build_tar(release: Release, output: Path, environment: Environment | None = None) -> Path:
-    """Makes the archive in the directory `output`, and returns its path. Raises Refused."""
+def build_tar(release: Release, output: Path, environment: Environment | None = None, level: int = 6) -> Path:
+    """Makes the archive in the directory `output`, and returns its path. `level`: of xz. Raises Refused."""
     with tempfile.TemporaryDirectory(prefix="xget-tar-") as work:
         place = Path(work) / release.name
         make_tree(release, place, environment)
         archive = output / f"{release.name}-linux-{architecture()}-{PYTHON}.tar.xz"
-        with lzma.open(archive, "wb") as compressed, tarfile.open(fileobj=compressed, mode="w") as tar:
+        with lzma.open(archive, "wb", preset=level) as compressed, tarfile.open(fileobj=compressed, mode="w") as tar:
             tar.add(place, arcname=release.name, filter=_anonymous)
         return archive
 

@@ -25,7 +25,7 @@ _SPEC = """\
 %global _buildhost localhost
 %global use_source_date_epoch_as_buildtime 1
 %global clamp_mtime_to_source_date_epoch 1
-%global _binary_payload w9.xzdio
+%global _binary_payload w{level}.xzdio
 
 Name: xget
 Version: {version}
@@ -54,14 +54,14 @@ cp -a {system}/. %{{buildroot}}/
 """
 
 
-def build_rpm(release: Release, output: Path, environment: Environment | None = None) -> Path:
-    """Makes the package in the directory `output`, and returns its path. Raises Refused."""
+def build_rpm(release: Release, output: Path, environment: Environment | None = None, level: int = 6) -> Path:
+    """Makes the package in the directory `output`, and returns its path. `level`: of xz. Raises Refused."""
     with tempfile.TemporaryDirectory(prefix="xget-rpm-") as work:
         system = Path(work) / "system"
         system.mkdir()
         make_system(release, system, environment)
         spec = Path(work) / "xget.spec"
-        spec.write_text(_spec(release, system), encoding="utf-8")
+        spec.write_text(_spec(release, system, level), encoding="utf-8")
         command = ["rpmbuild", "-bb", "--define", f"_topdir {work}/rpmbuild", "--define", f"_rpmdir {work}/made"]
         run([*command, "--target", architecture(), spec], environment={"SOURCE_DATE_EPOCH": str(release.epoch)})
         (made,) = Path(work).glob("made/*/*.rpm")
@@ -70,11 +70,12 @@ def build_rpm(release: Release, output: Path, environment: Environment | None = 
         return package
 
 
-def _spec(release: Release, system: Path) -> str:
+def _spec(release: Release, system: Path, level: int) -> str:
     scripts = [f"%{name}\n{text}" for name, text in rpm_scripts().items()]
     return _SPEC.format(
         version=release.version.replace("-", "~"),
         revision=release.revision,
+        level=level,
         summary=SUMMARY[0].upper() + SUMMARY[1:],
         python="{}.{}".format(*sys.version_info[:2]),
         glibc=needed_glibc(system / LIBRARY),

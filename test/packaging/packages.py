@@ -44,11 +44,12 @@ class Packages:
 
         return self._one(f"deb{version}", make, "*.deb")
 
-    def rpm(self) -> Path:
-        return self._one("rpm", lambda work: build_rpm(self.release, work, self.environment), "*.rpm")
+    def rpm(self, version: str = "") -> Path:
+        release = self._newer() if version else self.release
+        return self._one(f"rpm{version}", lambda work: build_rpm(release, work, self.environment, level=0), "*.rpm")
 
     def tar(self) -> Path:
-        return self._one("tar", lambda work: build_tar(self.release, work, self.environment), "*.tar.xz")
+        return self._one("tar", lambda work: build_tar(self.release, work, self.environment, level=0), "*.tar.xz")
 
     def sdist(self) -> Path:
         return self._one("sdist", lambda work: build_sdist(self.release, work), "*.tar.gz")

@@ -52,11 +52,12 @@ exec systemd-nspawn --quiet --directory "$root" --boot --register=no --private-n
 
 
 class System:
-    """`shared` is a directory of this machine that is /mnt in there."""
+    """`shared` is a directory of this machine that is /mnt in there. `root` is its root directory, for `run_beside`."""
 
     def __init__(self, root: Path, place: Path, boot: bool) -> None:
         self.shared = place / "shared"
         work = place / "work"
+        self.root = work / "root"
         for directory in (self.shared, work):
             directory.mkdir(parents=True)
         self._cgroups = _make_cgroups() if boot else []
@@ -84,27 +85,28 @@ class System:
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """Starts a program in there."""
-        namespaces = ("--mount", "--uts", "--ipc", "--net", "--pid")
-        entered = ["nsenter", f"--target={self._first}", *namespaces, "--root", "--wd", "--", *command]
+        return self._start(*self._entered("--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"), *command)
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs a program in there to its end. It fails the test if it fails, unless `check` is False."""
+        return _finished(self.start(*command), check)
+
+    def run_beside(self, *command: str) -> str:
+        """Runs a program of this machine that must not fail, which sees the system in `root`."""
+        return _finished(self._start(*self._entered("--mount", "--pid"), *command), True).stdout
+
+    def _entered(self, *namespaces: str) -> list[str]:
+        return ["nsenter", f"--target={self._first}", *namespaces, "--"]
+
+    def _start(self, *command: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            entered,
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
         )
-
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Runs a program in there to its end. It fails the test if it fails, unless `check` is False."""
-        process = self.start(*command)
-        try:
-            output, _ = process.communicate(timeout=_PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
-        assert not check or process.returncode == 0, f"{' '.join(command)}: status {process.returncode}\n{output}"
-        return subprocess.CompletedProcess(command, process.returncode, output)
 
     def shell(self, script: str) -> str:
         """Runs a script in there that must not fail. Returns what it prints."""
@@ -146,6 +148,16 @@ class System:
             return self.run("systemctl", "is-system-running", "--wait", check=False).stdout.strip()
 
         eventually(lambda: state() in ("running", "degraded"), "systemd has booted", _PATIENCE)
+
+
+def _finished(process: subprocess.Popen[str], check: bool) -> subprocess.CompletedProcess[str]:
+    try:
+        output, _ = process.communicate(timeout=_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    assert not check or process.returncode == 0, f"{process.args!r}: status {process.returncode}\n{output}"
+    return subprocess.CompletedProcess(process.args, process.returncode, output)
 
 
 def _own_numbers() -> list[str]:
