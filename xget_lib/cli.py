@@ -104,12 +104,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from xget_lib import config
+from xget_lib import config, version
 from xget_lib.errors import Exit, UsageError, XGetError, printable
 from xget_lib.process.null import open_null
 from xget_lib.report import events, output
 from xget_lib.usage import CLIENT, MASTER, SIGN, Parsed, Usage
-from xget_lib.version import full_version
 
 if TYPE_CHECKING:
     from xget_lib.net.sending_hosts import SendingHosts
@@ -171,7 +170,7 @@ def _run(usage: Usage, parsed: Parsed) -> int:
     if "help" in parsed.options:
         return _print((__doc__ or "").strip())
     if "version" in parsed.options:
-        return _print(f"xget {full_version()}")
+        return _print(f"xget {version.full_version()}")
     command = _configure(usage, parsed)
     # Import a role only when it runs: importing gevent takes longer than everything here.
     if command.role == "status":
@@ -199,7 +198,13 @@ def _run(usage: Usage, parsed: Parsed) -> int:
 
 
 def _work(options: config.Config, sending: SendingHosts, channel: Channel, number: int, tls: Tls | None) -> int:
-    """Run one worker process of a master. The nursery forks it before gevent is imported."""
+    """Run one worker process of a master. The nursery forks it before gevent is imported.
+
+    It imports the worker from the disk. One of another version would not understand its master, or only seem to.
+    """
+    if (other := version.replaced_by()) is not None:
+        logging.getLogger("xget").error("XGet %s was replaced by %s: restart the master", version.RUNNING, other)
+        return Exit.FAILED
     from xget_lib.worker import worker
 
     return worker.run(channel, number, options, sending, tls)

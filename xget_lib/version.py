@@ -6,17 +6,40 @@ have the file: git itself says what is checked out there.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from xget_lib import __version__
 
-_COMMIT = Path(__file__).with_name("COMMIT")
+_DIRECTORY = Path(__file__).parent
 
 
 def full_version() -> str:
     """Such as `2.0.0 (commit 0123456789ab)`; without a commit if none is known."""
+    return _with_commit(__version__, _read("COMMIT").strip())
+
+
+def replaced_by() -> str | None:
+    """The version that stands in the place of this one by now, as after an upgrade; None if it is still this one.
+
+    What a process imports from then on is of another version than what it has imported before.
+    """
+    found = re.search(r'^__version__ = "(.*)"$', _read("__init__.py"), re.MULTILINE)
+    installed = _with_commit(found[1], _read("COMMIT").strip()) if found else "none"
+    return installed if installed != RUNNING else None
+
+
+def _with_commit(version: str, commit: str) -> str:
+    return f"{version} (commit {commit})" if commit else version
+
+
+def _read(name: str) -> str:
+    """The text of a file of this directory; empty if it cannot be read."""
     try:
-        commit = _COMMIT.read_text(encoding="utf-8").strip()
+        return (_DIRECTORY / name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        commit = ""
-    return f"{__version__} (commit {commit})" if commit else __version__
+        return ""
+
+
+RUNNING = full_version()
+"""As it was when this process started, or the process that it was forked from."""

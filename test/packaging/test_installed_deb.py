@@ -85,6 +85,22 @@ def test_an_upgrade_does_not_disturb_a_transfer(system: System, packages: Packag
     assert system.run("xget", "--version").stdout.startswith(f"xget {NEWER}")
 
 
+def test_a_master_that_goes_on_after_an_upgrade_starts_no_worker_of_the_new_version(
+    system: System, packages: Packages
+) -> None:
+    newer = packages.deb(NEWER)
+    install(system, packages.deb())
+    master = serve(system)
+    install(system, newer)
+    system.shell("master=$(pgrep -o -f bin/xget); kill -9 $(pgrep -P $(pgrep -P $master) | head -n 1)")
+    assert master.stdout
+    lines = [line_from(master.stdout.fileno())]
+    while "was replaced" not in lines[-1]:
+        lines.append(line_from(master.stdout.fileno()))
+        assert lines[-1], lines
+    assert f"was replaced by {NEWER} (commit {packages.release.commit}): restart the master" in lines[-1]
+
+
 def test_configuration_files_survive_an_upgrade_and_a_downgrade(system: System, packages: Packages) -> None:
     install(system, packages.deb())
     original = system.shell("cat /etc/xget/xget.toml")
