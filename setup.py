@@ -83,6 +83,7 @@ if __name__ == "__main__":
         packages=find_packages(include=["xget_lib", "xget_lib.*"]),
         package_data={"xget_lib": ["COMMIT"]},
         data_files=data_files(),
+        scripts=[str(path) for path in sorted(Path("scripts").glob("xget-*"))],
         install_requires=RUNTIME,
         extras_require={"sign": SIGN, "test": TESTS},
         entry_points={"console_scripts": ["xget = xget_lib.cli:main"]},

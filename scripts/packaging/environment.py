@@ -8,16 +8,14 @@ with a C library that is new enough (`needed_glibc`).
 from __future__ import annotations
 
 import ast
-import compileall
 import platform
-import py_compile
 import re
 import shutil
 import sys
 from pathlib import Path
 
 from scripts.packaging.files import copy_files
-from scripts.packaging.programs import Refused, run
+from scripts.packaging.programs import run
 from scripts.packaging.release import COMMIT_FILE, Release
 
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -102,11 +100,11 @@ def _requirements(root: Path) -> list[str]:
 
 
 def _compile(place: Path) -> None:
-    """Compiles all modules below a directory.
+    """Compiles all modules below a directory, to the same bytes each time. Raises Refused.
 
     The compiled files hold for any time of their sources: copying a tree often changes that, and who may not write
-    there would compile each module in each run.
+    there would compile each module in each run. What else a process has compiled or imported shows in the bytes, as
+    does the order of sets: hence a process of its own.
     """
-    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    if not compileall.compile_dir(place, quiet=2, force=True, stripdir=str(place.parent), invalidation_mode=mode):
-        raise Refused(f"{place}: a module cannot be compiled")
+    command = [sys.executable, "-m", "compileall", "-q", "-f", "-s", str(place.parent)]
+    run([*command, "--invalidation-mode", "unchecked-hash", str(place)], environment={"PYTHONHASHSEED": "0"})

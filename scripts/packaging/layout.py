@@ -23,6 +23,7 @@ PLACES = {
     "conf/logrotate": "etc/logrotate.d/xget",
     "conf/": f"{EXAMPLES}/",
     "scripts/init.d/": f"{EXAMPLES}/init.d/",
+    "scripts/xget-cron": "usr/bin/xget-cron",
     "docs/": f"{DOCUMENTS}/",
     "README.md": f"{DOCUMENTS}/README.md",
     "CHANGELOG.md": f"{DOCUMENTS}/CHANGELOG.md",
@@ -35,7 +36,7 @@ SUBSTITUTED = {
     "/opt/xget/docs": f"/{DOCUMENTS}",
     "/opt/xget/conf": f"/{EXAMPLES}",
 }
-"""In what is copied from conf/ and scripts/init.d: places of an unpacked XGet, and of an installed one."""
+"""In what is copied from conf/ and scripts/: places of an unpacked XGet, and of an installed one."""
 
 Environment = Callable[[Path], None]
 """Makes the directory of Python packages."""
@@ -62,7 +63,7 @@ def make_system(release: Release, system: Path, environment: Environment | None 
     library.parent.mkdir(parents=True, exist_ok=True)
     (environment or (lambda place: make_environment(release, place)))(library)
     add_xget(release, library, f"/usr/bin/{PYTHON} -IS")
-    (system / "usr/bin").mkdir()
+    (system / "usr/bin").mkdir(exist_ok=True)
     (system / "usr/bin/xget").symlink_to("../lib/xget/xget")
     write_pages(release, system / "usr/share/man")
     write_completions(release, system / "usr/share")

@@ -16,7 +16,7 @@ from scripts.packaging.layout import Environment
 from scripts.packaging.manual import write_completions, write_pages
 from scripts.packaging.release import Release
 
-_SOURCES = ("README.md", "CHANGELOG.md", "LICENSE", "conf", "docs", "scripts/init.d")
+_SOURCES = ("README.md", "CHANGELOG.md", "LICENSE", "conf", "docs", "scripts/init.d", "scripts/xget-cron")
 
 
 def build_tar(release: Release, output: Path, environment: Environment | None = None, level: int = 6) -> Path:

@@ -32,6 +32,8 @@ def test_the_wheel_has_the_program_and_its_data_and_nothing_else(packages: Packa
     data = {name.partition(".data/data/")[2] for name in names if ".data/" in name}
     for name in source_files(ROOT, ["conf"]):
         assert f"share/xget/{name}" in data
+    scripts = {name.partition(".data/scripts/")[2] for name in names if ".data/scripts/" in name}
+    assert scripts == {path.name for path in (ROOT / "scripts").glob("xget-*")}
     for name in source_files(ROOT, ["docs"]):
         assert f"share/doc/xget/{name.relative_to('docs')}" in data
     assert {"share/man/man1/xget.1", "share/bash-completion/completions/xget", "share/xget/init.d/xget"} <= data
