@@ -10,7 +10,7 @@ from scripts.packaging.environment import PYTHON, architecture, needed_glibc
 from scripts.packaging.files import normalize
 from scripts.packaging.layout import LIBRARY, Environment, configuration_files, make_system
 from scripts.packaging.maintenance import debian_scripts
-from scripts.packaging.programs import run
+from scripts.packaging.programs import require, run
 from scripts.packaging.release import Release
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "ppc64le": "ppc64el", "armv7l": "armhf", "i686": "i386"}
@@ -42,6 +42,7 @@ Description: {summary}
 
 def build_deb(release: Release, output: Path, environment: Environment | None = None, level: int = 6) -> Path:
     """Makes the package in the directory `output`, and returns its path. `level`: of xz. Raises Refused."""
+    require("dpkg-deb", "dpkg")
     with tempfile.TemporaryDirectory(prefix="xget-deb-") as work:
         system = Path(work) / "system"
         system.mkdir()

@@ -14,7 +14,10 @@ _ITEM = re.compile(r"^  (-\S.*?)(?:  +(.*))?$")
 
 @dataclass
 class Block:
-    """What stands between two blank lines. One of the rest is filled: text, options, or lines that stay as they are."""
+    """What stands between two blank lines, or below a heading.
+
+    One of the rest is filled: text, options, or lines that stay as they are.
+    """
 
     heading: str = ""
     paragraph: str = ""
@@ -30,8 +33,9 @@ def read_help(root: Path) -> str:
 
 
 def blocks(text: str) -> list[Block]:
-    """All of the help text, in its order."""
-    return [_block(part) for part in re.split(r"\n(?:[ ]*\n)+", text.strip())]
+    """All of the help text, in its order. Text at the margin is a block of its own, also right below options."""
+    apart = re.sub(r"^( .*\n)(?=\S)", r"\1\n", text.strip(), flags=re.MULTILINE)
+    return [_block(part) for part in re.split(r"\n(?:[ ]*\n)+", apart)]
 
 
 def _block(part: str) -> Block:

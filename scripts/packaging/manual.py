@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.packaging import completions
-from scripts.packaging.help_text import blocks, read_help
+from scripts.packaging.help_text import Block, blocks, read_help
 from scripts.packaging.markdown import write_markdown
 from scripts.packaging.release import Release
 from scripts.packaging.roff import Page
@@ -22,6 +22,8 @@ COMPLETIONS = {
 
 _SECTIONS = {"Usage": "Synopsis"}
 """Headings of the help text that have another name in a manual page."""
+_EXIT_STATUS = "Exit status: "
+"""Begins a paragraph of the help text. README.md says more."""
 
 
 def write_pages(release: Release, place: Path) -> None:
@@ -53,30 +55,42 @@ def command_page(release: Release) -> str:
     title, *rest = blocks(text)
     summary = title.paragraph.removeprefix("xget: ").rstrip(".")
     page = Page("xget", 1, summary, release.version, release.epoch)
-    described = False
+    examples = [block for block in rest if block.heading == "Examples"]
+    section = ""
     for block in rest:
-        if block.heading:
-            page.section(_SECTIONS.get(block.heading, block.heading))
-        elif block.paragraph and not described:
-            page.section("Description")
-        described = described or bool(block.paragraph)
-        if block.lines:
-            page.example(block.lines)
-        for spelling, description in block.options:
-            page.tagged(spelling, description)
-        if block.paragraph.startswith("Exit status: "):
-            page.section("Exit status")
-            _exit_status(page, release.root)
-        elif block.paragraph:
-            page.paragraph(block.paragraph)
+        if block in examples or block.paragraph.startswith(_EXIT_STATUS):
+            continue
+        wanted = _section(block)
+        if wanted != section:
+            page.section(wanted)
+            section = wanted
+        if block.heading.endswith(" options"):
+            page.subsection(block.heading)
+        _write(page, block)
+    page.section("Exit status")
+    for status, meaning in _table_below((release.root / "README.md").read_text(encoding="utf-8"), "## Exit status"):
+        page.tagged(status, meaning)
+    for block in examples:
+        page.section(block.heading)
+        _write(page, block)
     _files_and_more(page, release.root)
     return page.text()
 
 
-def _exit_status(page: Page, root: Path) -> None:
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    for status, meaning in _table_below(readme, "## Exit status"):
-        page.tagged(status, meaning)
+def _section(block: Block) -> str:
+    """The section of the page that a block of the help text belongs to."""
+    if block.options:
+        return "Options"
+    return _SECTIONS.get(block.heading, block.heading) or "Description"
+
+
+def _write(page: Page, block: Block) -> None:
+    if block.lines:
+        page.example(block.lines)
+    for spelling, description in block.options:
+        page.tagged(spelling, description)
+    if block.paragraph:
+        page.paragraph(block.paragraph)
 
 
 def _files_and_more(page: Page, root: Path) -> None:

@@ -15,11 +15,15 @@ class Refused(Exception):
     """Why no package can be made, in one line, or with what a program has printed before it."""
 
 
+def require(program: str, package: str) -> None:
+    """Raises Refused unless a program is installed. `package`: that of Debian which has it."""
+    if shutil.which(program) is None:
+        raise Refused(f"{program} is not installed (apt install {package})")
+
+
 def run(command: Sequence[str | Path], cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> str:
-    """Returns what a program prints. Raises Refused if it is not installed, or fails."""
+    """Returns what a program prints. Raises Refused if it fails."""
     words = [str(word) for word in command]
-    if shutil.which(words[0]) is None:
-        raise Refused(f"{words[0]} is not installed")
     done = subprocess.run(
         words,
         cwd=cwd,

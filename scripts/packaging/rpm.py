@@ -11,7 +11,7 @@ from scripts.packaging.deb import DESCRIPTION, SUMMARY
 from scripts.packaging.environment import architecture, needed_glibc
 from scripts.packaging.layout import LIBRARY, Environment, configuration_files, make_system
 from scripts.packaging.maintenance import rpm_scripts
-from scripts.packaging.programs import run
+from scripts.packaging.programs import require, run
 from scripts.packaging.release import Release
 
 _OWNED = ("/etc/xget", "/usr/lib/xget", "/usr/share/doc/xget")
@@ -56,6 +56,7 @@ cp -a {system}/. %{{buildroot}}/
 
 def build_rpm(release: Release, output: Path, environment: Environment | None = None, level: int = 6) -> Path:
     """Makes the package in the directory `output`, and returns its path. `level`: of xz. Raises Refused."""
+    require("rpmbuild", "rpm")
     with tempfile.TemporaryDirectory(prefix="xget-rpm-") as work:
         system = Path(work) / "system"
         system.mkdir()

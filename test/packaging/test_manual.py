@@ -148,6 +148,32 @@ def test_the_help_text_has_options_that_go_on_in_further_lines() -> None:
     assert parts[2].options == [("-a, --all", "one two"), ("--long-name=X", "text")]
 
 
+def test_text_right_below_options_is_no_part_of_them() -> None:
+    parts = blocks("Output options:\n  -a    one\n        two\nExit status: 0 success,\n1 failure.\n")
+    assert (parts[0].heading, parts[0].options) == ("Output options", [("-a", "one two")])
+    assert parts[1].paragraph == "Exit status: 0 success, 1 failure."
+
+
+@pytest.mark.parametrize("order", ["as now", "examples first, options in groups"])
+def test_the_sections_of_the_page_of_the_command_are_in_the_usual_order(tmp_path: Path, order: str) -> None:
+    text = (ROOT / "xget_lib/cli.py").read_text()
+    if order != "as now":
+        text = (
+            '"""xget: what\n\nUsage:\n  xget.py <path>\n\nExamples:\n  head:  xget.py /srv\n\nText.\n\nMore text.\n\n'
+            'First options:\n  -a  one\n\nOther options:\n  -b  two\nExit status: 0 success.\n"""\n'
+        )
+    for name in ("README.md", "docs/operations.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "xget_lib").mkdir()
+    (tmp_path / "xget_lib/cli.py").write_text(text)
+    page = command_page(Release(tmp_path, "1", "", 0))
+    sections = re.findall(r'^\.SH "?([A-Z ]+)"?$', page, re.MULTILINE)
+    usual = ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES", "FILES", "SEE ALSO"]
+    assert sections == [each for each in usual if each in sections]
+    assert len(sections) >= 7
+
+
 def test_settings_of_the_example_file_keep_their_comment() -> None:
     parts = list(settings("# Head.\n\n# --- master\n\n# What\n# it is.\n#: a = 1\n#: b = 2\n\n[client]\n\n#: c = 3\n"))
     assert [(part.heading, part.comment, part.settings) for part in parts] == [
