@@ -75,7 +75,7 @@ if __name__ == "__main__":
         name="xget",
         version=version(),
         description="Copies a directory from one node of a cluster to thousands, at the speed of one link",
-        long_description=Path("README.md").read_text(encoding="utf-8"),
+        long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
         long_description_content_type="text/markdown",
         author="The XGet authors",
         license="BSD-3-Clause",

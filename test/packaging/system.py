@@ -19,6 +19,7 @@ from test.support.cluster import eventually
 from test.support.processes import line_from
 
 _PATIENCE = 180.0  # seconds, for what is done in it
+LINE_WITHIN = 120.0  # seconds, in which a program in there says something
 _HIERARCHIES = ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")
 
 _MOUNTED = """\

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from test.packaging.packages import NEW_OPTION, NEWER, Packages
-from test.packaging.system import System
+from test.packaging.system import LINE_WITHIN, System
 from test.support.processes import line_from
 
 pytestmark = pytest.mark.root
@@ -38,7 +38,7 @@ def serve(system: System) -> subprocess.Popen[str]:
     lines: list[str] = []
     assert master.stdout
     while not (lines and "generation" in lines[-1]):
-        lines.append(line_from(master.stdout.fileno()))
+        lines.append(line_from(master.stdout.fileno(), LINE_WITHIN))
         assert lines[-1], lines
     return master
 
@@ -71,10 +71,10 @@ def test_an_upgrade_does_not_disturb_a_transfer(system: System, packages: Packag
     newer = packages.deb(NEWER)
     install(system, packages.deb())
     serve(system)
-    system.limit_network("4mbit")
+    system.limit_network("2mbit")
     client = system.start("xget", "--json", "--linger", "0", "-n", "127.0.0.1", ".", "/var/lib/copy")
     assert client.stdout
-    while '"progress"' not in line_from(client.stdout.fileno()):
+    while '"progress"' not in line_from(client.stdout.fileno(), LINE_WITHIN):
         pass
     install(system, newer)
     assert client.poll() is None, "the transfer was over before the upgrade"
@@ -94,9 +94,9 @@ def test_a_master_that_goes_on_after_an_upgrade_starts_no_worker_of_the_new_vers
     install(system, newer)
     system.shell("master=$(pgrep -o -f bin/xget); kill -9 $(pgrep -P $(pgrep -P $master) | head -n 1)")
     assert master.stdout
-    lines = [line_from(master.stdout.fileno())]
+    lines = [line_from(master.stdout.fileno(), LINE_WITHIN)]
     while "was replaced" not in lines[-1]:
-        lines.append(line_from(master.stdout.fileno()))
+        lines.append(line_from(master.stdout.fileno(), LINE_WITHIN))
         assert lines[-1], lines
     assert f"was replaced by {NEWER} (commit {packages.release.commit}): restart the master" in lines[-1]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from test.packaging.packages import NEWER, Packages
-from test.packaging.system import System
+from test.packaging.system import LINE_WITHIN, System
 from test.support.processes import line_from
 
 pytestmark = pytest.mark.root
@@ -68,10 +68,10 @@ def test_an_upgrade_restarts_the_master_and_loses_no_transfer_and_no_child(boote
     assert children
 
     # A transfer that is not over before the upgrade, of what only the master has.
-    booted.limit_network("8mbit")
+    booted.limit_network("4mbit")
     client = download(booted)
     assert client.stdout
-    while '"progress"' not in line_from(client.stdout.fileno()):
+    while '"progress"' not in line_from(client.stdout.fileno(), LINE_WITHIN):
         pass
     before = show(booted, MASTER, "MainPID")
     install(booted, newer)
