@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -37,6 +38,9 @@ SUBSTITUTED = {
     "/opt/xget/conf": f"/{EXAMPLES}",
 }
 """In what is copied from conf/ and scripts/: places of an unpacked XGet, and of an installed one."""
+
+_COPYING = re.compile(r"^#\s+cp conf/.*\n", re.MULTILINE)
+"""Lines of comments that say how to copy what a package has installed."""
 
 Environment = Callable[[Path], None]
 """Makes the directory of Python packages."""
@@ -77,7 +81,7 @@ def _put(source: Path, target: Path, substituted: bool) -> None:
     if not substituted:
         copy(source, target)
         return
-    text = source.read_text(encoding="utf-8")
+    text = _COPYING.sub("", source.read_text(encoding="utf-8"))
     for old, new in SUBSTITUTED.items():
         text = text.replace(old, new)
     target.parent.mkdir(parents=True, exist_ok=True)

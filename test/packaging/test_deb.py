@@ -51,6 +51,7 @@ def test_units_and_scripts_name_the_installed_command(unpacked: Path) -> None:
     texts.append((unpacked / "usr/share/doc/xget/examples/cron").read_text())
     assert all("/usr/bin/xget" in text for text in texts if "Exec" in text)
     assert [line for text in texts for line in text.splitlines() if re.search("^[^#]*/opt", line)] == []
+    assert [line for text in texts for line in text.splitlines() if "cp conf/" in line] == []
     assert "/opt/xget/scripts/xget" in (ROOT / "conf/cron").read_text()
 
 
