@@ -19,9 +19,13 @@ def address(client: int) -> Address:
     return f"10.0.{client // 250}.{client % 250}", 20004
 
 
+def anybody(asker: int, server: int) -> bool:
+    return True
+
+
 def redirects_of(max_direct: int = 10) -> Redirects:
     """Redirects in which all clients can reach each other."""
-    return Redirects(max_direct, Random(1), lambda asker, server: True)
+    return Redirects(max_direct, Random(1), anybody, anybody)
 
 
 def readers_of(redirects: Redirects, file: bytes | None, address: Address) -> int:
@@ -104,7 +108,7 @@ def test_a_client_that_takes_many_files_from_the_master_counts_once() -> None:
 
 
 def test_a_server_that_the_client_cannot_reach_is_not_named() -> None:
-    redirects = Redirects(1, Random(1), lambda asker, server: (asker, server) != (2, 1))
+    redirects = Redirects(1, Random(1), lambda asker, server: (asker, server) != (2, 1), anybody)
     ask_and_serve(redirects, 1)
     assert ask_and_serve(redirects, 2) is None
     assert ask_and_serve(redirects, 3) == address(1)

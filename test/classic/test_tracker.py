@@ -7,6 +7,7 @@ import pytest
 from xget_lib import ipc
 from xget_lib.classic import messages
 from xget_lib.classic.tracker import ClassicTracker
+from xget_lib.swarm.named_nodes import IN_VAIN
 
 FILE = bytes(16)
 
@@ -101,3 +102,30 @@ def test_a_client_that_has_the_whole_file_frees_a_place_at_the_master() -> None:
     assert [master.ask(2), master.ask(3)] == [b"10.0.0.1!4001"] * 2
     master.tracker.handle(messages.Taken(1, FILE, True))
     assert master.ask(4) == b"me", "two read from the first; the master has nobody left"
+
+
+def test_clients_are_sent_to_a_host_in_vain_a_bounded_number_of_times() -> None:
+    """However many clients ask, for however many files, and however many connections and ports that host has."""
+    askers = [f"10.1.{number // 200}.{number % 200 + 1}" for number in range(1000)]
+    master = Master("192.0.2.1", "192.0.2.1", *askers, "10.0.0.9")
+    master.ask(1003)  # so that the master has as many as it may
+    master.serves(1)
+    master.serves(2, avail=2)
+    answers = [master.ask(3 + number) for number in range(1000) for _ in range(3)]
+    assert sum(answer.startswith(b"192.0.2.1!") for answer in answers) == IN_VAIN
+
+
+def test_who_is_sent_to_a_client_that_serves_opens_it_for_all() -> None:
+    askers = [f"10.1.{number // 200}.{number % 200 + 1}" for number in range(200)]
+    master = Master("10.0.0.1", *askers)
+    master.serves(1)
+    assert master.ask(2) == b"me" and master.ask(3) == b"10.0.0.1!4001"
+    master.tracker.handle(messages.Taken(3, FILE, True))
+    assert all(master.ask(4 + number) == b"10.0.0.1!4001" for number in range(190))
+
+
+def test_clients_of_one_host_are_sent_to_each_other_without_a_bound() -> None:
+    master = Master(*["10.0.0.1"] * 200)
+    master.ask(1)
+    master.serves(1)
+    assert all(master.ask(2 + number) == b"10.0.0.1!4001" for number in range(198))

@@ -376,7 +376,7 @@ def test_a_checksum_of_a_file_that_will_not_be_held_is_an_error(directory: Path)
     [
         (b"43067 me\0", AvailLine(43067, None)),
         (b"48103 127.0.0.1!43067\0", AvailLine(48103, ("127.0.0.1", 43067))),
-        (b"1 fe80::1%eth0!65535\0", AvailLine(1, ("fe80::1%eth0", 65535))),
+        (b"1024 fe80::1%eth0!1\0", AvailLine(1024, ("fe80::1%eth0", 1))),
     ],
 )
 def test_a_client_is_available_until_the_fid_is_clunked(
@@ -402,6 +402,7 @@ def test_a_client_is_available_until_the_fid_is_clunked(
         b"43067  me\0",
         b" 43067 me\0",
         b"0 me\0",
+        b"1023 me\0",
         b"00020 me\0",
         b"65536 me\0",
         b"-1 me\0",

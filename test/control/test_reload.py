@@ -52,11 +52,21 @@ def test_a_problem_is_an_error_with_the_status_that_the_master_gives(
 def test_a_secret_that_cannot_be_changed_is_an_error_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert reload(monkeypatch, {**SERVED, "secret_problem": "--secret s: contains no key"})[0] == 1
+    assert (
+        reload(
+            monkeypatch, {**SERVED, "credentials_problem": "the secret stays as it was: --secret s: contains no key"}
+        )[0]
+        == 1
+    )
     printed = capsys.readouterr()
     assert printed.err == "xget: reload: the secret stays as it was: --secret s: contains no key\n"
     assert printed.out.startswith("new generation ")
-    both = {**SERVED, "problem": "it is empty now", "exit": 8, "secret_problem": "contains no key"}
+    both = {
+        **SERVED,
+        "problem": "it is empty now",
+        "exit": 8,
+        "credentials_problem": "the secret stays as it was: contains no key",
+    }
     assert reload(monkeypatch, both)[0] == 8
     assert capsys.readouterr().err == "xget: reload: it is empty now; the secret stays as it was: contains no key\n"
 

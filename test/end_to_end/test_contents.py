@@ -23,6 +23,21 @@ def landed(dest: Path) -> list[str]:
 CONTENT = {"top": b"at the top\n", "file1": noise(200_000, 1), "file2": b"two\n", "other": b"other\n"}
 
 
+def test_what_the_master_writes_itself_is_no_content_and_makes_no_generation(cluster: Cluster) -> None:
+    source = small_tree(cluster.base / "served")
+    log, cache = source / "log", source / "cache"
+    master = cluster.master(source, "--log", str(log), "--cache", str(cache))
+    eventually(lambda: cache.exists() and list(cache.iterdir()), "digests are saved")
+    assert cluster.run("-p", str(master.port), "reload").status == 0  # the directory for them is new
+    generation, before = master.status()["generation"], log.read_text()
+    ended = cluster.get(master, cluster.base / "dest")
+    eventually(lambda: log.read_text() != before, "the log has another line")
+    assert cluster.run("-p", str(master.port), "reload").status == 0
+    assert master.status()["generation"] == generation
+    assert not {"log", "cache"} & {path.name for path in (cluster.base / "dest").iterdir()}
+    assert ended.status == 0 and "what this master writes itself" in " ".join(ended.done["notes"])
+
+
 @pytest.fixture(scope="module")
 def small_master(shared_cluster: Cluster) -> Master:
     return shared_cluster.master(small_tree(shared_cluster.base / "served"))

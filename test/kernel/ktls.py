@@ -31,7 +31,7 @@ def look() -> dict[str, Any]:
     server, client = contexts()[:2]
     client.check_hostname = False
     client.verify_mode = ssl.CERT_NONE
-    own_certificate(None, None, server)
+    own_certificate(None, server)
     listening = socket.create_server(("127.0.0.1", 0))
     said: dict[str, Any] = {"kernel": os.uname().release, "openssl": ssl.OPENSSL_VERSION}
 

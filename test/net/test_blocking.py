@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 
 import gevent
@@ -13,7 +14,7 @@ from gevent.threadpool import ThreadPool
 
 from test.support.network import quiet_hub
 from xget_lib.errors import CannotStart
-from xget_lib.net.blocking import READ, WRITE, DescriptorWaiter, in_pool, wait_readable, wait_writable
+from xget_lib.net.blocking import READ, WRITE, DescriptorWaiter, in_pool, replace_threads, wait_readable, wait_writable
 
 
 @pytest.fixture(autouse=True)
@@ -137,4 +138,14 @@ def test_a_pool_goes_on_with_the_threads_that_it_has(allow: Callable[[int], Thre
     calls = [gevent.spawn(squared, number) for number in range(20)]
     assert [call.get() for call in calls] == [number**2 for number in range(20)]
     assert pool.size == 2
+    pool.kill()
+
+
+def test_threads_are_replaced_by_those_of_the_thread_that_asks_for_it() -> None:
+    """What a thread may do it has from the one that has started it."""
+    pool = ThreadPool(2)
+    former = in_pool(pool, threading.get_native_id)
+    replace_threads()
+    assert pool.size == 0
+    assert in_pool(pool, threading.get_native_id) != former
     pool.kill()

@@ -11,6 +11,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -20,6 +21,7 @@ from gevent import socket as gsocket
 from gevent import ssl as gssl
 
 from test.support.certificates import Authority, Certificate
+from test.support.key_updates import send_key_updates
 from test.support.memory_tree import MemoryFile, MemoryTree
 from test.support.network import Parts, Peer, Sent, file_parts, quiet_hub, until
 from test.support.nodes import configured
@@ -28,6 +30,7 @@ from xget_lib.net import lobby, tls
 from xget_lib.net.link import Link
 from xget_lib.net.listen import listen
 from xget_lib.net.server import Client, Server
+from xget_lib.net.transport import TlsError
 from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.dialect import DIALECTS, encode
 from xget_lib.ninep.messages import Rattach, Rversion, Rwalk, Tattach, Tauth, TMessage, Tversion, Twalk
@@ -354,6 +357,24 @@ def test_who_relays_everything_with_another_certificate_gets_nothing(make: Make)
     assert served.connected == []
 
 
+def test_a_handshake_goes_on_with_the_certificate_with_which_it_began(make: Make) -> None:
+    """The proof names that one, although there is another one when the handshake is over."""
+    credentials, later = self_made(), self_made().tls
+    former = credentials.tls
+    assert isinstance(former, Tls)
+
+    class Replaced(Tls):
+        def accepted(self, sock: socket.socket) -> ssl.SSLSocket:
+            credentials.tls = later
+            return super().accepted(sock)
+
+    credentials.tls = Replaced(*(getattr(former, each.name) for each in fields(former)))
+    served = make(credentials)
+    for _ in range(2):
+        served.link(self_made()).close()
+        assert credentials.tls is later
+
+
 def test_who_answers_in_the_place_of_the_server_is_refused(make: Make) -> None:
     impostor = make(self_made(b"another key of nobody"))
     with pytest.raises(NotAdmitted, match="it refuses this node"):
@@ -399,6 +420,20 @@ def test_bytes_that_are_changed_end_the_connection(make: Make, tmp_path: Path, a
     with Altering(served.port) as middle, pytest.raises(LinkLost):
         link = served.link(self_made(), middle.port)
         read_all(link)
+
+
+@pytest.mark.parametrize(
+    ("alert", "refused"),
+    [
+        ("TLSV1_ALERT_UNKNOWN_CA", True),
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", True),
+        ("SSLV3_ALERT_BAD_RECORD_MAC", False),
+        ("TLSV1_ALERT_INTERNAL_ERROR", False),
+    ],
+)
+def test_only_an_alert_about_a_certificate_is_a_refusal(alert: str, refused: bool) -> None:
+    """Who changes a byte of what a client sends makes the server say another one."""
+    assert isinstance(TlsError(alert).for_client("head:20004"), NotAdmitted) == refused
 
 
 def test_a_connection_that_is_cut_in_a_message_is_lost(make: Make, tmp_path: Path) -> None:
@@ -545,6 +580,20 @@ def test_a_client_without_tls_hears_the_same_from_every_server(make: Make, diale
     assert len(answers) == 1 and len(answers.pop()) < 200
 
 
+def test_a_member_without_tls_proves_the_secret_where_a_tree_is_open(make: Make) -> None:
+    """It takes nothing from a server that does not prove it, so without this it would be refused while TLS is
+    introduced."""
+    served = make(self_made())
+    link = Link.connect("127.0.0.1", served.port, "open", SECONDS, Credentials(True, (KEY,), "mine"))
+    assert link.session_key is not None
+    link.close()
+    with pytest.raises(NotAdmitted, match="it refuses this node"):
+        Link.connect("127.0.0.1", served.port, "open", SECONDS, Credentials(True, (KEY + b"x",), "mine"))
+    by_certificates = make(Credentials(tls=self_made().tls))
+    with pytest.raises(NotAdmitted, match="it wants TLS"):
+        Link.connect("127.0.0.1", by_certificates.port, "open", SECONDS, Credentials(True, (KEY,), "mine"))
+
+
 def test_a_tree_that_is_open_is_served_without_tls(make: Make) -> None:
     served = make(self_made())
     Link.connect("127.0.0.1", served.port, "open", SECONDS).close()
@@ -610,14 +659,33 @@ def test_a_handshake_without_end_is_ended(make: Make, caplog: pytest.LogCaptureF
     peer.close()
 
 
+def test_records_without_content_after_the_handshake_are_few_before_a_proof(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One connection with 200,000 of them stopped a worker for 5 seconds: OpenSSL went on as long as they came."""
+    caplog.set_level(logging.INFO, "xget")
+    served = make(self_made())
+    tls = self_made().tls
+    assert isinstance(tls, Tls)
+    with gssl.SSLSocket(gsocket.create_connection(("127.0.0.1", served.port)), _context=tls.client) as sock:
+        with suppress(AssertionError):  # the connection is ended meanwhile
+            for _ in range(40):
+                send_key_updates(sock, 100)
+                gevent.sleep(0)
+        until(lambda: "127.0.0.1: not let in: it sent too much before it proved anything" in caplog.messages)
+
+
 def test_handshakes_have_few_places_and_who_gets_in_leaves_his(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is silent in one keeps nobody out, from the same host neither."""
     monkeypatch.setattr(lobby, "HANDSHAKES", 2)
     served = make(self_made())
     links = [served.link(self_made()) for _ in range(4)]
     strangers = [Peer(served.port) for _ in range(3)]
     for peer in strangers:
         peer.sock.sendall(client_hello()[:100])
-    assert strangers[2].rest() == b""
+    assert strangers[0].rest() == b""
+    links.append(served.link(self_made()))
+    assert strangers[1].rest() == b"" and not any(link.lost for link in links)
     for peer in strangers:
         peer.close()
     for link in links:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xget_lib.ninep import budget as budget_module
 from xget_lib.ninep.budget import Account, Budget
 
 
@@ -118,6 +119,64 @@ def test_an_honest_host_gets_its_share_whatever_others_do(attackers: int) -> Non
         for number in range(attackers):
             budget.take(Connection(f"hostile {number}"), 3)
     assert honest.why is None
+
+
+@pytest.mark.parametrize("gives_way", [True, False])
+def test_a_taker_does_not_cost_more_where_thousands_of_hosts_compete(gives_way: bool) -> None:
+    """Looking at all of them for each connection took 2 ms, and stopped the master."""
+    looked = 0
+
+    class Share(budget_module._Share):
+        __slots__ = ("_total",)
+
+        @property
+        def total(self) -> int:
+            nonlocal looked
+            looked += 1
+            return self._total
+
+        @total.setter
+        def total(self, value: int) -> None:
+            self._total = value
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(budget_module, "_Share", Share)
+        budget = Budget(limit=4000, oldest_gives_way=gives_way)
+        connections = [Connection(f"host {number}") for number in range(4000)]
+        assert all(map(budget.take, connections))
+        looked = 0
+        for number in range(4000, 5000):
+            assert budget.take(Connection(f"host {number}")) == gives_way
+        assert looked < 30 * 1000
+        if gives_way:
+            assert [each.why is None for each in connections] == [False] * 1000 + [True] * 3000
+
+
+def test_the_ranking_of_hosts_that_come_and_go_stays_small() -> None:
+    budget = Budget(limit=5)
+    there = Connection("there")
+    for number in range(1000):
+        account = Connection(f"host {number}")
+        assert budget.take(account) and budget.take(there, 2)
+        account.close()
+        budget.give_back(there, 2)
+    assert len(budget._ranking._heap) < 100
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 6), st.booleans()), max_size=60))
+def test_the_biggest_is_known_whatever_happens(steps: list[tuple[int, int, bool]]) -> None:
+    budget = Budget(limit=1000)
+    accounts = [Connection(f"host {number}") for number in range(5)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(budget_module, "_FEW", 2)  # so that it is made anew often
+        for number, count, takes in steps:
+            account = accounts[number]
+            if takes:
+                budget.take(account, count)
+            else:
+                budget.give_back(account, min(count, budget.of(account)))
+            biggest = budget._ranking.biggest()
+            assert (biggest.total if biggest else 0) == max(map(budget.of, accounts))
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 6), st.booleans()), max_size=60))

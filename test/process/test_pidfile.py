@@ -97,3 +97,25 @@ def test_a_pid_file_that_another_user_made_is_refused(path: str, tmp_path: Path,
         os.chown(path, 65534, -1)
     with pytest.raises(Failed, match=r"belongs to another user, or is not a regular file \(remove it\)"):
         Pidfile(path)
+
+
+def test_nobody_else_can_lock_it_also_where_a_former_one_was_left_open_to_all(path: str) -> None:
+    """Who can open it can lock it, and keeps the server from starting."""
+    former = Path(path)
+    former.write_text("4194304\n")
+    former.chmod(0o644)
+    with open(path) as stranger:
+        fcntl.flock(stranger, fcntl.LOCK_EX)
+        with pytest.raises(Failed, match="in use by process 4194304, or by another user, who could read it"):
+            Pidfile(path)
+        former.unlink()  # as the first text says
+        pidfile = Pidfile(path)
+    assert former.stat().st_mode & 0o777 == 0o600
+    pidfile.remove()
+
+
+def test_a_former_file_is_closed_to_others_when_it_is_taken_over(path: str) -> None:
+    Path(path).touch(0o644)
+    pidfile = Pidfile(path)
+    assert Path(path).stat().st_mode & 0o777 == 0o600
+    pidfile.remove()

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from test.support.forked import in_child
 from xget_lib.errors import UsageError
 from xget_lib.process.privileges import User, give_up_root, read_everything
 
 NOBODY = "nobody"
-
-
-def in_child(work: Callable[[], None]) -> None:
-    """Runs something in a process of its own. What fails there fails here."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 @pytest.fixture

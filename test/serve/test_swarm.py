@@ -183,6 +183,22 @@ def test_an_offer_asks_only_when_there_is_a_generation(tmp_path: Path) -> None:
     assert backend.said == ["request slot"]
 
 
+def test_an_offer_means_chunks_of_the_generation_in_which_it_was_used_first(tmp_path: Path) -> None:
+    """A client that does not know the next one yet would take its chunks for those of the former."""
+    first = served(tmp_path, manifest_of(tmp_path))
+    (tmp_path / "a").write_bytes(b"changed")
+    second = served(tmp_path, manifest_of(tmp_path))
+    backend = RecordingBackend(first)
+    offer = opened(backend, "offer", ORDWR)
+    offer.write(0, b"\x05")
+    backend.served = second
+    assert offer.read(0, 10) is WAITING
+    assert offer.write(0, b"\x07") == 1
+    assert backend.said == [b"\x05"]
+    assert opened(backend, "offer").read(0, 10) is WAITING
+    assert backend.said == [b"\x05", "request slot"]
+
+
 def test_a_read_of_offer_asks_once_and_waits(tmp_path: Path) -> None:
     backend = RecordingBackend(served(tmp_path, manifest_of(tmp_path)))
     offer = opened(backend, "offer")
@@ -216,8 +232,8 @@ def test_every_open_offer_is_a_slot_of_its_own(tmp_path: Path) -> None:
     assert len(backend.requests) == 3
 
 
-def test_a_bitmap_of_wanted_chunks_is_written_to_offer() -> None:
-    backend = RecordingBackend()
+def test_a_bitmap_of_wanted_chunks_is_written_to_offer(content: Served) -> None:
+    backend = RecordingBackend(content)
     offer = opened(backend, "offer", ORDWR)
     assert offer.write(0, b"\x05") == 1
     assert backend.said == [b"\x05"]

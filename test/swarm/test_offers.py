@@ -143,6 +143,19 @@ def test_a_node_is_granted_nothing_that_it_does_not_want() -> None:
     assert offers.grant(0.0) == [(1, 1, 0)]
 
 
+def test_a_node_that_has_closed_all_slots_wants_all_chunks_again() -> None:
+    """What it said before was of another generation, or it has forgotten it: so it does after it has lost its slots."""
+    offers = Offers(3, 3, one_each)
+    for slot in (0, 1):
+        offers.ask(1, slot, 0.0)
+    offers.wants(1, 0)
+    offers.close(1, 0, 0.0)
+    assert offers.grant(0.0) == []
+    offers.close(1, 1, 0.0)
+    offers.ask(1, 2, 0.0)
+    assert offers.grant(0.0) == [(1, 2, 0)]
+
+
 class Swarm:
     """Nodes with one slot each, and a clock. `ask` says that what was on its way to a node has arrived."""
 

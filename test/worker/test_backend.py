@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from xget_lib import ipc
@@ -15,7 +17,7 @@ from xget_lib.worker.backend import WorkerBackend
 class Worker:
     """What a backend needs of its worker. `requested` are the slots that asked the master."""
 
-    served = object()  # there is something to hand out
+    served = SimpleNamespace(generation=b"only")  # there is something to hand out
 
     def __init__(self) -> None:
         self.requested: list[int] = []

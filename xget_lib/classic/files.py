@@ -16,6 +16,7 @@ from xget_lib.ninep.file import WAITING, Content, Handle, OpenExtent, Waiting
 from xget_lib.serve.served import Served
 from xget_lib.serve.store import OpenedFile
 from xget_lib.serve.synthetic import DeferredText
+from xget_lib.swarm.messages import LINE_LIMIT
 
 if TYPE_CHECKING:
     from xget_lib.classic.backend import Backend
@@ -44,6 +45,8 @@ class AvailLine:
         match = _AVAILABLE.fullmatch(written)
         if match is None or not all(int(port) <= 65535 for port in (match[1], match[3] or b"0")):
             raise NinepError(errno.EINVAL, "expected `PORT REDIR` and a NUL byte")
+        if int(match[1]) < LINE_LIMIT:
+            raise NinepError(errno.EINVAL, f"the port must be {LINE_LIMIT} or higher")
         return cls(int(match[1]), (match[2].decode(), int(match[3])) if match[2] else None)
 
 

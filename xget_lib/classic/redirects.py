@@ -71,13 +71,20 @@ class Redirects:
     `ClassicTracker`.
 
     A client is a number, a file is any name of its path and content. `reachable(asker, server)` says whether one client
-    can reach the other.
+    can reach the other, `may_send(asker, server)` whether it may be sent there; it counts as sent then.
     """
 
-    def __init__(self, max_direct: int, rng: Random, reachable: Callable[[int, int], bool]) -> None:
+    def __init__(
+        self,
+        max_direct: int,
+        rng: Random,
+        reachable: Callable[[int, int], bool],
+        may_send: Callable[[int, int], bool],
+    ) -> None:
         self._max_direct = max_direct
         self._random = rng
         self._reachable = reachable
+        self._may_send = may_send
         self._servers: dict[Key, _Server] = {}
         self._by_address: dict[tuple[bytes | None, Address], Key] = {}
         self._by_file: dict[bytes, RandomSet[Key]] = {}
@@ -160,12 +167,15 @@ class Redirects:
         if not downloads:
             self._downloads.pop(client, None)
 
-    def whole(self, client: int, file: bytes) -> None:
-        """A client has the whole file."""
+    def whole(self, client: int, file: bytes) -> int | None:
+        """A client has the whole file. Returns the client, or node, that it has taken it from; None: the master."""
+        download = self._downloads.get(client, {}).get(file)
+        source = download.server.client if download is not None and download.server is not None else None
         self.end(client, file)
         key = self._serving.get(client, {}).get(file)
         if key is not None:
             self._servers[key].source, self._servers[key].depth = None, 0
+        return source
 
     def leave(self, client: int) -> None:
         """The connection of a client or node has ended."""
@@ -193,11 +203,13 @@ class Redirects:
     def _choose(self, client: int, file: bytes, refused: set[Key]) -> _Server | None:
         servers = [self._servers[key] for key in self._candidates(file) if key not in refused]
         fit = [server for server in servers if server.client != client and self._reachable(client, server.client)]
-        best = min((server for server in fit if not self._waits_for(server, client)), key=_rank, default=None)
         from_master = len(self._from_master.keys() - {client})
-        if best is None or (from_master < self._max_direct and (_crowding(from_master), 0) < _rank(best)[:2]):
-            return None
-        return best
+        for server in sorted((server for server in fit if not self._waits_for(server, client)), key=_rank):
+            if from_master < self._max_direct and (_crowding(from_master), 0) < _rank(server)[:2]:
+                break
+            if self._may_send(client, server.client):
+                return server
+        return None
 
     def _candidates(self, file: bytes) -> list[Key]:
         relays = self._by_file.get(file)

@@ -17,6 +17,8 @@ from xget_lib.classic.redirects import Redirects
 from xget_lib.extensions import MasterHost
 from xget_lib.report.log import LOGGER
 from xget_lib.swarm.addresses import can_reach
+from xget_lib.swarm.hosts import host_of
+from xget_lib.swarm.named_nodes import NamedNodes
 
 
 class ClassicTracker:
@@ -25,7 +27,8 @@ class ClassicTracker:
     def __init__(self, host: MasterHost, max_direct: int) -> None:
         """At most `max_direct` C clients are sent to the master while there is another server."""
         self._host = host
-        self._redirects = Redirects(max_direct, random.Random(), self._reachable)
+        self._redirects = Redirects(max_direct, random.Random(), self._reachable, self._may_send)
+        self._named = NamedNodes()
         self._since: dict[int, float] = {}
         """By connection: when its client began to serve, in monotonic seconds."""
 
@@ -40,8 +43,10 @@ class ClassicTracker:
                 self._available(connection, avail, file, port, (source, source_port) if source else None)
             case messages.Unavailable(connection, avail):
                 self._redirects.withdraw((connection, avail))
-            case messages.Taken(connection, file, whole):
-                (self._redirects.whole if whole else self._redirects.end)(connection, file)
+            case messages.Taken(connection, file, True):
+                self._taken(connection, self._redirects.whole(connection, file))
+            case messages.Taken(connection, file):
+                self._redirects.end(connection, file)
             case _:
                 return False
         return True
@@ -55,9 +60,15 @@ class ClassicTracker:
             LOGGER.debug("C client %s port %d: registered", address, port)
         self._redirects.serve(connection, avail, file, (address, port), source)
 
+    def _taken(self, connection: int, source: int | None) -> None:
+        """A client has all of a file, which it has taken from another one: so that one is what it says."""
+        if source is not None:
+            self._named.reached(source, self._host_of(source), self._host_of(connection), time.monotonic())
+
     def ended(self, connection: int) -> None:
         """A connection has ended, a C client's or a node's."""
         self._redirects.leave(connection)
+        self._named.ended(connection)
         if self._since.pop(connection, None) is not None:
             LOGGER.debug("C client %s: unregistered", self._host.address_of(connection))
 
@@ -76,6 +87,14 @@ class ClassicTracker:
             for connection, (address, port), files in self._redirects.relays()
         ]
         return {"c_clients": clients}
+
+    def _may_send(self, asker: int, server: int) -> bool:
+        """A client connects each time that it is sent somewhere, for each file."""
+        hosts = self._host_of(server), self._host_of(asker)
+        return self._named.may_name(server, hosts[0], asker, hosts[1], time.monotonic(), each_time=True)
+
+    def _host_of(self, connection: int) -> str:
+        return host_of(self._host.address_of(connection))
 
     def _reachable(self, asker: int, server: int) -> bool:
         """The C client knows addresses of its own family only."""

@@ -30,10 +30,10 @@ def run(config: Config) -> int:
     answer = control_socket.request(config.port, {"command": "reload", "force": config.force}, config.timeout, waits)
     if config.json:
         print(json.dumps(answer), flush=True)
-    secret = f"the secret stays as it was: {answer['secret_problem']}" if answer.get("secret_problem") else ""
+    credentials = str(answer.get("credentials_problem") or "")
     if answer.get("problem"):
         raise CommandFailed(
-            "reload", "; ".join(filter(None, (str(answer["problem"]), secret))), answer.get("exit", Exit.FAILED)
+            "reload", "; ".join(filter(None, (str(answer["problem"]), credentials))), answer.get("exit", Exit.FAILED)
         )
     if not config.json and not config.quiet:
         state = "new generation" if answer["new"] else "nothing changed: generation"
@@ -42,6 +42,6 @@ def run(config: Config) -> int:
         print(f"{state} {answer['generation'][:16]}: {what}", flush=True)
         for line in answer["omitted"]:
             print(f"not served: {printable(str(line))}", flush=True)
-    if secret:
-        raise CommandFailed("reload", secret, Exit.FAILED)
+    if credentials:
+        raise CommandFailed("reload", credentials, Exit.FAILED)
     return Exit.OK

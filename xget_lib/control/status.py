@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -70,7 +70,8 @@ def run(config: Config) -> int:
     servers = list(_servers(config))
     seconds = min(config.timeout, _TIMEOUT)
     found = 0
-    credentials = credentials_of(config)
+    # A child is asked too: its certificate need not contain the name by which it is asked for.
+    credentials = credentials_of(replace(config, host=None))
     failures = []
     ask = partial(_ask, seconds=seconds, credentials=credentials)
     for server, status in zip(servers, Pool(_AT_ONCE).imap(ask, servers), strict=True):

@@ -27,6 +27,7 @@ def _function(name: str, result: Any, *arguments: Any) -> Callable[..., int] | N
 _faccessat = _function("faccessat", ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_int)
 _fallocate = _function("fallocate64", ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 _getdents64 = _function("getdents64", ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t)
+_capget = _function("capget", ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 _capset = _function("capset", ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p)
 _prctl = _function("prctl", ctypes.c_int, ctypes.c_int, *[ctypes.c_ulong] * 4)
 _statx = _function("statx", ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p)
@@ -34,6 +35,7 @@ _sync_file_range = _function(
     "sync_file_range", ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint
 )
 _syncfs = _function("syncfs", ctypes.c_int, ctypes.c_int)
+_syscall = _function("syscall", ctypes.c_long, ctypes.c_long, *[ctypes.c_void_p] * 4)
 _unshare = _function("unshare", ctypes.c_int, ctypes.c_int)
 
 _CLONE_FS = 0x200  # linux/sched.h
@@ -41,6 +43,9 @@ _PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG, _PR_SET_KEEPCAPS = 1, 2, 8  # linux/prctl.
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 23, 24, 38
 _CAPABILITY_VERSION = 0x20080522  # linux/capability.h: three sets of 64 bits
 _CAPABILITIES = 64
+_LANDLOCK_CREATE, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT = 444, 445, 446
+"""asm-generic/unistd.h: numbers of system calls that have been the same on all processors since Linux 5.13."""
+_LANDLOCK_VERSION, _LANDLOCK_BENEATH = 1, 1  # linux/landlock.h
 _PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01  # linux/falloc.h
 _STATX = struct.Struct("<I4xQ12xH2xQ40xqI44xIIQ104x")
 """linux/stat.h: mask, attributes, mode, inode, time of birth (s and ns), device (two numbers), mount ID."""
@@ -217,3 +222,34 @@ def set_capabilities(permitted: Iterable[int], effective: Iterable[int]) -> None
     may, has = (sum(1 << capability for capability in each) for each in (permitted, effective))
     low, high = ((has & 0xFFFFFFFF, may & 0xFFFFFFFF, 0), (has >> 32, may >> 32, 0))
     _call(_capset, struct.pack("=Ii", _CAPABILITY_VERSION, 0), struct.pack("=6I", *low, *high))
+
+
+def permitted_capabilities() -> list[int]:
+    """Those that the calling thread may have, by their numbers in linux/capability.h. Raises OSError."""
+    sets = ctypes.create_string_buffer(24)
+    _call(_capget, struct.pack("=Ii", _CAPABILITY_VERSION, 0), sets)
+    _, low, _, _, high, _ = struct.unpack("=6I", sets.raw)
+    return [capability for capability in range(_CAPABILITIES) if (high << 32 | low) >> capability & 1]
+
+
+def landlock_version() -> int:
+    """The version of Landlock that the kernel has, landlock(7). Raises OSError where there is none."""
+    return _call(_syscall, _LANDLOCK_CREATE, None, 0, _LANDLOCK_VERSION, None)
+
+
+def landlock_ruleset(denied: int, scoped: int) -> int:
+    """A set of rules that denies actions on files but where a rule allows them, and leaves no scope. The bits of both
+    are in linux/landlock.h; `scoped` must be 0 before version 6. Returns a descriptor. Raises OSError."""
+    attributes = struct.pack("=3Q", denied, 0, scoped) if scoped else struct.pack("=Q", denied)
+    return _call(_syscall, _LANDLOCK_CREATE, attributes, len(attributes), 0, None)
+
+
+def landlock_allow(ruleset: int, rights: int, directory: int) -> None:
+    """A rule that allows actions on what is in an open directory and below. Raises OSError."""
+    rule = struct.pack("=Qi", rights, directory)
+    _call(_syscall, _LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_BENEATH, rule, None)
+
+
+def landlock_restrict(ruleset: int) -> None:
+    """The rules hold for the calling thread and all that it starts, for good. Raises OSError."""
+    _call(_syscall, _LANDLOCK_RESTRICT, ruleset, 0, None, None)

@@ -18,7 +18,7 @@ SELINUX = b"security.selinux"  # with SELinux, the kernel gives one to each new 
 
 _KEPT = (USER, b"trusted.", b"security.", *ACLS)
 _NOT_KEPT = (b"security.evm",)
-_NONE = (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS)  # no such attribute; a file system or kernel without any
+NO_XATTR = (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS)  # no such attribute; a file system or kernel without any
 
 # Prefix of the name; whether only root can set it; whether it counts as permissions. The first that fits decides.
 _RULES = (
@@ -46,7 +46,7 @@ def read(file: bytes | int, *, follow: bool = False) -> Xattrs:
     try:
         names = os.listxattr(file, follow_symlinks=follow)
     except OSError as error:
-        if error.errno in _NONE:
+        if error.errno in NO_XATTR:
             return ()
         raise
     if not names:
@@ -57,7 +57,7 @@ def read(file: bytes | int, *, follow: bool = False) -> Xattrs:
             try:
                 found.append((name, os.getxattr(file, name, follow_symlinks=follow)))
             except OSError as error:
-                if error.errno not in (*_NONE, errno.EPERM, errno.EACCES):
+                if error.errno not in (*NO_XATTR, errno.EPERM, errno.EACCES):
                     raise
     return tuple(found)
 

@@ -34,6 +34,14 @@ class Keys(Message):
 
 
 @message
+class Certificates(Message):
+    """TLS is spoken with these from now on (`process.certificates.TlsFiles`), on new connections. Descriptors: the
+    certificate, its key, and the authorities. This is sent only when they have been replaced."""
+
+    DESCRIPTORS = 3
+
+
+@message
 class EndConnection(Message):
     """End this connection: a host that has fewer connections needs one. ConnectionClosed follows."""
 

@@ -48,6 +48,8 @@ class ScanTree(Request):
     """Whether to look up the names of owners and groups."""
     public_only: bool
     """Whether to leave out what not everybody may read."""
+    own_files: tuple[bytes, ...] = ()
+    """Paths below the root that the master writes to itself: they are left out."""
 
 
 @message

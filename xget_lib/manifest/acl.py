@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
+from operator import and_
 
 from xget_lib.manifest.entry import EntryMetadata
 
@@ -59,3 +61,10 @@ def group_permissions(value: bytes) -> int:
     In the mode of a file with an access list, the bits of the group are the most that any named user or group has.
     """
     return next((permissions & 7 for tag, permissions, _ in _entries(value) if tag == _GROUP_OBJ), 0)
+
+
+def permissions_of_all(value: bytes) -> int:
+    """The permissions, 0 to 7, that each entry of a list has. A user or a group that is named may have fewer than all
+    others. 0 for a list in another format."""
+    permissions = [may & 7 for _, may, _ in _entries(value)]
+    return reduce(and_, permissions) if permissions else 0

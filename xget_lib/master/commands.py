@@ -32,8 +32,8 @@ class Reload:
     force: bool
     former: bytes = b""
     """The generation that was served when it came."""
-    secret_problem: str = ""
-    """Why the secret stays as it was, if its file cannot be used."""
+    credentials_problem: str = ""
+    """Why the secret or the certificates stay as they were, if their files cannot be used."""
     answer: AsyncResult[dict[str, Any]] = field(default_factory=AsyncResult)
 
 

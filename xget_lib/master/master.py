@@ -21,20 +21,20 @@ from gevent.queue import Queue
 
 from xget_lib import __version__, ipc
 from xget_lib.config import Config
-from xget_lib.errors import Exit, ProtocolViolation, UsageError, XGetError, printable
+from xget_lib.errors import Exit, ProtocolViolation, XGetError, printable
 from xget_lib.master import commands, events
 from xget_lib.master.publisher import Publisher
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.worker_process import WorkerProcess
 from xget_lib.master.workers import WorkerPool
 from xget_lib.net.accept import Admission, connections
+from xget_lib.net.credentials import read_again
 from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.budget import Account
 from xget_lib.process import rlimit
 from xget_lib.process.memfd import memfd
 from xget_lib.process.nursery import Nursery
 from xget_lib.process.runtime_directory import Listening
-from xget_lib.process.secret_file import read_again
 from xget_lib.report.log import LOGGER, catch_greenlets
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.signing.keys import SigningKey
@@ -92,9 +92,7 @@ class Master:
         accepting = gevent.spawn(self._accept)
         self._publisher.start()
         if self._control is not None:
-            gevent.spawn(
-                commands.serve, self._control.sock, lambda reload: self._events.put(events.ReloadWanted(reload))
-            )
+            gevent.spawn(commands.serve, self._control.sock, self._wants_reload)
         address, port = self._listening.getsockname()[:2]
         LOGGER.info("serving %s on %s port %d", printable(self._root), address, port)
         ready()
@@ -127,10 +125,10 @@ class Master:
                 case events.WorkerStarted():
                     self._publisher.worker_started()
                 case events.ReloadWanted(reload):
-                    reload.secret_problem = self._read_secret()
+                    reload.credentials_problem = self._read_credentials()
                     self._publisher.reload(reload)
                 case events.SignalReceived(signal.SIGHUP):
-                    self._read_secret()
+                    self._read_credentials()
                     self._publisher.request_scan()
                 case events.SignalReceived(signal.SIGUSR1):
                     LOGGER.warning("status: %s", self._status().decode().strip())
@@ -168,16 +166,16 @@ class Master:
         else:
             self._end_connection(connection, "connections: this host has its share")
 
-    def _read_secret(self) -> str:
-        """The secret may have changed. Returns why it stays as it was, if its file cannot be used."""
-        try:
-            if read_again(self._credentials):
-                self._pool.set_keys(self._credentials.keys)
-                LOGGER.info("the secret has changed: %d keys", len(self._credentials.keys))
-        except UsageError as error:
-            LOGGER.error("the secret stays as it was: %s", error)
-            return str(error)
-        return ""
+    def _read_credentials(self) -> str:
+        """The secret and the certificates may have changed. Returns why they stay as they were, if their files cannot
+        be used."""
+        changes = read_again(self._config, self._credentials)
+        if changes.secret:
+            self._pool.set_keys(self._credentials.keys)
+        if changes.certificates is not None:
+            files = changes.certificates
+            self._pool.set_certificates([files.certificate, files.key, files.authorities])
+        return changes.problem
 
     def _end_connection(self, connection: int, why: str) -> None:
         # In a greenlet of its own: the channel of a hung worker may be full.

@@ -28,6 +28,7 @@ from xget_lib.master.arrivals import Arrivals
 from xget_lib.master.commands import Reload
 from xget_lib.master.digest_saver import DigestCacheSaver, cache_path
 from xget_lib.master.doubts import Doubts
+from xget_lib.master.own_files import own_files
 from xget_lib.master.rescan import ChangeMonitor, RescanSchedule, ScanReason
 from xget_lib.master.scan_progress import Progress
 from xget_lib.master.signatures import Signatures
@@ -67,8 +68,10 @@ class Publisher:
         key: SigningKey | None,
     ) -> None:
         """`key`: signs what is published."""
-        self._scan = ScanTree(root, config.one_file_system, not config.no_owners, config.public_only)
-        self._is_open, self._port = not config.auth and not config.public_only, config.port
+        names, own = not config.no_owners, own_files(config, root)
+        self._scan = ScanTree(root, config.one_file_system, names, config.public_only, own)
+        self._is_open = not config.auth and not config.tls and not config.public_only
+        self._port = config.port
         self._pool = pool
         self._tracker = tracker
         self._events = queue
@@ -375,7 +378,7 @@ class Publisher:
             "bytes": facts.size if facts is not None else 0,
             "omitted": list(facts.omitted) if facts is not None else [],
             "serial": self._serial,
-            "secret_problem": reload.secret_problem,
+            "credentials_problem": reload.credentials_problem,
             "problem": str(problem) if problem is not None else None,
             "exit": int(problem.exit_status) if problem is not None else int(Exit.OK),
         }

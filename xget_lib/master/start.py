@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 
 from xget_lib.config import Config, absolute
 from xget_lib.errors import Failed, PathRefused, UsageError, XGetError, printable
@@ -18,8 +19,9 @@ from xget_lib.fs.cache_directory import usual_cache_directory
 from xget_lib.net.listen import listen
 from xget_lib.ninep.auth import Credentials, Tls
 from xget_lib.process import control_socket, daemon, nursery, pidfile, rlimit
+from xget_lib.process.acting_as import acting_as, why_not_as_root
 from xget_lib.process.channel import Channel
-from xget_lib.process.credentials import read_credentials
+from xget_lib.process.credentials import read_certificates_again, read_credentials
 from xget_lib.process.privileges import User, give_up_root, read_everything
 from xget_lib.process.runtime_directory import Listening
 from xget_lib.process.secret_file import read_again
@@ -90,7 +92,7 @@ def _serve(
 
     with ExitStack() as stack:
         listening = stack.enter_context(listen(config.bind, config.port))
-        log.start(config.log, background=config.daemon, level=level)
+        _start_log(config, user, level)
         if config.pidfile:
             stack.callback(pidfile.Pidfile(config.pidfile).remove)
         if config.daemon:
@@ -126,11 +128,10 @@ def _become(user: User, config: Config, credentials: Credentials, control: Liste
     """Give up root. Returns the options with a directory for the digest cache in which the user can write. Raises
     Failed."""
     try:
-        log.give_to(user.uid)
         if control is not None:
             control.give_to(user.uid)
     except OSError as error:
-        raise Failed(f"--user {user.name}", f"{printable(error.filename or 'log file')}: {error.strerror}") from None
+        raise Failed(f"--user {user.name}", f"{printable(error.filename or '')}: {error.strerror}") from None
     cache = config.cache or os.path.join(usual_cache_directory(), user.name)
     _make_cache_directory(cache, user)
     give_up_root(user, may_read=False)
@@ -139,12 +140,39 @@ def _become(user: User, config: Config, credentials: Credentials, control: Liste
     except UsageError as error:
         text = "the secret cannot be changed without a restart, because %s cannot read it: %s"
         log.LOGGER.warning(text, user.name, error)
+    try:
+        read_certificates_again(config, credentials)
+    except UsageError as error:
+        text = "the certificates cannot be changed without a restart, because %s cannot read them: %s"
+        log.LOGGER.warning(text, user.name, error)
     return replace(config, cache=cache)
+
+
+def _start_log(config: Config, user: User | None, level: int) -> None:
+    """Begin to log. The file is one that `user` can open again. Raises Failed."""
+    start = partial(log.start, config.log, background=config.daemon, level=level)
+    if user is None or config.log is None:
+        start()
+        return
+    try:
+        with acting_as(user):
+            start()
+    except Failed as failed:
+        why = why_not_as_root(config.log)
+        if why:
+            what_to_do = f"make the file, and give it to {user.name}"
+            raise Failed(f"--user {user.name}", f"{failed}, and {printable(why)} ({what_to_do})") from None
+        start()
+        log.give_to(user.uid)
 
 
 def _make_cache_directory(path: str, user: User) -> None:
     """If it cannot be made, it is missed when digests are saved, and told then."""
+    with suppress(OSError), acting_as(user):
+        os.makedirs(path, 0o700, exist_ok=True)
+        return
     with suppress(OSError):
-        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-        os.mkdir(path, 0o700)
-        os.chown(path, user.uid, user.gid)
+        if not why_not_as_root(path):
+            os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+            os.mkdir(path, 0o700)
+            os.chown(path, user.uid, user.gid)

@@ -27,6 +27,7 @@ from xget_lib.master.worker_process import WorkerProcess
 from xget_lib.master.worker_restarts import WorkerRestarts
 from xget_lib.net.blocking import wait_readable, wait_writable
 from xget_lib.process.channel import close_all
+from xget_lib.process.memfd import memfd
 from xget_lib.process.nursery import Exited, NotSpawned, Nursery, Pong, Spawned
 from xget_lib.report.log import LOGGER
 from xget_lib.swarm.hosts import host_of
@@ -71,6 +72,8 @@ class WorkerPool:
         """What all workers serve, and its descriptors."""
         self._keys: ipc.Keys | None = None
         """Of the secret; None if there is none."""
+        self._certificates: list[int] = []
+        """Descriptors of `ipc.Certificates`, if they have been replaced."""
         self._available = Event()
         """Set while there is a worker."""
         self._gone = Event()
@@ -125,6 +128,13 @@ class WorkerPool:
         self._keys = ipc.Keys(tuple(keys))
         for worker in self.workers:
             self.send(worker, self._keys)
+
+    def set_certificates(self, files: Sequence[bytes]) -> None:
+        """Have all workers, also those to come, use these for TLS: those of `ipc.Certificates`."""
+        close_all(self._certificates)
+        self._certificates = [memfd("certificates", content) for content in files]
+        for worker in self.workers:
+            self.send(worker, ipc.Certificates(), self._certificates)
 
     def adopt(self, sock: socket.socket, address: str, port: int) -> int:
         """Hand a connection to the least loaded worker (waits until there is one), of those that its host may have.
@@ -259,6 +269,8 @@ class WorkerPool:
         self._workers[worker.pid] = worker
         if self._keys is not None:
             self.send(worker, self._keys)
+        if self._certificates:
+            self.send(worker, ipc.Certificates(), self._certificates)
         if self._serve is not None:
             self.send(worker, *self._serve)  # before any connection: what it serves must be there for the first
         self._available.set()

@@ -44,6 +44,9 @@ class DescriptorWaiter:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_pools: set[ThreadPool] = set()
+"""All that `in_pool` has used. There are a few, and they live as long as the process."""
+
 
 def in_thread(function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
     """Run a function that blocks in a thread of the hub, while the event loop goes on. Returns what it returns, raises
@@ -64,6 +67,7 @@ def in_pool(pool: ThreadPool, function: Callable[P, R], *arguments: P.args, **na
         except BaseException as error:
             return None, error
 
+    _pools.add(pool)
     _grow(pool)
     result, error = pool.apply(run)
     if error is not None:
@@ -86,6 +90,14 @@ def _grow(pool: ThreadPool) -> None:
             raise CannotStart("thread") from None
         LOGGER.warning("cannot start another thread; going on with %d", pool.size)
         pool.maxsize = pool.size
+
+
+def replace_threads() -> None:
+    """End the threads of all pools as they become idle. Later ones are started by the thread of the event loop, and
+    have no more powers than that has now."""
+    for pool in list(_pools):
+        if pool.size:
+            pool.size = 0
 
 
 def wait_readable(sock: socket.socket) -> None:

@@ -71,6 +71,11 @@ class LocalSocket:
             raise AddressRefused(path, None, error.strerror or str(error)) from None
         self.sock.setblocking(False)
 
+    @property
+    def directory(self) -> str:
+        """Where its name is."""
+        return os.path.dirname(self._path)
+
     def close(self) -> None:
         """Stop listening, and remove the name if it is still that of this socket. Raises nothing."""
         self.sock.close()

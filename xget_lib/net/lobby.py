@@ -40,7 +40,8 @@ PROVE_WITHIN = 10.0
 RECEIVED_LIMIT = 2048
 """Bytes that a client may send until then. Ours send some 400, with MUNGE 600."""
 HANDSHAKES = 1024
-"""Connections that began TLS and are in here, at most: OpenSSL takes up to 50 KB for each of them."""
+"""Connections that began TLS and are in here, at most: OpenSSL takes up to 50 KB for each of them. A further one gets
+the place of the oldest one of the host that has most."""
 _LONGEST = 512
 """Bytes of one request until then."""
 
@@ -111,7 +112,7 @@ class Lobby:
         self._refuse = refuse
         self._credentials = credentials
         self._shaken = shaken
-        self._handshakes = Budget("TLS handshakes", HANDSHAKES)
+        self._handshakes = Budget("TLS handshakes", HANDSHAKES, oldest_gives_way=True)
         self._visitors: OrderedDict[int, _Visitor] = OrderedDict()
         """By number of the client, the oldest first."""
         self._ready: deque[_Visitor] = deque()
@@ -194,6 +195,8 @@ class Lobby:
                     return
                 count = self._receive(visitor)
             except BlockingIOError:
+                if visitor.transport.is_flooded:
+                    raise OSError("it sent too much before it proved anything") from None
                 visitor.watch(READ)
                 return
             if visitor.session is None:
@@ -216,18 +219,18 @@ class Lobby:
             if visitor.transport.sock.recv(1, socket.MSG_PEEK) not in (HELLO[:1], b""):
                 return True  # it gets the session of a client without TLS
             if not self._handshakes.take(visitor.client.account):
-                raise OSError("there are too many TLS handshakes, and this host has its share")
+                raise OSError("there are too many TLS handshakes")
             from xget_lib.net.tls import TlsTransport
 
             visitor.transport = visitor.shaking = TlsTransport(tls.accepted(visitor.transport.sock))
+            visitor.transport.binding = tls.binding  # there may be other certificates before the handshake is over
         if visitor.shaking is None:
             return True
         direction = visitor.shaking.handshake()
         if direction is not None:
             visitor.watch(direction)
             return False
-        assert tls is not None
-        visitor.client.binding = tls.binding
+        visitor.client.binding = visitor.shaking.binding
         self._shaken(visitor.shaking)
         visitor.shaking = None
         if self._credentials.required:

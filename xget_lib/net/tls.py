@@ -23,6 +23,7 @@ from xget_lib.ninep.auth import Tls
 from xget_lib.ninep.wire import Buffer
 from xget_lib.process.certificates import binding_of
 from xget_lib.process.ktls import encrypts_in_kernel
+from xget_lib.process.one_record import return_after_each_record
 
 RECORD = 16 * 1024 + 261
 """Bytes of a record, at most: 5 of header, and 256 besides its content (RFC 8446, section 5.2)."""
@@ -48,6 +49,7 @@ class TlsTransport(Transport):
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         super().__init__(sock)
+        return_after_each_record(sock)
         self.recv_into = self._receive
         self.send = self._send
         self.in_kernel = False
@@ -67,7 +69,7 @@ class TlsTransport(Transport):
         try:
             self.sock.do_handshake()
         except _BLOCKED as error:
-            if self._received() > HANDSHAKE_LIMIT:
+            if self._arrived() > HANDSHAKE_LIMIT:
                 raise TlsError("the handshake is too long") from None
             return WRITE if isinstance(error, ssl.SSLWantWriteError) else READ
         except ssl.SSLCertVerificationError:
@@ -142,8 +144,12 @@ class TlsTransport(Transport):
         except ssl.SSLError as error:
             _fail(error)
 
-    def _received(self) -> int:
-        """Bytes, on this connection."""
+    @property
+    def is_flooded(self) -> bool:
+        return self._arrived() > 2 * HANDSHAKE_LIMIT
+
+    def _arrived(self) -> int:
+        """Bytes, on this connection, encrypted."""
         info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RECEIVED.stop)
         return int.from_bytes(info[_RECEIVED], sys.byteorder)
 

@@ -24,6 +24,12 @@ _ALERT = b"\x15\x03\x03\x00\x02\x02\x46"
 TLS_ENDED = "the connection was closed during the handshake"
 _NO_TLS = ("WRONG_VERSION_NUMBER", "UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "HTTP_REQUEST")
 """What OpenSSL calls an answer that is not TLS 1.3."""
+_REFUSALS = (
+    *("BAD_CERTIFICATE", "UNSUPPORTED_CERTIFICATE", "CERTIFICATE_REVOKED", "CERTIFICATE_EXPIRED"),
+    *("CERTIFICATE_UNKNOWN", "UNKNOWN_CA", "ACCESS_DENIED", "CERTIFICATE_REQUIRED"),
+)
+"""The alerts (RFC 8446, section 6.2) by which a server says that it does not accept a certificate. Any other is a
+failure of this connection: whoever changes a byte on the way gets one."""
 
 
 class TlsError(ConnectionAbortedError):
@@ -39,8 +45,8 @@ class TlsError(ConnectionAbortedError):
             return LinkLost(server, TLS_ENDED)
         if self.reason in _NO_TLS:
             return NotAdmitted(server, "it speaks no TLS 1.3")
-        if "_ALERT_" in self.reason:
-            words = self.reason.partition("_ALERT_")[2].lower().replace("_", " ")
+        if (alert := self.reason.partition("_ALERT_")[2]) in _REFUSALS:
+            words = alert.lower().replace("_", " ")
             return NotAdmitted(server, f"it refuses the certificate of this node ({words})")
         return LinkLost(server, str(self.strerror))
 
@@ -70,6 +76,11 @@ class Transport:
     def send_file(self, descriptor: int, offset: int, count: int) -> int:
         """Send a part of a file, as `send` does. Returns 0 if the file ends before it."""
         return os.sendfile(self.sock.fileno(), descriptor, offset, count)
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether more has arrived than a handshake and a few requests take, whatever of it was content."""
+        return False
 
     def wait(self, direction: int, seconds: float | None) -> None:
         """Return when it is worth trying again to receive (READ) or to send (WRITE). One greenlet may wait for each.

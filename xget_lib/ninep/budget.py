@@ -14,9 +14,13 @@ A host is any key that connections of one machine have in common. Nothing here k
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
+from heapq import heappop, heappush
 from itertools import count
 from typing import Final
+
+_FEW = 64
+"""Entries of a ranking that are never too many."""
 
 
 class Account:
@@ -65,11 +69,51 @@ class Account:
 class _Share:
     """What one host has of a budget."""
 
-    __slots__ = ("accounts", "total")
+    __slots__ = ("accounts", "ranked", "total")
 
     def __init__(self) -> None:
         self.total = 0
         self.accounts: dict[Account, int] = {}
+        self.ranked = 0
+        """The total with which it stands in the ranking: this one or more."""
+
+
+class _Ranking:
+    """Which share is the biggest, without looking at all of them: thousands of hosts may compete.
+
+    A heap with an entry for each share. A share that has grown gets a new one, and one that has shrunk when its entry
+    comes first. Entries that count no more are left until they come first, or are too many.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, _Share]] = []
+        self._numbers = count()
+        """Of those that are equal, the one that has been there for the longest time is first."""
+
+    def grown(self, share: _Share, shares: Collection[_Share]) -> None:
+        """To be called after the total of one of the shares has become greater."""
+        if share.total > share.ranked:
+            self._add(share)
+            if len(self._heap) > 2 * len(shares) + _FEW:
+                self._heap.clear()
+                for each in shares:
+                    self._add(each)
+
+    def biggest(self) -> _Share | None:
+        """None if there is none with more than 0."""
+        while self._heap:
+            total, _, share = self._heap[0]
+            if share.total == share.ranked == -total:
+                return share
+            heappop(self._heap)
+            if -total == share.ranked:
+                self._add(share)
+        return None
+
+    def _add(self, share: _Share) -> None:
+        share.ranked = share.total
+        if share.total:
+            heappush(self._heap, (-share.total, next(self._numbers), share))
 
 
 class Budget:
@@ -91,6 +135,7 @@ class Budget:
         self.used = 0
         self._oldest_gives_way = oldest_gives_way
         self._shares: dict[Hashable, _Share] = {}
+        self._ranking = _Ranking()
 
     def take(self, account: Account, count: int = 1) -> bool:
         """Take `count` and return True. If this host may not have so many more, take none and return False."""
@@ -115,6 +160,7 @@ class Budget:
         share.accounts[account] += count
         share.total += count
         self.used += count
+        self._ranking.grown(share, self._shares.values())
         return True
 
     def give_back(self, account: Account, count: int = 1) -> None:
@@ -153,7 +199,7 @@ class Budget:
 
     def _end_biggest(self, wanted: int) -> bool:
         """Free something of the host that has most, if that is more than `wanted`. Returns whether it could."""
-        biggest = max(self._shares.values(), key=lambda share: share.total, default=None)
+        biggest = self._ranking.biggest()
         if biggest is not None and self._oldest_gives_way:
             return self._end_oldest(biggest)
         if biggest is None or biggest.total <= wanted:

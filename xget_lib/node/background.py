@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -19,11 +20,12 @@ import gevent
 
 from xget_lib.config import Config
 from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
-from xget_lib.net.blocking import wait_readable, wait_writable
+from xget_lib.net.blocking import replace_threads, wait_readable, wait_writable
 from xget_lib.node.follow import Follower, rebase
 from xget_lib.node.node import Node
 from xget_lib.process import daemon
 from xget_lib.process.channel import Channel
+from xget_lib.process.confinement import keep_only_reading
 from xget_lib.process.fork import outlive_parent
 from xget_lib.process.pidfile import Pidfile
 from xget_lib.report.events import NOTHING
@@ -86,13 +88,23 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
                 child.linger(config.linger)
                 status = following.end()
             else:
-                rebasing = gevent.spawn(rebase, node)
+                rebasing, confining = gevent.spawn(rebase, node), gevent.spawn(_confine, node, config)
                 child.linger(config.linger)
                 rebasing.kill()
+                confining.kill()
         if node is not None:
             node.stop_repairing()
             node.child.drain()
     return status
+
+
+def _confine(node: Node, config: Config) -> None:
+    """Once nothing is left to be written, this process can only read."""
+    node.wait_until_repaired()
+    files = [each for each in (config.log, config.pidfile) if each]
+    given_up = keep_only_reading([*map(os.path.dirname, files), *node.child.socket_directories])
+    LOGGER.info("all that is in place is verified; this process only serves it, and gives up %s", given_up)
+    replace_threads()
 
 
 def _interrupt_with_foreground(channel: Channel, downloading: gevent.Greenlet[..., Any]) -> None:
@@ -103,8 +115,8 @@ def _interrupt_with_foreground(channel: Channel, downloading: gevent.Greenlet[..
 
 
 def _handle_signals(node: Node, downloading: gevent.Greenlet[..., Any]) -> None:
-    """SIGTERM and SIGINT interrupt a download and end a child server; SIGUSR1 logs the status; SIGHUP: the secret may
-    have changed."""
+    """SIGTERM and SIGINT interrupt a download and end a child server; SIGUSR1 logs the status; SIGHUP: the secret or
+    the certificates may have changed."""
 
     def stop(number: int) -> None:
         if downloading.ready():
@@ -114,7 +126,7 @@ def _handle_signals(node: Node, downloading: gevent.Greenlet[..., Any]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop, number)
-    gevent.signal_handler(signal.SIGHUP, node.read_secret)
+    gevent.signal_handler(signal.SIGHUP, node.read_credentials)
     gevent.signal_handler(signal.SIGUSR1, lambda: LOGGER.warning("status: %s", json.dumps(node.child.status())))
 
 

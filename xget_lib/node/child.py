@@ -177,6 +177,11 @@ class Child:
                 LOGGER.info("a newer child server of %s has started; exiting", printable(self._dest))
                 self.stop()
 
+    @property
+    def socket_directories(self) -> list[str]:
+        """Where `drain` removes the names of sockets."""
+        return [each.directory for each in (self._local, self._succession) if each is not None]
+
     def linger(self, seconds: float) -> None:
         """Return when nobody has read for this many seconds, when another server takes over, or after `stop`."""
         begun = time.monotonic()

@@ -24,7 +24,6 @@ from xget_lib.errors import (
     NinepError,
     NotAdmitted,
     Outdated,
-    UsageError,
     XGetError,
     printable,
 )
@@ -33,7 +32,7 @@ from xget_lib.manifest.manifest import STILL_CHANGING, Manifest
 from xget_lib.manifest.selection import Selection, select
 from xget_lib.manifest.signature import Signed
 from xget_lib.net.blocking import in_thread
-from xget_lib.net.credentials import credentials_of
+from xget_lib.net.credentials import credentials_of, read_again
 from xget_lib.net.listen import LocalSocket, listen
 from xget_lib.node.awake import now
 from xget_lib.node.child import Child
@@ -47,7 +46,6 @@ from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import NewGeneration, TransferStats
 from xget_lib.node.trust import Trust
 from xget_lib.node.waits import Tell, Waits
-from xget_lib.process.secret_file import read_again
 from xget_lib.report.events import size
 from xget_lib.report.log import LOGGER
 from xget_lib.report.waiting import Wait
@@ -155,8 +153,7 @@ class Node:
 
     def rebase(self) -> None:
         """Serve a part of the newest generation: the files in place that have not changed. Raises XGetError."""
-        if self._repairing is not None:
-            self._repairing.join()  # only what is verified is carried over
+        self.wait_until_repaired()  # only what is verified is carried over
         in_place = self._in_place
         if in_place is None:
             return
@@ -213,15 +210,16 @@ class Node:
         self.incomplete = incomplete(selection)
         return done | {"age": self._freshness.age}
 
-    def read_secret(self) -> None:
-        """The secret may have changed."""
-        try:
-            if read_again(self.credentials):
-                LOGGER.info("the secret has changed: %d keys", len(self.credentials.keys))
-                self.child.secret_changed()
-                self._master.secret_changed()
-        except UsageError as error:
-            LOGGER.error("the secret stays as it was: %s", error)
+    def read_credentials(self) -> None:
+        """The secret and the certificates may have changed."""
+        if read_again(self._config, self.credentials).secret:
+            self.child.secret_changed()
+            self._master.secret_changed()
+
+    def wait_until_repaired(self) -> None:
+        """Return when all that is in place is verified, and what was wrong has been fetched again, or cannot be."""
+        if self._repairing is not None:
+            self._repairing.join()
 
     def stop_repairing(self) -> None:
         """Leave it to the next update, or run, to repair files."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from xget_lib.config import Config
 from xget_lib.ninep.auth import CHILD, MASTER, MUNGE, SECRET, Credentials, Tls
 from xget_lib.process.secret_file import read_keys
+
+if TYPE_CHECKING:
+    from xget_lib.process.certificates import TlsFiles
 
 
 def read_credentials(config: Config) -> Credentials:
@@ -18,6 +23,15 @@ def read_credentials(config: Config) -> Credentials:
     keys = read_keys(source) if source else ()
     server = CHILD if config.host else MASTER
     return Credentials(bool(config.auth), keys, source, _tls(config), config.auth, server=server)
+
+
+def read_certificates_again(config: Config, credentials: Credentials) -> TlsFiles | None:
+    """As `certificates.read_again`; None without TLS."""
+    if credentials.tls is None:
+        return None
+    from xget_lib.process import certificates
+
+    return certificates.read_again(config, credentials)
 
 
 def _tls(config: Config) -> Tls | None:

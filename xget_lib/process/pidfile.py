@@ -1,6 +1,7 @@
 """A file with the pid of the running server, locked while it runs.
 
-The lock, not the pid in it, says whether the process runs: a pid left over from a crash means nothing.
+The lock, not the pid in it, says whether the process runs: a pid left over from a crash means nothing. So nobody else
+may lock it: who can open a file for reading can lock it. It is for its owner alone, as pidfile(3) of FreeBSD advises.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import stat
 
 from xget_lib.errors import Failed
 from xget_lib.fs.lock_file import is_at, lock_now
+
+_MODE = 0o600
+_OF_OTHERS = 0o066
 
 
 class Pidfile:
@@ -27,9 +31,18 @@ class Pidfile:
             raise Failed(f"pid file {path}", error.strerror or str(error)) from error
 
     def _lock_file(self) -> int:
-        fd = lock_now(self._path, 0o644, check=self._check_owner)
+        others = False
+
+        def check(fd: int) -> None:
+            nonlocal others
+            self._check_owner(fd)
+            others = bool(os.fstat(fd).st_mode & _OF_OTHERS)
+
+        fd = lock_now(self._path, _MODE, check=check)
         if fd is None:
-            raise Failed(f"pid file {self._path}", f"in use by process {self._owner()}")
+            hint = ", or by another user, who could read it (remove it if that process is not XGet)" if others else ""
+            raise Failed(f"pid file {self._path}", f"in use by process {self._owner()}{hint}")
+        os.fchmod(fd, _MODE)
         os.truncate(fd, 0)
         os.write(fd, f"{os.getpid()}\n".encode())
         return fd

@@ -59,6 +59,11 @@ class Listening:
         self._path = path
         self._lock = lock
 
+    @property
+    def directory(self) -> str:
+        """Where its name is."""
+        return os.path.dirname(self._path)
+
     def give_to(self, uid: int) -> None:
         """Lets another user connect too. To be called before this process becomes that user. Raises OSError."""
         os.chown(self._path, uid, -1, follow_symlinks=False)

@@ -7,7 +7,8 @@
     peers      read: a line of JSON for each news of the swarm (`News`). Written: what the writer serves
                (`Registration`), to the master, or to a peer that the writer downloads from
     offer      at a master: each read answers with the number of a chunk to take from it (`17\\n`); reading again says
-               that the chunk has arrived. Written: a bitmap of the chunks that the writer finds at none of its peers
+               that the chunk has arrived. Written: a bitmap of the chunks that the writer finds at none of its peers.
+               When the master serves another generation, reads wait until they are flushed
     turn       at a child: a read answers (`take\\n`) when this connection gets an upload slot, which is good for one
                chunk; reading again says that it was used. Written, any bytes: the slot is given back
     log        the debug level; written: a line for this server's log
@@ -269,21 +270,29 @@ class Slot(Stream):
 
 
 class Offer(Slot):
-    """An open `offer`. It requests nothing before there is a generation: the master forgets all requests when a
-    generation begins, and the client would wait forever."""
+    """An open `offer`. It stays with the generation of its first read or write, like `data`, and is forgotten when
+    another one begins: the client means chunks of its own. Before there is a generation, it requests nothing."""
 
     def __init__(self, backend: MasterBackend) -> None:
         super().__init__(backend)
         self._master = backend
+        self._generation: bytes | None = None
 
     def read(self, offset: int, count: int) -> bytes | Content | Waiting:
-        return WAITING if self._master.server.served is None else super().read(offset, count)
+        return super().read(offset, count) if self._is_current() else WAITING
 
     def write(self, offset: int, data: bytes) -> int:
         if len(data) > WANTS_LIMIT:
             raise NinepError(errno.EMSGSIZE)
-        self._master.wants(data)
+        if self._is_current():
+            self._master.wants(data)
         return len(data)
+
+    def _is_current(self) -> bool:
+        served = self._master.server.served
+        if served is not None and self._generation is None:
+            self._generation = served.generation
+        return served is not None and served.generation == self._generation
 
 
 class Turn(Slot):

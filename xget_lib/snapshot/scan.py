@@ -12,7 +12,7 @@ import pwd
 import stat
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,7 +27,7 @@ from xget_lib.fs.private import is_private
 from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import STAMP_WORDS, Stamp, stamp_of
 from xget_lib.fs.thread_cwd import inside
-from xget_lib.manifest.acl import owner_ids
+from xget_lib.manifest.acl import ACCESS, owner_ids
 from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.manifest.entry import (
     BLOCK,
@@ -131,33 +131,33 @@ def scan(
     owner_names: bool = True,
     *,
     public_only: bool = False,
+    own_files: Collection[bytes] = (),
     steps: Steps | None = None,
 ) -> Scan:
     """Scans everything below a directory, or one regular file. Links in `root` itself are followed.
 
     `one_file_system`: leave out what is mounted below; the mount point becomes an empty directory. `owner_names`: look
-    up the names of users and groups. `public_only`: leave out what `fs.private` says is private. `steps` counts. Raises
-    PathRefused if `root` cannot be served. The same tree gives the same scan.
+    up the names of users and groups. `public_only`: leave out what `fs.private` says is private. `own_files`:
+    leave out these paths below the root. `steps` counts. Raises PathRefused if `root` cannot be served. The same tree
+    gives the same scan.
     """
     steps = steps or Steps()
     try:
         status = os.stat(root)
         if stat.S_ISREG(status.st_mode):
-            if public_only and is_private(status):
-                raise PathRefused(root, _PRIVATE)
-            return _scan_file(root, owner_names, steps)
+            return _scan_file(root, owner_names, steps, public_only=public_only)
         if not stat.S_ISDIR(status.st_mode):
             raise PathRefused(root, "neither a directory nor a regular file")
         base = os.path.realpath(root)
         with Root(base) as top:
-            scanner = _Scanner(top, one_file_system, steps, public_only=public_only)
+            scanner = _Scanner(top, one_file_system, steps, public_only=public_only, own_files=own_files)
             scanner.scan()
     except OSError as error:
         raise PathRefused(root, error.strerror or str(error)) from error
     return Scan(base, scanner.outline(owner_names), scanner.stamps, source=scanner.source, private=scanner.private)
 
 
-def _scan_file(root: bytes, owner_names: bool, steps: Steps) -> Scan:
+def _scan_file(root: bytes, owner_names: bool, steps: Steps, *, public_only: bool) -> Scan:
     base, location = os.path.split(os.path.realpath(root))
     with Root(base) as top, top.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as directory:
         open_it = partial(top.open, location, os.O_RDONLY)
@@ -167,10 +167,13 @@ def _scan_file(root: bytes, owner_names: bool, steps: Steps) -> Scan:
         scanner = _Scanner(top, False, steps)
         with inside(directory) as path_of:
             found = _xattrs(path_of(location))
+        private = is_private(status, _access_list(found))
+        if private and public_only:
+            raise PathRefused(root, _PRIVATE)
         extents = find_extents(directory, location, status, LeasePatience(LEASE_WAIT))
         scanner.add_file(os.path.basename(os.path.abspath(root)), status, found, extents)
         source = replace(scanner.source, empty=False, inode=(status.st_dev, 0))
-    return Scan(base, scanner.outline(owner_names), scanner.stamps, location, source, int(is_private(status)))
+    return Scan(base, scanner.outline(owner_names), scanner.stamps, location, source, int(private))
 
 
 _OTHER_FILE_SYSTEM = "on another file system"
@@ -188,10 +191,19 @@ _KINDS = {
 class _Scanner:
     """Walks below a directory level by level, which is the order of a table, and collects the entries."""
 
-    def __init__(self, root: Root, one_file_system: bool, steps: Steps, *, public_only: bool = False) -> None:
+    def __init__(
+        self,
+        root: Root,
+        one_file_system: bool,
+        steps: Steps,
+        *,
+        public_only: bool = False,
+        own_files: Collection[bytes] = (),
+    ) -> None:
         self.stamps = array("q")  # of regular files
         self.private = 0  # regular files
         self._public_only = public_only
+        self._own_files = frozenset(own_files)
         self._private_directories: set[bytes] = set()  # and those below them, with a / at the end
         self._omitted: list[Omitted] = []
         self._root = root
@@ -210,12 +222,18 @@ class _Scanner:
         self._unvisited: deque[bytes | None] = deque()  # paths of directories in their order; None: leave it empty
 
     def scan(self) -> None:
-        """Scans everything below the root. Raises OSError where the root itself cannot be read."""
+        """Scans everything below the root. Raises OSError where the root itself cannot be read, and PathRefused where
+        not everybody may, and that matters."""
         with self._root.opened(b"", os.O_RDONLY | os.O_DIRECTORY) as directory, inside(directory) as path_of:
             os.listdir(directory)
             status = os.fstat(directory)
             self._device, self._inode = status.st_dev, status.st_ino
-            self.add_entry(DIRECTORY, b"", status, _xattrs(path_of(b".")))
+            found = _xattrs(path_of(b"."))
+            if is_private(status, _access_list(found)):
+                if self._public_only:
+                    raise PathRefused(self._root.path, _PRIVATE)
+                self._private_directories.add(b"")
+            self.add_entry(DIRECTORY, b"", status, found)
         self._unvisited.append(b"")
         while self._unvisited:
             path = self._unvisited.popleft()
@@ -285,23 +303,27 @@ class _Scanner:
                 self._skip(above + name, "temporary data of XGet")
         elif kind is None:
             self._skip(above + name, "a socket")
-        elif self._is_private(above, name, status) and self._public_only:
-            self._skip(above + name, _PRIVATE)
-        elif kind == DIRECTORY:
-            self._add_directory(directory, above + name, name, status, other_file_system)
-        elif other_file_system:
-            self._skip(above + name, _OTHER_FILE_SYSTEM)
-        elif status.st_nlink > 1 and (status.st_dev, status.st_ino) in self._first_names:
-            self._builder.add_hard_link(name, self._first_names[status.st_dev, status.st_ino])
+        elif above + name in self._own_files:
+            self._skip(above + name, "what this master writes itself")
         else:
-            number = len(self._builder)
-            self._add_other(kind, directory, name, status)
-            if status.st_nlink > 1:
-                self._first_names[status.st_dev, status.st_ino] = number
+            found = _xattrs(self._path_of(name))
+            if self._is_private(above, name, status, found) and self._public_only:
+                self._skip(above + name, _PRIVATE)
+            elif kind == DIRECTORY:
+                self._add_directory(directory, above + name, name, status, found, other_file_system)
+            elif other_file_system:
+                self._skip(above + name, _OTHER_FILE_SYSTEM)
+            elif status.st_nlink > 1 and (status.st_dev, status.st_ino) in self._first_names:
+                self._builder.add_hard_link(name, self._first_names[status.st_dev, status.st_ino])
+            else:
+                number = len(self._builder)
+                self._add_other(kind, directory, name, status, found)
+                if status.st_nlink > 1:
+                    self._first_names[status.st_dev, status.st_ino] = number
 
-    def _is_private(self, above: bytes, name: bytes, status: os.stat_result) -> bool:
+    def _is_private(self, above: bytes, name: bytes, status: os.stat_result, found: Xattrs) -> bool:
         """Whether not everybody may read or reach what is there. Counts the files."""
-        if not is_private(status) and above not in self._private_directories:
+        if not is_private(status, _access_list(found)) and above not in self._private_directories:
             return False
         if stat.S_ISDIR(status.st_mode):
             self._private_directories.add(above + name + b"/")
@@ -314,21 +336,20 @@ class _Scanner:
         return False
 
     def _add_directory(
-        self, directory: int, path: bytes, name: bytes, status: os.stat_result, other_file_system: bool
+        self, directory: int, path: bytes, name: bytes, status: os.stat_result, found: Xattrs, other_file_system: bool
     ) -> None:
         if len(path) > DIRECTORY_LIMIT or path.count(b"/") >= DEPTH_LIMIT:
             self._omitted.append(Omitted(path, "path too long"))
         else:
-            self.add_entry(DIRECTORY, name, status, _xattrs(self._path_of(name)))
+            self.add_entry(DIRECTORY, name, status, found)
             self._unvisited.append(None if other_file_system else path)
             if other_file_system:
                 self._skip(path, _OTHER_FILE_SYSTEM)
             crosses = status.st_dev != self._device_here
             self._notes.directory(path, crosses=crosses, left_out=other_file_system)
 
-    def _add_other(self, kind: str, directory: int, name: bytes, status: os.stat_result) -> None:
+    def _add_other(self, kind: str, directory: int, name: bytes, status: os.stat_result, found: Xattrs) -> None:
         """Does everything that can fail before it adds something: an entry is added as a whole or not at all."""
-        found = _xattrs(self._path_of(name))
         if kind == FILE:
             self.add_file(name, status, found, find_extents(directory, name, status, self._patience))
             return
@@ -389,6 +410,10 @@ def _xattrs(path: bytes) -> Xattrs:
     if len(found) > XATTRS_LIMIT:
         raise OSError(errno.E2BIG, f"more than {XATTRS_LIMIT} extended attributes")
     return found
+
+
+def _access_list(found: Xattrs) -> bytes:
+    return next((value for name, value in found if name == ACCESS), b"")
 
 
 def _names(numbers: Iterable[int], look_up: Callable[[int], str]) -> dict[int, str]:

@@ -49,19 +49,23 @@ class _Node:
 
 
 class NamedNodes:
-    """Owned by the master's Tracker. Nodes are the caller's keys, none of which is used again; times are monotonic
-    seconds."""
+    """One is the Tracker's, for nodes, and one is for those to which C clients are sent. Nodes are the caller's keys,
+    none of which is used again; times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._hosts: OrderedDict[Hashable, _Host] = OrderedDict()
         """The last that was asked about at the end."""
         self._nodes: dict[int, _Node] = {}
 
-    def may_name(self, node: int, host: Hashable, asker: int, asker_host: Hashable, now: float) -> bool:
-        """Whether a node may be named to another one. It counts as named then."""
+    def may_name(
+        self, node: int, host: Hashable, asker: int, asker_host: Hashable, now: float, *, each_time: bool = False
+    ) -> bool:
+        """Whether a node may be named to another one. It counts as named then. `each_time`: also if it was named to
+        that one before, which connects each time."""
         if host == asker_host:
             return True
-        state, heard = self._nodes.setdefault(node, _Node()), self._nodes.setdefault(asker, _Node()).heard
+        state = self._nodes.setdefault(node, _Node())
+        heard = set() if each_time else self._nodes.setdefault(asker, _Node()).heard
         if state.reached or node in heard:
             return True
         account = self._account(host, now)

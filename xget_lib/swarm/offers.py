@@ -58,7 +58,7 @@ _CONSIDERED = 256
 class _Node:
     host: Host
     wants: int
-    """Chunks that it lacks and finds at no peer, as it reported last."""
+    """Chunks that it lacks and finds at no peer, as it reported last while it had a slot."""
     granted: int = 0
     """All chunks that were granted to it; other nodes may not have them."""
     again: dict[int, tuple[int, float]] = field(default_factory=dict)
@@ -140,11 +140,14 @@ class Offers:
             owner.wants &= ~(1 << flight.chunk)
 
     def close(self, node: int, number: int, now: float) -> None:
-        """A slot is closed; the chunk that was on its way to it is granted to another."""
+        """A slot is closed; the chunk that was on its way to it is granted to another. With its last slot a node takes
+        back its report of wants: it may have been of another generation."""
         slot, owner = (node, number), self._nodes.get(node)
         if owner is None:
             return
         owner.slots.discard(slot)
+        if not owner.slots:
+            owner.wants = self._all
         for queue in (owner.host.first, owner.host.second):
             queue.pop(slot, None)
         flight = self._end_flight(slot, now)

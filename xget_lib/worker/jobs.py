@@ -95,7 +95,12 @@ def _perform(request: jobs.Request, descriptors: Sequence[int]) -> _Done:
 
 def _scan(request: jobs.ScanTree) -> _Done:
     found = scan(
-        request.root, request.one_file_system, request.owner_names, public_only=request.public_only, steps=STEPS
+        request.root,
+        request.one_file_system,
+        request.owner_names,
+        public_only=request.public_only,
+        own_files=request.own_files,
+        steps=STEPS,
     )
     encoded = found.encode()
     descriptor = memfd("scan", encoded)

@@ -29,7 +29,7 @@ from xget_lib.config import Config
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation, XGetError
 from xget_lib.extensions import extensions
 from xget_lib.fs.places import marks_of
-from xget_lib.fs.private import is_private
+from xget_lib.fs.private import is_private_at
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.decoding import decode_trusted
@@ -173,6 +173,8 @@ class Worker:
                 case ipc.Keys(keys):
                     self._access.credentials.keys = keys
                     self._server.secret_changed()
+                case ipc.Certificates():
+                    self._use_certificates(descriptors)
                 case ipc.EndConnection(connection, why):
                     self._end_connection(connection, why)
                 case ipc.Serve():
@@ -189,6 +191,14 @@ class Worker:
                     close_all(descriptors)
                     if not any(extension.handle(message) for extension in self._extensions.values()):
                         raise ProtocolViolation(f"unexpected message {type(message).__name__} from the master")
+
+    def _use_certificates(self, descriptors: Sequence[int]) -> None:
+        """Raises UsageError if they cannot be used; but the master has tried that."""
+        from xget_lib.process.certificates import TlsFiles, make_tls  # loads OpenSSL: only who wants TLS needs it
+
+        certificate, key, authorities = map(read_all, descriptors)
+        close_all(descriptors)
+        self._access.credentials.tls = make_tls(TlsFiles(certificate, key, authorities))
 
     def send(self, message: ipc.Message, descriptors: Sequence[int] = ()) -> None:
         """Send a message to the master, or later if its host has sent too many. If the master is gone, nothing is sent:
@@ -331,12 +341,13 @@ class Worker:
         encoded = EncodedManifest(FileIO(manifest_descriptor), os.fstat(manifest_descriptor).st_size)
         marks = () if location else marks_of(message.base, [each.path for each in manifest.omitted if each.expected])
         self.served = Served(encoded, store, marks=tuple(marks))
+        files_root = self._roots[1]
         self._files = Files(
-            self._roots[1],
+            files_root,
             (lambda path: path in (b"", location)) if location else lambda _: True,
             manifest.users,
             manifest.groups,
-            (lambda _, status: not is_private(status)) if self._public_only else None,
+            (lambda path, status: not is_private_at(files_root, path, status)) if self._public_only else None,
         )
         os.close(base)
         self._server.retry()  # clients that connected before there was anything to serve
