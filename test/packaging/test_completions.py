@@ -78,8 +78,9 @@ def fish(tmp_path: Path, line: str) -> set[str]:
 ZSH = """\
 bindkey -e; PS1=; LISTMAX=100000; unsetopt list_ambiguous auto_menu
 fpath=($PWD $fpath); autoload -Uz compinit; compinit -u -D
-print ST''ART
+zle-line-init() { print; print ST''ART; }; zle -N zle-line-init
 """
+"""The last line makes it print a word when it edits the next line: what is typed before, the terminal would edit."""
 
 
 def zsh(tmp_path: Path, line: str) -> set[str]:
