@@ -30,10 +30,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shown(path: Path) -> str:
-    """A page as a reader sees it, on a wide terminal."""
+    """A page as a reader sees it, on a terminal so wide that no description is divided."""
     if shutil.which("man") is None:
         lacking("man is not installed (apt install man-db)")
-    environment = {"PATH": "/usr/bin:/bin", "MANWIDTH": "200", "LC_ALL": "C.UTF-8", "MAN_KEEP_FORMATTING": ""}
+    environment = {"PATH": "/usr/bin:/bin", "MANWIDTH": "1000", "LC_ALL": "C.UTF-8", "MAN_KEEP_FORMATTING": ""}
     command = ["man", "--warnings", "--local-file", str(path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr == ""
