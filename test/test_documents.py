@@ -25,6 +25,7 @@ from xget_lib.net import accept, connection, link, lobby, munge, outgoing, send_
 from xget_lib.ninep import limits, session
 from xget_lib.node import fetch_manifest, generation_restarts
 from xget_lib.report import rate_limited_log
+from xget_lib.serve import served
 from xget_lib.serve.swarm import SLOTS_LIMIT
 from xget_lib.swarm import messages as swarm_messages
 from xget_lib.swarm.messages import LINE_LIMIT
@@ -218,6 +219,7 @@ LIMITS = {
     "time to decode a MUNGE credential, with the time that it waits": round(munge.DECODE_WITHIN),
     "connections without a proof that began TLS, with `--tls`": lobby.HANDSHAKES,
     "KiB of a TLS handshake, with `--tls`": tls.HANDSHAKE_LIMIT >> 10,
+    "generations that can be read, the newest included": served.KEPT,
     "open files of one connection": limits.MAX_OPEN,
     "fids of one connection": limits.MAX_FIDS,
     "MiB of memory for what clients keep here": limits.MEMORY >> 20,
@@ -235,7 +237,9 @@ LIMITS = {
     "ms of processor time of one host in a row": round(turns.TURN * 1000),
     "ms in a row in which one connection of a host sends content, while others of this host wait and content is sent to"
     " other hosts": round(send_turns._TURN * 1000),
-    "KiB that are on their way on this connection then": send_turns._MOST >> 10,
+    "KiB that are on their way on this connection then": send_turns._LEAST >> 10,
+    "ms in a row in which one of two worker processes sends to a host that has connections to both, while content is"
+    " sent to other hosts": round(send_turns._SLICE * 1000),
     "worker processes of a master for one host": workers._WORKERS_OF_HOST,
     "bytes of a line in `peers` or `log`": LINE_LIMIT,
     "bytes of the text of an error": session.ENAME_MAX,

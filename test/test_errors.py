@@ -46,6 +46,7 @@ MADE = [
     errors.NotTrusted(bytes(32), "why"),
     errors.NotHeld(0, 1),
     errors.StaleGeneration(b"a\n"),
+    errors.RetiredGeneration(),
     errors.NinepError(errno.EROFS),
     errors.ProtocolViolation("x"),
 ]

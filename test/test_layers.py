@@ -45,7 +45,6 @@ FORBIDDEN = {
 SYSTEM_TESTS = {"bench", "clients", "end_to_end", "kernel", "sim"}
 """Directories of tests of several parts together: what only they import has no unit test."""
 NOT_IMPORTED = {
-    "xget_lib.master.publisher": "test/end_to_end/test_freshness.py: with workers that scan and watch",
     "xget_lib.download.install": "test/download/test_install.py: its steps are those of a whole download",
     "xget_lib.node.background": "a process of its own: test/end_to_end",
     "xget_lib.process.daemon": "test/process/test_daemon.py runs it in programs of its own",

@@ -409,6 +409,15 @@ class StaleGeneration(XGetError):
         self.path = path
 
 
+class RetiredGeneration(XGetError):
+    """A client reads a file of a generation that is older than those that are kept."""
+
+    errno = errno.ESTALE
+
+    def __init__(self) -> None:
+        super().__init__("this generation is not served any more")
+
+
 # 9P.
 
 

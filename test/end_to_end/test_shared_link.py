@@ -26,11 +26,11 @@ def programs() -> None:
 
 @pytest.mark.root
 def test_ten_connections_of_one_host_do_not_get_ten_times_as_much_as_another_host(tmp_path: Path) -> None:
-    """14 bytes for each byte of the client before hosts had turns, 3.6 with them: two connections at a time, and the
-    client waits for offers in between."""
+    """14 bytes for each byte of the client before hosts had turns, 3 when each of two workers gave it one, and 1.4
+    since these take turns too, and less is on its way; 3 again where other programs keep the client waiting."""
     found = measured("reads", tmp_path)
     print(found)
-    assert found.hostile < 8
+    assert found.hostile < 6
 
 
 @pytest.mark.root

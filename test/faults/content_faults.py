@@ -24,14 +24,16 @@ def _change(*kinds: str) -> Act:
 
 
 def _hide(run: Run, strike: Strike) -> bool:
-    run.source.hide()
+    with run.master.restarting:  # one that starts would find nothing, and end
+        run.source.hide()
     return True
 
 
 def _hide_for_a_while(run: Run, strike: Strike) -> bool:
-    run.source.hide()
-    run.wait(strike.seconds)
-    run.source.show()
+    with run.master.restarting:
+        run.source.hide()
+        run.wait(strike.seconds)
+        run.source.show()
     return True
 
 

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from test.faults.case import ENDS
+from test.faults.case import ENDS, FOLLOWS
 from test.faults.fault import MASTER, Struck
 from test.faults.run import DEADLINE, Run
 from test.faults.table import FAULTS
@@ -48,7 +48,9 @@ class Observed:
     tampered: frozenset[str] = frozenset()
     """Paths in the destination that a fault changed."""
     lingers: bool = False
-    """Whether it serves when it has everything."""
+    """Whether it serves when it has everything,"""
+    follows: bool = False
+    """and fetches what is new."""
     sets_owners: bool = True
     """Whether it runs as root."""
 
@@ -110,7 +112,10 @@ def exact(observed: Observed, states: Sequence[Path]) -> list[str]:
         return []
     found: list[str] = []
     for state in reversed(states):
-        found = differences(state, observed.dest) if observed.dest.is_dir() else ["it is not there"]
+        # An update that goes on, or whose master was lost, keeps what it has fetched for the next one.
+        unfinished = observed.follows and (observed.dest / ".xget").is_dir()
+        is_there = observed.dest.is_dir()
+        found = differences(state, observed.dest, unfinished=unfinished) if is_there else ["it is not there"]
         if not observed.sets_owners:
             found = [each for each in found if not each.startswith(("user of", "group of"))]
         if not found:
@@ -264,6 +269,7 @@ def judge(run: Run) -> tuple[list[str], float]:
             node.dest,
             frozenset(node.tampered),
             node.case.then != ENDS,
+            node.case.then == FOLLOWS,
             "few processes" not in node.needs,
         )
         for node in run.nodes

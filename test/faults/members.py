@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -50,7 +51,7 @@ class Master:
         self._running: Running | None = None
         self._starts = 0
         self.restarting = threading.Lock()
-        """Two faults do not restart it at the same time."""
+        """Held by a fault that restarts it, or takes its directory away: no two of them at the same time."""
 
     def start(self, path: Path) -> None:
         self._starts += 1
@@ -221,7 +222,8 @@ class Hostile:
         command = [*prefix, sys.executable, "-m", "test.faults.hostile_peer", *words]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=self._log, text=True)
         assert self._process.stdout is not None
-        assert self._process.stdout.readline(), f"the hostile peer does not start: {lie}"
+        begun = select.select([self._process.stdout], [], [], _STARTS_WITHIN)[0]
+        assert begun and self._process.stdout.readline(), f"the hostile peer does not start: {lie}"
 
     def __enter__(self) -> Hostile:
         return self

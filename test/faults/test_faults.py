@@ -19,13 +19,15 @@ from test.faults.case import draw
 from test.faults.fault import MASTER, Strike, Struck
 from test.faults.judge import Facts, Observed, exact, lateness, silent, status, tracebacks, wrong_bytes
 from test.faults.lies import LIES
+from test.faults.members import Hostile
 from test.faults.run import left_alive
 from test.faults.source import CHANGES, Source
 from test.faults.table import FAULTS
-from test.support.cluster import SESSION_MARK
+from test.support.cluster import SESSION_MARK, Cluster
 from test.support.installed import lacking
 from test.support.leftovers import MARK
 from test.support.processes import PATIENCE
+from test.support.trees import small_tree
 
 SEEDS = numbers("1-24,130")
 """Of the short run. In 130 the master is stopped for good, and a client has a --timeout of 20 s."""
@@ -89,6 +91,19 @@ def test_at_most_a_third_of_the_peers_is_hostile() -> None:
     assert all(2 * len(case.lies) <= len(case.clients) for case in map(draw, range(1, 1001)))
 
 
+def test_every_hostile_peer_registers(cluster: Cluster) -> None:
+    """One that does not would make every run with it end after two minutes, as a problem of the bench."""
+    source = small_tree(cluster.base / "source")
+    master = cluster.master(source)
+
+    def registers(lie: str) -> None:
+        with Hostile(lie, ("127.0.0.1", master.port), source, cluster.base, address="127.0.0.2"):
+            pass
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(registers, LIES))
+
+
 def test_seeds_are_numbers_and_ranges() -> None:
     assert numbers("7,1-3") == [7, 1, 2, 3]
 
@@ -138,6 +153,15 @@ def test_a_client_may_have_the_state_when_it_started_or_a_later_one(source: Sour
 def test_a_right_copy_is_right(source: Source, copy: Path) -> None:
     assert exact(observed(copy), source.states) == []
     assert wrong_bytes(observed(copy), source.states) == []
+
+
+def test_a_follower_may_keep_the_pieces_of_an_update_and_nothing_else(source: Source, copy: Path) -> None:
+    (copy / ".xget" / "parts").mkdir(parents=True)
+    (copy / ".xget" / "parts" / "1").touch()
+    assert exact(observed(copy, follows=True), source.states) == []
+    assert exact(observed(copy), source.states) != []
+    (copy / "other").touch()
+    assert exact(observed(copy, follows=True), source.states) != []
 
 
 def test_a_wrong_byte_is_found_whatever_the_status(source: Source, copy: Path) -> None:

@@ -6,12 +6,15 @@ import signal
 from pathlib import Path
 from typing import cast
 
+import gevent
 import pytest
 
+from test.support.network import PATIENCE
 from test.support.nodes import configured
 from xget_lib import ipc
 from xget_lib.master import events
 from xget_lib.master.master import Master
+from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.worker_process import WorkerProcess
 from xget_lib.net.listen import listen
 from xget_lib.ninep.auth import Credentials
@@ -44,3 +47,17 @@ def test_a_worker_that_sends_what_no_worker_may_send_is_killed_and_the_loop_cont
     assert "worker 4711: protocol error; killing it: unexpected message Ping from a worker" in caplog.messages
     ours.close()
     theirs.close()
+
+
+def test_a_master_whose_decisions_end_with_an_error_does_not_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise it would accept clients, and none would ever be told or granted anything."""
+    monkeypatch.setattr(TrackerIO, "tick", lambda tracker: 1 / 0)
+    with listen("127.0.0.1", 0) as listening, gevent.Timeout(PATIENCE, AssertionError("it goes on")):
+        nursery = cast(Nursery, FakeNursery())
+        master = Master(configured(0), bytes(tmp_path), listening, nursery, Credentials())
+        master._depend_on([master._tracker.running])
+        master._tracker.published(bytes(32), 100, 1)
+        error = master._act_on_events()
+    assert "internal error: ZeroDivisionError" in str(error)

@@ -166,6 +166,22 @@ def test_the_connections_of_a_host_go_to_two_workers() -> None:
     assert sorted(len(worker.connections) for worker in pool.workers) == [1, 2, 5, 5]
 
 
+def test_a_host_with_two_workers_gets_no_third_while_one_of_them_is_busy() -> None:
+    pool = Pool(3)
+    for _ in range(2):
+        pool.adopt()
+    busy, other, third = pool.workers
+    while not busy.outbox.waits:
+        pool.pool.send_to(1, ipc.Grant(1, 0, 5))
+    for _ in range(3):
+        pool.adopt()
+    assert [len(worker.connections) for worker in (busy, other, third)] == [1, 4, 0]
+    while not other.outbox.waits:
+        pool.pool.send_to(2, ipc.Grant(2, 0, 5))
+    pool.adopt()
+    assert [len(worker.connections) for worker in (busy, other, third)] == [1, 4, 1]
+
+
 def test_a_host_whose_connections_have_ended_may_have_any_worker() -> None:
     pool = Pool(3)
     first, second, third = pool.workers
@@ -307,6 +323,29 @@ def test_a_worker_that_does_not_answer_gets_connections_and_jobs_last() -> None:
     second.pings = 2
     pool.adopt()
     assert len(first.connections) == 1
+
+
+def test_a_worker_that_takes_no_messages_holds_up_nobody_else(caplog: pytest.LogCaptureFixture) -> None:
+    """It is stopped, and its channel is full. The loop that grants chunks to all nodes waited for it, and died with
+    it: nobody was granted anything any more."""
+    pool = Pool(2)
+    stopped, other = pool.workers
+    for _ in range(2):
+        pool.adopt()
+    while not stopped.outbox.waits:
+        pool.pool.send_to(1, ipc.Grant(1, 0, 5))
+    pool.pool.send_to(1, ipc.Grant(1, 0, 6))
+    pool.pool.send_to(2, ipc.Grant(2, 0, 7))
+    assert [pool.receive(other.pid) for _ in range(2)] == [ipc.Adopt(2, "10.0.0.1", 40000), ipc.Grant(2, 0, 7)]
+    assert pool.adopt("10.0.0.2") == 3
+    assert pool.receive(other.pid) == ipc.Adopt(3, "10.0.0.2", 40000)
+    waiting = [gevent.spawn(pool.pool.send_to, 1, ipc.Grant(1, 0, 8)) for _ in range(3)]
+    pool.nursery.dies(stopped.pid, -9)
+    pool.event(events.ConnectionEnded)
+    assert all(each.ready() and each.successful() for each in waiting)
+    pool.started()
+    assert not stopped.outbox.waits
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_a_job_that_kills_workers_fails_in_the_end() -> None:

@@ -121,14 +121,56 @@ def test_while_others_of_the_host_wait_little_is_on_its_way(link: Link) -> None:
     link.turns.wait(first)
     link.starts(second)
     first.left = 1000
-    assert link.turns.wait(first) == send_turns._MOST - 1000
-    first.left = send_turns._MOST
+    assert link.turns.wait(first) == send_turns._LEAST - 1000
+    first.left = send_turns._LEAST
     more = link.starts(first)
     link.after(0.01)
     assert not ready(more)
     first.left -= 1
     link.after(0.01)
     assert more.get() == 1
+
+
+def test_on_a_fast_link_more_is_on_its_way_until_it_is_slow_again(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    link.share()
+    first, second = FakeFlow(), FakeFlow()
+    link.turns.wait(first)
+    link.starts(second)
+
+    def room(*, drained: bool) -> int:
+        """How many bytes the connection may send when the kernel has sent all that it had, or nearly nothing."""
+        first.left = link.turns._most
+        started = link.starts(first)
+        first.left = 0 if drained else first.left - 1
+        link.share()
+        return int(started.get())
+
+    assert [room(drained=True) for _ in range(3)] == [each * send_turns._LEAST for each in (2, 4, 8)]
+    for _ in range(20):
+        assert room(drained=True) <= send_turns._MOST
+    for _ in range(20):
+        first.left = link.turns._most
+        link.turns._adapt(first, link.now)
+    assert link.turns._most == send_turns._LEAST
+
+
+def test_two_processes_that_send_to_a_host_do_so_in_turn(link: Link) -> None:
+    link.now = 1000.0 + send_turns._SLICE / 4
+    link.share()
+    both = [link.turns, SendTurns("a", link.hosts, 1)]
+    for process in range(2):
+        link.hosts.sent(process, "a", link.now)
+    sends = [gevent.spawn(turns.wait, FakeFlow()) for turns in both]
+    sent = []
+    for _ in range(20):
+        link.after(send_turns._SLICE)
+        now = [process for process, waiting in enumerate(sends) if ready(waiting)]
+        for process in now:
+            sends[process] = gevent.spawn(both[process].wait, FakeFlow())
+            both[process]._current = None  # all that it sent has left
+        sent.append(now)
+    assert sent[2:] in ([[0], [1]] * 9, [[1], [0]] * 9)
+    gevent.killall(sends)
 
 
 def test_who_waits_goes_on_when_no_other_host_wants_the_link_any_more(link: Link) -> None:

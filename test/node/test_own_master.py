@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import gevent
@@ -48,7 +47,7 @@ def linked(address: Address) -> MasterLink:
 
 def test_a_destination_in_what_it_serves_is_refused_when_it_knows_what_that_is(content: Served, tmp_path: Path) -> None:
     server = Master(content.directory, content)
-    known = replace(served(content.directory, content.manifest), marks=tuple(marks_of(bytes(content.directory))))
+    known = served(content.directory, content.manifest, marks=tuple(marks_of(bytes(content.directory))))
     server.backend.served = None
     link = linked(server.address)
     refused: list[DestinationRefused] = []
@@ -76,7 +75,7 @@ def test_a_server_that_has_no_marks_refuses_nothing(content: Served) -> None:
 
 def test_more_marks_than_there_can_be_are_not_read(content: Served) -> None:
     server = Master(content.directory, content)
-    server.backend.served = replace(served(content.directory, content.manifest), marks=(b"x" * 16,) * 2 * MARKS_LIMIT)
+    server.backend.served = served(content.directory, content.manifest, marks=(b"x" * 16,) * 2 * MARKS_LIMIT)
     with pytest.raises(ProtocolViolation, match="too long"):
         check_dest(linked(server.address), bytes(content.directory), 5.0)
 

@@ -201,7 +201,7 @@ def test_a_file_is_read_where_it_is_when_it_is_read(own: Served) -> None:
     store = Store(
         Root(found.base), own.manifest, full, stamps=stamps, locate=lambda file: b"moved" if moved else b"large"
     )
-    opened = OpenedFile(store, own.file_named(b"large"))
+    opened = OpenedFile(lambda: store, own.file_named(b"large"))
     data = (own.directory / "large").read_bytes()
     assert opened.read(10, 100) == data[10:110]
     os.rename(own.directory / "large", own.directory / "moved")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -254,7 +253,7 @@ def test_a_master_tells_the_marks_of_what_it_serves_when_it_knows_that(content: 
     backend = RecordingBackend()
     places = opened(backend, "places")
     assert places.read(0, 100) is WAITING
-    backend.served = replace(content, marks=(b"\1" * 16, b"\xff" * 16))
+    backend.served = Served(content.manifest, content.store, marks=(b"\1" * 16, b"\xff" * 16))
     assert places.read(0, 100) == b"01" * 16 + b"\n" + b"ff" * 16 + b"\n"
     assert places.read(33, 4) == b"ffff" and places.read(66, 4) == b""
 

@@ -12,6 +12,9 @@ from test.sim.links import Connection, Request
 from test.sim.master import TREAD
 from test.sim.node import Node
 
+SWALLOWED = 0.01
+"""Seconds after which a node says that a chunk has arrived which it does not take."""
+
 STALLED = 20.0
 """Seconds after which a node closes a connection on which requested content does not arrive: `node/source.py`."""
 
@@ -151,6 +154,19 @@ class Leaving(Holding):
         self._join()
 
 
+class Swallowing(Holding):
+    """Says at once that each chunk has arrived, and wants them all again."""
+
+    SLOTS = 16
+
+    def granted(self, slot: int, chunk: int) -> None:
+        self._clock.after(SWALLOWED, self._ask_again, slot)
+
+    def _ask_again(self, slot: int) -> None:
+        self._master.receive("takes", TREAD, self._master.takes, self, (1 << len(self._sizes)) - 1)
+        self._ask(slot)
+
+
 class Finished(Hostile):
     """An honest node that holds everything and stays. Only its link may be slow: `FaultScenario.slow`."""
 
@@ -171,4 +187,17 @@ class Stopped(Node):
                     self._clock.after(STALLED, reader.stalled, self, request)
 
 
-KINDS = (Liar, Refusing, Dripping, Crawling, Punctual, Withholding, Hesitating, Flapping, Silent, Holding, Leaving)
+KINDS = (
+    Liar,
+    Refusing,
+    Dripping,
+    Crawling,
+    Punctual,
+    Withholding,
+    Hesitating,
+    Flapping,
+    Silent,
+    Holding,
+    Leaving,
+    Swallowing,
+)

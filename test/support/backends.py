@@ -18,13 +18,13 @@ from xget_lib.serve.synthetic import DeferredText, Stream
 from xget_lib.swarm.messages import Registration
 
 
-def served(directory: Path | Root, manifest: Manifest, *, full: bool = True) -> Served:
+def served(directory: Path | Root, manifest: Manifest, *, full: bool = True, marks: tuple[bytes, ...] = ()) -> Served:
     """A generation as a server holds it: all of it, or no chunk yet."""
     chunks = manifest.layout.chunk_count
     held = Bitmap.filled(chunks) if full else Bitmap(chunks)
     root = directory if isinstance(directory, Root) else Root(bytes(directory))
     store = Store(root, manifest, held)
-    return Served(EncodedManifest.of(manifest.encode()), store)
+    return Served(EncodedManifest.of(manifest.encode()), store, marks=marks)
 
 
 def parts_of(data: object) -> list[bytes | OpenExtent]:

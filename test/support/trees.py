@@ -99,18 +99,20 @@ def _names(entries: dict[bytes, os.stat_result]) -> set[frozenset[bytes]]:
     return {frozenset(one) for one in names.values()}
 
 
-def differences(original: Path, copy: Path) -> list[str]:
+def differences(original: Path, copy: Path, *, unfinished: bool = False) -> list[str]:
     """The differences of two trees, the metadata of their roots included. Empty where the copy is right. What somebody
-    removes meanwhile is a difference."""
+    removes meanwhile is a difference. `unfinished`: the copy may have `.xget`, and the time when that was made."""
     try:
-        return _differences(original, copy)
+        return _differences(original, copy, unfinished=unfinished)
     except FileNotFoundError as error:
         return [f"removed while it was compared: {error.filename!r}"]
 
 
-def _differences(original: Path, copy: Path) -> list[str]:
+def _differences(original: Path, copy: Path, *, unfinished: bool) -> list[str]:
     left, right = bytes(original), bytes(copy)
     here, there = dict(_entries(left)), dict(_entries(right))
+    if unfinished:
+        there = {path: status for path, status in there.items() if path.split(b"/")[0] != b".xget"}
     found = [f"only in one: {path!r}" for path in sorted(here.keys() ^ there.keys())]
     for path in sorted(here.keys() & there.keys()):
         one, other = here[path], there[path]
@@ -123,6 +125,8 @@ def _differences(original: Path, copy: Path) -> list[str]:
             found.append(f"content of {path!r}")
     if _names(here) != _names(there):
         found.append("hard links")
+    if unfinished:
+        return [each for each in found if each != "time of b'.'"]
     if not found and shutil.which("rsync"):
         found = rsync_differences(original, copy)
     return found

@@ -46,6 +46,21 @@ def test_a_host_whose_nodes_are_reached_may_have_more_of_them_named() -> None:
     assert reached == 2000
 
 
+def test_a_host_whose_nodes_come_and_go_does_not_use_up_the_times_that_another_is_named() -> None:
+    named = NamedNodes()
+    for asker in range(1000, 5000):  # each is gone before it has connected to anybody
+        named.may_name(1, "new", asker, "hostile", asker / 100)
+        named.ended(asker)
+    assert sum(named.may_name(1, "new", asker, f"host {asker}", 50.0) for asker in range(6000, 7000)) > IN_VAIN / 2
+
+
+def test_hosts_that_hear_of_another_in_vain_may_hear_of_it_again_later() -> None:
+    named = NamedNodes()
+    hours = 200
+    heard = sum(named.may_name(1, "a", asker, "b", asker * AGAIN) for asker in range(60 * hours))
+    assert heard > 60 * hours * 0.9
+
+
 def test_nodes_of_one_host_are_always_named_to_each_other_and_do_not_vouch_for_each_other() -> None:
     named = NamedNodes()
     assert all(named.may_name(1, "a", asker, "a", 0.0) for asker in range(100, 100 + 2 * IN_VAIN))

@@ -325,6 +325,23 @@ def test_one_host_that_says_at_once_that_all_has_arrived_does_not_make_the_other
     assert waits < 20
 
 
+def test_what_one_node_says_to_have_taken_is_granted_once_more_before_anything_a_third_time() -> None:
+    """Node 0 takes nothing. What one of the others has taken is still wanted by the other, until that hears of it."""
+    chunks = 200
+    offers, now = Offers(chunks, 2, one_each), 0.0
+    for _ in range(chunks):
+        offers.ask(0, 0, now)
+        assert len(offers.grant(now)) == 1
+        now += 0.01
+    granted: list[int] = []
+    for _ in range(chunks // 2):
+        now += 10
+        offers.ask(1, 0, now)
+        offers.ask(2, 0, now)
+        granted += chunks_of(offers.grant(now))
+    assert sorted(granted) == list(range(chunks))
+
+
 @pytest.mark.parametrize("closes", [False, True])
 def test_hosts_that_take_each_chunk_just_before_it_is_stuck_cost_another_no_more_than_its_share(closes: bool) -> None:
     """Host 0 needs 0.1 s for a chunk, eight others hold each for 0.9 s. Then they ask again, or close the connection
@@ -464,6 +481,8 @@ class Offering(RuleBasedStateMachine):
         lost = self.slots.pop((node, slot), None)
         if lost is not None:
             self.fresh.add(lost)
+        if not any(key[0] == node for key in self.slots):
+            self.wanted_by.pop(node, None)
 
     @rule(node=st.integers(0, 3))
     def leave(self, node: int) -> None:

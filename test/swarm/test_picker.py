@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from random import Random
 
 from hypothesis import settings
@@ -25,6 +26,39 @@ def test_the_rarest_chunk_of_a_peer_is_picked_first() -> None:
     tested.peer_has("b", 0b101)
     tested.peer_has("c", 0b100)
     assert [tested.pick("a", 0.0) for _ in range(3)] == [1, 0, 2]
+
+
+def test_chunks_are_sorted_by_the_number_of_peers_that_have_them() -> None:
+    dice, everything = Random(1), (1 << 5000) - 1
+    tested: Picker[int] = Picker(everything, dice)
+    has: dict[int, int] = {}
+    for step in range(200):
+        peer = dice.randrange(12)
+        if step % 7 == 0 and peer in has:
+            tested.peer_gone(peer)
+            del has[peer]
+        else:
+            has[peer] = dice.choice((0, everything, dice.randrange(everything)))
+            tested.peer_has(peer, has[peer])
+    for chunk in range(0, 5000, 17):
+        count = sum(each >> chunk & 1 for each in has.values())
+        assert [level for level, chunks in enumerate(tested._levels) if chunks >> chunk & 1] == [count]
+
+
+def test_a_peer_that_says_again_and_again_that_it_has_all_or_nothing_costs_little() -> None:
+    """Of 200,000 chunks, 800 GB. Each change took 4 s when chunk after chunk was counted, and an honest peer took as
+    long when it was connected."""
+    tested, everything = Picker[str]((1 << 200_000) - 1, Random(1)), (1 << 200_000) - 1
+    begun = time.process_time()
+    for _ in range(50):
+        tested.peer_has("a", everything)
+        tested.peer_has("a", 0)
+    assert time.process_time() - begun < 2.0
+
+
+def test_the_bits_of_a_number_come_in_rising_order() -> None:
+    for positions in ([], [0], [4095, 4096], [1, 5, 4097, 100_000, 299_999]):
+        assert list(bits(sum(1 << each for each in positions))) == positions
 
 
 def test_nodes_with_the_same_knowledge_choose_differently() -> None:

@@ -15,7 +15,7 @@ from functools import partial
 import gevent
 
 from xget_lib.classic.files import Regular
-from xget_lib.errors import CannotStart, StaleGeneration
+from xget_lib.errors import CannotStart, RetiredGeneration, StaleGeneration
 from xget_lib.net.blocking import in_thread
 from xget_lib.serve.store import Store
 from xget_lib.serve.synthetic import DeferredText
@@ -73,7 +73,7 @@ class Checksums:
         give: Callable[[DeferredText], None]
         try:
             text = b"%d" % _compute(file)
-        except (StaleGeneration, CannotStart, OSError) as error:
+        except (StaleGeneration, RetiredGeneration, CannotStart, OSError) as error:
             give = partial(DeferredText.fail, error=error)
         else:
             give = partial(DeferredText.put, text=text)
@@ -86,7 +86,7 @@ class Checksums:
 
 
 def _compute(file: Regular) -> int:
-    """The Adler-32 of a file as it was verified. Raises StaleGeneration or OSError."""
+    """The Adler-32 of a file as it was verified. Raises StaleGeneration, RetiredGeneration or OSError."""
     store: Store = file.served.store
     size = file.entry.size
     checksum = EMPTY

@@ -86,16 +86,10 @@ class Regular:
             raise
         return True
 
-    def is_content_of(self, other: Regular) -> bool:
-        """Whether both have the same content."""
-        return self._content() == other._content()
-
     def key(self) -> bytes:
         """16 bytes that name this path with this content, in any generation."""
-        return blake3(self.path + b"\0").update(self._content()).digest(16)
-
-    def _content(self) -> bytes:
-        return self.served.store.manifest.content_of(self.number)
+        content = self.served.store.manifest.content_of(self.number)
+        return blake3(self.path + b"\0").update(content).digest(16)
 
 
 class Data(Handle):
@@ -128,14 +122,14 @@ class Data(Handle):
             file = Regular.find(newest, self._file.path)
         except NinepError:
             return
-        if file.is_content_of(self._file):
+        if file.key() == self._key:
             self._opened.close()
             self._use(file)
 
     def _use(self, file: Regular) -> None:
         self._file = file
-        self._size = file.entry.size
-        self._opened = OpenedFile(file.served.store, file.number)
+        self._size, self._key = file.entry.size, file.key()
+        self._opened = OpenedFile(lambda: file.served.store, file.number)
 
     def clunk(self) -> None:
         self._opened.close()

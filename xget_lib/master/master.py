@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import gevent
@@ -21,12 +21,12 @@ from gevent.queue import Queue
 
 from xget_lib import __version__, ipc
 from xget_lib.config import Config
-from xget_lib.errors import Exit, ProtocolViolation, XGetError, printable
+from xget_lib.errors import Exit, Failed, ProtocolViolation, XGetError, printable
 from xget_lib.master import commands, events
 from xget_lib.master.publisher import Publisher
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.worker_process import WorkerProcess
-from xget_lib.master.workers import WorkerPool
+from xget_lib.master.workers import Vital, WorkerPool
 from xget_lib.net.accept import Admission, connections
 from xget_lib.net.credentials import read_again
 from xget_lib.ninep.auth import Credentials
@@ -88,9 +88,8 @@ class Master:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             gevent.signal_handler(number, self._events.put, events.SignalReceived(number))
         catch_greenlets()
-        self._pool.start()
         accepting = gevent.spawn(self._accept)
-        self._publisher.start()
+        self._depend_on([*self._pool.start(), accepting, *self._publisher.start(), self._tracker.running])
         if self._control is not None:
             gevent.spawn(commands.serve, self._control.sock, self._wants_reload)
         address, port = self._listening.getsockname()[:2]
@@ -143,6 +142,17 @@ class Master:
     def _wants_reload(self, reload: commands.Reload) -> None:
         self._events.put(events.ReloadWanted(reload))
 
+    def _depend_on(self, vital: Iterable[Vital]) -> None:
+        """Without these, clients would wait for ever. If an error ends one, init is to start another master."""
+
+        def cannot_go_on(ended: Vital) -> None:
+            error = ended.exception
+            why = f"internal error: {type(error).__name__}: {error} (see the log, and start the master again)"
+            self._events.put(events.CannotGoOn(Failed("master", why)))
+
+        for each in vital:
+            each.link_exception(cannot_go_on)
+
     # Connections.
 
     def _accept(self) -> None:
@@ -178,8 +188,7 @@ class Master:
         return changes.problem
 
     def _end_connection(self, connection: int, why: str) -> None:
-        # In a greenlet of its own: the channel of a hung worker may be full.
-        gevent.spawn(self._pool.send_to, connection, ipc.EndConnection(connection, why))
+        self._pool.send_to(connection, ipc.EndConnection(connection, why))
 
     def _connection_ended(self, connection: int) -> None:
         self._strangers.pop(connection, None)

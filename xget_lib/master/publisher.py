@@ -35,7 +35,7 @@ from xget_lib.master.signatures import Signatures
 from xget_lib.master.snapshotter import Snapshot, take_snapshot
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.worker_process import WorkerProcess
-from xget_lib.master.workers import WorkerPool
+from xget_lib.master.workers import Vital, WorkerPool
 from xget_lib.process.channel import close_all
 from xget_lib.report.log import LOGGER
 from xget_lib.signing.keys import SigningKey
@@ -105,10 +105,9 @@ class Publisher:
         self._changing_since: float | None = None
         """Since when some file has been left out because it is still changing."""
 
-    def start(self) -> None:
-        gevent.spawn(self._scan_when_due)
-        gevent.spawn(self._tell_waiting)
+    def start(self) -> list[Vital]:
         self._schedule.request(ScanReason.REQUEST)
+        return [gevent.spawn(self._scan_when_due), gevent.spawn(self._tell_waiting)]
 
     # What happens.
 
@@ -156,14 +155,18 @@ class Publisher:
     def _check(self, snapshot: Snapshot, chunk: int) -> None:
         """Read a chunk. If it is wrong, hash its files in a new scan, whatever their stamps say."""
         wrong: tuple[bytes, ...] = ()
-        descriptors = [os.dup(snapshot.manifest), os.dup(snapshot.base)]
+        descriptors: list[int] = []
         try:
+            if snapshot is not self._snapshot:
+                raise Failed("check", "the generation has been replaced")  # and its descriptors are closed
+            descriptors.append(os.dup(snapshot.manifest))
+            descriptors.append(os.dup(snapshot.base))
             request = jobs.CheckChunk(chunk, snapshot.facts.location)
             checked, _ = self._pool.work("check", request, jobs.ChunkChecked, descriptors)
             wrong = checked.wrong
             if not wrong:
                 LOGGER.info("%s is right on disk, although a node got other content from here", printable(checked.path))
-        except Failed as error:
+        except (Failed, OSError) as error:
             LOGGER.warning("cannot check what a node reports: %s", error)
         finally:
             close_all(descriptors)

@@ -60,7 +60,8 @@ class TrackerIO:
         self._ended: RecentByHost[tuple[float, dict[str, Any]]] = RecentByHost(_ENDED_SHOWN)
         """The nodes whose runs ended last: when, and what the status says of them."""
         self.extensions = [each.master_side(self, max_direct) for each in extensions().values()]
-        gevent.spawn(self._run)
+        self.running = gevent.spawn(self._run)
+        """Never ends. Without it no node would get anything."""
 
     def published(
         self, generation: bytes, manifest_size: int, chunk_count: int, signature: Signature | None = None

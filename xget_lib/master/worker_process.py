@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from gevent.event import AsyncResult
 
 from xget_lib import ipc
+from xget_lib.master.outbox import Outbox
 from xget_lib.process.channel import Channel
 
 JobAnswer = tuple[ipc.Done | ipc.JobFailed, list[int]] | None
@@ -21,6 +22,9 @@ class WorkerProcess:
 
     pid: int
     channel: Channel
+    """To receive from."""
+    outbox: Outbox = field(init=False)
+    """To send to."""
     connections: dict[int, str] = field(default_factory=dict)
     """By number: the host of each."""
     hosts: Counter[str] = field(default_factory=Counter)
@@ -31,13 +35,15 @@ class WorkerProcess:
     """When it came, in monotonic seconds."""
     pings: int = 0
     """Sent since its last message."""
-
     last_words: str = ""
     """Why it ends, if it says so."""
     sent: int = 0
     """Bytes of content that it has sent to clients."""
     encrypts: str = ""
     """Where it encrypts those of TLS connections (`net.server.Server.encrypts`)."""
+
+    def __post_init__(self) -> None:
+        self.outbox = Outbox(self.channel)
 
     def connected(self, number: int, host: str) -> None:
         """It serves a connection."""
@@ -56,3 +62,8 @@ class WorkerProcess:
     def is_late(self) -> bool:
         """Whether it has not answered a ping before the next one was sent. It may be stopped: others come first."""
         return self.pings > 1
+
+    def close(self) -> None:
+        """It has ended."""
+        self.outbox.close()
+        self.channel.close()

@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Sequence
 from itertools import count
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import gevent
 from gevent.event import AsyncResult, Event
@@ -44,10 +44,14 @@ _LAST_WORDS = 1.0
 """Seconds to wait for what a worker sent before it ended."""
 _JOB_ATTEMPTS = 3
 _WORKERS_OF_HOST = 2
+_ADOPT_AGAIN = 0.02
+"""Seconds before the next try to hand over a connection, if no worker takes it."""
 _YIELD_AFTER = 64
 """Messages of one worker after which other greenlets run, even if more are there already."""
 
 R = TypeVar("R", bound=Result)
+Vital: TypeAlias = "gevent.Greenlet[..., None]"
+"""Without which a master cannot do its work. It raises nothing."""
 
 
 class WorkerPool:
@@ -89,11 +93,12 @@ class WorkerPool:
         nursery.channel.wait_readable = wait_readable
         nursery.channel.wait_writable = wait_writable
 
-    def start(self) -> None:
-        gevent.spawn(self._watch_nursery)
-        gevent.spawn(self._watch_silence)
+    def start(self) -> list[Vital]:
+        """Start the workers. The greenlets are vital as long as the nursery lives."""
+        vital = [gevent.spawn(self._watch_nursery), gevent.spawn(self._watch_silence)]
         for number in range(self.size):
             self._spawn(number)
+        return vital
 
     @property
     def workers(self) -> list[WorkerProcess]:
@@ -140,17 +145,18 @@ class WorkerPool:
         """Hand a connection to the least loaded worker (waits until there is one), of those that its host may have.
         Returns its number."""
         host = host_of(address)
-        number = next(self._connection_numbers)
         while True:
             self._available.wait()
             worker = self._worker_for(host)
-            worker.connected(number, host)
-            self._serving[number] = worker
-            if self.send(worker, ipc.Adopt(number, address, port), [sock.fileno()]):
-                return number
-            worker.ended(number)
-            self._serving.pop(number, None)
-            gevent.sleep(0.05)
+            if worker is not None:
+                number = next(self._connection_numbers)
+                worker.connected(number, host)
+                self._serving[number] = worker
+                if self.send(worker, ipc.Adopt(number, address, port), [sock.fileno()]):
+                    return number
+                worker.ended(number)
+                self._serving.pop(number, None)
+            gevent.sleep(_ADOPT_AGAIN)
 
     def send_to(self, connection: int, message: ipc.Message) -> None:
         """Send a message to the worker that serves a connection; nothing is sent if it has ended."""
@@ -159,14 +165,18 @@ class WorkerPool:
             self.send(worker, message)
 
     def send(self, worker: WorkerProcess, message: ipc.Message, descriptors: Sequence[int] = ()) -> bool:
-        """Send a message to a worker. Returns whether it could be sent."""
+        """Send a message to a worker, which may take it later (`outbox`). Returns False if it will never get it."""
         if self._workers.get(worker.pid) is not worker:
             return False  # it has ended meanwhile, and its channel is closed
         try:
-            worker.channel.send(ipc.pack(message), descriptors)
+            worker.outbox.send(message, descriptors)
         except LinkLost as error:
             # `_read` notices its end, and acts on it.
             LOGGER.debug("cannot send to worker %d: %s", worker.pid, error)
+            return False
+        except OSError as error:
+            LOGGER.error("cannot send to worker %d: %s; killing it", worker.pid, error.strerror or error)
+            self._kill(worker.pid)
             return False
         return True
 
@@ -179,7 +189,7 @@ class WorkerPool:
         """
         for _ in range(_JOB_ATTEMPTS):
             self._available.wait()
-            worker = min(self._workers.values(), key=lambda worker: (worker.is_late, len(worker.jobs)))
+            worker = min(self._workers.values(), key=lambda each: (each.is_late, each.outbox.waits, len(each.jobs)))
             number = next(self._job_numbers)
             answered = worker.jobs[number] = AsyncResult()
             self.send(worker, ipc.Job(number, request), descriptors)
@@ -221,12 +231,17 @@ class WorkerPool:
             self.send(worker, ipc.Stop())
         self._gone.wait(seconds)
 
-    def _worker_for(self, host: str) -> WorkerProcess:
-        """The least loaded worker for a connection of a host. A host with enough workers gets no further one, unless
-        these do not answer: what a worker gives to each host would be multiplied by the number of workers."""
+    def _worker_for(self, host: str) -> WorkerProcess | None:
+        """The least loaded worker for a connection of a host; None if none takes one now. A host with enough workers
+        gets no further one, unless these do not answer, or take nothing: what a worker gives to each host would be
+        multiplied by the number of workers."""
         answering = [worker for worker in self._workers.values() if not worker.is_late] or self.workers
         its = [worker for worker in answering if host in worker.hosts]
-        return min(its if len(its) >= _WORKERS_OF_HOST else answering, key=lambda worker: len(worker.connections))
+        for fit in (its if len(its) >= _WORKERS_OF_HOST else answering, self.workers):
+            able = [worker for worker in fit if not worker.outbox.waits]
+            if able:
+                return min(able, key=lambda worker: len(worker.connections))
+        return None
 
     # The nursery.
 
@@ -299,20 +314,19 @@ class WorkerPool:
             gevent.sleep(_PING_EVERY)
             for worker in self.workers:
                 if worker.pings < _SILENT_PINGS:
-                    # In a greenlet of its own: the channel of a hung worker may be full.
-                    gevent.spawn(self.send, worker, ipc.Ping())
+                    self.send(worker, ipc.Ping())
                 elif (worker.pings - _SILENT_PINGS) % _KILL_AGAIN == 0:
                     LOGGER.error(
                         "worker %d has sent nothing for %d s; killing it", worker.pid, worker.pings * _PING_EVERY
                     )
                     self._kill(worker.pid)
                 worker.pings += 1
-            for pid in () if self._nursery_watch.is_late else self._ending:
-                if self._ending[pid] % _KILL_AGAIN == _SILENT_PINGS:
-                    seconds = self._ending[pid] * _PING_EVERY
+            for pid, pauses in () if self._nursery_watch.is_late else list(self._ending.items()):
+                self._ending[pid] = pauses + 1
+                if pauses % _KILL_AGAIN == _SILENT_PINGS:
+                    seconds = pauses * _PING_EVERY
                     LOGGER.error("worker %d has closed its channel, but not ended, for %d s; killing it", pid, seconds)
                     self._kill(pid)
-                self._ending[pid] += 1
             try:
                 hangs = not self._stopping and self._nursery_watch.tick(some_worker_answers=self._some_answer)
             except LinkLost:
@@ -371,9 +385,9 @@ class WorkerPool:
             if self._stopping:
                 self._gone.set()
         self._sent_before += worker.sent
-        worker.channel.close()
         for connection in worker.connections:
             self._serving.pop(connection, None)
             self._events.put(events.ConnectionEnded(connection))
         for answered in worker.jobs.values():
             answered.set(None)
+        worker.close()

@@ -5,7 +5,9 @@ sent to other hosts too (`sending_hosts`), each process sends to one connection 
 has its turn until its reply is sent and has left: what the kernel has accepted, but the peer has not acknowledged,
 still takes the link. A turn is over after a limited time, and soon if the peer takes nothing: many clients may be
 behind one address, and one that is slow, or stopped, must not hold up the others. What is in the kernel after that is
-little, because the kernel gets little at once while others wait.
+little, because the kernel gets little at once while others wait: as much as the link takes between two looks.
+
+A host that is served by two processes has a turn in each. These send in turn too, by the clock.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ _TURN = 0.5
 """Seconds after which a turn is over if other connections of the host wait,"""
 _STALLED = 0.2
 """and seconds in which nothing more could be sent."""
-_MOST = 128 * 1024
+_LEAST, _MOST = 64 * 1024, 8 * 1024 * 1024
 """Bytes of a connection that may be on their way while others of its host wait: on a link whose queue is long, hosts
-have shares as they have bytes in the queue."""
+have shares as they have bytes in the queue. On a fast link they are more, as it would be idle until the next look."""
+_SLICE = 0.05
+"""Seconds in which one of the processes that send to the host sends, before it is the turn of the next."""
 _UNLIMITED = 1 << 30
 """Bytes: as many as the kernel takes."""
 _LOOK_EVERY = 0.02
@@ -70,7 +74,10 @@ class SendTurns:
         """Connections that wait for a turn."""
         self._begun = self._progress = 0.0
         """When its turn began, and when it could send last."""
+        self._most = _LEAST
         self._shared, self._looked = False, 0.0
+        self._processes: list[int] = []
+        """Those that send to this host while others want the link."""
 
     def wait(self, flow: Flow) -> int:
         """Return when this connection may send content, and how many bytes. To be called before each part is sent."""
@@ -80,15 +87,28 @@ class SendTurns:
             if self._current is not flow or self._is_over(now):
                 now = self._wait_for_turn(flow)
                 self._current, self._begun, self._progress = flow, now, now
-            room = _MOST - flow.left if self._waiting else _UNLIMITED
-            if room > 0:
+            room = self._most - flow.left if self._waiting or len(self._processes) > 1 else _UNLIMITED
+            if room > 0 and self._is_our_slice(now):
                 break
             gevent.sleep(_POLL)
-            now = monotonic()
+            now = self._adapt(flow, since=now) if room <= 0 else monotonic()
         else:
             room = _UNLIMITED
         self._current, self._progress = flow, now
         return room
+
+    def _adapt(self, flow: Flow, since: float) -> float:
+        """So many bytes may be on their way as the link takes between two looks. Returns the time."""
+        now, left = monotonic(), flow.left
+        if left == 0 and now - since < 2 * _POLL:
+            self._most = min(2 * self._most, _MOST)
+        elif left > self._most // 2:
+            self._most = max(self._most // 2, _LEAST)
+        return now
+
+    def _is_our_slice(self, now: float) -> bool:
+        processes = self._processes
+        return len(processes) < 2 or processes[int(now / _SLICE) % len(processes)] == self._process
 
     def _wait_for_turn(self, flow: Flow) -> float:
         """Return the time when no other connection has the turn."""
@@ -115,4 +135,5 @@ class SendTurns:
             self._looked = now
             self._hosts.sent(self._process, self._host, now)
             self._shared = self._hosts.others(self._host, now)
+            self._processes = self._hosts.processes(self._host, now) if self._shared else []
         return self._shared

@@ -10,10 +10,12 @@ Nothing here imports gevent: the memory is made before the workers are forked.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 
 _RECENT = 1000
-"""Milliseconds since the last content for which a host counts as being sent to."""
+"""Milliseconds since the last content for which a host counts as being sent to,"""
+_AT_ONCE = 100
+"""and for which two processes count as sending to it at the same time."""
 _ROW = 4
 """Numbers of one process: two hosts, each with the time in milliseconds."""
 _MASK = (1 << 64) - 1
@@ -37,5 +39,15 @@ class SendingHosts:
     def others(self, host: Hashable, now: float) -> bool:
         """Whether content is sent to other hosts than this one, by any process."""
         key, since = hash(host) & _MASK, int(now * 1000) - _RECENT
-        numbers = self._numbers.tolist()
-        return any(at > since and other != key for other, at in zip(numbers[::2], numbers[1::2], strict=True))
+        return any(at > since and other != key for _, other, at in self._all())
+
+    def processes(self, host: Hashable, now: float) -> list[int]:
+        """Which processes send content to this host just now, as far as they send to few other ones."""
+        key, since = hash(host) & _MASK, int(now * 1000) - _AT_ONCE
+        return [process for process, other, at in self._all() if at > since and other == key]
+
+    def _all(self) -> Iterator[tuple[int, int, int]]:
+        """What is written down: process, host, time."""
+        numbers = iter(self._numbers.tolist())
+        for place, (key, at) in enumerate(zip(numbers, numbers, strict=True)):
+            yield place * 2 // _ROW, key, at

@@ -42,7 +42,7 @@ from xget_lib.serve.access import Access
 from xget_lib.serve.attach import FILES, SWARM
 from xget_lib.serve.files import Files
 from xget_lib.serve.held import HeldContent
-from xget_lib.serve.served import EncodedManifest, Served
+from xget_lib.serve.served import EncodedManifest, LastGenerations, Served
 from xget_lib.serve.store import Store
 from xget_lib.serve.swarm import SLOTS_LIMIT
 from xget_lib.serve.synthetic import DeferredText, Stream
@@ -79,6 +79,7 @@ class Child:
         self.manifest: EncodedManifest | None = None
         """The newest manifest. What is served may still be of the generation before."""
         self.served: Served | None = None
+        self._last = LastGenerations()
         self.news: News | None = None
         """The last news from the master, for clients that read `peers` here."""
         self.transfer = transfer
@@ -108,6 +109,7 @@ class Child:
     def serve(self, served: Served, files: Files) -> None:
         """Serve this from now on, and tell the master."""
         self.served, self._files = served, files
+        self._last.add(served)
         store = served.store
         self.transfer.master.set_registration(served.generation, store.held.count)
         self._carry_out(self._uploader.serves(served.generation, store.held.count, now()))

@@ -60,20 +60,28 @@ class Channel:
 
         Raises LinkLost if the other side is gone, ValueError if the message does not fit: a bug of the caller.
         """
+        while not self.send_now(message, fds):
+            self.wait_for_room()
+
+    def send_now(self, message: Sequence[Any], fds: Sequence[int] = ()) -> bool:
+        """As `send`, but never waits. Returns whether there was room."""
         packet = msgpack.packb(message)
         if len(packet) > MAX_PACKET:
             raise ValueError(f"{message[0]!r}: {len(packet)} bytes exceed the packet limit of {MAX_PACKET}")
-        while True:
-            try:
-                if fds:
-                    socket.send_fds(self._socket, [packet], fds)
-                else:
-                    self._socket.send(packet)
-                return
-            except BlockingIOError:
-                self.wait_writable(self._socket)
-            except (BrokenPipeError, ConnectionResetError) as error:
-                raise LinkLost("channel", "the process at the other end has exited") from error
+        try:
+            if fds:
+                socket.send_fds(self._socket, [packet], fds)
+            else:
+                self._socket.send(packet)
+            return True
+        except BlockingIOError:
+            return False
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise LinkLost("channel", "the process at the other end has exited") from error
+
+    def wait_for_room(self) -> None:
+        """Return when `send_now` may send, or the other side is gone."""
+        self.wait_writable(self._socket)
 
     def receive(self) -> tuple[Message, list[int]] | None:
         """Wait for a message. Returns it and its descriptors, which the caller now owns; None at the end of file.

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import deque
 from dataclasses import dataclass
 from io import FileIO
 from typing import Protocol
 
+from xget_lib.errors import RetiredGeneration
 from xget_lib.ninep.file import Content, Handle, OpenExtent
 from xget_lib.serve.store import Store
 
 NOT_READY = (errno.EAGAIN, "the snapshot is not ready yet")
+KEPT = 4
+"""Generations that clients of one process can read, the newest included: 150 bytes of memory for each file."""
 
 
 @dataclass(frozen=True)
@@ -32,24 +36,52 @@ class EncodedManifest(Handle):
         return content_of_file(self.file, self.size, offset, count)
 
 
-@dataclass(frozen=True)
 class Served:
     """One generation as a server has it."""
 
-    manifest: EncodedManifest
-    store: Store
-    shown: bytes | None = None
-    """By number of the entry: whether it is served here. None where all are."""
-    marks: tuple[bytes, ...] = ()
-    """At a master: of the served directory (`fs.places`)."""
+    def __init__(
+        self,
+        manifest: EncodedManifest,
+        store: Store,
+        shown: bytes | None = None,
+        marks: tuple[bytes, ...] = (),
+    ) -> None:
+        """`shown`: by number of the entry, whether it is served here; None where all are. `marks`: at a master, those
+        of the served directory (`fs.places`)."""
+        self.manifest = manifest
+        self.generation = store.manifest.generation
+        self.marks = marks
+        self._shown = shown
+        self._store: Store | None = store
 
     @property
-    def generation(self) -> bytes:
-        return self.store.manifest.generation
+    def store(self) -> Store:
+        """Raises RetiredGeneration after `retire`."""
+        if self._store is None:
+            raise RetiredGeneration
+        return self._store
 
     def shows(self, entry: int) -> bool:
         """Whether an entry of the manifest, by its number, is served here."""
-        return self.shown is None or bool(self.shown[entry])
+        return self._shown is None or bool(self._shown[entry])
+
+    def retire(self) -> None:
+        """Free the memory, whoever has files of this generation open."""
+        self._store = self._shown = None
+
+
+class LastGenerations:
+    """What a server serves and served last. A client may read on in what it has opened, but not keep the memory of each
+    generation that there was. Owned by the server."""
+
+    def __init__(self) -> None:
+        self._last: deque[Served] = deque()
+
+    def add(self, newest: Served) -> None:
+        """The server serves this from now on."""
+        self._last.append(newest)
+        if len(self._last) > KEPT:
+            self._last.popleft().retire()
 
 
 class Serving(Protocol):

@@ -230,7 +230,8 @@ class OpenedFile:
     The stamp is checked after the bytes were read, so what a read returns is what was verified.
     """
 
-    def __init__(self, store: Store, file: int) -> None:
+    def __init__(self, store: Callable[[], Store], file: int) -> None:
+        """`store` is asked at each read, and may raise."""
         self._store = store
         self._file = file
         self._fd: int | None = None
@@ -239,16 +240,17 @@ class OpenedFile:
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly that range, which must be in the file and held. Raises as Store.open does."""
+        store = self._store()
         for _ in range(2):
             fd = self._fd
             if fd is None:
-                fd = self._fd = self._store.open(self._file)
+                fd = self._fd = store.open(self._file)
             data = _pread(fd, length, offset)
-            if len(data) == length and self._is_right(fd):
+            if len(data) == length and self._is_right(store, fd):
                 return data
             # The file may have been put in place meanwhile, or been replaced: its path leads to the right one.
             self.close()
-        self._store.stale(self._file)
+        store.stale(self._file)
 
     def close(self) -> None:
         """Close the file; the next read opens it again."""
@@ -256,11 +258,11 @@ class OpenedFile:
             os.close(self._fd)
         self._fd = self._right_status = None
 
-    def _is_right(self, fd: int) -> bool:
+    def _is_right(self, store: Store, fd: int) -> bool:
         status = os.fstat(fd)
         brief = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         if brief != self._right_status:
-            if not self._store.is_stamped(self._file, status):
+            if not store.is_stamped(self._file, status):
                 return False
             self._right_status = brief
         return True

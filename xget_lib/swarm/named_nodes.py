@@ -6,12 +6,15 @@ named to few. What it is named for in vain counts for its host, so registering a
 other ports, changes nothing. A host whose nodes are reached may have more nodes named, and so thousands of nodes behind
 one address get their turn soon.
 
+Who hears of a node need not connect to it. So what is left of these times is shared by the hosts that hear: one of them
+gets a part of it, however often its nodes come and go, and something stays for a host that has heard nothing yet.
+
 Nodes of the same host are always named to each other: that connects nobody to a third party.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
@@ -20,6 +23,9 @@ IN_VAIN = 48
 most (`swarm.peer_graph`), so that it does not matter for nodes that can be reached."""
 AGAIN = 60.0
 """Seconds after which it may happen once more."""
+_SHARE = 4
+"""A host hears of another at most this part of the times that are left, but once at least (a dynamic threshold, as in
+`report.rate_limited_log`)."""
 _HOSTS = 1 << 16
 """Hosts that are remembered, at most."""
 
@@ -30,11 +36,39 @@ class _Host:
     """Times that its nodes may still be named in vain,"""
     counted: float
     """at this time."""
+    heard: Counter[Hashable] = field(default_factory=Counter)
+    """By host: how often its nodes heard of one here that nobody has reached. Forgotten as the times come back."""
 
     def refill(self, now: float) -> None:
         if self.left < IN_VAIN:
+            before = int(self.left)
             self.left = min(IN_VAIN, self.left + max(0.0, now - self.counted) / AGAIN)
+            for _ in range(int(self.left) - before):
+                self._forget_one()
         self.counted = now
+
+    def spend(self, asker: Hashable) -> bool:
+        """Whether one of its nodes may be named in vain to a node of that host. It is counted then."""
+        if self.left < 1.0:
+            return False
+        if self.left <= IN_VAIN:
+            if self.heard[asker] >= max(1, self.left // _SHARE):
+                return False
+            self.heard[asker] += 1
+        self.left -= 1.0
+        return True
+
+    def reached(self, named: int) -> None:
+        """One of its nodes was reached, after it was named so often."""
+        self.left += named + IN_VAIN
+        self.heard.clear()
+
+    def _forget_one(self) -> None:
+        """Of the host that has heard of it most."""
+        for asker, count in self.heard.most_common(1):
+            self.heard[asker] = count - 1
+            if count == 1:
+                del self.heard[asker]
 
 
 @dataclass(slots=True)
@@ -68,11 +102,9 @@ class NamedNodes:
         heard = set() if each_time else self._nodes.setdefault(asker, _Node()).heard
         if state.reached or node in heard:
             return True
-        account = self._account(host, now)
-        if account.left < 1.0:
+        if not self._account(host, now).spend(asker_host):
             state.withheld = True
             return False
-        account.left -= 1.0
         state.named += 1
         heard.add(node)
         return True
@@ -83,7 +115,7 @@ class NamedNodes:
         if host == by_host or state.reached:
             return False
         state.reached = True
-        self._account(host, now).left += state.named + IN_VAIN
+        self._account(host, now).reached(state.named)
         return state.withheld
 
     def ended(self, node: int) -> None:

@@ -4,7 +4,9 @@ All nodes share the master's link, so the master sends chunks that no node has y
 opens `offer` files, its *slots*; each slot asks and is granted a chunk to read. When it asks again, the former chunk
 has arrived. A node also reports its wants: the chunks that it lacks and that none of its peers has. After every chunk
 was granted once, the master grants a chunk again only to a node that still wants it, and only when the earlier grant is
-overdue.
+overdue: first those that were granted least often, so that a node which takes nothing, and says at once that everything
+has arrived, costs the others nothing. What was granted twice has most likely come to an honest node, whose peers do not
+know it yet.
 
 At most `limit` chunks are on their way at once: a link that few chunks share completes each of them sooner, and a node
 can pass on only complete chunks. A node gets a second chunk only when no other node waits for its first, because then
@@ -45,7 +47,9 @@ _HALVINGS = 3
 """While nothing arrives, it halves each time that as many chunks are stuck as may be on their way, so many times at
 most: nodes that have stopped cost the others one such time together, not one each."""
 _CANDIDATES = 64
-"""Chunks that are considered for a second grant to a node at a time."""
+"""Chunks that are considered for a further grant at a time, of those that were granted equally often."""
+_COUNTED = 16
+"""Nodes to which a chunk was granted that are counted."""
 _AGAIN = 0.5
 _AGAIN_MOST = 8.0
 """Seconds before a chunk is granted to the same node again. They double each time up to the second number: the node may
@@ -93,8 +97,10 @@ class Offers:
         self._all = (1 << chunk_count) - 1
         self._fresh = self._all
         """Chunks that no node was granted, or only nodes that ended."""
-        self._grants: dict[int, int] = {}
-        """By chunk: how many times it was granted."""
+        self._times: dict[int, int] = {}
+        """By chunk: how many nodes it was granted to, as far as they are counted."""
+        self._granted = [self._all] + [0] * _COUNTED
+        """The chunks that were granted to so many nodes: none, one, and so on. The last: to so many or more."""
         self._last_grant: dict[int, float] = {}
         """By chunk: when it was granted last."""
         self._nodes: dict[int, _Node] = {}
@@ -236,19 +242,16 @@ class Offers:
         if fresh:
             return (fresh & -fresh).bit_length() - 1
         overdue = now - max(_OVERDUE_LEAST, min(_OVERDUE * self._usual.low, _STUCK_MOST))
-        candidates = islice(bits(node.wants), _CANDIDATES)
-        ready = (
-            chunk
-            for chunk in candidates
-            if (self._fresh >> chunk & 1 or self._last_grant.get(chunk, overdue) <= overdue)
-            and (chunk not in node.again or node.again[chunk][1] <= now)
-        )
-        return min(ready, key=lambda chunk: self._grants.get(chunk, 0), default=None)
+        for chunks in self._granted:
+            for chunk in islice(bits(node.wants & chunks), _CANDIDATES):
+                was_long_ago = self._fresh >> chunk & 1 or self._last_grant.get(chunk, overdue) <= overdue
+                if was_long_ago and (chunk not in node.again or node.again[chunk][1] <= now):
+                    return chunk
+        return None
 
     def _record(self, slot: Slot, chunk: int, now: float) -> None:
         node, bit = self._nodes[slot[0]], 1 << chunk
         self._fresh &= ~bit
-        self._grants[chunk] = self._grants.get(chunk, 0) + 1
         self._last_grant[chunk] = now
         self._on_way[slot] = self._moving[slot] = _Flight(chunk, now, self._patience())
         node.on_way += 1
@@ -256,8 +259,18 @@ class Offers:
         if node.granted & bit:
             times = node.again.get(chunk, (0, 0.0))[0] + 1
             node.again[chunk] = times, now + doubled(_AGAIN, times, _AGAIN_MOST)
+        else:
+            self._count(chunk)
         node.granted |= bit
         self.granted_count += 1
+
+    def _count(self, chunk: int) -> None:
+        """A chunk was granted to one node more."""
+        times, bit = self._times.get(chunk, 0), 1 << chunk
+        if times < _COUNTED:
+            self._times[chunk] = times + 1
+            self._granted[times] &= ~bit
+            self._granted[times + 1] |= bit
 
     def _patience(self) -> float:
         """Seconds after which a chunk that is granted now will be stuck."""

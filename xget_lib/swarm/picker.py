@@ -36,16 +36,25 @@ _DOUBLINGS = 4
 SOURCES = 2
 """The number of sources from which one chunk is fetched at the same time, at most."""
 
+_BLOCK = 4096
+_BLOCK_MASK = (1 << _BLOCK) - 1
+"""Bits that are taken out of a large number at once: each operation on it is one pass over the whole number."""
+
 K = TypeVar("K", bound=Hashable)
 """Names a source of chunks."""
 
 
 def bits(number: int) -> Iterator[int]:
     """The positions of the one bits, rising."""
+    first = 0
     while number:
-        lowest = number & -number
-        yield lowest.bit_length() - 1
-        number ^= lowest
+        block = number & _BLOCK_MASK
+        while block:
+            lowest = block & -block
+            yield first + lowest.bit_length() - 1
+            block ^= lowest
+        number >>= _BLOCK
+        first += _BLOCK
 
 
 @dataclass(slots=True)
@@ -73,8 +82,8 @@ class Picker(Generic[K]):
         """What each peer has, as far as it counts: nothing while the peer is not trusted."""
         self._said: dict[K, int] = {}
         """What each peer says that it has."""
-        self._counts: dict[int, int] = {}
         self._levels: list[int] = [lacking]
+        """The lacking chunks that no peer has, that one has, and so on."""
         self._fetched: dict[int, _Fetched[K]] = {}
         self._fetching = 0
         """The keys of `_fetched`, as bits."""
@@ -135,10 +144,8 @@ class Picker(Generic[K]):
         """These chunks of a peer count from now on."""
         before = self._has.get(peer, 0)
         self._has[peer] = chunks
-        for chunk in bits(chunks & ~before):
-            self._move(chunk, +1)
-        for chunk in bits(before & ~chunks):
-            self._move(chunk, -1)
+        self._raise(chunks & ~before & self._lacking)
+        self._lower(before & ~chunks & self._lacking)
 
     def peer_lost(self, peer: K, chunk: int) -> None:
         """A peer does not hold a chunk after all."""
@@ -309,13 +316,20 @@ class Picker(Generic[K]):
         chosen = rest & -rest
         return chosen.bit_length() - 1 + above
 
-    def _move(self, chunk: int, step: int) -> None:
-        if not self._lacking >> chunk & 1:
-            # The node has it: how rare it is elsewhere does not matter any more.
-            return
-        before = self._counts.get(chunk, 0)
-        after = self._counts[chunk] = before + step
-        if after >= len(self._levels):
+    # For chunks that the node has it does not matter how rare they are elsewhere: they stay where they were.
+
+    def _raise(self, chunks: int) -> None:
+        """One more peer has these lacking chunks."""
+        if chunks & self._levels[-1]:
             self._levels.append(0)
-        self._levels[before] &= ~(1 << chunk)
-        self._levels[after] |= 1 << chunk
+        for level in range(len(self._levels) - 2, -1, -1):
+            moved = self._levels[level] & chunks
+            self._levels[level] ^= moved
+            self._levels[level + 1] |= moved
+
+    def _lower(self, chunks: int) -> None:
+        """One peer less has these lacking chunks."""
+        for level in range(1, len(self._levels)):
+            moved = self._levels[level] & chunks
+            self._levels[level] ^= moved
+            self._levels[level - 1] |= moved

@@ -49,7 +49,7 @@ from xget_lib.serve import swarm
 from xget_lib.serve.access import Access
 from xget_lib.serve.attach import FILES, SWARM
 from xget_lib.serve.files import Files
-from xget_lib.serve.served import EncodedManifest, Served
+from xget_lib.serve.served import EncodedManifest, LastGenerations, Served
 from xget_lib.serve.store import Store
 from xget_lib.swarm.hosts import host_of
 from xget_lib.worker import jobs
@@ -140,6 +140,7 @@ class Worker:
         self._sending: gevent.Greenlet[..., None] | None = None
         """What sends the messages that wait in `_pace`."""
         self.served: Served | None = None
+        self._last = LastGenerations()
         self._files: Files | None = None
         self._roots: tuple[Root, ...] = ()
         """The directory that is served, as often as something keeps directories in it open."""
@@ -341,6 +342,7 @@ class Worker:
         encoded = EncodedManifest(FileIO(manifest_descriptor), os.fstat(manifest_descriptor).st_size)
         marks = () if location else marks_of(message.base, [each.path for each in manifest.omitted if each.expected])
         self.served = Served(encoded, store, marks=tuple(marks))
+        self._last.add(self.served)
         files_root = self._roots[1]
         self._files = Files(
             files_root,
