@@ -7,7 +7,6 @@ with a C library that is new enough (`needed_glibc`).
 
 from __future__ import annotations
 
-import ast
 import platform
 import re
 import shutil
@@ -16,12 +15,11 @@ from pathlib import Path
 
 from scripts.packaging.files import copy_files
 from scripts.packaging.programs import run
-from scripts.packaging.release import COMMIT_FILE, Release
+from scripts.packaging.release import COMMIT_FILE, Release, setup_of
 
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 """The interpreter that the packages need: the version that makes them."""
 
-_LISTS = ("RUNTIME", "SIGN")
 _UNUSED = (
     *("bin", "include", "gevent/tests", "gevent/testing", "greenlet/tests"),
     *("zope/interface/tests", "zope/interface/common/tests"),
@@ -49,7 +47,8 @@ def make_environment(release: Release, place: Path) -> None:
     """Installs the packages that setup.py lists into a directory that does not exist. Raises Refused."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     command += ["--no-warn-conflicts", "--only-binary", ":all:", "--target", str(place)]
-    run([*command, *_requirements(release.root)])
+    setup = setup_of(release.root)
+    run([*command, *setup.RUNTIME, *setup.SIGN])
     for name in _UNUSED:
         path = place / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -88,15 +87,6 @@ def needed_glibc(place: Path) -> str:
 def architecture() -> str:
     """Of the compiled modules, as the kernel names it."""
     return platform.machine()
-
-
-def _requirements(root: Path) -> list[str]:
-    """The lists in setup.py, read without running it."""
-    lists: dict[str, list[str]] = {}
-    for node in ast.parse((root / "setup.py").read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in _LISTS:
-            lists[node.targets[0].id] = ast.literal_eval(node.value)
-    return [requirement for name in _LISTS for requirement in lists[name]]
 
 
 def _compile(place: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 COMMIT_FILE = "xget_lib/COMMIT"
 """What `xget_lib/version.py` reads. Only packages have this file."""
@@ -31,11 +32,17 @@ class Release:
 
 def read_release(root: Path, revision: str = "1") -> Release:
     """The release in a directory. With SOURCE_DATE_EPOCH in the environment, that is its time."""
-    text = (root / "xget_lib/__init__.py").read_text(encoding="utf-8")
-    found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
-    assert found, "xget_lib/__init__.py has no __version__"
     given = os.environ.get("SOURCE_DATE_EPOCH")
-    return Release(root, found[1], _commit(root), int(given) if given else _time(root), revision)
+    return Release(root, str(setup_of(root).version()), _commit(root), int(given) if given else _time(root), revision)
+
+
+def setup_of(root: Path) -> ModuleType:
+    """The module setup.py of a release, which has its version and the packages that it needs."""
+    spec = importlib.util.spec_from_file_location("setup", root / "setup.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _commit(root: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,7 @@ def test_a_program_that_fails_shows_what_it_said() -> None:
 
 def test_a_source_package_knows_its_commit_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "86400")
+    shutil.copy(ROOT / "setup.py", tmp_path)
     (tmp_path / "xget_lib").mkdir()
     (tmp_path / "xget_lib/__init__.py").write_text('__version__ = "7.5"\n')
     assert read_release(tmp_path).commit == ""
@@ -67,6 +69,7 @@ def test_a_checkout_with_changes_says_so(tmp_path: Path) -> None:
         identity = ["-c", "user.name=Somebody", "-c", "user.email=somebody@localhost"]
         subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, timeout=60)
 
+    shutil.copy(ROOT / "setup.py", tmp_path)
     (tmp_path / "xget_lib").mkdir()
     (tmp_path / "xget_lib/__init__.py").write_text('__version__ = "7.5"\n')
     git("init")
