@@ -14,6 +14,7 @@ from hypothesis import settings
 from test.support.cluster import SESSION_MARK, Cluster
 from test.support.leftovers import end_all, marked, remove_sockets
 from test.support.mounted import Mounts
+from xget_lib.process import activation, notify
 
 # No deadlines: a busy machine must not fail a test.
 settings.register_profile("xget", deadline=None)
@@ -101,9 +102,12 @@ def mounts() -> Iterator[Mounts]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def separate_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keeps the digest cache of test masters apart from that of real ones."""
+def separate_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps what this machine has for real servers from those of tests: the digest cache, and what its service manager
+    gives to who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
+        for name in (*notify.VARIABLES, *activation.VARIABLES):
+            patch.delenv(name, raising=False)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 

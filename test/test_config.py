@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xget_lib import config
+from test.support.roles import USAGE
+from xget_lib import config, config_file
 from xget_lib.config import Config
 from xget_lib.errors import UsageError
 
@@ -169,7 +170,7 @@ def test_an_empty_text_is_an_error() -> None:
     ("text", "why"),
     [
         (b"prot = 1\n", "unknown option 'prot'"),
-        (b"[section]\nport = 1\n", "unknown option 'section'"),
+        (b"[section]\nport = 1\n", "unknown section 'section'"),
         (b"config = 'other'\n", "unknown option 'config'"),
         (b"help = true\n", "unknown option 'help'"),
         (b"port = \n", "Invalid value"),
@@ -180,7 +181,7 @@ def test_an_invalid_file_is_an_error_of_one_line(tmp_path: Path, text: bytes, wh
     file = tmp_path / "xget.toml"
     file.write_bytes(text)
     with pytest.raises(UsageError) as caught:
-        config.read_file(str(file))
+        config_file.read(str(file), USAGE)
     assert str(caught.value).startswith(f"{file} line ")
     assert why in str(caught.value) and "\n" not in str(caught.value)
 
@@ -188,7 +189,7 @@ def test_an_invalid_file_is_an_error_of_one_line(tmp_path: Path, text: bytes, wh
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     for path, why in ((tmp_path / "none", "No such file or directory"), (tmp_path, "Is a directory")):
         with pytest.raises(UsageError) as caught:
-            config.read_file(str(path))
+            config_file.read(str(path), USAGE)
         assert str(caught.value) == f"--config {path}: {why}"
 
 

@@ -16,7 +16,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = [
-    *("errors", "config", "usage", "ninep", "manifest", "fs", "signing", "snapshot", "download", "swarm", "serve"),
+    *("errors", "config", "usage", "config_file", "settings", "ninep", "manifest", "fs", "signing", "snapshot"),
+    *("download", "swarm", "serve"),
     *("process", "ipc", "report", "net", "extensions", "classic", "master", "worker", "node", "control"),
     "version",
     "cli",
@@ -47,6 +48,7 @@ SYSTEM_TESTS = {"bench", "clients", "end_to_end", "kernel", "sim"}
 NOT_IMPORTED = {
     "xget_lib.download.install": "test/download/test_install.py: its steps are those of a whole download",
     "xget_lib.node.background": "a process of its own: test/end_to_end",
+    "xget_lib.node.service_state": "test/end_to_end/test_service_manager.py: with a client that downloads and serves",
     "xget_lib.process.daemon": "test/process/test_daemon.py runs it in programs of its own",
     "xget_lib.process.rlimit": "test/process/test_rlimit.py runs it in programs of its own",
 }

@@ -4,14 +4,16 @@ Usage:
   xget.py status [options] [-n HOST]
   xget.py reload [options]
   xget.py sign [options] <path>
+  xget.py config [options] [<argument>...]
   xget.py [options] <path>
   xget.py [options] -n HOST <source>... <dest>
 
 The first form prints the status of a master, or of the servers on this node. The second tells the master on this
 machine to scan its directory now, and ends when that is done. The third signs the file or directory <path>, so that
-clients can tell that it comes from you (--trust). The fourth starts a master, which serves the file or directory
-<path>. The fifth is a client: it downloads from the master and from other nodes, and then serves what it has to other
-nodes, in the background.
+clients can tell that it comes from you (--trust). The fourth prints what holds for the rest of the command line, and
+where each value comes from. The fifth starts a master, which serves the file or directory <path>. The sixth is a
+client: it downloads from the master and from other nodes, and then serves what it has to other nodes, in the
+background. The arguments of both can also stand in the file of --config.
 
 <source> is a path below what the master serves; `.` is everything. <dest> is a directory. It is created if it does not
 exist; its parent must exist.
@@ -81,12 +83,14 @@ Options:
   --pidfile=FILE              master, client: write the process ID of the server to FILE
   --log=FILE                  master, client: write the log to FILE (without it: stderr of a master, syslog in the
                               background)
-  --config=FILE               read options from FILE (TOML; the keys are the long option names)
+  --config=FILE               read options from FILE (TOML; the keys are the long option names) instead of
+                              /etc/xget/xget.toml, which is read if it exists; --config= reads none
+  --role=ROLE                 master, client: what this is, where FILE has the arguments of both: master or client
   -q, --quiet                 master, client, reload, sign: print errors only; log warnings and errors only
   -v, --verbose               master, client: print more; log debug messages
   -D LEVEL, --debug=LEVEL     master, client: debug level of the log: 0 none, 1 debug messages, 2 also each 9P message
                               [default: 0]
-  --json                      client, status, reload, sign: print one JSON object per line on stdout
+  --json                      client, status, reload, sign, config: print one JSON object per line on stdout
   -h, --help                  print this help
   --version                   print the version
 
@@ -100,15 +104,15 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from xget_lib import config, version
-from xget_lib.errors import Exit, UsageError, XGetError, printable
+from xget_lib import settings, version
+from xget_lib.config import Config
+from xget_lib.errors import Exit, XGetError, printable
 from xget_lib.process.null import open_null
 from xget_lib.report import events, output
-from xget_lib.usage import CLIENT, MASTER, SIGN, Parsed, Usage
+from xget_lib.usage import MASTER, SIGN, Parsed, Usage
 
 if TYPE_CHECKING:
     from xget_lib.net.sending_hosts import SendingHosts
@@ -116,62 +120,16 @@ if TYPE_CHECKING:
     from xget_lib.process.channel import Channel
 
 
-@dataclass(frozen=True)
-class _Command:
-    """What the command line and the file say. `role` is `master`, `client`, or a command such as `status`."""
-
-    role: str
-    words: list[str]
-    config: config.Config
-
-
-def _configure(usage: Usage, parsed: Parsed) -> _Command:
-    """Raises UsageError."""
-    if parsed.error is not None:
-        raise parsed.error
-    options = dict(parsed.options)
-    path = options.pop("config", None)
-    file = config.read_file(str(path)) if path is not None else {}
-    role = _role(parsed, file)
-    usage.check_role(parsed, role)
-    defaults: dict[str, Any] = dict(usage.defaults)
-    defaults["workers"] = config.default_workers()
-    defaults["secret"] = config.credential()
-    flags = dict.fromkeys((name for name in usage.flags if name not in ("help", "version")), False)
-    return _Command(role, parsed.words, config.build({**flags, **defaults}, file, options))
-
-
-def _role(parsed: Parsed, file: dict[str, Any]) -> str:
-    """Which form of the usage the arguments have. Raises UsageError if none."""
-    words = parsed.words
-    has_host = "host" in parsed.options
-    if parsed.command == SIGN and not has_host:
-        if len(words) < 2:
-            raise UsageError("missing <path> to sign (see --help)")
-        if len(words) > 2:
-            raise UsageError(f"unexpected argument {printable(words[2])} (sign takes one)")
-        return SIGN
-    if parsed.command is not None and len(words) == 1:
-        return parsed.command
-    # If the file names a master, this is a client, as with -n.
-    if has_host or ("host" in file and len(words) != 1):
-        if len(words) < 2:
-            raise UsageError(f"missing {'<dest>' if words else '<source> and <dest>'} (see --help)")
-        return CLIENT
-    if not words:
-        raise UsageError("missing <path>, or -n HOST <source>... <dest> (see --help)")
-    if len(words) > 1:
-        hint = f"{parsed.command} takes none" if parsed.command else "a client needs -n HOST; see --help"
-        raise UsageError(f"unexpected argument {printable(words[1])} ({hint})")
-    return MASTER
-
-
 def _run(usage: Usage, parsed: Parsed) -> int:
     if "help" in parsed.options:
         return _print((__doc__ or "").strip())
     if "version" in parsed.options:
         return _print(f"xget {version.full_version()}")
-    command = _configure(usage, parsed)
+    if settings.is_shown(parsed):
+        from xget_lib.control import show_config
+
+        return show_config.run(settings.shown(usage, parsed), as_json="json" in parsed.options)
+    command = settings.read(usage, parsed)
     # Import a role only when it runs: importing gevent takes longer than everything here.
     if command.role == "status":
         from xget_lib.control import status
@@ -197,7 +155,7 @@ def _run(usage: Usage, parsed: Parsed) -> int:
     return foreground.run(command.config, names[:-1], names[-1])
 
 
-def _work(options: config.Config, sending: SendingHosts, channel: Channel, number: int, tls: Tls | None) -> int:
+def _work(options: Config, sending: SendingHosts, channel: Channel, number: int, tls: Tls | None) -> int:
     """Run one worker process of a master. The nursery forks it before gevent is imported.
 
     It imports the worker from the disk. One of another version would not understand its master, or only seem to.
@@ -242,7 +200,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(message: str, status: Exit, parsed: Parsed) -> int:
-    """Report an error that ends the command; with --json also as events."""
+    """Report an error that ends the command; with --json also as events, and to a service manager that waits for it."""
+    if os.environ.get("NOTIFY_SOCKET"):
+        from xget_lib.process.notify import Notifier
+
+        Notifier.take().failed(message)
     if "json" in parsed.options:
         events.report_failure(events.JsonLines(), message, status)
     else:

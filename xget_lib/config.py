@@ -1,11 +1,6 @@
 """Builds one frozen `Config` from the command line, the configuration file and the defaults; earlier ones win.
 
-The usage text in `cli.py` is the single source of the options and their defaults. The configuration file is a TOML
-table. Its keys are the long option names without the leading dashes:
-
-    port = 20004
-    linger = "forever"
-    one-file-system = true
+The usage text in `cli.py` is the single source of the options and their defaults. `config_file` reads the file.
 """
 
 from __future__ import annotations
@@ -16,7 +11,6 @@ import os
 import pwd
 import re
 import socket
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, AnyStr
@@ -272,10 +266,15 @@ def _flag(value: Any) -> bool:
 
 
 def _host(value: Any) -> tuple[str, int | None] | None:
-    """A host name or address, and the port, if one is given: HOST, HOST:PORT, ADDRESS, [ADDRESS], [ADDRESS]:PORT."""
     text = _text(value)
-    if text is None:
-        return None
+    return None if text is None else split_host(text)
+
+
+def split_host(text: str) -> tuple[str, int | None]:
+    """A host name or address, and the port, if one is given: HOST, HOST:PORT, ADDRESS, [ADDRESS], [ADDRESS]:PORT.
+
+    Raises ValueError, which says why, for anything else.
+    """
     bracketed = re.fullmatch(r"\[(.*)\](?::(.*))?", text)
     if bracketed:
         host, port = bracketed.groups()
@@ -363,6 +362,9 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "json": _flag,
 }
 
+OPTIONS = tuple(_CONVERT)
+"""The long names of all options that have a value in `Config`, in its order."""
+
 
 def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[str, Any]) -> Config:
     """Merge option values by long name. A later mapping wins; `None` means "not given".
@@ -441,33 +443,9 @@ def _join_ports(fields: dict[str, Any], port: int, file: Mapping[str, Any], give
         fields["port"] = port
 
 
-def read_file(path: str) -> dict[str, Any]:
-    """The option values in a configuration file.
-
-    Raises UsageError, with the line, if the file cannot be read, or for an unknown option or an invalid value.
-    """
-    try:
-        with open(path, "rb") as file:
-            text = file.read().decode()
-        values = tomllib.loads(text)
-    except OSError as error:
-        raise UsageError(f"--config {printable(path)}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{_place(path, line)}: not UTF-8") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        why, _, at = str(error).partition(" (at line ")
-        number = at.partition(",")[0]
-        raise UsageError(f"{_place(path, int(number) if number.isdigit() else None)}: {printable(why)}") from None
-    for key, value in values.items():
-        place = _place(path, _line_of(key, text))
-        if key not in _CONVERT:
-            raise UsageError(f"{place}: unknown option {key!r}{did_you_mean(key, _CONVERT)}")
-        try:
-            _CONVERT[key](value)
-        except ValueError as error:
-            raise UsageError(f"{place}: {key}: {printable(repr(value))} is {error}") from None
-    return values
+def check(name: str, value: Any) -> None:
+    """Raise ValueError, which says why, for a value that an option does not accept."""
+    _CONVERT[name](value)
 
 
 def credential() -> str | None:
@@ -489,13 +467,3 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
 
     close = difflib.get_close_matches(name, list(known), 1)
     return f" (did you mean {prefix}{close[0]}?)" if close else ""
-
-
-def _place(path: str, line: int | None) -> str:
-    return f"{printable(path)} line {line}" if line else printable(path)
-
-
-def _line_of(key: str, text: str) -> int | None:
-    """The line of a key at the top level, counted from 1."""
-    found = re.search(rf"""^[ \t\[]*(["']?){re.escape(key)}\1[ \t]*[=.\]]""", text, re.MULTILINE)
-    return text.count("\n", 0, found.start()) + 1 if found else None

@@ -123,7 +123,8 @@ class AddressRefused(XGetError):
 
     def __init__(self, address: str, port: int | None, why: str) -> None:
         """`port` is None for a Unix socket, whose path is the address."""
-        hint = " (is another server running? choose another port with -p)" if "in use" in why else ""
+        hint = " (another server has it: stop that one, or choose another port with -p, or `port` in the file)"
+        hint = hint if "in use" in why else ""
         where = printable(address) if port is None else f"{address or 'any address'} port {port}"
         super().__init__(f"cannot listen on {where}: {why}{hint}")
         self.address = address

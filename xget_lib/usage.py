@@ -21,6 +21,7 @@ from xget_lib.errors import UsageError, printable
 MASTER = "master"
 CLIENT = "client"
 SIGN = "sign"
+CONFIG = "config"
 
 _COMMAND = re.compile(r"^  xget\.py ([a-z]+)\b", re.MULTILINE)
 _OPTION = re.compile(
@@ -51,6 +52,8 @@ class Parsed:
     words: list[str] = field(default_factory=list)
     command: str | None = None
     """The first word, if it is one of the commands and stands before `--`."""
+    command_first: bool = False
+    """Whether it stands before -n: behind that, it may be a <source> of this name."""
     error: UsageError | None = None
     """The first thing that is wrong. The rest is read nevertheless: --json says how to report it."""
 
@@ -78,11 +81,16 @@ class Usage:
         """Read arguments; see Parsed for what is wrong with them."""
         return _Parser(self, arguments).parsed
 
+    def is_for(self, option: str, role: str) -> bool:
+        """Whether an option has an effect in a role."""
+        roles = self.options[option].roles
+        return not roles or role in roles
+
     def check_role(self, parsed: Parsed, role: str) -> None:
         """Raise UsageError for an option that has no effect in a role."""
         for name in parsed.options:
-            roles = self.options[name].roles
-            if roles and role not in roles:
+            if not self.is_for(name, role):
+                roles = self.options[name].roles
                 raise UsageError(f"--{name}: has no effect for {_a(role)} (only for {' and '.join(map(_a, roles))})")
 
 
@@ -113,6 +121,7 @@ class _Parser:
         else:
             if not self.parsed.words and argument in self._usage.commands:
                 self.parsed.command = argument
+                self.parsed.command_first = "host" not in self.parsed.options
             self.parsed.words.append(argument)
 
     def _long(self, name: str) -> Option:

@@ -71,9 +71,9 @@ def test_a_secret_that_cannot_be_changed_is_an_error_too(
     assert capsys.readouterr().err == "xget: reload: it is empty now; the secret stays as it was: contains no key\n"
 
 
-def test_it_works_on_the_machine_of_the_master_only(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any
+def test_it_asks_the_master_of_this_machine_whatever_the_file_says_of_clients(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    (tmp_path / "xget.toml").write_text('host = "head"\n')
-    assert reload(monkeypatch, SERVED, "--config", str(tmp_path / "xget.toml"))[0] == 2
-    assert "reload works on the machine of the master only" in capsys.readouterr().err
+    (tmp_path / "xget.toml").write_text('host = "head"\n[client]\nport = 8\n')
+    status, asked = reload(monkeypatch, SERVED, "--config", str(tmp_path / "xget.toml"))
+    assert (status, asked["port"]) == (0, 7)

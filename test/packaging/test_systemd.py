@@ -9,16 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from test.packaging.packages import NEWER, ROOT, Packages
+from test.packaging.packages import NEWER, Packages
 from test.packaging.system import LINE_WITHIN, System
 from test.support.processes import line_from
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(
-        not (ROOT / "conf/systemd/xget-client@.service").exists(), reason="conf/ has no units of instances yet"
-    ),
-]
+pytestmark = pytest.mark.root
 
 MASTER = "xget-master@images.service"
 CLIENT = "xget-client@images.service"

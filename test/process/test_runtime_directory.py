@@ -222,3 +222,39 @@ def test_other_users_cannot_connect_but_may_read_what_a_process_notes(base: Path
             assert list(notes("na")) == [b"known"]
 
         as_nobody(look)
+
+
+@pytest.mark.root
+def test_root_finds_a_service_of_another_user_in_the_directory_that_it_has_made_for_it(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base.chmod(0o755)
+    directory = Path(runtime_directory.ROOTS, "master-images")
+    directory.mkdir(parents=True)
+    os.chown(directory, NOBODY, NOBODY)
+    ready, end = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        monkeypatch.setenv("RUNTIME_DIRECTORY", f"/nowhere:{directory}")
+        as_nobody(lambda: _serve_until_told(ready[1], end[0]))
+        os._exit(0)
+    try:
+        assert os.read(ready[0], 1) == b"x"
+        assert list(notes("name")) == [b"known"]
+        with connect("name", PATIENCE) as sock:
+            assert sock.recv(1) == b"y"
+        directory.chmod(0o775)
+        with pytest.raises(FileNotFoundError):
+            connect("name", PATIENCE)
+    finally:
+        os.write(end[1], b"x")
+        assert os.waitpid(pid, 0)[1] == 0
+
+
+def _serve_until_told(ready: int, end: int) -> None:
+    with closing(listen("name", b"known") or pytest.fail("taken")) as listening:
+        os.write(ready, b"x")
+        accepted, _ = listening.sock.accept()
+        with accepted:
+            accepted.sendall(b"y")
+        os.read(end, 1)

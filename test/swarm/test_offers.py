@@ -133,6 +133,25 @@ def test_a_chunk_is_granted_a_second_time_only_when_it_is_overdue() -> None:
     assert offers.grant(100.0) == [(2, 0, 0)]
 
 
+def test_a_chunk_that_a_node_is_granted_again_and_again_is_not_kept_from_others() -> None:
+    """The node says each time that it has arrived, and takes nothing. The others need five seconds for a chunk."""
+    swarm = Swarm(5, 3)
+    for _ in range(2):
+        swarm.ask(2, 3)
+        assert sorted(swarm.after(0.0)) == [2, 3]
+        swarm.now += 5.0
+    swarm.ask(1)
+    assert swarm.after(0.0) == [1], "the last chunk that nobody has"
+    swarm.offers.wants(2, 0b10000)
+    swarm.ask(2)
+    granted = []
+    for _ in range(60):
+        swarm.offers.wants(1, 0b10000)
+        swarm.ask(1)
+        granted += swarm.after(0.5)
+    assert 2 in granted
+
+
 def test_a_node_is_granted_nothing_that_it_does_not_want() -> None:
     offers = Offers(3, 3, one_each)
     offers.wants(1, 0b100)

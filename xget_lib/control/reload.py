@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from xget_lib.config import Config
-from xget_lib.errors import CommandFailed, Exit, UsageError, printable
+from xget_lib.errors import CommandFailed, Exit, printable
 from xget_lib.process import control_socket
 from xget_lib.report.events import size
 from xget_lib.report.output import print_error
@@ -19,8 +19,6 @@ def run(config: Config) -> int:
     It waits as long as the master is at work, which may be hours. Raises Failed if no master of this port runs on this
     machine, and MasterUnreachable if it says nothing for --timeout.
     """
-    if config.host:
-        raise UsageError("reload works on the machine of the master only (run it there, without -n)")
     lines = WaitLines(lambda line: None if config.quiet else print_error(f"xget: {line}"))
 
     def waits(working: str) -> None:

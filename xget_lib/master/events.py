@@ -50,6 +50,11 @@ class ReloadWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class StateDue:
+    """It is time to tell the service manager how the master does."""
+
+
+@dataclass(frozen=True, slots=True)
 class Received:
     """A worker sent a message."""
 
@@ -57,4 +62,4 @@ class Received:
     message: ipc.Message
 
 
-Event = SignalReceived | CannotGoOn | Connected | ConnectionEnded | WorkerStarted | ReloadWanted | Received
+Event = SignalReceived | CannotGoOn | Connected | ConnectionEnded | WorkerStarted | ReloadWanted | StateDue | Received

@@ -24,6 +24,7 @@ from xget_lib.config import Config
 from xget_lib.errors import Exit, Failed, ProtocolViolation, XGetError, printable
 from xget_lib.master import commands, events
 from xget_lib.master.publisher import Publisher
+from xget_lib.master.service_state import ServiceState
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.worker_process import WorkerProcess
 from xget_lib.master.workers import Vital, WorkerPool
@@ -33,6 +34,7 @@ from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.budget import Account
 from xget_lib.process import rlimit
 from xget_lib.process.memfd import memfd
+from xget_lib.process.notify import Notifier
 from xget_lib.process.nursery import Nursery
 from xget_lib.process.runtime_directory import Listening
 from xget_lib.report.log import LOGGER, catch_greenlets
@@ -60,9 +62,10 @@ class Master:
         credentials: Credentials,
         key: SigningKey | None = None,
         control: Listening | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         """`credentials`: those of --secret; `key`: that of --sign-key; `control`: where commands come from, if they can
-        come."""
+        come; `notifier`: of a service manager, if there is one."""
         self._config = config
         self._credentials = credentials
         self._root = root
@@ -82,6 +85,7 @@ class Master:
             self._pool.set_keys(credentials.keys)
         self._tracker = TrackerIO(config.max_direct, self._pool.send_to, nodes_are_open=not credentials.guard)
         self._publisher = Publisher(config, root, self._pool, self._tracker, self._events, key)
+        self._service = ServiceState(notifier or Notifier(), self._publisher, self._tracker, self._events)
 
     def run(self, ready: Callable[[], None]) -> int:
         """Serve; `ready` is called when clients can connect. Returns the exit status. Raises XGetError."""
@@ -95,7 +99,9 @@ class Master:
         address, port = self._listening.getsockname()[:2]
         LOGGER.info("serving %s on %s port %d", printable(self._root), address, port)
         ready()
+        self._service.start()
         failure = self._act_on_events()
+        self._service.stops()
         for number in (signal.SIGTERM, signal.SIGINT):
             # A second one ends at once.
             signal.signal(number, lambda number, _: os._exit(128 + number))
@@ -124,11 +130,11 @@ class Master:
                 case events.WorkerStarted():
                     self._publisher.worker_started()
                 case events.ReloadWanted(reload):
-                    reload.credentials_problem = self._read_credentials()
-                    self._publisher.reload(reload)
+                    self._reload(reload)
                 case events.SignalReceived(signal.SIGHUP):
-                    self._read_credentials()
-                    self._publisher.request_scan()
+                    self._reload(commands.Reload(force=False))
+                case events.StateDue():
+                    self._service.tell()
                 case events.SignalReceived(signal.SIGUSR1):
                     LOGGER.warning("status: %s", self._status().decode().strip())
                 case events.SignalReceived(number):
@@ -141,6 +147,11 @@ class Master:
 
     def _wants_reload(self, reload: commands.Reload) -> None:
         self._events.put(events.ReloadWanted(reload))
+
+    def _reload(self, reload: commands.Reload) -> None:
+        self._service.reload_begins(reload)
+        reload.credentials_problem = self._read_credentials()
+        self._publisher.reload(reload)
 
     def _depend_on(self, vital: Iterable[Vital]) -> None:
         """Without these, clients would wait for ever. If an error ends one, init is to start another master."""

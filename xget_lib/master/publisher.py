@@ -124,11 +124,6 @@ class Publisher:
     def worker_started(self) -> None:
         self._monitor.worker_started()
 
-    def request_scan(self) -> None:
-        """SIGHUP."""
-        self._schedule.request(ScanReason.REQUEST)
-        self._monitor.retry(asked=True)
-
     def reload(self, reload: Reload) -> None:
         """`xget.py reload`."""
         reload.former = self._generation
@@ -316,6 +311,8 @@ class Publisher:
             self._tell_tracker()
             size = os.fstat(snapshot.manifest).st_size
             self._tracker.published(facts.generation, size, facts.chunks, self._signature)
+        if former is None:
+            self._events.put(events.StateDue())
         if former is None and self._is_open and snapshot.scanned.private:
             LOGGER.warning(
                 "%d files that not every user of this machine may read are served to everybody who reaches port %d "
@@ -363,6 +360,21 @@ class Publisher:
                 client.answer.set(self._reload_answer(client, problem))
 
     # For others to read.
+
+    @property
+    def serves(self) -> bool:
+        """Whether there is a generation that clients can have."""
+        return self._snapshot is not None
+
+    @property
+    def scan_gets_on(self) -> bool:
+        """Whether no problem is known that keeps the next generation from being published."""
+        return self._problem is None and not self._progress.hangs
+
+    @property
+    def percent_hashed(self) -> int:
+        """Of the content that the present scan must hash."""
+        return self._progress.percent
 
     @property
     def _generation(self) -> bytes:

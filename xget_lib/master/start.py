@@ -7,6 +7,7 @@ daemon is forked, then the nursery, and only then `master` is imported, and geve
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -18,10 +19,11 @@ from xget_lib.errors import Failed, PathRefused, UsageError, XGetError, printabl
 from xget_lib.fs.cache_directory import usual_cache_directory
 from xget_lib.net.listen import listen
 from xget_lib.ninep.auth import Credentials, Tls
-from xget_lib.process import control_socket, daemon, nursery, pidfile, rlimit
+from xget_lib.process import activation, control_socket, daemon, nursery, pidfile, rlimit
 from xget_lib.process.acting_as import acting_as, why_not_as_root
 from xget_lib.process.channel import Channel
 from xget_lib.process.credentials import read_certificates_again, read_credentials
+from xget_lib.process.notify import Notifier
 from xget_lib.process.privileges import User, give_up_root, read_everything
 from xget_lib.process.runtime_directory import Listening
 from xget_lib.process.secret_file import read_again
@@ -36,10 +38,22 @@ RunWorker = Callable[[Channel, int, Tls | None], int]
 def run(config: Config, path: bytes, run_worker: RunWorker) -> int:
     """Serve a file or directory until told to stop. Returns the exit status. Each worker process calls `run_worker`.
 
-    Raises PathRefused, AddressRefused, UsageError for a secret, a certificate or a signature file that cannot be used,
-    and Failed for a log or pid file that cannot be written.
+    A service manager is told how that goes, if there is one, and may have opened the port. Raises PathRefused,
+    AddressRefused, UsageError for a secret, a certificate or a signature file that cannot be used, and Failed for a log
+    or pid file that cannot be written.
     """
-    root = absolute(path)
+    notifier = Notifier.take()
+    try:
+        return _run(config, absolute(path), run_worker, notifier)
+    except XGetError as error:
+        notifier.failed(str(error))
+        raise
+
+
+def _run(config: Config, root: bytes, run_worker: RunWorker, notifier: Notifier) -> int:
+    given = activation.take_socket(config.port)
+    if given is not None and config.daemon:
+        raise UsageError("--daemon: cannot be combined with a socket of the service manager")
     rlimit.raise_limit(rlimit.MASTER_NEEDS + rlimit.WORKER_NEEDS * config.workers)
     _check_path(root)
     if config.signature or config.sign_key or config.signed_only:
@@ -47,10 +61,10 @@ def run(config: Config, path: bytes, run_worker: RunWorker) -> int:
     credentials = read_credentials(config)
     user = User.look_up(config.user) if config.user is not None else None
     if not config.daemon:
-        return _serve(config, root, credentials, user, run_worker, lambda: None)
+        return _serve(config, root, credentials, user, run_worker, lambda: None, notifier, given)
     background = daemon.daemonize()
     try:
-        return _serve(config, root, credentials, user, run_worker, background.ready)
+        return _serve(config, root, credentials, user, run_worker, background.ready, notifier)
     except XGetError as error:
         background.failed(int(error.exit_status), f"xget: {error}")
         return int(error.exit_status)
@@ -77,7 +91,10 @@ def _serve(
     user: User | None,
     run_worker: RunWorker,
     ready: Callable[[], None],
+    notifier: Notifier,
+    given: socket.socket | None = None,
 ) -> int:
+    """`given`: the socket that this process was given by a service manager, if any."""
     level = log.level(debug=config.debug, verbose=config.verbose, quiet=config.quiet)
 
     def prepare_nursery() -> None:
@@ -91,7 +108,7 @@ def _serve(
         return run_worker(channel, number, credentials.tls)
 
     with ExitStack() as stack:
-        listening = stack.enter_context(listen(config.bind, config.port))
+        listening = stack.enter_context(given or listen(config.bind, config.port))
         _start_log(config, user, level)
         if config.pidfile:
             stack.callback(pidfile.Pidfile(config.pidfile).remove)
@@ -107,7 +124,7 @@ def _serve(
         control = _listen_for_commands(config.port)
         if user is not None:
             config = _become(user, config, credentials, control)
-        status = Master(config, root, listening, forks, credentials, key, control).run(ready)
+        status = Master(config, root, listening, forks, credentials, key, control, notifier).run(ready)
         forks.close()
     return status
 

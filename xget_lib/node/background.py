@@ -23,17 +23,21 @@ from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
 from xget_lib.net.blocking import replace_threads, wait_readable, wait_writable
 from xget_lib.node.follow import Follower, rebase
 from xget_lib.node.node import Node
+from xget_lib.node.service_state import ServiceState
 from xget_lib.process import daemon
 from xget_lib.process.channel import Channel
 from xget_lib.process.confinement import keep_only_reading
 from xget_lib.process.fork import outlive_parent
+from xget_lib.process.notify import Notifier
 from xget_lib.process.pidfile import Pidfile
 from xget_lib.report.events import NOTHING
 from xget_lib.report.log import LOGGER, catch_greenlets
 
 
-def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel) -> int:
-    """Run the background half. Returns the exit status of its process.
+def run(
+    config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel, notifier: Notifier | None = None
+) -> int:
+    """Run the background half. Returns the exit status of its process. `notifier`: of a service manager.
 
     Of the caller's descriptors only `channel` and stderr are still open; stderr is closed when the download is done.
     """
@@ -45,11 +49,14 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
     done: dict[str, Any] = {**NOTHING, "notes": []}
     status: int = Exit.OK
     node: Node | None = None
+    notifier = notifier or Notifier()
+    service: ServiceState | None = None
     serves_on = False
     try:
         node = Node(config, sources, dest, sender.tell)
+        service = ServiceState(notifier, node, f"{config.host} port {config.port}")
         downloading = gevent.spawn(node.download)
-        _handle_signals(node, downloading)
+        _handle_signals(node, downloading, service)
         foreground = gevent.spawn(_interrupt_with_foreground, channel, downloading)
         done |= downloading.get()
         foreground.kill()
@@ -80,6 +87,11 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel)
                     done["notes"].append(str(error))
         outlive_parent()
         daemon.detach()
+        if service is not None and status == Exit.OK:
+            # Before the foreground half ends: its end must not be that of the service.
+            service.in_place(serves_on=child is not None)
+        elif sender.first_error:
+            notifier.failed(sender.first_error)
         sender.tell(**done | {"exit": int(status), "seconds": round(time.monotonic() - begun, 3)})
         sender.close()
         if node is not None and child is not None:
@@ -114,19 +126,20 @@ def _interrupt_with_foreground(channel: Channel, downloading: gevent.Greenlet[..
     downloading.kill(Interrupted(number), block=False)
 
 
-def _handle_signals(node: Node, downloading: gevent.Greenlet[..., Any]) -> None:
+def _handle_signals(node: Node, downloading: gevent.Greenlet[..., Any], service: ServiceState) -> None:
     """SIGTERM and SIGINT interrupt a download and end a child server; SIGUSR1 logs the status; SIGHUP: the secret or
     the certificates may have changed."""
 
     def stop(number: int) -> None:
         if downloading.ready():
+            service.stops()  # not at the end of --linger, after which a service may count as active
             node.child.stop()
         else:
             downloading.kill(Interrupted(number), block=False)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop, number)
-    gevent.signal_handler(signal.SIGHUP, node.read_credentials)
+    gevent.signal_handler(signal.SIGHUP, service.read_credentials)
     gevent.signal_handler(signal.SIGUSR1, lambda: LOGGER.warning("status: %s", json.dumps(node.child.status())))
 
 
@@ -135,8 +148,12 @@ class EventSender:
 
     def __init__(self, channel: Channel) -> None:
         self._channel: Channel | None = channel
+        self.first_error = ""
+        """Its message."""
 
     def tell(self, event: str, **facts: Any) -> None:
+        if event == "error":
+            self.first_error = self.first_error or str(facts["message"])
         if self._channel is None:
             self._log(event, facts)
             return

@@ -18,9 +18,10 @@ from types import FrameType
 from xget_lib.config import Config, absolute
 from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
 from xget_lib.manifest.sources import normalise_source
-from xget_lib.process import rlimit
+from xget_lib.process import activation, rlimit
 from xget_lib.process.channel import Channel, pair
 from xget_lib.process.fork import close_all_but, default_signals, die_with, fork, signals_held
+from xget_lib.process.notify import Notifier
 from xget_lib.report import events, log, output
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -32,15 +33,18 @@ _STOPS_WITHIN = 15.0
 
 def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
     """Download, and leave a child server running. Returns the exit status."""
+    notifier = Notifier.take()
+    activation.leave_sockets()
     reporter = events.choose(as_json=config.json, quiet=config.quiet, verbose=config.verbose)
     try:
         for source in sources:
             normalise_source(source)
         rlimit.raise_limit(rlimit.CLIENT_NEEDS)
         log.check(config.log)
-        channel, pid = _fork(config, sources, absolute(dest))
+        channel, pid = _fork(config, sources, absolute(dest), notifier)
         status = _show_events(channel, pid, reporter)
     except XGetError as error:
+        notifier.failed(str(error))
         events.report_failure(reporter, str(error), error.exit_status)
         return int(error.exit_status)
     finally:
@@ -54,7 +58,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
     return status
 
 
-def _fork(config: Config, sources: Sequence[bytes], dest: bytes) -> tuple[Channel, int]:
+def _fork(config: Config, sources: Sequence[bytes], dest: bytes, notifier: Notifier) -> tuple[Channel, int]:
     """Start the background half. Returns the channel to it and its process id."""
     ours, theirs = pair()
     foreground = os.getpid()
@@ -64,7 +68,7 @@ def _fork(config: Config, sources: Sequence[bytes], dest: bytes) -> tuple[Channe
             default_signals(ignored=[signal.SIGINT, signal.SIGHUP])
             close_all_but([theirs.fileno()])
             die_with(foreground)
-            os._exit(_background(config, sources, dest, theirs))
+            os._exit(_background(config, sources, dest, theirs, notifier))
     theirs.close()
     return ours, pid
 
@@ -121,10 +125,10 @@ def _died(pid: int) -> Failed:
     return Failed("download process", f"{why} (run the command again to continue)")
 
 
-def _background(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel) -> int:
+def _background(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel, notifier: Notifier) -> int:
     """Run the background half. Returns the exit status. It ignores SIGINT, which the foreground half passes on."""
     level = log.level(debug=config.debug, verbose=config.verbose, quiet=config.quiet)
     log.start(config.log, background=True, level=level)
     from xget_lib.node import background
 
-    return background.run(config, sources, dest, channel)
+    return background.run(config, sources, dest, channel, notifier)

@@ -2,13 +2,15 @@
 
     root            /run/xget
     other users     xget in $XDG_RUNTIME_DIR, or in /run/user/UID
+    services        $RUNTIME_DIRECTORY, if that is one in /run/xget: systemd makes it for a user who is not root
     else            /tmp/xget-UID, as in containers and early in a boot
     else            /tmp/xget-UID-RANDOM: another user can make the directory above first, but cannot make this one
 
-The first that can be used is taken. A directory is used only if it belongs to this user and nobody else may write in
-it: any user could give an abstract socket any name, or make a directory in /tmp. Clients look in all of them, and in
-that of root. A process that listens has its name in all directories of its user: they differ between a login and cron,
-and from one day to the next.
+The first that can be used is taken, those of services first. A directory is used only if it belongs to this user and
+nobody else may write in it: any user could give an abstract socket any name, or make a directory in /tmp. Clients look
+in all of them, and in that of root. Only root can have made a directory in /run/xget, so root trusts the user to whom
+one belongs for what listens there. A process that listens has its name in all directories of its user: they differ
+between a login and cron, and from one day to the next.
 
 Only the user who listens, and root, can connect: others could fill the backlog. So that others know what is there, a
 process leaves a note beside its socket, which everybody may read. Each side also asks the kernel who the other is
@@ -133,7 +135,7 @@ def connect(name: str, seconds: float) -> socket.socket:
         sock.settimeout(seconds)
         try:
             _connect(sock, _path(directory, name), seconds)
-            if is_trusted(sock):
+            if is_trusted(sock) or _is_of_service(sock, directory):
                 return sock
             problem = PermissionError(errno.EPERM, os.strerror(errno.EPERM))
         except (ConnectionRefusedError, FileNotFoundError, NotADirectoryError):
@@ -160,13 +162,21 @@ def notes(prefix: str) -> Iterator[bytes]:
     """What the processes of this user and of root have noted that listen in this network namespace, under names that
     begin so. A process of root's may have been killed meanwhile. Raises nothing."""
     start = _in_this_namespace(prefix)
-    for directory in _known_directories():
+    for directory in dict.fromkeys((*_known_directories(), *_service_directories())):
         with suppress(OSError):
             for name in sorted(os.listdir(directory)):
                 path = f"{directory}/{name.removesuffix(_NOTE)}"
                 if name.startswith(start) and name.endswith(_NOTE) and _is_locked(path):
                     with suppress(FileNotFoundError), open(path + _NOTE, "rb") as file:
                         yield file.read(_NOTE_LIMIT)
+
+
+def _is_of_service(sock: socket.socket, directory: str) -> bool:
+    """Whether the process at the other end runs as the user to whom root has given the directory of its name."""
+    if directory not in _service_directories():
+        return False
+    _, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return bool(uid == os.lstat(directory).st_uid)
 
 
 def is_trusted(sock: socket.socket) -> bool:
@@ -182,7 +192,8 @@ def _own_directories() -> list[str]:
         own = [ROOTS]
     else:
         given = os.environ.get("XDG_RUNTIME_DIR")
-        own = [f"{parent}/xget" for parent in dict.fromkeys((given, f"/run/user/{user}")) if parent]
+        of_service = [each for each in os.environ.get("RUNTIME_DIRECTORY", "").split(":") if _is_in_roots(each)]
+        own = [*of_service, *(f"{parent}/xget" for parent in dict.fromkeys((given, f"/run/user/{user}")) if parent)]
     shared = _shared_directory()
     with suppress(OSError), os.scandir(_SHARED) as entries:
         random = [each.path for each in entries if each.path.startswith(f"{shared}-") and _is_private(each.path)]
@@ -190,13 +201,33 @@ def _own_directories() -> list[str]:
     return [*own, shared]
 
 
+def _is_in_roots(directory: str) -> bool:
+    return os.path.dirname(directory) == ROOTS
+
+
+def _service_directories() -> list[str]:
+    """Those that root has made for services in its own, in which only their user can write. They may be gone soon."""
+    found = []
+    with suppress(OSError):
+        _check(ROOTS, (0,))
+        for name in sorted(os.listdir(ROOTS)):
+            directory = f"{ROOTS}/{name}"
+            with suppress(OSError):
+                _check(directory, (os.lstat(directory).st_uid,))
+                found.append(directory)
+    return found
+
+
 def _shared_directory() -> str:
     return f"{_SHARED}/xget-{os.geteuid()}"
 
 
 def _known_directories() -> Iterator[str]:
-    """Those of this user and of root that exist, and in which nobody else can write."""
-    return filter(_is_private, dict.fromkeys((*_own_directories(), ROOTS)))
+    """Those of this user and of root that exist, and in which nobody else can write. For root those of services too."""
+    yield from filter(_is_private, dict.fromkeys((*_own_directories(), ROOTS)))
+    for directory in _service_directories():
+        if os.geteuid() == 0 or _is_private(directory):
+            yield directory
 
 
 def _is_private(directory: str) -> bool:

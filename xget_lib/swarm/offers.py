@@ -252,7 +252,6 @@ class Offers:
     def _record(self, slot: Slot, chunk: int, now: float) -> None:
         node, bit = self._nodes[slot[0]], 1 << chunk
         self._fresh &= ~bit
-        self._last_grant[chunk] = now
         self._on_way[slot] = self._moving[slot] = _Flight(chunk, now, self._patience())
         node.on_way += 1
         self._hosts.granted(node.host)
@@ -261,6 +260,7 @@ class Offers:
             node.again[chunk] = times, now + doubled(_AGAIN, times, _AGAIN_MOST)
         else:
             self._count(chunk)
+            self._last_grant[chunk] = now  # again, it keeps the chunk from nobody: the node may never take it
         node.granted |= bit
         self.granted_count += 1
 
