@@ -42,6 +42,7 @@ class Node:
         self.refused: list[XGetError] = []
         self.child = self
         self.stopped = Event()
+        self.hearing: gevent.Greenlet[..., Any] | None = None
         self._updates = list(updates)
 
     @property
@@ -199,6 +200,18 @@ def test_an_update_that_does_not_end_is_waited_for_only_so_long(monkeypatch: pyt
 def test_a_bug_in_an_update_stops_the_child_server() -> None:
     with quiet_hub() as printed:
         node = Node(fail(KeyError("a bug")))
+        follower = Follower(node)  # type: ignore[arg-type]  # plays one
+        node.stopped.wait()
+        assert "a bug" in printed.getvalue()
+        printed.truncate(0)
+    assert follower.end() is Exit.FAILED
+
+
+def test_a_bug_in_what_hears_the_master_stops_the_child_server() -> None:
+    """It would never hear of another generation."""
+    with quiet_hub() as printed:
+        node = Node()
+        node.hearing = gevent.spawn({}.pop, "a bug")
         follower = Follower(node)  # type: ignore[arg-type]  # plays one
         node.stopped.wait()
         assert "a bug" in printed.getvalue()

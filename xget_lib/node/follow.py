@@ -41,12 +41,14 @@ class Follower:
         self._told: tuple[str, list[str]] = "", []
         """The generation of the last update, and what could not be done, as it was logged."""
         self._task = gevent.spawn(self._follow)
-        self._task.link_exception(lambda _: node.child.stop())
+        self._vital = [each for each in (self._task, node.hearing) if each is not None]
+        for each in self._vital:
+            each.link_exception(lambda _: node.child.stop())
 
     def end(self) -> Exit:
         """Stop, also during an update. Returns the exit status of the node."""
         self._task.kill(timeout=_STOP_WITHIN)
-        return Exit.OK if self._task.exception is None else Exit.FAILED
+        return Exit.FAILED if any(each.exception for each in self._vital) else Exit.OK
 
     def _follow(self) -> None:
         tries_again, pause = False, self._pause_if_refused()

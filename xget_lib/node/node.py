@@ -105,14 +105,16 @@ class Node:
         self._trying: Generation | None = None
         """The one that is being downloaded, or was last."""
         self._repairing: gevent.Greenlet[..., None] | None = None
+        self.hearing: gevent.Greenlet[..., None] | None = None
+        """Acts on what the master says, from `download` on. If an error ends it, nothing is heard any more."""
         get_hub().threadpool.maxsize = THREADS
 
     def download(self) -> dict[str, Any]:
         """Connect to the master, then `update`."""
         with self._waits.on(self._expect_news):
             self._master.begin(self._config.timeout)
-        handling = gevent.spawn(self._handle_master_events)
-        handling.link_exception(lambda failed: self._transfer.fail(failed.exception or AssertionError()))
+        self.hearing = gevent.spawn(self._handle_master_events)
+        self.hearing.link_exception(lambda failed: self._transfer.fail(failed.exception or AssertionError()))
         done = self.update()
         settled = now() + SETTLING_LIMIT  # of all generations that the master names meanwhile
         while self._wait_until_settled(settled):
