@@ -55,6 +55,27 @@ def version() -> str:
     return found.group(1)
 
 
+DATA = {
+    "conf": "share/xget/conf",
+    "scripts/init.d": "share/xget/init.d",
+    "docs": "share/doc/xget",
+    "share": "share",  # manual pages and completions, which `scripts/package` makes for the packages
+}
+"""Directories of files that are no Python, and where pip puts them, below the prefix of its environment."""
+
+
+def data_files() -> list[tuple[str, list[str]]]:
+    """Pairs of a directory of the environment, and files of the sources, as setuptools wants them."""
+    root = Path(__file__).parent
+    found: dict[str, list[str]] = {"share/doc/xget": ["README.md", "CHANGELOG.md", "LICENSE"]}
+    for source, target in DATA.items():
+        for path in sorted((root / source).rglob("*")):
+            if path.is_file():
+                place = (Path(target) / path.relative_to(root / source)).parent
+                found.setdefault(str(place), []).append(str(path.relative_to(root)))
+    return sorted(found.items())
+
+
 if __name__ == "__main__":
     from setuptools import find_packages, setup
 
@@ -62,11 +83,15 @@ if __name__ == "__main__":
         name="xget",
         version=version(),
         description="Copies a directory from one node of a cluster to thousands, at the speed of one link",
+        long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+        long_description_content_type="text/markdown",
         author="The XGet authors",
         license="BSD-3-Clause",
         python_requires=">=3.11",
         packages=find_packages(include=["xget_lib", "xget_lib.*"]),
-        package_data={"xget_lib.page": ["parts/*"]},
+        package_data={"xget_lib": ["COMMIT"], "xget_lib.page": ["parts/*"]},
+        data_files=data_files(),
+        scripts=[str(path) for path in sorted(Path("scripts").glob("xget-*"))],
         install_requires=RUNTIME,
         extras_require={"sign": SIGN, "nodes": NODES, "metrics": METRICS, "test": TESTS},
         entry_points={"console_scripts": ["xget = xget_lib.cli:main"]},

@@ -32,6 +32,12 @@ MARKERS = {
     "faults": ["slow"],
     "fuzz": ["slow"],
     "kernel": ["slow", "qemu"],
+    "packaging/test_deb.py": ["slow"],
+    "packaging/test_installed_deb.py": ["slow"],
+    "packaging/test_python_packages.py": ["slow"],
+    "packaging/test_relocatable.py": ["slow"],
+    "packaging/test_rpm.py": ["slow"],
+    "packaging/test_systemd.py": ["slow"],
     "sim": ["slow"],
     "test_command.py": ["slow"],
 }

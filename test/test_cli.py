@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from test.support.roles import FORMS, USAGE, Roles
-from xget_lib import __version__, cli
+from xget_lib import __version__, cli, version
 from xget_lib.config import Config, DeleteLimit
 from xget_lib.errors import Exit, Interrupted, NotServed
 from xget_lib.master import start as master
@@ -348,6 +348,15 @@ def test_every_line_of_the_help_fits_a_wide_terminal() -> None:
 
 def test_the_version_is_that_of_the_package() -> None:
     assert run("--version").stdout == f"xget {__version__}\n"
+
+
+def test_a_worker_of_another_version_than_its_master_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(version, "replaced_by", lambda: "2.9")
+    nothing: Any = None
+    assert cli._work(nothing, nothing, nothing, 0, None) == 1
+    assert f"XGet {__version__} was replaced by 2.9: restart the master" in caplog.text
 
 
 def test_version_imports_no_role() -> None:

@@ -166,7 +166,8 @@ def short_options() -> set[str]:
 
 
 OTHER_PROGRAMS = re.compile(
-    r"scripts/bench|python -m|make |mount |systemctl|pytest|pip |pre-commit|rsync|ruff|mypy|curl|cp "
+    r"scripts/bench|scripts/package|dpkg |rpm |dnf |python3? -m|make |mount |systemctl|pytest|pip |pre-commit|rsync"
+    r"|ruff|mypy|curl|cp "
     r"|`--(every|kill|slow|tree|nodes|against)\b"
 )
 """Lines with the options of other programs."""

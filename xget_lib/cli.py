@@ -155,7 +155,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from xget_lib import __version__, settings
+from xget_lib import settings, version
 from xget_lib.config import Config
 from xget_lib.errors import Exit, XGetError, printable
 from xget_lib.process.null import open_null
@@ -173,7 +173,7 @@ def _run(usage: Usage, parsed: Parsed) -> int:
     if "help" in parsed.options:
         return _print((__doc__ or "").strip().replace("xget.py", output.program()))
     if "version" in parsed.options:
-        return _print(f"xget {__version__}")
+        return _print(f"xget {version.full_version()}")
     if settings.is_shown(parsed):
         from xget_lib.control import show_config
 
@@ -219,7 +219,13 @@ def _run_command(command: Settings, names: list[bytes]) -> int:
 
 
 def _work(options: Config, sending: SendingHosts, channel: Channel, number: int, tls: Tls | None) -> int:
-    """Run one worker process of a master. The nursery forks it before gevent is imported."""
+    """Run one worker process of a master. The nursery forks it before gevent is imported.
+
+    It imports the worker from the disk. One of another version would not understand its master, or only seem to.
+    """
+    if (other := version.replaced_by()) is not None:
+        logging.getLogger("xget").error("XGet %s was replaced by %s: restart the master", version.RUNNING, other)
+        return Exit.FAILED
     from xget_lib.worker import worker
 
     return worker.run(channel, number, options, sending, tls)

@@ -138,6 +138,14 @@ def test_a_newer_version_is_told_from_rubbish() -> None:
         decode(OTHER_BYTES["another version"])
 
 
+@pytest.mark.parametrize("elements", [17, 19])
+def test_a_newer_version_may_have_another_number_of_elements(elements: int) -> None:
+    encoded = OTHER_BYTES["another version"]
+    assert encoded.startswith(b"\xdc\0\x12")
+    with pytest.raises(MalformedManifest, match="version 9 is not supported"):
+        decode(b"\xdc\0" + bytes([elements]) + encoded[3:])
+
+
 def test_decoding_never_takes_much_more_memory_than_the_data() -> None:
     """Each of these would be tens of bytes in memory for one or two sent, if it were built before it is checked."""
     import tracemalloc

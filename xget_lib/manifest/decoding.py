@@ -82,12 +82,15 @@ def _read(view: memoryview) -> Manifest:
         max_str_len=4 * max(REASON_LIMIT, OWNER_NAME_LIMIT),
         max_ext_len=0,
     )
-    if unpacker.read_array_header() != 6 + len(COLUMNS) or unpacker.unpack() != MAGIC:
+    elements = unpacker.read_array_header()
+    if unpacker.unpack() != MAGIC:
         refuse("not a manifest")
-    version = unpacker.unpack()
+    version = unpacker.unpack()  # which may have another number of elements
     if version != VERSION:
         what = f"version {version}" if type(version) is int else "its version"
         refuse(f"{what} is not supported (use the same version of XGet at the master)")
+    if elements != 6 + len(COLUMNS):
+        refuse(f"{elements} elements")
     users, groups = _names(unpacker), _names(unpacker)
     metadata = tuple(map(_metadata, _elements(unpacker, METADATA_LIMIT)))
     omitted = tuple(_omitted(list(_elements(unpacker, 3 * OMITTED_LIMIT))))
