@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -60,8 +60,10 @@ class Master:
         environment = {MARK: self.mark, "TMPDIR": str(self._base / "tmp")}
         self._running = self._cluster.start(*arguments, prefix=self.host.prefix, environment=environment)
 
-    def wait_until_it_serves(self) -> None:
-        eventually(lambda: self.status().get("generation"), "the master does not serve", _STARTS_WITHIN)
+    def wait_until_it_serves(self, unless: Callable[[], bool] = lambda: False) -> None:
+        """`unless`: whether nobody can wait for that any more."""
+        serves = "the master does not serve"
+        eventually(lambda: unless() or self.status().get("generation"), serves, _STARTS_WITHIN)
 
     def status(self) -> dict[str, Any]:
         with suppress(OSError, NinepError, ValueError), PlainClient(PORT, "swarm", self.host.address) as client:

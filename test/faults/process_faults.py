@@ -72,7 +72,7 @@ def _restart_master(number: signal.Signals, before: Callable[[Run], object] = la
             before(run)
             run.wait(strike.seconds)
             run.master.start(run.source.path)
-            run.master.wait_until_it_serves()
+            run.master.wait_until_it_serves(unless=run.master_was_lost)
         return True
 
     return act

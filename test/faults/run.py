@@ -211,6 +211,11 @@ class Run:
             for each in self.struck
         )
 
+    def master_was_lost(self) -> bool:
+        """Whether a fault has struck the master, or its host, that does not end by itself."""
+        faults = [FAULTS[each.strike.fault] for each in self.struck if each.hit and each.strike.target == MASTER]
+        return any(fault.hides_master and not fault.ends for fault in faults)
+
     def hurt(self, node: Node) -> bool:
         """Whether a fault that does not end struck this client."""
         return any(each.hit and each.strike.target == node.case.name and each.over is None for each in self.struck)
