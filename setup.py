@@ -19,8 +19,16 @@ RUNTIME = [
 # Needed for signed generations (`xget sign`, --sign-key, --trust), and imported only there.
 SIGN = ["cryptography>=38"]
 
+# Needed for sets of nodes such as node[1-8] (`xget status --expect`), and imported only there.
+NODES = ["ClusterShell>=1.9"]
+
+# Needed for /metrics of the status page (--http), and imported only there.
+METRICS = ["prometheus_client>=0.16"]
+
 TESTS = [
     *SIGN,
+    *NODES,
+    *METRICS,
     "pytest>=9.0",
     "pytest-xdist>=3.6",  # end-to-end tests mostly wait, so several run at once
     "hypothesis>=6.100",
@@ -81,10 +89,10 @@ if __name__ == "__main__":
         license="BSD-3-Clause",
         python_requires=">=3.11",
         packages=find_packages(include=["xget_lib", "xget_lib.*"]),
-        package_data={"xget_lib": ["COMMIT"]},
+        package_data={"xget_lib": ["COMMIT"], "xget_lib.page": ["parts/*"]},
         data_files=data_files(),
         scripts=[str(path) for path in sorted(Path("scripts").glob("xget-*"))],
         install_requires=RUNTIME,
-        extras_require={"sign": SIGN, "test": TESTS},
+        extras_require={"sign": SIGN, "nodes": NODES, "metrics": METRICS, "test": TESTS},
         entry_points={"console_scripts": ["xget = xget_lib.cli:main"]},
     )

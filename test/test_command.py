@@ -50,7 +50,7 @@ def test_success_prints_one_line_with_the_sources(cluster: Cluster, master: Mast
     assert (ended.status, ended.stderr) == (0, "")
     assert ended.stdout.startswith("xget: 5 files, 4.2 MiB in place: fetched and verified 4.2 MiB in ")
     assert "4.2 MiB from the master" in ended.stdout
-    assert ended.stdout.count("\n") == 1
+    assert ended.stdout.count("\n") == 1, "nothing is left behind"
 
 
 def test_quiet_prints_errors_only(cluster: Cluster, master: Master) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "linger": "300",
     "debug": "0",
     "max-delete": "50%",
+    "log-format": "plain",
     **dict.fromkeys(
         [
             "follow",
@@ -48,6 +50,9 @@ DEFAULTS: dict[str, Any] = {
             "verbose",
             "json",
             "tls",
+            "tree",
+            "watch",
+            "all",
         ],
         False,
     ),
@@ -241,6 +246,17 @@ def test_what_is_open_without_the_secret_is_a_list() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "why"),
     [
+        ("rate", "fast", "not a number of bytes such as 500K, 20M or 1.5G"),
+        ("rate", True, "not a number of bytes such as 500K, 20M or 1.5G"),
+        ("rate-up", "1", "not between 16K and 1000T"),
+        ("rate", "9999999T", "not between 16K and 1000T"),
+        ("ports", "80-90", "not FIRST-LAST: not between 1024 and 65535"),
+        ("ports", "4000-", "not FIRST-LAST: not a whole number"),
+        ("ports", "4001-4000", "the first port is higher than the last"),
+        ("exclude", 7, "not a list of patterns"),
+        ("exclude", ["a", ""], "not a list of patterns: one is empty, or too long"),
+        ("exclude", ["+ "], "not a list of patterns: one is empty, or too long"),
+        ("exclude", "!", "a pattern that rsync has for itself only"),
         ("open", "status", "not some of classic, files, swarm"),
         ("open", "files,", "not a list of texts, or an empty one"),
         ("auth", "kerberos", "not some of secret, munge"),
@@ -252,7 +268,7 @@ def test_what_is_open_without_the_secret_is_a_list() -> None:
     ],
 )
 def test_a_list_has_nothing_else(option: str, value: str, why: str) -> None:
-    with pytest.raises(UsageError, match=f"--{option} {value}: {why}"):
+    with pytest.raises(UsageError, match=re.escape(f"--{option} {value}: {why}")):
         config.build(DEFAULTS, {"secret": "s", "open": "files"}, {option: value})
 
 
@@ -356,3 +372,47 @@ def test_a_credential_that_cannot_be_read_is_not_none(tmp_path: Path, monkeypatc
     (tmp_path / "file").touch()
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "file"))  # cannot be searched
     assert config.credential() == str(tmp_path / "file/xget-secret")
+
+
+# The status page.
+
+
+def test_the_page_has_an_address_and_a_port() -> None:
+    assert build(http="127.0.0.1:8004").http == ("127.0.0.1", 8004)
+    assert build(http="[::1]:8004").http == ("::1", 8004)
+    assert build().http is None
+    with pytest.raises(UsageError, match="without a port"):
+        build(http="127.0.0.1")
+    for wrong in ("8004", ":8004", "127.0.0.1:0", "[::1]"):
+        with pytest.raises(UsageError, match="--http"):
+            build(http=wrong)
+
+
+def test_with_a_secret_the_page_is_for_this_machine_only_unless_told() -> None:
+    for host in ("127.0.0.1", "127.8.8.8", "[::1]", "localhost"):
+        build(http=f"{host}:8004", secret="/secret")
+    for host in ("0.0.0.0", "[::]", "192.0.2.1", "head", "localhost.example"):
+        shown = "would show the names of nodes to everybody who reaches that address, without a proof"
+        with pytest.raises(UsageError, match=shown):
+            build(http=f"{host}:8004", secret="/secret")
+        with pytest.raises(UsageError, match="without a proof"):
+            build(http=f"{host}:8004", secret="/secret", open="files")
+        build(http=f"{host}:8004", secret="/secret", open="page")
+        build(http=f"{host}:8004")
+
+
+def test_a_page_that_is_not_served_cannot_be_open() -> None:
+    with pytest.raises(UsageError, match="--open page: has no effect without --http"):
+        build(secret="/secret", open="page")
+
+
+# The log.
+
+
+def test_the_log_has_a_form_and_the_journal_is_no_file() -> None:
+    assert build().log_format == "plain"
+    assert build(log_format="json", log="/log").log_format == "json"
+    with pytest.raises(UsageError, match="not one of plain, json, journal"):
+        build(log_format="xml")
+    with pytest.raises(UsageError, match="--log: cannot be combined with --log-format journal"):
+        build(log_format="journal", log="/log")

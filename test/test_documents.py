@@ -27,6 +27,7 @@ from xget_lib.node import fetch_manifest, generation_restarts
 from xget_lib.report import rate_limited_log
 from xget_lib.serve import served
 from xget_lib.serve.swarm import SLOTS_LIMIT
+from xget_lib.swarm import former_nodes
 from xget_lib.swarm import messages as swarm_messages
 from xget_lib.swarm.messages import LINE_LIMIT
 from xget_lib.worker import message_pace
@@ -245,8 +246,13 @@ LIMITS = {
     "bytes of the text of an error": session.ENAME_MAX,
     "messages of one host that a worker passes on to the master": round(message_pace.RATE),
     "log messages of one kind per minute caused by one host": rate_limited_log.LINES,
+    "log messages of one kind per minute with the same cause, apart from numbers": rate_limited_log.ALIKE,
     "log messages of one kind per minute caused by all hosts": rate_limited_log.ALL_LINES,
     "ends of runs in the status of a master": tracker_io._ENDED_SHOWN,
+    "nodes in the status of a master": tracker_io._CHILDREN_SHOWN,
+    "hosts whose former nodes are remembered, for `xget status --expect`": former_nodes._HOSTS,
+    "former nodes of one host": former_nodes._OF_ONE_HOST,
+    "characters of the name that a node says it has": swarm_messages.NAME_LIMIT,
     "time that a connection may have no fid": round(connection._FID_TIMEOUT),
     "time to receive one message": round(connection._MESSAGE_TIMEOUT),
     "time to make room for a reply": round(outgoing._SEND_TIMEOUT),
@@ -356,7 +362,7 @@ def test_every_message_of_the_log_and_every_note_has_a_row() -> None:
     expressions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.expr)]
     logged = {text for text in messages(expressions) if re.search(r"\w", text)}
     texts = {as_text(node) for node in expressions if isinstance(node, ast.JoinedStr | ast.Constant)}
-    listed = text_of("docs/operations.md").partition("## 7. Log messages")[2]
+    listed = text_of("docs/operations.md").partition("## 7. Log messages")[2].partition("\n## 9. ")[0]
     cells = [line.split("|")[-3] for line in listed.splitlines() if line.startswith("|")]
     described = {text for cell in cells for text in re.findall(r"`([^`]+)`", cell)}
     assert sorted(logged - described) == [], "these have no row"

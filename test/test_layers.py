@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = [
     *("errors", "config", "usage", "config_file", "settings", "ninep", "manifest", "fs", "signing", "snapshot"),
     *("download", "swarm", "serve"),
-    *("process", "ipc", "report", "net", "extensions", "classic", "master", "worker", "node", "control"),
+    *("process", "ipc", "report", "net", "page", "extensions", "classic", "master", "worker", "node", "control"),
     "version",
     "cli",
 ]

@@ -24,7 +24,7 @@ def roles(monkeypatch: pytest.MonkeyPatch) -> Roles:
 
 def test_the_roles_of_an_option_stand_in_its_description() -> None:
     assert USAGE.options["delete"].roles == ("client",)
-    assert USAGE.options["json"].roles == ("client", "status", "reload", "sign", "config")
+    assert USAGE.options["json"].roles == ("client", "status", "list", "reload", "stop", "sign", "config")
     assert USAGE.options["port"].roles == ()
 
 
@@ -89,7 +89,11 @@ def test_an_option_in_the_file_may_be_for_another_role(roles: Roles, tmp_path: P
         ("-n head", "missing <source> and <dest> (see --help)"),
         ("-q", "missing <path>, or -n HOST <source>... <dest> (see --help)"),
         ("a b", "unexpected argument b (a client needs -n HOST; see --help)"),
-        ("status extra", "unexpected argument extra (status takes none)"),
+        ("reload extra", "unexpected argument extra (reload takes none)"),
+        ("status -n head extra", "unexpected argument extra (status takes none)"),
+        ("list", "list needs -n HOST (see --help)"),
+        ("list -n head a b", "unexpected argument b (list takes one)"),
+        ("--expect a status", "--expect: needs -n HOST, the master"),
         (". -p", "option -p needs a value (--port=PORT)"),
         (". --port", "option --port needs a value (--port=PORT)"),
         ("--json=yes -n head . /d", "option --json takes no value, but got 'yes'"),

@@ -47,11 +47,14 @@ NO_LIMIT = DeleteLimit(100, True)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+LOG_FORMATS = ("plain", "json", "journal")
+
 METHODS = ("secret", "munge")
 """How to prove that one belongs."""
 
-TREES = ("classic", "files", "swarm")
-"""What a server has: the anames of Tattach."""
+PAGE = "page"
+TREES = ("classic", "files", "swarm", PAGE)
+"""What a server has: the anames of Tattach, and the status page."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Config:
     host: str | None
     port: int
     bind: str | None
+    ports: tuple[int, int] | None
+    """The first and the last port on which a client may serve; None: any."""
     workers: int
     max_direct: int
     retries: int
@@ -81,6 +86,8 @@ class Config:
     """Files of the certificate of this machine, and its private key; None: in the same file."""
     tls_ca: str | None
     """A file of the authorities whose certificates are accepted; None: the secret says who belongs."""
+    http: tuple[str, int] | None
+    """Address and port of the status page."""
     open: tuple[str, ...]
     """The trees that are served without a proof,"""
     open_to: tuple[Network, ...]
@@ -89,6 +96,10 @@ class Config:
     """A Unix socket on which a child serves programs of its own user, without a proof."""
     allow: tuple[Network, ...]
     """Who may connect, and to which peers a node connects; empty: all."""
+    rate: float | None
+    """Bytes of content that a client receives in a second, at most; None: no limit."""
+    rate_up: float | None
+    """Bytes of content that a server sends in a second, at most."""
     linger: float
     """How long a child server runs after the last read. `math.inf`: until stopped. 0: it ends with the download."""
     follow: bool
@@ -109,6 +120,13 @@ class Config:
     cache: str | None
     rehash: bool
     force: bool
+    exclude: tuple[str, ...]
+    """Patterns of rsync for names that are left out (`manifest.patterns`), in their order."""
+    expect: str | None
+    """The nodes that ought to have what the master serves, as `control.expected` reads it."""
+    tree: bool
+    watch: bool
+    all: bool
     key: str | None
     serial: int | None
     signature: str | None
@@ -117,6 +135,8 @@ class Config:
     trust: str | None
     allow_rollback: bool
     log: str | None
+    log_format: str
+    """One of LOG_FORMATS."""
     debug: int
     daemon: bool
     pidfile: str | None
@@ -142,6 +162,11 @@ def default_workers() -> int:
 
 _MAX_SECONDS = 1e9
 """30 years. A longer time is a mistake, and system timers may not accept it."""
+_LEAST_RATE = 16 * 1024
+"""Bytes per second. With less, a node that gets its share of it is taken for one that has stopped."""
+_MOST_RATE = 1000 * 1024**4
+_MAX_PATTERN = 4096
+"""Characters."""
 _MAX_SERIAL = 1 << 52
 """Leaves room for the serials that follow (`manifest.signature`)."""
 
@@ -178,6 +203,19 @@ def _delete_limit(value: Any) -> DeleteLimit:
     if is_percentage and int(number) > 100:
         raise ValueError("not between 0% and 100%")
     return DeleteLimit(int(number), is_percentage)
+
+
+def _rate(value: Any) -> float | None:
+    """Bytes per second: a number, with K, M, G or T for a power of 1024."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)", str(value), re.IGNORECASE | re.ASCII)
+    if isinstance(value, bool) or not found:
+        raise ValueError("not a number of bytes such as 500K, 20M or 1.5G")
+    rate: float = float(found[1]) * 1024.0 ** " KMGT".index(found[2].upper() or " ")
+    if not _LEAST_RATE <= rate <= _MOST_RATE:
+        raise ValueError("not between 16K and 1000T")
+    return rate
 
 
 def _linger(value: Any) -> float:
@@ -223,6 +261,15 @@ def _some_of(known: Sequence[str]) -> Callable[[Any], tuple[str, ...]]:
         if not set(names) <= set(known):
             raise ValueError(f"not some of {', '.join(known)}")
         return names
+
+    return convert
+
+
+def _one_of(known: Sequence[str]) -> Callable[[Any], str]:
+    def convert(value: Any) -> str:
+        if value not in known:
+            raise ValueError(f"not one of {', '.join(known)}")
+        return str(value)
 
     return convert
 
@@ -300,11 +347,59 @@ def split_host(text: str) -> tuple[str, int | None]:
         raise ValueError(f"the port is {error}") from None
 
 
+def _patterns(value: Any) -> tuple[str, ...]:
+    """Patterns; in the file a list of them, or one."""
+    texts = [] if value is None else [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError("not a list of patterns")
+    for text in texts:
+        if not text.removeprefix("+ ").removeprefix("- ") or "\0" in text or len(text) > _MAX_PATTERN:
+            raise ValueError("not a list of patterns: one is empty, or too long")
+        if text == "!":
+            raise ValueError("a pattern that rsync has for itself only")
+    return tuple(texts)
+
+
 def _serial(value: Any) -> int | None:
     return None if value is None else _integer(1, _MAX_SERIAL)(value)
 
 
 _PORT = _integer(1, 65535)
+
+
+def _http(value: Any) -> tuple[str, int] | None:
+    """ADDR:PORT of a server."""
+    found = _host(value)
+    if found is None:
+        return None
+    host, port = found
+    if port is None:
+        raise ValueError("without a port (127.0.0.1:PORT, for example)")
+    return host, port
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _ports(value: Any) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    first, dash, last = str(value).partition("-")
+    try:
+        found = _SERVING(first), _SERVING(last if dash else first)
+    except ValueError as error:
+        raise ValueError(f"not FIRST-LAST: {error}") from None
+    if found[0] > found[1]:
+        raise ValueError("the first port is higher than the last")
+    return found
+
+
+_SERVING = _integer(1024, 65535)
+"""Ports of nodes: those below belong to the services of a machine, and no node connects to them."""
 _MAPPED_PREFIX = 96
 """Bits of the network of IPv6 in which the addresses of IPv4 are (RFC 4291, section 2.5.5.2)."""
 
@@ -312,6 +407,7 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "host": _host,
     "port": _PORT,
     "bind": _text,
+    "ports": _ports,
     "workers": _integer(1, 256),
     "max-direct": _integer(1, 1_000_000),
     "retries": _integer(0, 1_000_000),
@@ -325,10 +421,13 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "tls-cert": _path,
     "tls-key": _path,
     "tls-ca": _path,
+    "http": _http,
     "open": _some_of(TREES),
     "open-to": _networks,
     "socket": _path,
     "allow": _networks,
+    "rate": _rate,
+    "rate-up": _rate,
     "linger": _linger,
     "follow": _flag,
     "delete": _flag,
@@ -346,6 +445,11 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "cache": _path,
     "rehash": _flag,
     "force": _flag,
+    "exclude": _patterns,
+    "expect": _text,
+    "tree": _flag,
+    "watch": _flag,
+    "all": _flag,
     "key": _path,
     "serial": _serial,
     "signature": _path,
@@ -354,6 +458,7 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "trust": _path,
     "allow-rollback": _flag,
     "log": _path,
+    "log-format": _one_of(LOG_FORMATS),
     "debug": _integer(0, 9),
     "daemon": _flag,
     "pidfile": _path,
@@ -391,11 +496,16 @@ def build(defaults: Mapping[str, Any], file: Mapping[str, Any], given: Mapping[s
         raise UsageError("--max-delete: has no effect without --delete")
     if given.get("allow-rollback") is True and fields["trust"] is None:
         raise UsageError("--allow-rollback: has no effect without --trust")
+    if fields["expect"] is not None and fields["host"] is None:
+        raise UsageError("--expect: needs -n HOST, the master")
     _join_methods(fields, given)
     for option, needed in _NEEDS.items():
         if given.get(option) is not None and not any(fields[each.replace("-", "_")] for each in needed):
             raise UsageError(f"--{option}: has no effect without {' or '.join(f'--{each}' for each in needed)}")
     _check_tls(fields)
+    _check_page(fields)
+    if fields["log"] is not None and fields["log_format"] == "journal":
+        raise UsageError("--log: cannot be combined with --log-format journal")
     if fields["follow"] and not fields["linger"]:
         what = "--dry-run" if fields["dry_run"] else "--linger 0"
         raise UsageError(f"{what}: cannot be combined with --follow, which keeps running")
@@ -432,6 +542,21 @@ def _check_tls(fields: Mapping[str, Any]) -> None:
         raise UsageError("--tls: needs --secret, --auth or --tls-ca, or anybody can be in the middle")
     if fields["tls"] and fields["tls_ca"] and not fields["tls_cert"]:
         raise UsageError("--tls-ca: needs --tls-cert: both sides show a certificate")
+
+
+def _check_page(fields: Mapping[str, Any]) -> None:
+    """Raise UsageError for a page that shows to everybody what only those who belong may see."""
+    if fields["http"] is None:
+        if PAGE in fields["open"]:
+            raise UsageError("--open page: has no effect without --http")
+        return
+    host = fields["http"][0]
+    guarded = bool(fields["auth"]) or fields["tls"]
+    if guarded and PAGE not in fields["open"] and not _is_loopback(host):
+        raise UsageError(
+            f"--http {printable(host)}: would show the names of nodes to everybody who reaches that address, without"
+            " a proof (use 127.0.0.1, or say --open page, best with --open-to)"
+        )
 
 
 def _join_ports(fields: dict[str, Any], port: int, file: Mapping[str, Any], given: Mapping[str, Any]) -> None:

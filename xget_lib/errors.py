@@ -121,15 +121,27 @@ class CannotWatch(XGetError):
 class AddressRefused(XGetError):
     """A server cannot listen on its address: in use, not an address of this machine, or not allowed."""
 
-    def __init__(self, address: str, port: int | None, why: str) -> None:
-        """`port` is None for a Unix socket, whose path is the address."""
-        hint = " (another server has it: stop that one, or choose another port with -p, or `port` in the file)"
+    def __init__(self, address: str, port: int | None, why: str, option: str = "-p, or `port` in the file") -> None:
+        """`port` is None for a Unix socket, whose path is the address. `option` says which address it is."""
+        hint = f" (another server has it: stop that one, or choose another port with {option})"
         hint = hint if "in use" in why else ""
         where = printable(address) if port is None else f"{address or 'any address'} port {port}"
         super().__init__(f"cannot listen on {where}: {why}{hint}")
         self.address = address
         self.port = port
         self.why = why
+
+
+class NoFreePort(XGetError):
+    """All ports on which a client may serve are in use."""
+
+    errno = errno.EADDRINUSE
+
+    def __init__(self, address: str, first: int, last: int) -> None:
+        where = f"on {address}" if address else "on any address"
+        super().__init__(f"cannot listen {where}: no port from {first} to {last} is free (give more with --ports)")
+        self.first = first
+        self.last = last
 
 
 class DestinationRefused(XGetError):
@@ -300,6 +312,19 @@ class CommandFailed(XGetError):
     def __init__(self, command: str, why: str, status: int) -> None:
         super().__init__(f"{command}: {printable(why)}")
         self.exit_status = Exit(status) if status in set(Exit) else Exit.FAILED
+
+
+class NothingRuns(XGetError):
+    """No process of this machine is meant by a command."""
+
+    exit_status = Exit.UNREACHABLE
+    errno = errno.ENOENT
+
+    def __init__(self, words: Sequence[str] = ()) -> None:
+        """`words`: which processes were meant; empty: any."""
+        self.words = tuple(words)
+        what = f"{' '.join(map(printable, words))}: no such xget" if words else "no xget of this user"
+        super().__init__(f"{what} runs on this machine (xget.py status -n HOST asks another one)")
 
 
 class Outdated(XGetError):

@@ -13,10 +13,13 @@ from xget_lib import config, config_file
 from xget_lib.config import Config
 from xget_lib.config_file import ARGUMENTS, ConfigFile, Setting
 from xget_lib.errors import UsageError, printable
-from xget_lib.usage import CLIENT, CONFIG, MASTER, SIGN, Parsed, Usage
+from xget_lib.usage import CLIENT, CONFIG, LIST, MASTER, SIGN, STATUS, STOP, Parsed, Usage
 
 COMMAND_LINE, FILE, CREDENTIAL, OTHER_OPTION, DEFAULT = "command line", "file", "credential", "option", "default"
 """The kinds of a source."""
+
+
+Options = dict[str, str | bool | list[str]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def shown(usage: Usage, parsed: Parsed) -> list[Settings]:
     ]
 
 
-def _options_for(usage: Usage, options: dict[str, str | bool], role: str, roles: list[str]) -> dict[str, str | bool]:
+def _options_for(usage: Usage, options: Options, role: str, roles: list[str]) -> Options:
     """Without those that are only for another of these roles."""
     others = [other for other in roles if other != role]
     return {
@@ -146,7 +149,8 @@ def _wanted(parsed: Parsed) -> str | None:
 def _role(parsed: Parsed, words: list[str], file: ConfigFile) -> tuple[str, list[str]]:
     """Which form of the usage the arguments have, and its arguments. Raises UsageError if it has none."""
     if parsed.command is not None and (parsed.command_first or len(words) == 1):
-        _check_words(parsed.command, words[1:])
+        has_host = "host" in parsed.options or "host" in file.of(parsed.command)
+        _check_words(parsed.command, words[1:], has_host=has_host)
         return parsed.command, words
     role = _server_role(parsed, words, file)
     words = words or file.arguments(role)
@@ -162,14 +166,16 @@ def _role(parsed: Parsed, words: list[str], file: ConfigFile) -> tuple[str, list
     return role, words
 
 
-def _check_words(command: str, words: list[str]) -> None:
+def _check_words(command: str, words: list[str], *, has_host: bool) -> None:
     """Raise UsageError for what cannot stand behind a command."""
-    most = 1 if command == SIGN else 0
+    most = {SIGN: 1, LIST: 1, STOP: len(words), STATUS: 0 if has_host else len(words)}.get(command, 0)
     if len(words) > most:
         takes = "one" if most else "none"
         raise UsageError(f"unexpected argument {printable(words[most])} ({command} takes {takes})")
     if command == SIGN and not words:
         raise UsageError("missing <path> to sign (see --help)")
+    if command == LIST and not has_host:
+        raise UsageError("list needs -n HOST (see --help)")
 
 
 def _server_role(parsed: Parsed, words: list[str], file: ConfigFile) -> str:

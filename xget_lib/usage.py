@@ -21,12 +21,16 @@ from xget_lib.errors import UsageError, printable
 MASTER = "master"
 CLIENT = "client"
 SIGN = "sign"
+LIST = "list"
+STATUS = "status"
+STOP = "stop"
 CONFIG = "config"
 
 _COMMAND = re.compile(r"^  xget\.py ([a-z]+)\b", re.MULTILINE)
 _OPTION = re.compile(
-    r"^  (?:-\w(?: [A-Z]+)?, )?--([a-z-]+)(?:=([A-Z]+))? {2,}(?:([a-z]+(?:, [a-z]+)*): )?", re.MULTILINE
+    r"^  (?:-\w(?: [A-Z]+)?, )?--([a-z-]+)(?:=([A-Z-]+))? {2,}(?:([a-z]+(?:, [a-z]+)*): )?", re.MULTILINE
 )
+_REPEATABLE = re.compile(r"^  (?:-\w(?: [A-Z]+)?, )?--([a-z-]+)=.*may be repeated", re.MULTILINE)
 _DEFAULT = re.compile(r"--([a-z-]+)=[^\n]*?\[default: (\S+)\]")
 
 
@@ -38,6 +42,8 @@ class Option:
     short: str | None
     argument: str | None
     roles: tuple[str, ...]
+    repeatable: bool = False
+    """Whether all its values count. Of another option the last one does."""
 
     @property
     def usage(self) -> str:
@@ -46,9 +52,10 @@ class Option:
 
 @dataclass
 class Parsed:
-    """A command line. `options` has those that are given, by long name: the last value, or True for a flag."""
+    """A command line. `options` has those that are given, by long name: the last value, or True for a flag,
+    or a list of all values where the option may be repeated."""
 
-    options: dict[str, str | bool] = field(default_factory=dict)
+    options: dict[str, str | bool | list[str]] = field(default_factory=dict)
     words: list[str] = field(default_factory=list)
     command: str | None = None
     """The first word, if it is one of the commands and stands before `--`."""
@@ -68,10 +75,12 @@ class Usage:
             for name, argument, roles in _OPTION.findall(text)
         }
         self.options: dict[str, Option] = {}
-        for option in docopt.parse_options(text):
+        unwrapped = re.sub(r"\n {20,}", " ", text)  # so that no line of a description begins like an option
+        repeatable = set(_REPEATABLE.findall(unwrapped))
+        for option in docopt.parse_options(unwrapped):
             name = (option.longer or "").removeprefix("--")
-            self.options[name] = Option(name, option.short, *described[name])
-        self.defaults: dict[str, str] = dict(_DEFAULT.findall(re.sub(r"\n {20,}", " ", text)))
+            self.options[name] = Option(name, option.short, *described[name], name in repeatable)
+        self.defaults: dict[str, str] = dict(_DEFAULT.findall(unwrapped))
 
     @property
     def flags(self) -> list[str]:
@@ -156,7 +165,11 @@ class _Parser:
             if not self._rest:
                 raise UsageError(f"option {spelled} needs a value ({option.usage})")
             value = self._rest.pop(0)
-        self.parsed.options[option.name] = value
+        former = self.parsed.options.get(option.name)
+        if option.repeatable:
+            self.parsed.options[option.name] = [*(former if isinstance(former, list) else []), value]
+        else:
+            self.parsed.options[option.name] = value
 
 
 _SEE_HELP = " (see --help)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,9 +66,9 @@ def test_what_another_signs_meanwhile_has_a_lower_serial(
     others = [keys.sign(bytes(32), 1 << 40), keys.sign(b"\xff" * 32, (1 << 40) + 1)]
     really_read, really_add = take_whole, signature_file.add
 
-    def slow_read(root: bytes, *, one_file_system: bool, owner_names: bool, public_only: bool) -> Manifest:
+    def slow_read(root: bytes, *, one_file_system: bool, owner_names: bool, **more: Any) -> Manifest:
         really_add(path, others[0])
-        return really_read(root, one_file_system=one_file_system, owner_names=owner_names, public_only=public_only)
+        return really_read(root, one_file_system=one_file_system, owner_names=owner_names, **more)
 
     def slow_add(file: bytes, signed: Signed) -> bool:
         really_add(path, others[1])

@@ -1,58 +1,54 @@
-"""`xget.py status`: which servers it asks, what it prints, and what it refuses."""
+"""`xget.py status -n`: what is asked and printed, --expect, --watch, --tree, and what is refused."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
-import gevent
 import pytest
-from gevent.event import Event
 
-from test.support.processes import PATIENCE
+from test.report.test_distribution import DISTRIBUTION, GENERATION
 from xget_lib import config
 from xget_lib.config import Config
-from xget_lib.control import status
-from xget_lib.errors import Exit, LinkLost, MasterUnreachable, NotAdmitted, ProtocolViolation
+from xget_lib.control import remote, status
+from xget_lib.errors import CommandFailed, Exit, LinkLost, MasterUnreachable, NinepError, NotAdmitted, ProtocolViolation
 from xget_lib.ninep.auth import Credentials
-from xget_lib.process.single_server import LocalChild
 
-MASTER = {"role": "master", "path": "/srv", "pid": 7}
-CHILD = {"role": "child", "path": "/dest", "pid": 8}
+MASTER = {"role": "master", "path": "/srv", "pid": 7, "generation": GENERATION, "bytes": 1}
 
 
 class Servers:
-    """Stands for `Link`: the servers by port, and what was asked."""
+    """Stands for `Link`: the files of servers by port and name, and what was asked."""
 
     def __init__(self) -> None:
-        self.texts: dict[int, bytes] = {}
+        self.files: dict[tuple[int, str], bytes] = {}
         self.asked: list[tuple[str, int, str, float]] = []
-        self.silent: set[int] = set()
-        """The ports of servers that are stopped."""
+        self.refusal: NotAdmitted | None = None
         self.closed = 0
 
     def connect(self, host: str, port: int, aname: str, seconds: float, credentials: Credentials) -> Connected:
         assert not credentials.required
         self.asked.append((host, port, aname, seconds))
-        if port in self.silent:
-            gevent.sleep(0.01)  # the others go on meanwhile
-            raise LinkLost(f"{host}:{port}", "it accepts connections, but does not answer")
-        if port not in self.texts:
+        if self.refusal:
+            raise self.refusal
+        if not any(port == known for known, _ in self.files):
             raise LinkLost(f"{host}:{port}", "Connection refused")
-        return Connected(self, self.texts[port])
+        return Connected(self, port)
 
 
 class Connected:
-    def __init__(self, servers: Servers, text: bytes) -> None:
+    def __init__(self, servers: Servers, port: int) -> None:
         self.max_read = 16
-        self._servers, self._text = servers, text
+        self._servers, self._port, self._text = servers, port, b""
 
     def open(self, name: str, seconds: float) -> Connected:
-        assert name == "status"
+        if (self._port, name) not in self._servers.files:
+            raise NinepError(2)
+        self._text = self._servers.files[self._port, name]
         return self
 
     def read(self, offset: int, count: int, seconds: float) -> bytes:
-        gevent.sleep(0)
         return self._text[offset : offset + count]
 
     def close(self) -> None:
@@ -62,10 +58,10 @@ class Connected:
 @pytest.fixture
 def servers(monkeypatch: pytest.MonkeyPatch) -> Servers:
     servers = Servers()
-    monkeypatch.setattr(status, "Link", servers)
-    monkeypatch.setattr(
-        status, "local_children", lambda: iter([LocalChild(8, 4001), LocalChild(9, 4002), LocalChild(7, 20004)])
-    )
+    servers.files[20004, "status"] = json.dumps(MASTER).encode()
+    servers.files[20004, "nodes"] = DISTRIBUTION.encode()
+    monkeypatch.setattr(remote, "Link", servers)
+    monkeypatch.setattr(status, "_EVERY", 0.0)
     return servers
 
 
@@ -74,122 +70,117 @@ def configured(**given: Any) -> Config:
     numbers["stall-timeout"] = 60
     defaults = {**numbers, "max-delete": "50%"}
     flags = [name for name, convert in config._CONVERT.items() if convert is config._flag]
-    return config.build({**defaults, **dict.fromkeys(flags, False)}, {}, given)
+    return config.build({**defaults, **dict.fromkeys(flags, False)}, {}, {"host": "head", **given})
 
 
-def test_the_master_and_the_children_on_this_node_are_printed(
-    servers: Servers, capsys: pytest.CaptureFixture[str]
-) -> None:
-    servers.texts = {20004: json.dumps(MASTER).encode(), 4001: json.dumps(CHILD).encode()}
-    assert status.run(configured()) == Exit.OK
-    printed = capsys.readouterr().out
-    assert printed.index("master of /srv, process 7") < printed.index("child of /dest, process 8")
-    assert [asked[:3] for asked in servers.asked] == [("localhost", port, "swarm") for port in (20004, 4001, 4002)]
-    assert servers.closed == 2
-
-
-def test_with_a_host_only_that_server_is_asked(servers: Servers, capsys: pytest.CaptureFixture[str]) -> None:
-    servers.texts = {7: json.dumps(CHILD).encode()}
-    assert status.run(configured(host="head", port=7, timeout=2)) == Exit.OK
+def test_only_that_server_is_asked(servers: Servers, capsys: pytest.CaptureFixture[str]) -> None:
+    servers.files[7, "status"] = json.dumps({"role": "child", "path": "/dest"}).encode()
+    assert status.run(configured(port=7, timeout=2), []) == Exit.OK
     assert servers.asked == [("head", 7, "swarm", 2.0)]
-
-
-def test_json_is_one_object_per_server(servers: Servers, capsys: pytest.CaptureFixture[str]) -> None:
-    servers.texts = {20004: json.dumps(MASTER).encode(), 4001: json.dumps(CHILD).encode()}
-    assert status.run(configured(json=True)) == Exit.OK
-    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [MASTER, CHILD]
-
-
-def test_a_server_that_does_not_answer_is_named_and_holds_up_no_other(
-    servers: Servers, capsys: pytest.CaptureFixture[str]
-) -> None:
-    servers.texts = {4002: json.dumps({**CHILD, "pid": 9}).encode()}
-    servers.silent = {20004, 4001}
-    assert status.run(configured()) == Exit.OK
-    why = "it accepts connections, but does not answer"
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[:3] == [
-        f"port 20004: {why}",
-        f"child server, process 8, port 4001: {why}",
-        "child of /dest, process 9, up 0 s, sent 0 B",
-    ]
-    assert len(servers.asked) == 3
-    assert status.run(configured(json=True)) == Exit.OK
-    master, child, _ = map(json.loads, capsys.readouterr().out.splitlines())
-    assert master == {"port": 20004, "problem": why}
-    assert child == {"role": "child", "pid": 8, "port": 4001, "problem": why}
-
-
-def test_all_servers_are_asked_at_once(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each answers when all have been asked."""
-    asked, all_asked = [], Event()
-
-    def read(host: str, port: int, seconds: float, credentials: Credentials) -> dict[str, Any]:
-        asked.append(port)
-        if len(asked) == 3:
-            all_asked.set()
-        all_asked.wait()
-        return MASTER
-
-    monkeypatch.setattr(status, "_read", read)
-    with gevent.Timeout(PATIENCE):
-        assert status.run(configured()) == Exit.OK
-
-
-def test_a_server_that_got_the_port_of_a_child_that_was_killed_is_none_of_ours(
-    servers: Servers, capsys: pytest.CaptureFixture[str]
-) -> None:
-    servers.texts = {20004: json.dumps(MASTER).encode(), 4001: json.dumps({**CHILD, "pid": 1234}).encode()}
-    assert status.run(configured()) == Exit.OK
-    assert "1234" not in capsys.readouterr().out
-
-
-def test_where_nobody_listens_nothing_is_said(servers: Servers, capsys: pytest.CaptureFixture[str]) -> None:
-    servers.texts = {4001: json.dumps(CHILD).encode()}
-    assert status.run(configured()) == Exit.OK
+    assert servers.closed == 1
     assert capsys.readouterr().out.startswith("child of /dest")
 
 
+def test_json_is_one_object(servers: Servers, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status.run(configured(json=True), []) == Exit.OK
+    assert json.loads(capsys.readouterr().out) == MASTER
+
+
+def test_the_tree_follows_the_status(servers: Servers, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status.run(configured(tree=True), []) == Exit.OK
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-3] == "master"
+    assert printed[-2].startswith("└─ n1 (10.0.0.1 port 4711): downloading, 50 %")
+    assert printed[-1].startswith("   └─ 10.0.0.2 port 4712: complete, left, 100 %, 10 B from the master, 20 B from")
+    assert status.run(configured(tree=True, json=True), []) == Exit.OK
+    assert len(json.loads(capsys.readouterr().out)["nodes"]) == 2
+
+
+def test_with_expect_the_status_is_0_only_if_all_are_complete(
+    servers: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status.run(configured(expect="10.0.0.2"), []) == Exit.OK
+    assert "expected: 1 of 1 have generation abababab" in capsys.readouterr().out
+    with pytest.raises(CommandFailed, match="not all expected nodes are complete: 1 missing, 1 downloading") as failed:
+        status.run(configured(expect="n1,10.0.0.2,n7"), [])
+    assert failed.value.exit_status == Exit.FAILED
+    printed = capsys.readouterr().out.splitlines()[-3:]
+    assert [line.split(":")[0] for line in printed] == ["expected", "  1 missing", "  1 downloading"]
+
+
+def test_with_json_the_expected_nodes_are_a_field(servers: Servers, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status.run(configured(expect="n1,10.0.0.2", json=True), []) == Exit.FAILED
+    expected = {"met": False, "generation": GENERATION, "downloading": ["n1"], "complete": ["10.0.0.2"]}
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["expected"] == expected
+    assert "1 downloading" in printed.err
+
+
+def test_a_master_that_lists_no_nodes_is_of_another_version(servers: Servers) -> None:
+    del servers.files[20004, "nodes"]
+    with pytest.raises(CommandFailed, match="does not list nodes"):
+        status.run(configured(expect="n1"), [])
+
+
+def test_watching_prints_it_again_until_all_expected_nodes_have_it(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = iter([DISTRIBUTION.encode().replace(b'"complete"', b'"downloading"'), DISTRIBUTION.encode()])
+    read_file = remote.read_file
+
+    def read(host: str, port: int, name: str, *rest: Any) -> bytes:
+        servers.files[20004, "nodes"] = next(texts)
+        return read_file(host, port, name, *rest)
+
+    monkeypatch.setattr(status, "read_file", read)
+    assert status.run(configured(watch=True, expect="10.0.0.2"), []) == Exit.OK
+    assert capsys.readouterr().out.count("master of /srv") == 2
+
+
+def test_a_master_that_is_away_while_it_is_watched_is_asked_again(
+    servers: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rounds: Iterator[int | MasterUnreachable] = iter([Exit.OK, MasterUnreachable("head", 1, 1.0, "gone"), Exit.OK])
+
+    def show() -> int:
+        outcome = next(rounds)
+        if isinstance(outcome, MasterUnreachable):
+            raise outcome
+        return outcome
+
+    assert status._watch(show, until_ok=False, as_json=False, rounds=3) == Exit.OK
+    assert "gone" in capsys.readouterr().out
+    with pytest.raises(MasterUnreachable):
+        status._watch(lambda: status._show(configured(port=1), [], None), until_ok=False, as_json=False, rounds=3)
+
+
 def test_a_status_that_comes_too_slowly_is_refused(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status, "_LONGEST", -100.0)
-    servers.texts = {20004: json.dumps(MASTER).encode()}
+    monkeypatch.setattr(remote, "_LONGEST", -100.0)
     with pytest.raises(MasterUnreachable, match="too slowly"):
-        status.run(configured(host="head"))
+        status.run(configured(), [])
 
 
 @pytest.mark.parametrize("text", [None, b"", b"{", b"[1]", b"\xff", b"[" * 100_000])
 def test_it_is_an_error_if_no_server_gives_a_status(servers: Servers, text: bytes | None) -> None:
-    servers.texts = {} if text is None else {20004: text}
+    servers.files = {} if text is None else {(20004, "status"): text}
     with pytest.raises(MasterUnreachable):
-        status.run(configured(host="head"))
+        status.run(configured(), [])
 
 
 def test_a_status_that_is_too_long_is_refused(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status, "_MAX_SIZE", 100)
-    servers.texts = {20004: b"x" * 200}
+    monkeypatch.setattr(remote, "_MAX_SIZE", 100)
+    servers.files[20004, "status"] = b"x" * 200
     with pytest.raises(MasterUnreachable, match="too long"):
-        status.run(configured(host="head"))
+        status.run(configured(), [])
 
 
 def test_an_object_that_is_no_status_is_a_protocol_violation(servers: Servers) -> None:
-    servers.texts = {20004: b'{"seconds": "x"}'}
+    servers.files[20004, "status"] = b'{"seconds": "x"}'
     with pytest.raises(ProtocolViolation):
-        status.run(configured(host="head"))
+        status.run(configured(), [])
 
 
-def test_a_server_that_refuses_is_named_if_no_other_answers(
-    servers: Servers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    usual = servers.connect
-
-    def connect(host: str, port: int, *rest: object) -> Connected:
-        if port == 20004:
-            raise NotAdmitted(f"{host}:{port}", "it asks for a secret (--secret FILE)")
-        return usual(host, port, "swarm", 1.0, Credentials())
-
-    monkeypatch.setattr(servers, "connect", connect)
-    with pytest.raises(NotAdmitted, match="localhost:20004: it asks for a secret"):
-        status.run(configured())
-    servers.texts = {4001: json.dumps(CHILD).encode()}
-    assert status.run(configured()) == Exit.OK
-    assert "child of /dest" in capsys.readouterr().out
+def test_a_server_that_refuses_is_an_error(servers: Servers) -> None:
+    servers.refusal = NotAdmitted("head:20004", "it asks for a secret (--secret FILE)")
+    with pytest.raises(NotAdmitted, match="head:20004: it asks for a secret"):
+        status.run(configured(), [])

@@ -147,8 +147,8 @@ def test_a_process_of_a_command_before_ours_is_not_taken_for_the_background_of_a
 
 def test_a_node_says_what_its_child_does(cluster: Cluster, master: Master) -> None:
     pid, port = child_of(cluster, master, cluster.base / "dest")
-    # Nobody has to know its port: the children of a machine are found, whichever these are.
-    for arguments in (["-n", "127.0.0.1", "-p", str(port)], ["-p", str(free_port())]):
+    # Nobody has to know its port: the children of a machine are found.
+    for arguments in (["-n", "127.0.0.1", "-p", str(port)], ["-v", str(cluster.base / "dest")]):
         printed = cluster.run("status", *arguments)
         assert printed.status == 0
         assert f"child of {cluster.base / 'dest'}, process {pid}" in printed.stdout

@@ -91,16 +91,21 @@ def closed(sock: socket.socket) -> bool:
         return False
 
 
-def test_a_status_of_many_nodes_is_told(cluster: Cluster, tmp_path: Path) -> None:
-    """It is longer than a message between processes."""
+def test_many_nodes_are_summed_up_in_the_status_and_listed_in_a_file_of_their_own(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """The list is longer than a message between processes."""
     master = cluster.master(small_tree(tmp_path / "source"))
     with ExitStack() as stack:
         for number in range(500):
             node = stack.enter_context(PlainClient(master.port, "swarm"))
             node.write(node.open("peers", mode=ORDWR), Registration(1025 + number, bytes(32), 0).encode())
         status = status_of(master.port)
-        assert len(json.dumps(status)) > 65536
-        assert sorted(child["port"] for child in status["children"]) == list(range(1025, 1525))
+        assert status["distribution"]["nodes"] == 500 and len(status["children"]) == 200
+        with PlainClient(master.port, "swarm") as client:
+            text = client.read_all("nodes")
+        assert len(text) > 65536
+        assert sorted(node["port"] for node in json.loads(text)["nodes"]) == list(range(1025, 1525))
 
 
 def test_what_strangers_write_to_the_log_does_not_fill_it(cluster: Cluster, tmp_path: Path) -> None:

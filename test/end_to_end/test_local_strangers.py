@@ -110,9 +110,8 @@ def test_who_squats_the_socket_of_a_destination_holds_up_nobody(cluster: Cluster
         first, _ = child_of(cluster, master, dest)
         second, port = child_of(cluster, master, dest)
         assert ended_by_itself(first), "it was told to retire"
-        asked = cluster.run("status", "-p", str(master.port), "--json")
-        assert asked.status == 0
-        assert port in [each.get("port") for each in asked.events]
+        asked = cluster.run("status", str(port), "--json")
+        assert (asked.status, [each["pid"] for each in asked.events]) == (0, [second])
         assert cluster.run("reload", "-p", str(master.port)).status == 0
         os.kill(second, signal.SIGTERM)
         assert ended_by_itself(second)
@@ -125,15 +124,15 @@ def test_a_child_that_is_stopped_is_named_in_the_status_beside_the_others(cluste
         client = cluster.client(master, cluster.base / "other", options=["--linger", "forever"])
         other = client.background()
         assert client.ended().status == 0
-        asked = cluster.run("status", "-p", str(master.port), "--json", "--timeout", "2")
+        asked = cluster.run("status", "--json", "--timeout", "2")
     finally:
         os.kill(stopped, signal.SIGCONT)
-    assert asked.status == 0
-    assert {master.pid, other} <= {
-        each.get("pid") for each in asked.events if "problem" not in each or each["problem"] is None
-    }
-    why = "it accepts connections, but does not answer"
-    assert {"role": "child", "pid": stopped, "port": port, "problem": why} in asked.events
+    assert asked.status == 1 and str(stopped) in asked.stderr
+    well = {each["pid"] for each in asked.events if each.get("problem") is None}
+    assert {master.pid, other} <= well
+    facts = {"role": "child", "pid": stopped, "port": port, "path": str(cluster.base / "dest")}
+    why = "does not answer (is it stopped?)"
+    assert {**facts, "master": f"127.0.0.1:{master.port}", "problem": why} in asked.events
 
 
 NO_RUN = ["unshare", "--mount", "sh", "-ec", 'mount -t tmpfs -o ro none /run\nexec "$@"', "sh"]

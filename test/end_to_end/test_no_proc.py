@@ -76,5 +76,5 @@ def test_delete_keeps_a_bind_mount_without_it(cluster: Cluster) -> None:
 
 def test_the_status_of_the_master_is_shown(cluster: Cluster) -> None:
     master = cluster.master(small_tree(cluster.base / "served"))
-    ended = cluster.run("status", "-p", str(master.port), prefix=NO_PROC)
+    ended = cluster.run("status", str(master.port), prefix=NO_PROC)
     assert (ended.status, ended.stderr) == (0, "") and "master" in ended.stdout

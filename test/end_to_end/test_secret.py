@@ -375,7 +375,7 @@ def test_a_follower_whose_master_refuses_it_waits_for_the_right_secret(cluster: 
     member.change(KEY)
     eventually(lambda: not differences(source, cluster.base / "a"), "it follows again")
     (child,) = master.wait_for_children(1)
-    assert status_of(int(child["port"]), KEY)["role"] == "child"
+    assert status_of(int(child["port"]), KEY)["role"] == "follower"
 
 
 @pytest.mark.parametrize("role", ["master", "child"])

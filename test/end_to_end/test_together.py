@@ -64,7 +64,7 @@ def test_the_status_lists_every_child_and_what_it_holds(cluster: Cluster, source
     assert held[0] < held[1] == status["chunks"]
     printed = cluster.run("status", "-n", "127.0.0.1", "-p", str(master.port))
     assert (printed.status, printed.stderr) == (0, "")
-    assert "2 nodes serving" in printed.stdout
+    assert "2 nodes, 100 % done: 2 complete" in printed.stdout
     for child in status["children"]:
         assert f"{child['address']} port {child['port']}: " in printed.stdout
     assert f"100 % ({held[1]} of {held[1]} chunks)" in printed.stdout

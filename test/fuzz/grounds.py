@@ -35,6 +35,13 @@ from xget_lib.swarm.messages import Registration
 HUGE = 5 * 2**30  # bytes of a file that is one hole: offsets pass 4 GiB
 WRITTEN = (
     Registration(4711, bytes(32), 3).encode(),
+    Registration(
+        *(4711, bytes(32), 3, True, "done", "", 9, 7, 5),
+        name="n1",
+        identity="ab",
+        sources=(("10.0.0.1", 4711, 2),),
+        in_place=True,
+    ).encode(),
     Registration(1025, b"", 0, reached=(("10.0.0.1", 4711),)).encode(),
     b'{"port": 1e999, "generation": "", "held": true}',
     b'{"port": 1, "generation": "", "held": 9223372036854775807}',
@@ -51,7 +58,7 @@ WRITTEN = (
     b"99999999999999999999 x",
     b"a line for the log\n\x1b[31m",
 )
-CONTROL = ("manifest", "data", "have", "peers", "offer", "turn", "log", "status", "places")
+CONTROL = ("manifest", "data", "have", "peers", "offer", "turn", "log", "status", "places", "nodes")
 WAYS = (
     *("hello", "zero", "file1", "image", "huge", "deep", "many", "deep/er/leaf", "sub/file2", "\u00e9", "n" * 255),
     *("fifo", "null", "socket", "private", "here", "nowhere", "two\nlines", "hello/data", "image/avail", "image/redir"),

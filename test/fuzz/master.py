@@ -72,7 +72,7 @@ class Master:
         message = carried(ipc.unpack(packed))
         if isinstance(message, ipc.StatusWanted):
             text = memfd("status", b"{}\n")
-            self.guests[message.connection].backend.receive(ipc.Status(message.connection), [text])
+            self.guests[message.connection].backend.receive(ipc.Status(message.connection, message.file), [text])
             os.close(text)
         elif not isinstance(message, ipc.Stale):
             self.tracker.handle(message)

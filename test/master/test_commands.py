@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
 
 import gevent
 import pytest
@@ -14,6 +13,9 @@ from gevent import socket as gsocket
 from test.support.processes import PATIENCE
 from xget_lib.master import commands
 from xget_lib.master.commands import Reload
+from xget_lib.net import local_commands
+
+STOPPED: list[bool] = []
 
 
 @pytest.fixture
@@ -27,7 +29,9 @@ def address() -> Iterator[str]:
         if reload.force:
             reload.answer.set({"generation": "00"})
 
-    serving = gevent.spawn(commands.serve, listening, act)
+    STOPPED.clear()
+    perform = partial(commands.perform, act=act, status=lambda: {"role": "master"}, stop=lambda: STOPPED.append(True))
+    serving = gevent.spawn(local_commands.serve, listening, perform)
     yield "\0xget-test-commands"
     serving.kill()
 
@@ -57,34 +61,15 @@ def test_a_reload_is_answered(address: str) -> None:
     assert answer(address, b'{"command": "reload", "force": true}\n') == b'{"generation": "00"}\n'
 
 
-def test_commands_are_taken_again_when_there_are_descriptors_again(
-    address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(commands, "_ACCEPT_PAUSE", 0.0)
-    accept = gsocket.socket.accept
-    failed: list[int] = []
-
-    def fails_once(sock: gsocket.socket) -> Any:
-        if failed:
-            return accept(sock)
-        failed.append(1)
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    monkeypatch.setattr(gsocket.socket, "accept", fails_once)
-    assert answer(address, b'{"command": "reload", "force": true}\n') == b'{"generation": "00"}\n'
-    assert failed
-
-
 @pytest.mark.parametrize("command", [b'{"command": "dance"}\n', b'{"command": "reload", "force": 1}\n', b"[]\n"])
 def test_an_unknown_command_is_answered_with_a_problem(address: str, command: bytes) -> None:
     assert answer(address, command).startswith(b'{"problem": "unknown command')
 
 
-def test_a_line_that_is_no_command_ends_the_conversation(address: str) -> None:
-    assert answer(address, b"nonsense\n") == b""
+def test_the_status_is_asked_for_anew(address: str) -> None:
+    assert answer(address, b'{"command": "status"}\n') == b'{"role": "master"}\n'
 
 
-def test_who_sends_nothing_is_not_waited_for(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "_READ_TIMEOUT", 0.01)
-    waiting: list[Any] = [answer(address, b'{"command"')]
-    assert waiting == [b""]
+def test_a_master_is_told_to_stop(address: str) -> None:
+    assert answer(address, b'{"command": "stop"}\n') == b'{"stopping": true}\n'
+    assert STOPPED == [True]

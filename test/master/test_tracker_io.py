@@ -37,6 +37,9 @@ class Master:
         registration = Registration(1000 + connection, GENERATION, held, **given)
         self.tracker.handle(ipc.NodeRegistered(connection, *astuple(registration)[:-1]))
 
+    def status(self) -> dict[str, Any]:
+        return self.tracker.status(self.tracker.distribution(1000))
+
     def wait_for(self, count: int) -> list[tuple[int, ipc.Message]]:
         """So many messages, as they come without anybody calling `tick`."""
         with gevent.Timeout(PATIENCE, AssertionError("nothing is sent")):
@@ -104,18 +107,20 @@ def test_a_message_that_no_worker_sends_is_a_protocol_error(message: ipc.Message
 def test_the_status_lists_the_nodes() -> None:
     master = Master()
     master.join(1, held=3)
-    status = master.tracker.status()
+    status = master.status()
     (node,) = status.pop("children")
     del node["seconds"], node["changed"]
     expected = {"address": "10.0.0.1", "port": 1001, "held": 3, "generation": GENERATION.hex(), "follows": False}
     assert node == expected | {"state": "downloading"}
+    assert status.pop("distribution")["states"] == {"downloading": 1}
+    assert status.pop("totals")["ended"] == {"done": 0, "failed": 0, "interrupted": 0, "lost": 0}
     assert status == {"offered": 0, "ended": [], "c_clients": []}
 
 
 def ended_nodes(master: Master) -> list[dict[str, Any]]:
     """What the status says of nodes whose runs have ended."""
     master.tracker.tick()
-    ended: list[dict[str, Any]] = master.tracker.status()["ended"]
+    ended: list[dict[str, Any]] = master.status()["ended"]
     return [{key: value for key, value in node.items() if key != "seconds_ago"} for node in ended]
 
 
@@ -137,11 +142,12 @@ def test_how_each_node_ends_is_in_the_log_and_in_the_status(caplog: pytest.LogCa
         ("10.0.0.3", "interrupted", ""),
         ("10.0.0.4", "lost", ""),
     ]
+    generation = f"generation {GENERATION.hex()[:16]}"
     assert caplog.messages == [
-        "10.0.0.1 port 1001: done, after 2.5 s, 3.0 MiB fetched",
-        "10.0.0.2 port 1002: failed after 1.0 s: /dest: disk full",
-        "10.0.0.3 port 1003: interrupted, after 1.0 s, 7 B fetched",
-        "10.0.0.4 port 1004: the connection ended during the download (it last reported 5 chunks)",
+        f"10.0.0.1 port 1001, {generation}: done, after 2.5 s, 3.0 MiB fetched",
+        f"10.0.0.2 port 1002, {generation}: failed after 1.0 s: /dest: disk full",
+        f"10.0.0.3 port 1003, {generation}: interrupted, after 1.0 s, 7 B fetched",
+        f"10.0.0.4 port 1004, {generation}: the connection ended during the download (it last reported 5 chunks)",
     ]
 
 
@@ -150,7 +156,7 @@ def test_the_status_says_how_a_node_that_still_serves_has_ended() -> None:
     for connection, given in ((1, {"ended": DONE}), (2, {"ended": FAILED, "why": "disk full"}), (3, {})):
         master.join(connection)
         master.register(connection, 10 if connection == 1 else 5, **given)
-    states = [(child["state"], child.get("why")) for child in master.tracker.status()["children"]]
+    states = [(child["state"], child.get("why")) for child in master.status()["children"]]
     assert states == [("complete", None), ("failed", "disk full"), ("downloading", None)]
 
 
@@ -163,9 +169,10 @@ def test_a_node_that_lags_is_named_in_the_log_once_and_in_the_status(
     for later in (31.0, 40.0):
         monkeypatch.setattr(time, "monotonic", lambda later=later: begun + later)
         master.tracker.tick()
-    assert master.tracker.status()["children"][0]["lagging"] == "nothing new for 40 s"
+    assert master.status()["children"][0]["lagging"] == "nothing new for 40 s"
+    generation = f"generation {GENERATION.hex()[:16]}"
     assert [line for line in caplog.messages if "lags" in line] == [
-        "10.0.0.1 port 1001: lags behind, with 3 of 10 chunks: nothing new for 31 s"
+        f"10.0.0.1 port 1001, {generation}: lags behind, with 3 of 10 chunks: nothing new for 31 s"
     ]
 
 
@@ -183,6 +190,6 @@ def test_the_ends_of_one_host_do_not_displace_those_of_others() -> None:
         ends(number, f"10.0.0.{number}")
     for number in range(100, 1000):
         ends(number, f"2001:db8::{number}")
-    why = [each["why"] for each in master.tracker.status()["ended"]]
+    why = [each["why"] for each in master.status()["ended"]]
     assert len(why) == 100
     assert why[:16] == [f"10.0.0.{number}" for number in range(16)]

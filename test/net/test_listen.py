@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from test.support.descriptors import open_descriptors
-from xget_lib.errors import AddressRefused
-from xget_lib.net.listen import LocalSocket, listen, plain_address, prepare
+from xget_lib.errors import AddressRefused, NoFreePort
+from xget_lib.net.listen import LocalSocket, listen, listen_in, plain_address, prepare
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -48,6 +48,19 @@ def test_a_server_is_reached_where_it_listens(bind: str | None, reached_at: list
         assert not os.get_inheritable(listening.fileno())
         for address in reached_at:
             socket.create_connection((address, listening.getsockname()[1]), timeout=10).close()
+
+
+def test_the_first_free_port_of_some_is_taken() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(NoFreePort, match=f"cannot listen on 127.0.0.1: no port from {port} to {port} is free"):
+            listen_in("127.0.0.1", (port, port))
+        with listen_in("127.0.0.1", (port, min(65535, port + 50))) as listening:
+            assert port < listening.getsockname()[1] <= port + 50
+        with pytest.raises(AddressRefused, match="192"):
+            listen_in("192.0.2.1", (port, port))
+    with listen_in("127.0.0.1", None) as listening:
+        assert listening.getsockname()[1]
 
 
 def test_an_ipv4_address_listens_on_no_other() -> None:

@@ -167,7 +167,7 @@ def test_the_status_says_what_is_held(child: child_module.Child, tmp_path: Path)
     reader = Reader(child.port, "status")
     reader.ask()
     status = json.loads(reader.answer())
-    assert (status["role"], status["generation"]) == ("child", content.generation.hex())
+    assert (status["role"], status["generation"]) == ("download", content.generation.hex())
     assert (status["held"], status["chunks"], status["connections"]) == (1, 1, 1)
     reader.close()
 

@@ -119,7 +119,7 @@ def test_everything_comes_from_a_peer_in_its_upload_slots(tmp_path: Path, source
     node.name(peer.address)
     node.start().get()
     assert content(tmp_path / "dest") == noise(SIZE, 1)
-    assert (node.stats.fetched, node.stats.from_master, node.stats.peers) == (SIZE, 0, {peer.address})
+    assert (node.stats.fetched, node.stats.from_master, node.stats.peers) == (SIZE, 0, {peer.address: SIZE})
     assert sorted(node.held) == list(range(source.layout.chunk_count))
 
 

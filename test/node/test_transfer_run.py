@@ -54,7 +54,7 @@ def test_bytes_are_counted_by_source_until_they_turn_out_to_be_wrong() -> None:
     stats = TransferStats()
     for address, length in ((MASTER, 10), (PEER, 5)):
         stats.add(read(address, length))
-    assert (stats.fetched, stats.from_master, stats.peers) == (15, 10, {PEER})
+    assert (stats.fetched, stats.from_master, stats.peers) == (15, 10, {PEER: 5})
     stats.take_back(read(MASTER, 10), 7)
     assert (stats.fetched, stats.from_master) == (8, 3)
 

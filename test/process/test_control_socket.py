@@ -14,13 +14,14 @@ from test.support.cluster import free_port
 from test.support.processes import PATIENCE
 from xget_lib.errors import Failed, MasterUnreachable
 from xget_lib.process import control_socket
-from xget_lib.process.runtime_directory import is_trusted
+from xget_lib.process.control_socket import name_of_master
+from xget_lib.process.runtime_directory import is_trusted, listen
 
 
 @contextmanager
 def answering(port: int, answer: bytes) -> Iterator[list[dict[str, Any]]]:
     """A master that takes one command, and gives this answer."""
-    listening = control_socket.listen(port)
+    listening = listen(name_of_master(port))
     assert listening is not None
     taken: list[dict[str, Any]] = []
 
@@ -56,10 +57,10 @@ def test_a_master_that_ends_meanwhile_is_a_failure(answer: bytes) -> None:
 
 def test_a_master_that_does_not_answer_is_a_failure() -> None:
     port = free_port()
-    with closing(control_socket.listen(port) or pytest.fail("cannot listen")):
+    with closing(listen(name_of_master(port)) or pytest.fail("cannot listen")):
         with pytest.raises(MasterUnreachable, match=rf"localhost port {port}: no answer, tried once"):
             control_socket.request(port, {}, 0.01)
-        assert control_socket.listen(port) is None, "it is taken"
+        assert listen(name_of_master(port)) is None, "it is taken"
     with pytest.raises(Failed, match="not running on this machine"):
         control_socket.request(port, {}, PATIENCE)
 
@@ -74,7 +75,7 @@ def test_a_master_that_says_that_it_works_is_waited_for(monkeypatch: pytest.Monk
         if what:
             waited.set()
 
-    listening = control_socket.listen(port)
+    listening = listen(name_of_master(port))
     assert listening is not None
 
     def take() -> None:

@@ -20,7 +20,7 @@ from test.support.processes import PATIENCE
 from test.support.somebody import NOBODY, as_nobody
 from xget_lib.errors import Failed
 from xget_lib.process import runtime_directory
-from xget_lib.process.runtime_directory import connect, listen, notes
+from xget_lib.process.runtime_directory import connect, listen, places
 
 
 @pytest.fixture
@@ -31,6 +31,10 @@ def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setattr(runtime_directory, "_SHARED", name)
         monkeypatch.setenv("XDG_RUNTIME_DIR", f"{name}/user")
         yield Path(name)
+
+
+def notes(prefix: str) -> list[bytes]:
+    return [place.note for place in places(prefix)]
 
 
 def sockets(directory: Path) -> list[Path]:
@@ -45,13 +49,13 @@ def mine(base: Path) -> list[Path]:
 def test_one_process_has_a_name_and_others_find_it(base: Path) -> None:
     with closing(listen("name", b"known") or pytest.fail("taken")) as listening:
         assert listen("name") is None
-        assert list(notes("na")) == [b"known"]
+        assert notes("na") == [b"known"]
         with connect("name", PATIENCE) as sock:
             accepted, _ = listening.sock.accept()
             with accepted:
                 accepted.sendall(b"x")
                 assert sock.recv(1) == b"x"
-    assert list(notes("")) == []
+    assert notes("") == []
     with pytest.raises(FileNotFoundError):
         connect("name", PATIENCE)
 
@@ -68,7 +72,7 @@ os.kill(os.getpid(), 9)
     command = [sys.executable, "-c", code, runtime_directory.ROOTS, str(base)]
     assert subprocess.run(command, cwd=ROOT, timeout=60).returncode == -9
     directory = mine(base)[0]
-    assert len(list(directory.iterdir())) == 5 and list(notes("")) == []
+    assert len(list(directory.iterdir())) == 5 and notes("") == []
     with pytest.raises(FileNotFoundError):
         connect("name", PATIENCE)
     with closing(listen("name") or pytest.fail("taken")):
@@ -188,7 +192,7 @@ def test_who_squats_all_names_that_are_known_before_is_evaded_and_the_process_is
 def _evade(base: Path, shared: Path) -> None:
     with closing(listen("name", b"known") or pytest.fail("taken")) as listening:
         assert listen("name") is None
-        assert list(notes("name")) == [b"known"]
+        assert notes("name") == [b"known"]
         with connect("name", PATIENCE) as sock, listening.sock.accept()[0] as accepted:
             accepted.sendall(b"x")
             assert sock.recv(1) == b"x"
@@ -219,7 +223,7 @@ def test_other_users_cannot_connect_but_may_read_what_a_process_notes(base: Path
         def look() -> None:
             with pytest.raises(PermissionError):
                 connect("name", PATIENCE)
-            assert list(notes("na")) == [b"known"]
+            assert notes("na") == [b"known"]
 
         as_nobody(look)
 

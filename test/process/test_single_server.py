@@ -15,7 +15,7 @@ from test.support.processes import PATIENCE
 from test.support.somebody import as_nobody
 from xget_lib.process import single_server
 from xget_lib.process.runtime_directory import Listening
-from xget_lib.process.single_server import LocalChild, answer, local_children, replace_former
+from xget_lib.process.single_server import answer, replace_former
 
 
 @pytest.fixture
@@ -38,11 +38,11 @@ def answering(executor: ThreadPoolExecutor, listening: Listening) -> Future[bool
 
 
 def test_the_former_child_retires_and_the_next_one_takes_its_name(dest: bytes) -> None:
-    former = replace_former(dest, 4711)
+    former = replace_former(dest)
     assert former is not None
     with ThreadPoolExecutor(1) as executor:
         retired = answering(executor, former)
-        following = replace_former(dest, 4711)
+        following = replace_former(dest)
         assert retired.result()
     assert following is not None
     following.close()
@@ -50,36 +50,27 @@ def test_the_former_child_retires_and_the_next_one_takes_its_name(dest: bytes) -
 
 def test_a_child_that_does_not_retire_is_not_replaced(dest: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(single_server, "_TIMEOUT", 0.05)
-    hung = replace_former(dest, 4711)
+    hung = replace_former(dest)
     assert hung is not None
     with closing(hung):
-        assert replace_former(dest, 4711) is None
-
-
-def test_the_process_and_the_port_of_a_child_are_known_also_if_it_is_stopped(dest: bytes) -> None:
-    listening = replace_former(dest, 4711)
-    assert listening is not None
-    with closing(listening):
-        assert LocalChild(os.getpid(), 4711) in list(local_children())
-    assert LocalChild(os.getpid(), 4711) not in list(local_children())
+        assert replace_former(dest) is None
 
 
 def test_each_destination_has_a_child_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    first, second = replace_former(bytes(tmp_path), 1), replace_former(bytes(tmp_path / "other"), 2)
+    first, second = replace_former(bytes(tmp_path)), replace_former(bytes(tmp_path / "other"))
     assert first is not None and second is not None
     first.close()
     second.close()
 
 
 @pytest.mark.root
-def test_any_user_may_know_the_children_of_root_and_none_can_connect_to_them(dest: bytes) -> None:
-    listening = replace_former(dest, 4711)
+def test_no_other_user_can_connect_to_the_children_of_root(dest: bytes) -> None:
+    listening = replace_former(dest)
     assert listening is not None
-    path, root = listening.sock.getsockname(), os.getpid()
+    path = listening.sock.getsockname()
 
     def look() -> None:
-        assert LocalChild(root, 4711) in list(local_children())
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, pytest.raises(PermissionError):
             sock.connect(path)
 
@@ -94,16 +85,16 @@ def test_an_abstract_socket_of_another_user_means_nothing(dest: bytes, tmp_path:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as squatter:
         squatter.bind(f"\0xget-child-{status.st_dev}-{status.st_ino}")
         squatter.listen()
-        listening = replace_former(dest, 4711)
+        listening = replace_former(dest)
         assert listening is not None
         listening.close()
 
 
 def test_a_child_that_is_stopped_holds_up_nobody_for_long(dest: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(single_server, "_TIMEOUT", 0.1)
-    hung = replace_former(dest, 4711)
+    hung = replace_former(dest)
     assert hung is not None
     begun = time.monotonic()
     with closing(hung):
-        assert replace_former(dest, 4711) is None
+        assert replace_former(dest) is None
     assert time.monotonic() - begun < PATIENCE

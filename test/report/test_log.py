@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import socket
@@ -18,6 +19,7 @@ from xget_lib.config import TRACE
 from xget_lib.errors import Failed
 from xget_lib.report import log
 from xget_lib.report.log import LOGGER, LogStream
+from xget_lib.report.log_formats import about
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -44,6 +46,22 @@ def test_a_line_has_a_time_a_process_and_a_level(tmp_path: Path) -> None:
     time, _, rest = (tmp_path / "log").read_text().partition(" xget[")
     assert len(time) == len("2026-01-01 00:00:00,000")
     assert rest == f"{os.getpid()}] INFO: served 7\n"
+
+
+def test_a_line_may_be_json(tmp_path: Path) -> None:
+    log.start(str(tmp_path / "log"), background=False, level=logging.INFO, form="json")
+    LOGGER.info("served %d", 7, extra=about(node="node07"))
+    line = json.loads((tmp_path / "log").read_text())
+    assert (line["message"], line["node"], line["level"]) == ("served 7", "node07", "info")
+
+
+def test_a_process_says_where_its_log_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert log.place("/var/log/xget", "plain") == "/var/log/xget"
+    assert log.place(None, "journal") == "the journal"
+    monkeypatch.setattr(log, "_SYSLOG_SOCKET", str(tmp_path))
+    assert log.place(None, "json") == "syslog"
+    monkeypatch.setattr(log, "_SYSLOG_SOCKET", str(tmp_path / "none"))
+    assert log.place(None, "plain") == ""
 
 
 def test_the_file_is_opened_again_after_it_was_renamed(tmp_path: Path) -> None:

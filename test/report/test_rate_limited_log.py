@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from xget_lib.report.log import LOGGER
-from xget_lib.report.rate_limited_log import ALL_LINES, LINES, RateLimitedLog
+from xget_lib.report.rate_limited_log import ALIKE, ALL_LINES, LINES, RateLimitedLog
 
 
 class Clock:
@@ -94,3 +94,25 @@ def test_a_single_host_has_its_whole_share(lines: pytest.LogCaptureFixture, cloc
     for _ in range(100):
         limited.log(logging.INFO, "10.0.0.1", "line")
     assert len(lines.messages) == LINES
+
+
+def test_thousands_that_fail_alike_are_twenty_lines_and_a_sum(lines: pytest.LogCaptureFixture, clock: Clock) -> None:
+    limited = RateLimitedLog(LINES, clock)
+    for number in range(10_000):
+        why = f"/dest: disk full: needs 64 MiB, has {number} MiB free"
+        limited.log(logging.INFO, f"10.{number >> 8}.{number & 255}.1", "%s", why, cause=why)
+    limited.log(logging.INFO, "10.99.0.1", "another reason", cause="permission denied")
+    assert len(lines.messages) == ALIKE + 1
+    lines.clear()
+    clock.now += 60
+    limited.log(logging.INFO, "10.0.0.1", "later")
+    alike = f"{10_000 - ALIKE} more like this: /dest: disk full: needs 64 MiB, has 0 MiB free"
+    assert lines.messages == [alike, "later"]
+
+
+def test_causes_are_not_counted_without_end(lines: pytest.LogCaptureFixture, clock: Clock) -> None:
+    limited = RateLimitedLog(LINES, clock)
+    for number in range(5 * ALL_LINES):
+        limited.log(logging.INFO, f"10.0.{number}.1", "x", cause="x" * number)
+    assert len(lines.messages) <= ALL_LINES
+    assert len(limited._causes) <= ALL_LINES

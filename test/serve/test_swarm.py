@@ -315,5 +315,5 @@ def test_a_read_only_file_cannot_be_opened_for_writing(name: str, content: Serve
 
 def test_the_names_are_those_of_the_contract() -> None:
     names = [stat.name for stat in master_tree(RecordingBackend()).open(OREAD).children()]
-    assert names == ["manifest", "data", "have", "peers", "offer", "places", "log", "status"]
+    assert names == ["manifest", "data", "have", "peers", "offer", "places", "nodes", "log", "status"]
     assert all(f"    {name} " in (swarm.__doc__ or "") for name in names)

@@ -24,7 +24,7 @@ def test_it_is_the_manifest_that_a_master_makes(tmp_path: Path) -> None:
     write(tree / "large", noise(9 << 20, 2))
     for options in ({}, {"owner_names": False}, {"one_file_system": True}):
         of_master = assembled(scanned(tree, **options))
-        arguments = {"one_file_system": False, "owner_names": True, **options}
+        arguments: dict[str, Any] = {"one_file_system": False, "owner_names": True, **options}
         assert take_whole(bytes(tree), **arguments).encode() == of_master.encode()
     single = take_whole(bytes(tree / "large"), one_file_system=False, owner_names=True)
     assert single.generation == assembled(scanned(tree / "large")).generation

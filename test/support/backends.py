@@ -89,6 +89,10 @@ class RecordingBackend:
         self.said.append("status")
         self.answers.append(answer)
 
+    def request_nodes(self, answer: DeferredText) -> None:
+        self.said.append("nodes")
+        self.answers.append(answer)
+
     def remark(self, line: str) -> None:
         self.said.append(line)
 

@@ -53,10 +53,19 @@ def configured(port: int, **given: Any) -> Config:
     """The options of a node whose master is on this machine."""
     options: dict[str, Any] = dict.fromkeys((field.name for field in fields(Config)), False)
     absent: dict[str, Any] = dict.fromkeys(
-        ("cache", "log", "pidfile", "secret", "socket", "munge_socket", "tls_cert", "tls_key", "tls_ca")
+        ("cache", "http", "log", "pidfile", "secret", "socket", "munge_socket", "tls_cert", "tls_key", "tls_ca")
     )
     limits: dict[str, Any] = {"workers": 1, "max_direct": 6, "retries": 0, "timeout": 10.0, "linger": 60.0, "debug": 0}
-    limits["stall_timeout"] = 60.0
-    limits |= {"max_delete": NO_LIMIT, "open": (), "open_to": (), "munge_users": ()}
+    limits |= {"stall_timeout": 60.0, "log_format": "plain"}
+    limits |= {
+        "max_delete": NO_LIMIT,
+        "open": (),
+        "open_to": (),
+        "exclude": (),
+        "ports": None,
+        "rate": None,
+        "rate_up": None,
+        "munge_users": (),
+    }
     limits["auth"] = ("secret",) if given.get("secret") else ()
     return Config(**{**options, **absent, **limits, "host": "127.0.0.1", "port": port, "bind": "127.0.0.1", **given})

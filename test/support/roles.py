@@ -8,13 +8,21 @@ import pytest
 
 from xget_lib import cli
 from xget_lib.config import Config
-from xget_lib.control import reload, sign, status
+from xget_lib.control import listing, reload, sign, status, stop
 from xget_lib.master import start as master
 from xget_lib.node import foreground
 from xget_lib.usage import Usage
 
 USAGE = Usage(cli.__doc__ or "")
-FORMS = {"master": "/srv", "client": "-n head . /dest", "status": "status", "reload": "reload", "sign": "sign /srv"}
+FORMS = {
+    "master": "/srv",
+    "client": "-n head . /dest",
+    "status": "status",
+    "list": "list -n head",
+    "stop": "stop",
+    "reload": "reload",
+    "sign": "sign /srv",
+}
 """The shortest command of each role."""
 
 
@@ -23,7 +31,8 @@ class Roles:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.started: list[tuple[Any, ...]] = []
-        roles = {"client": foreground, "master": master, "status": status, "reload": reload, "sign": sign}
+        commands = {"status": status, "list": listing, "stop": stop, "reload": reload, "sign": sign}
+        roles = {"client": foreground, "master": master, **commands}
         for name, role in roles.items():
             monkeypatch.setattr(role, "run", self._of(name))
 

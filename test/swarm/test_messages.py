@@ -28,6 +28,16 @@ SIGNATURE = Signature(7, 1_700_000_000, bytes(range(64)))
 REGISTRATION = Registration(20004, GENERATION, 17)
 ENDED = Registration(1024, b"", 0, ended="failed", why="disk full", milliseconds=5, fetched=7, wrong_chunk=3)
 
+SOURCES = (("10.0.0.1", 20004, 5), ("fd00::1", 65535, 2))
+TELLING = replace(
+    REGISTRATION,
+    fetched=9,
+    from_master=2,
+    name="node1.cluster",
+    identity="0123456789abcdef",
+    sources=SOURCES,
+    in_place=True,
+)
 REACHED = replace(REGISTRATION, reached=(("10.0.0.1", 20004), ("fd00::1", 65535)))
 
 
@@ -40,6 +50,8 @@ def test_news_and_registrations_come_back_as_they_were() -> None:
         Registration(1024, b"", 0),
         Registration(1024, b"", 0, follows=True),
         ENDED,
+        TELLING,
+        replace(ENDED, **{name: getattr(TELLING, name) for name in ("fetched", "from_master", "name", "sources")}),
     ):
         assert Registration.decode(registration.encode()) == registration
 
@@ -70,6 +82,21 @@ def test_a_registration_with_a_long_error_fits_into_a_line(letter: str) -> None:
     line = replace(ENDED, why=letter * 5000).encode()
     assert len(line) <= LINE_LIMIT
     assert Registration.decode(line).why.isprintable()
+
+
+def test_what_only_the_status_shows_is_left_out_where_a_line_would_be_too_long() -> None:
+    reached = tuple((f"2001:db8:1111:2222:3333:4444:5555:{number}", 65535) for number in range(6666, 6674))
+    full = replace(TELLING, ended="failed", why='"' * 300, milliseconds=1, reached=reached, name="n" * 64)
+    line = full.encode()
+    assert len(line) <= LINE_LIMIT
+    decoded = Registration.decode(line)
+    assert (decoded.why, decoded.fetched, decoded.from_master) == (full.why, 9, 2)
+    assert decoded.sources == ()
+
+
+@pytest.mark.parametrize("name", ["a b", "n[1-3]", "n1,n2", "\x1b[2J", "n" * 65, "\u00e4", "a/b"])
+def test_a_name_that_no_host_has_is_ignored(name: str) -> None:
+    assert Registration.decode(replace(REGISTRATION, name=name).encode()).name == ""
 
 
 BROKEN = [
@@ -113,6 +140,18 @@ def test_a_line_that_is_no_object_is_refused(line: bytes) -> None:
         ("held", "-1"),
         ("held", "1e999"),
         ("held", str(1 << 63)),
+        ("fetched", "-1"),
+        ("fetched", "1.5"),
+        ("from_master", "1"),
+        ("name", "7"),
+        ("id", '"xyz"'),
+        ("id", f'"{17 * "a"}"'),
+        ("in_place", "1"),
+        ("sources", "{}"),
+        ("sources", '[["10.0.0.1", 20004]]'),
+        ("sources", '[["head", 20004, 5]]'),
+        ("sources", '[["10.0.0.1", 20004, -5]]'),
+        ("sources", json.dumps([["10.0.0.1", 20004, 5]] * 4)),
         ("reached", "7"),
         ("reached", '[["10.0.0.1", 22]]'),
         ("reached", '[["head", 20004]]'),

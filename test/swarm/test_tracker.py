@@ -265,6 +265,24 @@ def test_a_node_whose_run_ends_is_told_once_and_not_on_its_next_connection(maste
     assert register(2, ended="done") == []
 
 
+def test_runs_are_counted_by_how_they_end_and_bytes_once_whatever_connections_a_node_has(master: Master) -> None:
+    def register(connection: int, **given: Any) -> None:
+        master.tracker.registered(connection, Registration(1001, OLD, 3, identity="ab", **given), master.now)
+
+    master.join(9)
+    for connection in (1, 2):
+        master.tracker.connected(connection, "10.0.0.2")
+    register(1, fetched=100, from_master=30)
+    master.tracker.ended(1, master.now)
+    register(2, fetched=120, from_master=30)
+    register(2, fetched=150, from_master=30, ended="done")
+    master.tracker.ended(2, master.now)
+    master.tracker.ended(9, master.now)
+    totals = master.tracker.totals
+    assert (totals.from_master, totals.from_nodes) == (30, 120)
+    assert totals.ended == {"done": 1, "failed": 0, "interrupted": 0, "lost": 2}
+
+
 def test_nodes_that_lag_are_looked_for_while_some_node_downloads(master: Master) -> None:
     master.join(1)
     master.join(2, OLD, held=CHUNKS)

@@ -67,7 +67,7 @@ def test_what_waits_is_bounded_by_what_is_open() -> None:
     for number in range(10_000):
         hosts.pace.passes(ipc.Wants(1, b"%d" % number), 0.0)
         hosts.pace.passes(ipc.LogLine(1, f"{number}"), 0.0)
-        hosts.pace.passes(ipc.StatusWanted(1), 0.0)
+        hosts.pace.passes(ipc.StatusWanted(1, "status"), 0.0)
         hosts.pace.passes(ipc.SlotAsked(1, number % 16), 0.0)
     assert len(hosts.pace._hosts["a"].waiting) == 3 + 16
 

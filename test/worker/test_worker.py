@@ -172,7 +172,7 @@ def test_a_message_for_a_connection_that_has_ended_is_dropped_and_its_descriptor
     text = memfd("status", b"{}\n")
     master.send_to_worker(ipc.NewsLine(99, b"{}\n"))
     master.send_to_worker(ipc.Grant(99, 1, 1))
-    master.send_to_worker(ipc.Status(99), text)
+    master.send_to_worker(ipc.Status(99, "status"), text)
     master.send_to_worker(ipc.Ping())
     until(lambda: master.sent)
     with pytest.raises(OSError, match="Bad file descriptor"):

@@ -1,6 +1,7 @@
 """`xget.py sign`: signs a directory or file as it is now, for a master that has no private key, or another machine's.
 
-It makes the manifest that a master of this directory makes, so the options that change it (-x, -o) must be the same.
+It makes the manifest that a master of this directory makes, so the options that change it (-x, -o, --exclude) must be
+the same.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 
 from xget_lib.config import Config, absolute
 from xget_lib.errors import Exit, Failed, UsageError, printable
+from xget_lib.manifest.patterns import Patterns
 from xget_lib.manifest.signature import Signed
 from xget_lib.report.events import counted, size
 from xget_lib.report.output import print_line
@@ -31,7 +33,11 @@ def run(config: Config, path: bytes) -> int:
     file = signature_file.path_of(root, config.signature, one_file_system=config.one_file_system)
     _serial(config, file)  # if it is refused, then before everything is read
     manifest = take_whole(
-        root, one_file_system=config.one_file_system, owner_names=not config.no_owners, public_only=config.public_only
+        root,
+        one_file_system=config.one_file_system,
+        owner_names=not config.no_owners,
+        public_only=config.public_only,
+        exclude=Patterns(map(os.fsencode, config.exclude)),
     )
     signed = _sign(config, key, manifest.generation, file)
     layout = manifest.layout

@@ -4,6 +4,7 @@ Only the selected directories are compared with the manifest. These stay, with t
 
     the directories `.xget`, at any depth: another download, into a directory below, may need its own
     what the master left out of its manifest, and all below it, as nobody knows what it should be
+    what a pattern excludes, and all below it
     mount points, and what is immutable or append-only
 
 A subvolume is no mount point. Symbolic links are never followed.
@@ -33,6 +34,7 @@ FIXED = "it is immutable or append-only (see lsattr)"
 MOUNTED = "a file system is mounted there"
 OF_A_DOWNLOAD = "it belongs to another download"
 OMITTED = "the master could not read it"
+EXCLUDED = "it is excluded"
 
 
 @dataclass
@@ -96,6 +98,8 @@ def _survey(
         return "", []
     if is_omitted(path):
         return OMITTED, []
+    if dest.selection.protects(path, is_directory=stat.S_ISDIR(status.st_mode)):
+        return EXCLUDED, []
     if path.rpartition(b"/")[2] == STAGING:
         return OF_A_DOWNLOAD, []
     if is_mounted(found, mount):
@@ -285,7 +289,7 @@ def note_what_stays(dest: Destination, kept: Iterable[tuple[bytes, str]]) -> Non
             dest.metadata.note("mounts", f"{printable(path)} was not removed: a file system is mounted there")
         elif why == OF_A_DOWNLOAD:
             dest.metadata.note("downloads", f"{printable(path)} was not removed: it belongs to another download")
-        else:
+        elif why != EXCLUDED:
             dest.refusals.add(path, OSError(errno.EPERM, f"cannot be removed: {why}"))
 
 

@@ -105,6 +105,7 @@ class Status(Message):
     DESCRIPTORS = 1
 
     connection: int
+    file: str
 
 
 @message
@@ -196,7 +197,12 @@ class NodeRegistered(Message):
     why: str
     milliseconds: int
     fetched: int
+    from_master: int
     wrong_chunk: int
+    name: str
+    identity: str
+    sources: tuple[tuple[str, int, int], ...]
+    in_place: bool
 
 
 @message
@@ -248,9 +254,10 @@ class LogLine(Message):
 
 @message
 class StatusWanted(Message):
-    """A client reads `status`."""
+    """A client reads a file about the state of the master: `status` or `nodes`."""
 
     connection: int
+    file: str
 
 
 @message

@@ -50,6 +50,8 @@ class ScanTree(Request):
     """Whether to leave out what not everybody may read."""
     own_files: tuple[bytes, ...] = ()
     """Paths below the root that the master writes to itself: they are left out."""
+    exclude: tuple[bytes, ...] = ()
+    """Patterns (`manifest.patterns`) for what is left out."""
 
 
 @message

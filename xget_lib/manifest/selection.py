@@ -20,6 +20,7 @@ from typing import NamedTuple
 from xget_lib.errors import UsageError, printable
 from xget_lib.manifest.entry import FILE, LINK, joined
 from xget_lib.manifest.manifest import Manifest, Omitted
+from xget_lib.manifest.patterns import NO_PATTERNS, Patterns
 from xget_lib.manifest.slices import slices
 from xget_lib.manifest.sources import find_source, normalise_source
 
@@ -52,14 +53,21 @@ class Selection:
     A destination path is relative to the destination, which is b"".
     """
 
-    def __init__(self, manifest: Manifest, sources: Mapping[bytes, int], left_out: Collection[int] = ()) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        sources: Mapping[bytes, int],
+        left_out: Collection[int] = (),
+        exclude: Patterns = NO_PATTERNS,
+    ) -> None:
         """`sources` are entries by their destination path, which is a name; none of them is below another. `left_out`:
-        entries below them, or among them, that are not selected, with all below them."""
+        entries below them, or among them, that are not selected, with all below them. `exclude`: as `protects`."""
         entries = self._entries = manifest.entries
         self._manifest = manifest
         self._omitted = manifest.omitted
         self._sources = dict(sources)
         self._left_out = frozenset(left_out)
+        self._exclude = exclude
         runs = sorted(
             (run.start, run.stop, name) for name, number in sources.items() for run in entries.subtree(number)
         )
@@ -88,9 +96,14 @@ class Selection:
         run = bisect_right(self._starts, number) - 1
         return run >= 0 and number in self.runs[run]
 
-    def without(self, entries: Collection[int]) -> Selection:
-        """The same selection without these entries and all below them."""
-        return Selection(self._manifest, self._sources, self._left_out.union(entries))
+    def without(self, entries: Collection[int], exclude: Patterns | None = None) -> Selection:
+        """The same selection without these entries and all below them. `exclude`: patterns, if they are others now."""
+        left_out = self._left_out.union(entries)
+        return Selection(self._manifest, self._sources, left_out, self._exclude if exclude is None else exclude)
+
+    def protects(self, path: bytes, *, is_directory: bool) -> bool:
+        """Whether what is at a destination path stays as it is, since a pattern excludes it."""
+        return self._exclude.exclude(path, is_directory=is_directory)
 
     @property
     def manifest(self) -> Manifest:

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import gevent
-from gevent import Timeout
-from gevent import socket as gsocket
 from gevent.event import AsyncResult
 
-from xget_lib.process import control_socket
-from xget_lib.process.runtime_directory import is_trusted
-from xget_lib.report.log import LOGGER
+from xget_lib.net.local_commands import UNKNOWN, stopping
 
 _SIGN_EVERY = 2.0
 """Seconds between two lines for a client that waits for its answer."""
-_READ_TIMEOUT = 5.0
-"""Seconds that a client has to send its command."""
-_ACCEPT_PAUSE = 0.1
-"""Seconds to wait before the next try, when a connection cannot be accepted."""
 
 
 @dataclass(eq=False)
@@ -37,44 +26,11 @@ class Reload:
     answer: AsyncResult[dict[str, Any]] = field(default_factory=AsyncResult)
 
 
-def serve(listening: socket.socket, act: Callable[[Reload], None]) -> None:
-    """Take commands for ever. `act` is called with each, and must set its answer some time."""
-    with gsocket.socket(fileno=listening.detach()) as accepting:
-        while True:
-            try:
-                accepted, _ = accepting.accept()
-            except OSError as error:  # this machine has no descriptor left, or the other process is gone
-                LOGGER.debug("command: %s", error)
-                gevent.sleep(_ACCEPT_PAUSE)
-                continue
-            gevent.spawn(_converse, accepted, act)
-
-
-def _converse(sock: gsocket.socket, act: Callable[[Reload], None]) -> None:
-    with sock:
-        try:
-            if not is_trusted(sock):
-                return
-            with Timeout(_READ_TIMEOUT):
-                command = _read(sock)
-            for line in _perform(command, act):
-                sock.sendall(json.dumps(line).encode() + b"\n")
-        except (OSError, ValueError, Timeout) as error:
-            LOGGER.debug("command: %s", error)
-
-
-def _read(sock: gsocket.socket) -> Any:
-    line = b""
-    while not line.endswith(b"\n"):
-        part = sock.recv(control_socket.LINE_LIMIT)
-        line += part
-        if not part or len(line) > control_socket.LINE_LIMIT:
-            raise ValueError("no command")
-    return json.loads(line)
-
-
-def _perform(command: Any, act: Callable[[Reload], None]) -> Iterator[dict[str, Any]]:
-    """The lines that answer a command: signs of work, then the answer."""
+def perform(
+    command: Any, act: Callable[[Reload], None], status: Callable[[], dict[str, Any]], stop: Callable[[], None]
+) -> Iterator[dict[str, Any]]:
+    """The lines that answer a command (`net.local_commands`). `act` is called with a reload, and must set its answer
+    some time."""
     match command:
         case {"command": "reload", "force": bool(force)}:
             reload = Reload(force)
@@ -85,5 +41,9 @@ def _perform(command: Any, act: Callable[[Reload], None]) -> Iterator[dict[str, 
             answer = reload.answer.get()
             assert answer is not None
             yield answer
+        case {"command": "status"}:
+            yield status()
+        case {"command": "stop"}:
+            yield from stopping(stop)
         case _:
-            yield {"problem": "unknown command (is this another version of XGet?)"}
+            yield UNKNOWN

@@ -13,8 +13,9 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.queue import Queue
@@ -28,6 +29,7 @@ from xget_lib.master.service_state import ServiceState
 from xget_lib.master.tracker_io import TrackerIO
 from xget_lib.master.worker_process import WorkerProcess
 from xget_lib.master.workers import Vital, WorkerPool
+from xget_lib.net import local_commands
 from xget_lib.net.accept import Admission, connections
 from xget_lib.net.credentials import read_again
 from xget_lib.ninep.auth import Credentials
@@ -37,15 +39,23 @@ from xget_lib.process.memfd import memfd
 from xget_lib.process.notify import Notifier
 from xget_lib.process.nursery import Nursery
 from xget_lib.process.runtime_directory import Listening
+from xget_lib.report.distribution import Distribution
 from xget_lib.report.log import LOGGER, catch_greenlets
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.signing.keys import SigningKey
 from xget_lib.swarm.hosts import host_of
 
+if TYPE_CHECKING:
+    from xget_lib.page.server import PageServer
+
 _STATUS_TIMEOUT = 1.0
 """Seconds to wait for workers to say how much they have sent."""
 _STATUS_PAUSE = 0.1
-"""Seconds between two status texts: one of 2,000 nodes takes 10 ms, and anybody may ask."""
+"""Seconds between two status texts, at least: anybody may ask."""
+_STATUS_SHARE = 5
+"""Times that making the last one took, which is the pause too,"""
+_STATUS_PAUSE_MOST = 0.5
+"""but at most so many seconds."""
 _STOP_TIMEOUT = 5.0
 """Seconds that workers have to end."""
 
@@ -62,10 +72,11 @@ class Master:
         credentials: Credentials,
         key: SigningKey | None = None,
         control: Listening | None = None,
+        page: socket.socket | None = None,
         notifier: Notifier | None = None,
     ) -> None:
         """`credentials`: those of --secret; `key`: that of --sign-key; `control`: where commands come from, if they can
-        come; `notifier`: of a service manager, if there is one."""
+        come; `page`: where browsers do (--http); `notifier`: of a service manager, if there is one."""
         self._config = config
         self._credentials = credentials
         self._root = root
@@ -79,7 +90,10 @@ class Master:
         """By connection: its place among those that are admitted."""
         self._stale_lines = RateLimitedLog()
         self._control = control
-        self._status_readers: list[tuple[WorkerProcess, int]] = []
+        self._page = page
+        self._status_readers: list[tuple[WorkerProcess, int, str]] = []
+        """With the connection, and the file that is read."""
+        self._status_pause = _STATUS_PAUSE
         self._pool = WorkerPool(nursery, config.workers, self._events)
         if credentials.required:
             self._pool.set_keys(credentials.keys)
@@ -95,7 +109,8 @@ class Master:
         accepting = gevent.spawn(self._accept)
         self._depend_on([*self._pool.start(), accepting, *self._publisher.start(), self._tracker.running])
         if self._control is not None:
-            gevent.spawn(commands.serve, self._control.sock, self._wants_reload)
+            gevent.spawn(local_commands.serve, self._control.sock, self._perform)
+        page = self._serve_page(self._page) if self._page is not None else None
         address, port = self._listening.getsockname()[:2]
         LOGGER.info("serving %s on %s port %d", printable(self._root), address, port)
         ready()
@@ -107,6 +122,8 @@ class Master:
             signal.signal(number, lambda number, _: os._exit(128 + number))
         if self._control is not None:
             self._control.close()
+        if page is not None:
+            page.close()
         accepting.kill()  # first: nothing may wait for a descriptor that is closed
         self._listening.close()
         self._pool.stop(_STOP_TIMEOUT)
@@ -136,7 +153,8 @@ class Master:
                 case events.StateDue():
                     self._service.tell()
                 case events.SignalReceived(signal.SIGUSR1):
-                    LOGGER.warning("status: %s", self._status().decode().strip())
+                    distribution = self._tracker.distribution(self._publisher.size)
+                    LOGGER.warning("status: %s", json.dumps(self._status(distribution)))
                 case events.SignalReceived(number):
                     LOGGER.info("stopping: %s", signal.Signals(number).name)
                     return None
@@ -145,8 +163,19 @@ class Master:
                     return error
             self._publisher.advance()
 
-    def _wants_reload(self, reload: commands.Reload) -> None:
-        self._events.put(events.ReloadWanted(reload))
+    def _perform(self, command: Any) -> Iterator[dict[str, Any]]:
+        """A command from this machine."""
+
+        def status() -> dict[str, Any]:
+            self._pool.refresh(_STATUS_TIMEOUT)
+            return self._status(self._tracker.distribution(self._publisher.size))
+
+        return commands.perform(
+            command,
+            lambda reload: self._events.put(events.ReloadWanted(reload)),
+            status,
+            lambda: self._events.put(events.SignalReceived(signal.SIGTERM)),
+        )
 
     def _reload(self, reload: commands.Reload) -> None:
         self._service.reload_begins(reload)
@@ -214,8 +243,8 @@ class Master:
         match message:
             case ipc.LetIn(connection):
                 self._let_in(connection)
-            case ipc.StatusWanted(connection):
-                self._status_readers.append((worker, connection))
+            case ipc.StatusWanted(connection, file):
+                self._status_readers.append((worker, connection, file))
                 if len(self._status_readers) == 1:
                     gevent.spawn(self._send_status)
             case ipc.Stale(generation, path):
@@ -242,33 +271,54 @@ class Master:
     # The status.
 
     def _send_status(self) -> None:
-        """Send the status to all who wait for it by now: clients that ask meanwhile get the same."""
-        gevent.sleep(_STATUS_PAUSE)
+        """Send the status, or the list of nodes, to all who wait for it by now: those that ask meanwhile get the same.
+        It takes a small part of the time of this process, also if somebody asks all the time."""
+        gevent.sleep(self._status_pause)
         self._pool.refresh(_STATUS_TIMEOUT)
         readers, self._status_readers = self._status_readers, []
-        text = memfd("status", self._status())
-        try:
-            for worker, connection in readers:
-                self._pool.send(worker, ipc.Status(connection), [text])
-        finally:
-            os.close(text)
+        begun = time.monotonic()
+        distribution = self._tracker.distribution(self._publisher.size)
+        for file, encode in (("status", self._encoded_status), ("nodes", Distribution.encode)):
+            wanted = [(worker, connection) for worker, connection, name in readers if name == file]
+            if wanted:
+                text = memfd(file, encode(distribution))
+                try:
+                    for worker, connection in wanted:
+                        self._pool.send(worker, ipc.Status(connection, file), [text])
+                finally:
+                    os.close(text)
+        took = time.monotonic() - begun
+        self._status_pause = min(max(_STATUS_PAUSE, _STATUS_SHARE * took), _STATUS_PAUSE_MOST)
 
-    def _status(self) -> bytes:
-        status = {
+    def _serve_page(self, listening: socket.socket) -> PageServer:
+        # Imported only where it is wanted: it brings a web server with it.
+        from xget_lib.page import server
+
+        return server.start(listening, self._config, self._look, partial(self._pool.refresh, _STATUS_TIMEOUT))
+
+    def _look(self) -> tuple[dict[str, Any], Distribution]:
+        distribution = self._tracker.distribution(self._publisher.size)
+        return {**self._status(distribution), "host": os.uname().nodename}, distribution
+
+    def _status(self, distribution: Distribution) -> dict[str, Any]:
+        return {
             "role": "master",
             "version": __version__,
             "pid": os.getpid(),
             "path": printable(self._root),
+            "port": self._config.port,
             "seconds": round(time.monotonic() - self._started, 1),
             **self._publisher.status(),
             "nursery_problem": self._pool.problem,
             "sent": self._pool.sent,
             "encrypts": next((worker.encrypts for worker in self._pool.workers if worker.encrypts), ""),
             "refused": self._admission.refused,
-            **self._tracker.status(),
+            **self._tracker.status(distribution),
             "workers": [
                 {"pid": worker.pid, "connections": len(worker.connections), "sent": worker.sent}
                 for worker in self._pool.workers
             ],
         }
-        return json.dumps(status).encode() + b"\n"
+
+    def _encoded_status(self, distribution: Distribution) -> bytes:
+        return json.dumps(self._status(distribution)).encode() + b"\n"

@@ -69,7 +69,8 @@ class Publisher:
     ) -> None:
         """`key`: signs what is published."""
         names, own = not config.no_owners, own_files(config, root)
-        self._scan = ScanTree(root, config.one_file_system, names, config.public_only, own)
+        exclude = tuple(map(os.fsencode, config.exclude))
+        self._scan = ScanTree(root, config.one_file_system, names, config.public_only, own, exclude)
         self._is_open = not config.auth and not config.tls and not config.public_only
         self._port = config.port
         self._pool = pool
@@ -397,6 +398,11 @@ class Publisher:
             "problem": str(problem) if problem is not None else None,
             "exit": int(problem.exit_status) if problem is not None else int(Exit.OK),
         }
+
+    @property
+    def size(self) -> int:
+        """Bytes of what is served."""
+        return self._snapshot.facts.size if self._snapshot else 0
 
     def status(self) -> dict[str, Any]:
         """The part of the master's status about what it serves."""

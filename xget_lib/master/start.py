@@ -15,14 +15,15 @@ from dataclasses import replace
 from functools import partial
 
 from xget_lib.config import Config, absolute
-from xget_lib.errors import Failed, PathRefused, UsageError, XGetError, printable
+from xget_lib.errors import AddressRefused, Failed, PathRefused, UsageError, XGetError, printable
 from xget_lib.fs.cache_directory import usual_cache_directory
 from xget_lib.net.listen import listen
 from xget_lib.ninep.auth import Credentials, Tls
-from xget_lib.process import activation, control_socket, daemon, nursery, pidfile, rlimit
+from xget_lib.process import activation, daemon, nursery, pidfile, rlimit
 from xget_lib.process.acting_as import acting_as, why_not_as_root
 from xget_lib.process.channel import Channel
 from xget_lib.process.credentials import read_certificates_again, read_credentials
+from xget_lib.process.local_processes import listen_as_master
 from xget_lib.process.notify import Notifier
 from xget_lib.process.privileges import User, give_up_root, read_everything
 from xget_lib.process.runtime_directory import Listening
@@ -104,11 +105,12 @@ def _serve(
     def work(channel: Channel, number: int) -> int:
         if user is not None:
             read_everything()
-        log.restart_after_fork(config.log, background=config.daemon, level=level)
+        log.restart_after_fork(config.log, background=config.daemon, level=level, form=config.log_format)
         return run_worker(channel, number, credentials.tls)
 
     with ExitStack() as stack:
         listening = stack.enter_context(given or listen(config.bind, config.port))
+        page = stack.enter_context(_listen_for_browsers(*config.http)) if config.http is not None else None
         _start_log(config, user, level)
         if config.pidfile:
             stack.callback(pidfile.Pidfile(config.pidfile).remove)
@@ -121,23 +123,31 @@ def _serve(
 
         # Nor do the processes that talk to strangers, and were forked before, have the key.
         key = read_signing_key("sign-key", config.sign_key) if config.sign_key else None
-        control = _listen_for_commands(config.port)
+        control = _listen_for_commands(config.port, root)
         if user is not None:
             config = _become(user, config, credentials, control)
-        status = Master(config, root, listening, forks, credentials, key, control, notifier).run(ready)
+        status = Master(config, root, listening, forks, credentials, key, control, page, notifier).run(ready)
         forks.close()
     return status
 
 
-def _listen_for_commands(port: int) -> Listening | None:
+def _listen_for_browsers(host: str, port: int) -> socket.socket:
+    """Where the status page is. Raises AddressRefused."""
+    try:
+        return listen(host, port)
+    except AddressRefused as error:
+        raise AddressRefused(error.address, error.port, error.why, "--http") from None
+
+
+def _listen_for_commands(port: int, root: bytes) -> Listening | None:
     """Where commands come from, such as `xget.py reload`."""
     try:
-        listening = control_socket.listen(port)
+        listening, first = listen_as_master(port, printable(root))
     except Failed as error:
         log.LOGGER.warning("no commands can be given to this master: %s", error)
         return None
-    if listening is None:
-        log.LOGGER.warning("another master of port %d runs here: no commands can be given to this one", port)
+    if not first:
+        log.LOGGER.warning("another master of port %d runs here: xget.py reload reaches that one", port)
     return listening
 
 
@@ -167,7 +177,7 @@ def _become(user: User, config: Config, credentials: Credentials, control: Liste
 
 def _start_log(config: Config, user: User | None, level: int) -> None:
     """Begin to log. The file is one that `user` can open again. Raises Failed."""
-    start = partial(log.start, config.log, background=config.daemon, level=level)
+    start = partial(log.start, config.log, background=config.daemon, level=level, form=config.log_format)
     if user is None or config.log is None:
         start()
         return

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import astuple
+from heapq import nsmallest
 from logging import INFO, WARNING
 from typing import Any
 
@@ -20,15 +21,17 @@ from xget_lib import ipc
 from xget_lib.errors import ProtocolViolation
 from xget_lib.extensions import extensions
 from xget_lib.manifest.signature import Signature
+from xget_lib.master.node_states import distribution_of, lag_text
+from xget_lib.report.distribution import Distribution, NodeStatus
+from xget_lib.report.distribution_summary import summarise
 from xget_lib.report.events import size
 from xget_lib.report.log import LOGGER
+from xget_lib.report.log_formats import about
 from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.swarm.hosts import host_of
 from xget_lib.swarm.messages import FAILED, Registration
-from xget_lib.swarm.node_progress import Lag
 from xget_lib.swarm.recent import RecentByHost
 from xget_lib.swarm.tracker import (
-    Node,
     NodeComplete,
     NodeEnded,
     NodeIncomplete,
@@ -43,6 +46,8 @@ from xget_lib.swarm.tuning import TUNING
 
 _ENDED_SHOWN = 100
 """Nodes in the status whose runs have ended."""
+_CHILDREN_SHOWN = 200
+"""Nodes in the status that serve. All of them are in the file `nodes`."""
 
 
 class TrackerIO:
@@ -135,13 +140,24 @@ class TrackerIO:
         """Whether some node wants each new generation as soon as there is one."""
         return self.tracker.followed
 
-    def status(self) -> dict[str, Any]:
-        """The part of the master's status about nodes, the oldest first, and about clients of extensions."""
+    def distribution(self, size: int) -> Distribution:
+        """All nodes, also those that have left. `size`: bytes of the published generation."""
+        now, tracker = time.monotonic(), self.tracker
+        published, chunks = tracker.published_generation, tracker.chunk_count
+        return distribution_of(published, chunks, size, tracker.nodes(now), tracker.former_nodes(), now)
+
+    def status(self, distribution: Distribution) -> dict[str, Any]:
+        """The part of the master's status about nodes, and about clients of extensions. It is not longer with 100,000
+        nodes than with 1,000: of those that serve, the ones that need a look most."""
         now = time.monotonic()
-        children = [_status_of(node, now) for node in sorted(self.tracker.nodes(now), key=lambda node: node.joined)]
+        present = [node for node in distribution.nodes if node.left is None]
+        if len(present) > _CHILDREN_SHOWN:
+            present = nsmallest(_CHILDREN_SHOWN, present, key=lambda node: _urgency(node, distribution))
         status: dict[str, Any] = {
             "offered": self.tracker.granted_count,
-            "children": children,
+            "totals": self.tracker.totals.as_json(),
+            "distribution": summarise(distribution).as_json(),
+            "children": [_child(node) for node in present],
             "ended": [{**fields, "seconds_ago": round(now - at, 1)} for at, fields in self._ended],
         }
         for extension in self.extensions:
@@ -169,9 +185,11 @@ class TrackerIO:
                     self._node_left(address, last, whole=whole)
                 case NodeEnded(address, registration):
                     self._node_ended(address, registration)
-                case NodeLags(address, port, held, chunks, lag):
-                    text = "%s port %d: lags behind, with %d of %d chunks: %s"
-                    self._lag_lines.log(WARNING, address, text, address, port, held, chunks, _lag_text(lag))
+                case NodeLags(address, registration, held, chunks, lag):
+                    who, why = _who(address, registration), lag_text(lag)
+                    text = "%s: lags behind, with %d of %d chunks: %s"
+                    extra = _about("lags", address, registration)
+                    self._lag_lines.log(WARNING, address, text, who, held, chunks, why, cause=why, extra=extra)
                 case NodeComplete(connection, address, port, seconds):
                     LOGGER.debug("%s port %d: complete, %.1f s after it registered", address, port, seconds)
                     for extension in self.extensions if self._nodes_are_open else ():
@@ -184,21 +202,23 @@ class TrackerIO:
 
     def _node_ended(self, address: str, registration: Registration) -> None:
         """The run of a node has ended. It may go on to serve."""
-        port, seconds, fetched = registration.port, registration.milliseconds / 1000, size(registration.fetched)
+        who, extra = _who(address, registration), _about(registration.ended, address, registration)
+        seconds, fetched = registration.milliseconds / 1000, size(registration.fetched)
         if registration.ended == FAILED:
-            text = "%s port %d: failed after %.1f s: %s"
-            self._end_lines.log(WARNING, address, text, address, port, seconds, registration.why)
+            text, why = "%s: failed after %.1f s: %s", registration.why
+            self._end_lines.log(WARNING, address, text, who, seconds, why, cause=why, extra=extra)
         else:
-            text = "%s port %d: %s, after %.1f s, %s fetched"
-            self._end_lines.log(INFO, address, text, address, port, registration.ended, seconds, fetched)
+            text = "%s: %s, after %.1f s, %s fetched"
+            self._end_lines.log(INFO, address, text, who, registration.ended, seconds, fetched, extra=extra)
         self._remember_end(address, registration, registration.ended)
 
     def _node_left(self, address: str, last: Registration, *, whole: bool) -> None:
         """A node that had registered is gone. If it did not say how its run ended, it may have died."""
         LOGGER.debug("%s port %d: unregistered", address, last.port)
         if not last.ended and not whole:
-            text = "%s port %d: the connection ended during the download (it last reported %d chunks)"
-            self._end_lines.log(WARNING, address, text, address, last.port, last.held)
+            text = "%s: the connection ended during the download (it last reported %d chunks)"
+            who, extra = _who(address, last), _about("lost", address, last)
+            self._end_lines.log(WARNING, address, text, who, last.held, cause="lost", extra=extra)
             self._remember_end(address, last, "lost")
 
     def _remember_end(self, address: str, last: Registration, ended: str) -> None:
@@ -214,34 +234,28 @@ class TrackerIO:
         self._ended.add(host_of(address), (time.monotonic(), fields))
 
 
-def _status_of(node: Node, now: float) -> dict[str, Any]:
-    """What the status says of a node."""
-    registration = node.registration
-    fields: dict[str, Any] = {
-        "address": node.address,
-        "port": registration.port,
-        "state": _state_of(node),
-        "held": registration.held,
-        "generation": registration.generation.hex(),
-        "seconds": round(now - node.joined, 1),
-        "follows": registration.follows,
-    }
-    if registration.why:
-        fields["why"] = registration.why
-    if node.changed is not None:
-        fields["changed"] = round(now - node.changed, 1)
-    if node.lag is not None:
-        fields["lagging"] = _lag_text(node.lag)
-    return fields
+def _who(address: str, registration: Registration) -> str:
+    """A node and its generation, in the log."""
+    where = f"{address} port {registration.port}"
+    where = f"{registration.name} ({where})" if registration.name else where
+    return f"{where}, generation {registration.generation.hex()[:16]}" if registration.generation else where
 
 
-def _state_of(node: Node) -> str:
-    if node.complete and node.registration.ended != FAILED:
-        return "complete"
-    return node.registration.ended or "downloading"
+def _about(event: str, address: str, registration: Registration) -> Mapping[str, Any]:
+    node, port, generation = registration.name, registration.port, registration.generation.hex()
+    return about(event=event, node=node, address=address, port=port, generation=generation)
 
 
-def _lag_text(lag: Lag) -> str:
-    if lag.stalled:
-        return f"nothing new for {lag.seconds:.0f} s"
-    return f"{lag.seconds:.0f} s later than half of the nodes"
+_SHOWN_IF_GIVEN = ("name", "why", "changed", "lagging")
+
+
+def _child(node: NodeStatus) -> dict[str, Any]:
+    """What the status says of a node that serves."""
+    always = ("address", "port", "state", "held", "generation", "seconds", "follows")
+    given = [name for name in _SHOWN_IF_GIVEN if getattr(node, name) not in ("", None)]
+    return {name: getattr(node, name) for name in (*always, *given)}
+
+
+def _urgency(node: NodeStatus, distribution: Distribution) -> tuple[bool, bool, float]:
+    """Less is more urgent."""
+    return node.state != FAILED, not node.lagging, distribution.share(node)

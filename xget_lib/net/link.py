@@ -22,6 +22,7 @@ from xget_lib.errors import LinkLost, NinepError, ProtocolViolation, printable
 from xget_lib.net.blocking import READ, WRITE
 from xget_lib.net.connect import connect, resolve
 from xget_lib.net.enter import AFID, ROOT, enter, unless_refused
+from xget_lib.net.receive_limit import ReceiveLimit
 from xget_lib.net.tracing import tracer
 from xget_lib.net.transport import TlsError, Transport
 from xget_lib.ninep import messages
@@ -73,9 +74,10 @@ class Remote:
 class Link:
     """A connection to a server, attached to one namespace, whose root is fid 0. Owns the transport."""
 
-    def __init__(self, transport: Transport, name: str) -> None:
-        """Takes over a transport. `name` is the peer's name in messages."""
+    def __init__(self, transport: Transport, name: str, limit: ReceiveLimit | None = None) -> None:
+        """Takes over a transport. `name` is the peer's name in messages. `limit`: of what is received."""
         self.name = name
+        self._limit = limit
         self.last_received = time.monotonic()
         """When bytes arrived last, in monotonic seconds."""
         self._received = 0
@@ -100,11 +102,17 @@ class Link:
 
     @staticmethod
     def connect(
-        host: str, port: int, aname: str, seconds: float, credentials: Credentials = _NOTHING_ASKED, server: str = ""
+        host: str,
+        port: int,
+        aname: str,
+        seconds: float,
+        credentials: Credentials = _NOTHING_ASKED,
+        server: str = "",
+        limit: ReceiveLimit | None = None,
     ) -> Link:
         """Connect, agree on 9P2000, prove to each other what the `credentials` ask for, attach to a namespace: all
-        within `seconds`. `server` is as in `enter`. Raises LinkLost, NotAdmitted where one side refuses the other, and
-        NinepError."""
+        within `seconds`. `server` is as in `enter`. `limit`: of what is received. Raises LinkLost, NotAdmitted where
+        one side refuses the other, and NinepError."""
         name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         waiting_for = f"host name {printable(host)} is not known: no name server answers"
         link = None
@@ -114,7 +122,9 @@ class Link:
                 waiting_for = "no answer"
                 sock = connect(endpoints)
                 waiting_for = "it accepts connections, but does not answer"
-                link = Link(_transport(sock, host, port, name, credentials), name)
+                if limit is not None:
+                    limit.prepare(sock)
+                link = Link(_transport(sock, host, port, name, credentials), name, limit)
                 link.session_key = enter(link, aname, credentials, server)
                 return link
         except _Late:
@@ -254,7 +264,8 @@ class Link:
         since_yield = 0
         try:
             while True:
-                buffer = self._requests.buffer()
+                most = self._limit.wait() if self._limit is not None else None
+                buffer = self._requests.buffer()[:most]
                 try:
                     count = self._transport.recv_into(buffer)
                 except BlockingIOError:
@@ -263,6 +274,8 @@ class Link:
                     continue
                 self.last_received = time.monotonic()
                 self._received += count
+                if self._limit is not None:
+                    self._limit.received(count)
                 if not count:
                     raise LinkLost(self.name, "connection closed by the server")
                 for answer in self._requests.received(count):

@@ -12,7 +12,7 @@ import os
 import socket
 import stat
 
-from xget_lib.errors import AddressRefused
+from xget_lib.errors import AddressRefused, NoFreePort
 
 _BACKLOG = 4096
 _SILENCE = 60
@@ -43,6 +43,21 @@ def listen(bind: str | None, port: int) -> socket.socket:
         raise AddressRefused(bind or "", port, error.strerror or str(error)) from None
     listening.setblocking(False)
     return listening
+
+
+def listen_in(bind: str | None, ports: tuple[int, int] | None) -> socket.socket:
+    """As `listen`, on the first port from one number to another that is free; None: on any. Raises AddressRefused,
+    NoFreePort."""
+    if ports is None:
+        return listen(bind, 0)
+    first, last = ports
+    for port in range(first, last + 1):
+        try:
+            return listen(bind, port)
+        except AddressRefused as error:
+            if error.why != os.strerror(errno.EADDRINUSE):
+                raise
+    raise NoFreePort(bind or "", first, last)
 
 
 class LocalSocket:

@@ -127,6 +127,7 @@ class Outgoing:
                 batch.append(source)
                 size += len(source)
                 self._sent(len(source))
+                self._send_turns.sent(len(source))
             size += _REPLY_COST
             over = self._turn.spent_since(begun)
         self._since_yield += size
@@ -249,3 +250,4 @@ class Outgoing:
     def _count(self, sent: int) -> None:
         self._since_yield += sent
         self._sent(sent)
+        self._send_turns.sent(sent)

@@ -22,6 +22,7 @@ from time import monotonic
 import gevent
 from gevent.lock import BoundedSemaphore
 
+from xget_lib.net.rate_limit import SharedBucket
 from xget_lib.net.sending_hosts import SendingHosts
 
 _TURN = 0.5
@@ -61,8 +62,15 @@ class Flow:
 class SendTurns:
     """The turns of one host in this process. Its connections own it together."""
 
-    def __init__(self, host: Hashable = None, hosts: SendingHosts | None = None, process: int = 0) -> None:
-        """`process` is the number of this process in `hosts`."""
+    def __init__(
+        self,
+        host: Hashable = None,
+        hosts: SendingHosts | None = None,
+        process: int = 0,
+        rate_queue: BoundedSemaphore | None = None,
+    ) -> None:
+        """`process` is the number of this process in `hosts`. `rate_queue`: of all in this process that wait because of
+        the rate, the first has it."""
         self._host = host
         self._hosts = hosts or SendingHosts()
         self._process = process
@@ -72,10 +80,12 @@ class SendTurns:
         """Which has, or had, the turn."""
         self._waiting = 0
         """Connections that wait for a turn."""
+        self._rate_queue = rate_queue or BoundedSemaphore(1)
         self._begun = self._progress = 0.0
         """When its turn began, and when it could send last."""
         self._most = _LEAST
         self._shared, self._looked = False, 0.0
+        self._limit = self._hosts.limit
         self._processes: list[int] = []
         """Those that send to this host while others want the link."""
 
@@ -94,8 +104,24 @@ class SendTurns:
             now = self._adapt(flow, since=now) if room <= 0 else monotonic()
         else:
             room = _UNLIMITED
+        if self._limit is not None:
+            room = min(room, self._wait_for_rate(self._limit))
+            now = monotonic()
         self._current, self._progress = flow, now
         return room
+
+    def sent(self, count: int) -> None:
+        """A connection has sent so many bytes of content."""
+        if self._limit is not None:
+            self._limit.take(self._process, count)
+
+    def _wait_for_rate(self, limit: SharedBucket) -> int:
+        """Return when this process may send (`--rate-up`), and how many bytes."""
+        while (delay := limit.delay(self._process, monotonic())) > 0:
+            with self._rate_queue:  # one of many wakes up
+                if (delay := limit.delay(self._process, monotonic())) > 0:
+                    gevent.sleep(delay)
+        return limit.portion
 
     def _adapt(self, flow: Flow, since: float) -> float:
         """So many bytes may be on their way as the link takes between two looks. Returns the time."""

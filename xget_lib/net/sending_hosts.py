@@ -12,6 +12,8 @@ from __future__ import annotations
 import mmap
 from collections.abc import Hashable, Iterator
 
+from xget_lib.net.rate_limit import SharedBucket
+
 _RECENT = 1000
 """Milliseconds since the last content for which a host counts as being sent to,"""
 _AT_ONCE = 100
@@ -24,7 +26,10 @@ _MASK = (1 << 64) - 1
 class SendingHosts:
     """Made once, for all processes of a server. Times are monotonic seconds."""
 
-    def __init__(self, processes: int = 1) -> None:
+    def __init__(self, processes: int = 1, rate: float | None = None) -> None:
+        """`rate`: bytes per second that all may send together."""
+        self.limit = SharedBucket(rate, processes) if rate is not None else None
+        """Of what they send; None: there is none."""
         self._numbers = memoryview(mmap.mmap(-1, processes * _ROW * 8)).cast("Q")
 
     def sent(self, process: int, host: Hashable, now: float) -> None:

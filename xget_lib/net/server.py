@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
 import gevent
+from gevent.lock import BoundedSemaphore
 
 from xget_lib.errors import NinepError
 from xget_lib.net.accept import PER_PEER, Admission, connections
@@ -141,7 +142,9 @@ class Server:
         self._turns: WeakValueDictionary[Hashable, Turn] = WeakValueDictionary()
         """By host, while it is connected."""
         self._send_turns: WeakValueDictionary[Hashable, SendTurns] = WeakValueDictionary()
-        self._new_send_turns = partial(SendTurns, hosts=sending or SendingHosts(), process=process)
+        self._new_send_turns = partial(
+            SendTurns, hosts=sending or SendingHosts(), process=process, rate_queue=BoundedSemaphore(1)
+        )
         self.slots = Budget("slots", SLOTS_OF_PROCESS, SLOTS_OF_HOST)
         """Those that clients have requested."""
         self._ends, self._refusals, self._wrong_proofs = RateLimitedLog(), RateLimitedLog(1), RateLimitedLog(1)

@@ -12,8 +12,10 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
+from math import inf
 from typing import Any
 
 import gevent
@@ -21,8 +23,11 @@ import gevent
 from xget_lib.config import Config
 from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
 from xget_lib.net.blocking import replace_threads, wait_readable, wait_writable
+from xget_lib.node.child import Child
+from xget_lib.node.commands import NodeCommands
 from xget_lib.node.follow import Follower, rebase
 from xget_lib.node.node import Node
+from xget_lib.node.own_page import NodePage
 from xget_lib.node.service_state import ServiceState
 from xget_lib.process import daemon
 from xget_lib.process.channel import Channel
@@ -31,7 +36,7 @@ from xget_lib.process.fork import outlive_parent
 from xget_lib.process.notify import Notifier
 from xget_lib.process.pidfile import Pidfile
 from xget_lib.report.events import NOTHING
-from xget_lib.report.log import LOGGER, catch_greenlets
+from xget_lib.report.log import LOGGER, catch_greenlets, place
 
 
 def run(
@@ -49,6 +54,8 @@ def run(
     done: dict[str, Any] = {**NOTHING, "notes": []}
     status: int = Exit.OK
     node: Node | None = None
+    commands: NodeCommands | None = None
+    page: NodePage | None = None
     notifier = notifier or Notifier()
     service: ServiceState | None = None
     serves_on = False
@@ -56,7 +63,11 @@ def run(
         node = Node(config, sources, dest, sender.tell)
         service = ServiceState(notifier, node, f"{config.host} port {config.port}")
         downloading = gevent.spawn(node.download)
-        _handle_signals(node, downloading, service)
+        stop = partial(_stop, node, service, downloading)
+        _handle_signals(node, service, stop)
+        if config.http is not None:
+            page = NodePage(node, config)
+        commands = NodeCommands(node.child, partial(stop, signal.SIGTERM))
         foreground = gevent.spawn(_interrupt_with_foreground, channel, downloading)
         done |= downloading.get()
         foreground.kill()
@@ -80,6 +91,8 @@ def run(
     with ExitStack() as stack:
         if child is not None:
             child.take_over()
+            if commands is not None:
+                commands.role_changed()
             if config.pidfile:
                 try:
                     stack.callback(Pidfile(config.pidfile).remove)
@@ -87,6 +100,8 @@ def run(
                     done["notes"].append(str(error))
         outlive_parent()
         daemon.detach()
+        if child is not None:
+            done["serves"] = _serves(child, config)
         if service is not None and status == Exit.OK:
             # Before the foreground half ends: its end must not be that of the service.
             service.in_place(serves_on=child is not None)
@@ -100,21 +115,27 @@ def run(
                 child.linger(config.linger)
                 status = following.end()
             else:
-                rebasing, confining = gevent.spawn(rebase, node), gevent.spawn(_confine, node, config)
+                directories = commands.directories if commands is not None else []
+                rebasing, confining = gevent.spawn(rebase, node), gevent.spawn(_confine, node, config, directories)
                 child.linger(config.linger)
                 rebasing.kill()
                 confining.kill()
         if node is not None:
             node.stop_repairing()
             node.child.drain()
+        if commands is not None:
+            commands.close()
+        if page is not None:
+            page.close()
     return status
 
 
-def _confine(node: Node, config: Config) -> None:
-    """Once nothing is left to be written, this process can only read."""
+def _confine(node: Node, config: Config, directories: Sequence[str]) -> None:
+    """Once nothing is left to be written, this process can only read, but for its log, pid file, and sockets, some
+    of them in `directories`."""
     node.wait_until_repaired()
     files = [each for each in (config.log, config.pidfile) if each]
-    given_up = keep_only_reading([*map(os.path.dirname, files), *node.child.socket_directories])
+    given_up = keep_only_reading([*map(os.path.dirname, files), *node.child.socket_directories, *directories])
     LOGGER.info("all that is in place is verified; this process only serves it, and gives up %s", given_up)
     replace_threads()
 
@@ -126,17 +147,25 @@ def _interrupt_with_foreground(channel: Channel, downloading: gevent.Greenlet[..
     downloading.kill(Interrupted(number), block=False)
 
 
-def _handle_signals(node: Node, downloading: gevent.Greenlet[..., Any], service: ServiceState) -> None:
+def _serves(child: Child, config: Config) -> dict[str, Any]:
+    """What the event `done` says of the process that is left."""
+    linger = config.linger if config.linger < inf else None
+    log = place(config.log, config.log_format)
+    return {"pid": os.getpid(), "port": child.port, "linger": linger, "follows": config.follow, "log": log}
+
+
+def _stop(node: Node, service: ServiceState, downloading: gevent.Greenlet[..., Any], number: int) -> None:
+    """Interrupt a download, or end a child server."""
+    if downloading.ready():
+        service.stops()  # not at the end of --linger, after which a service may count as active
+        node.child.stop()
+    else:
+        downloading.kill(Interrupted(number), block=False)
+
+
+def _handle_signals(node: Node, service: ServiceState, stop: Callable[[int], None]) -> None:
     """SIGTERM and SIGINT interrupt a download and end a child server; SIGUSR1 logs the status; SIGHUP: the secret or
     the certificates may have changed."""
-
-    def stop(number: int) -> None:
-        if downloading.ready():
-            service.stops()  # not at the end of --linger, after which a service may count as active
-            node.child.stop()
-        else:
-            downloading.kill(Interrupted(number), block=False)
-
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stop, number)
     gevent.signal_handler(signal.SIGHUP, service.read_credentials)

@@ -27,12 +27,14 @@ from xget_lib.errors import Failed, NinepError, printable
 from xget_lib.extensions import extensions
 from xget_lib.net.blocking import in_thread
 from xget_lib.net.listen import LocalSocket
+from xget_lib.net.sending_hosts import SendingHosts
 from xget_lib.net.server import Client, Server
 from xget_lib.ninep.budget import Budget
 from xget_lib.ninep.file import File
 from xget_lib.node.awake import now
 from xget_lib.node.ticker import Ticker
 from xget_lib.node.transfer import Transfer
+from xget_lib.process.local_processes import CHILD, DOWNLOAD, FOLLOWER
 from xget_lib.process.runtime_directory import Listening
 from xget_lib.process.single_server import answer, replace_former
 from xget_lib.report.log import LOGGER
@@ -69,9 +71,10 @@ class Child:
         follows: bool = False,
         access: Access | None = None,
         local: LocalSocket | None = None,
+        sending: SendingHosts | None = None,
     ) -> None:
         """`follows` is for the status. Without `access`, everybody is let in. `local` is for programs of this machine,
-        which prove nothing."""
+        which prove nothing. `sending` limits what is sent, if it has a limit."""
         self._started = time.monotonic()
         self.debug_level = debug
         self.follows = follows
@@ -94,11 +97,19 @@ class Child:
         self._requests: dict[int, tuple[Stream, Client]] = {}
         """By slot: the readers that wait for an upload slot."""
         self._stopped = Event()
+        self._serves_on = False
+        """Whether the download is done, and this is a child server only."""
+        self._lingers: float | None = None
+        """How long after the last read, once that is so,"""
+        self._lingering_since = self._started
+        """and from when on."""
         self._succession: Listening | None = None
         """Where the next child server of this destination asks this one to exit."""
         self._extensions = {aname: extension.child_side(self) for aname, extension in extensions().items()}
         connects = {aname: extension.connect for aname, extension in self._extensions.items()}
-        self._server = Server({**connects, SWARM: self._connect, FILES: lambda _: self._files_root}, DEBUG, access)
+        self._server = Server(
+            {**connects, SWARM: self._connect, FILES: lambda _: self._files_root}, DEBUG, access, sending
+        )
         self._server.accept(listening)
         self._local = local
         if local is not None:
@@ -148,15 +159,16 @@ class Child:
                 case Announce():
                     self.announce()
                 case SendRegistration():
-                    gevent.spawn(self.transfer.master.register)
+                    gevent.spawn(self.transfer.master.register, self.transfer.fetched)
         self._ticker.update()
 
     # Its life.
 
     def take_over(self) -> None:
         """Become the only child server of this destination: ask the former one to exit."""
+        self._serves_on = True
         try:
-            self._succession = in_thread(replace_former, self._dest, self.port)
+            self._succession = in_thread(replace_former, self._dest)
         except (Failed, OSError) as error:
             LOGGER.warning("no other process of this machine can find this child server: %s", error)
             return
@@ -186,11 +198,25 @@ class Child:
 
     def linger(self, seconds: float) -> None:
         """Return when nobody has read for this many seconds, when another server takes over, or after `stop`."""
-        begun = time.monotonic()
-        while (left := max(begun, self._server.last_sent) + seconds - time.monotonic()) > 0:
+        self._lingers, self._lingering_since = seconds, time.monotonic()
+        while (left := self.left) > 0:
             if self._stopped.wait(left if left < math.inf else None):
                 return
         LOGGER.info("no node has read for %g s; exiting", seconds)
+
+    @property
+    def left(self) -> float:
+        """Seconds until `linger` ends, if nobody reads; infinite if it does not end by itself."""
+        if self._lingers is None:
+            return math.inf
+        return max(self._lingering_since, self._server.last_sent) + self._lingers - time.monotonic()
+
+    @property
+    def role(self) -> str:
+        """One of `local_processes.ROLES`."""
+        if not self._serves_on:
+            return DOWNLOAD
+        return FOLLOWER if self.follows else CHILD
 
     def stop(self) -> None:
         """End `linger`."""
@@ -225,7 +251,7 @@ class Child:
     def status(self) -> Mapping[str, Any]:
         store = self.served.store if self.served else None
         return {
-            "role": "child",
+            "role": self.role,
             "version": __version__,
             "pid": os.getpid(),
             "path": printable(self._dest),
@@ -241,6 +267,8 @@ class Child:
             "connections": len(self._server.clients),
             "refused": self._server.refused,
             "follows": self.follows,
+            "master": self.transfer.master.where,
+            "ends_in": round(self.left, 1) if self.left < math.inf else None,
         }
 
     def request_slot(self, slot: int, answers: Stream, client: Client) -> None:

@@ -15,6 +15,7 @@ from blake3 import blake3
 from xget_lib.errors import LinkLost, NinepError, NotAdmitted
 from xget_lib.net.blocking import in_thread
 from xget_lib.net.link import Link
+from xget_lib.net.receive_limit import ReceiveLimit
 from xget_lib.ninep.auth import Credentials
 from xget_lib.node.attempts import MOST, first_of, retry_for
 from xget_lib.node.awake import now
@@ -43,6 +44,7 @@ def fetch_manifest(
     host_attempts: HostAttempts,
     on_progress: Callable[[], None] = lambda: None,
     credentials: Credentials | None = None,
+    limit: ReceiveLimit | None = None,
 ) -> tuple[memoryview, bool]:
     """The encoded manifest, and whether it is that of the generation: the master may send that of a newer one.
 
@@ -61,13 +63,13 @@ def fetch_manifest(
     first = () if news.master_first else news.peers
     sources = ManifestSources(first, news.manifest_size, random.Random(), now())
     while (peer := sources.next(now())) is not None:
-        encoded = _read_of_peer(news, peer, host_attempts, on_progress, credentials)
+        encoded = _read_of_peer(news, peer, host_attempts, on_progress, credentials, limit)
         if encoded is not None:
             return encoded, True
         gevent.sleep(PAUSE)
 
     def connect(left: float) -> Link:
-        return Link.connect(*master, SWARM, left, credentials)
+        return Link.connect(*master, SWARM, left, credentials, limit=limit)
 
     def read(left: float) -> tuple[memoryview, bool]:
         nonlocal heard
@@ -86,7 +88,7 @@ def fetch_manifest(
         except LinkLost:
             # Any peer may have it meanwhile.
             for peer in random.sample(news.peers, min(1, len(news.peers))):
-                of_peer = _read_of_peer(news, peer, host_attempts, on_progress, credentials)
+                of_peer = _read_of_peer(news, peer, host_attempts, on_progress, credentials, limit)
                 if of_peer is not None:
                     return of_peer, True
             raise
@@ -101,6 +103,7 @@ def _read_of_peer(
     host_attempts: HostAttempts,
     on_progress: Callable[[], None],
     credentials: Credentials,
+    limit: ReceiveLimit | None,
 ) -> memoryview | None:
     """The manifest of the generation, if this peer has it."""
 
@@ -108,7 +111,7 @@ def _read_of_peer(
         if not host_attempts.may_try(peer[0], now()):
             raise LinkLost(f"{peer[0]}:{peer[1]}", "this host has not answered for some time")
         host_attempts.tried(peer[0], now())
-        link = Link.connect(*peer, SWARM, left, credentials)
+        link = Link.connect(*peer, SWARM, left, credentials, limit=limit)
         host_attempts.answered(peer[0])
         return link
 

@@ -40,7 +40,7 @@ def run(config: Config, sources: Sequence[bytes], dest: bytes) -> int:
         for source in sources:
             normalise_source(source)
         rlimit.raise_limit(rlimit.CLIENT_NEEDS)
-        log.check(config.log)
+        log.check(config.log, config.log_format)
         channel, pid = _fork(config, sources, absolute(dest), notifier)
         status = _show_events(channel, pid, reporter)
     except XGetError as error:
@@ -128,7 +128,7 @@ def _died(pid: int) -> Failed:
 def _background(config: Config, sources: Sequence[bytes], dest: bytes, channel: Channel, notifier: Notifier) -> int:
     """Run the background half. Returns the exit status. It ignores SIGINT, which the foreground half passes on."""
     level = log.level(debug=config.debug, verbose=config.verbose, quiet=config.quiet)
-    log.start(config.log, background=True, level=level)
+    log.start(config.log, background=True, level=level, form=config.log_format)
     from xget_lib.node import background
 
     return background.run(config, sources, dest, channel, notifier)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import Enum, auto
 from itertools import islice
 from math import inf
@@ -20,6 +20,7 @@ import gevent
 from xget_lib.config import Network
 from xget_lib.errors import LinkLost, MasterUnreachable, NinepError, NotAdmitted, ProtocolViolation, XGetError
 from xget_lib.net.link import Link, Remote
+from xget_lib.net.receive_limit import ReceiveLimit
 from xget_lib.ninep import messages
 from xget_lib.ninep.auth import MASTER, Credentials
 from xget_lib.ninep.messages import ORDWR
@@ -31,7 +32,18 @@ from xget_lib.report.waiting import Wait
 from xget_lib.serve.attach import SWARM
 from xget_lib.swarm.addresses import usable
 from xget_lib.swarm.backoff import Backoff
-from xget_lib.swarm.messages import LINE_LIMIT, NEWS_LIMIT, REACHED_LIMIT, Address, News, Registration, Scanning
+from xget_lib.swarm.messages import (
+    DONE,
+    LINE_LIMIT,
+    NEWS_LIMIT,
+    NOTHING_FETCHED,
+    REACHED_LIMIT,
+    Address,
+    Fetched,
+    News,
+    Registration,
+    Scanning,
+)
 from xget_lib.swarm.seal import SealCheck
 
 ANSWER = 30.0
@@ -96,9 +108,14 @@ class MasterLink:
         follows: bool = False,
         credentials: Credentials | None = None,
         allow: tuple[Network, ...] = (),
+        name: str = "",
+        identity: str = "",
+        limit: ReceiveLimit | None = None,
     ) -> None:
-        """`serving_port` is where this node serves; None if it does not serve. `follows`: as in a Registration.
-        `credentials` are for all connections of this node. `allow`: the peers that it may connect to; empty: all."""
+        """`serving_port` is where this node serves; None if it does not serve. `follows`, `name`, `identity`: as in a
+        Registration. `credentials` are for all connections of this node. `allow`: the peers that it may connect to;
+        empty: all. `limit`: of what this node receives on connections for content."""
+        self.limit = limit
         self.host = host
         self.port = port
         self.credentials = credentials or Credentials()
@@ -109,7 +126,7 @@ class MasterLink:
         self._peers: Remote | None = None
         self._local_host = self._remote_host = ""
         """The addresses of the two ends of the connection."""
-        self._registration = Registration(serving_port or 1, b"", 0, follows)
+        self._registration = Registration(serving_port or 1, b"", 0, follows, name=name, identity=identity)
         self._reached: dict[Address, None] = {}
         """Peers that this node has connected to, and not told the master."""
         self._why_lost = "no answer"
@@ -133,6 +150,16 @@ class MasterLink:
     @property
     def address(self) -> Address:
         return self.host, self.port
+
+    @property
+    def registration(self) -> Registration:
+        """What the master is told of this node."""
+        return self._registration
+
+    @property
+    def where(self) -> str:
+        """The master as -n takes it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def name(self) -> str:
@@ -253,10 +280,14 @@ class MasterLink:
 
     def set_registration(self, generation: bytes, held: int) -> None:
         """What `register` sends from now on. It is also the first message on each new connection."""
-        self._registration = replace(self._registration, generation=generation, held=held)
+        same = generation == self._registration.generation  # otherwise only a part of it may be in place
+        in_place = same and self._registration.in_place
+        self._registration = replace(self._registration, generation=generation, held=held, in_place=in_place)
 
-    def register(self) -> None:
-        """Tell the master what this node serves, if it is connected."""
+    def register(self, fetched: Fetched | None = None) -> None:
+        """Tell the master what this node serves, if it is connected. `fetched`: what has arrived, during a download."""
+        if fetched is not None:
+            self._registration = replace(self._registration, **asdict(fetched))
         reached = tuple(islice(self._reached, REACHED_LIMIT))
         for peer in reached:
             del self._reached[peer]
@@ -271,14 +302,12 @@ class MasterLink:
 
     def run_begins(self) -> None:
         """The node begins to download."""
-        self._registration = replace(self._registration, ended="", why="")
+        self._registration = replace(self._registration, ended="", why="", in_place=False, **asdict(NOTHING_FETCHED))
 
-    def run_ended(self, ended: str, why: str, seconds: float, fetched: int) -> None:
+    def run_ended(self, ended: str, why: str, seconds: float, fetched: Fetched) -> None:
         """Tell the master how the download ended (`messages.ENDINGS`), if it answers soon."""
-        milliseconds = round(1000 * seconds)
-        self._registration = replace(
-            self._registration, ended=ended, why=why, milliseconds=milliseconds, fetched=fetched
-        )
+        facts = {"milliseconds": round(1000 * seconds), "in_place": ended == DONE, **asdict(fetched)}
+        self._registration = replace(self._registration, ended=ended, why=why, **facts)
         if not self.is_silent:
             self._send_registration(self._registration, _LAST_ANSWER)
 

@@ -12,6 +12,7 @@ import gevent
 
 from xget_lib.errors import LinkLost, NinepError
 from xget_lib.net.link import Link, Remote
+from xget_lib.net.receive_limit import ReceiveLimit
 from xget_lib.ninep import messages
 from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.messages import ORDWR
@@ -37,7 +38,10 @@ class MasterSlots:
         master: Address,
         on_failed: Callable[[MasterSlots, Failure], None],
         credentials: Credentials | None = None,
+        limit: ReceiveLimit | None = None,
     ) -> None:
+        """`limit`: of what is received on the connection for content."""
+        self._limit = limit
         self._control = control
         self._master = master
         self._credentials = credentials or Credentials()
@@ -136,7 +140,7 @@ class MasterSlots:
             use(content)
 
     def _open_content(self, seconds: float) -> Source:
-        link = Link.connect(*self._master, SWARM, seconds, self._credentials)
+        link = Link.connect(*self._master, SWARM, seconds, self._credentials, limit=self._limit)
         try:
             return Source(MASTER, link, link.open("data", ANSWER))
         except BaseException:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from math import inf
 from typing import Any
 
 import gevent
+from blake3 import blake3
 from gevent import get_hub
 from gevent.event import Event
 
@@ -28,12 +30,16 @@ from xget_lib.errors import (
     printable,
 )
 from xget_lib.manifest.decoding import decode
+from xget_lib.manifest.excluding import leave_out
 from xget_lib.manifest.manifest import STILL_CHANGING, Manifest
+from xget_lib.manifest.patterns import Patterns
 from xget_lib.manifest.selection import Selection, select
 from xget_lib.manifest.signature import Signed
 from xget_lib.net.blocking import in_thread
 from xget_lib.net.credentials import credentials_of, read_again
-from xget_lib.net.listen import LocalSocket, listen
+from xget_lib.net.listen import LocalSocket, listen_in
+from xget_lib.net.receive_limit import ReceiveLimit
+from xget_lib.net.sending_hosts import SendingHosts
 from xget_lib.node.awake import now
 from xget_lib.node.child import Child
 from xget_lib.node.fetch_manifest import fetch_manifest
@@ -51,7 +57,17 @@ from xget_lib.report.log import LOGGER
 from xget_lib.report.waiting import Wait
 from xget_lib.serve.access import Access
 from xget_lib.serve.served import EncodedManifest
-from xget_lib.swarm.messages import CURRENT, DONE, FAILED, INTERRUPTED, SETTLING_LIMIT, News, Scanning
+from xget_lib.swarm.messages import (
+    CURRENT,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    SETTLING_LIMIT,
+    News,
+    Registration,
+    Scanning,
+    host_name,
+)
 
 _OVERTAKEN = 3.0
 """Seconds to wait for news of a generation of which the master has already sent the manifest."""
@@ -63,11 +79,12 @@ class Node:
     def __init__(self, config: Config, sources: Sequence[bytes], dest: bytes, tell: Tell) -> None:
         """`sources` are the paths to download into `dest`; `tell` is told what happens."""
         assert config.host is not None
-        # Any free port: a master may be started on this machine later and want the usual one.
-        listening = listen(config.bind, 0)
+        # Not the usual one: a master may be started on this machine later and want it.
+        listening = listen_in(config.bind, config.ports)
         port = None if config.dry_run else listening.getsockname()[1]
         self._config = config
         self._sources = sources
+        self._exclude = Patterns(map(os.fsencode, config.exclude))
         self._waits = Waits(tell)
         self.credentials = credentials_of(config)
         self._master = MasterLink(
@@ -77,12 +94,22 @@ class Node:
             follows=config.follow,
             credentials=self.credentials,
             allow=config.allow,
+            name=host_name(os.uname().nodename),
+            identity=_identity(dest),
+            limit=ReceiveLimit(config.rate) if config.rate is not None else None,
         )
         self._transfer = Transfer(self._master, config.retries)
         access = Access.of(config, self.credentials)
         local = LocalSocket(config.socket) if config.socket is not None and not config.dry_run else None
         self.child = Child(
-            listening, dest, config.debug, self._transfer, follows=config.follow, access=access, local=local
+            listening,
+            dest,
+            config.debug,
+            self._transfer,
+            follows=config.follow,
+            access=access,
+            local=local,
+            sending=SendingHosts(rate=config.rate_up),
         )
         self._context = NodeContext(config, dest, tell, self._transfer, self.child, self._waits)
         self._news: News | None = None
@@ -130,10 +157,10 @@ class Node:
             done = self._update()
         except XGetError as error:
             why = (INTERRUPTED, "") if isinstance(error, Interrupted) else (FAILED, str(error))
-            self._master.run_ended(*why, time.monotonic() - begun, self._stats.fetched)
+            self._master.run_ended(*why, time.monotonic() - begun, self._stats.reported)
             raise
         why = (FAILED, str(self.failures[0])) if self.failures else (DONE, "")
-        self._master.run_ended(*why, time.monotonic() - begun, self._stats.fetched)
+        self._master.run_ended(*why, time.monotonic() - begun, self._stats.reported)
         return done
 
     def _update(self) -> dict[str, Any]:
@@ -163,7 +190,7 @@ class Node:
             manifest = self._read_manifest(self._trusted_news()[0])
         except NewGeneration:
             return  # `newer` is set
-        selection = in_thread(_selected, manifest, self._sources)
+        selection = in_thread(_selected, manifest, self._sources, self._exclude)
         store = in_thread(in_place.held.rebased, manifest, selection)
         self._context.serve(store, selection)
         LOGGER.info(
@@ -185,6 +212,11 @@ class Node:
         return {"fetched": stats.fetched, "from_master": stats.from_master, "peers": len(stats.peers)}
 
     @property
+    def registration(self) -> Registration:
+        """What this node says of itself now."""
+        return replace(self._master.registration, **asdict(self._stats.reported))
+
+    @property
     def outdated(self) -> bool:
         """Whether the master names another generation than the one that is in place, or it was signed anew."""
         news, in_place = self._news, self._in_place
@@ -194,7 +226,7 @@ class Node:
         return (news.generation, news.signature) != (in_place.manifest.generation, signature)
 
     def _get(self, manifest: Manifest, signed: Signed | None) -> dict[str, Any]:
-        selection = in_thread(_selected, manifest, self._sources)
+        selection = in_thread(_selected, manifest, self._sources, self._exclude)
         self.refused = []
         if self._config.dry_run:
             refused: list[XGetError] = []
@@ -349,7 +381,9 @@ class Node:
 
         def fetch() -> tuple[memoryview, bool]:
             attempts, progress = self._transfer.host_attempts, self._waits.progress
-            return fetch_manifest(news, self._master.address, timeout, attempts, progress, self.credentials)
+            return fetch_manifest(
+                news, self._master.address, timeout, attempts, progress, self.credentials, self._master.limit
+            )
 
         with self._waits.on(lambda: self._master.expect(what, "", "the download begins then", timeout)):
             try:
@@ -369,8 +403,15 @@ class Node:
         return manifest
 
 
-def _selected(manifest: Manifest, sources: Sequence[bytes]) -> Selection:
+def _identity(dest: bytes) -> str:
+    """The same for each run of this host for the same destination: then the master knows that a node has come back."""
+    return blake3(os.fsencode(os.uname().nodename) + b"\0" + dest).hexdigest(length=8)
+
+
+def _selected(manifest: Manifest, sources: Sequence[bytes], exclude: Patterns) -> Selection:
     """The selection, with what is computed only once and takes seconds for millions of files."""
     selection = select(manifest, sources)
+    if exclude:
+        selection = leave_out(selection, exclude)
     _ = selection.size, manifest.layout.size
     return selection

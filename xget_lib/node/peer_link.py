@@ -10,6 +10,7 @@ from xget_lib.errors import LinkLost, NinepError, ProtocolViolation
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.signature import GENERATION_SIZE
 from xget_lib.net.link import Link, Remote
+from xget_lib.net.receive_limit import ReceiveLimit
 from xget_lib.ninep import messages
 from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.messages import ORDWR
@@ -54,14 +55,16 @@ class PeerLink(Source):
             LOGGER.debug("%s has no upload slots", control.name)
 
     @classmethod
-    def connect(cls, address: Address, credentials: Credentials | None = None) -> PeerLink:
-        """Raises LinkLost, NinepError."""
+    def connect(
+        cls, address: Address, credentials: Credentials | None = None, limit: ReceiveLimit | None = None
+    ) -> PeerLink:
+        """`limit`: of what is received. Raises LinkLost, NinepError."""
         credentials = credentials or Credentials()
         links: list[Link] = []
         try:
             with gevent.Timeout(_CONNECT, LinkLost(f"{address[0]}:{address[1]}", f"not ready in {_CONNECT:g} s")):
-                for _ in range(2):
-                    links.append(Link.connect(*address, SWARM, _CONNECT, credentials))
+                for limited in (limit, None):
+                    links.append(Link.connect(*address, SWARM, _CONNECT, credentials, limit=limited))
                 return cls(address, *links)
         except BaseException:
             for link in links:

@@ -31,7 +31,7 @@ from xget_lib.report.rate_limited_log import RateLimitedLog
 from xget_lib.swarm import actions
 from xget_lib.swarm.downloader import Downloader
 from xget_lib.swarm.host_attempts import HostAttempts
-from xget_lib.swarm.messages import Address, News
+from xget_lib.swarm.messages import Address, Fetched, News
 from xget_lib.swarm.tuning import TUNING, buffer_count
 
 
@@ -57,6 +57,11 @@ class Transfer:
     def sources(self) -> int:
         """The number of servers that content can come from now."""
         return self._downloader.sources
+
+    @property
+    def fetched(self) -> Fetched | None:
+        """What has arrived in this run; None if there is none."""
+        return self._run.stats.reported if self._run is not None else None
 
     @property
     def host_attempts(self) -> HostAttempts:
@@ -205,7 +210,7 @@ class Transfer:
     def _attend_peer(self, run: TransferRun, address: Address) -> None:
         """Connect to a peer and read what it holds until the connection ends."""
         try:
-            peer = PeerLink.connect(address, self.master.credentials)
+            peer = PeerLink.connect(address, self.master.credentials, self.master.limit)
             self._peers[address] = peer
             self._downloader.peer_connected(address)
             self.master.peer_reached(address)
@@ -234,7 +239,7 @@ class Transfer:
     def _open_slot(self, slot: int) -> None:
         if self._slots is None and self.master.link is not None:
             self._slots = MasterSlots(
-                self.master.link, self.master.address, self._slots_failed, self.master.credentials
+                self.master.link, self.master.address, self._slots_failed, self.master.credentials, self.master.limit
             )
         if self._slots is not None:
             self._slots.open(slot, lambda: self._act(self._downloader.master_slot_opened(slot, now())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,7 +13,8 @@ from xget_lib.download.download import Download
 from xget_lib.manifest.layout import Layout
 from xget_lib.node.source import ChunkRead, Source
 from xget_lib.swarm.actions import MASTER
-from xget_lib.swarm.messages import Address
+from xget_lib.swarm.addresses import is_numeric
+from xget_lib.swarm.messages import SOURCES_LIMIT, Address, Fetched
 
 
 class NewGeneration(Exception):
@@ -25,13 +27,18 @@ class TransferStats:
 
     fetched: int = 0
     from_master: int = 0
-    peers: set[Address] = field(default_factory=set)
+    peers: Counter[Address] = field(default_factory=Counter)
+
+    @property
+    def reported(self) -> Fetched:
+        """What the master is told."""
+        most = self.peers.most_common(SOURCES_LIMIT)
+        sources = tuple((*address, count) for address, count in most if count > 0 and is_numeric(address[0]))
+        return Fetched(self.fetched, self.from_master, sources)
 
     def add(self, read: ChunkRead) -> None:
         """A chunk has arrived. It counts before it is verified: the last one must be in the summary."""
         self._count(read, read.length)
-        if read.source.address != MASTER:
-            self.peers.add(read.source.address)
 
     def take_back(self, read: ChunkRead, length: int) -> None:
         """So many bytes of a chunk were wrong, so they do not count."""
@@ -41,6 +48,8 @@ class TransferStats:
         self.fetched += length
         if read.source.address == MASTER:
             self.from_master += length
+        else:
+            self.peers[read.source.address] += length
 
 
 @dataclass

@@ -25,23 +25,26 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import socket
 import stat
 import struct
 import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 
 from xget_lib.errors import Failed
 from xget_lib.fs.lock_file import lock_now
 
 ROOTS = "/run/xget"
+_USERS = "/run/user"
 _SHARED = "/tmp"
 _LOCK = ".lock"
 """After the name of a socket: a file that is locked as long as the process that listens lives."""
 _NOTE = ".note"
 """After the name of a socket: a file with what others may know of the process."""
-_NOTE_LIMIT = 256
+NOTE_LIMIT = 1024
 """Bytes."""
 _LONGEST_PATH = 107
 """Bytes of the path of a socket (unix(7))."""
@@ -70,6 +73,10 @@ class Listening:
         """Lets another user connect too. To be called before this process becomes that user. Raises OSError."""
         os.chown(self._path, uid, -1, follow_symlinks=False)
 
+    def set_note(self, note: bytes) -> None:
+        """Lets everybody know something else. Raises OSError."""
+        _write_note(self._path + _NOTE, note)
+
     def close(self) -> None:
         """Stops listening, and removes the name. To be called once. Raises nothing."""
         self.sock.close()
@@ -77,11 +84,12 @@ class Listening:
 
 
 def listen(name: str, note: bytes = b"") -> Listening | None:
-    """Listens under a name. `note`: see `notes`. Returns None if another process of this user listens under it.
+    """Listens under a name. `note`: what everybody may know (`places`). Returns None if another process of this user
+    listens under it.
 
     Raises Failed if there is no directory for it.
     """
-    assert len(note) <= _NOTE_LIMIT
+    assert len(note) <= NOTE_LIMIT
     own = _own_directories()
     if any(_is_taken(_path(directory, name)) for directory in own if _is_private(directory)):
         return None
@@ -119,9 +127,13 @@ def _listen_at(path: str, note: bytes) -> Listening | None:
 
 
 def _write_note(path: str, note: bytes) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "wb") as file:
+    """Whoever reads it finds the former one, or all of this one."""
+    new = f"{path}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(new, flags, 0o644), "wb") as file:
         os.fchmod(file.fileno(), 0o644)
         file.write(note)
+    os.rename(new, path)
 
 
 def connect(name: str, seconds: float) -> socket.socket:
@@ -158,31 +170,88 @@ def _connect(sock: socket.socket, path: str, seconds: float) -> None:
         time.sleep(_BUSY_PAUSE)
 
 
-def notes(prefix: str) -> Iterator[bytes]:
-    """What the processes of this user and of root have noted that listen in this network namespace, under names that
-    begin so. A process of root's may have been killed meanwhile. Raises nothing."""
-    start = _in_this_namespace(prefix)
-    for directory in dict.fromkeys((*_known_directories(), *_service_directories())):
+@dataclass(frozen=True)
+class Place:
+    """Where another process listens."""
+
+    path: str
+    name: str
+    uid: int
+    """The user in whose directory that is."""
+    note: bytes
+    """What the process lets everybody know (`listen`)."""
+
+    def connect(self, seconds: float) -> socket.socket:
+        """A connection to the process. Each later call on it may take as long. Raises OSError; PermissionError if this
+        user may not connect, or the process is another user's."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(seconds)
+            _connect(sock, self.path, seconds)
+            if _user_of(sock) not in (0, os.geteuid(), self.uid):
+                raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+
+def places(prefix: str) -> Iterator[Place]:
+    """Where processes of this user and of root listen in this network namespace, under names that begin so; for root,
+    those of all users. A process of another user's may have been killed meanwhile. Raises nothing.
+
+    Root does not believe what others write into their directories: a name there leads at most to one of their
+    processes, and it never waits.
+    """
+    others = _directories_of_others() if os.geteuid() == 0 else ()
+    for directory in dict.fromkeys((*_known_directories(), *_service_directories(), *others)):
         with suppress(OSError):
+            uid = os.lstat(directory).st_uid
             for name in sorted(os.listdir(directory)):
+                namespace, _, rest = name.removesuffix(_NOTE).partition("-")
                 path = f"{directory}/{name.removesuffix(_NOTE)}"
-                if name.startswith(start) and name.endswith(_NOTE) and _is_locked(path):
-                    with suppress(FileNotFoundError), open(path + _NOTE, "rb") as file:
-                        yield file.read(_NOTE_LIMIT)
+                is_meant = name.endswith(_NOTE) and rest.startswith(prefix) and _may_be_here(namespace)
+                if is_meant and _is_locked(path):
+                    with suppress(OSError):
+                        yield Place(path, rest, uid, _read_note(path + _NOTE))
+
+
+def _read_note(path: str) -> bytes:
+    # What belongs to another user may be a FIFO by now.
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return file.read(NOTE_LIMIT)
+
+
+def _directories_of_others() -> Iterator[str]:
+    """Those of users who are not root, where the kernel says that the directory is theirs."""
+    for parent, form in ((_USERS, r"(\d+)"), (_SHARED, r"xget-(\d+)(?:-[0-9a-f]+)?")):
+        with suppress(OSError):
+            for name in sorted(os.listdir(parent)):
+                found = re.fullmatch(form, name)
+                directory = f"{parent}/{name}" + ("/xget" if parent == _USERS else "")
+                with suppress(OSError):
+                    if found:
+                        _check(directory, (int(found[1]),))
+                        yield directory
 
 
 def _is_of_service(sock: socket.socket, directory: str) -> bool:
     """Whether the process at the other end runs as the user to whom root has given the directory of its name."""
     if directory not in _service_directories():
         return False
-    _, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    return bool(uid == os.lstat(directory).st_uid)
+    return _user_of(sock) == os.lstat(directory).st_uid
 
 
 def is_trusted(sock: socket.socket) -> bool:
     """Whether the process at the other end runs as the same user, or as root (SO_PEERCRED in unix(7))."""
+    return _user_of(sock) in (0, os.geteuid())
+
+
+def _user_of(sock: socket.socket) -> int:
     _, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    return uid in (0, os.geteuid())
+    return int(uid)
 
 
 def _own_directories() -> list[str]:
@@ -193,7 +262,7 @@ def _own_directories() -> list[str]:
     else:
         given = os.environ.get("XDG_RUNTIME_DIR")
         of_service = [each for each in os.environ.get("RUNTIME_DIRECTORY", "").split(":") if _is_in_roots(each)]
-        own = [*of_service, *(f"{parent}/xget" for parent in dict.fromkeys((given, f"/run/user/{user}")) if parent)]
+        own = [*of_service, *(f"{parent}/xget" for parent in dict.fromkeys((given, f"{_USERS}/{user}")) if parent)]
     shared = _shared_directory()
     with suppress(OSError), os.scandir(_SHARED) as entries:
         random = [each.path for each in entries if each.path.startswith(f"{shared}-") and _is_private(each.path)]
@@ -243,11 +312,20 @@ def _path(directory: str, name: str) -> str:
 
 
 def _in_this_namespace(name: str) -> str:
-    """A name with the number of the network namespace before it; 0 where there is no /proc."""
-    number = 0
+    """A name with the number of the network namespace before it."""
+    return f"{_namespace():x}-{name}"
+
+
+def _namespace() -> int:
+    """The number of the network namespace; 0 where there is no /proc."""
     with suppress(OSError):
-        number = os.stat("/proc/self/ns/net").st_ino
-    return f"{number:x}-{name}"
+        return os.stat("/proc/self/ns/net").st_ino
+    return 0
+
+
+def _may_be_here(namespace: str) -> bool:
+    """Whether who has such a name may be in this network namespace: one of the two may have no /proc."""
+    return "0" in (namespace, own := f"{_namespace():x}") or namespace == own
 
 
 def _prepare(directory: str) -> None:
@@ -283,7 +361,7 @@ def _is_taken(path: str) -> bool:
 def _is_locked(path: str) -> bool:
     """Whether the name of a socket is locked. So it seems where this user may not know. Raises nothing."""
     try:
-        lock = os.open(path + _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        lock = os.open(path + _LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         return error.errno == errno.EACCES
     try:

@@ -3,8 +3,6 @@
 A child has a socket that is named after the destination directory (device and inode, since a path has several
 spellings; `runtime_directory`). A client that has updated the files connects, asks the former child to retire with the
 line `retire`, and waits until it closes the connection. The child obeys only the same user, or root.
-
-Its note has its process and its port, for `xget.py status`: so a child that is stopped or hangs is known too.
 """
 
 from __future__ import annotations
@@ -12,8 +10,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 from xget_lib.process import runtime_directory
 from xget_lib.process.runtime_directory import Listening, is_trusted
@@ -29,17 +25,8 @@ def _name(dest: bytes) -> str:
     return f"{_PREFIX}{status.st_dev:x}-{status.st_ino:x}"
 
 
-@dataclass(frozen=True)
-class LocalChild:
-    """A child server of this machine."""
-
-    pid: int
-    """As the child itself knows it: it may be in another PID namespace."""
-    port: int
-
-
-def replace_former(dest: bytes, port: int) -> Listening | None:
-    """Become the one child for a destination: ask a former one to retire, and wait for its end. `port` is for others.
+def replace_former(dest: bytes) -> Listening | None:
+    """Become the one child for a destination: ask a former one to retire, and wait for its end.
 
     Returns what must stay open as long as this process is the child, or None if the former one does not end. Blocks for
     some seconds at most. Raises Failed if there is no directory for the socket, and OSError if the destination is gone.
@@ -47,7 +34,7 @@ def replace_former(dest: bytes, port: int) -> Listening | None:
     name = _name(dest)
     deadline = time.monotonic() + _TIMEOUT
     while True:
-        listening = runtime_directory.listen(name, b"%d %d\n" % (os.getpid(), port))
+        listening = runtime_directory.listen(name)
         if listening is not None or time.monotonic() > deadline:
             return listening
         _ask_to_retire(name, deadline)
@@ -72,13 +59,3 @@ def answer(accepted: socket.socket) -> bool:
         return is_trusted(accepted) and accepted.recv(64) == _RETIRE
     except OSError:
         return False
-
-
-def local_children() -> Iterator[LocalChild]:
-    """The child servers of this user and of root on this machine. One of root's may have been killed meanwhile."""
-    for note in runtime_directory.notes(_PREFIX):
-        try:
-            pid, port = map(int, note.split())
-        except ValueError:
-            continue  # it is being written
-        yield LocalChild(pid, port)

@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from xget_lib.errors import Exit
-from xget_lib.report.output import print_error, print_line
+from xget_lib.errors import Exit, printable
+from xget_lib.report.output import print_error, print_line, program
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -39,6 +39,7 @@ NOTHING: Event = {
     "removed": 0,
     "seconds": 0.0,
     "age": 0.0,
+    "serves": None,
 }
 """The `done` event of a run that did nothing."""
 
@@ -111,8 +112,8 @@ class Lines:
             return
         _print_step(event)
         _print_notes(event)
-        if event["event"] == "done" and event["exit"] == Exit.OK:
-            print_line(summary(event))
+        if event["event"] == "done":
+            _print_end(event)
         elif event["event"] == "stall" or (event["event"] == "start" and self._verbose):
             print_error(f"xget: {event['message']}")
 
@@ -151,8 +152,8 @@ class Bar:
             _print_error(event)
             _print_step(event)
             _print_notes(event)
-            if kind == "done" and event["exit"] == Exit.OK:
-                print_line(summary(event))
+            if kind == "done":
+                _print_end(event)
 
     def close(self) -> None:
         if self._bar is not None:
@@ -178,6 +179,23 @@ def summary(done: Event) -> str:
         sources += f", {size(done['fetched'] - done['from_master'])} from {counted(done['peers'], 'peer')}"
     reused = f"; {size(done['reused'])} already present" if done["reused"] else ""
     return f"{in_place}: fetched and verified {size(done['fetched'])} in {done['seconds']:.1f} s ({sources}){reused}"
+
+
+def serving(serves: Mapping[str, Any]) -> str:
+    """The last line of a run that leaves a process behind: which, for how long, and how to stop it."""
+    linger = serves["linger"]
+    until = f"until no node has read for {linger:g} s" if linger is not None else "until it is stopped"
+    does = "following the master and serving other nodes" if serves["follows"] else "serving other nodes"
+    log = f"its log is in {printable(serves['log'])}" if serves["log"] else "it has no log (use --log FILE)"
+    how = f"{log}; to stop it: {program()} stop {serves['port']}"
+    return f"xget: {does} as process {serves['pid']} on port {serves['port']} {until} ({how})"
+
+
+def _print_end(done: Event) -> None:
+    if done["exit"] == Exit.OK:
+        print_line(summary(done))
+    if done.get("serves"):
+        print_line(serving(done["serves"]))
 
 
 def _dry_run_summary(done: Event) -> str:

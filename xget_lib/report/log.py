@@ -12,6 +12,7 @@ from typing import Any
 
 from xget_lib.config import TRACE
 from xget_lib.errors import Failed, XGetError, printable
+from xget_lib.report.log_formats import JOURNAL, JSON, PLAIN, Journal, JsonLine
 
 LOGGER = logging.getLogger("xget")
 logging.addLevelName(TRACE, "TRACE")
@@ -21,24 +22,27 @@ _FORMAT = "%(asctime)s xget[%(process)d] %(levelname)s: %(message)s"
 _SYSLOG_FORMAT = "xget[%(process)d]: %(levelname)s: %(message)s"
 
 
-def start(path: str | None, *, background: bool, level: int) -> None:
-    """Log to the file `path`; without one, to syslog in the background, otherwise to stderr.
+def start(path: str | None, *, background: bool, level: int, form: str = PLAIN) -> None:
+    """Log to the file `path`; without one, to syslog in the background, otherwise to stderr; or to the journal.
 
-    `level` is one of logging's. Raises Failed if the file cannot be opened.
+    `level` is one of logging's, `form` one of those of `--log-format`. Raises Failed if the file cannot be opened, or
+    there is no journal.
     """
     LOGGER.setLevel(level)
-    if path:
-        _use(_file(path), _FORMAT)
+    if form == JOURNAL:
+        _use(Journal(), form, "")
+    elif path:
+        _use(_file(path), form, _FORMAT)
     elif not background:
-        _use(logging.StreamHandler(sys.stderr), _FORMAT)
+        _use(logging.StreamHandler(sys.stderr), form, _FORMAT)
     else:
         with contextlib.suppress(OSError):  # nobody reads from it
-            _use(_syslog() or logging.NullHandler(), _SYSLOG_FORMAT)
+            _use(_syslog() or logging.NullHandler(), form, _SYSLOG_FORMAT)
             return
-        _use(logging.NullHandler(), _FORMAT)
+        _use(logging.NullHandler(), form, _FORMAT)
 
 
-def restart_after_fork(path: str | None, *, background: bool, level: int) -> None:
+def restart_after_fork(path: str | None, *, background: bool, level: int, form: str = PLAIN) -> None:
     """As `start`, in a forked process that has closed all descriptors of its parent.
 
     The parent's handlers are kept open: their descriptor numbers may belong to a connection now. If the file cannot be
@@ -47,9 +51,16 @@ def restart_after_fork(path: str | None, *, background: bool, level: int) -> Non
     _inherited.extend(LOGGER.handlers)
     LOGGER.handlers.clear()
     try:
-        start(path, background=background, level=level)
+        start(path, background=background, level=level, form=form)
     except Failed:
-        _use(logging.NullHandler(), _FORMAT)
+        _use(logging.NullHandler(), form, _FORMAT)
+
+
+def place(path: str | None, form: str) -> str:
+    """Where the log of a process in the background is, for people."""
+    if form == JOURNAL:
+        return "the journal"
+    return path or ("syslog" if os.path.exists(_SYSLOG_SOCKET) else "")
 
 
 def give_to(uid: int) -> None:
@@ -63,9 +74,11 @@ _inherited: list[logging.Handler] = []
 """Handlers of the parent process; referenced here so that they are never closed."""
 
 
-def check(path: str | None) -> None:
+def check(path: str | None, form: str = PLAIN) -> None:
     """Raise Failed if `start` would."""
-    if path:
+    if form == JOURNAL:
+        Journal().close()
+    elif path:
         _file(path).close()
 
 
@@ -142,8 +155,9 @@ class _Printable(logging.Formatter):
         return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
 
 
-def _use(handler: logging.Handler, form: str) -> None:
-    handler.setFormatter(_Printable(form))
+def _use(handler: logging.Handler, form: str, plain: str) -> None:
+    """Log with this handler alone. `plain`: the format of lines that are not JSON."""
+    handler.setFormatter(JsonLine() if form == JSON else _Printable(plain or None))
     for former in LOGGER.handlers[:]:
         LOGGER.removeHandler(former)
         with contextlib.suppress(OSError):  # closing flushes, and the disk may be full

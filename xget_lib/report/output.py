@@ -17,6 +17,12 @@ from xget_lib.process.null import open_null
 _failure: OSError | None = None
 
 
+def program() -> str:
+    """The name of this command as it was called: `xget`, or `xget.py` in a checkout."""
+    name = os.path.basename(sys.argv[0])
+    return name if name.startswith("xget") else "xget"
+
+
 def print_line(text: str) -> None:
     """Print a line on stdout. Nothing is printed any more once that has failed; see `failure`."""
     global _failure
@@ -39,6 +45,18 @@ def print_error(text: str) -> None:
 def failure() -> OSError | None:
     """Why stdout could not be written; None if it could, and where its reader has just gone away."""
     return None if isinstance(_failure, BrokenPipeError) else _failure
+
+
+def is_lost() -> bool:
+    """Whether nothing that is printed on stdout reaches anybody any more."""
+    return _failure is not None
+
+
+def clear_terminal() -> None:
+    """Begin at the top of an empty screen, if stdout is a terminal."""
+    if sys.stdout.isatty() and _failure is None:
+        with suppress(OSError):
+            sys.stdout.write("\x1b[H\x1b[2J")
 
 
 def discard(stream: TextIO) -> None:

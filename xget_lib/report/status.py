@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from xget_lib.errors import ProtocolViolation, printable
+from xget_lib.report.distribution_text import summary_lines
 from xget_lib.report.events import counted, size
 from xget_lib.swarm.hosts import host_of
 from xget_lib.swarm.recent import RecentByHost
 
 _ENDED_SHOWN = 10
 """Runs that ended which are shown."""
+_CHILDREN_SHOWN = 20
+"""More nodes than these are not shown one by one: the summary names those that need a look."""
 
 
 def table(status: Mapping[str, Any]) -> str:
@@ -31,7 +34,7 @@ def _lines(status: Mapping[str, Any]) -> list[str]:
     signed = f", signed with serial {status['serial']}" if status.get("serial") is not None else ""
     lines = [
         f"{status.get('role', 'server')} of {status.get('path')}, process {status.get('pid')},"
-        f" up {_duration(status.get('seconds', 0))}, sent {size(status.get('sent', 0))}",
+        f" up {duration(status.get('seconds', 0))}, sent {size(status.get('sent', 0))}",
         f"generation {generation[:16]}: {status.get('files')} files, {size(status.get('bytes', 0))}{signed}"
         if generation
         else "no snapshot yet",
@@ -42,7 +45,7 @@ def _lines(status: Mapping[str, Any]) -> list[str]:
     lines += [f"not served: {line}" for line in status.get("omitted") or ()]
     if status.get("scanned") is not None:
         watched = "watching for changes" if status.get("notices") else "not watching for changes"
-        lines.append(f"scanned {_duration(status['scanned'])} ago, {watched}")
+        lines.append(f"scanned {duration(status['scanned'])} ago, {watched}")
     if "held" in status:
         follows = ", follows the master" if status.get("follows") else ""
         lines.append(f"holds {_share(status['held'], status.get('chunks'))}{follows}")
@@ -50,23 +53,29 @@ def _lines(status: Mapping[str, Any]) -> list[str]:
         connections = counted(worker["connections"], "connection")
         lines.append(f"worker {worker['pid']}: {connections}, sent {size(worker['sent'])}")
     children = status.get("children")
-    if children is not None:
+    distribution = status.get("distribution")
+    if distribution is not None:
+        lines += summary_lines(distribution)
+    elif children is not None:
         lines.append(f"{counted(len(children), 'node')} serving")
-    for child in children or ():
+    many = distribution is not None and len(children or ()) > _CHILDREN_SHOWN
+    for child in () if many else children or ():
         holds = _share(child["held"], status.get("chunks"))
         if child.get("generation") != generation:
             holds = "another generation" if child.get("generation") else "no content yet"
         follows = ", follows" if child.get("follows") else ""
-        since = _duration(child["seconds"])
+        since = duration(child["seconds"])
         state = _state(child)
-        lines.append(f"  {child['address']} port {child['port']}: {state}{holds}, registered {since} ago{follows}")
+        where = f"{child['address']} port {child['port']}"
+        where = f"{child['name']} ({where})" if child.get("name") else where
+        lines.append(f"  {where}: {state}{holds}, registered {since} ago{follows}")
     lines += _ended(status.get("ended") or [])
     clients = status.get("c_clients", ())
     if clients:
         lines.append(f"{counted(len(clients), 'C client')} serving")
     for client in clients:
         files = counted(client["files"], "file")
-        since = _duration(client["seconds"])
+        since = duration(client["seconds"])
         lines.append(f"  {client['address']} port {client['port']}: {files}, registered {since} ago")
     return lines
 
@@ -80,7 +89,7 @@ def _ended(nodes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"the last runs that ended, {min(len(nodes), _ENDED_SHOWN)} of {len(nodes)}:"
     for node in shown:
         how = f"{node['state']}: {node['why']}" if node.get("why") else node["state"]
-        ago, took, fetched = _duration(node["seconds_ago"]), _duration(node["seconds"]), size(node["fetched"])
+        ago, took, fetched = duration(node["seconds_ago"]), duration(node["seconds"]), size(node["fetched"])
         yield f"  {node['address']} port {node['port']}: {how}, {ago} ago, after {took}, {fetched} fetched"
 
 
@@ -102,7 +111,8 @@ def _share(held: int, chunks: int | None) -> str:
     return f"{percent} % ({held} of {chunks} chunks)"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time for people: `90 s`, `10 min`, `2 h`."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     minutes = int(seconds) // 60

@@ -13,6 +13,7 @@
                chunk; reading again says that it was used. Written, any bytes: the slot is given back
     log        the debug level; written: a line for this server's log
     status     what this server is doing, JSON
+    nodes      at a master: all its nodes, JSON (`report.distribution`)
     places     at a master: marks of the served directory (`fs.places`), by which a client on the same machine sees that
                its destination is in there
 
@@ -84,6 +85,9 @@ class MasterBackend(SwarmBackend, Protocol):
     def wants(self, chunks: bytes) -> None:
         """The client finds these chunks at none of its peers: bit i is bit i % 8 of byte i // 8."""
 
+    def request_nodes(self, answer: DeferredText) -> None:
+        """Put the list of all nodes into the answer, later."""
+
 
 class ChildBackend(SwarmBackend, Protocol):
     """A child gets a chunk every few milliseconds. It tells its readers of several chunks at once."""
@@ -97,7 +101,8 @@ def master_tree(backend: MasterBackend) -> SyntheticFile:
     """The root of the namespace at a master, for one connection."""
     offer = SyntheticFile("offer", 5, 0o666, lambda: Offer(backend))
     places = SyntheticFile("places", 9, 0o444, lambda: Places(backend))
-    return _tree(backend, lambda: Have(backend), lambda: MasterPeers(backend), offer, places)
+    nodes = SyntheticFile("nodes", 10, 0o444, lambda: DeferredText(backend.request_nodes))
+    return _tree(backend, lambda: Have(backend), lambda: MasterPeers(backend), offer, places, nodes)
 
 
 def child_tree(backend: ChildBackend) -> SyntheticFile:

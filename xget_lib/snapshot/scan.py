@@ -55,6 +55,7 @@ from xget_lib.manifest.manifest import (
     Manifest,
     Omitted,
 )
+from xget_lib.manifest.patterns import NO_PATTERNS, Patterns
 from xget_lib.manifest.selection import SERIAL, STAGING
 from xget_lib.manifest.table import Table
 from xget_lib.manifest.table_builder import TableBuilder
@@ -131,15 +132,16 @@ def scan(
     owner_names: bool = True,
     *,
     public_only: bool = False,
+    exclude: Patterns = NO_PATTERNS,
     own_files: Collection[bytes] = (),
     steps: Steps | None = None,
 ) -> Scan:
     """Scans everything below a directory, or one regular file. Links in `root` itself are followed.
 
     `one_file_system`: leave out what is mounted below; the mount point becomes an empty directory. `owner_names`: look
-    up the names of users and groups. `public_only`: leave out what `fs.private` says is private. `own_files`:
-    leave out these paths below the root. `steps` counts. Raises PathRefused if `root` cannot be served. The same tree
-    gives the same scan.
+    up the names of users and groups. `public_only`: leave out what `fs.private` says is private. `exclude`: leave out
+    what these match, as if it were not there; a single file is served all the same. `own_files`: leave out these paths
+    below the root. `steps` counts. Raises PathRefused if `root` cannot be served. The same tree gives the same scan.
     """
     steps = steps or Steps()
     try:
@@ -150,7 +152,9 @@ def scan(
             raise PathRefused(root, "neither a directory nor a regular file")
         base = os.path.realpath(root)
         with Root(base) as top:
-            scanner = _Scanner(top, one_file_system, steps, public_only=public_only, own_files=own_files)
+            scanner = _Scanner(
+                top, one_file_system, steps, public_only=public_only, exclude=exclude, own_files=own_files
+            )
             scanner.scan()
     except OSError as error:
         raise PathRefused(root, error.strerror or str(error)) from error
@@ -198,8 +202,10 @@ class _Scanner:
         steps: Steps,
         *,
         public_only: bool = False,
+        exclude: Patterns = NO_PATTERNS,
         own_files: Collection[bytes] = (),
     ) -> None:
+        self._exclude = exclude
         self.stamps = array("q")  # of regular files
         self.private = 0  # regular files
         self._public_only = public_only
@@ -297,6 +303,8 @@ class _Scanner:
     def _add(self, directory: int, above: bytes, name: bytes, status: os.stat_result) -> None:
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
         other_file_system = self._one_file_system and status.st_dev != self._device
+        if self._exclude.exclude(above + name, is_directory=kind == DIRECTORY):
+            return
         if name == STAGING:  # at any depth: it may be that of another download, into a directory below this one
             # What a client leaves for good is nobody's loss, and a copy of a signed directory has its generation.
             if kind != DIRECTORY or not self._has_only_serial(name):

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from xget_lib.errors import Failed, printable
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.manifest import Manifest
+from xget_lib.manifest.patterns import NO_PATTERNS, Patterns
 from xget_lib.snapshot.assemble import assemble
 from xget_lib.snapshot.hash import hash_pieces
 from xget_lib.snapshot.scan import scan
@@ -19,12 +20,19 @@ _RUN = 64
 """Pieces that a thread hashes at once: at most 64 MiB."""
 
 
-def take_whole(root: bytes, *, one_file_system: bool, owner_names: bool, public_only: bool = False) -> Manifest:
+def take_whole(
+    root: bytes,
+    *,
+    one_file_system: bool,
+    owner_names: bool,
+    public_only: bool = False,
+    exclude: Patterns = NO_PATTERNS,
+) -> Manifest:
     """The manifest of a directory or file. Arguments as those of `scan`.
 
     Raises PathRefused, and Failed where something cannot be read, or changes meanwhile: it would be left out.
     """
-    found = scan(root, one_file_system, owner_names, public_only=public_only)
+    found = scan(root, one_file_system, owner_names, public_only=public_only, exclude=exclude)
     for each in found.outline.unreadable:
         raise Failed(printable(each.path), f"cannot be read: {each.why}")
     pieces = found.layout.piece_count

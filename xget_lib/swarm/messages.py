@@ -6,7 +6,8 @@ A line comes from a stranger, so each field is checked when it is decoded.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,6 +24,8 @@ UNPRIVILEGED = 1024
 kernel chooses."""
 REACHED_LIMIT = 8
 """Peers that one registration may report as reached."""
+SOURCES_LIMIT = 3
+"""Peers that one registration may name as those that gave most."""
 PEERS_LIMIT = 64
 """Peers that one line may name. A master names some dozens at most (`swarm.peer_graph`)."""
 MANIFEST_LIMIT = 1 << 30
@@ -33,10 +36,17 @@ DONE, FAILED, INTERRUPTED = ENDINGS = ("done", "failed", "interrupted")
 """How a client's run ends."""
 WHY_LIMIT = 300
 """Bytes of an error in a line."""
+NAME_LIMIT = 64
+"""Characters of the name of a host, at most (HOST_NAME_MAX in limits.h)."""
+_HOST_NAME = re.compile(rf"[A-Za-z0-9_.-]{{1,{NAME_LIMIT}}}")
+_IDENTITY = re.compile(r"[0-9a-f]{0,16}")
 _HUGE = (1 << 63) - 1
 
 Address = tuple[str, int]
 """Where a node serves: IP address and port."""
+
+Source = tuple[str, int, int]
+"""A peer that gave content: IP address, port, and bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,18 @@ class Freshness:
 
 
 CURRENT = Freshness()
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What has arrived at a node in a run. Fields as in a Registration."""
+
+    fetched: int = 0
+    from_master: int = 0
+    sources: tuple[Source, ...] = ()
+
+
+NOTHING_FETCHED = Fetched()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +156,21 @@ class Registration:
     why: str = ""
     """The error of a run that failed."""
     milliseconds: int = 0
-    """That the run took,"""
+    """That the run took, when it has ended."""
     fetched: int = 0
-    """and the bytes of content that came over the network."""
+    """Bytes of content that came over the network in this run, so far,"""
+    from_master: int = 0
+    """and those of them that came from the master."""
     wrong_chunk: int = -1
     """A chunk that came from the master and does not match its digests; -1 for none."""
+    name: str = ""
+    """What the host of the node calls itself; "" if it does not say. Whoever writes it may claim any name."""
+    identity: str = ""
+    """The same number, in hexadecimal, for each run of a host for the same destination; "" if it does not say."""
+    sources: tuple[Source, ...] = ()
+    """The peers that gave most in this run."""
+    in_place: bool = False
+    """Whether everything that was asked for, of this generation, is in place. Older versions do not say it."""
     reached: tuple[Address, ...] = ()
     """Peers that the node has connected to, and not reported before: the master may name them to others."""
 
@@ -147,33 +179,60 @@ class Registration:
         if self.follows:
             fields["follows"] = True
         if self.ended:
-            why = _short(self.why)
-            fields |= {"ended": self.ended, "ms": self.milliseconds, "fetched": self.fetched, "why": why}
+            fields |= {"ended": self.ended, "ms": self.milliseconds, "why": _short(self.why)}
         if self.wrong_chunk >= 0:
             fields["wrong"] = self.wrong_chunk
-        if self.reached:
-            fields["reached"] = self.reached
-        return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
+        if self.in_place:
+            fields["in_place"] = True
+        # What only the status shows comes last: it is left out where the line would be too long for other versions.
+        optional = {
+            "fetched": self.fetched,
+            "from_master": self.from_master,
+            "reached": self.reached,
+            "name": self.name,
+            "id": self.identity,
+            "sources": self.sources,
+        }
+        fields |= {name: value for name, value in optional.items() if value}
+        while len(line := _compact(fields)) > LINE_LIMIT:
+            fields.popitem()
+        return line
 
     @classmethod
     def decode(cls, line: bytes) -> Registration:
         """Raises ProtocolViolation."""
         fields = _Fields.of_line(line, LINE_LIMIT)
         held = fields.number("held", 0, _HUGE)
+        fetched = fields.number("fetched", 0, _HUGE, 0)
         registration = cls(
             fields.port(),
             fields.generation(may_lack=True),
             held,
             fields.flag("follows", False),
+            fetched=fetched,
+            from_master=fields.number("from_master", 0, fetched, 0),
             wrong_chunk=fields.number("wrong", -1, _HUGE, -1),
+            name=host_name(fields.text("name")),
+            identity=fields.identity("id"),
+            sources=fields.sources("sources"),
+            in_place=fields.flag("in_place", False),
             reached=fields.peers("reached", REACHED_LIMIT, may_lack=True),
         )
         ended = fields.choice("ended", ENDINGS)
         if not ended:
             return registration
-        milliseconds, fetched = fields.number("ms", 0, _HUGE, 0), fields.number("fetched", 0, _HUGE, 0)
-        why = _short(fields.text("why"))
-        return replace(registration, ended=ended, why=why, milliseconds=milliseconds, fetched=fetched)
+        milliseconds = fields.number("ms", 0, _HUGE, 0)
+        return replace(registration, ended=ended, why=_short(fields.text("why")), milliseconds=milliseconds)
+
+
+def host_name(text: str) -> str:
+    """The name of a host as a registration may say it; "" for what is none. It has nothing that a terminal or a list of
+    nodes takes for something else."""
+    return text if _HOST_NAME.fullmatch(text) else ""
+
+
+def _compact(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
 def _short(text: str) -> str:
@@ -252,6 +311,18 @@ class _Fields:
         except ValueError as error:
             raise ProtocolViolation(f"peers: {error}") from None
 
+    def identity(self, name: str) -> str:
+        value = self.text(name)
+        if not _IDENTITY.fullmatch(value):
+            raise ProtocolViolation(f"peers: {name} is not a number of 16 hexadecimal digits")
+        return value
+
+    def sources(self, name: str) -> tuple[Source, ...]:
+        sources = self._fields.get(name, [])
+        if not isinstance(sources, list) or len(sources) > SOURCES_LIMIT:
+            raise ProtocolViolation(f"peers: the field {name} is not a list of {SOURCES_LIMIT} peers at most")
+        return tuple(map(_source, sources))
+
     def peers(self, name: str, limit: int, *, may_lack: bool = False) -> tuple[Address, ...]:
         peers = self._fields.get(name, [] if may_lack else None)
         if not isinstance(peers, list):
@@ -266,6 +337,13 @@ def _peer(value: object) -> Address:
         case [str(address), port] if is_numeric(address):
             return address, _whole("port", port, UNPRIVILEGED, 65535)
     raise ProtocolViolation("peers: a peer is not a numeric address and a port")
+
+
+def _source(value: object) -> Source:
+    match value:
+        case [address, port, count]:
+            return *_peer([address, port]), _whole("bytes of a source", count, 0, _HUGE)
+    raise ProtocolViolation("peers: a source is not a numeric address, a port and a number of bytes")
 
 
 def _whole(name: str, value: object, least: int, most: int) -> int:

@@ -13,19 +13,22 @@ takes part in it when it registers with it; a node that follows takes part from 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from xget_lib.manifest.signature import Signature
 from xget_lib.swarm.addresses import can_reach
 from xget_lib.swarm.announce_queue import AnnounceQueue
+from xget_lib.swarm.fetch_rate import FetchRate
 from xget_lib.swarm.first_tier import FirstTier
+from xget_lib.swarm.former_nodes import FormerNode, FormerNodes
 from xget_lib.swarm.hosts import host_of
 from xget_lib.swarm.messages import CURRENT, Address, Freshness, News, Registration
 from xget_lib.swarm.named_nodes import NamedNodes
 from xget_lib.swarm.node_progress import Lag, NodeProgress
 from xget_lib.swarm.offers import Offers
 from xget_lib.swarm.peer_graph import PeerGraph
+from xget_lib.swarm.run_totals import LOST, RunTotals
 from xget_lib.swarm.tracker_actions import (
     Action,
     NodeComplete,
@@ -75,6 +78,7 @@ class _Client:
     """When it registered first."""
     complete: bool = False
     """Whether it holds all of the published generation."""
+    rate: FetchRate = field(default_factory=FetchRate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,8 @@ class Node:
     changed: float | None
     """When it last held more than before, if it is downloading the published generation."""
     lag: Lag | None
+    rate: float = 0.0
+    """Bytes per second that it fetches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,8 @@ class Tracker:
         self._random = rng
         self._clients: dict[int, _Client] = {}
         self._named = NamedNodes()
+        self._former = FormerNodes()
+        self.totals = RunTotals()
         self._followers: set[int] = set()
         """The connections of nodes that want each new generation as soon as there is one."""
         self._published: _Published | None = None
@@ -155,6 +163,16 @@ class Tracker:
         return self._offers.granted_count
 
     @property
+    def published_generation(self) -> bytes:
+        """The generation that the master serves; b"" if none."""
+        return self._published.generation if self._published is not None else b""
+
+    @property
+    def chunk_count(self) -> int:
+        """Chunks of that generation."""
+        return self._published.chunk_count if self._published is not None else 0
+
+    @property
     def followed(self) -> bool:
         """Whether some node wants each new generation as soon as there is one."""
         return bool(self._followers)
@@ -174,10 +192,15 @@ class Tracker:
                 client.complete,
                 self._progress.changed(connection),
                 self._progress.lag(connection, now),
+                client.rate.rate(now),
             )
             for connection, client in self._clients.items()
             if client.registration is not None
         ]
+
+    def former_nodes(self) -> list[FormerNode]:
+        """Those that have left, and not come back."""
+        return list(self._former)
 
     # Events: connections.
 
@@ -204,12 +227,18 @@ class Tracker:
         client = self._clients.get(connection)
         if client is None:
             return
-        if client.registration is None:
+        before = client.registration
+        if before is None:
             client.joined = now
             self._actions.append(NodeJoined(client.address, registration.port))
-        elif registration.ended and not client.registration.ended:
+            former = self._former.came(self._host(connection), registration)
+            before = former.registration if former is not None else None
+        elif registration.ended and not before.ended:
             self._actions.append(NodeEnded(client.address, registration))
+            self.totals.ended[registration.ended] += 1
+        self.totals.reported(before, registration)
         client.registration = registration
+        client.rate.reported(registration.fetched, now)
         if registration.follows:
             self._followers.add(connection)
         self._update_complete(connection, client, now)
@@ -240,7 +269,11 @@ class Tracker:
         self._first_tier.leave(connection)
         self._offers.leave(connection, now)
         if client.registration is not None:
-            self._actions.append(NodeLeft(client.address, client.registration, client.complete))
+            last, whole = client.registration, client.complete
+            if not last.ended and not whole:
+                self.totals.ended[LOST] += 1
+            self._actions.append(NodeLeft(client.address, last, whole))
+            self._former.left(self._host(connection), client.address, last, now, whole=whole)
             client.registration = None
             self._update_complete(connection, client, now)
             self._announce(self._graph.leave(connection), now)
@@ -357,7 +390,7 @@ class Tracker:
             client = self._clients[connection]
             if client.registration is not None:
                 held, chunks = client.registration.held, self._published.chunk_count
-                yield NodeLags(client.address, client.registration.port, held, chunks, lag)
+                yield NodeLags(client.address, client.registration, held, chunks, lag)
 
     def _announce_to_all(self, now: float) -> None:
         self._announcements.add(now, urgent=[key for key, client in self._clients.items() if client.reads_peers])

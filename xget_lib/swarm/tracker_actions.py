@@ -73,8 +73,9 @@ class NodeLags:
     """A node lags behind the others. Said once for each node and generation."""
 
     address: str
-    port: int
+    registration: Registration
     held: int
+    """Chunks of the published generation."""
     chunk_count: int
     lag: Lag
 

@@ -39,7 +39,8 @@ class WorkerBackend:
         self._client = client
         self._news: list[Stream] = []
         self._slots: dict[int, Stream] = {}
-        self._status_readers: list[DeferredText] = []
+        self._readers: dict[str, list[DeferredText]] = {}
+        """Those that wait for the text of a file, by its name."""
 
     def subscribe(self, news: Stream) -> None:
         self._news.append(news)
@@ -74,8 +75,14 @@ class WorkerBackend:
         self.server.send(ipc.Wants(self._client.number, chunks))
 
     def request_status(self, answer: DeferredText) -> None:
-        self._status_readers.append(answer)
-        self.server.send(ipc.StatusWanted(self._client.number))
+        self._request("status", answer)
+
+    def request_nodes(self, answer: DeferredText) -> None:
+        self._request("nodes", answer)
+
+    def _request(self, file: str, answer: DeferredText) -> None:
+        self._readers.setdefault(file, []).append(answer)
+        self.server.send(ipc.StatusWanted(self._client.number, file))
 
     def remark(self, line: str) -> None:
         self.server.remark(self._client, line)
@@ -90,9 +97,8 @@ class WorkerBackend:
             case ipc.Grant(_, slot, chunk):
                 if slot in self._slots:
                     self._slots[slot].put(b"%d\n" % chunk)
-            case ipc.Status():
+            case ipc.Status(_, file):
                 text = read_all(descriptors[0])
-                for answer in self._status_readers:
+                for answer in self._readers.pop(file, []):
                     answer.put(text)
-                self._status_readers.clear()
         self._client.retry()

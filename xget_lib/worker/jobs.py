@@ -20,6 +20,7 @@ from xget_lib.fs.rooted import Root
 from xget_lib.ipc import jobs
 from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.manifest.entry import DIRECTORY
+from xget_lib.manifest.patterns import Patterns
 from xget_lib.process.memfd import memfd, read_all
 from xget_lib.report.events import size
 from xget_lib.report.log import LOGGER
@@ -99,6 +100,7 @@ def _scan(request: jobs.ScanTree) -> _Done:
         request.one_file_system,
         request.owner_names,
         public_only=request.public_only,
+        exclude=Patterns(request.exclude),
         own_files=request.own_files,
         steps=STEPS,
     )

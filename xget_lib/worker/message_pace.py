@@ -121,6 +121,8 @@ def _key(message: _Paced) -> _Key:
     match message:
         case ipc.SlotAsked(connection, slot) | ipc.SlotClosed(connection, slot):
             return connection, "slot", slot
+        case ipc.StatusWanted(connection, file):
+            return connection, file, 0
     return message.connection, type(message).__name__, 0
 
 

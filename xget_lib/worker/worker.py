@@ -13,9 +13,11 @@ import os
 import select
 import signal
 import socket
+import stat
 import time
 from array import array
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from io import FileIO
 from logging import INFO
@@ -33,6 +35,7 @@ from xget_lib.fs.private import is_private_at
 from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.decoding import decode_trusted
+from xget_lib.manifest.patterns import NO_PATTERNS, Patterns
 from xget_lib.net.blocking import in_thread, wait_writable
 from xget_lib.net.credentials import munge_of
 from xget_lib.net.sending_hosts import SendingHosts
@@ -89,8 +92,8 @@ def run(
         # The keys come from the master, which reads them again when the secret changes.
         credentials = Credentials(bool(config.auth), methods=config.auth, munge=munge_of(config), tls=tls)
         access = Access.of(config, credentials)
-        public_only = config.public_only
-        Worker(channel, config.debug, config.workers, access, sending, number, public_only=public_only).run()
+        hidden = Hidden(config.public_only, Patterns(map(os.fsencode, config.exclude)))
+        Worker(channel, config.debug, config.workers, access, sending, number, hidden=hidden).run()
     except LinkLost:
         pass  # the master is gone
     except Exception as error:
@@ -117,6 +120,28 @@ def _wait_for_master(channel: socket.socket) -> None:
     raise LinkLost("master process", "nothing received")
 
 
+@dataclass(frozen=True)
+class Hidden:
+    """What the namespace `files` of a master does not show, because the snapshot does not have it either."""
+
+    public_only: bool = False
+    """What not everybody may read,"""
+    exclude: Patterns = NO_PATTERNS
+    """and what these match."""
+
+    def matches(self, root: Root, *, single: bool) -> Callable[[bytes, os.stat_result], bool] | None:
+        """As in `Files`, which has this root. `single`: one file is served, whatever its name is."""
+        exclude = NO_PATTERNS if single else self.exclude
+        if not self.public_only and not exclude:
+            return None
+        return lambda path, status: (
+            not (
+                (self.public_only and is_private_at(root, path, status))
+                or exclude.covers(path, is_directory=stat.S_ISDIR(status.st_mode))
+            )
+        )
+
+
 class Worker:
     """Acts on the messages of the master. One in each worker process."""
 
@@ -129,13 +154,13 @@ class Worker:
         sending: SendingHosts | None = None,
         number: int = 0,
         *,
-        public_only: bool = False,
+        hidden: Hidden | None = None,
     ) -> None:
         """The master has so many workers, which share `sending`; this is that of this number. `access` gets its keys
-        from the master; None: everybody is let in. `public_only`: what not everybody may read is not shown either."""
+        from the master; None: everybody is let in. `hidden`: what is on disk and not shown either."""
         self.debug_level = debug
         self._access = access or Access()
-        self._public_only = public_only
+        self._hidden = hidden or Hidden()
         self._pace = MessagePace(workers)
         self._sending: gevent.Greenlet[..., None] | None = None
         """What sends the messages that wait in `_pace`."""
@@ -349,7 +374,7 @@ class Worker:
             (lambda path: path in (b"", location)) if location else lambda _: True,
             manifest.users,
             manifest.groups,
-            (lambda path, status: not is_private_at(files_root, path, status)) if self._public_only else None,
+            self._hidden.matches(files_root, single=bool(location)),
         )
         os.close(base)
         self._server.retry()  # clients that connected before there was anything to serve
