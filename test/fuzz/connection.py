@@ -27,6 +27,7 @@ from xget_lib.ninep.wire import NOFID, NOTAG
 from xget_lib.node.child import Child
 from xget_lib.node.master_link import MasterLink
 from xget_lib.node.transfer import Transfer
+from xget_lib.serve.served import Served
 
 MESSAGES_LIMIT = 200
 PATIENCE = 30.0  # seconds after which a case is stuck
@@ -53,7 +54,8 @@ class Connections:
     def run(self, choices: Choices, log: list[str] | None = None) -> int:
         generation = self._grounds.generation(choices)
         if generation is not None:
-            self.child.serve(generation, self._grounds.files)
+            # A new object each time, as in production: the child retires it when it is one of former ones.
+            self.child.serve(Served(generation.manifest, generation.store), self._grounds.files)
             self.child.announce()
         strangers = [_Stranger(self.child.port, choices, self._grounds, log) for _ in range(1 + choices.below(3))]
         with gevent.Timeout(PATIENCE, AssertionError("stuck")):
