@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from test.report.test_distribution import DISTRIBUTION, GENERATION
-from xget_lib import config
+from xget_lib import cli, config
 from xget_lib.config import Config
 from xget_lib.control import remote, status
 from xget_lib.errors import CommandFailed, Exit, LinkLost, MasterUnreachable, NinepError, NotAdmitted, ProtocolViolation
 from xget_lib.ninep.auth import Credentials
+from xget_lib.usage import Usage
 
 MASTER = {"role": "master", "path": "/srv", "pid": 7, "generation": GENERATION, "bytes": 1}
 
@@ -66,11 +67,10 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> Servers:
 
 
 def configured(**given: Any) -> Config:
-    numbers = {"port": 20004, "workers": 2, "max-direct": 6, "retries": 3, "timeout": 60, "linger": 300, "debug": 0}
-    numbers["stall-timeout"] = 60
-    defaults = {**numbers, "max-delete": "50%"}
-    flags = [name for name, convert in config._CONVERT.items() if convert is config._flag]
-    return config.build({**defaults, **dict.fromkeys(flags, False)}, {}, {"host": "head", **given})
+    usage = Usage(cli.__doc__ or "")
+    defaults = {**dict.fromkeys(usage.flags, False), **usage.defaults, "workers": 2}
+    del defaults["help"], defaults["version"]
+    return config.build(defaults, {}, {"host": "head", **given})
 
 
 def test_only_that_server_is_asked(servers: Servers, capsys: pytest.CaptureFixture[str]) -> None:

@@ -163,7 +163,7 @@ def test_one_scan_is_enough_at_the_start(cluster: Cluster, source: Path) -> None
     begun = master.status()["scanned"]
     time.sleep(1.5)  # in which a second scan would come
     assert master.status()["scanned"] > begun
-    assert master.log.read_text().count("generation ") == 1
+    assert master.log.read_text().count("INFO: generation ") == 1
 
 
 def test_clients_that_come_together_cost_few_scans(cluster: Cluster, source: Path) -> None:
@@ -175,7 +175,7 @@ def test_clients_that_come_together_cost_few_scans(cluster: Cluster, source: Pat
         assert client.ended().status == 0
     for number in range(8):
         assert (cluster.base / f"dest{number}" / "new").read_bytes() == b"new"
-    assert master.log.read_text().count("generation ") <= 3
+    assert master.log.read_text().count("INFO: generation ") <= 3
 
 
 def test_where_nothing_can_be_noticed_each_client_waits_for_a_scan_and_says_how_old_it_is(

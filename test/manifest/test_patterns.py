@@ -76,7 +76,7 @@ def test_patterns_are_values() -> None:
     assert not Patterns()
 
 
-@given(st.lists(st.text("ab/*?[]!^-\\:x", min_size=1, max_size=8)), st.binary(max_size=8), st.booleans())
+@given(st.lists(st.text("ab/*?[]!^-\\:x", min_size=1, max_size=8)), st.binary(min_size=1, max_size=8), st.booleans())
 def test_any_text_is_a_pattern(texts: list[str], path: bytes, is_directory: bool) -> None:
     patterns = Patterns(text.encode() for text in texts)
     assert patterns.covers(path, is_directory=is_directory) >= patterns.exclude(path, is_directory=is_directory)
