@@ -118,11 +118,11 @@ def test_the_last_line_of_a_client_says_what_is_left_and_how_to_stop_it(cluster:
     (one,) = cluster.run("status", "--json", str(cluster.base / "dest")).events
     left = f"xget: serving other nodes as process {one['pid']} on port {one['port']} until no node has read for 7 s"
     last = ended.stdout.splitlines()[-1]
-    assert last.startswith(f"{left} (") and last.endswith(f"; to stop it: xget.py stop {one['port']})")
-    assert "(its log is in syslog;" in last or "(it has no log (use --log FILE);" in last
+    how = f"; to stop it: xget.py stop {one['port']}"
+    assert last in (f"{left}; log: {log}{how}" for log in ("syslog", "none (see --log)"))
     ended = cluster.run(*where, "--follow", "--log", cluster.base / "log", ".", cluster.base / "dest")
     assert "xget: following the master and serving other nodes as process " in ended.stdout.splitlines()[-1]
-    assert f" until it is stopped (its log is in {cluster.base / 'log'}; to stop it: " in ended.stdout.splitlines()[-1]
+    assert f" until it is stopped; log: {cluster.base / 'log'}; to stop it: " in ended.stdout.splitlines()[-1]
 
 
 def test_a_client_serves_on_the_first_free_port_that_it_may(cluster: Cluster, master: Master) -> None:

@@ -25,6 +25,7 @@ from xget_lib.net.credentials import credentials_of
 from xget_lib.ninep.auth import Credentials
 from xget_lib.process.local_processes import MASTER, LocalProcess, local_processes
 from xget_lib.report.columns import columns
+from xget_lib.report.events import counted
 from xget_lib.report.output import print_line
 from xget_lib.report.status import duration, table
 
@@ -135,7 +136,7 @@ def _state(answer: Answer) -> str:
             return "scanning"
         states = (status.get("distribution") or {}).get("states") or {}
         nodes = sum(states.values())
-        return f"{nodes} nodes, {states.get('complete', 0)} complete" if nodes else "serving"
+        return f"{counted(nodes, 'node')}, {states.get('complete', 0)} complete" if nodes else "serving"
     if not status.get("generation"):
         return "waits for the master"
     held = f"{100 * status['held'] // (status['chunks'] or 1)} %" if status["chunks"] else "100 %"

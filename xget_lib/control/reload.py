@@ -7,7 +7,7 @@ import json
 from xget_lib.config import Config
 from xget_lib.errors import CommandFailed, Exit, printable
 from xget_lib.process import control_socket
-from xget_lib.report.events import size
+from xget_lib.report.events import counted, size
 from xget_lib.report.output import print_error
 from xget_lib.report.waiting import Wait, WaitLines
 
@@ -36,7 +36,7 @@ def run(config: Config) -> int:
     if not config.json and not config.quiet:
         state = "new generation" if answer["new"] else "nothing changed: generation"
         signed = f", signed with serial {answer['serial']}" if answer.get("serial") is not None else ""
-        what = f"{answer['files']} files, {size(answer['bytes'])}{signed}"
+        what = f"{counted(answer['files'], 'file')}, {size(answer['bytes'])}{signed}"
         print(f"{state} {answer['generation'][:16]}: {what}", flush=True)
         for line in answer["omitted"]:
             print(f"not served: {printable(str(line))}", flush=True)

@@ -186,9 +186,9 @@ def serving(serves: Mapping[str, Any]) -> str:
     linger = serves["linger"]
     until = f"until no node has read for {linger:g} s" if linger is not None else "until it is stopped"
     does = "following the master and serving other nodes" if serves["follows"] else "serving other nodes"
-    log = f"its log is in {printable(serves['log'])}" if serves["log"] else "it has no log (use --log FILE)"
-    how = f"{log}; to stop it: {program()} stop {serves['port']}"
-    return f"xget: {does} as process {serves['pid']} on port {serves['port']} {until} ({how})"
+    log = printable(serves["log"]) if serves["log"] else "none (see --log)"
+    how = f"log: {log}; to stop it: {program()} stop {serves['port']}"
+    return f"xget: {does} as process {serves['pid']} on port {serves['port']} {until}; {how}"
 
 
 def _print_end(done: Event) -> None:

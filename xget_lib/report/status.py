@@ -31,11 +31,12 @@ def table(status: Mapping[str, Any]) -> str:
 
 def _lines(status: Mapping[str, Any]) -> list[str]:
     generation = status.get("generation")
+    files = counted(status.get("files", 0), "file")
     signed = f", signed with serial {status['serial']}" if status.get("serial") is not None else ""
     lines = [
         f"{status.get('role', 'server')} of {status.get('path')}, process {status.get('pid')},"
         f" up {duration(status.get('seconds', 0))}, sent {size(status.get('sent', 0))}",
-        f"generation {generation[:16]}: {status.get('files')} files, {size(status.get('bytes', 0))}{signed}"
+        f"generation {generation[:16]}: {files}, {size(status.get('bytes', 0))}{signed}"
         if generation
         else "no snapshot yet",
     ]
