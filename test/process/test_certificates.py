@@ -67,6 +67,23 @@ def test_older_versions_are_never_spoken_and_nothing_is_resumed(authority: Autho
     assert tls.named_client.check_hostname and not tls.client.check_hostname
 
 
+def test_authorities_that_others_can_change_are_refused(authority: Authority) -> None:
+    """Whoever can add one there decides whom this process trusts."""
+    authority.cert.chmod(0o664)
+    with pytest.raises(UsageError, match=f"--tls-ca {authority.cert}: others can change it"):
+        load_tls(options(authority, authority.sign("head")))
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("option", ["tls-key", "tls-cert", "tls-ca"])
+def test_what_belongs_to_another_user_is_refused(authority: Authority, option: str) -> None:
+    made = authority.sign("head")
+    path = {"tls-key": made.key, "tls-cert": made.cert, "tls-ca": authority.cert}[option]
+    os.chown(path, 4321, -1)
+    with pytest.raises(UsageError, match=f"--{option} {path}: belongs to another user"):
+        load_tls(options(authority, made))
+
+
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o644, 0o620])
 def test_a_key_that_others_can_read_or_change_is_refused(authority: Authority, mode: int) -> None:
     made = authority.sign("head")

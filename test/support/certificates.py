@@ -46,4 +46,4 @@ class Authority:
         return made
 
     def _run(self, *words: str) -> None:
-        subprocess.run(["openssl", *words], check=True, capture_output=True)
+        subprocess.run(["openssl", *words], check=True, capture_output=True, umask=0o022)

@@ -28,7 +28,8 @@ from xget_lib.process import ktls
 from xget_lib.process.memfd import memfd
 from xget_lib.process.self_signed import self_signed
 
-_EXPOSED = stat.S_IROTH | stat.S_IWOTH | stat.S_IXOTH | stat.S_IWGRP
+_CHANGEABLE = stat.S_IWOTH | stat.S_IWGRP
+_EXPOSED = stat.S_IROTH | stat.S_IXOTH | _CHANGEABLE
 _BINDING = b"tls-server-end-point:"
 """As RFC 5929 calls a channel binding that is the hash of the server's certificate."""
 _LONGEST = 1 << 20
@@ -191,11 +192,16 @@ def _read_files(config: Config) -> TlsFiles | None:
 
 
 def _read(option: str, path: str, *, private: bool = False) -> bytes:
-    """The content of a file. Raises UsageError, also if others can read or change a private key."""
+    """The content of a file. Raises UsageError, also if others can change it, or read a private key."""
     try:
         with open(path, "rb") as file:
-            if private and os.fstat(file.fileno()).st_mode & _EXPOSED:
+            status = os.fstat(file.fileno())
+            if status.st_uid not in (0, os.geteuid()):
+                raise _refused(option, path, "belongs to another user")
+            if private and status.st_mode & _EXPOSED:
                 raise _refused(option, path, "others can read or change it (chmod 600)")
+            if status.st_mode & _CHANGEABLE:
+                raise _refused(option, path, "others can change it (chmod go-w)")
             content = file.read(_LONGEST + 1)
     except OSError as error:
         raise _refused(option, path, error.strerror or str(error)) from None
