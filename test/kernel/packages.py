@@ -36,6 +36,8 @@ _MODULES = ("fs/9p/9p", "net/tls/tls")
 """What a kernel must have."""
 
 _PATIENCE = 300.0  # seconds for a download
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xget-tests-2"
+"""It has another name when other files are needed. Tests change the variable later."""
 
 
 class Missing(Exception):
@@ -83,14 +85,9 @@ def _kernels_below(root: Path) -> list[Kernel]:
     return sorted(found, key=lambda kernel: [int(number) for number in re.findall(r"\d+", kernel.image.name)])
 
 
-def _cache() -> Path:
-    """It has another name when other files are needed."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xget-tests-2"
-
-
 def _unpacked(package: str) -> Path:
     """Where the needed files of a package are. Raises Missing."""
-    place = _cache() / package
+    place = _CACHE / package
     if not place.is_dir():
         try:
             _fetch(package, place)
