@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from xget_lib.report import distribution
 from xget_lib.report.distribution import Distribution, NodeStatus
@@ -32,7 +31,7 @@ def _present(node: Node, generation: bytes, now: float) -> NodeStatus:
     registration = node.registration
     state = _state(registration, generation, whole=node.complete)
     downloading = state == distribution.DOWNLOADING
-    return _status(
+    return NodeStatus.of(
         node.address,
         registration,
         state,
@@ -49,26 +48,7 @@ def _left(node: FormerNode, generation: bytes, now: float) -> NodeStatus:
     if state in (distribution.WAITING, distribution.DOWNLOADING):
         state = distribution.OUTDATED if registration.ended else distribution.LOST
     ago = round(now - node.left, 1)
-    return _status(node.address, registration, state, seconds=ago, left=ago)
-
-
-def _status(address: str, registration: Registration, state: str, seconds: float, **more: Any) -> NodeStatus:
-    return NodeStatus(
-        address=address,
-        port=registration.port,
-        name=registration.name,
-        state=state,
-        generation=registration.generation.hex(),
-        held=registration.held,
-        seconds=seconds,
-        follows=registration.follows,
-        fetched=registration.fetched,
-        from_master=registration.from_master,
-        sources=registration.sources,
-        took=registration.milliseconds / 1000 if registration.ended else None,
-        why=registration.why,
-        **more,
-    )
+    return NodeStatus.of(node.address, registration, state, seconds=ago, left=ago)
 
 
 def _state(registration: Registration, generation: bytes, *, whole: bool) -> str:

@@ -88,19 +88,4 @@ def node_status(registration: Registration, *, seconds: float, rate: float) -> N
         state = distribution.COMPLETE
     else:
         state = distribution.DOWNLOADING if downloading else distribution.WAITING
-    return NodeStatus(
-        address="localhost",
-        port=registration.port,
-        name=registration.name,
-        state=state,
-        generation=registration.generation.hex(),
-        held=registration.held,
-        seconds=seconds,
-        follows=registration.follows,
-        fetched=registration.fetched,
-        from_master=registration.from_master,
-        rate=rate if downloading else 0.0,
-        sources=registration.sources,
-        took=registration.milliseconds / 1000 if registration.ended else None,
-        why=registration.why,
-    )
+    return NodeStatus.of("localhost", registration, state, seconds, rate=rate if downloading else 0.0)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from xget_lib.errors import ProtocolViolation, one_line
-from xget_lib.swarm.messages import Source, host_name
+from xget_lib.swarm.messages import Registration, Source, host_name
 
 WAITING = "waiting"
 """It has begun nothing of the published generation yet."""
@@ -69,6 +69,26 @@ class NodeStatus:
     """By how much it lags; "" if it does not."""
     why: str = ""
     """The error of a run that failed."""
+
+    @classmethod
+    def of(cls, address: str, registration: Registration, state: str, seconds: float, **more: Any) -> NodeStatus:
+        """A node that says this of itself. `more`: fields that somebody else knows."""
+        return cls(
+            address=address,
+            port=registration.port,
+            name=registration.name,
+            state=state,
+            generation=registration.generation.hex(),
+            held=registration.held,
+            seconds=seconds,
+            follows=registration.follows,
+            fetched=registration.fetched,
+            from_master=registration.from_master,
+            sources=registration.sources,
+            took=registration.milliseconds / 1000 if registration.ended else None,
+            why=registration.why,
+            **more,
+        )
 
     @property
     def label(self) -> str:
