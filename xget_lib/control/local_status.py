@@ -26,7 +26,7 @@ from xget_lib.ninep.auth import Credentials
 from xget_lib.process.local_processes import MASTER, LocalProcess, local_processes
 from xget_lib.report.columns import columns
 from xget_lib.report.events import counted
-from xget_lib.report.output import print_line
+from xget_lib.report.output import print_line, program
 from xget_lib.report.status import duration, table
 
 _AT_ONCE = 64
@@ -130,7 +130,7 @@ def _state(answer: Answer) -> str:
     if status is None:
         return answer.problem
     if status.get("problem"):
-        return "PROBLEM: see xget.py status -v"
+        return f"PROBLEM: see {program()} status -v"
     if answer.process.role == MASTER:
         if not status.get("generation"):
             return "scanning"
