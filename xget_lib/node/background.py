@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 
@@ -27,7 +27,6 @@ from xget_lib.node.child import Child
 from xget_lib.node.commands import NodeCommands
 from xget_lib.node.follow import Follower, rebase
 from xget_lib.node.node import Node
-from xget_lib.node.own_page import NodePage
 from xget_lib.node.service_state import ServiceState
 from xget_lib.process import daemon
 from xget_lib.process.channel import Channel
@@ -37,6 +36,9 @@ from xget_lib.process.notify import Notifier
 from xget_lib.process.pidfile import Pidfile
 from xget_lib.report.events import NOTHING
 from xget_lib.report.log import LOGGER, catch_greenlets, place
+
+if TYPE_CHECKING:
+    from xget_lib.node.own_page import NodePage
 
 
 def run(
@@ -66,7 +68,9 @@ def run(
         stop = partial(_stop, node, service, downloading)
         _handle_signals(node, service, stop)
         if config.http is not None:
-            page = NodePage(node, config)
+            from xget_lib.node import own_page  # 6 ms of each start
+
+            page = own_page.NodePage(node, config)
         commands = NodeCommands(node.child, partial(stop, signal.SIGTERM))
         foreground = gevent.spawn(_interrupt_with_foreground, channel, downloading)
         done |= downloading.get()
