@@ -131,7 +131,7 @@ class Conversation:
             for tag, oldtag in zip(tags, waiting, strict=True):
                 assert self._send([encode(tag, Tflush(oldtag), dialect)])
             self.hear(1000)
-            assert not self._owed.requests and not self.session.waiting
+            assert not self._owed.requests and not self.session.waiting, f"owed: tags {[*self._owed.requests]}"
         self.close()
 
     def close(self) -> None:
