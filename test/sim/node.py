@@ -172,7 +172,8 @@ class Node:
                     clock.after(latency, self._nodes[peer].slot_ended, self, self._turns[peer].give_back())
                 case actions.GrantUploadSlot(key):
                     reader, turn = divmod(key, TURNS)
-                    clock.after(latency + NEWS_COST, self._readers[reader].slot_granted, self, turn)
+                    if reader in self._readers:
+                        clock.after(latency + NEWS_COST, self._readers[reader].slot_granted, self, turn)
                 case actions.Fetch(source, chunk):
                     self._fetch(source, chunk)
                 case actions.Cancel(source, chunk):

@@ -136,7 +136,8 @@ class Transfer:
     def master_connected(self) -> None:
         for address in self._peers:
             self.master.peer_reached(address)  # it may be another master, which knows nothing
-        self._act(self._downloader.master_connected(now()))
+        round_trip = self.master.link.round_trip if self.master.link is not None else 0.0
+        self._act(self._downloader.master_connected(now(), round_trip))
 
     def master_lost(self) -> None:
         self._close_slots()
@@ -212,7 +213,7 @@ class Transfer:
         try:
             peer = PeerLink.connect(address, self.master.credentials, self.master.limit)
             self._peers[address] = peer
-            self._downloader.peer_connected(address)
+            self._downloader.peer_connected(address, peer.link.round_trip)
             self.master.peer_reached(address)
             registration = self.master.peer_registration(run.generation)
             if registration is not None:

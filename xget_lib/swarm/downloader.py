@@ -21,7 +21,7 @@ that are to ask their peers first.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import inf
+from math import ceil, inf
 from random import Random
 
 from xget_lib.errors import PieceMismatch
@@ -40,6 +40,8 @@ from xget_lib.swarm.tuning import Tuning
 
 _CHECK_EVERY = 0.25
 """Seconds between two checks of what changes by time alone."""
+_ROUND_TRIPS = 1.5
+"""Of a chunk from a peer: the request for a slot and its grant, the request for the chunk and its data."""
 _STANDSTILL = 5.0
 """Seconds without an arriving chunk,"""
 _OVERDUE_FETCHES = 2
@@ -291,9 +293,7 @@ class Downloader:
             # Whatever the master believes of this node, it begins anew.
             self._master.close()
             self._actions.append(actions.CloseMasterSlots())
-        while self._picker.overdue_count > self._fetches or (
-            self._picker.overdue_count and not self._free_buffers
-        ):
+        while self._picker.overdue_count > self._fetches or (self._picker.overdue_count and not self._free_buffers):
             longest = self._picker.longest_overdue()
             if longest is None or not self._cancel(*longest, now):
                 break
@@ -349,7 +349,7 @@ class Downloader:
             if slot is not None:
                 self._ask_master(slot, chunk)
         elif (since := self._peers.ended(source, chunk)) is not None:
-            self._in_transit.add(now - since, self._round_trips[source])
+            self._in_transit.add(now - since, _ROUND_TRIPS * self._round_trips[source])
             if not self._request_slot(source, now):
                 self._actions.append(actions.PassSlot(source))
 
@@ -365,9 +365,12 @@ class Downloader:
 
     @property
     def _slots_at_a_peer(self) -> int:
-        """One, except where the peers are too few for what is fetched at once over a distance."""
+        """One, unless a distance makes chunks be fetched in greater number: then so many that half of the slots that
+        may be requested find room at the peers."""
         fetches = self._fetches
-        return 1 if fetches == self._tuning.fetches else -(-self._tuning.requests * fetches // (2*(len(self._peers) or 1)))
+        if fetches == self._tuning.fetches:
+            return 1
+        return ceil(self._tuning.requests * fetches / (2 * max(1, len(self._peers))))
 
     def _may_request(self) -> bool:
         room = self._fetches - self._flights

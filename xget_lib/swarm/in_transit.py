@@ -7,10 +7,9 @@ many chunks that really flow as the limit says (Little's law), and is the limit 
 
 from __future__ import annotations
 
-from xget_lib.swarm.moving_average import MovingAverage
-
-_MOST = 4
-"""A limit is widened to so many times itself at most."""
+_REMEMBERED = 64.0
+"""Chunks and slots that count. Many slots in a row may be returned unused, in no time: they must not count for more than
+the time that they take."""
 _ROUND_UP_FROM = 0.25
 """So much more than a whole number counts as one more."""
 
@@ -18,16 +17,19 @@ _ROUND_UP_FROM = 0.25
 class InTransit:
     """What part of the time of a chunk, or of a slot, nothing is sent. Times are seconds."""
 
-    def __init__(self) -> None:
-        self._whole, self._idle = MovingAverage(0.0), MovingAverage(0.0)
+    def __init__(self, most: int = 4) -> None:
+        """A limit is widened to `most` times itself at most."""
+        self._most = most
+        self._whole = self._idle = 0.0
+        """Sums in which what is older counts less."""
 
     def add(self, seconds: float, idle: float) -> None:
         """A chunk took so long, of which messages were on their way for `idle` seconds."""
-        self._whole.add(seconds)
-        self._idle.add(min(idle, seconds))
+        self._whole += seconds - self._whole / _REMEMBERED
+        self._idle += min(idle, seconds) - self._idle / _REMEMBERED
 
     def widen(self, limit: int) -> int:
-        whole, flowing = self._whole.value, self._whole.value - self._idle.value
+        whole, flowing = self._whole, self._whole - self._idle
         if whole <= 0.0:
             return limit
-        return min(_MOST * limit, int(limit * whole / max(flowing, whole / _MOST) + 1 - _ROUND_UP_FROM))
+        return int(limit * whole / max(flowing, whole / self._most) + 1.0 - _ROUND_UP_FROM)

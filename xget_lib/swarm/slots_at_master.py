@@ -14,10 +14,12 @@ from xget_lib.swarm.want_report import WantReport
 
 _OFFER_LEAST, _OFFER_MOST = 15.0, 60.0
 """Seconds without any chunk after which an offer is overdue,"""
-_ROUND_TRIPS = 2.0
-"""Of a slot for each chunk: from the request for an offer to the offer, and from that for the chunk to the chunk."""
 _OFFER_USUAL = 8.0
 """if that is longer than so many usual durations of a chunk."""
+_ROUND_TRIPS = 2.0
+"""Of a slot for each chunk: from the request for an offer to the offer, and from that for the chunk to the chunk."""
+_WIDEST = 8
+"""Times as many slots as usual, at most, over a distance: a connection may have 16."""
 
 
 class SlotsAtMaster:
@@ -42,7 +44,7 @@ class SlotsAtMaster:
         self._round_trip = 0.0
         self._asked_at: dict[int, float] = {}
         """By chunk that is being read: when it was asked for."""
-        self._in_transit = InTransit()
+        self._in_transit = InTransit(_WIDEST)
         self.wants = WantReport(0, 0, report_pause)
         """What the master assumes that this node wants. Made anew whenever slots are opened."""
         self.postponed: deque[tuple[int, int]] = deque()

@@ -1,7 +1,9 @@
 """The upload slots of a node at its peers: which are requested, and which chunks are being read in them.
 
-A node has one slot at each peer at a time. Over a distance it has several where there are too few peers. A peer grants a slot when it is its turn, so a request has no reply in a fixed time. A request that takes much longer
+A peer grants a slot when it is its turn, so a request has no reply in a fixed time. A request that takes much longer
 than usual does not count against the number of requests any more. A grant that comes late is still used.
+
+A node has one slot at each peer at a time, or several where chunks come from far away and the peers are few.
 """
 
 from __future__ import annotations
@@ -135,9 +137,7 @@ class SlotsAtPeers:
         own = host_of(peer[0])
         if self._of_host[own] == 1:
             return True
-        asked = [
-            other for other, requests in self._requested.items() if other not in self._overdue for _ in requests
-        ]
+        asked = [other for other, requests in self._requested.items() if other not in self._overdue for _ in requests]
         read = [other for other, chunks in self._reading.items() for _ in chunks]
         hosts = Counter(host_of(other[0]) for other in chain(asked, read))
         if hosts.total() == hosts[own]:

@@ -34,7 +34,8 @@ class Uploader:
         return min(self._next_check, self._announcements.due, self._registrations.due)
 
     def slot_requested(self, key: int, host: str, now: float, round_trip: float = 0.0) -> list[UploadAction]:
-        """A reader on a host requests an upload slot; the one that it had was used. `round_trip`: as in `UploadSlots`."""
+        """A reader on a host requests an upload slot; the one that it had was used. `round_trip`: as in
+        `UploadSlots`."""
         self._slots.request(key, host, now, round_trip)
         return self.tick(now)
 
