@@ -8,8 +8,8 @@ many chunks that really flow as the limit says (Little's law), and is the limit 
 from __future__ import annotations
 
 _REMEMBERED = 64.0
-"""Chunks and slots that count. Many slots in a row may be returned unused, in no time: they must not count for more than
-the time that they take."""
+"""Chunks and slots that count. Many slots in a row may be returned unused, in no time: they must not count for more
+than the time that they take."""
 _ROUND_UP_FROM = 0.25
 """So much more than a whole number counts as one more."""
 

@@ -135,8 +135,8 @@ class Offers:
                 self._queue(slot, state.host)
 
     def ask(self, node: int, number: int, now: float, round_trip: float = 0.0) -> None:
-        """A slot asks for a chunk; the chunk that was on its way to it has arrived. `round_trip`: seconds that a message
-        to the node and its reply take at least."""
+        """A slot asks for a chunk; the chunk that was on its way to it has arrived. `round_trip`: seconds that a
+        message to the node and its reply take at least."""
         slot, owner = (node, number), self._node(node)
         owner.slots.add(slot)
         self._queue(slot, owner.host)  # first: a host that goes on asking keeps its account
