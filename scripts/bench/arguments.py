@@ -45,11 +45,9 @@ def _milliseconds(text: str) -> tuple[float, ...]:
 
 
 def _amount(text: str) -> float:
-    """Raises ValueError, also for what is no amount of anything."""
-    amount = float(text)
-    if not 0 <= amount < float("inf"):
-        raise ValueError(text)
-    return amount
+    if not re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text or 'nothing'} is not an amount, such as 8 or 0.5")
+    return float(text)
 
 
 def rate(text: str) -> int:
@@ -93,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     add("--tree", type=_number, metavar="FILES", help="copy so many files of 4 to 64 KiB instead of one file")
     add("--latency", type=_milliseconds, metavar="MS,...", help="milliseconds one way between any two machines (0)")
     add("--processes", type=_numbers, metavar="N,...", help="worker processes of the head (0: the default of XGet)")
-    add("--every", type=float, default=0.0, metavar="S", help="also measure: nodes start S seconds apart")
+    add("--every", type=_amount, default=0.0, metavar="S", help="also measure: nodes start S seconds apart")
     add("--slow", action="store_true", help="also measure: the link of one node has a tenth of the rate")
     add("--kill", action="store_true", help="also measure: the processes of a quarter of the nodes are killed halfway")
     add(
@@ -113,15 +111,15 @@ def parser() -> argparse.ArgumentParser:
         help=f"measure other tools too: {','.join(OTHERS)}, all or none (those that suit the --case; without it, none)",
     )
     add("--only", action="store_true", help="measure only the tools of --against, not XGet")
-    add("--repeat", type=int, default=1, metavar="K", help="measure each case K times and print medians (1)")
+    add("--repeat", type=_number, default=1, metavar="K", help="measure each case K times and print medians (1)")
     add(
         "--limit",
-        type=float,
+        type=_amount,
         default=0.0,
         metavar="S",
         help="stop a case after S seconds (10 units per node + 60 s)",
     )
-    add("--minutes", type=float, default=120.0, metavar="M", help="start no further case after M minutes (120)")
+    add("--minutes", type=_amount, default=120.0, metavar="M", help="start no further case after M minutes (120)")
     return made
 
 

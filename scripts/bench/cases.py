@@ -188,6 +188,12 @@ class Result:
         spent = sum(self.cpu.get(kind, 0.0) for kind in ("master", "worker", "client"))
         return spent / (self.payload * self.case.nodes / (1 << 30))
 
+    def others(self, processors: int) -> float:
+        """Share of all processors that other programs used meanwhile; 0 if that is not known."""
+        if not self.total:
+            return 0.0
+        return max(0.0, self.busy - (sum(self.cpu.values()) + self.softirq) / (self.total * processors))
+
     def times(self) -> list[float]:
         """Seconds of the ordinary nodes that were done, sorted."""
         return sorted(taken for node in self.case.ordinary if (taken := self.seconds[node]) is not None)

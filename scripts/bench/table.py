@@ -27,13 +27,15 @@ LEGEND = """\
 - wire: bytes that all machines sent, divided by the number of nodes and by the bytes of content; in an update, by the
   bytes of the files that have changed.
 - CPU s/client: processor seconds of the processes of a node, until the last node was complete.
-- CPU s/GiB: processor seconds of the head and all nodes, for each GiB that a node has got.
+- CPU s/GiB: processor seconds of the processes of the head and all nodes, for each GiB that a node has got.
 - memory: peak MiB of one process, head/client.
 - busy: load of all processors of this machine.
 - link/CPU/latency: percent of the time of the last node. Link: its link received, or the head's link sent, at its full
   rate. CPU: of the rest, its processes, or one of the head, ran or waited for a processor. Latency: neither, so it
   waited for answers. In short intervals, parts of them are counted.
 - limited by: link, if that is at least 90 %; else the larger of the other two."""
+_DISTURBED = 0.1
+"""Share of all processors that other programs may use."""
 _BEGIN, _END = "<!-- scripts/bench/run table: begin -->", "<!-- scripts/bench/run table: end -->"
 
 
@@ -42,6 +44,7 @@ def table(run: Run) -> str:
     blocks = [_group(run, group) for group in run.groups()]
     shown = medians(run.results)
     said = [*_comparisons(run, shown), *_round_trips([*medians(unit.result for unit in run.units), *shown])]
+    said += _disturbed(run, shown)
     wrong = [f"{title(one.case)}: {why_invalid(one)}" for one in shown if not one.valid]
     notes = "\n".join(f"- {line}" for line in (*said, *wrong))
     return "\n\n".join(block for block in (*blocks, notes, LEGEND) if block)
@@ -79,7 +82,7 @@ def _group(run: Run, group: Case) -> str:
     measured = f"{heading}: 1.0 is {unit:.3g} s, {how} over one idle link (median of {len(units)})."
     shown = [*medians(units), *medians(one for one in run.results if one.case.group() == group)]
     rows = [_HEADINGS, *(_row(unit, result, is_unit=number == 0) for number, result in enumerate(shown))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "| "
         + " | ".join(
@@ -132,6 +135,19 @@ def _comparisons(run: Run, shown: Iterable[Result]) -> list[str]:
             ratio = result.times()[-1] / max(without)
             lines.append(f"{title(case)}: the other nodes took {ratio:.2f} times as long as without it")
     return lines
+
+
+def _disturbed(run: Run, shown: Iterable[Result]) -> list[str]:
+    """Whether the figures say something about this machine rather than about the tools."""
+    processors = run.machine["processors"]
+    shares = [one.others(processors) for one in (*(unit.result for unit in run.units), *shown)]
+    disturbed = [share for share in shares if share > _DISTURBED]
+    if not disturbed:
+        return []
+    return [
+        f"DISTURBED: other programs used up to {max(disturbed):.0%} of the processors during {len(disturbed)} of"
+        f" {len(shares)} measurements; stop them, and measure again"
+    ]
 
 
 def _round_trips(shown: Iterable[Result]) -> list[str]:
