@@ -13,8 +13,9 @@ ports, 64 ways, so that a flow stays in order. (Letting all small packets go fir
 overtake the bulk of their own flow. udpcast sends a sixth of everything again, and BitTorrent, with its requests and
 data on one connection, loses a sixth of its speed.) Only what carries no data, acknowledgements above all, goes first.
 
-With a latency, `delay` takes the place of the bridge: a process that passes frames on later. Nodes know each other's
-hardware addresses then. Where there are miles between machines, they ask only their router for one.
+With a latency, netem delays what comes to the switch. Where the kernel has no netem, `delay` takes the place of the
+bridge: a process that passes frames on later. Nodes know each other's hardware addresses then. Where there are miles
+between machines, they ask only their router for one.
 
 Nothing is removed here: all of it goes with the network and mount namespaces that `isolation` runs this in. `/run` is
 a private tmpfs by now, so the names cannot collide with anybody's.
@@ -53,6 +54,14 @@ _SETTINGS = {
     # What one connection learned of the path must not be the next one's luck.
     "net/ipv4/tcp_no_metrics_save": "1",
 }
+
+
+_DELAY = "delay"
+_DELAYED = f"""
+    qdisc add dev {{0}} ingress
+    filter add dev {{0}} ingress protocol all u32 match u32 0 0 action mirred egress redirect dev {_DELAY}
+"""
+"""Commands for `tc -batch`: what comes to a port of the switch goes through the device that delays, and then on."""
 
 
 def node_name(node: int) -> str:
@@ -125,6 +134,18 @@ def shaping(device: str, rate: int) -> str:
     return "\n".join(line.format(device) for line in lines) + "\n"
 
 
+def _netem(latency: float) -> bool:
+    """Make a device that delays what comes to it. Returns whether the kernel can."""
+    netem = ("root", "netem", "delay", f"{latency * 1e6:.0f}us", "limit", "1000000")
+    try:
+        _run("ip", "link", "add", _DELAY, "type", "ifb")
+        _run("ip", "link", "set", _DELAY, "up")
+        _run("tc", "qdisc", "add", "dev", _DELAY, *netem)
+    except subprocess.CalledProcessError:
+        return False
+    return True
+
+
 def _links(name: str, rate: int, *, bridged: bool) -> tuple[str, str]:
     """Commands for `ip -batch` that make a link: on the switch, and at its other end."""
     offload = f"mtu {_UNSHAPED_MTU}"
@@ -157,7 +178,8 @@ class Network:
             self.rates[self.names[-1]] = case.rate // 10
         Path("/run/netns").mkdir(exist_ok=True)
         _run("ip", "link", "set", "lo", "up")
-        if not case.latency:
+        self._bridged = not case.latency or _netem(case.latency)
+        if self._bridged:
             # Without a querier, a bridge that snoops forgets after minutes who wants multicast.
             _run("ip", "link", "add", "switch", "type", "bridge", "stp_state", "0", "mcast_snooping", "0")
             _run("ip", "link", "set", "switch", "up")
@@ -166,16 +188,18 @@ class Network:
 
     def delaying(self, ready: Path) -> Sequence[str] | None:
         """The command of the switch, which makes a file when it is ready. None if the switch is a bridge."""
-        if not self._latency:
+        if self._bridged:
             return None
         return (sys.executable, "-m", "scripts.bench.delay", str(self._latency), str(ready), *self.names)
 
     def _plug(self, name: str, rate: int) -> None:
-        here, there = _links(name, rate, bridged=not self._latency)
+        here, there = _links(name, rate, bridged=self._bridged)
         _run("ip", "netns", "add", name)
         _run("ip", "-batch", "-", given=here)
         _run("ip", "-n", name, "-batch", "-", given=there)
         if self._latency:
+            if self._bridged:
+                _run("tc", "-batch", "-", given=_DELAYED.format(name))
             known = "".join(
                 f"neighbour add {address(other)} lladdr {_hardware_address(other)} dev eth0\n"
                 for other in self.names
