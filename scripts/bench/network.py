@@ -23,6 +23,7 @@ a private tmpfs by now, so the names cannot collide with anybody's.
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -88,9 +89,17 @@ class Traffic:
     received: int
 
 
+class NetworkError(Exception):
+    """A command of iproute2's has failed: which, and what it says."""
+
+
 def _run(*command: str, given: str = "") -> None:
-    """Run a command of iproute2's. Raises CalledProcessError; its output says why."""
-    subprocess.run(command, input=given, text=True, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    """Run a command of iproute2's. Raises NetworkError."""
+    done = subprocess.run(
+        command, input=given, text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode:
+        raise NetworkError(f"{shlex.join(command)}: {' '.join(done.stdout.split())}")
 
 
 def _segments(rate: int) -> int:
@@ -141,7 +150,7 @@ def _netem(latency: float) -> bool:
         _run("ip", "link", "add", _DELAY, "type", "ifb")
         _run("ip", "link", "set", _DELAY, "up")
         _run("tc", "qdisc", "add", "dev", _DELAY, *netem)
-    except subprocess.CalledProcessError:
+    except NetworkError:
         return False
     return True
 
