@@ -45,7 +45,7 @@ def _milliseconds(text: str) -> tuple[float, ...]:
 
 
 def _amount(text: str) -> float:
-    if not re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
+    if not re.fullmatch(r"\d*\.?\d+", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text or 'nothing'} is not an amount, such as 8 or 0.5")
     return float(text)
 
