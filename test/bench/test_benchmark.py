@@ -42,6 +42,17 @@ def test_two_nodes_get_the_file_over_shaped_links() -> None:
 
 
 @for_real
+def test_a_file_takes_as_long_as_the_link_needs() -> None:
+    """Two seconds, of which a full bucket of the shaper is sent at once."""
+    slow = replace(CASE, tool="nginx", nodes=1, rate=4_000_000)
+    result = isolation.measure(slow)
+    assert not result.failures
+    assert result.total is not None
+    assert result.total > 0.9 * slow.size * 8 / slow.rate
+    assert slow.size < result.sent < 1.1 * slow.size
+
+
+@for_real
 def test_who_is_not_done_in_time_has_failed() -> None:
     result = isolation.measure(replace(CASE, size=8 << 20, limit=0.5))
     assert result.failures == ["2 nodes not done in 0.5 s"]
