@@ -27,13 +27,16 @@ LEGEND = """\
 - wire: bytes that all machines sent, divided by the number of nodes and by the bytes of content; in an update, by the
   bytes of the files that have changed.
 - CPU s/client: processor seconds of the processes of a node, until the last node was complete.
-- CPU s/GiB: processor seconds of the processes of the head and all nodes, for each GiB that a node has got.
+- CPU s/GiB: processor seconds of the processes of the head and all nodes, for each GiB that a node has got; not for
+  less than 1 MiB.
 - memory: peak MiB of one process, head/client.
 - busy: load of all processors of this machine.
 - link/CPU/latency: percent of the time of the last node. Link: its link received, or the head's link sent, at its full
   rate. CPU: of the rest, its processes, or one of the head, ran or waited for a processor. Latency: neither, so it
   waited for answers. In short intervals, parts of them are counted.
 - limited by: link, if that is at least 90 %; else the larger of the other two."""
+_BULK = 1 << 20
+"""Bytes of content from which on it says something what a GiB of it would need."""
 _DISTURBED = 0.1
 """Share of all processors that other programs may use."""
 _BEGIN, _END = "<!-- scripts/bench/run table: begin -->", "<!-- scripts/bench/run table: end -->"
@@ -114,7 +117,7 @@ def _row(unit: float, result: Result, *, is_unit: bool) -> tuple[str, ...]:
         f"{result.copies:.2f}",
         f"{result.wire:.3f}",
         f"{result.processor_a_client:.2f}",
-        f"{result.processor_a_gib:.3g}",
+        f"{result.processor_a_gib:.3g}" if result.payload >= _BULK else "-",
         "/".join(f"{size / 2**20:.0f}" for size in (head, result.memory.get("client", 0))),
         f"{result.busy:.0%}",
         "/".join(f"{share:.0%}"[:-1] for share in (shares.link, shares.processor, shares.latency)) if shares else "-",

@@ -183,6 +183,13 @@ def test_other_programs_are_told() -> None:
     assert "DISTURBED" not in table.table(run_of(result(busy=0.05), units=[unit(busy=0.0)]))
 
 
+def test_a_small_content_has_no_figure_for_a_gibibyte() -> None:
+    small = replace(CASE, size=10 << 10)
+    used = {"client": 2.0}
+    assert rows(table.table(run_of(result(cpu=used), units=[unit()])))[1][9:11] == ["1.00", "1.02e+03"]
+    assert rows(table.table(run_of(result(small, cpu=used), units=[unit(small)])))[1][9:11] == ["1.00", "-"]
+
+
 def test_without_a_unit_the_table_says_why() -> None:
     run = run_of(units=[unit(total=None, failures=["nginx is gone"])])
     assert "no unit: FAILED: nginx is gone" in table.table(run)
