@@ -109,7 +109,7 @@ class Processes:
             try:
                 machine = self._machine(pid)
                 if machine != _OWN:
-                    found[pid] = machine, _ran(pid) + _waited(pid)
+                    found[pid] = machine, _ran(pid) + waited(pid)
             except (FileNotFoundError, ProcessLookupError):
                 continue
         return found
@@ -171,13 +171,14 @@ def _ran(pid: int) -> float:
         raise ProcessLookupError(pid) from error
 
 
-def _waited(pid: int) -> float:
-    """Seconds for which the first thread of a process could have run, but had no processor; 0 if the kernel does not
-    say (CONFIG_SCHED_INFO)."""
-    try:
-        return int(Path(f"/proc/{pid}/schedstat").read_bytes().split()[1]) / 1e9
-    except FileNotFoundError:
-        return 0.0
+def waited(pid: int) -> float:
+    """Seconds for which the threads of a process could have run, but had no processor, all together; 0 if the kernel
+    does not say (CONFIG_SCHED_INFO)."""
+    seconds = 0.0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            seconds += int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_bytes().split()[1]) / 1e9
+    return seconds
 
 
 def peak_memory(pid: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from scripts.bench import isolation
 from scripts.bench.bittorrent import bencoded, piece_length
 from scripts.bench.cases import Case
 from scripts.bench.payload import Payload, expected_size
+from scripts.bench.processes import waited
 from scripts.bench.roster import TOOLS
 from scripts.bench.tools import CHECKOUT, Nginx
 
@@ -162,6 +165,26 @@ def test_without_root_it_says_so_and_measures_nothing(tmp_path: Path) -> None:
         pytest.skip("the checkout cannot be read by somebody else")
     assert said.returncode == 2
     assert "root is required" in said.stderr
+
+
+# Processes.
+
+
+def test_a_thread_that_waits_for_a_processor_is_seen() -> None:
+    """Two threads on one processor, which both compute without the interpreter's lock."""
+    allowed = os.sched_getaffinity(0)
+    stat = Path(f"/proc/self/task/{os.getpid()}/schedstat")
+    if not stat.exists():
+        pytest.skip("this kernel does not say how long threads wait (CONFIG_SCHED_INFO)")
+    before, first = waited(os.getpid()), int(stat.read_bytes().split()[1]) / 1e9
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda data: hashlib.sha256(data).digest(), [bytes(64 << 20)] * 2))
+            of_first = int(stat.read_bytes().split()[1]) / 1e9 - first
+            assert waited(os.getpid()) - before > of_first + 0.005
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 # Payload.
