@@ -25,6 +25,7 @@ LIST = "list"
 STATUS = "status"
 STOP = "stop"
 CONFIG = "config"
+DOCTOR = "doctor"
 
 _COMMAND = re.compile(r"^  xget\.py ([a-z]+)\b", re.MULTILINE)
 _OPTION = re.compile(
