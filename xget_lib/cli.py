@@ -194,9 +194,9 @@ def _run(usage: Usage, parsed: Parsed) -> int:
     # Import a role only when it runs: importing gevent takes longer than everything here.
     names = [os.fsencode(name) for name in command.words]
     if command.role == DOCTOR:
-        from xget_lib.doctor import doctor
+        from xget_lib.doctor import examination
 
-        return doctor.run(command, usage, names[1] if len(names) > 1 else None)
+        return examination.run(command, usage, names[1] if len(names) > 1 else None)
     if command.role in usage.commands:
         return _run_command(command, names)
     if command.role == MASTER:

@@ -65,8 +65,8 @@ def _is_command(parsed: Parsed, command: str) -> bool:
 
 
 def _examined(parsed: Parsed, words: list[str], file: ConfigFile) -> str:
-    """Whether `doctor` is to examine for a master or for a client. Raises UsageError where the file has the arguments of
-    both, and nothing says which are meant."""
+    """Whether `doctor` is to examine for a master or for a client. Raises UsageError where the file has the arguments
+    of both, and nothing says which are meant."""
     if _wanted(parsed) is not None or "host" in parsed.options or not words:
         role = _server_role(parsed, words, file)
         if role == CLIENT or _wanted(parsed) is not None or file.arguments(MASTER):
@@ -109,14 +109,16 @@ def _options_for(usage: Usage, options: Options, role: str, roles: list[str]) ->
     }
 
 
-def _settings(
-    usage: Usage, parsed: Parsed, file: ConfigFile, role: str, words: list[str], about: str = ""
-) -> Settings:
+def _settings(usage: Usage, parsed: Parsed, file: ConfigFile, role: str, words: list[str], about: str = "") -> Settings:
     usage.check_role(parsed, role)
     given = {name: value for name, value in parsed.options.items() if name not in ("config", "role")}
     in_file = file.of(role)
     if about:
-        in_file = {key: value for key, value in file.of(about).items() if key in config_file.ARGUMENTS or usage.is_for(key, role)}
+        in_file = {
+            key: value
+            for key, value in file.of(about).items()
+            if key in config_file.ARGUMENTS or usage.is_for(key, role)
+        }
     in_section = [name for name in ("host", "port") if name in in_file and in_file[name].section]
     if "host" not in given and in_section == ["host"] and _names_port(in_file["host"].value):
         in_file.pop("port", None)  # the section counts more

@@ -35,8 +35,8 @@ _IN_MEMORY = ("tmpfs", "ramfs", "rootfs")
 _LITTLE = 1 << 30
 """Bytes: less than this is worth a note where it is not known how much is needed."""
 _ALL = (
-    "owners, permissions, access lists, attributes, capabilities, times to the nanosecond, links, holes, devices and names"
-    " that differ in case"
+    "owners, permissions, access lists, attributes, capabilities, times to the nanosecond, links, holes, devices, and"
+    " names that differ in case"
 )
 _FLAGS = {os.ST_NOSUID: "nosuid", os.ST_NODEV: "nodev", os.ST_NOEXEC: "noexec", os.ST_SYNCHRONOUS: "sync"}
 

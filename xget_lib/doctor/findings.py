@@ -15,7 +15,7 @@ from xget_lib.report.events import counted
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 """As it should be; worth knowing; a run would fail, or be much slower than it can."""
-_ORDER = (Exit.USAGE, Exit.UNREACHABLE, Exit.NOT_ADMITTED, Exit.DESTINATION)
+_ORDER = (Exit.USAGE, Exit.UNREACHABLE, Exit.NOT_ADMITTED, Exit.UNVERIFIED, Exit.DESTINATION)
 """In which a client would meet them. Then all others."""
 
 P = ParamSpec("P")

@@ -1,7 +1,7 @@
 """A directory in which a destination is tried out, and which leaves no trace: where a download would make its parts.
 
-It is `<dest>/.xget/doctor-PID`; beside a destination that does not exist yet, `.xget-doctor-PID`. If a command is killed,
-the next one that examines the same destination removes what it left.
+It is `<dest>/.xget/doctor-PID`; beside a destination that does not exist yet, `.xget-doctor-PID`. If a command is
+killed, the next one that examines the same destination removes what it left.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class ProbeDirectory:
-    """Of one destination. `make` and `remove` are called in threads; `remove` also while `make` or somebody who works in
-    the directory has not returned."""
+    """Of one destination. `make` and `remove` are called in threads; `remove` also while `make`, or who works in the
+    directory, has not returned."""
 
     def __init__(self, place: bytes, *, exists: bool) -> None:
         """`place`: the destination, or the directory in which it is to be made, if it does not exist (`exists`)."""

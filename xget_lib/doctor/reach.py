@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -90,7 +89,9 @@ def examine_port(endpoints: Sequence[Endpoint], whom: str, advice: str) -> Findi
             took = 1000 * (time.monotonic() - begun)
             if failures or refused:
                 others = "; ".join(filter(None, [*failures, refused and f"{refused} refuses"]))
-                return note("port", f"{whom}: {where} accepts connections, but {others}", "remove the address that fails")
+                return note(
+                    "port", f"{whom}: {where} accepts connections, but {others}", "remove the address that fails"
+                )
             return ok("port", f"{whom}: {where} accepts connections, after {took:.1f} ms")
     if refused:
         what = f"{whom}: {refused} refuses connections: nothing listens there, or a firewall rejects them"
@@ -105,7 +106,9 @@ def _dropped(endpoint: Endpoint, whom: str) -> Finding:
     where = f"{whom}: {endpoint.address[0]} port {endpoint.address[1]} does not answer in {_CONNECT_WITHIN:g} s"
     if _answers_otherwise(endpoint):
         what = f"{where}, but the machine answers other packets: a firewall drops those to this port"
-        return problem("port", what, "allow this TCP port in the firewall of that machine, or on the way", Exit.UNREACHABLE)
+        return problem(
+            "port", what, "allow this TCP port in the firewall of that machine, or on the way", Exit.UNREACHABLE
+        )
     advice = "ping it; look at the firewalls on both sides"
     return problem("port", f"{where}: the machine is down, or a firewall drops all packets", advice, Exit.UNREACHABLE)
 
@@ -135,7 +138,3 @@ def _refuses(endpoint: Endpoint, kind: int) -> bool:
         except OSError as error:
             return error.errno in (errno.ECONNREFUSED,)
     return False
-
-
-def reason(error: OSError) -> str:
-    return error.strerror or os.strerror(error.errno or 0)

@@ -32,7 +32,13 @@ _SMALL = 100
 _UNDEFINED = 0xFFFFFFFF
 _LIST = (2).to_bytes(4, "little") + b"".join(
     tag.to_bytes(2, "little") + permissions.to_bytes(2, "little") + name.to_bytes(4, "little")
-    for tag, permissions, name in ((1, 6, _UNDEFINED), (2, 4, 1), (4, 4, _UNDEFINED), (16, 4, _UNDEFINED), (32, 4, _UNDEFINED))
+    for tag, permissions, name in (
+        (1, 6, _UNDEFINED),
+        (2, 4, 1),
+        (4, 4, _UNDEFINED),
+        (16, 4, _UNDEFINED),
+        (32, 4, _UNDEFINED),
+    )
 )
 # linux/capability.h, struct vfs_cap_data: revision 2, cap_net_bind_service permitted.
 _CAPABILITY = (0x02000000).to_bytes(4, "little") + (1 << 10).to_bytes(4, "little") + bytes(12)
@@ -92,8 +98,9 @@ def try_out(dest: bytes, *, permissions: bool, owners: bool, devices: bool, set_
     """
     manifest = specimen(time.time_ns() // 10**9 * 10**9 + 123_456_789)
     selection = select(manifest, [b"."])
-    flags = {"permissions": permissions, "owners": owners, "devices": devices, "set_id": set_id}
-    with Download(dest, manifest, selection, **flags) as download:
+    with Download(
+        dest, manifest, selection, permissions=permissions, owners=owners, devices=devices, set_id=set_id
+    ) as download:
         download.inspect_files(download.files, lambda file: False)
         download.check_free_space()
         layout = manifest.layout
