@@ -16,10 +16,13 @@ from xget_lib.config import Config
 from xget_lib.control.outcome import failed
 from xget_lib.control.remote import TIMEOUT
 from xget_lib.doctor import credentials, destination, machine, reach, source, surroundings
+from xget_lib.doctor.destination import Content
 from xget_lib.doctor.findings import PROBLEM, Finding, exit_status, note, ok, problem, summary, summary_as_json
 from xget_lib.doctor.servers import Master
 from xget_lib.errors import AddressRefused, CommandFailed, Exit, NoFreePort
 from xget_lib.net.listen import listen_in
+from xget_lib.net.route import Route
+from xget_lib.ninep.auth import Credentials
 from xget_lib.process.local_processes import local_processes
 from xget_lib.report.output import print_line
 from xget_lib.settings import Settings
@@ -76,29 +79,37 @@ def _examine(settings: Settings, usage: Usage, path: bytes | None) -> Iterator[F
         yield from _for_master(config, path)
         return
     content = None
-    if config.host is None:
-        yield note("master", "none is named: the network was not examined", "name it with -n HOST")
-    else:
-        endpoints, finding = reach.look_up(config.host, config.port, min(config.timeout, TIMEOUT))
-        yield finding
-        route = None
-        for each in reach.examine_routes(endpoints):
-            if isinstance(each, Finding):
-                yield each
-            else:
-                route = route or each
-        if endpoints:
-            finding = reach.examine_port(endpoints, "the master", "start the master there, or name its port with -p")
-            yield finding
-        if finding.result != PROBLEM and usable is not None:
-            master = Master(config, config.host, route)
-            yield from master.examine(usable)
-            content = master.content
+    for each in _network(config, usable):
+        if isinstance(each, Finding):
+            yield each
+        else:
+            content = each
     yield _serving_port(config)
     if path is not None:
         yield from destination.examine(config, path, content, list(local_processes()))
     else:
         yield note("destination", "none is named, so none was examined", "name it: xget doctor -n HOST DEST")
+
+
+def _network(config: Config, credentials: Credentials | None) -> Iterator[Finding | Content]:
+    """The way to the master, the master, and nodes. `credentials`: None if those of this machine cannot be used. Also
+    what the master serves, if it says so."""
+    if config.host is None:
+        yield note("master", "none is named: the network was not examined", "name it with -n HOST")
+        return
+    route = None
+    for each in reach.examine(config.host, config.port, min(config.timeout, TIMEOUT)):
+        if isinstance(each, Route):
+            route = each
+            continue
+        yield each
+        if each.result == PROBLEM:
+            return
+    if credentials is not None:
+        master = Master(config, config.host, route)
+        yield from master.examine(credentials)
+        if master.content is not None:
+            yield master.content
 
 
 def _for_master(config: Config, path: bytes | None) -> Iterator[Finding]:

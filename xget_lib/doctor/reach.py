@@ -23,6 +23,7 @@ _CONNECT_WITHIN = 5.0
 _SIGN_WITHIN = 1.0
 _MOST = 4
 """Addresses that are tried."""
+_NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES)
 
 
 def look_up(host: str, port: int, seconds: float) -> tuple[Sequence[Endpoint], Finding]:
@@ -46,25 +47,38 @@ def look_up(host: str, port: int, seconds: float) -> tuple[Sequence[Endpoint], F
     return endpoints, ok("name", what)
 
 
+def examine(host: str, port: int, seconds: float) -> Iterator[Finding | Route]:
+    """The way to a master: its name within so many seconds, routes, the port. Ends after the first problem. Also the
+    first route."""
+    endpoints, finding = look_up(host, port, seconds)
+    yield finding
+    if endpoints:
+        yield from examine_routes(endpoints[:_MOST])
+        yield examine_port(endpoints, "the master", "start the master there, or name its port with -p")
+
+
 def examine_routes(endpoints: Sequence[Endpoint]) -> Iterator[Finding | Route]:
-    """How packets get there: a finding for each address, and the routes that there are."""
-    routes = 0
-    for endpoint in endpoints[:_MOST]:
+    """How packets get there: a finding for each address, and the first route. It is a problem only if there is none."""
+    missing, found = 0, False
+    for endpoint in endpoints:
         address = endpoint.address[0]
         try:
             route = route_to(endpoint)
         except OSError as error:
-            if len(endpoints) == 1 or (endpoint == endpoints[-1] and not routes):
-                advice = f"see `ip route get {address}`"
-                yield problem("route", f"none to {address}: {error.strerror}", advice, Exit.UNREACHABLE)
-            else:
-                yield note("route", f"none to {address}: {error.strerror}")
+            if error.errno not in _NO_ROUTE:
+                yield note("route", f"unknown: the kernel cannot be asked ({error.strerror})")
+                continue
+            missing += 1
+            what, advice = f"none to {address}: {error.strerror}", f"see `ip route get {address}`"
+            is_only = missing == len(endpoints)
+            yield problem("route", what, advice, Exit.UNREACHABLE) if is_only else note("route", what, advice)
             continue
-        routes += 1
         by = f" by {route.gateway}" if route.gateway else ""
         speed = f", {route.speed / 1e9:g} Gbit/s" if route.speed else ""
         yield ok("route", f"to {address}{by}, {route.interface} (MTU {route.mtu}{speed}), from {route.source}")
-        yield route
+        if not found:
+            yield route
+        found = True
 
 
 def examine_port(endpoints: Sequence[Endpoint], whom: str, advice: str) -> Finding:

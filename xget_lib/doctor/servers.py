@@ -16,7 +16,7 @@ from xget_lib.config import Config
 from xget_lib.control.remote import TIMEOUT
 from xget_lib.doctor import packets, rate
 from xget_lib.doctor.destination import Content
-from xget_lib.doctor.findings import Finding, note, ok, problem
+from xget_lib.doctor.findings import PROBLEM, Finding, note, ok, problem
 from xget_lib.doctor.reach import examine_port
 from xget_lib.doctor.timing import clock
 from xget_lib.errors import Exit, LinkLost, NinepError, NotAdmitted, printable
@@ -63,7 +63,10 @@ class Master:
             return
         try:
             yield _admitted(link, credentials)
-            yield from packets.examine(link, self._route)
+            for finding in packets.examine(link, self._route):
+                yield finding
+                if finding.result == PROBLEM:
+                    return  # everything else that is large would only wait too
             status, asked, answered = _read_status(link)
             yield from _of_master(status, self._config)
             yield _version("the master", status)
@@ -100,7 +103,7 @@ class Master:
         whom = f"node {address}"
         advice = "it may have ended just now; if it runs, allow these connections in its firewall (see --ports)"
         reached = examine_port(resolve(address, port), whom, advice)
-        if reached.result == "problem":
+        if reached.result == PROBLEM:
             yield replace(reached, check="peers", exit=Exit.FAILED)
             return
         try:
