@@ -196,7 +196,8 @@ def _run(usage: Usage, parsed: Parsed) -> int:
     if command.role == DOCTOR:
         from xget_lib.doctor import examination
 
-        return examination.run(command, usage, names[1] if len(names) > 1 else None)
+        path = names[1] if len(names) > 1 else None
+        return examination.run(command.config, path, command.about, command.file, usage)
     if command.role in usage.commands:
         return _run_command(command, names)
     if command.role == MASTER:

@@ -13,6 +13,7 @@ import gevent
 from gevent import get_hub
 
 from xget_lib.config import Config
+from xget_lib.config_file import ConfigFile
 from xget_lib.control.outcome import failed
 from xget_lib.control.remote import TIMEOUT
 from xget_lib.doctor import credentials, destination, machine, reach, source, surroundings
@@ -25,7 +26,6 @@ from xget_lib.net.route import Route
 from xget_lib.ninep.auth import Credentials
 from xget_lib.process.local_processes import local_processes
 from xget_lib.report.output import print_line
-from xget_lib.settings import Settings
 from xget_lib.usage import MASTER, Usage
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -35,16 +35,16 @@ class _Signal(BaseException):
     """A signal ends the command."""
 
 
-def run(settings: Settings, usage: Usage, path: bytes | None) -> int:
-    """Print what is found. `path`: what a master is to serve, or a destination. Returns the exit status.
+def run(config: Config, path: bytes | None, about: str, file: ConfigFile, usage: Usage) -> int:
+    """Print what is found. `about`: MASTER or CLIENT, for which the machine is examined. `path`: what a master is to
+    serve, or a destination. Returns the exit status.
 
     Raises CommandFailed where there is a problem, and UsageError for a path without a current directory.
     """
     _end_on_signals()
-    config = settings.config
     findings: list[Finding] = []
     try:
-        for finding in _examine(settings, usage, path):
+        for finding in _examine(config, path, about, file, usage):
             findings.append(finding)
             if config.json:
                 print_line(finding.as_json())
@@ -62,10 +62,9 @@ def run(settings: Settings, usage: Usage, path: bytes | None) -> int:
     return int(status)
 
 
-def _examine(settings: Settings, usage: Usage, path: bytes | None) -> Iterator[Finding]:
-    config = settings.config
-    yield from machine.examine(config, settings.about)
-    yield from surroundings.configuration(settings.file, usage)
+def _examine(config: Config, path: bytes | None, about: str, file: ConfigFile, usage: Usage) -> Iterator[Finding]:
+    yield from machine.examine(config, about)
+    yield from surroundings.configuration(file, usage)
     usable = None
     for found in credentials.examine(config):
         if isinstance(found, Finding):
@@ -75,7 +74,7 @@ def _examine(settings: Settings, usage: Usage, path: bytes | None) -> Iterator[F
     if usable is not None:
         yield from surroundings.processes(config)
     yield from surroundings.services()
-    if settings.about == MASTER:
+    if about == MASTER:
         yield from _for_master(config, path)
         return
     content = None

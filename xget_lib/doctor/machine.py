@@ -30,7 +30,7 @@ _LEAST_BUFFER = 4 << 20
 """Bytes: 10 Gbit/s with a round trip of 3 ms."""
 _LIBRARIES = ("gevent", "blake3", "msgpack")
 
-Settings = Path("/proc/sys")
+SETTINGS = Path("/proc/sys")
 """sysctl(8)."""
 
 
@@ -137,7 +137,7 @@ def receive_buffer() -> int | None:
 
 def _setting(name: str) -> str:
     with suppress(OSError):
-        return (Settings / name).read_text().strip()
+        return (SETTINGS / name).read_text().strip()
     return ""
 
 

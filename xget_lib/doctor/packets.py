@@ -59,7 +59,7 @@ def of_sizes(info: TcpInfo, route: Route | None, size: int, trip: float) -> Find
     """What the kernel has seen. `size`: bytes of the answer."""
     trips = f"round trip {1000 * trip:.1f} ms"
     if size < LARGE:
-        return note("packets", f"{trips}; large ones get to the server; what it serves is too small to ask for such")
+        return note("packets", f"{trips}; large ones get to the server; it has nothing large to ask for")
     what = f"full ones get through both ways: {info.sends} bytes of content there, {info.receives} here; {trips}"
     if info.retransmitted > 1:
         return note("packets", f"{what}; {info.retransmitted} had to be sent again", "look for loss on the way")
