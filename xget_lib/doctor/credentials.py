@@ -68,12 +68,15 @@ def certificates(option: str, path: str, now: float) -> Iterator[Finding]:
         return
     for each in found:
         name = f"--{option} {printable(path)}: {printable(each.subject.rfc4514_string()) or 'a certificate'}"
-        # Before version 42 they have no time zone.
-        begins, ends = (
-            float(getattr(each, f"{when}_utc", getattr(each, when, None)).replace(tzinfo=UTC).timestamp())  # type: ignore[union-attr]  # each has one of both
-            for when in ("not_valid_before", "not_valid_after")
-        )
+        begins, ends = _moment(each, "not_valid_before"), _moment(each, "not_valid_after")
         yield validity(name, begins, ends, now)
+
+
+def _moment(certificate: object, name: str) -> float:
+    """An attribute of a certificate, in seconds since 1970. Before version 42 of cryptography it has no time zone."""
+    aware = f"{name}_utc"
+    moment: datetime = getattr(certificate, aware if hasattr(certificate, aware) else name)
+    return moment.replace(tzinfo=UTC).timestamp()
 
 
 def validity(name: str, begins: float, ends: float, now: float) -> Finding:

@@ -143,7 +143,7 @@ def examine(
 
 def judge(measured: Measured, whom: str, route: Route | None, limit: float | None, *, busy: bool) -> Finding:
     """What a test says, and what it was limited by, as far as this side can know."""
-    if measured.refusal and not measured.count:
+    if measured.refusal and measured.count < _LEAST:
         return note("rate", f"{whom}: not measured: it answers {measured.refusal}")
     if measured.count < _LEAST and measured.seconds < BUSY_SECONDS:
         return note("rate", f"{whom}: not measured: {size(measured.count)} are too little to say")

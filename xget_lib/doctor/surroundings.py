@@ -87,7 +87,7 @@ def services() -> Iterator[Finding]:
 def services_in(listed: str) -> Iterator[Finding]:
     """What the lines of `systemctl list-units` say: unit, load, active, sub and description."""
     for line in listed.splitlines():
-        unit, *words = line.split(maxsplit=4)
+        unit, *words = line.split(maxsplit=4) or [""]
         if len(words) < 3 or unit.endswith(".slice"):
             continue
         state = f"{printable(unit)}: {printable(words[1])} ({printable(words[2])})"
