@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import threading
 
 import pytest
 
+from test.support.cluster import ROOT
 from xget_lib.doctor.findings import exit_status, note, ok, problem, summary, summary_as_json, within
 from xget_lib.errors import Exit
 
@@ -57,3 +60,17 @@ def test_what_blocks_is_given_up_and_what_fails_fails() -> None:
     assert within(20, lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
         within(20, lambda: 1 // 0)
+
+
+def test_every_check_has_a_row_in_the_manual_and_every_row_a_check() -> None:
+    made = set()
+    for path in (ROOT / "xget_lib/doctor").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
+            if isinstance(node, ast.Call) and name in ("ok", "note", "problem"):
+                made.add(ast.literal_eval(node.args[0]))
+            elif isinstance(node, ast.Call) and name == "replace":
+                made.update(ast.literal_eval(each.value) for each in node.keywords if each.arg == "check")
+    table = (ROOT / "docs/operations.md").read_text().partition("| check |")[2].partition("\n\n")[0]
+    listed = {name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert listed == made
