@@ -16,7 +16,7 @@ from test.support.downloads import manifest_of
 from test.support.network import quiet_hub
 from test.support.swarm_server import SwarmServer
 from xget_lib import __version__
-from xget_lib.doctor import servers
+from xget_lib.doctor import packets, servers
 from xget_lib.doctor.destination import Content
 from xget_lib.doctor.findings import Finding
 from xget_lib.doctor.servers import Master
@@ -153,6 +153,17 @@ def test_nodes_that_this_one_may_not_connect_to_are_left_alone(backend: Backend)
     found, _ = examined(backend)
     assert (found[-1].check, found[-1].exit) == ("peers", Exit.FAILED)
     assert "node 127.0.0.1: 127.0.0.1 port 40000 refuses" in found[-1].what
+
+
+@pytest.mark.parametrize(("downloading", "result"), [(0, "problem"), (3, "note")])
+def test_what_does_not_come_of_a_master_that_sends_to_nodes_may_wait(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, downloading: int, result: str
+) -> None:
+    backend.status = {**MASTER, "distribution": {"states": {"downloading": downloading}}}
+    monkeypatch.setattr(packets, "_comes", lambda link: None)
+    found, master = examined(backend)
+    assert [(each.check, each.result) for each in found] == [("admission", "ok"), ("packets", result)]
+    assert master.content is None
 
 
 def test_a_master_that_sends_to_nodes_is_busy() -> None:

@@ -6,6 +6,7 @@ import json
 import random
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -55,18 +56,17 @@ class Master:
 
     def examine(self, credentials: Credentials) -> Iterator[Finding]:
         try:
-            link = Link.connect(
-                self._host, self._port, SWARM, self._seconds, credentials, server=MASTER, limit=self._limit
-            )
+            link = self._connect(credentials)
         except (LinkLost, NinepError) as error:
             yield _not_connected(error, "the master")
             return
         try:
             yield _admitted(link, credentials)
             for finding in packets.examine(link, self._route):
-                yield finding
                 if finding.result == PROBLEM:
+                    yield self._unless_busy(finding, credentials)
                     return  # everything else that is large would only wait too
+                yield finding
             status, asked, answered = _read_status(link)
             yield from _of_master(status, self._config)
             yield _version("the master", status)
@@ -85,6 +85,23 @@ class Master:
         finally:
             link.close()
         yield from self._examine_peers(status, own, seen)
+
+    def _unless_busy(self, finding: Finding, credentials: Credentials) -> Finding:
+        """What it means that something large did not come, if the master sends to nodes: it may be limited."""
+        try:
+            with closing(self._connect(credentials)) as link:
+                status, _, _ = _read_status(link)
+        except (LinkLost, NinepError, ValueError):
+            return finding
+        if not _is_busy(status):
+            return finding
+        what = f"{finding.what}; or they wait, because the master sends to nodes now, with --rate-up"
+        return note("packets", what, "run this command again when it is idle")
+
+    def _connect(self, credentials: Credentials) -> Link:
+        """Raises LinkLost, NotAdmitted, NinepError."""
+        where = self._host, self._port
+        return Link.connect(*where, SWARM, self._seconds, credentials, server=MASTER, limit=self._limit)
 
     def _examine_peers(self, status: Status, own: str, master: str) -> Iterator[Finding]:
         """Two of the nodes that have everything."""
