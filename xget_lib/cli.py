@@ -123,10 +123,10 @@ Signature options:
   --serial=N                  sign: the serial, higher than that of every generation that was signed before (without
                               it: the time, in seconds since 1970)
   --signature=FILE            master, sign: what is signed (without it: xget.sig, in the directory that <path> is in)
-  --sign-key=FILE             master: sign each generation with this private key
+  --sign-key=FILE             master, doctor: sign each generation with this private key
   --signed-only               master: serve only generations that are signed, and the former one until then
-  --trust=FILE                client: take only generations that one of the public keys in FILE has signed, and none
-                              with a lower serial than <dest> has had
+  --trust=FILE                client, doctor: take only generations that one of the public keys in FILE has signed, and
+                              none with a lower serial than <dest> has had
   --allow-rollback            client: with --trust, take a generation with a lower serial too
 
 Command options:

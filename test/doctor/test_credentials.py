@@ -10,6 +10,7 @@ import pytest
 from test.support.certificates import Authority
 from test.support.configured import configured
 from test.support.fake_munge import FakeMunge, Site
+from test.support.keys import KeyFiles
 from xget_lib.doctor import credentials
 from xget_lib.doctor.credentials import certificates, examine, validity
 from xget_lib.doctor.findings import Finding
@@ -93,6 +94,17 @@ def test_certificates_of_a_site(tmp_path: Path, secret: Path) -> None:
     assert (broken.result, broken.exit) == ("problem", Exit.USAGE)
     (_, own) = findings(tls=True, secret=str(secret))
     assert own.what.startswith("TLS: this process makes its own certificate")
+
+
+def test_the_keys_of_signatures(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    keys = KeyFiles(tmp_path)
+    found = findings(trust=str(keys.public), sign_key=str(keys.private))
+    assert [each.result for each in found] == ["ok", "ok", "ok"]
+    assert found[0].what == f"--trust {keys.public}: 1 public key"
+    keys.private.chmod(0o644)
+    found = findings(sign_key=str(keys.private))
+    assert (found[0].result, found[0].exit, found[0].advice) == ("problem", Exit.USAGE, "chmod 600")
 
 
 def test_whether_munged_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from xget_lib.net.credentials import credentials_of
 from xget_lib.ninep.auth import Credentials
 from xget_lib.report.events import counted
 from xget_lib.report.status import duration
+from xget_lib.signing.keys import read_public_keys, read_signing_key
 
 _SOON = 30 * 86400
 """Seconds before the end of a certificate in which it should be replaced."""
@@ -25,8 +26,7 @@ def examine(config: Config) -> Iterator[Finding | Credentials]:
     try:
         credentials = credentials_of(config)
     except UsageError as error:
-        what, bracket, advice = str(error).removesuffix(")").rpartition(" (")
-        yield problem("credentials", *((what, advice) if bracket else (str(error), _FIX)), Exit.USAGE)
+        yield _unusable(error)
         return
     yield credentials
     if credentials.source:
@@ -39,8 +39,29 @@ def examine(config: Config) -> Iterator[Finding | Credentials]:
             yield from certificates(option, path, time.time())
     if config.tls and config.tls_cert is None:
         yield ok("credentials", "TLS: this process makes its own certificate, which the secret confirms")
+    yield from _signatures(config)
     if not credentials.required and not config.tls:
         yield ok("credentials", "none: neither a secret nor TLS is configured here")
+
+
+def _signatures(config: Config) -> Iterator[Finding]:
+    """The files with the keys of signatures."""
+    try:
+        if config.trust is not None:
+            keys = counted(len(read_public_keys("trust", config.trust)), "public key")
+            yield ok("credentials", f"--trust {printable(config.trust)}: {keys}")
+        if config.sign_key is not None:
+            read_signing_key("sign-key", config.sign_key)
+            yield ok(
+                "credentials", f"--sign-key {printable(config.sign_key)}: a private key that only its owner can read"
+            )
+    except UsageError as error:
+        yield _unusable(error)
+
+
+def _unusable(error: UsageError) -> Finding:
+    what, bracket, advice = str(error).removesuffix(")").rpartition(" (")
+    return problem("credentials", *((what, advice) if bracket else (str(error), _FIX)), Exit.USAGE)
 
 
 def _munge(credentials: Credentials) -> Finding:
