@@ -31,6 +31,10 @@ from xget_lib.serve.synthetic import DeferredText
 MASTER = {"role": "master", "version": __version__, "generation": "ab" * 32, "files": 2, "bytes": 7, "chunks": 3}
 
 
+ODD: list[object] = [None, -1, True, 1.5, float("inf"), 1 << 70, "many\x1b", [], [{}], {"states": []}]
+"""What a stranger may say in any field."""
+
+
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
     with quiet_hub():
@@ -71,12 +75,21 @@ def test_a_master_that_is_well(backend: Backend) -> None:
     assert master.content == Content(7, 2, frozenset({bytes(16)}))
 
 
-@pytest.mark.parametrize("status", ["no object", [], {"role": "master", "generation": "ab", "files": None}])
+@pytest.mark.parametrize("status", ["no object", [], *({**MASTER, "files": odd} for odd in ODD)])
 def test_a_status_that_is_none_is_a_problem(backend: Backend, status: object) -> None:
     backend.status = status
     found, master = examined(backend)
     assert (found[-1].check, found[-1].result, found[-1].exit) == ("master", "problem", Exit.UNREACHABLE)
     assert master.content is None
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_nothing_that_a_master_says_is_an_internal_error(backend: Backend, odd: object) -> None:
+    others = ("version", "generation", "bytes", "chunks", "children", "distribution", "omitted", "problem", "time")
+    for name in others:
+        backend.status = {**MASTER, name: odd}
+        found, _ = examined(backend)
+        assert all(each.line.isprintable() for each in found)
 
 
 def test_what_a_master_says_of_itself() -> None:

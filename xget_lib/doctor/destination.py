@@ -17,7 +17,7 @@ from xget_lib.doctor import specimen
 from xget_lib.doctor.findings import Finding, note, ok, problem, within
 from xget_lib.doctor.probe_directory import ProbeDirectory
 from xget_lib.download.access import Access
-from xget_lib.download.free_space import amount, check_free_space
+from xget_lib.download.free_space import amount, check_room
 from xget_lib.download.refusal import refuse_exposed, refusing, refusing_dest
 from xget_lib.download.workplaces import Workplaces, leftover_parts
 from xget_lib.errors import DestinationRefused, Exit, XGetError, printable
@@ -147,9 +147,8 @@ def _space(dest: bytes, available: os.statvfs_result, content: Content | None, *
             return note("space", said, "is it enough?")
         return ok("space", said)
     wanted = f"the master serves {amount(content.size)} in {content.files} files"
-    files = min(content.files, available.f_favail + 1) if available.f_files else 1
     try:
-        check_free_space(dest, available, [content.size, *[0] * max(0, files - 1)])
+        check_room(dest, available, content.size, content.files)
     except DestinationRefused as error:
         if is_empty:
             raise

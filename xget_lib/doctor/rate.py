@@ -129,6 +129,8 @@ def examine(
 ) -> Finding:
     """The rate of a server that has so many bytes of content. `limit`: that of --rate. `busy`: whether it is
     sending to others, as far as is known."""
+    if length < _LEAST:  # it would be thousands of small requests
+        return note("rate", f"{whom}: not measured: {size(length)} of content are too little to say")
     bounds = (BUSY_SECONDS, BUSY_MOST) if busy else (SECONDS, MOST)
     try:
         measured = measure(link, length, *bounds, trip)

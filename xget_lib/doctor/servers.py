@@ -22,6 +22,7 @@ from xget_lib.doctor.reach import examine_port
 from xget_lib.doctor.timing import clock
 from xget_lib.errors import Exit, LinkLost, NinepError, NotAdmitted, printable
 from xget_lib.fs.places import MARK_SIZE, MARKS_LIMIT
+from xget_lib.manifest.entry import SIZE_LIMIT
 from xget_lib.manifest.manifest import MAGIC, VERSION
 from xget_lib.net.connect import resolve
 from xget_lib.net.credentials import credentials_of
@@ -75,10 +76,10 @@ class Master:
             self.content = _content(link, status)
             if status.get("generation"):
                 trip = packets.round_trip(link)
-                length, busy = int(status.get("bytes") or 0), _is_busy(status)
+                length, busy = _number(status, "bytes"), _is_busy(status)
                 yield rate.examine(link, "the master", length, self._route, self._config.rate, trip, busy=busy)
             own, seen = link.hosts
-        except (LinkLost, NinepError, ValueError, TypeError) as error:
+        except (LinkLost, NinepError, ValueError) as error:
             why = error.why if isinstance(error, LinkLost) else printable(str(error))
             yield problem("master", f"the master: {why}", "look at its log: does it hang?", Exit.UNREACHABLE)
             return
@@ -133,9 +134,9 @@ class Master:
             yield replace(_version(f"{whom} port {port}", status), check="peers")
             if status.get("generation") == master.get("generation"):
                 trip = packets.round_trip(link)
-                length = int(status.get("bytes") or 0)
+                length = _number(status, "bytes")
                 yield rate.examine(link, whom, length, None, self._config.rate, trip, busy=_is_busy(master))
-        except (LinkLost, NinepError, ValueError, TypeError) as error:
+        except (LinkLost, NinepError, ValueError) as error:
             why = error.why if isinstance(error, LinkLost) else printable(str(error))
             yield problem("peers", f"{whom} port {port}: {why}", "look at the log of that node")
         finally:
@@ -204,7 +205,7 @@ def _of_master(status: Status, config: Config) -> Iterator[Finding]:
     if isinstance(omitted, list) and omitted:
         what = f"it leaves out {counted(len(omitted), 'path')}, such as {printable(str(omitted[0]))}"
         yield note("master", what, "see xget status -n")
-    what = f"serves generation {printable(str(status['generation']))[:16]}, {counted(int(status['files']), 'file')}"
+    what = f"serves generation {printable(str(status['generation']))[:16]}, {counted(_number(status, 'files'), 'file')}"
     yield ok("master", what)
 
 
@@ -248,7 +249,15 @@ def _content(link: Link, status: Status) -> Content | None:
     except NinepError:
         text = b""  # a master of an older version
     marks = frozenset(bytes.fromhex(line.decode("ascii")) for line in text.split())
-    return Content(int(status["bytes"]), int(status["files"]), marks)
+    return Content(_number(status, "bytes"), _number(status, "files"), marks)
+
+
+def _number(status: Status, name: str) -> int:
+    """A number of bytes or files. Raises ValueError for anything else."""
+    value = status.get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < SIZE_LIMIT:
+        raise ValueError(f"its status has no valid {name}")
+    return value
 
 
 def _is_busy(status: Status) -> bool:
