@@ -66,12 +66,43 @@ def test_what_a_killed_command_has_left_is_removed_and_what_a_living_one_has_sta
     left = dest / ".xget/doctor-2"
     left.mkdir()
     (left / "file").write_text("x")
+    new = dest / ".xget/doctor-3"  # of a command that has not locked it yet
+    new.mkdir()
+    for path in (left, os.fsdecode(living.path)):
+        os.utime(path, ns=(LONG_AGO, LONG_AGO))
     probe = probe_of(dest)
     probe.make()
+    new.rmdir()
     assert sorted(os.listdir(dest / ".xget")) == sorted(["doctor-1", f"doctor-{os.getpid()}"])
-    probe.remove()
-    assert os.listdir(dest / ".xget") == ["doctor-1"]
     living.remove()
+    assert os.listdir(dest / ".xget") == [f"doctor-{os.getpid()}"]
+    probe.remove()  # the last one removes what the first one has made
+    assert os.listdir(dest) == ["file"]
+
+
+def test_an_empty_directory_that_was_there_stays(dest: Path) -> None:
+    (dest / ".xget").mkdir()
+    probe = probe_of(dest)
+    probe.make()
+    probe.remove()
+    assert os.listdir(dest / ".xget") == []
+
+
+def test_a_download_that_ends_while_the_directory_is_made(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It removes `.xget` at the worst moment, once."""
+    mkdir, removed = os.mkdir, list[bytes]()
+
+    def removes_before(path: bytes, mode: int) -> None:
+        if not removed and os.path.basename(path).startswith(b"doctor-"):
+            removed.append(path)
+            os.rmdir(dest / ".xget")
+        mkdir(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", removes_before)
+    probe = probe_of(dest)
+    probe.make()
+    assert removed == [probe.path]
+    probe.remove()
     assert os.listdir(dest) == ["file"]
 
 

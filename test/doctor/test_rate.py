@@ -59,7 +59,10 @@ def test_what_a_server_does_not_have_or_does_not_say_is_not_measured(tmp_path: P
     assert (found.result, "not held" in found.what) == ("note", True)
     link.close()
     link = connected(tmp_path)
-    assert examine(link, "x", 0, None, None, 0.001, busy=True).what == "x: not measured: 0 B of content are too little to say"
+    assert (
+        examine(link, "x", 0, None, None, 0.001, busy=True).what
+        == "x: not measured: 0 B of content are too little to say"
+    )
     link.close()
     found = examine(link, "the master", SIZE, None, None, 0.001, busy=False)
     assert (found.result, found.exit) == ("problem", 1)

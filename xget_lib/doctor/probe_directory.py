@@ -11,13 +11,16 @@ import fcntl
 import os
 import shutil
 import stat
+import time
 from contextlib import suppress
 
 from xget_lib.manifest.selection import STAGING
 
 _PREFIX = b"doctor-"
 _TRIES = 5
-"""A thread that still works in it may make something meanwhile."""
+"""A thread that still works in it may make something meanwhile, and a download that ends may remove `.xget`."""
+_OLD = 600.0
+"""Seconds; no command takes so long."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -42,12 +45,15 @@ class ProbeDirectory:
     def make(self) -> None:
         """Raises OSError."""
         self._before = os.stat(self._place)
-        if self._around != self._place:
-            with suppress(FileExistsError):
-                os.mkdir(self._around, 0o700)
-                self._made_around = True
+        for left in reversed(range(_TRIES)):
+            self._make_around()
+            try:
+                os.mkdir(self.path, 0o700)
+                break
+            except FileNotFoundError:  # a download that ends has removed the directory around
+                if not left:
+                    raise
         self._remove_leftovers()
-        os.mkdir(self.path, 0o700)
         self._lock = os.open(self.path, _DIRECTORY)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._after = os.stat(self._place)
@@ -74,11 +80,23 @@ class ProbeDirectory:
             os.close(self._lock)
             self._lock = -1
 
+    def _make_around(self) -> None:
+        if self._around == self._place:
+            return
+        with suppress(FileExistsError):
+            os.mkdir(self._around, 0o700)
+            self._made_around = True
+            return
+        with suppress(FileNotFoundError):
+            # Another command like this one has made it: the last one removes it.
+            names = os.listdir(self._around)
+            self._made_around = bool(names) and all(name.startswith(self._prefix) for name in names)
+
     def _remove_leftovers(self) -> None:
         """What commands that were killed have left."""
         for name in os.listdir(self._around):
             path = os.path.join(self._around, name)
-            if not name.startswith(self._prefix) or not _is_ours(path):
+            if not name.startswith(self._prefix) or not _is_old(path):
                 continue
             with suppress(OSError):
                 descriptor = os.open(path, _DIRECTORY)
@@ -89,8 +107,10 @@ class ProbeDirectory:
                     os.close(descriptor)
 
 
-def _is_ours(path: bytes) -> bool:
+def _is_old(path: bytes) -> bool:
+    """Whether it is a directory of ours that nobody has used for long. A new one may not be locked yet."""
     with suppress(OSError):
         status = os.lstat(path)
-        return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+        is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+        return is_ours and time.time() - status.st_mtime > _OLD
     return False

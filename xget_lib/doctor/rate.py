@@ -35,7 +35,11 @@ _LEAST = 1 << 20
 """Bytes; fewer say nothing."""
 _AT_ONCE = 4
 _FIRST = 64 * 1024
-"""Bytes of the first reads; then they grow."""
+"""Bytes of the first reads; they grow"""
+_SHORT = 0.03
+"""while an answer comes within so many seconds after the one before: those on their way at the end are waited for,"""
+_DRAIN = 1.0
+"""for so long at most."""
 _SLOW = 0.1
 """Part of the speed of the interface."""
 _FULL = 0.8
@@ -81,6 +85,8 @@ def measure(link: Link, length: int, seconds: float, most: int, trip: float) -> 
     took, processor = time.monotonic() - begun, time.process_time() - used
     after = link.tcp
     count = min(link.received - received, most)
+    with suppress(_Over), gevent.Timeout(_DRAIN, _Over()):
+        reading.drain()  # a connection that is closed before is a line in the log of the server
     return Measured(count, took, processor, after, after.out_of_order - before.out_of_order, trip, reading.refusal)
 
 
@@ -95,6 +101,8 @@ class _Reading:
         self.refusal = ""
         self._link, self._fid, self._length, self._left = link, fid, length, most
         self._offset, self._count = 0, _FIRST
+        self._answered = time.monotonic()
+        """When the last answer came."""
         self._waiting: deque[AsyncResult[messages.Message | LinkLost]] = deque()
         self._buffers = [memoryview(bytearray(link.max_read)) for _ in range(_AT_ONCE)]
 
@@ -110,8 +118,16 @@ class _Reading:
         if not isinstance(reply, ReadInto):
             self.refusal = reply.ename if isinstance(reply, messages.Rerror) else "no content"
             return False
-        self._count = min(2 * self._count, self._link.max_read)
+        now = time.monotonic()
+        if now - self._answered < _SHORT:
+            self._count = min(2 * self._count, self._link.max_read)
+        self._answered = now
         return True
+
+    def drain(self) -> None:
+        """Wait for the answers that are on their way."""
+        while self._waiting:
+            self._waiting.popleft().get()
 
     def _ask(self) -> None:
         count = min(self._count, self._link.max_read, self._length - self._offset, self._left)
