@@ -80,7 +80,7 @@ class System:
         assert line_from(self._process.stdout.fileno(), _PATIENCE) == "ready", self.console.read_text()
         first = eventually(self._find_first, "the first process of the system", _PATIENCE)
         assert first
-        self._first = first
+        self.first = first
         if boot:
             self._wait_for_systemd()
 
@@ -97,7 +97,7 @@ class System:
         return _finished(self._start(*self._entered("--mount", "--pid"), *command), True).stdout
 
     def _entered(self, *namespaces: str) -> list[str]:
-        return ["nsenter", f"--target={self._first}", *namespaces, "--"]
+        return ["nsenter", f"--target={self.first}", *namespaces, "--"]
 
     def _start(self, *command: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -123,7 +123,7 @@ class System:
     def close(self) -> None:
         """Ends all processes in there."""
         with suppress(ProcessLookupError):
-            os.kill(self._first, signal.SIGKILL)  # and with the first process of their namespace all others
+            os.kill(self.first, signal.SIGKILL)  # and with the first process of their namespace all others
         self._process.kill()
         self._process.wait()
         assert self._process.stdout
