@@ -19,7 +19,8 @@ from pathlib import Path
 
 _BASE = ("python3.11", "systemd", "systemd-sysv", "dbus", "iproute2", "logrotate", "procps")
 _BASE += ("openssh-server", "clustershell")
-_CLUSTER = ("pdsh", "slurmctld", "slurmd", "slurm-client", "munge", "ansible-core", "cloud-init", "curl", "buildah")
+_CLUSTER = ("pdsh", "slurmctld", "slurmd", "slurm-client", "munge", "ansible-core", "python3-apt", "cloud-init", "curl")
+_CLUSTER += ("buildah",)
 _CLUSTER += ("python3-cffi-backend", "netavark")  # debootstrap does not find packages that only provide another
 ROOTS = {"tests": _BASE, "recipes": _BASE + _CLUSTER}
 """The Debian packages of each root directory."""

@@ -12,17 +12,26 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENT = ROOT / "docs" / "recipes.md"
-COMMANDS = ("ansible", "buildah", "chmod", "clush", "cloud-init", "cp", "install", "mkdir", "pdsh", "podman", "printf")
+COMMANDS = ("ansible", "ansible-playbook", "buildah", "chmod", "clush", "cloud-init", "cp", "pdsh", "podman", "printf")
 COMMANDS += ("python3", "sbatch", "scontrol", "scp", "sinfo", "srun", "systemctl", "xget")
 """The first words of commands."""
 
 
 def commands(heading: str) -> list[str]:
     """All commands of a section, in their order."""
+    return list(_commands(_section(heading)))
+
+
+def settings(heading: str) -> str:
+    """The lines of a section that are a name, =, and a value without blanks."""
+    return "".join(re.findall(r"^    (\w+=\S+\n)", _section(heading), re.MULTILINE))
+
+
+def _section(heading: str) -> str:
     text = DOCUMENT.read_text()
     section = re.search(rf"^##+ {re.escape(heading)}\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL)
     assert section, f"{DOCUMENT.name} has no section {heading}"
-    return list(_commands(section.group(1)))
+    return section.group(1)
 
 
 def _commands(section: str) -> Iterator[str]:

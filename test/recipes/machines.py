@@ -7,7 +7,7 @@ are in the /etc/hosts of each. Nothing of it is outside: files are in memory, ab
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -17,16 +17,22 @@ from test.support.processes import line_from
 
 HEAD = "head"
 _NETWORK = "10.78.0"
-_HOLDER = """\
+_BRIDGE = """\
 ip link add bridge type bridge
 ip link set bridge up
 echo ready
 exec sleep infinity
 """
 _LINK = """\
-set -e
-ip link add "$1" type veth peer name host0 netns "$2"
-ip link set "$1" master bridge up
+ip link set lo up
+echo ready
+exec sleep infinity
+"""
+_PLUGGED = """\
+ip link add "to$2" type veth peer name host0 netns "$1"
+ip link set "to$2" master bridge up
+nsenter --target="$1" --net -- ip address add "$3.$2/24" dev host0
+nsenter --target="$1" --net -- ip link set host0 up
 """
 _SSHD = "mkdir -p /run/sshd && /usr/sbin/sshd"
 _LISTENS = "ss --listening --numeric --tcp --no-header sport = :22"
@@ -37,29 +43,49 @@ def nodes(count: int) -> list[str]:
 
 
 class Machines:
-    """The head is the machine of the name HEAD. `boot` names those that systemd boots, which starts sshd."""
+    """The head is the machine of the name HEAD."""
 
     def __init__(
-        self, names: Sequence[str], root: Path, place: Path, *, package: Path | None = None, boot: bool = False
+        self,
+        names: Sequence[str],
+        root: Path,
+        place: Path,
+        *,
+        package: Path | None = None,
+        boot: Collection[str] = (),
+        later: Collection[str] = (),
+        files: Mapping[str, str] | None = None,
     ) -> None:
-        """`package` is the .deb that is installed on all of them already."""
+        """`package` is the .deb that is installed on all of them already. `boot` names the machines that systemd boots,
+        `later` those that `switch_on` starts. `files` are more files of all machines, by path below the root directory."""
         self._closing = ExitStack()
+        self._names = [HEAD, *names]
+        self._place = place
+        self._boot = boot
         self.machines: dict[str, System] = {}
-        layers = [_site([HEAD, *names], root, place / "site")]
+        self._layers = [_site(self._names, root, place / "site", files or {}), root]
         if package:
-            layers.append(_unpacked(package, place / "package"))
+            self._layers.insert(1, _unpacked(package, place / "package"))
         try:
-            bridge = self._bridge()
-            for number, name in enumerate([HEAD, *names], 1):
-                system = System(Path(":".join(map(str, [*layers, root]))), place / name, boot)
-                self._closing.callback(system.close)
-                self.machines[name] = system
-                _connect(system, bridge, number, name)
-                if not boot:
-                    self.start_sshd(name)
+            self._bridge = self._namespace(_BRIDGE)
+            for name in self._names:
+                if name not in later:
+                    self.switch_on(name)
         except BaseException:
             self.close()
             raise
+
+    def switch_on(self, name: str) -> None:
+        """When this returns, the machine has booted, and can be reached."""
+        network = self._namespace(_LINK)
+        _plug(network, self._bridge, self._names.index(name) + 1)
+        root = Path(":".join(map(str, self._layers)))
+        system = System(root, self._place / name, name in self._boot, network)
+        self._closing.callback(system.close)
+        self.machines[name] = system
+        system.run("hostname", name)
+        if name not in self._boot:
+            self.start_sshd(name)
 
     def __getitem__(self, name: str) -> System:
         return self.machines[name]
@@ -86,9 +112,9 @@ class Machines:
         """Ends all processes on all machines."""
         self._closing.close()
 
-    def _bridge(self) -> int:
-        """A process in the network that connects them."""
-        command = ["unshare", "--net", "sh", "-euc", _HOLDER]
+    def _namespace(self, script: str) -> int:
+        """The process that a script becomes in a network namespace of its own."""
+        command = ["unshare", "--net", "sh", "-euc", script]
         holder = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         self._closing.callback(_end, holder)
         assert holder.stdout
@@ -98,21 +124,27 @@ class Machines:
 
 @contextmanager
 def machines(
-    names: Sequence[str], root: Path, place: Path, *, package: Path | None = None, boot: bool = False
+    names: Sequence[str],
+    root: Path,
+    place: Path,
+    *,
+    package: Path | None = None,
+    boot: Collection[str] = (),
+    later: Collection[str] = (),
+    files: Mapping[str, str] | None = None,
 ) -> Iterator[Machines]:
     """Machines until the end of the block."""
-    made = Machines(names, root, place, package=package, boot=boot)
+    made = Machines(names, root, place, package=package, boot=boot, later=later, files=files)
     try:
         yield made
     finally:
         made.close()
 
 
-def _site(names: Sequence[str], root: Path, place: Path) -> Path:
+def _site(names: Sequence[str], root: Path, place: Path, files: Mapping[str, str]) -> Path:
     """What an administrator has set up on all machines: names, and keys of ssh."""
     ssh = place / "root/.ssh"
-    (place / "etc/cloud").mkdir(parents=True)
-    (place / "etc/cloud/cloud-init.disabled").touch()
+    (place / "etc").mkdir(parents=True)
     addresses = [f"{_NETWORK}.{number} {name}" for number, name in enumerate(names, 1)]
     (place / "etc/hosts").write_text("\n".join(["127.0.0.1 localhost", "::1 localhost", *addresses, ""]))
     ssh.mkdir(parents=True)
@@ -124,6 +156,9 @@ def _site(names: Sequence[str], root: Path, place: Path) -> Path:
     (ssh / "authorized_keys").write_text(key.with_suffix(".pub").read_text())
     host_keys = [path.read_text() for path in (root / "etc/ssh").glob("ssh_host_*_key.pub")]
     (ssh / "known_hosts").write_text("".join(f"{','.join(names)} {text}" for text in host_keys))
+    for name, text in files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text)
     return place
 
 
@@ -132,11 +167,10 @@ def _unpacked(package: Path, place: Path) -> Path:
     return place
 
 
-def _connect(system: System, bridge: int, number: int, name: str) -> None:
-    """A link from a machine to the bridge, and its name and address."""
-    command = ["nsenter", f"--target={bridge}", "--net", "--", "sh", "-euc", _LINK, "sh", f"to{number}"]
-    subprocess.run([*command, str(system.first)], check=True, timeout=60, capture_output=True)
-    system.shell(f"hostname {name}; ip address add {_NETWORK}.{number}/24 dev host0; ip link set host0 up")
+def _plug(network: int, bridge: int, number: int) -> None:
+    """A link between two network namespaces, which are those of these processes."""
+    command = ["nsenter", f"--target={bridge}", "--net", "--", "sh", "-euc", _PLUGGED]
+    subprocess.run([*command, "sh", str(network), str(number), _NETWORK], check=True, timeout=60, capture_output=True)
 
 
 def _end(process: subprocess.Popen[str]) -> None:
