@@ -4,7 +4,8 @@
     python3 -m test.packaging.roots recipes    that of `python -m test.recipes`
 
 They have Python and systemd, and what the package for Debian depends on, because the tests install it without a
-network, and sshd and ClusterShell; that of the recipes has more programs for clusters. Nothing but the standard library is needed here: a build machine fetches before the environment of the tests is made.
+network, and sshd and ClusterShell; that of the recipes has more programs for clusters. Nothing but the standard library
+is needed here: a build machine fetches before the environment of the tests is made.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-_BASE = ("python3.11", "systemd", "systemd-sysv", "dbus", "iproute2", "logrotate", "procps")
-_BASE += ("openssh-server", "clustershell")
-_CLUSTER = ("pdsh", "slurmctld", "slurmd", "slurm-client", "munge", "ansible-core", "python3-apt", "cloud-init", "curl")
-_CLUSTER += ("buildah",)
-_CLUSTER += ("python3-cffi-backend", "netavark")  # debootstrap does not find packages that only provide another
+_BASE = ["python3.11", "systemd", "systemd-sysv", "dbus", "iproute2", "logrotate", "procps"]
+_BASE += ["openssh-server", "clustershell"]
+_CLUSTER = ["pdsh", "slurmctld", "slurmd", "slurm-client", "munge", "ansible-core", "python3-apt", "cloud-init", "curl"]
+_CLUSTER += ["buildah"]
+_CLUSTER += ["python3-cffi-backend", "netavark"]  # debootstrap does not find packages that only provide another
 ROOTS = {"tests": _BASE, "recipes": _BASE + _CLUSTER}
 """The Debian packages of each root directory."""
 SUITE = "bookworm"
@@ -53,7 +54,7 @@ def root_of(name: str = "tests") -> Path:
     return place
 
 
-def _make(place: Path, included: tuple[str, ...]) -> None:
+def _make(place: Path, included: list[str]) -> None:
     work = place.with_suffix(".work")
     shutil.rmtree(work, ignore_errors=True)
     # What it mounts is gone with it, whatever becomes of it.

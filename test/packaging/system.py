@@ -1,8 +1,8 @@
 """A Debian system with its own network, processes and files, in namespaces: what happens in it leaves nothing outside.
 
-Its network is only a loopback interface, unless it gets one that others are part of. It either has no process but those that a test starts, as in a container that
-is being built, or it is booted by systemd, in systemd-nspawn. What it writes is in memory, above a root directory that
-stays as it is.
+Its network is only a loopback interface, unless it gets one that others are part of. It either has no process but those
+that a test starts, as in a container that is being built, or it is booted by systemd, in systemd-nspawn. What it writes
+is in memory, above a root directory that stays as it is.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
     python -m test.recipes [NAME...]
 
-Names: clustershell pdsh slurm-prolog-and-job ansible cloud-init container. The exit status is 0 if all have passed, and 1
-if one has failed or could not run; then a line says why. All together take some ten minutes.
+Names: {names}. The exit status is 0 if all have passed, and 1 if one has
+failed or could not run; then a line says why. All together take some ten minutes.
 
-Nothing is installed on this machine. It needs the Debian packages debootstrap, systemd-container, iproute2, openssh-client
-and dpkg. debootstrap makes a root directory once, in the cache, with these packages and what they need:
+Nothing is installed on this machine. It needs the Debian packages debootstrap, systemd-container, iproute2,
+openssh-client and dpkg. debootstrap makes a root directory once, in the cache, with these packages and what they need:
 {packages}
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import textwrap
@@ -31,7 +32,7 @@ Recipe = Callable[[Path, Path, Path], None]
 RECIPES: dict[str, Recipe] = {
     "clustershell": remote_shells.run_clustershell,
     "pdsh": remote_shells.run_pdsh,
-    "slurm-prolog-and-job": slurm.run_recipe,
+    "slurm": slurm.run_recipe,
     "ansible": ansible.run_recipe,
     "cloud-init": cloud_init.run_recipe,
     "container": container.run_recipe,
@@ -58,15 +59,15 @@ def main(names: list[str]) -> int:
         return 1
     with tempfile.TemporaryDirectory(prefix="xget-recipes-") as work:
         package = Packages(Path(work) / "packages").deb()
-        # A list: each is run, whatever the others do.
-        return int(not all([_run(name, root_of("recipes"), package, Path(work) / name) for name in chosen]))
+        passed = [_run(name, root_of("recipes"), package, Path(work) / name) for name in chosen]
+    return int(not all(passed))
 
 
 def _run(name: str, root: Path, package: Path, place: Path) -> bool:
     started = time.monotonic()
     try:
         RECIPES[name](root, package, place)
-    except AssertionError as error:
+    except (AssertionError, subprocess.SubprocessError) as error:
         print(f"failed         {name}: {error}", flush=True)
         return False
     print(f"passed         {name}, {time.monotonic() - started:.0f} s", flush=True)
@@ -89,7 +90,7 @@ def _missing() -> str:
 
 def _help() -> str:
     packages = textwrap.fill(" ".join(ROOTS["recipes"]), 100, initial_indent="    ", subsequent_indent="    ")
-    return (__doc__ or "").format(packages=packages).strip()
+    return (__doc__ or "").format(names=" ".join(RECIPES), packages=packages).strip()
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENT = ROOT / "docs" / "recipes.md"
-COMMANDS = ("ansible", "ansible-playbook", "buildah", "chmod", "clush", "cloud-init", "cp", "pdsh", "podman", "printf")
-COMMANDS += ("python3", "sbatch", "scontrol", "scp", "sinfo", "srun", "systemctl", "xget")
+COMMANDS = ["ansible", "ansible-playbook", "buildah", "chmod", "clush", "cloud-init", "cp", "pdsh", "podman", "printf"]
+COMMANDS += ["python3", "sbatch", "scontrol", "scp", "sinfo", "srun", "systemctl", "xget"]
 """The first words of commands."""
 
 

@@ -1,7 +1,8 @@
 """A head node and compute nodes, each a Debian system in namespaces of its own, with links to one network and sshd.
 
-The head logs in to the nodes as root with a key, and knows their host keys, as on a cluster that is installed. All names
-are in the /etc/hosts of each. Nothing of it is outside: files are in memory, above a root directory that stays as it is.
+The head logs in to the nodes as root with a key, and knows their host keys, as on a cluster that is installed. All
+names are in the /etc/hosts of each. Nothing of it is outside: files are in memory, above a root directory that stays as
+it is.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Machines:
         files: Mapping[str, str] | None = None,
     ) -> None:
         """`package` is the .deb that is installed on all of them already. `boot` names the machines that systemd boots,
-        `later` those that `switch_on` starts. `files` are more files of all machines, by path below the root directory."""
+        `later` those that `switch_on` starts. `files` are more files of all machines, by path below `/`."""
         self._closing = ExitStack()
         self._names = [HEAD, *names]
         self._place = place

@@ -1,4 +1,4 @@
-"""The recipe for ClusterShell: eight nodes, of which two fail at first. `python -m test.recipes` runs the others too."""
+"""The recipe for ClusterShell: eight nodes, of which two fail at first. `python -m test.recipes` runs all recipes."""
 
 from __future__ import annotations
 
