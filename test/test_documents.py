@@ -168,7 +168,8 @@ def short_options() -> set[str]:
 OTHER_PROGRAMS = re.compile(
     r"scripts/bench|scripts/package|dpkg |rpm |dnf |python3? -m|make |mount |systemctl|pytest|pip |pre-commit|rsync"
     r"|ruff|mypy|curl|cp "
-    r"|`--(every|kill|slow|tree|nodes|against|case|latency)\b"
+    r"|clush|pdsh|sbatch|srun|sinfo|ansible|buildah|podman|cloud-init"
+    r"|`--(every|kill|slow|tree|nodes|against|case|latency|forks|network)\b|`-[Sf]\b"
 )
 """Lines with the options of other programs."""
 
