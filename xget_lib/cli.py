@@ -21,10 +21,11 @@ exist.
 
 status shows the masters and clients of this machine, or with -n a master and all its nodes. list shows what a master
 serves. stop ends masters and clients of this machine. reload tells the master of this machine to scan its directory
-now, and ends when that is done. sign signs a file or directory, so that clients can tell that it comes from you
-(--trust). config prints what holds for the rest of the command line, and where each value comes from. The arguments of
-a master and of a client can also stand in the file of --config. <what> chooses processes of this machine: a role
-(master, client, download, child, follower), a port, or the path that is served or downloaded to.
+now, and ends when that is done; if it is the only master, it needs no -p. sign signs a file or directory, so that
+clients can tell that it comes from you (--trust). config prints what holds for the rest of the command line, and where
+each value comes from. The arguments of a master and of a client can also stand in the file of --config. <what> chooses
+processes of this machine: a role (master, client, download, child, follower), a port, or the path that is served or
+downloaded to.
 
 Connection options:
   -n HOST, --host=HOST        client, status, list: host name or address of the master, also as HOST:PORT and
@@ -157,7 +158,7 @@ from typing import TYPE_CHECKING
 
 from xget_lib import settings, version
 from xget_lib.config import Config
-from xget_lib.errors import Exit, XGetError, printable
+from xget_lib.errors import Exit, XGetError, printable, program
 from xget_lib.process.null import open_null
 from xget_lib.report import events, output
 from xget_lib.settings import Settings
@@ -171,7 +172,7 @@ if TYPE_CHECKING:
 
 def _run(usage: Usage, parsed: Parsed) -> int:
     if "help" in parsed.options:
-        return _print((__doc__ or "").strip().replace("xget.py", output.program()))
+        return _print((__doc__ or "").strip().replace("xget.py", program()))
     if "version" in parsed.options:
         return _print(f"xget {version.full_version()}")
     if settings.is_shown(parsed):
@@ -207,7 +208,7 @@ def _run_command(command: Settings, names: list[bytes]) -> int:
         case "reload":
             from xget_lib.control import reload
 
-            return reload.run(command.config)
+            return reload.run(command.config, port_is_given=command.sources["port"].kind != settings.DEFAULT)
         case "list":
             from xget_lib.control import listing
 
