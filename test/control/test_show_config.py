@@ -75,7 +75,8 @@ def test_each_value_is_printed_as_the_file_can_have_it(
 ) -> None:
     given = (
         f"--http {http} --ports 4000-4010 --rate 1.3M --rate-up 100K --open files,swarm --open-to ::1"
-        " --allow 10.0.0.0/8 --delete --max-delete 20 --exclude a --exclude b,c --auth munge --munge-users root,5 --linger 1.5 --timeout 2"
+        " --allow 10.0.0.0/8 --delete --max-delete 20 --exclude a --exclude b,c --auth munge --munge-users root,5"
+        " --linger 1.5 --timeout 2"
     )
     first = printed(capsys, *given.split(), "-n", "h", ".", "/d")
     for line in (f'http = "{http}"', 'ports = "4000-4010"', 'munge-users = ["0", "5"]', 'exclude = ["a", "b,c"]'):
