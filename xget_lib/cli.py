@@ -56,8 +56,8 @@ Download options:
                               [default: 3]
   --timeout=SECONDS           client, status, list, reload, stop: how long to wait for a master, or a process, that
                               does not answer [default: 60]
-  --rate=BYTES                client: receive no more content than this in a second, such as 500K, 20M or 1.5G (without
-                              it: as fast as possible)
+  --rate=BYTES                client: receive no more content than this in a second, such as 500K, 20M or 1.5G; K is
+                              1024 (without it: as fast as possible)
   --rate-up=BYTES             master, client: send no more content than this in a second, to all together
   --stall-timeout=SECONDS     client: how long to go on without progress while the master answers [default: 60]
 

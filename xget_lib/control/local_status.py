@@ -143,4 +143,5 @@ def _state(answer: Answer) -> str:
     if status.get("role") == "download":
         return f"has {held}"
     ends = status.get("ends_in")
-    return f"serves {held}" + (f", ends in {duration(max(0, ends))}" if ends is not None else "")
+    outdated = "outdated, " if status.get("outdated") else ""
+    return f"{outdated}serves {held}" + (f", ends in {duration(max(0, ends))}" if ends is not None else "")
