@@ -40,7 +40,8 @@ def _values(settings: Settings) -> Iterator[tuple[str, Any]]:
         roles = settings.file.roles[name]
         if not roles or settings.role in roles:
             value = getattr(settings.config, name.replace("-", "_"))
-            yield name, _FORMS.get(name, _plain)(value) if value is not None else None
+            form: Callable[[Any], Any] = _FORMS.get(name, _plain)
+            yield name, form(value) if value is not None else None
 
 
 def _plain(value: Any) -> Any:
