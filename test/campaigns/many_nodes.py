@@ -25,6 +25,7 @@ from unittest.mock import patch
 from gevent.pool import Pool
 from gevent.socket import create_connection
 
+from scripts.bench.loopback import unwind_on_signals
 from test.support.cluster import Cluster, eventually, free_port
 from test.support.leftovers import end_all
 from xget_lib.net import link
@@ -47,6 +48,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m test.campaigns.many_nodes", description=__doc__.split("\n")[0])
     parser.add_argument("--nodes", type=int, default=10_000)
     nodes = parser.parse_args().nodes
+    unwind_on_signals()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with tempfile.TemporaryDirectory(prefix="xget-many-") as base:
