@@ -4,8 +4,8 @@
 
 A real master serves a file. So many nodes, each with an address of its own on loopback, connect, register a part of it,
 and stay connected. Then `xget status -n` is run as an administrator does, and /metrics and /status.json are read. The
-limits of 10,000 nodes are checked: each answer comes within a second, and /metrics has less than 100 KB. What the command
-takes is processor time, less that of `xget --version`. It needs descriptors: `ulimit -n` of more than the nodes.
+limits of 10,000 nodes are checked: each answer comes within a second, and /metrics has less than 100 KB. What the
+command takes is processor time, less that of `xget --version`. It needs descriptors: `ulimit -n` of more than the nodes.
 """
 
 from __future__ import annotations
@@ -60,10 +60,11 @@ def main() -> int:
 
 
 def _measure(cluster: Cluster, nodes: int) -> int:
+    # Connections may use a quarter of the descriptors of each worker.
     served, page = cluster.base / "served", free_port()
     served.mkdir()
     (served / "file").write_bytes(bytes(range(256)) * 65536)
-    master = cluster.master(served, "--http", f"127.0.0.1:{page}", wait=False)
+    master = cluster.master(served, "-w", "8", "--http", f"127.0.0.1:{page}", wait=False)
     eventually(master.serves, "the master serves", _SECONDS)
     generation, chunks = bytes.fromhex(master.status()["generation"]), master.status()["chunks"]
     begun = time.monotonic()
