@@ -48,7 +48,7 @@ def make_environment(release: Release, place: Path) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     command += ["--no-warn-conflicts", "--only-binary", ":all:", "--target", str(place)]
     setup = setup_of(release.root)
-    run([*command, *setup.RUNTIME, *setup.SIGN, *setup.NODES, *setup.METRICS])
+    run([*command, *setup.RUNTIME, *setup.SIGN, *setup.METRICS])
     for name in _UNUSED:
         path = place / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
