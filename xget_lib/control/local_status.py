@@ -19,14 +19,14 @@ from xget_lib.config import Config
 from xget_lib.control.local_choice import chosen
 from xget_lib.control.outcome import failed
 from xget_lib.control.remote import TIMEOUT, read_status
-from xget_lib.errors import CommandFailed, Exit, LinkLost, NinepError, NotAdmitted, NothingRuns, printable
+from xget_lib.errors import CommandFailed, Exit, LinkLost, NinepError, NotAdmitted, NothingRuns, printable, program
 from xget_lib.net.blocking import in_thread
 from xget_lib.net.credentials import credentials_of
 from xget_lib.ninep.auth import Credentials
 from xget_lib.process.local_processes import MASTER, LocalProcess, local_processes
 from xget_lib.report.columns import columns
 from xget_lib.report.events import counted
-from xget_lib.report.output import print_line, program
+from xget_lib.report.output import print_line
 from xget_lib.report.status import duration, table
 
 _AT_ONCE = 64
@@ -58,9 +58,7 @@ def run(config: Config, words: Sequence[str]) -> int:
     processes = chosen(local_processes(), words)
     if not processes:
         raise NothingRuns(words)
-    get_hub().threadpool.maxsize = _AT_ONCE
-    ask = partial(_ask, seconds=min(config.timeout, TIMEOUT), credentials=credentials_of(config))
-    answers = [answer for answer in Pool(_AT_ONCE).imap(ask, processes) if answer is not None]
+    answers = ask_all(config, processes)
     for line in _json(answers) if config.json else _text(answers, details=config.verbose):
         print_line(line)
     silent = [answer for answer in answers if answer.status is None and not answer.refused]
@@ -68,6 +66,14 @@ def run(config: Config, words: Sequence[str]) -> int:
         named = ", ".join(str(answer.process.pid) for answer in silent)
         return failed(config, CommandFailed("status", f"no answer from process {named}", Exit.FAILED))
     return Exit.OK
+
+
+def ask_all(config: Config, processes: Sequence[LocalProcess]) -> list[Answer]:
+    """What each of them says of itself, without those that have ended meanwhile. Raises UsageError for credentials that
+    cannot be used."""
+    get_hub().threadpool.maxsize = _AT_ONCE
+    ask = partial(_ask, seconds=min(config.timeout, TIMEOUT), credentials=credentials_of(config))
+    return [answer for answer in Pool(_AT_ONCE).imap(ask, processes) if answer is not None]
 
 
 def _ask(process: LocalProcess, seconds: float, credentials: Credentials) -> Answer | None:
@@ -143,4 +149,5 @@ def _state(answer: Answer) -> str:
     if status.get("role") == "download":
         return f"has {held}"
     ends = status.get("ends_in")
-    return f"serves {held}" + (f", ends in {duration(max(0, ends))}" if ends is not None else "")
+    outdated = "outdated, " if status.get("outdated") else ""
+    return f"{outdated}serves {held}" + (f", ends in {duration(max(0, ends))}" if ends is not None else "")

@@ -1,4 +1,4 @@
-"""Whether chunks may be written in the event loop: if the disk is quick, a thread for each costs more than the write."""
+"""Whether chunks may be written in the event loop: a thread for each costs more than the write if the disk is quick."""
 
 from __future__ import annotations
 
