@@ -90,6 +90,8 @@ class Master:
 class WorkersGuest:
     """A guest (see `server.Guest`) of a worker, whose backends take it for its connection."""
 
+    round_trip = 0.0
+
     def __init__(self, master: Master, number: int, choices: Choices) -> None:
         client = Client(number, "10.0.0.1", 1, connection=self)  # type: ignore[arg-type]
         self.backend = WorkerBackend(master.worker, client)

@@ -17,7 +17,7 @@ from xget_lib.process.channel import pair
 
 MESSAGES = [
     ipc.Ping(),
-    ipc.SlotAsked(1, 2),
+    ipc.SlotAsked(1, 2, 0.0),
     ipc.Adopt(1, "10.0.0.1", 40000),
     ipc.NodeRegistered(
         1,
@@ -133,4 +133,4 @@ def test_messages_are_frozen_and_keep_their_names_for_match() -> None:
         case ipc.Grant(connection, slot, chunk):
             assert (connection, slot, chunk) == (1, 2, 3)
     with pytest.raises(AttributeError):
-        ipc.SlotAsked(1, 2).slot = 3  # type: ignore[misc]
+        ipc.SlotAsked(1, 2, 0.0).slot = 3  # type: ignore[misc]

@@ -62,7 +62,7 @@ def test_a_slot_that_asks_is_granted_what_its_node_wants() -> None:
     master = Master()
     master.tracker.connected(1, "10.0.0.1")
     master.tracker.handle(ipc.Wants(1, b"\x00\x02"))
-    master.tracker.handle(ipc.SlotAsked(1, 7))
+    master.tracker.handle(ipc.SlotAsked(1, 7, 0.0))
     assert master.wait_for(1) == [(1, ipc.Grant(1, 7, 9))]
 
 

@@ -203,8 +203,8 @@ def test_messages_for_a_connection_reach_its_worker_until_it_has_ended() -> None
     pool.pool.send_to(1, ipc.Grant(1, 0, 5))
     pool.pool.send_to(99, ipc.Grant(99, 0, 5))
     assert pool.receive(pid) == ipc.Grant(1, 0, 5)
-    pool.send(pid, ipc.SlotAsked(1, 0))
-    assert pool.event(events.Received).message == ipc.SlotAsked(1, 0)
+    pool.send(pid, ipc.SlotAsked(1, 0, 0.0))
+    assert pool.event(events.Received).message == ipc.SlotAsked(1, 0, 0.0)
 
 
 def test_a_worker_that_dies_costs_its_connections_and_is_replaced() -> None:

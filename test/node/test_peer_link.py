@@ -163,6 +163,7 @@ def test_a_peer_that_does_not_answer_when_slots_are_returned_is_given_up(peer: S
     assert heard.get() == 0
     relay.hold()
     for _ in range(100):
+        link._turns.granted(0)  # the peer is silent
         link.pass_slot()
     assert isinstance(heard.get(), LinkLost)
 

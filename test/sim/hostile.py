@@ -42,8 +42,8 @@ class Hostile(Node):
     def registered(self, peer: Node) -> None:
         pass
 
-    def slot_requested(self, reader: Node) -> None:
-        self._clock.after(self._network.latency, reader.slot_granted, self)
+    def slot_requested(self, reader: Node, turn: int) -> None:
+        self._clock.after(self._network.latency, reader.slot_granted, self, turn)
 
 
 class Liar(Hostile):
@@ -83,15 +83,15 @@ class Punctual(Hostile):
 class Withholding(Hostile):
     """Never gives a slot."""
 
-    def slot_requested(self, reader: Node) -> None:
+    def slot_requested(self, reader: Node, turn: int) -> None:
         pass
 
 
 class Hesitating(Hostile):
     """Gives each slot late, and then sends nothing."""
 
-    def slot_requested(self, reader: Node) -> None:
-        self._clock.after(self._random.uniform(0, 20), reader.slot_granted, self)
+    def slot_requested(self, reader: Node, turn: int) -> None:
+        self._clock.after(self._random.uniform(0, 20), reader.slot_granted, self, turn)
 
     def asked(self, reader: Node, connection: Connection, request: Request) -> None:
         self._clock.after(STALLED, reader.stalled, self, request)
@@ -100,7 +100,7 @@ class Hesitating(Hostile):
 class Flapping(Hostile):
     """Ends each connection as soon as something is asked of it, and accepts the next one."""
 
-    def slot_requested(self, reader: Node) -> None:
+    def slot_requested(self, reader: Node, turn: int) -> None:
         self._clock.after(self._network.latency, reader.lose, self)
 
 

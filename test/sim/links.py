@@ -2,8 +2,9 @@
 
 Each machine has a link with a rate for each direction, into a network that is never the bottleneck. A sender's link
 serves its connections in turn and sends one block of each; a receiver's link takes blocks in the order in which they
-arrive. A connection has at most `WINDOW` blocks on their way: at a busy receiver it stops, and the sender's link
-serves the other connections. So links are shared as by TCP under fair queueing: no link is idle while a connection
+arrive. A connection has at most `WINDOW` blocks that wait for the receiver's link: at a busy receiver it stops, and the
+sender's link serves the other connections. Blocks that are only far away do not count, since TCP widens its window to
+what the distance needs. So links are shared as by TCP under fair queueing: no link is idle while a connection
 could use both its ends, and connections that share a link get equal parts of it. A block is a part of a chunk, not a
 packet: that makes ten thousand nodes possible, and results change little when blocks are halved (`--blocks`).
 
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from test.sim.clock import Clock
 
 WINDOW = 2
-"""Blocks of one connection on their way."""
+"""Blocks of one connection that wait for the receiver's link."""
 
 
 class Port:
@@ -62,7 +63,7 @@ class Connection:
         self.receiver = receiver
         self.queue: deque[Request] = deque()
         self.arrivals: deque[float] = deque()
-        """When the last blocks arrive."""
+        """When the last blocks have passed the receiver's link, if they had no way to go before."""
         self.waiting = False
         """Whether it is in the sender's `ready`, or will come back there when its window opens."""
 
@@ -128,11 +129,11 @@ class Network:
         receiver = connection.receiver
         # A block from a slow sender leaves room for blocks from other senders.
         receiver.down_free = max(receiver.down_free, now) + size / receiver.down
-        arrival = max(gone, receiver.down_free) + self.latency
-        connection.arrivals.append(arrival)
+        passed = max(gone, receiver.down_free)
+        connection.arrivals.append(passed)
         if not request.left:
             connection.queue.popleft()
-            self._clock.at(arrival, self._arrive, connection, request)
+            self._clock.at(passed + self.latency, self._arrive, connection, request)
         if connection.queue:
             port.ready.append(connection)
         else:

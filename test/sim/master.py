@@ -104,7 +104,7 @@ class Master:
         self._tracker.ended(node.key, self._clock.now)
 
     def ask(self, node: Node, slot: int) -> None:
-        self._tracker.slot_asked(node.key, slot, self._clock.now)
+        self._tracker.slot_asked(node.key, slot, self._clock.now, 2 * self._network.latency)
 
     def close(self, node: Node, slots: Iterable[int]) -> None:
         for slot in slots:

@@ -20,6 +20,7 @@ from xget_lib.swarm.downloader import Downloader
 from xget_lib.swarm.first_tier import ManifestSources
 from xget_lib.swarm.messages import REACHED_LIMIT, Address, Registration
 from xget_lib.swarm.tuning import Tuning, buffer_count
+from xget_lib.swarm.turns import Turns
 from xget_lib.swarm.uploader import Uploader
 
 SPAWN = 0.005
@@ -35,6 +36,8 @@ VERIFY_RATE = 1e9
 """To verify and write a chunk takes so many seconds, and goes at so many bytes a second."""
 SLOTS = 16
 """At the master at the same time, at most."""
+TURNS = 16
+"""At one peer."""
 MANIFEST_COMES = 5.0
 """Seconds that a peer has to send the manifest: `node/fetch_manifest.py`."""
 CONNECT = 10.0
@@ -84,6 +87,7 @@ class Node:
         """Those that it has connected to, and not told the master."""
         self._readers: dict[int, Node] = {}
         self._connections: dict[Address, Connection] = {}
+        self._turns: dict[Address, Turns] = {}
         self._requests: dict[tuple[Address, int], Request] = {}
         self._slots_before = 0
         """The number of slots at the master that were closed. The master knows each by a number of its own."""
@@ -120,7 +124,7 @@ class Node:
             self._sources = ManifestSources(
                 [] if master_first else peers, self._master.manifest, self._random, self._clock.now
             )
-            self._carry_out(self._downloader.master_connected(self._clock.now))
+            self._carry_out(self._downloader.master_connected(self._clock.now, 2 * self._network.latency))
             self._ask_for_manifest()
 
     def _ask_for_manifest(self) -> None:
@@ -161,11 +165,15 @@ class Node:
         for action in decided:
             match action:
                 case actions.RequestSlot(peer):
-                    clock.after(latency + NEWS_COST, self._nodes[peer].slot_requested, self)
+                    reading = sum(source == peer for source, _ in self._requests)
+                    turn = self._turns[peer].request(reading)
+                    clock.after(latency + NEWS_COST, self._nodes[peer].slot_requested, self, turn)
                 case actions.PassSlot(peer):
-                    clock.after(latency, self._nodes[peer].slot_ended, self)
+                    clock.after(latency, self._nodes[peer].slot_ended, self, self._turns[peer].give_back())
                 case actions.GrantUploadSlot(key):
-                    clock.after(latency + NEWS_COST, self._readers[key].slot_granted, self)
+                    reader, turn = divmod(key, TURNS)
+                    if reader in self._readers:
+                        clock.after(latency + NEWS_COST, self._readers[reader].slot_granted, self, turn)
                 case actions.Fetch(source, chunk):
                     self._fetch(source, chunk)
                 case actions.Cancel(source, chunk):
@@ -232,7 +240,8 @@ class Node:
             return
         self._connections[peer.address] = Connection(peer.port, self.port)
         peer._readers[self.key] = self
-        self._downloader.peer_connected(peer.address)
+        self._turns[peer.address] = Turns()
+        self._downloader.peer_connected(peer.address, 2 * self._network.latency)
         self._reached.append(peer.address)
         self._clock.after(self._network.latency, peer.registered, self)
         self._clock.after(self._network.latency, self.learn, peer, peer.held)
@@ -279,18 +288,21 @@ class Node:
 
     def reader_gone(self, reader: Node) -> None:
         self._readers.pop(reader.key, None)
-        self.slot_ended(reader)
+        for turn in range(TURNS):
+            self.slot_ended(reader, turn)
 
-    def slot_requested(self, reader: Node) -> None:
+    def slot_requested(self, reader: Node, turn: int) -> None:
         if self.port.alive and reader.key in self._readers:
-            self._carry_out(self._uploader.slot_requested(reader.key, reader.address[0], self._clock.now))
+            key, round_trip = reader.key * TURNS + turn, 2 * self._network.latency
+            self._carry_out(self._uploader.slot_requested(key, reader.address[0], self._clock.now, round_trip))
 
-    def slot_ended(self, reader: Node) -> None:
+    def slot_ended(self, reader: Node, turn: int) -> None:
         if self.port.alive:
-            self._carry_out(self._uploader.slot_ended(reader.key, self._clock.now))
+            self._carry_out(self._uploader.slot_ended(reader.key * TURNS + turn, self._clock.now))
 
-    def slot_granted(self, peer: Node) -> None:
-        if self.port.alive:
+    def slot_granted(self, peer: Node, turn: int) -> None:
+        if self.port.alive and peer.address in self._connections:
+            self._turns[peer.address].granted(turn)
             self._carry_out(self._downloader.slot_granted(peer.address, self._clock.now))
 
     # The master.

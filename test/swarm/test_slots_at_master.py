@@ -41,7 +41,7 @@ def test_closed_slots_say_what_was_being_read() -> None:
     slots = connected()
     assert slots.open_first(0b1111, 0.0) == 0
     assert list(slots.open_others(3)) == [1, 2]
-    slots.read(1, 3)
+    slots.read(1, 3, 0.0)
     assert slots.is_reading(3) and not slots.is_reading(2)
     assert slots.close() == [3]
     assert len(slots) == 0
@@ -50,9 +50,9 @@ def test_closed_slots_say_what_was_being_read() -> None:
 def test_a_chunk_that_has_arrived_frees_its_slot() -> None:
     slots = connected()
     slots.open_first(0b1111, 0.0)
-    slots.read(0, 2)
-    assert slots.ended(2) == 0
-    assert slots.ended(2) is None
+    slots.read(0, 2, 0.0)
+    assert slots.ended(2, 0.0) == 0
+    assert slots.ended(2, 0.0) is None
 
 
 def test_wants_are_reported_with_pauses_while_slots_are_open() -> None:

@@ -56,20 +56,38 @@ def test_a_grant_that_was_not_requested_is_none() -> None:
 
 def test_a_lost_peer_says_what_was_being_read() -> None:
     slots = connected(A, B)
-    slots.read(A, 3)
+    slots.read(A, 3, 0.0)
     slots.request(B, 0.0)
     slots.become_overdue(0.1, 100.0)
-    assert slots.gone(A) == 3
-    assert slots.gone(B) is None
+    assert slots.gone(A) == 1
+    assert slots.gone(B) == 0
     assert slots.waiting == 0 and len(slots) == 0
+
+
+def test_over_a_distance_a_peer_has_several_slots() -> None:
+    slots = connected(A, B)
+    slots.read(A, 3, 0.0)
+    assert not slots.is_free(A) and slots.is_free(A, 2)
+    slots.request(A, 1.0)
+    assert not slots.is_free(A, 2) and slots.is_free(A, 3)
+    slots.request(A, 2.0)
+    slots.request(B, 2.0)
+    assert slots.waiting == 3
+    assert slots.become_overdue(0.1, 3.5) == [A], "the oldest of its requests"
+    assert slots.waiting == 1 and not slots.is_free(A, 9)
+    assert slots.granted(A, 4.0)
+    assert slots.waiting == 2
+    slots.read(A, 4, 4.0)
+    slots.request(A, 4.0)
+    assert slots.gone(A) == 2 and slots.waiting == 1
 
 
 def test_a_chunk_ends_once() -> None:
     slots = connected(A)
-    slots.read(A, 3)
-    assert not slots.ended(A, 4)
-    assert slots.ended(A, 3)
-    assert not slots.ended(A, 3)
+    slots.read(A, 3, 0.0)
+    assert slots.ended(A, 4) is None
+    assert slots.ended(A, 3) == 0.0
+    assert slots.ended(A, 3) is None
 
 
 def test_a_host_gets_half_of_what_is_asked_while_others_are_asked_too() -> None:
@@ -81,8 +99,8 @@ def test_a_host_gets_half_of_what_is_asked_while_others_are_asked_too() -> None:
     slots.request(A, 0.0)
     assert not slots.has_share(crowd[3], 4)
     assert slots.has_share(crowd[3], 4, reading=True)
-    slots.read(crowd[0], 0)
-    slots.read(crowd[1], 1)
+    slots.read(crowd[0], 0, 0.0)
+    slots.read(crowd[1], 1, 0.0)
     assert not slots.has_share(crowd[2], 4, reading=True)
     slots.gone(A)
     assert slots.has_share(crowd[3], 4)

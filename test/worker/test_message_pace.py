@@ -13,7 +13,7 @@ class Hosts:
         self.pace = MessagePace(workers)
         self.pace.connected(1, "a", 0.0)
         self.pace.connected(2, "b", 0.0)
-        while self.pace.passes(ipc.SlotAsked(1, 0), 0.0):
+        while self.pace.passes(ipc.SlotAsked(1, 0, 0.0), 0.0):
             pass
         self.pace.passes(ipc.SlotClosed(1, 0), 0.0)
         self.first = ipc.SlotClosed(1, 0)
@@ -30,9 +30,9 @@ class Hosts:
 
 
 def test_a_host_sends_at_most_at_a_rate_after_its_burst() -> None:
-    passed = Hosts().flood(ipc.SlotAsked(1, 0), 2.0)
+    passed = Hosts().flood(ipc.SlotAsked(1, 0, 0.0), 2.0)
     assert 0.9 * RATE <= passed / 2 <= 1.1 * RATE
-    many = Hosts(workers=64).flood(ipc.SlotAsked(1, 0), 2.0)
+    many = Hosts(workers=64).flood(ipc.SlotAsked(1, 0, 0.0), 2.0)
     assert 0.8 * LEAST_RATE <= many / 2 <= 1.2 * LEAST_RATE
 
 
@@ -42,18 +42,18 @@ def test_large_messages_count_more() -> None:
 
 def test_other_hosts_are_not_affected() -> None:
     hosts = Hosts()
-    assert not hosts.pace.passes(ipc.SlotAsked(1, 0), 0.0)
-    assert all(hosts.pace.passes(ipc.SlotAsked(2, slot), 0.0) for slot in range(int(BURST)))
+    assert not hosts.pace.passes(ipc.SlotAsked(1, 0, 0.0), 0.0)
+    assert all(hosts.pace.passes(ipc.SlotAsked(2, slot, 0.0), 0.0) for slot in range(int(BURST)))
 
 
 def test_what_waits_is_sent_later_in_order_and_only_the_last_of_its_kind() -> None:
     hosts = Hosts()
     messages = [
         ipc.Wants(1, b"old"),
-        ipc.SlotAsked(1, 7),
+        ipc.SlotAsked(1, 7, 0.0),
         ipc.PeersOpened(1),
         ipc.Wants(1, b"new"),
-        ipc.SlotAsked(1, 8),
+        ipc.SlotAsked(1, 8, 0.0),
         ipc.SlotClosed(1, 7),
     ]
     assert not any(hosts.pace.passes(message, 0.0) for message in messages)
@@ -68,7 +68,7 @@ def test_what_waits_is_bounded_by_what_is_open() -> None:
         hosts.pace.passes(ipc.Wants(1, b"%d" % number), 0.0)
         hosts.pace.passes(ipc.LogLine(1, f"{number}"), 0.0)
         hosts.pace.passes(ipc.StatusWanted(1, "status"), 0.0)
-        hosts.pace.passes(ipc.SlotAsked(1, number % 16), 0.0)
+        hosts.pace.passes(ipc.SlotAsked(1, number % 16, 0.0), 0.0)
     assert len(hosts.pace._hosts["a"].waiting) == 3 + 16
 
 
@@ -78,10 +78,10 @@ def test_what_waits_ends_with_its_connection_and_a_new_connection_does_not_begin
     hosts.pace.ended(1)
     assert not hosts.pace.waits
     hosts.pace.connected(3, "a", 0.0)
-    assert not hosts.pace.passes(ipc.SlotAsked(3, 0), 0.0)
+    assert not hosts.pace.passes(ipc.SlotAsked(3, 0, 0.0), 0.0)
     hosts.pace.ended(3)
     hosts.pace.connected(4, "a", 60.0)
-    assert hosts.pace.passes(ipc.SlotAsked(4, 0), 60.0)
+    assert hosts.pace.passes(ipc.SlotAsked(4, 0, 0.0), 60.0)
 
 
 def test_messages_of_the_worker_itself_always_pass() -> None:

@@ -226,6 +226,8 @@ class SlotAsked(Message):
 
     connection: int
     slot: int
+    round_trip: float
+    """Seconds that a packet to the client and its acknowledgement take at least."""
 
 
 @message

@@ -113,8 +113,8 @@ class TrackerIO:
         """Act on what a worker reports of a connection. Raises ProtocolViolation for any other message."""
         now = time.monotonic()
         match message:
-            case ipc.SlotAsked(connection, slot):
-                self.tracker.slot_asked(connection, slot, now)
+            case ipc.SlotAsked(connection, slot, round_trip):
+                self.tracker.slot_asked(connection, slot, now, round_trip)
             case ipc.Wants(connection, chunks):
                 self.tracker.wants(connection, int.from_bytes(chunks, "little"))
             case ipc.SlotClosed(connection, slot):

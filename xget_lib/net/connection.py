@@ -74,6 +74,11 @@ class Connection:
         self._message_deadline = 0.0
         """When that message must be whole."""
 
+    @property
+    def round_trip(self) -> float:
+        """As of its transport."""
+        return self._transport.round_trip
+
     def run(self) -> str | None:
         """Serve to the end. Returns None if the peer closed the connection, otherwise why it was ended.
 

@@ -189,6 +189,11 @@ class Link:
         return self._received + int(waiting)
 
     @property
+    def round_trip(self) -> float:
+        """As of its transport; 0 when the connection has ended."""
+        return self._transport.round_trip
+
+    @property
     def lost(self) -> bool:
         return self._lost is not None
 
@@ -211,6 +216,15 @@ class Link:
             if not self.lost:  # the server may have the fid
                 self.start(messages.Tclunk(fid), lambda answer: None)
             raise
+        return Remote(self, fid)
+
+    def begin_to_open(self, name: str, mode: int = 0) -> Remote:
+        """Open a file of the root without waiting. Requests may follow at once: if the server does not open it, it
+        refuses them. Raises LinkLost."""
+        fid = self._next_fid
+        self._next_fid += 1
+        self.start(messages.Twalk(ROOT, fid, (name,)), lambda answer: None)
+        self.start(messages.Topen(fid, mode), lambda answer: None)
         return Remote(self, fid)
 
     def call(self, message: TMessage, seconds: float | None) -> Message:

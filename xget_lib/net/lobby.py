@@ -85,6 +85,11 @@ class _Visitor:
             self.watcher = get_hub().loop.io(self.transport.sock.fileno(), direction)
         self.watcher.start(self._lobby.hear_soon, self)
 
+    @property
+    def round_trip(self) -> float:
+        """As of its transport."""
+        return self.transport.round_trip
+
     def end(self, why: str) -> None:
         """See `net.server.Client.end`."""
         self._lobby.end(self, why)

@@ -62,6 +62,9 @@ class Ends(Protocol):
 
     def retry(self) -> None: ...
 
+    @property
+    def round_trip(self) -> float: ...
+
 
 @dataclass(eq=False)
 class Client:
@@ -96,6 +99,11 @@ class Client:
     def sealed(self, line: bytes) -> bytes:
         """A line of news as it is sent to this client."""
         return line if self.seal is None else self.seal.put_on(line)
+
+    @property
+    def round_trip(self) -> float:
+        """Seconds that a packet to the client and its acknowledgement take at least; 0 if that is not known."""
+        return self.connection.round_trip if self.connection is not None else 0.0
 
     def retry(self) -> None:
         """Answer the reads that wait on this connection, as far as there is an answer now."""

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import socket
+import sys
 from collections.abc import Callable
 
 from xget_lib.errors import LinkLost, NotAdmitted, ProtocolViolation
@@ -17,6 +18,9 @@ from xget_lib.net.blocking import DescriptorWaiter
 from xget_lib.net.listen import prepare
 from xget_lib.ninep.wire import Buffer
 
+_MIN_RTT = slice(148, 152)
+"""Of struct tcp_info (linux/tcp.h): tcpi_min_rtt, in microseconds."""
+_NO_RTT = 0xFFFFFFFF
 HELLO = b"\x16\x03"
 """How the first record of TLS begins. No 9P request does: it would have more than 64 KiB."""
 _ALERT = b"\x15\x03\x03\x00\x02\x02\x46"
@@ -76,6 +80,16 @@ class Transport:
     def send_file(self, descriptor: int, offset: int, count: int) -> int:
         """Send a part of a file, as `send` does. Returns 0 if the file ends before it."""
         return os.sendfile(self.sock.fileno(), descriptor, offset, count)
+
+    @property
+    def round_trip(self) -> float:
+        """Seconds that a packet and its acknowledgement take at least, as TCP has seen lately; 0 where nobody knows."""
+        try:
+            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MIN_RTT.stop)
+        except OSError:
+            return 0.0  # a Unix socket, or the connection has ended
+        microseconds = int.from_bytes(info[_MIN_RTT], sys.byteorder) if len(info) == _MIN_RTT.stop else 0
+        return microseconds / 1e6 if microseconds < _NO_RTT else 0.0
 
     @property
     def certificate_ends(self) -> str:

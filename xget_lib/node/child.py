@@ -281,7 +281,8 @@ class Child:
     def request_slot(self, slot: int, answers: Stream, client: Client) -> None:
         """Put a line into the stream when this slot may take a chunk."""
         self._requests[slot] = answers, client
-        self._carry_out(self._uploader.slot_requested(slot, host_of(client.address), now()))
+        host, round_trip = host_of(client.address), client.round_trip
+        self._carry_out(self._uploader.slot_requested(slot, host, now(), round_trip))
 
     def release_slot(self, slot: int) -> None:
         """The slot needs no chunk now."""

@@ -19,6 +19,7 @@ from xget_lib.node.source import Source, send
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.attach import SWARM
 from xget_lib.swarm.messages import Address
+from xget_lib.swarm.turns import Turns
 
 _CONNECT = 10.0
 """Seconds to connect to a peer, and to open its files."""
@@ -40,9 +41,11 @@ class PeerLink(Source):
         super().__init__(address, link, link.open("data", ANSWER))
         self._control = control
         self._have = control.open("have", ANSWER)
-        self._turn: Remote | None = None
-        self._slot_requested = False
-        """Whether an upload slot is requested and not granted."""
+        self._turns = Turns()
+        self._turn_files: list[Remote] = []
+        """By the numbers of `_turns`. None if the peer has no upload slots: it is a master."""
+        self._slots_requested = 0
+        """Upload slots that are requested and not granted."""
         self._waited_since: float | None = None
         """For the slot, or for a sign of the peer meanwhile; None until `is_mute` is called."""
         self._probed = False
@@ -50,7 +53,7 @@ class PeerLink(Source):
         self._passes = 0
         """Returned upload slots for which the peer owes a reply."""
         try:
-            self._turn = control.open("turn", ANSWER, ORDWR)
+            self._turn_files.append(control.open("turn", ANSWER, ORDWR))
         except NinepError:
             LOGGER.debug("%s has no upload slots", control.name)
 
@@ -97,36 +100,46 @@ class PeerLink(Source):
 
     def request_slot(self, on_granted: Callable[[], None]) -> None:
         """Request an upload slot. A peer without such slots (a master) grants it at once."""
-        if self._turn is None:
+        if not self._turn_files:
             on_granted()
             return
+        number = self._turns.request(len(self.reads))
 
         def answered(reply: messages.Message | LinkLost) -> None:
-            self._slot_requested = False
+            self._slots_requested -= 1
             if isinstance(reply, messages.Rread):
+                self._turns.granted(number)
                 on_granted()
             else:
                 self.end()
 
-        self._slot_requested, self._waited_since = True, None
-        send(self._control, messages.Tread(self._turn.fid, 0, 32), answered)
+        self._slots_requested, self._waited_since = self._slots_requested + 1, None
+        try:
+            while number >= len(self._turn_files):
+                self._turn_files.append(self._control.begin_to_open("turn", ORDWR))
+            self._control.start(messages.Tread(self._turn_files[number].fid, 0, 32), answered)
+        except LinkLost as error:  # `read_have` gets it too
+            LOGGER.debug("%s", error)
 
     def pass_slot(self) -> None:
+        """Return an upload slot that is granted."""
+
         def answered(reply: messages.Message | LinkLost) -> None:
             self._passes -= 1
 
-        if self._turn is None:
+        if not self._turn_files:
             return
+        file = self._turn_files[self._turns.give_back()]
         self._passes += 1
         if self._passes > _PASSES:
             self.end()
         else:
-            send(self._control, messages.Twrite(self._turn.fid, 0, b"pass\n"), answered)
+            send(self._control, messages.Twrite(file.fid, 0, b"pass\n"), answered)
 
     def is_mute(self, now: float) -> bool:
         """Whether the peer owes an upload slot and does not answer anything else either. A busy peer may need long to
         grant a slot, but it answers. To be called every `CHECK_EVERY` seconds, by `node.awake`: it asks the peer."""
-        if not self._slot_requested:
+        if not self._slots_requested:
             return False
         if self._waited_since is None:
             self._waited_since = now

@@ -1,7 +1,7 @@
 """How a node downloads: carries out what its `Downloader` decides, and reports to it what happens.
 
 Greenlets and callbacks turn 9P replies into events of the `Downloader`; `_carry_out` turns its actions into 9P
-requests. Verifying and writing happen in threads, all else in the loop.
+requests. Chunks are verified and written in threads, small ones in the loop if the disk is quick.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from xget_lib.manifest.manifest import Manifest
 from xget_lib.net.blocking import in_thread
 from xget_lib.ninep import messages
 from xget_lib.node.awake import now
+from xget_lib.node.disk_speed import DiskSpeed
 from xget_lib.node.master_link import MasterLink
 from xget_lib.node.master_slots import Failure, MasterSlots
 from xget_lib.node.peer_link import PeerLink
@@ -50,6 +51,7 @@ class Transfer:
         self._actions: deque[actions.Action] = deque()
         self._acting = False
         self._suspended_log, self._stalled_log = RateLimitedLog(1), RateLimitedLog(1)
+        self._disk = DiskSpeed()
         self._writing = 0
         """Chunks that are being verified and written."""
 
@@ -136,7 +138,8 @@ class Transfer:
     def master_connected(self) -> None:
         for address in self._peers:
             self.master.peer_reached(address)  # it may be another master, which knows nothing
-        self._act(self._downloader.master_connected(now()))
+        round_trip = self.master.link.round_trip if self.master.link is not None else 0.0
+        self._act(self._downloader.master_connected(now(), round_trip))
 
     def master_lost(self) -> None:
         self._close_slots()
@@ -212,7 +215,7 @@ class Transfer:
         try:
             peer = PeerLink.connect(address, self.master.credentials, self.master.limit)
             self._peers[address] = peer
-            self._downloader.peer_connected(address)
+            self._downloader.peer_connected(address, peer.link.round_trip)
             self.master.peer_reached(address)
             registration = self.master.peer_registration(run.generation)
             if registration is not None:
@@ -296,8 +299,11 @@ class Transfer:
             return
         if why is None:
             run.stats.add(read)
-            run.spawn(self._write, run, read)
             self._act(self._downloader.chunk_arrived(source.address, read.chunk, now()))
+            if self._disk.may_write_in_loop(read.length, sum(map(len, read.runs))):
+                self._write_in_loop(run, read)
+            else:
+                run.spawn(self._write, run, read, lambda read: in_thread(run.write, read))
             return
         LOGGER.debug("chunk %d not received from %s: %s", read.chunk, source.link.name, why)
         run.free_buffers.append(read.buffer)
@@ -306,12 +312,19 @@ class Transfer:
         else:
             self._act(self._downloader.chunk_failed(source.address, read.chunk, now()))
 
-    def _write(self, run: TransferRun, read: ChunkRead) -> None:
-        """Verify and write a chunk that has arrived."""
+    def _write_in_loop(self, run: TransferRun, read: ChunkRead) -> None:
+        try:
+            self._write(run, read, run.write)
+        except Exception as error:
+            # A bug must not end the connection that the chunk came from, but the run, as one in a task does.
+            run.fail(error)
+
+    def _write(self, run: TransferRun, read: ChunkRead, write: Callable[[ChunkRead], float]) -> None:
+        """Verify and write a chunk that has arrived, with `TransferRun.write`, here or in a thread."""
         source, chunk = read.source.address, read.chunk
         self._writing += 1
         try:
-            in_thread(run.write, read)
+            self._disk.wrote(read.length, write(read))
         except PieceMismatch as error:
             LOGGER.warning("%s", error)
             run.take_back(read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -96,11 +97,12 @@ class TransferRun:
         if chunk in source.reads:
             self.free_buffers.append(source.reads[chunk].cancel())
 
-    def write(self, read: ChunkRead) -> None:
-        """Verify and write a chunk that has arrived. Blocks, so it runs in a thread. Raises XGetError."""
-        position = 0
+    def write(self, read: ChunkRead) -> float:
+        """Verify and write a chunk that has arrived. Returns the seconds that it took: it blocks. Raises XGetError."""
+        begun, position = time.monotonic(), 0
         for run in read.runs:
             first, last = self.layout.piece(run.start), self.layout.piece(run.stop - 1)
             length = last.stream_offset + last.length - first.stream_offset
             self.download.writer.write_run(run, read.buffer[position : position + length], read.source.link.name)
             position += length
+        return time.monotonic() - begun

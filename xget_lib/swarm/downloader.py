@@ -21,7 +21,7 @@ that are to ask their peers first.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import inf
+from math import ceil, inf
 from random import Random
 
 from xget_lib.errors import PieceMismatch
@@ -29,6 +29,7 @@ from xget_lib.swarm import actions
 from xget_lib.swarm.actions import MASTER, Action
 from xget_lib.swarm.digest_mismatches import DigestMismatches
 from xget_lib.swarm.host_attempts import HostAttempts
+from xget_lib.swarm.in_transit import InTransit
 from xget_lib.swarm.known_peers import KnownPeers
 from xget_lib.swarm.master_comparison import MasterComparison
 from xget_lib.swarm.messages import Address
@@ -39,6 +40,8 @@ from xget_lib.swarm.tuning import Tuning
 
 _CHECK_EVERY = 0.25
 """Seconds between two checks of what changes by time alone."""
+_ROUND_TRIPS = 1.5
+"""Of a chunk from a peer: the request for a slot and its grant, the request for the chunk and its data."""
 _STANDSTILL = 5.0
 """Seconds without an arriving chunk,"""
 _OVERDUE_FETCHES = 2
@@ -65,6 +68,9 @@ class Downloader:
         # Where chunks come from.
         self._known = KnownPeers(rng)
         self._peers = SlotsAtPeers()
+        self._round_trips: dict[Address, float] = {}
+        self._in_transit = InTransit()
+        """Of chunks from peers."""
         self._master = SlotsAtMaster(rng, tuning.wants_pause)
         self._master_first = False
         """Whether this node asks the master first, or its peers."""
@@ -119,10 +125,12 @@ class Downloader:
         """Of all connections of this node to peers, also those that others make."""
         return self._known.host_attempts
 
-    def peer_connected(self, peer: Address) -> None:
+    def peer_connected(self, peer: Address, round_trip: float = 0.0) -> None:
+        """`round_trip`: seconds that a message to the peer and its reply take at least."""
         self._known.connected(peer)
         if self._picker.lacking:
             self._peers.connected(peer)
+            self._round_trips[peer] = round_trip
 
     def peer_has(self, peer: Address, chunks: int, now: float) -> list[Action]:
         """A peer says which chunks it holds, as bits."""
@@ -147,15 +155,15 @@ class Downloader:
             if chunk is None:
                 self._actions.append(actions.PassSlot(peer))
             else:
-                self._peers.read(peer, chunk)
+                self._peers.read(peer, chunk, now)
                 self._fetch(peer, chunk, now)
         return self._decided()
 
     # The master.
 
-    def master_connected(self, now: float) -> list[Action]:
-        """The connection for small messages is there."""
-        self._master.connected()
+    def master_connected(self, now: float, round_trip: float = 0.0) -> list[Action]:
+        """The connection for small messages is there. `round_trip`: as in `peer_connected`."""
+        self._master.connected(round_trip)
         return self._find_sources(now)
 
     def master_lost(self, now: float) -> list[Action]:
@@ -262,7 +270,7 @@ class Downloader:
 
     def _drop_peer(self, peer: Address) -> None:
         if peer in self._peers:
-            self._free_buffers += self._peers.gone(peer) is not None
+            self._free_buffers += self._peers.gone(peer)
             self._picker.peer_gone(peer)
 
     def _suspend(self, peer: Address, why: str, now: float, *, until_granted: bool = False) -> None:
@@ -285,9 +293,7 @@ class Downloader:
             # Whatever the master believes of this node, it begins anew.
             self._master.close()
             self._actions.append(actions.CloseMasterSlots())
-        while self._picker.overdue_count > self._tuning.fetches or (
-            self._picker.overdue_count and not self._free_buffers
-        ):
+        while self._picker.overdue_count > self._fetches or (self._picker.overdue_count and not self._free_buffers):
             longest = self._picker.longest_overdue()
             if longest is None or not self._cancel(*longest, now):
                 break
@@ -305,7 +311,7 @@ class Downloader:
         if not self._free_buffers:
             self._master.postponed.append((slot, chunk))
         elif self._picker.take(chunk, MASTER, now):
-            self._master.read(slot, chunk)
+            self._master.read(slot, chunk, now)
             self._comparison.asked_master(chunk, now)
             self._fetch(MASTER, chunk, now)
         else:
@@ -324,7 +330,7 @@ class Downloader:
 
     def _cancel(self, source: Address, chunk: int, now: float) -> bool:
         """Stop to read a chunk from a source. Returns whether it was being read: it may have arrived already."""
-        is_read = self._master.is_reading(chunk) if source == MASTER else self._peers.reads(source) == chunk
+        is_read = self._master.is_reading(chunk) if source == MASTER else self._peers.reads(source, chunk)
         if is_read:
             self._not_fetched(source, chunk)
             self._actions.append(actions.Cancel(source, chunk))
@@ -339,35 +345,52 @@ class Downloader:
     def _end_slot(self, source: Address, chunk: int, now: float) -> None:
         """A slot was used: ask for the next chunk there, or pass the slot."""
         if source == MASTER:
-            slot = self._master.ended(chunk)
+            slot = self._master.ended(chunk, now)
             if slot is not None:
                 self._ask_master(slot, chunk)
-        elif self._peers.ended(source, chunk):
-            self._request_slot(source, now)
-            if not self._peers.is_requested(source):
+        elif (since := self._peers.ended(source, chunk)) is not None:
+            self._in_transit.add(now - since, _ROUND_TRIPS * self._round_trips[source])
+            if not self._request_slot(source, now):
                 self._actions.append(actions.PassSlot(source))
 
     @property
     def _flights(self) -> int:
         """The number of chunks that the node waits for: overdue ones do not count, as far as they are not too many."""
-        return self._picker.fetching - min(self._picker.overdue_count, _OVERDUE_FETCHES * self._tuning.fetches)
+        return self._picker.fetching - min(self._picker.overdue_count, _OVERDUE_FETCHES * self._fetches)
+
+    @property
+    def _fetches(self) -> int:
+        """The number of chunks to fetch at once."""
+        return self._in_transit.widen(self._tuning.fetches)
+
+    @property
+    def _slots_at_a_peer(self) -> int:
+        """One, unless a distance makes chunks be fetched in greater number: then so many that half of the slots that
+        may be requested find room at the peers."""
+        fetches = self._fetches
+        if fetches == self._tuning.fetches:
+            return 1
+        return ceil(self._tuning.requests * fetches / (2 * max(1, len(self._peers))))
 
     def _may_request(self) -> bool:
-        room = self._tuning.fetches - self._flights
+        room = self._fetches - self._flights
         return self._peers.waiting < self._tuning.requests * room and self._free_buffers > 0
 
-    def _request_slot(self, peer: Address, now: float) -> None:
-        """Request a slot of a peer, if it would be used."""
-        if not (self._peers.is_free(peer) and self._may_request() and self._picker.wants(peer, now)):
-            return
-        if self._peers.has_share(peer, self._tuning.requests * self._tuning.fetches):
-            self._peers.request(peer, now)
-            self._actions.append(actions.RequestSlot(peer))
+    def _request_slot(self, peer: Address, now: float) -> bool:
+        """Request a slot of a peer, if it would be used. Returns whether it is requested."""
+        is_free = self._peers.is_free(peer, self._slots_at_a_peer)
+        if not (is_free and self._may_request() and self._picker.wants(peer, now)):
+            return False
+        if not self._peers.has_share(peer, self._tuning.requests * self._fetches):
+            return False
+        self._peers.request(peer, now)
+        self._actions.append(actions.RequestSlot(peer))
+        return True
 
     def _pick(self, peer: Address, now: float) -> int | None:
         """The chunk to fetch from a peer that has granted a slot."""
-        may_fetch = self._flights < self._tuning.fetches and self._free_buffers > 0
-        if may_fetch and self._peers.has_share(peer, self._tuning.fetches, reading=True):
+        may_fetch = self._flights < self._fetches and self._free_buffers > 0
+        if may_fetch and self._peers.has_share(peer, self._fetches, reading=True):
             return self._picker.pick(peer, now)
         return None
 
@@ -376,6 +399,6 @@ class Downloader:
         while self._master.postponed and self._free_buffers:
             self._take_offer(*self._master.postponed.popleft(), now)
         if self._picker.lacking and self._may_request():
-            for peer in self._peers.free_in_fair_order(self._random):
+            for peer in self._peers.free_in_fair_order(self._random, self._slots_at_a_peer):
                 self._request_slot(peer, now)
         return self._decided()

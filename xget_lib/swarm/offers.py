@@ -25,6 +25,7 @@ from itertools import islice
 
 from xget_lib.swarm.backoff import doubled
 from xget_lib.swarm.host_turns import Host, HostTurns, Slot
+from xget_lib.swarm.in_transit import InTransit
 from xget_lib.swarm.picker import bits
 from xget_lib.swarm.rests import Rests
 from xget_lib.swarm.usual_time import UsualTime
@@ -46,6 +47,8 @@ _STUCK_MOST = 30.0
 _HALVINGS = 3
 """While nothing arrives, it halves each time that as many chunks are stuck as may be on their way, so many times at
 most: nodes that have stopped cost the others one such time together, not one each."""
+_ROUND_TRIPS = 2.0
+"""Of a chunk: the grant and the request for the data, its last bytes and the next request."""
 _CANDIDATES = 64
 """Chunks that are considered for a further grant at a time, of those that were granted equally often."""
 _COUNTED = 16
@@ -107,6 +110,7 @@ class Offers:
         self._hosts = HostTurns()
         self._usual = UsualTime(_FIRST_USUAL)
         """Seconds from a grant to the arrival of the chunk."""
+        self._in_transit = InTransit()
         self._rests = Rests()
         self._on_way: dict[Slot, _Flight] = {}
         self._moving: dict[Slot, _Flight] = {}
@@ -130,14 +134,16 @@ class Offers:
             if slot not in self._on_way:
                 self._queue(slot, state.host)
 
-    def ask(self, node: int, number: int, now: float) -> None:
-        """A slot asks for a chunk; the chunk that was on its way to it has arrived."""
+    def ask(self, node: int, number: int, now: float, round_trip: float = 0.0) -> None:
+        """A slot asks for a chunk; the chunk that was on its way to it has arrived. `round_trip`: seconds that a
+        message to the node and its reply take at least."""
         slot, owner = (node, number), self._node(node)
         owner.slots.add(slot)
         self._queue(slot, owner.host)  # first: a host that goes on asking keeps its account
         flight = self._end_flight(slot, now)
         if flight is not None:
             seconds = now - flight.granted
+            self._in_transit.add(seconds, _ROUND_TRIPS * round_trip)
             if self.granted_count > 8:
                 self._rests.arrived(node, flight.granted, now, self._usual.high)
             self._usual.add(owner.host.key, seconds)
@@ -201,7 +207,8 @@ class Offers:
         """Grant chunks to nodes that do not rest, or to all. Returns whether a node that does not rest got nothing that
         it asked for."""
         in_vain = False
-        while (host := self._hosts.next(min(self._limit, _FIRST + self._arrived))) is not None:
+        limit = self._in_transit.widen(self._limit)
+        while (host := self._hosts.next(min(limit, _FIRST + self._arrived))) is not None:
             found, refused = self._choose_slot(host, now, resting=resting)
             in_vain |= refused
             if found is None:

@@ -9,12 +9,17 @@ from random import Random
 
 from xget_lib.swarm.backoff import Backoff
 from xget_lib.swarm.first_tier import patience
+from xget_lib.swarm.in_transit import InTransit
 from xget_lib.swarm.want_report import WantReport
 
 _OFFER_LEAST, _OFFER_MOST = 15.0, 60.0
 """Seconds without any chunk after which an offer is overdue,"""
 _OFFER_USUAL = 8.0
 """if that is longer than so many usual durations of a chunk."""
+_ROUND_TRIPS = 2.0
+"""Of a slot for each chunk: from the request for an offer to the offer, and from that for the chunk to the chunk."""
+_WIDEST = 8
+"""Times as many slots as usual, at most, over a distance: a connection may have 16."""
 
 
 class SlotsAtMaster:
@@ -36,6 +41,10 @@ class SlotsAtMaster:
         self._offer_due = _OFFER_LEAST
         """Seconds without an offer after which the slots are opened anew."""
         self._chunk_count = 0
+        self._round_trip = 0.0
+        self._asked_at: dict[int, float] = {}
+        """By chunk that is being read: when it was asked for."""
+        self._in_transit = InTransit(_WIDEST)
         self.wants = WantReport(0, 0, report_pause)
         """What the master assumes that this node wants. Made anew whenever slots are opened."""
         self.postponed: deque[tuple[int, int]] = deque()
@@ -52,9 +61,11 @@ class SlotsAtMaster:
         """When the next report of wants may be due; infinite while no slot is open."""
         return self.wants.due if self._chunks else inf
 
-    def connected(self) -> None:
-        """The master is connected: slots may be opened."""
+    def connected(self, round_trip: float = 0.0) -> None:
+        """The master is connected: slots may be opened. `round_trip`: seconds that a message to it and its reply take
+        at least."""
         self._connected = True
+        self._round_trip = round_trip
         self._backoff.reset()
         self._retry = -inf
         self._patience = patience(self._random)
@@ -88,8 +99,8 @@ class SlotsAtMaster:
         return 0
 
     def open_others(self, limit: int) -> Iterable[int]:
-        """Open slots up to the limit. Returns their numbers."""
-        others = range(len(self._chunks), limit)
+        """Open slots up to the limit, which is widened over a distance. Returns their numbers."""
+        others = range(len(self._chunks), self._in_transit.widen(limit))
         self._chunks.update(dict.fromkeys(others))
         return others
 
@@ -97,6 +108,7 @@ class SlotsAtMaster:
         """All slots are closed. Returns the chunks that were being read."""
         read = [chunk for chunk in self._chunks.values() if chunk is not None]
         self._chunks.clear()
+        self._asked_at.clear()
         self.postponed.clear()
         return read
 
@@ -115,9 +127,10 @@ class SlotsAtMaster:
         self._offer_due = min(2 * self._offer_due, _OFFER_MOST)
         return True
 
-    def read(self, slot: int, chunk: int) -> None:
+    def read(self, slot: int, chunk: int, now: float) -> None:
         """An offered chunk is being read from the master."""
         self._chunks[slot] = chunk
+        self._asked_at[chunk] = now
 
     @property
     def reading(self) -> int:
@@ -127,8 +140,11 @@ class SlotsAtMaster:
     def is_reading(self, chunk: int) -> bool:
         return chunk in self._chunks.values()
 
-    def ended(self, chunk: int) -> int | None:
+    def ended(self, chunk: int, now: float) -> int | None:
         """A chunk is not being read any more. Returns the slot that is free now."""
+        # Before and after the chunk, the slot waits for messages only.
+        seconds = now - self._asked_at.pop(chunk, now)
+        self._in_transit.add(seconds + self._round_trip, _ROUND_TRIPS * self._round_trip)
         for slot, read in self._chunks.items():
             if read == chunk:
                 self._chunks[slot] = None

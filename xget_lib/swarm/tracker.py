@@ -280,10 +280,10 @@ class Tracker:
 
     # Events: the files `offer`.
 
-    def slot_asked(self, connection: int, slot: int, now: float) -> None:
-        """A slot asks for a chunk; the chunk that it was granted before has arrived."""
+    def slot_asked(self, connection: int, slot: int, now: float, round_trip: float = 0.0) -> None:
+        """A slot asks for a chunk; the chunk that it was granted before has arrived. `round_trip`: as in `Offers`."""
         if connection in self._clients:
-            self._offers.ask(connection, slot, now)
+            self._offers.ask(connection, slot, now, round_trip)
 
     def wants(self, connection: int, chunks: int) -> None:
         """A node reports the chunks that it lacks and finds at no peer: bit i stands for chunk i."""

@@ -21,6 +21,7 @@ from collections import Counter
 from typing import Generic, TypeVar
 
 from xget_lib.swarm.host_accounts import HostAccounts
+from xget_lib.swarm.in_transit import InTransit
 from xget_lib.swarm.moving_average import MovingAverage
 
 _PATIENCE = 8.0
@@ -28,6 +29,8 @@ _PATIENCE = 8.0
 _LONGEST = 30.0
 """Seconds after which a slot is not counted any more, whatever is usual."""
 _FIRST_USUAL = 1.0
+_ROUND_TRIPS = 2.0
+"""Of a slot: grant and request of the chunk, its last bytes and the next request."""
 
 K = TypeVar("K")
 
@@ -51,19 +54,24 @@ class UploadSlots(Generic[K]):
         self._used: dict[str, float] = {}
         """By host that waits or has slots: for how many seconds it kept slots. An expired one costs nothing more."""
         self._accounts = HostAccounts()
+        self._round_trips: dict[K, float] = {}
+        """Of each reader that waits or has a slot."""
+        self._in_transit = InTransit()
 
     @property
     def waiting(self) -> bool:
         """Whether a reader waits for a slot."""
         return bool(self._queues)
 
-    def request(self, key: K, host: str, now: float) -> None:
-        """A reader on a host requests a slot. The slot that it had, if any, was used and is over."""
+    def request(self, key: K, host: str, now: float, round_trip: float = 0.0) -> None:
+        """A reader on a host requests a slot. The slot that it had, if any, was used and is over. `round_trip`: seconds
+        that a message to the reader and its reply take at least."""
         if host not in self._used:
             self._used[host] = self._accounts.begin(self._accounts.come(host), self._used.values())
         if key in self._granted:
             # One reader that keeps a slot for long does not change much what is usual.
             self._usual.add(self._take_back(key, now))
+        self._round_trips[key] = round_trip
         if key not in self._hosts:
             self._hosts[key] = host
             self._queues.setdefault(host, {})[key] = None
@@ -76,6 +84,7 @@ class UploadSlots(Generic[K]):
         if key in self._granted:
             host = self._granted[key][0]
             self._take_back(key, now)
+        self._round_trips.pop(key, None)
         if host is not None and host not in self._queues and all(host != other for other, _ in self._granted.values()):
             self._accounts.gone(host, self._used.pop(host))
 
@@ -86,14 +95,14 @@ class UploadSlots(Generic[K]):
         """
         if not self._queues:
             return []
-        expired = now - self._patience
-        if sum(since >= expired for _, since in self._granted.values()) >= self._limit:
+        expired, limit = now - self._patience, self._in_transit.widen(self._limit)
+        if sum(since >= expired for _, since in self._granted.values()) >= limit:
             return []
         held = Counter(host for host, _ in self._granted.values())
         busy = Counter(host for host, since in self._granted.values() if since >= expired)
-        of_one_host = max(1, self._limit - 1)
+        of_one_host = max(1, limit - 1)
         granted: list[K] = []
-        while busy.total() < self._limit:
+        while busy.total() < limit:
             able = [each for each in self._queues if busy[each] < of_one_host]
             if not able:
                 break
@@ -118,6 +127,8 @@ class UploadSlots(Generic[K]):
         host, since = self._granted.pop(key)
         seconds = min(now - since, self._patience)
         self._used[host] += seconds
+        # The grant goes to the reader, and its request comes back; then its next request.
+        self._in_transit.add(seconds, _ROUND_TRIPS * self._round_trips[key])
         return seconds
 
     def _unqueue(self, key: K) -> None:

@@ -36,9 +36,10 @@ class Uploader:
         """When `tick` is to be called at the latest."""
         return min(self._next_check, self._announcements.due, self._registrations.due)
 
-    def slot_requested(self, key: int, host: str, now: float) -> list[UploadAction]:
-        """A reader on a host requests an upload slot; the one that it had was used."""
-        self._slots.request(key, host, now)
+    def slot_requested(self, key: int, host: str, now: float, round_trip: float = 0.0) -> list[UploadAction]:
+        """A reader on a host requests an upload slot; the one that it had was used. `round_trip`: as in
+        `UploadSlots`."""
+        self._slots.request(key, host, now, round_trip)
         return self.tick(now)
 
     def slot_ended(self, key: int, now: float) -> list[UploadAction]:

@@ -64,7 +64,7 @@ class WorkerBackend:
         ):
             raise NinepError(errno.EMFILE, "too many slots")
         self._slots[slot] = answers
-        self.server.send(ipc.SlotAsked(self._client.number, slot))
+        self.server.send(ipc.SlotAsked(self._client.number, slot, self._client.round_trip))
 
     def release_slot(self, slot: int) -> None:
         if self._slots.pop(slot, None) is not None:

@@ -119,7 +119,7 @@ class MessagePace:
 
 def _key(message: _Paced) -> _Key:
     match message:
-        case ipc.SlotAsked(connection, slot) | ipc.SlotClosed(connection, slot):
+        case ipc.SlotAsked(connection, slot, _) | ipc.SlotClosed(connection, slot):
             return connection, "slot", slot
         case ipc.StatusWanted(connection, file):
             return connection, file, 0
