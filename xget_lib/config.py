@@ -12,9 +12,9 @@ import pwd
 import re
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, AnyStr
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import UsageError, printable
 
 TRACE = 5

@@ -17,10 +17,10 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from xget_lib import config
+from xget_lib.dataclass import dataclass, field
 from xget_lib.errors import UsageError, printable
 from xget_lib.usage import CLIENT, MASTER, SIGN, Usage
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import UsageError
 from xget_lib.report.distribution import COMPLETE, OUTDATED, STATES, Distribution, NodeStatus
 

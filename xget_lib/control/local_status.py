@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,6 +18,7 @@ from xget_lib.config import Config
 from xget_lib.control.local_choice import chosen
 from xget_lib.control.outcome import failed
 from xget_lib.control.remote import TIMEOUT, read_status
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import CommandFailed, Exit, LinkLost, NinepError, NotAdmitted, NothingRuns, printable
 from xget_lib.net.blocking import in_thread
 from xget_lib.net.credentials import credentials_of

@@ -11,10 +11,10 @@ import socket
 import stat
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from functools import partial
 
 from xget_lib.config import Config, absolute
+from xget_lib.dataclass import replace
 from xget_lib.errors import AddressRefused, Failed, PathRefused, UsageError, XGetError, printable
 from xget_lib.fs.cache_directory import usual_cache_directory
 from xget_lib.net.listen import listen

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterator, Set
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from math import inf
@@ -19,6 +18,7 @@ from gevent.lock import Semaphore
 from gevent.pool import Pool as GreenletPool
 
 from xget_lib.config import Config
+from xget_lib.dataclass import dataclass
 from xget_lib.download.download import Download
 from xget_lib.download.dry_run import dry_run_steps
 from xget_lib.download.last_run import doubt

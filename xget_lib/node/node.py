@@ -6,7 +6,6 @@ import os
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from math import inf
 from typing import Any
 
@@ -16,6 +15,7 @@ from gevent import get_hub
 from gevent.event import Event
 
 from xget_lib.config import Config
+from xget_lib.dataclass import asdict, replace
 from xget_lib.download.serial import check_serial
 from xget_lib.errors import (
     Failed,

@@ -17,7 +17,6 @@ import stat
 import time
 from array import array
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from io import FileIO
 from logging import INFO
@@ -28,6 +27,7 @@ from gevent import socket as gsocket
 
 from xget_lib import ipc
 from xget_lib.config import Config
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation, XGetError
 from xget_lib.extensions import extensions
 from xget_lib.fs.places import marks_of
