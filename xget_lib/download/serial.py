@@ -69,9 +69,10 @@ def _check(root: Root, signed: Signed, *, allow_rollback: bool) -> Signed | None
 def _at(signed: Signed) -> str:
     """When it was signed, as far as it can be shown."""
     try:
-        return time.strftime(" of %Y-%m-%d %H:%M:%S", time.gmtime(signed.signature.time))
-    except (ValueError, OverflowError, OSError):
+        at = time.gmtime(signed.signature.time)
+    except (OverflowError, OSError):
         return ""
+    return time.strftime(" of %Y-%m-%d %H:%M:%S", at) if at.tm_year < 10_000 else ""
 
 
 def _read(root: Root) -> Signed | None:
