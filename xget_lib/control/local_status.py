@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from gevent import get_hub
 from gevent.pool import Pool
 
 from xget_lib.config import Config
@@ -20,8 +19,8 @@ from xget_lib.control.outcome import failed
 from xget_lib.control.remote import TIMEOUT, read_status
 from xget_lib.dataclass import dataclass
 from xget_lib.errors import CommandFailed, Exit, LinkLost, NinepError, NotAdmitted, NothingRuns, printable
-from xget_lib.net.blocking import in_thread
 from xget_lib.net.credentials import credentials_of
+from xget_lib.net.threads import in_thread, pool
 from xget_lib.ninep.auth import Credentials
 from xget_lib.process.local_processes import MASTER, LocalProcess, local_processes
 from xget_lib.report.columns import columns
@@ -58,7 +57,7 @@ def run(config: Config, words: Sequence[str]) -> int:
     processes = chosen(local_processes(), words)
     if not processes:
         raise NothingRuns(words)
-    get_hub().threadpool.maxsize = _AT_ONCE
+    pool().most = _AT_ONCE
     ask = partial(_ask, seconds=min(config.timeout, TIMEOUT), credentials=credentials_of(config))
     answers = [answer for answer in Pool(_AT_ONCE).imap(ask, processes) if answer is not None]
     for line in _json(answers) if config.json else _text(answers, details=config.verbose):

@@ -10,7 +10,6 @@ which read and write files.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from collections import deque
 from collections.abc import Sequence
@@ -20,18 +19,14 @@ from typing import Any, NamedTuple
 import gevent
 from gevent import socket as gsocket
 from gevent.queue import Empty, Queue
-from gevent.threadpool import ThreadPool
 
 from xget_lib.errors import printable
-from xget_lib.net.blocking import in_pool
+from xget_lib.net import threads
 
 ATTEMPT_DELAY = 0.25
 """Seconds after which the next address is tried as well: the Connection Attempt Delay of RFC 8305."""
 _LOOKUPS = 4
 """Lookups at the same time. One that hangs cannot be stopped, and others are tried meanwhile."""
-
-_pools: dict[int, ThreadPool] = {}
-"""By process: a forked one has none of the threads of its parent."""
 
 
 class Endpoint(NamedTuple):
@@ -50,9 +45,8 @@ def resolve(host: str, port: int) -> Sequence[Endpoint]:
         pass  # a name
     except UnicodeError:
         raise OSError("invalid host name") from None
-    pool = _pools.get(os.getpid()) or _pools.setdefault(os.getpid(), ThreadPool(_LOOKUPS))
     try:
-        return in_pool(pool, _look_up, host, port, 0)
+        return threads.pool("lookups", _LOOKUPS).run(_look_up, host, port, 0)
     except socket.gaierror as error:
         unknown = f"host name {printable(host)} is not known"
         if error.errno in (socket.EAI_NONAME, socket.EAI_NODATA):

@@ -22,7 +22,8 @@ import gevent
 
 from xget_lib.config import Config
 from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
-from xget_lib.net.blocking import replace_threads, wait_readable, wait_writable
+from xget_lib.net.blocking import wait_readable, wait_writable
+from xget_lib.net.threads import replace_threads
 from xget_lib.node.child import Child
 from xget_lib.node.commands import NodeCommands
 from xget_lib.node.follow import Follower, rebase

@@ -12,7 +12,6 @@ from math import inf
 from typing import Any
 
 import gevent
-from gevent import get_hub
 from gevent.event import Event
 from gevent.lock import Semaphore
 from gevent.pool import Pool as GreenletPool
@@ -28,7 +27,7 @@ from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import Selection
 from xget_lib.manifest.signature import Signed
-from xget_lib.net.blocking import in_thread
+from xget_lib.net.threads import in_thread, pool
 from xget_lib.node.child import Child
 from xget_lib.node.content_watch import DISK, ContentWatch
 from xget_lib.node.patience import Patience
@@ -167,7 +166,7 @@ class Generation:
                     context.child.held_changed(held.store)
             finally:
                 # What threads still write to must not be closed before they are done.
-                get_hub().threadpool.join()
+                pool().join()
         self.failures = download.failures
         if context.config.linger:  # otherwise the node ends now
             self._verifying = gevent.spawn(self._verify, held)
@@ -329,7 +328,7 @@ def _entered(download: Download) -> Iterator[None]:
     try:
         in_thread(download.__enter__)
     except gevent.GreenletExit:  # of a repair: the next download needs the destination
-        get_hub().threadpool.join()
+        pool().join()
         download.__exit__()
         raise
     with ExitStack() as stack:

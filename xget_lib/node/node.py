@@ -11,7 +11,6 @@ from typing import Any
 
 import gevent
 from blake3 import blake3
-from gevent import get_hub
 from gevent.event import Event
 
 from xget_lib.config import Config
@@ -35,11 +34,11 @@ from xget_lib.manifest.manifest import STILL_CHANGING, Manifest
 from xget_lib.manifest.patterns import Patterns
 from xget_lib.manifest.selection import Selection, select
 from xget_lib.manifest.signature import Signed
-from xget_lib.net.blocking import in_thread
 from xget_lib.net.credentials import credentials_of, read_again
 from xget_lib.net.listen import LocalSocket, listen_in
 from xget_lib.net.receive_limit import ReceiveLimit
 from xget_lib.net.sending_hosts import SendingHosts
+from xget_lib.net.threads import in_thread, pool
 from xget_lib.node.awake import now
 from xget_lib.node.child import Child
 from xget_lib.node.fetch_manifest import fetch_manifest
@@ -134,7 +133,7 @@ class Node:
         self._repairing: gevent.Greenlet[..., None] | None = None
         self.hearing: gevent.Greenlet[..., None] | None = None
         """Acts on what the master says, from `download` on. If an error ends it, nothing is heard any more."""
-        get_hub().threadpool.maxsize = THREADS
+        pool().most = THREADS
 
     def download(self) -> dict[str, Any]:
         """Connect to the master, then `update`."""

@@ -22,7 +22,6 @@ from io import FileIO
 from logging import INFO
 
 import gevent
-from gevent import get_hub
 from gevent import socket as gsocket
 
 from xget_lib import ipc
@@ -36,10 +35,11 @@ from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.manifest.patterns import NO_PATTERNS, Patterns
-from xget_lib.net.blocking import in_thread, wait_writable
+from xget_lib.net.blocking import wait_writable
 from xget_lib.net.credentials import munge_of
 from xget_lib.net.sending_hosts import SendingHosts
 from xget_lib.net.server import Client, Server
+from xget_lib.net.threads import in_thread, pool
 from xget_lib.net.transport import Transport
 from xget_lib.ninep.auth import Credentials, Tls
 from xget_lib.ninep.budget import Account, Budget
@@ -86,7 +86,7 @@ def run(
     channel.wait_readable = _wait_for_master
     channel.wait_writable = wait_writable
     catch_greenlets()
-    get_hub().threadpool.maxsize = _THREADS
+    pool().most = _THREADS
     LOGGER.debug("worker %d started", number)
     try:
         # The keys come from the master, which reads them again when the secret changes.
