@@ -4,7 +4,10 @@
 The packages in setup.py must be installed. scripts/xget runs the same command in an environment that has them.
 """
 
+import gc
 import sys
+
+gc.disable()  # until all is imported, which makes no garbage
 
 if sys.version_info < (3, 11):  # noqa: UP036 - an older Python must be able to print this message
     sys.exit("xget: Python {}.{} is too old; 3.11 or newer is required".format(*sys.version_info))

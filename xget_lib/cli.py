@@ -148,6 +148,7 @@ verification, 6 destination cannot be written, 7 not admitted, 8 refused for saf
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -242,6 +243,7 @@ def command() -> NoReturn:
 
     Nothing is left to be done then but to free memory, which would take Python 9 ms of each client.
     """
+    gc.enable()
     status = main()
     try:
         flush()

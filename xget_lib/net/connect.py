@@ -81,7 +81,8 @@ def connect(endpoints: Sequence[Endpoint]) -> socket.socket:
 
 
 def _look_up(host: str, port: int, flags: int) -> list[Endpoint]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    name = host.encode() if host.isascii() else host  # a text would load Python's codec `idna`, which takes 3 ms
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=flags)
     return [Endpoint(family, address) for family, _, _, _, address in found]
 
 

@@ -19,7 +19,6 @@ from gevent.pool import Pool as GreenletPool
 from xget_lib.config import Config
 from xget_lib.dataclass import dataclass
 from xget_lib.download.download import Download
-from xget_lib.download.dry_run import dry_run_steps
 from xget_lib.download.last_run import doubt
 from xget_lib.download.plan import ACTIONS
 from xget_lib.errors import DestinationRefused, Incomplete, XGetError, printable
@@ -298,6 +297,8 @@ def dry_run(
     context: NodeContext, manifest: Manifest, selection: Selection, failures: list[XGetError]
 ) -> dict[str, Any]:
     """Tell what a download would do. Returns what `done` says of it. `failures` gets what could not be done."""
+    from xget_lib.download.dry_run import dry_run_steps
+
     checksum = context.config.checksum
     steps = dry_run_steps(context.dest, manifest, selection, checksum=checksum, failures=failures, **context.options)
     would = dict.fromkeys(ACTIONS, 0)

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Sequence
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from blake3 import blake3
@@ -49,7 +49,6 @@ from xget_lib.node.own_master import check_dest, read_marks
 from xget_lib.node.patience import CHECK_EVERY
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import NewGeneration, TransferStats
-from xget_lib.node.trust import Trust
 from xget_lib.node.waits import Tell, Waits
 from xget_lib.report.events import size
 from xget_lib.report.log import LOGGER
@@ -67,6 +66,9 @@ from xget_lib.swarm.messages import (
     Scanning,
     host_name,
 )
+
+if TYPE_CHECKING:
+    from xget_lib.node.trust import Trust
 
 _OVERTAKEN = 3.0
 """Seconds to wait for news of a generation of which the master has already sent the manifest."""
@@ -125,7 +127,7 @@ class Node:
         """What the master could not read of the generation that is in place."""
         self.refused: list[XGetError] = []
         """What of it the destination refused, or was not safe to do; the worst first."""
-        self._trust = Trust(config.trust) if config.trust else None
+        self._trust = _trust(config)
         self._stats = TransferStats()
         self._in_place: Generation | None = None
         self._trying: Generation | None = None
@@ -400,6 +402,14 @@ class Node:
         manifest: Manifest = in_thread(decode, encoded)
         self.child.manifest = EncodedManifest.of(encoded)
         return manifest
+
+
+def _trust(config: Config) -> Trust | None:
+    if not config.trust:
+        return None
+    from xget_lib.node.trust import Trust  # and the keys: few have --trust
+
+    return Trust(config.trust)
 
 
 def _identity(dest: bytes) -> str:
