@@ -337,7 +337,7 @@ def split_host(text: str) -> tuple[str, int | None]:
             raise ValueError("not an IPv6 address (HOST:PORT, ADDRESS and [ADDRESS]:PORT are)") from None
     if not host:
         raise ValueError("without a host name")
-    if not _is_host_name(host):
+    if not is_host_name(host):
         raise ValueError("not a host name")
     try:
         return host, (None if port is None else _PORT(port))
@@ -345,7 +345,8 @@ def split_host(text: str) -> tuple[str, int | None]:
         raise ValueError(f"the port is {error}") from None
 
 
-def _is_host_name(host: str) -> bool:
+def is_host_name(host: str) -> bool:
+    """Whether a host can have such a name or address, as far as the text shows."""
     if host.isascii():  # as Python's codec `idna`, which takes 3 ms to load
         *labels, last = host.split(".")
         return all(0 < len(label) < 64 for label in labels) and len(last) < 64

@@ -129,10 +129,13 @@ def _use(handler: logging.Handler, form: str, plain: str) -> None:
 def catch_greenlets() -> None:
     """Log the tracebacks of greenlets instead of printing them: a background process has no stderr.
 
-    An XGetError is no bug, and has no traceback: whoever waits for the greenlet gets it.
+    An XGetError is no bug, and has no traceback: whoever waits for the greenlet gets it. To be called before anything
+    else makes the hub.
     """
-    from gevent import get_hub
+    from gevent import config, get_hub
 
+    # It shows what a greenlet was called with. gevent's own choice, of `pprint`, loads `inspect` at each start.
+    config.format_context = "reprlib.repr"
     hub = get_hub()
     hub.NOT_ERROR = (*hub.NOT_ERROR, XGetError)
     hub.exception_stream = io.TextIOWrapper(io.BufferedWriter(LogStream()), line_buffering=True)
