@@ -1,8 +1,8 @@
 """`dataclass`, `field` and what belongs to them: as in the standard library, but cheap at each start of a client.
 
 The standard library compiles up to six methods for each class, which takes half a millisecond. A client imports more
-than a hundred of these classes, and makes instances of half of them. So here `__init__` is compiled when the first
-instance is made, and the other methods are not compiled: they are a little slower, and rarely called.
+than a hundred of these classes, and makes instances of half of them. So here a method is compiled when it is called for
+the first time. Those that are rarely called (`__repr__`, and what refuses to change a frozen instance) never are.
 
 Type checkers read the module of the standard library instead. What this program does not use of it is missing here, see
 the signatures. The functions of the standard library, such as `dataclasses.replace`, accept these classes too.
@@ -11,7 +11,6 @@ the signatures. The functions of the standard library, such as `dataclasses.repl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 _MISSING = object()
@@ -73,15 +72,16 @@ def _make(kind: type, *, eq: bool, frozen: bool, kw_only: bool, slots: bool) -> 
         kind = _with_slots(kind, own)
     given = vars(kind)
     methods: dict[str, Any] = {
-        "__init__": _init_later(kind, fields, frozen=frozen, slots=slots),
+        "__init__": _later(kind, "__init__", lambda: _init(kind, fields, frozen=frozen, slots=slots)),
         "__match_args__": tuple(name for name, each in fields.items() if each.init and not each.kw_only),
         "__repr__": _repr([name for name, each in fields.items() if each.repr]),
     }
     if eq:
-        values = _values([name for name, each in fields.items() if each.compare])
-        methods["__eq__"] = _eq(values)
+        compared = [name for name, each in fields.items() if each.compare]
+        methods["__eq__"] = _later(kind, "__eq__", lambda: _eq(compared))
         if given.get("__hash__") is None:  # Python sets None where a class has __eq__ alone
-            setattr(kind, "__hash__", _hash(values) if frozen else None)  # noqa: B010 - mypy
+            method = _later(kind, "__hash__", lambda: _hash(compared)) if frozen else None
+            setattr(kind, "__hash__", method)  # noqa: B010 - mypy
     if frozen:
         methods["__setattr__"], methods["__delattr__"] = _refusing(kind, fields)
     for name, method in methods.items():
@@ -134,15 +134,15 @@ def _slots_of(kind: type) -> Iterable[str]:
     return (slots,) if isinstance(slots, str) else slots
 
 
-def _init_later(kind: type, fields: Mapping[str, Field], *, frozen: bool, slots: bool) -> Callable[..., None]:
-    """An __init__ that replaces itself by the compiled one."""
+def _later(kind: type, name: str, compile_it: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
+    """A method that replaces itself by the compiled one."""
 
-    def __init__(self: Any, *arguments: Any, **named: Any) -> None:
-        compiled = _init(kind, fields, frozen=frozen, slots=slots)
-        setattr(kind, "__init__", compiled)  # noqa: B010 - mypy
-        compiled(self, *arguments, **named)
+    def method(self: Any, *arguments: Any, **named: Any) -> Any:
+        compiled = compile_it()
+        setattr(kind, name, compiled)
+        return compiled(self, *arguments, **named)
 
-    return __init__
+    return method
 
 
 def _init(kind: type, fields: Mapping[str, Field], *, frozen: bool, slots: bool) -> Callable[..., None]:
@@ -167,17 +167,29 @@ def _init(kind: type, fields: Mapping[str, Field], *, frozen: bool, slots: bool)
         body.append("self.__post_init__()")
     if named:
         parameters += ["*", *named]
-    exec(f"def __init__({', '.join(parameters)}):\n " + "\n ".join(body or ["pass"]), scope)
-    made: Callable[..., None] = scope["__init__"]
-    made.__qualname__ = f"{kind.__qualname__}.__init__"
+    made = _compiled("__init__", parameters, body or ["pass"], scope)
+    made.__qualname__ = f"{kind.__qualname__}.__init__"  # errors about arguments name it
     return made
 
 
-def _values(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """A function that returns the values of these fields."""
-    if len(names) > 1:
-        return attrgetter(*names)
-    return lambda instance: tuple(getattr(instance, name) for name in names)
+def _eq(names: list[str]) -> Callable[[Any, object], bool]:
+    same = f"{_tuple('self', names)} == {_tuple('other', names)}"
+    body = [f"return {same} if other.__class__ is self.__class__ else NotImplemented"]
+    return _compiled("__eq__", ["self", "other"], body, {})
+
+
+def _hash(names: list[str]) -> Callable[[Any], int]:
+    return _compiled("__hash__", ["self"], [f"return hash({_tuple('self', names)})"], {})
+
+
+def _tuple(instance: str, names: list[str]) -> str:
+    return f"({''.join(f'{instance}.{name}, ' for name in names)})"
+
+
+def _compiled(name: str, parameters: list[str], body: list[str], scope: dict[str, Any]) -> Callable[..., Any]:
+    exec(f"def {name}({', '.join(parameters)}):\n " + "\n ".join(body), scope)
+    made: Callable[..., Any] = scope[name]
+    return made
 
 
 def _repr(names: list[str]) -> Callable[[Any], str]:
@@ -185,17 +197,6 @@ def _repr(names: list[str]) -> Callable[[Any], str]:
         return f"{type(self).__qualname__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     return __repr__
-
-
-def _eq(values: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any, object], bool]:
-    def __eq__(self: Any, other: object) -> bool:
-        return values(self) == values(other) if type(other) is type(self) else NotImplemented
-
-    return __eq__
-
-
-def _hash(values: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any], int]:
-    return lambda self: hash(values(self))
 
 
 def _refusing(kind: type, fields: Mapping[str, Field]) -> tuple[Callable[..., None], Callable[..., None]]:
