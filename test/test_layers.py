@@ -31,8 +31,7 @@ ORDER = [
     ),
     *("download", "swarm", "serve"),
     *("process", "ipc", "report", "net", "page", "extensions", "classic", "master", "worker", "node", "control"),
-    "version",
-    "cli",
+    *("version", "doctor", "cli"),
 ]
 
 NETWORK = {"gevent", "socket", "socketserver", "ssl", "select", "selectors", "asyncio", "http", "urllib"}
