@@ -123,8 +123,8 @@ def test_a_pool_goes_on_with_the_threads_that_it_has(allow: Callable[[int], Thre
 
 def test_threads_are_replaced_by_those_of_the_thread_that_asks_for_it() -> None:
     """What a thread may do it has from the one that has started it."""
-    of_lookups = pool("lookups", 2)
-    former = of_lookups.run(threading.get_native_id)
+    own = pool("a test", 2)
+    former = own.run(threading.get_native_id)
     going, go = threading.Event(), threading.Event()
 
     def work() -> int:
@@ -132,15 +132,15 @@ def test_threads_are_replaced_by_those_of_the_thread_that_asks_for_it() -> None:
         go.wait(20)
         return threading.get_native_id()
 
-    busy = gevent.spawn(of_lookups.run, work)
+    busy = gevent.spawn(own.run, work)
     while not going.is_set():
         gevent.sleep(0)
     replace_threads()
-    assert of_lookups.size == 0
-    assert of_lookups.run(threading.get_native_id) != former
+    assert own.size == 0
+    assert own.run(threading.get_native_id) != former
     go.set()
     assert busy.get() == former
-    of_lookups.join()
+    own.join()
 
 
 def test_a_forked_process_gets_threads_of_its_own() -> None:

@@ -2,7 +2,7 @@
 
     python -m test.start                        20 clients
     python -m test.start --against ../before    beside another checkout, in turns: on a busy machine only this compares
-    python -m test.start --write                write the lists of imports in test/start/imports again
+    python -m test.start --write                add new modules to the lists in test/start/imports
 
 Wall clock and processor seconds of a whole client are told, of both its processes, and how many modules they import.
 Under other load look at the least, not at the median. Compiled modules must be there, as in a package.
@@ -34,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m test.start", description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=20, help="number of clients (20)")
     parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout to be measured in turns")
-    parser.add_argument("--write", action="store_true", help="write the lists of imports again")
+    parser.add_argument("--write", action="store_true", help="bring the lists of imports up to date")
     options = parser.parse_args()
     unwind_on_signals()
     with tempfile.TemporaryDirectory() as directory:

@@ -27,7 +27,7 @@ _ABOUT = {
 _HEAD = """\
 # The imports of {about}, with milliseconds.
 # Modules of XGet one by one; of others the package, with all modules of it. Python {python}.
-# Each line is a part of every start. `python -m test.start --write` writes this file again.
+# Each line is a part of every start. `python -m test.start --write` writes new modules here; without this file, all.
 """
 PYTHON = ".".join(platform.python_version_tuple()[:2])
 
@@ -86,10 +86,12 @@ def listed(process: str) -> tuple[str, dict[str, float]]:
 
 
 def write_lists(found: Mapping[str, set[str]], runs: int) -> None:
+    """What is listed already keeps its milliseconds, so that a change of the lists shows modules, not noise."""
     for process, names in found.items():
+        known = listed(process)[1] if (LISTS / f"{process}.txt").exists() else {}
         first = BEFORE[process]
         before = sorted(found[first]) if first else []
-        took = _milliseconds(before, sorted(names), runs)
+        took = _milliseconds(before, sorted(names), runs) | known
         lines = [f"{took.get(name, 0.0):6.1f}  {name}\n" for name in sorted(names)]
         LISTS.mkdir(exist_ok=True)
         (LISTS / f"{process}.txt").write_text(_HEAD.format(about=_ABOUT[process], python=PYTHON) + "".join(lines))
