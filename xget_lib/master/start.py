@@ -108,6 +108,7 @@ def _serve(
         log.restart_after_fork(config.log, background=config.daemon, level=level, form=config.log_format)
         return run_worker(channel, number, credentials.tls)
 
+    log.load_handlers()
     with ExitStack() as stack:
         listening = stack.enter_context(given or listen(config.bind, config.port))
         page = stack.enter_context(_listen_for_browsers(*config.http)) if config.http is not None else None

@@ -8,6 +8,9 @@ import gevent
 from gevent import get_hub
 from gevent import socket as gsocket
 
+# Shows what a greenlet was called with. gevent's own choice, of `pprint`, loads `inspect` when the hub is made.
+gevent.config.format_context = "reprlib.repr"
+
 READ = 1
 WRITE = 2
 

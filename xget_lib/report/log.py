@@ -49,6 +49,13 @@ def restart_after_fork(path: str | None, *, background: bool, level: int, form: 
         _use(logging.NullHandler(), form, LINE)
 
 
+def load_handlers() -> None:
+    """Import what later lines need. To be called before this process gives up powers: it may not read it afterwards."""
+    from xget_lib.report import log_handlers
+
+    assert log_handlers
+
+
 def place(path: str | None, form: str) -> str:
     """Where the log of a process in the background is, for people."""
     if form == JOURNAL:
@@ -129,13 +136,10 @@ def _use(handler: logging.Handler, form: str, plain: str) -> None:
 def catch_greenlets() -> None:
     """Log the tracebacks of greenlets instead of printing them: a background process has no stderr.
 
-    An XGetError is no bug, and has no traceback: whoever waits for the greenlet gets it. To be called before anything
-    else makes the hub.
+    An XGetError is no bug, and has no traceback: whoever waits for the greenlet gets it.
     """
-    from gevent import config, get_hub
+    from gevent import get_hub
 
-    # It shows what a greenlet was called with. gevent's own choice, of `pprint`, loads `inspect` at each start.
-    config.format_context = "reprlib.repr"
     hub = get_hub()
     hub.NOT_ERROR = (*hub.NOT_ERROR, XGetError)
     hub.exception_stream = io.TextIOWrapper(io.BufferedWriter(LogStream()), line_buffering=True)
