@@ -94,5 +94,5 @@ if __name__ == "__main__":
         scripts=[str(path) for path in sorted(Path("scripts").glob("xget-*"))],
         install_requires=RUNTIME,
         extras_require={"sign": SIGN, "nodes": NODES, "metrics": METRICS, "test": TESTS},
-        entry_points={"console_scripts": ["xget = xget_lib.cli:main"]},
+        entry_points={"console_scripts": ["xget = xget_lib.cli:command"]},
     )

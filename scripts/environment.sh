@@ -20,6 +20,15 @@ refuse() {
 
 environment() {
     made_for "$@" || make_environment "$@"
+    keep_compiled_modules
+}
+
+# Who cannot write beside the modules would compile all of them in each run, which takes seconds. Usually who made the
+# environment has compiled them. Otherwise they are kept below the home directory, if it belongs to this user: nobody
+# else may say what runs here.
+keep_compiled_modules() {
+    [ -d "$ROOT/xget_lib/__pycache__" ] || [ -w "$ROOT/xget_lib" ] || [ ! -O "${HOME-}" ] ||
+        export PYTHONPYCACHEPREFIX="${PYTHONPYCACHEPREFIX-$HOME/.cache/xget/python}"
 }
 
 made_for() {
@@ -52,6 +61,7 @@ make_environment() (
         [ -z "$existing" ] || rm "$VENV/unfinished"
         exit 1
     }
+    "$PYTHON" -m compileall -q "$ROOT/xget_lib" >&2 || true # pip has compiled the packages
     rm "$VENV/unfinished"
     for list; do
         cp "$ROOT/setup.py" "$VENV/made-for-$list"

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -368,6 +369,23 @@ def test_version_imports_no_role() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[1:] == ["[]"], done.stderr
+
+
+@pytest.mark.parametrize("stdout", ["pipe", "/dev/full"])
+def test_the_command_leaves_at_once_but_loses_neither_output_nor_status(stdout: str) -> None:
+    code = (
+        "import atexit, sys; from xget_lib import cli; atexit.register(print, 'cleanup', file=sys.stderr);"
+        "cli.main = lambda: print('not flushed') or 7; cli.command()"
+    )
+    with open(stdout, "w") if stdout != "pipe" else nullcontext(subprocess.PIPE) as written:
+        done = subprocess.run(
+            [sys.executable, "-E", "-c", code], cwd=ROOT, stdout=written, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    if stdout == "pipe":
+        assert (done.returncode, done.stdout, done.stderr) == (7, "not flushed\n", "")
+    else:
+        assert done.returncode == 120, "Python's, for output that cannot be written"
+        assert "No space left on device" in done.stderr
 
 
 def test_a_closed_stdout_pipe_prints_no_traceback() -> None:

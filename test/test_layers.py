@@ -16,7 +16,19 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = [
-    *("errors", "config", "usage", "config_file", "settings", "ninep", "manifest", "fs", "signing", "snapshot"),
+    *(
+        "dataclass",
+        "errors",
+        "config",
+        "usage",
+        "config_file",
+        "settings",
+        "ninep",
+        "manifest",
+        "fs",
+        "signing",
+        "snapshot",
+    ),
     *("download", "swarm", "serve"),
     *("process", "ipc", "report", "net", "page", "extensions", "classic", "master", "worker", "node", "control"),
     *("version", "doctor", "cli"),

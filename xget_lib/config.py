@@ -12,9 +12,9 @@ import pwd
 import re
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, AnyStr
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import UsageError, printable
 
 TRACE = 5
@@ -337,14 +337,24 @@ def split_host(text: str) -> tuple[str, int | None]:
             raise ValueError("not an IPv6 address (HOST:PORT, ADDRESS and [ADDRESS]:PORT are)") from None
     if not host:
         raise ValueError("without a host name")
-    try:
-        host.encode("idna")
-    except UnicodeError:
-        raise ValueError("not a host name") from None
+    if not is_host_name(host):
+        raise ValueError("not a host name")
     try:
         return host, (None if port is None else _PORT(port))
     except ValueError as error:
         raise ValueError(f"the port is {error}") from None
+
+
+def is_host_name(host: str) -> bool:
+    """Whether a host can have such a name or address, as far as the text shows."""
+    if host.isascii():  # as Python's codec `idna`, which takes 3 ms to load
+        *labels, last = host.split(".")
+        return all(0 < len(label) < 64 for label in labels) and len(last) < 64
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _patterns(value: Any) -> tuple[str, ...]:

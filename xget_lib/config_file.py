@@ -15,12 +15,11 @@ The keys are the long option names without the leading dashes, and the arguments
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from xget_lib import config
+from xget_lib.dataclass import dataclass, field
 from xget_lib.errors import UsageError, printable
 from xget_lib.usage import CLIENT, MASTER, SIGN, Usage
 
@@ -99,6 +98,8 @@ def read(given: str | None, usage: Usage) -> ConfigFile:
     roles = _roles(usage)
     if not path or (named is None and not _is_there(path)):
         return ConfigFile(roles)
+    import tomllib  # 5 ms of a start, and most clients have no file
+
     what = "--config " if given is not None else ""
     hint = "" if given is not None else " (--config= reads no file)"
     text = _read_text(path, what, hint)
@@ -201,6 +202,8 @@ def _lines(text: str) -> Iterator[tuple[tuple[str, str], int]]:
 
     tomllib does not say where a key stands. So each statement is read by itself: the lines until they are valid.
     """
+    import tomllib
+
     section, statement, first = "", "", 1
     for number, line in enumerate(text.split("\n"), 1):
         statement += f"{line}\n"

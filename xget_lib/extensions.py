@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from xget_lib import ipc
-from xget_lib.net.server import Client
-from xget_lib.ninep.file import File
 from xget_lib.serve.served import Serving
+
+if TYPE_CHECKING:
+    from xget_lib import ipc
+    from xget_lib.net.server import Client
+    from xget_lib.ninep.file import File
 
 _PACKAGES = {"classic": "xget_lib.classic"}
 """The package of each namespace, by aname."""

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from xget_lib import config, config_file
 from xget_lib.config import Config
 from xget_lib.config_file import ARGUMENTS, ConfigFile, Setting
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import UsageError, printable
 from xget_lib.usage import CLIENT, CONFIG, DOCTOR, LIST, MASTER, SIGN, STATUS, STOP, Parsed, Usage
 

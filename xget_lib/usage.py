@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import docopt
 
 from xget_lib.config import did_you_mean
+from xget_lib.dataclass import dataclass, field
 from xget_lib.errors import UsageError, printable
 
 MASTER = "master"

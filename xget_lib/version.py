@@ -6,12 +6,12 @@ have the file: git itself says what is checked out there.
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
 
 from xget_lib import __version__
 
-_DIRECTORY = Path(__file__).parent
+_DIRECTORY = os.path.dirname(os.path.abspath(__file__))
 
 
 def full_version() -> str:
@@ -36,7 +36,8 @@ def _with_commit(version: str, commit: str) -> str:
 def _read(name: str) -> str:
     """The text of a file of this directory; empty if it cannot be read."""
     try:
-        return (_DIRECTORY / name).read_text(encoding="utf-8")
+        with open(os.path.join(_DIRECTORY, name), encoding="utf-8") as file:
+            return file.read()
     except (OSError, UnicodeDecodeError):
         return ""
 

@@ -37,9 +37,9 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
-from xget_lib.cli import main
+from xget_lib.cli import command
 
-sys.exit(main())
+command()
 """
 
 

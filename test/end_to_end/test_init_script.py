@@ -52,7 +52,7 @@ def installed(cluster: Cluster, kind: str) -> str:
         program = cluster.base / "xget"
         program.write_text(
             f"#!{COMMAND[0]}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-            "from xget_lib.cli import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
+            "from xget_lib.cli import command\nif __name__ == '__main__':\n    sys.exit(command())\n"
         )
         program.chmod(0o755)
         return str(program)

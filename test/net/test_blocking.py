@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import gevent
 import pytest
-from gevent import threadpool
-from gevent.threadpool import ThreadPool
 
 from test.support.network import quiet_hub
-from xget_lib.errors import CannotStart
-from xget_lib.net.blocking import READ, WRITE, DescriptorWaiter, in_pool, replace_threads, wait_readable, wait_writable
+from xget_lib.net.blocking import READ, WRITE, DescriptorWaiter, wait_readable, wait_writable
 
 
 @pytest.fixture(autouse=True)
@@ -100,52 +96,3 @@ def test_a_channel_waits_without_blocking_other_greenlets(ends: tuple[socket.soc
     gevent.spawn(other.send, b"x")
     wait_readable(one)
     assert one.recv(10) == b"x"
-
-
-@pytest.fixture
-def allow(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], ThreadPool]:
-    """A pool in a system that starts only so many threads."""
-    start = vars(threadpool)["start_new_thread"]
-
-    def pool(threads: int) -> ThreadPool:
-        left = iter(range(threads))
-
-        def limited(*arguments: object) -> object:
-            if next(left, None) is None:
-                raise RuntimeError("can't start new thread")
-            return start(*arguments)
-
-        monkeypatch.setattr(threadpool, "start_new_thread", limited)
-        return ThreadPool(4)
-
-    return pool
-
-
-def test_a_pool_that_gets_no_thread_says_so_each_time(allow: Callable[[int], ThreadPool]) -> None:
-    pool = allow(0)
-    for _ in range(10):
-        with pytest.raises(CannotStart, match="cannot start a thread: too many processes and threads"):
-            in_pool(pool, list)
-    assert len(pool) == 0
-
-
-def test_a_pool_goes_on_with_the_threads_that_it_has(allow: Callable[[int], ThreadPool]) -> None:
-    pool = allow(2)
-
-    def squared(number: int) -> int:
-        return in_pool(pool, pow, number, 2)
-
-    calls = [gevent.spawn(squared, number) for number in range(20)]
-    assert [call.get() for call in calls] == [number**2 for number in range(20)]
-    assert pool.size == 2
-    pool.kill()
-
-
-def test_threads_are_replaced_by_those_of_the_thread_that_asks_for_it() -> None:
-    """What a thread may do it has from the one that has started it."""
-    pool = ThreadPool(2)
-    former = in_pool(pool, threading.get_native_id)
-    replace_threads()
-    assert pool.size == 0
-    assert in_pool(pool, threading.get_native_id) != former
-    pool.kill()

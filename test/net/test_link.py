@@ -14,10 +14,10 @@ from gevent import socket as gsocket
 from test.support.network import Sent, Server, quiet_hub, until
 from xget_lib.errors import LinkLost, NinepError
 from xget_lib.net import link as module
-from xget_lib.net.blocking import in_thread
 from xget_lib.net.enter import enter
 from xget_lib.net.link import MAX_READ, Link
 from xget_lib.net.listen import listen
+from xget_lib.net.threads import in_thread
 from xget_lib.net.transport import Transport
 from xget_lib.ninep.auth import Credentials
 from xget_lib.ninep.dialect import NINEP2000, encode

@@ -1,10 +1,10 @@
 """Integers, strings and qids as bytes, and classes as layouts of them."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import NinepError, ProtocolViolation
 from xget_lib.ninep.wire import (
     Layout,

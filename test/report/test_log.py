@@ -17,7 +17,7 @@ import pytest
 
 from xget_lib.config import TRACE
 from xget_lib.errors import Failed
-from xget_lib.report import log
+from xget_lib.report import log, log_formats
 from xget_lib.report.log import LOGGER, LogStream
 from xget_lib.report.log_formats import about
 
@@ -58,9 +58,9 @@ def test_a_line_may_be_json(tmp_path: Path) -> None:
 def test_a_process_says_where_its_log_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert log.place("/var/log/xget", "plain") == "/var/log/xget"
     assert log.place(None, "journal") == "the journal"
-    monkeypatch.setattr(log, "_SYSLOG_SOCKET", str(tmp_path))
+    monkeypatch.setattr(log_formats, "SYSLOG_SOCKET", str(tmp_path))
     assert log.place(None, "json") == "syslog"
-    monkeypatch.setattr(log, "_SYSLOG_SOCKET", str(tmp_path / "none"))
+    monkeypatch.setattr(log_formats, "SYSLOG_SOCKET", str(tmp_path / "none"))
     assert log.place(None, "plain") == ""
 
 
@@ -130,10 +130,10 @@ def test_the_foreground_logs_to_stderr(capsys: pytest.CaptureFixture[str]) -> No
 def test_the_background_logs_to_syslog_if_there_is_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(log, "_SYSLOG_SOCKET", str(tmp_path / "none"))
+    monkeypatch.setattr(log_formats, "SYSLOG_SOCKET", str(tmp_path / "none"))
     log.start(None, background=True, level=logging.INFO)
     LOGGER.info("nowhere")
-    monkeypatch.setattr(log, "_SYSLOG_SOCKET", str(tmp_path / "syslog"))
+    monkeypatch.setattr(log_formats, "SYSLOG_SOCKET", str(tmp_path / "syslog"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
         syslog.bind(str(tmp_path / "syslog"))
         syslog.settimeout(10)
@@ -149,7 +149,7 @@ def test_a_log_whose_directory_vanishes_never_raises_and_is_opened_again(
     tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As that of an initramfs after switch_root."""
-    monkeypatch.setattr(log, "_SYSLOG_SOCKET", str(tmp_path / "none"))
+    monkeypatch.setattr(log_formats, "SYSLOG_SOCKET", str(tmp_path / "none"))
     directory = tmp_path / "logs"
     directory.mkdir()
     to_file(directory / "log")
@@ -162,7 +162,7 @@ def test_a_log_whose_directory_vanishes_never_raises_and_is_opened_again(
     for number in range(3):
         LOGGER.info("lost %d", number)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslog:
-        monkeypatch.setattr(log, "_SYSLOG_SOCKET", str(tmp_path / "syslog"))
+        monkeypatch.setattr(log_formats, "SYSLOG_SOCKET", str(tmp_path / "syslog"))
         syslog.bind(str(tmp_path / "syslog"))
         syslog.settimeout(10)
         LOGGER.info("to syslog")

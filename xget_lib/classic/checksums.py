@@ -16,7 +16,7 @@ import gevent
 
 from xget_lib.classic.files import Regular
 from xget_lib.errors import CannotStart, RetiredGeneration, StaleGeneration
-from xget_lib.net.blocking import in_thread
+from xget_lib.net.threads import in_thread
 from xget_lib.serve.store import Store
 from xget_lib.serve.synthetic import DeferredText
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import re
-from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import NinepError, NotHeld
 from xget_lib.manifest.entry import Entry
 from xget_lib.ninep.file import WAITING, Content, Handle, OpenExtent, Waiting

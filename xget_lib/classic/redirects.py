@@ -16,9 +16,9 @@ A client that asks again for the same file did not get it, and is sent to anothe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from xget_lib.dataclass import dataclass, field
 from xget_lib.swarm.random_set import RandomSet
 
 if TYPE_CHECKING:

@@ -26,12 +26,12 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from xget_lib.classic.files import Avail, Checksum, Data, Regular
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import NinepError
 from xget_lib.manifest.entry import Entry
 from xget_lib.manifest.manifest import Manifest

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from xget_lib.control.node_sets import fold
+from xget_lib.dataclass import dataclass
 from xget_lib.report.distribution import COMPLETE, OUTDATED, STATES, Distribution, NodeStatus
 
 MISSING = "missing"

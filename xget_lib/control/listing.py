@@ -6,11 +6,11 @@ import json
 import stat
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from xget_lib.config import Config
 from xget_lib.control.remote import TIMEOUT, read_file
+from xget_lib.dataclass import replace
 from xget_lib.errors import Exit, LinkLost, MasterUnreachable, NinepError, NotAdmitted, printable
 from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.entry import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, HARD_LINK, LINK, Entry

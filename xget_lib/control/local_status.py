@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from gevent import get_hub
 from gevent.pool import Pool
 
 from xget_lib.config import Config
 from xget_lib.control.local_choice import chosen
 from xget_lib.control.outcome import failed
 from xget_lib.control.remote import TIMEOUT, read_status
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import CommandFailed, Exit, LinkLost, NinepError, NotAdmitted, NothingRuns, printable, program
-from xget_lib.net.blocking import in_thread
 from xget_lib.net.credentials import credentials_of
+from xget_lib.net.threads import in_thread, pool
 from xget_lib.ninep.auth import Credentials
 from xget_lib.process.local_processes import MASTER, LocalProcess, local_processes
 from xget_lib.report.columns import columns
@@ -71,7 +70,7 @@ def run(config: Config, words: Sequence[str]) -> int:
 def ask_all(config: Config, processes: Sequence[LocalProcess]) -> list[Answer]:
     """What each of them says of itself, without those that have ended meanwhile. Raises UsageError for credentials that
     cannot be used."""
-    get_hub().threadpool.maxsize = _AT_ONCE
+    pool().most = _AT_ONCE
     ask = partial(_ask, seconds=min(config.timeout, TIMEOUT), credentials=credentials_of(config))
     return [answer for answer in Pool(_AT_ONCE).imap(ask, processes) if answer is not None]
 

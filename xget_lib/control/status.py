@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from xget_lib.config import Config
@@ -14,6 +13,7 @@ from xget_lib.control.expected import Expectation, compare
 from xget_lib.control.node_sets import expand
 from xget_lib.control.outcome import failed
 from xget_lib.control.remote import TIMEOUT, read_file, read_status
+from xget_lib.dataclass import replace
 from xget_lib.errors import CommandFailed, Exit, LinkLost, MasterUnreachable, NinepError, NotAdmitted, XGetError
 from xget_lib.net.credentials import credentials_of
 from xget_lib.report import output

@@ -10,9 +10,9 @@ import resource
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from xget_lib.config import Config, absolute
+from xget_lib.dataclass import dataclass
 from xget_lib.doctor import specimen
 from xget_lib.doctor.findings import Finding, note, ok, problem, within
 from xget_lib.doctor.probe_directory import ProbeDirectory

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
 import gevent
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import Exit
-from xget_lib.net.blocking import in_thread
+from xget_lib.net.threads import in_thread
 from xget_lib.report.events import counted
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"

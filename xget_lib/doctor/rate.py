@@ -10,11 +10,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
 
 import gevent
 from gevent.event import AsyncResult
 
+from xget_lib.dataclass import dataclass
 from xget_lib.doctor.findings import Finding, note, ok, problem
 from xget_lib.doctor.machine import receive_buffer
 from xget_lib.errors import LinkLost, NinepError, XGetError

@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -15,6 +14,7 @@ import msgpack
 from xget_lib import __version__
 from xget_lib.config import Config
 from xget_lib.control.remote import TIMEOUT
+from xget_lib.dataclass import replace
 from xget_lib.doctor import packets, rate
 from xget_lib.doctor.destination import Content
 from xget_lib.doctor.findings import PROBLEM, Finding, note, ok, problem

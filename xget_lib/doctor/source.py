@@ -7,9 +7,9 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from xget_lib.config import Config, absolute
+from xget_lib.dataclass import dataclass
 from xget_lib.doctor.findings import Finding, note, ok, problem, within
 from xget_lib.errors import AddressRefused, Exit, UsageError, printable
 from xget_lib.fs.cache_directory import usual_cache_directory

@@ -17,8 +17,8 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 
+from xget_lib.dataclass import dataclass, field
 from xget_lib.download.access import SWAP
 from xget_lib.download.destination import Destination
 from xget_lib.download.folding import other_spellings

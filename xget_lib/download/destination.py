@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass, replace
 from functools import cached_property
 
+from xget_lib.dataclass import dataclass, replace
 from xget_lib.download.access import Access
 from xget_lib.download.folding import collisions, same_names
 from xget_lib.download.last_run import LastRun

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
+from xget_lib.dataclass import dataclass
 from xget_lib.manifest.entry import Xattrs
 
 

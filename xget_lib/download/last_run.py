@@ -19,7 +19,6 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from itertools import compress, count, pairwise
 from operator import ne
@@ -28,6 +27,7 @@ from zlib import crc32
 
 from blake3 import blake3
 
+from xget_lib.dataclass import replace
 from xget_lib.download.metadata import Metadata
 from xget_lib.download.record import (
     CONTENT_SIZE,

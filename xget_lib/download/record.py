@@ -20,12 +20,12 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
 from blake3 import blake3
 
+from xget_lib.dataclass import dataclass, field
 from xget_lib.errors import Failed, XGetError, printable
 from xget_lib.fs.cache_directory import usual_cache_directory
 from xget_lib.fs.rooted import Root

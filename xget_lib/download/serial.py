@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from datetime import UTC, datetime
+import time
 
 from xget_lib.download.refusal import refusing
 from xget_lib.download.workplaces import sync_directory
@@ -69,9 +69,10 @@ def _check(root: Root, signed: Signed, *, allow_rollback: bool) -> Signed | None
 def _at(signed: Signed) -> str:
     """When it was signed, as far as it can be shown."""
     try:
-        return f" of {datetime.fromtimestamp(signed.signature.time, UTC):%Y-%m-%d %H:%M:%S}"
-    except (ValueError, OverflowError, OSError):
+        at = time.gmtime(signed.signature.time)
+    except (OverflowError, OSError):
         return ""
+    return time.strftime(" of %Y-%m-%d %H:%M:%S", at) if at.tm_year < 10_000 else ""
 
 
 def _read(root: Root) -> Signed | None:

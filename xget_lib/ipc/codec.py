@@ -8,9 +8,9 @@ package that has messages of its own declares them in the same way.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar, dataclass_transform, get_args, get_origin, get_type_hints
 
+from xget_lib.dataclass import dataclass, fields
 from xget_lib.errors import ProtocolViolation
 from xget_lib.process.channel import Channel, close_all
 

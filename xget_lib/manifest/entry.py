@@ -6,7 +6,7 @@ not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from xget_lib.dataclass import dataclass
 
 DIRECTORY, FILE, LINK, HARD_LINK, CHARACTER, BLOCK, FIFO = KINDS = "dflhcbp"
 """The kinds of entries: directory, regular file, symbolic link, hard link, character device, block device, FIFO.

@@ -11,12 +11,12 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import msgpack
 from blake3 import blake3
 
+from xget_lib.dataclass import dataclass
 from xget_lib.manifest.entry import FILE, Entry, EntryMetadata
 from xget_lib.manifest.layout import Layout
 from xget_lib.manifest.table import Table

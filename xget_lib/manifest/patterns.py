@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from xget_lib.dataclass import dataclass
 
 _WILD = re.compile(rb"[*?\[]")
 _NEVER = rb"(?!)"

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from xget_lib.dataclass import dataclass
 
 GENERATION_SIZE = 32
 SIGNATURE_SIZE = 64

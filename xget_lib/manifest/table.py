@@ -15,11 +15,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, compress, islice, repeat
 from zlib import crc32
 
+from xget_lib.dataclass import dataclass
 from xget_lib.manifest.entry import BLOCK, CHARACTER, DIRECTORY, FILE, HARD_LINK, LINK, Entry, EntryMetadata
 from xget_lib.manifest.layout import Layout
 from xget_lib.manifest.slices import SLICE, names_in_slices, running_totals, slices

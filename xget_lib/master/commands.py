@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from gevent.event import AsyncResult
 
+from xget_lib.dataclass import dataclass, field
 from xget_lib.net.local_commands import UNKNOWN, stopping
 
 _SIGN_EVERY = 2.0

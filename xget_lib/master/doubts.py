@@ -7,8 +7,8 @@ a minute. A host whose report was not true waits twice as long before the next o
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
+from xget_lib.dataclass import dataclass
 from xget_lib.swarm.backoff import doubled
 
 _CHUNK_EVERY = 60.0

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from xget_lib import ipc
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import XGetError
 from xget_lib.master.commands import Reload
 from xget_lib.master.worker_process import WorkerProcess

@@ -11,7 +11,6 @@ import logging
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -19,6 +18,7 @@ from gevent.queue import Queue
 
 from xget_lib import ipc
 from xget_lib.config import Config
+from xget_lib.dataclass import replace
 from xget_lib.errors import Exit, Failed, NotTrusted, SourceSuspect, StillChanging, XGetError, printable
 from xget_lib.ipc import jobs
 from xget_lib.ipc.jobs import ScanTree

@@ -13,12 +13,12 @@ import time
 from array import array
 from collections.abc import Collection
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TypeVar
 
 import gevent
 from gevent.pool import Pool
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import SourceSuspect, StillChanging, printable
 from xget_lib.ipc import jobs
 from xget_lib.manifest.manifest import DIGEST_SIZE, STILL_CHANGING

@@ -11,10 +11,10 @@ import socket
 import stat
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from functools import partial
 
 from xget_lib.config import Config, absolute
+from xget_lib.dataclass import replace
 from xget_lib.errors import AddressRefused, Failed, PathRefused, UsageError, XGetError, printable
 from xget_lib.fs.cache_directory import usual_cache_directory
 from xget_lib.net.listen import listen
@@ -108,6 +108,7 @@ def _serve(
         log.restart_after_fork(config.log, background=config.daemon, level=level, form=config.log_format)
         return run_worker(channel, number, credentials.tls)
 
+    log.load_handlers()
     with ExitStack() as stack:
         listening = stack.enter_context(given or listen(config.bind, config.port))
         page = stack.enter_context(_listen_for_browsers(*config.http)) if config.http is not None else None

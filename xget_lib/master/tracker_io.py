@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import astuple
 from heapq import nsmallest
 from logging import INFO, WARNING
 from typing import Any
@@ -18,6 +17,7 @@ import gevent
 from gevent.event import Event
 
 from xget_lib import ipc
+from xget_lib.dataclass import astuple
 from xget_lib.errors import ProtocolViolation
 from xget_lib.extensions import extensions
 from xget_lib.manifest.signature import Signature

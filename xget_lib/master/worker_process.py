@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 
 from gevent.event import AsyncResult
 
 from xget_lib import ipc
+from xget_lib.dataclass import dataclass, field
 from xget_lib.master.outbox import Outbox
 from xget_lib.process.channel import Channel
 

@@ -13,12 +13,12 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from logging import ERROR, WARNING
 
 import gevent
 
 from xget_lib.config import Network
+from xget_lib.dataclass import dataclass
 from xget_lib.net.blocking import wait_readable
 from xget_lib.net.listen import LOCAL, plain_address
 from xget_lib.ninep.budget import Account, Budget

@@ -18,20 +18,17 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import gevent
-from gevent import socket as gsocket
 from gevent.queue import Empty, Queue
-from gevent.threadpool import ThreadPool
 
+from xget_lib.config import is_host_name
 from xget_lib.errors import printable
-from xget_lib.net.blocking import in_pool
+from xget_lib.net import threads
+from xget_lib.net.blocking import wait_writable
 
 ATTEMPT_DELAY = 0.25
 """Seconds after which the next address is tried as well: the Connection Attempt Delay of RFC 8305."""
 _LOOKUPS = 4
 """Lookups at the same time. One that hangs cannot be stopped, and others are tried meanwhile."""
-
-_pools: dict[int, ThreadPool] = {}
-"""By process: a forked one has none of the threads of its parent."""
 
 
 class Endpoint(NamedTuple):
@@ -50,9 +47,8 @@ def resolve(host: str, port: int) -> Sequence[Endpoint]:
         pass  # a name
     except UnicodeError:
         raise OSError("invalid host name") from None
-    pool = _pools.get(os.getpid()) or _pools.setdefault(os.getpid(), ThreadPool(_LOOKUPS))
     try:
-        return in_pool(pool, _look_up, host, port, 0)
+        return threads.pool("lookups", _LOOKUPS).run(_look_up, host, port, 0)
     except socket.gaierror as error:
         unknown = f"host name {printable(host)} is not known"
         if error.errno in (socket.EAI_NONAME, socket.EAI_NODATA):
@@ -64,7 +60,7 @@ def connect(endpoints: Sequence[Endpoint]) -> socket.socket:
     """A socket that is connected to one of several addresses of the same host. Raises OSError of the address that has
     answered, if one has. The time is for the caller to limit."""
     left = deque(_alternating(endpoints))
-    results: Queue[gsocket.socket | OSError] = Queue()
+    results: Queue[socket.socket | OSError] = Queue()
     attempts: list[gevent.Greenlet[..., None]] = []
     failures: list[OSError] = []
     try:
@@ -74,7 +70,7 @@ def connect(endpoints: Sequence[Endpoint]) -> socket.socket:
             with suppress(Empty):
                 result = results.get(timeout=ATTEMPT_DELAY if left else None)
                 if not isinstance(result, OSError):
-                    return socket.socket(fileno=result.detach())
+                    return result
                 failures.append(result)
     finally:
         gevent.killall(attempts)
@@ -87,7 +83,10 @@ def connect(endpoints: Sequence[Endpoint]) -> socket.socket:
 
 
 def _look_up(host: str, port: int, flags: int) -> list[Endpoint]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    if not is_host_name(host):
+        raise UnicodeError(host)
+    name = host.encode() if host.isascii() else host  # a text would load Python's codec `idna`, which takes 3 ms
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=flags)
     return [Endpoint(family, address) for family, _, _, _, address in found]
 
 
@@ -102,11 +101,18 @@ def _alternating(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
     return [*pairs, *first[both:], *second[both:]]
 
 
-def _attempt(endpoint: Endpoint, results: Queue[gsocket.socket | OSError]) -> None:
+def _attempt(endpoint: Endpoint, results: Queue[socket.socket | OSError]) -> None:
+    """Without the `connect` of gevent's sockets: it would look the address up again, with threads of its own."""
     sock = None
     try:
-        sock = gsocket.socket(endpoint.family, socket.SOCK_STREAM)
-        sock.connect(endpoint.address)
+        sock = socket.socket(endpoint.family, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        failed = sock.connect_ex(endpoint.address)
+        if failed == errno.EINPROGRESS:
+            wait_writable(sock)
+            failed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if failed:
+            raise OSError(failed, os.strerror(failed))
         results.put(sock)
     except OSError as error:
         if sock is not None:

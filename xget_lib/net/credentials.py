@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xget_lib.config import Config
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import UsageError
 from xget_lib.net.munge import MungeService
 from xget_lib.ninep.auth import MUNGE, Credentials

@@ -13,11 +13,11 @@ import struct
 import termios
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import gevent
 from gevent.event import AsyncResult
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation, printable
 from xget_lib.net.blocking import READ, WRITE
 from xget_lib.net.connect import connect, resolve

@@ -15,10 +15,9 @@ from logging import WARNING
 from typing import ParamSpec, Protocol, TypeVar
 
 import gevent
-from gevent.threadpool import ThreadPool
 
 from xget_lib.errors import MungeRefused, MungeUnavailable, XGetError
-from xget_lib.net.blocking import in_pool
+from xget_lib.net.threads import ThreadPool
 from xget_lib.report.rate_limited_log import RateLimitedLog
 
 P = ParamSpec("P")
@@ -93,5 +92,8 @@ class MungeService:
         """Raises MungeUnavailable also where munged does not answer in time, and CannotStart for a thread."""
         if self._pool is None:
             self._pool = ThreadPool(AT_ONCE)
-        with gevent.Timeout(max(0.0, seconds), MungeUnavailable("munged does not answer")):
-            return in_pool(self._pool, function, *arguments, **named)
+        too_late = MungeUnavailable("munged does not answer")
+        if seconds <= 0:
+            raise too_late
+        with gevent.Timeout(seconds, too_late):
+            return self._pool.run(function, *arguments, **named)

@@ -9,8 +9,8 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from xget_lib.dataclass import dataclass
 from xget_lib.net.connect import Endpoint
 
 # linux/rtnetlink.h, linux/netlink.h

@@ -10,7 +10,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from logging import INFO
@@ -20,6 +19,7 @@ from weakref import WeakValueDictionary
 import gevent
 from gevent.lock import BoundedSemaphore
 
+from xget_lib.dataclass import dataclass, field
 from xget_lib.errors import NinepError
 from xget_lib.net.accept import PER_PEER, Admission, connections
 from xget_lib.net.connection import Connection

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from dataclasses import dataclass
+
+from xget_lib.dataclass import dataclass
 
 _SIZE = 232
 """Bytes of what is used here. An older kernel has fewer; what it lacks is 0."""

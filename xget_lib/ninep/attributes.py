@@ -7,8 +7,8 @@ that, such as a control file; owners without a number become 0.
 from __future__ import annotations
 
 import stat as unix
-from dataclasses import dataclass
 
+from xget_lib.dataclass import dataclass
 from xget_lib.ninep.stat import DMDIR, NO_ID, Stat
 
 _NANOSECONDS = 1_000_000_000

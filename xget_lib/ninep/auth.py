@@ -35,9 +35,9 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from xget_lib.dataclass import dataclass, field
 from xget_lib.errors import MungeUnavailable, NinepError, ProtocolViolation
 from xget_lib.ninep.file import WAITING, File, Handle, Waiting
 from xget_lib.ninep.stat import Stat

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property, partial
 from types import ModuleType
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import ProtocolViolation
 from xget_lib.ninep import linux, messages
 from xget_lib.ninep.fids import Fids

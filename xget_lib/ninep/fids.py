@@ -13,8 +13,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import NinepError, XGetError
 from xget_lib.ninep.auth import (
     AUTHENTICATION_FAILED,

@@ -10,11 +10,11 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 from typing import NamedTuple, Protocol
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import NinepError
 from xget_lib.ninep.attributes import Attributes, FileSystem, of_stat
 from xget_lib.ninep.stat import DirectoryEntry, Stat

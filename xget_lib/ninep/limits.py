@@ -6,8 +6,7 @@ needs and far below what a process has: they stop clients that have a bug or are
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from xget_lib.dataclass import dataclass, field
 from xget_lib.ninep.budget import Budget
 
 MAX_FIDS = 65536

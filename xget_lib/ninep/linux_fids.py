@@ -7,8 +7,8 @@ Locks are refused, because this server cannot keep them. So a program knows that
 from __future__ import annotations
 
 import errno
-from dataclasses import astuple
 
+from xget_lib.dataclass import astuple
 from xget_lib.errors import NinepError
 from xget_lib.ninep import linux
 from xget_lib.ninep.fids import ALREADY_OPEN, Answer, Fid, Fids

@@ -10,10 +10,10 @@ The messages of 9P2000.L alone are in `linux`; `dialect` says which dialect has 
 This module does not import annotations from __future__: `Layout.of` reads them as objects.
 """
 
-from dataclasses import dataclass
 from struct import Struct
 from typing import dataclass_transform
 
+from xget_lib.dataclass import dataclass
 from xget_lib.ninep.wire import Unix, data2, data4, qid13, qids, text, texts, u8, u16, u32, u64
 
 MIN_MSIZE = 4096  # less would not carry every reply that must fit whole, such as a walk's or a directory entry
@@ -43,16 +43,7 @@ class Message:
     def __init_subclass__(cls, number: int | None = None) -> None:
         if number is not None:
             cls.number = number
-        # Without a docstring, and with methods of their own, the classes would take four times as long to make, and
-        # every start of a client makes all of them.
-        cls.__doc__ = cls.__doc__ or cls.__name__
-        dataclass(cls, eq=False, repr=False, match_args=False)
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and vars(other) == vars(self)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+        dataclass(cls)
 
 
 class TMessage(Message):

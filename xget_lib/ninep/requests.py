@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 
+from xget_lib.dataclass import dataclass, replace
 from xget_lib.errors import NinepError, ProtocolViolation, one_line
 from xget_lib.ninep.dialect import DIALECTS, NINEP2000, UNKNOWN, decode, encode
 from xget_lib.ninep.messages import (

@@ -19,9 +19,9 @@ from __future__ import annotations
 import errno
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import NinepError, ProtocolViolation, XGetError
 from xget_lib.ninep.auth import Gate
 from xget_lib.ninep.budget import Account

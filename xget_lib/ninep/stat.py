@@ -9,8 +9,8 @@ This module does not import annotations from __future__: `Layout.of` reads them 
 
 import errno
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 
+from xget_lib.dataclass import dataclass, replace
 from xget_lib.errors import NinepError, ProtocolViolation
 from xget_lib.ninep.wire import Buffer, Layout, Qid, Unix, qid13, text, u8, u16, u32, u64
 

@@ -7,8 +7,8 @@ of a client's fids can be counted exactly.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import NinepError
 from xget_lib.ninep.file import File
 from xget_lib.ninep.wire import QTDIR

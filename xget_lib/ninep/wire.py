@@ -19,14 +19,13 @@ bytes) raises NinepError, because that spoils one reply and not the connection.
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from struct import Struct
 from typing import Annotated, Any, Protocol, TypeVar
 
+from xget_lib.dataclass import dataclass, fields
 from xget_lib.errors import NinepError, ProtocolViolation
 
 Buffer = bytes | bytearray | memoryview
@@ -222,12 +221,12 @@ class Layout:
     def of(kind: type, *, unix: bool, linux: bool = False) -> Layout:
         """The layout of a dataclass, in plain 9P2000 or with the fields of `unix`. With `linux`, strings are Linux file
         names, so any bytes but NUL."""
-        fields: dict[str, Field] = {}
-        for each in dataclasses.fields(kind):
+        found: dict[str, Field] = {}
+        for each in fields(kind):
             how, *marks = getattr(each.type, "__metadata__", (None,))
             if how is not None and (unix or _UNIX_ONLY not in marks):
-                fields[each.name] = _AS_LINUX_NAMES.get(how, how) if linux else how
-        return Layout(fields)
+                found[each.name] = _AS_LINUX_NAMES.get(how, how) if linux else how
+        return Layout(found)
 
     def unpack(self, data: Buffer, at: int = 0) -> Sequence[Any]:
         """Return the values from `at` to the end of `data`. Raises ProtocolViolation, also for bytes left over."""

@@ -22,7 +22,8 @@ import gevent
 
 from xget_lib.config import Config
 from xget_lib.errors import Exit, Failed, Interrupted, LinkLost, XGetError
-from xget_lib.net.blocking import replace_threads, wait_readable, wait_writable
+from xget_lib.net.blocking import wait_readable, wait_writable
+from xget_lib.net.threads import replace_threads
 from xget_lib.node.child import Child
 from xget_lib.node.commands import NodeCommands
 from xget_lib.node.follow import Follower, rebase
@@ -35,7 +36,7 @@ from xget_lib.process.fork import outlive_parent
 from xget_lib.process.notify import Notifier
 from xget_lib.process.pidfile import Pidfile
 from xget_lib.report.events import NOTHING
-from xget_lib.report.log import LOGGER, catch_greenlets, place
+from xget_lib.report.log import LOGGER, catch_greenlets, load_handlers, place
 
 if TYPE_CHECKING:
     from xget_lib.node.own_page import NodePage
@@ -139,6 +140,7 @@ def _confine(node: Node, config: Config, directories: Sequence[str]) -> None:
     of them in `directories`."""
     node.wait_until_repaired()
     files = [each for each in (config.log, config.pidfile) if each]
+    load_handlers()
     given_up = keep_only_reading([*map(os.path.dirname, files), *node.child.socket_directories, *directories])
     LOGGER.info("all that is in place is verified; this process only serves it, and gives up %s", given_up)
     replace_threads()

@@ -25,10 +25,10 @@ from gevent.event import Event
 from xget_lib import __version__
 from xget_lib.errors import Failed, NinepError, printable
 from xget_lib.extensions import extensions
-from xget_lib.net.blocking import in_thread
 from xget_lib.net.listen import LocalSocket
 from xget_lib.net.sending_hosts import SendingHosts
 from xget_lib.net.server import Client, Server
+from xget_lib.net.threads import in_thread
 from xget_lib.ninep.budget import Budget
 from xget_lib.ninep.file import File
 from xget_lib.node.awake import now

@@ -13,9 +13,9 @@ import gevent
 from blake3 import blake3
 
 from xget_lib.errors import LinkLost, NinepError, NotAdmitted
-from xget_lib.net.blocking import in_thread
 from xget_lib.net.link import Link
 from xget_lib.net.receive_limit import ReceiveLimit
+from xget_lib.net.threads import in_thread
 from xget_lib.ninep.auth import Credentials
 from xget_lib.node.attempts import MOST, first_of, retry_for
 from xget_lib.node.awake import now

@@ -7,6 +7,7 @@ process just ends. If this process is killed, the other one stops; if the other 
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -129,6 +130,9 @@ def _background(config: Config, sources: Sequence[bytes], dest: bytes, channel: 
     """Run the background half. Returns the exit status. It ignores SIGINT, which the foreground half passes on."""
     level = log.level(debug=config.debug, verbose=config.verbose, quiet=config.quiet)
     log.start(config.log, background=True, level=level, form=config.log_format)
+    gc.disable()  # what is imported stays: looking for garbage in it would take a twentieth of the time
     from xget_lib.node import background
 
+    gc.freeze()
+    gc.enable()
     return background.run(config, sources, dest, channel, notifier)

@@ -6,21 +6,19 @@ import os
 import time
 from collections.abc import Iterator, Set
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from math import inf
 from typing import Any
 
 import gevent
-from gevent import get_hub
 from gevent.event import Event
 from gevent.lock import Semaphore
 from gevent.pool import Pool as GreenletPool
 
 from xget_lib.config import Config
+from xget_lib.dataclass import dataclass
 from xget_lib.download.download import Download
-from xget_lib.download.dry_run import dry_run_steps
 from xget_lib.download.last_run import doubt
 from xget_lib.download.plan import ACTIONS
 from xget_lib.errors import DestinationRefused, Incomplete, XGetError, printable
@@ -28,7 +26,7 @@ from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.selection import Selection
 from xget_lib.manifest.signature import Signed
-from xget_lib.net.blocking import in_thread
+from xget_lib.net.threads import in_thread, pool
 from xget_lib.node.child import Child
 from xget_lib.node.content_watch import DISK, ContentWatch
 from xget_lib.node.patience import Patience
@@ -167,7 +165,7 @@ class Generation:
                     context.child.held_changed(held.store)
             finally:
                 # What threads still write to must not be closed before they are done.
-                get_hub().threadpool.join()
+                pool().join()
         self.failures = download.failures
         if context.config.linger:  # otherwise the node ends now
             self._verifying = gevent.spawn(self._verify, held)
@@ -299,6 +297,8 @@ def dry_run(
     context: NodeContext, manifest: Manifest, selection: Selection, failures: list[XGetError]
 ) -> dict[str, Any]:
     """Tell what a download would do. Returns what `done` says of it. `failures` gets what could not be done."""
+    from xget_lib.download.dry_run import dry_run_steps
+
     checksum = context.config.checksum
     steps = dry_run_steps(context.dest, manifest, selection, checksum=checksum, failures=failures, **context.options)
     would = dict.fromkeys(ACTIONS, 0)
@@ -329,7 +329,7 @@ def _entered(download: Download) -> Iterator[None]:
     try:
         in_thread(download.__enter__)
     except gevent.GreenletExit:  # of a repair: the next download needs the destination
-        get_hub().threadpool.join()
+        pool().join()
         download.__exit__()
         raise
     with ExitStack() as stack:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
 from enum import Enum, auto
 from itertools import islice
 from math import inf
@@ -18,6 +17,7 @@ from math import inf
 import gevent
 
 from xget_lib.config import Network
+from xget_lib.dataclass import asdict, dataclass, replace
 from xget_lib.errors import LinkLost, MasterUnreachable, NinepError, NotAdmitted, ProtocolViolation, XGetError
 from xget_lib.net.link import Link, Remote
 from xget_lib.net.receive_limit import ReceiveLimit

@@ -6,16 +6,15 @@ import os
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from blake3 import blake3
-from gevent import get_hub
 from gevent.event import Event
 
 from xget_lib.config import Config
+from xget_lib.dataclass import asdict, replace
 from xget_lib.download.serial import check_serial
 from xget_lib.errors import (
     Failed,
@@ -35,11 +34,11 @@ from xget_lib.manifest.manifest import STILL_CHANGING, Manifest
 from xget_lib.manifest.patterns import Patterns
 from xget_lib.manifest.selection import Selection, select
 from xget_lib.manifest.signature import Signed
-from xget_lib.net.blocking import in_thread
 from xget_lib.net.credentials import credentials_of, read_again
 from xget_lib.net.listen import LocalSocket, listen_in
 from xget_lib.net.receive_limit import ReceiveLimit
 from xget_lib.net.sending_hosts import SendingHosts
+from xget_lib.net.threads import in_thread, pool
 from xget_lib.node.awake import now
 from xget_lib.node.child import Child
 from xget_lib.node.fetch_manifest import fetch_manifest
@@ -50,7 +49,6 @@ from xget_lib.node.own_master import check_dest, read_marks
 from xget_lib.node.patience import CHECK_EVERY
 from xget_lib.node.transfer import Transfer
 from xget_lib.node.transfer_run import NewGeneration, TransferStats
-from xget_lib.node.trust import Trust
 from xget_lib.node.waits import Tell, Waits
 from xget_lib.report.events import size
 from xget_lib.report.log import LOGGER
@@ -68,6 +66,9 @@ from xget_lib.swarm.messages import (
     Scanning,
     host_name,
 )
+
+if TYPE_CHECKING:
+    from xget_lib.node.trust import Trust
 
 _OVERTAKEN = 3.0
 """Seconds to wait for news of a generation of which the master has already sent the manifest."""
@@ -126,7 +127,7 @@ class Node:
         """What the master could not read of the generation that is in place."""
         self.refused: list[XGetError] = []
         """What of it the destination refused, or was not safe to do; the worst first."""
-        self._trust = Trust(config.trust) if config.trust else None
+        self._trust = _trust(config)
         self._stats = TransferStats()
         self._in_place: Generation | None = None
         self._trying: Generation | None = None
@@ -134,7 +135,7 @@ class Node:
         self._repairing: gevent.Greenlet[..., None] | None = None
         self.hearing: gevent.Greenlet[..., None] | None = None
         """Acts on what the master says, from `download` on. If an error ends it, nothing is heard any more."""
-        get_hub().threadpool.maxsize = THREADS
+        pool().most = THREADS
 
     def download(self) -> dict[str, Any]:
         """Connect to the master, then `update`."""
@@ -401,6 +402,14 @@ class Node:
         manifest: Manifest = in_thread(decode, encoded)
         self.child.manifest = EncodedManifest.of(encoded)
         return manifest
+
+
+def _trust(config: Config) -> Trust | None:
+    if not config.trust:
+        return None
+    from xget_lib.node.trust import Trust  # and the keys: few have --trust
+
+    return Trust(config.trust)
 
 
 def _identity(dest: bytes) -> str:

@@ -11,7 +11,7 @@ import gevent
 
 from xget_lib.errors import DestinationRefused, LinkLost, NinepError, NotAdmitted, ProtocolViolation
 from xget_lib.fs.places import MARK_SIZE, MARKS_LIMIT, is_marked
-from xget_lib.net.blocking import in_thread
+from xget_lib.net.threads import in_thread
 from xget_lib.node.attempts import retry_for
 from xget_lib.node.master_link import ANSWER, MasterLink
 

@@ -7,12 +7,12 @@ ends after --stall-timeout. Progress is content, or bytes of the manifest at a m
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar, cast
 
 import gevent
 from gevent.event import AsyncResult
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import Stalled
 from xget_lib.node.master_link import MasterLink
 from xget_lib.node.waits import Waits

@@ -17,7 +17,7 @@ from xget_lib.download.download import Download
 from xget_lib.errors import LinkLost, NinepError, NotAdmitted, PieceMismatch, ProtocolViolation, XGetError
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.manifest import Manifest
-from xget_lib.net.blocking import in_thread
+from xget_lib.net.threads import in_thread
 from xget_lib.ninep import messages
 from xget_lib.node.awake import now
 from xget_lib.node.disk_speed import DiskSpeed

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import gevent
 from gevent.event import AsyncResult
 
+from xget_lib.dataclass import dataclass, field
 from xget_lib.download.download import Download
 from xget_lib.manifest.layout import Layout
 from xget_lib.node.source import ChunkRead, Source

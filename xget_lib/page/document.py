@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+
+from xget_lib.dataclass import dataclass
 
 SCRIPTS = ("text.js", "map.js", "flow.js", "chart.js", "page.js")
 """In this order they are one script."""

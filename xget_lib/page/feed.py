@@ -11,7 +11,6 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import gevent
@@ -19,7 +18,8 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 from gevent.queue import Empty, Full, Queue
 
-from xget_lib.net.blocking import in_thread
+from xget_lib.dataclass import asdict, dataclass
+from xget_lib.net.threads import in_thread
 from xget_lib.page.cells import Cells
 from xget_lib.page.flows import NO_FLOWS, Flows, flows_of
 from xget_lib.report.distribution import Distribution

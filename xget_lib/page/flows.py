@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
+from xget_lib.dataclass import dataclass
 from xget_lib.report.distribution import Distribution, NodeStatus
 
 ROWS = 16

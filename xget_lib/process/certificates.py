@@ -18,10 +18,10 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from socket import socket
 
 from xget_lib.config import Config
+from xget_lib.dataclass import dataclass, field
 from xget_lib.errors import UsageError, printable
 from xget_lib.ninep.auth import Credentials
 from xget_lib.process import ktls

@@ -11,9 +11,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import Failed, one_line
 from xget_lib.process import control_socket, runtime_directory
 from xget_lib.process.control_socket import CONNECT_TIMEOUT, name_of_master

@@ -33,9 +33,9 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
 from typing import NoReturn
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import CannotStart, LinkLost, ProtocolViolation
 from xget_lib.process.channel import Channel, close_all, pair
 from xget_lib.process.fork import close_all_but, default_signals, die_with, flush, fork, signals_held

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import os
 import pwd
-from dataclasses import dataclass
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import Failed, UsageError, printable
 from xget_lib.fs import syscalls
 

@@ -32,8 +32,8 @@ import struct
 import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import Failed
 from xget_lib.fs.lock_file import lock_now
 

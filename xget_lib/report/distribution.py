@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from typing import Any
 
+from xget_lib.dataclass import dataclass, fields
 from xget_lib.errors import ProtocolViolation, one_line
 from xget_lib.swarm.messages import Registration, Source, host_name
 

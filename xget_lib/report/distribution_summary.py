@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 from heapq import nsmallest
 from typing import Any
 
+from xget_lib.dataclass import asdict, dataclass
 from xget_lib.report.distribution import (
     COMPLETE,
     DOWNLOADING,

@@ -5,21 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import logging.handlers
 import os
 import sys
 from typing import Any
 
 from xget_lib.config import TRACE
-from xget_lib.errors import Failed, XGetError, printable
-from xget_lib.report.log_formats import JOURNAL, JSON, PLAIN, Journal, JsonLine
+from xget_lib.errors import Failed, XGetError
+from xget_lib.report import log_formats
+from xget_lib.report.log_formats import JOURNAL, JSON, LINE, PLAIN, SYSLOG_LINE, Journal, JsonLine, Printable
 
 LOGGER = logging.getLogger("xget")
 logging.addLevelName(TRACE, "TRACE")
-
-_SYSLOG_SOCKET = "/dev/log"
-_FORMAT = "%(asctime)s xget[%(process)d] %(levelname)s: %(message)s"
-_SYSLOG_FORMAT = "xget[%(process)d]: %(levelname)s: %(message)s"
 
 
 def start(path: str | None, *, background: bool, level: int, form: str = PLAIN) -> None:
@@ -32,14 +28,11 @@ def start(path: str | None, *, background: bool, level: int, form: str = PLAIN) 
     if form == JOURNAL:
         _use(Journal(), form, "")
     elif path:
-        _use(_file(path), form, _FORMAT)
+        _use(_file(path), form, LINE)
     elif not background:
-        _use(logging.StreamHandler(sys.stderr), form, _FORMAT)
+        _use(logging.StreamHandler(sys.stderr), form, LINE)
     else:
-        with contextlib.suppress(OSError):  # nobody reads from it
-            _use(_syslog() or logging.NullHandler(), form, _SYSLOG_FORMAT)
-            return
-        _use(logging.NullHandler(), form, _FORMAT)
+        _use(_Syslog(), form, SYSLOG_LINE)
 
 
 def restart_after_fork(path: str | None, *, background: bool, level: int, form: str = PLAIN) -> None:
@@ -53,20 +46,27 @@ def restart_after_fork(path: str | None, *, background: bool, level: int, form: 
     try:
         start(path, background=background, level=level, form=form)
     except Failed:
-        _use(logging.NullHandler(), form, _FORMAT)
+        _use(logging.NullHandler(), form, LINE)
+
+
+def load_handlers() -> None:
+    """Import what later lines need. To be called before this process gives up powers: it may not read it afterwards."""
+    from xget_lib.report import log_handlers
+
+    assert log_handlers
 
 
 def place(path: str | None, form: str) -> str:
     """Where the log of a process in the background is, for people."""
     if form == JOURNAL:
         return "the journal"
-    return path or ("syslog" if os.path.exists(_SYSLOG_SOCKET) else "")
+    return path or ("syslog" if os.path.exists(log_formats.SYSLOG_SOCKET) else "")
 
 
 def give_to(uid: int) -> None:
     """Make the log file another user's, so that a process which becomes that user can open it again. Raises OSError."""
     for handler in LOGGER.handlers:
-        if isinstance(handler, _LogFile) and handler.stream is not None:
+        if isinstance(handler, logging.FileHandler) and handler.stream is not None:
             os.fchown(handler.stream.fileno(), uid, -1)
 
 
@@ -91,73 +91,38 @@ def level(*, debug: int, verbose: bool, quiet: bool) -> int:
 
 def _file(path: str) -> logging.Handler:
     """A handler that opens the file again after logrotate has moved it."""
+    from xget_lib.report.log_handlers import LogFile
+
     try:
-        return _LogFile(path, encoding="utf-8", errors="backslashreplace")
+        return LogFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise Failed(f"log file {path}", error.strerror or str(error)) from None
 
 
-class _LogFile(logging.handlers.WatchedFileHandler):
-    """A log file that may vanish with its directory, as in an initramfs after switch_root.
+class _Syslog(logging.Handler):
+    """Opens syslog for the first line, if there is one: a client has none before its files are in place."""
 
-    Then lines go to syslog, if there is one, until the file can be opened again. Never raises.
-    """
-
-    _lost = 0
-    """Lines since the file could be opened last."""
+    _opened: logging.Handler | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self.reopenIfNeeded()
-            if self.stream is None:
-                self.stream = self._open()
-        except (OSError, ValueError) as error:
-            self._instead(record, error)
-            return
-        if self._lost:
-            lost, self._lost = self._lost, 0
-            again = "the log file could not be opened for a time; %d lines are in syslog, if there is one"
-            super().emit(LOGGER.makeRecord(LOGGER.name, logging.WARNING, "", 0, again, (lost,), None))
-        super().emit(record)
+        if self._opened is None:
+            from xget_lib.report.log_handlers import syslog
 
-    def _instead(self, record: logging.LogRecord, error: Exception) -> None:
-        self._lost += 1
-        with contextlib.suppress(OSError):
-            handler = _syslog()
-            if handler is not None:
-                with contextlib.closing(handler):
-                    if self._lost == 1:
-                        why = (self.baseFilename, getattr(error, "strerror", None) or error)
-                        first = LOGGER.makeRecord(LOGGER.name, logging.WARNING, "", 0, "log file %s: %s", why, None)
-                        handler.handle(first)
-                    handler.handle(record)
+            with contextlib.suppress(OSError):  # nobody reads from it
+                self._opened = syslog()
+            self._opened = self._opened or logging.NullHandler()
+            self._opened.setFormatter(self.formatter)
+        self._opened.handle(record)
 
-
-def _syslog() -> logging.Handler | None:
-    """A handler for syslog; None where there is none. Raises OSError."""
-    if not os.path.exists(_SYSLOG_SOCKET):
-        return None
-    handler = logging.handlers.SysLogHandler(_SYSLOG_SOCKET, logging.handlers.SysLogHandler.LOG_DAEMON)
-    handler.setFormatter(_Printable(_SYSLOG_FORMAT))
-    return handler
-
-
-class _Printable(logging.Formatter):
-    """Escapes control characters, which other machines may send; the lines of a traceback stay lines."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # of logging
-        """A message is one line."""
-        record.message = printable(record.message)
-        return super().formatMessage(record)
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+        super().close()
 
 
 def _use(handler: logging.Handler, form: str, plain: str) -> None:
     """Log with this handler alone. `plain`: the format of lines that are not JSON."""
-    handler.setFormatter(JsonLine() if form == JSON else _Printable(plain or None))
+    handler.setFormatter(JsonLine() if form == JSON else Printable(plain or None))
     for former in LOGGER.handlers[:]:
         LOGGER.removeHandler(former)
         with contextlib.suppress(OSError):  # closing flushes, and the disk may be full

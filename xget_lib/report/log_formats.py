@@ -11,14 +11,18 @@ import logging
 import os
 import socket
 import struct
+import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from xget_lib.errors import Failed, printable
 
 PLAIN, JSON, JOURNAL = "plain", "json", "journal"
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
+SYSLOG_SOCKET = "/dev/log"
+
+LINE = "%(asctime)s xget[%(process)d] %(levelname)s: %(message)s"
+SYSLOG_LINE = "xget[%(process)d]: %(levelname)s: %(message)s"
 _VALUE = 16 * 1024
 """Bytes of a value, at most: an entry has to fit into a datagram."""
 _PRIORITY = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
@@ -30,12 +34,26 @@ def about(**fields: object) -> Mapping[str, Any]:
     return {"fields": {name: value for name, value in fields.items() if value not in ("", None)}}
 
 
+class Printable(logging.Formatter):
+    """Escapes control characters, which other machines may send; the lines of a traceback stay lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # of logging
+        """A message is one line."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
+
+
 class JsonLine(logging.Formatter):
     """A line is an object: `time`, `level`, `pid`, `message`, the fields, and `traceback` where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line = {"time": time, "level": record.levelname.lower(), "pid": record.process}
+        seconds, milliseconds = divmod(int(record.created * 1000), 1000)
+        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+        line = {"time": f"{at}.{milliseconds:03}Z", "level": record.levelname.lower(), "pid": record.process}
         line["message"] = printable(record.getMessage())
         line |= getattr(record, "fields", {})
         if record.exc_info:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from dataclasses import dataclass
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import TEXT_LIMIT, one_line
 
 LINES = 50

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from xget_lib.dataclass import dataclass
 
 FIRST = 5.0
 """Seconds without progress after which the first line is told."""

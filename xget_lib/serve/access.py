@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from xget_lib.config import Config, Network
+from xget_lib.dataclass import dataclass, field
 from xget_lib.ninep.auth import Credentials
 from xget_lib.swarm.addresses import is_allowed
 

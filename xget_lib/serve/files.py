@@ -12,10 +12,10 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from io import FileIO
 from itertools import islice
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import NinepError
 from xget_lib.fs.readdir import Listed, listed
 from xget_lib.fs.rooted import Root

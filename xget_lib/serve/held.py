@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass, field
 
+from xget_lib.dataclass import dataclass, field
 from xget_lib.download.download import Download
 from xget_lib.download.read_back import checked_pieces
 from xget_lib.errors import PathRefused

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from dataclasses import dataclass
 from io import FileIO
 from typing import Protocol
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import RetiredGeneration
 from xget_lib.ninep.file import Content, Handle, OpenExtent
 from xget_lib.serve.store import Store

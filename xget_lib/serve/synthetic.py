@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import NinepError, XGetError, printable
 from xget_lib.ninep import messages
 from xget_lib.ninep.file import WAITING, Content, File, Handle, Waiting

@@ -10,10 +10,10 @@ import os
 import re
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import UsageError, printable
 from xget_lib.manifest.signature import Signature, Signed, statement
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping
-from dataclasses import replace
 
+from xget_lib.dataclass import replace
 from xget_lib.errors import PathRefused
 from xget_lib.manifest.acl import owner_ids
 from xget_lib.manifest.entry import BLOCK, CHARACTER, DIRECTORY, FILE, HARD_LINK, LINK

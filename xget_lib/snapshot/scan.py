@@ -14,12 +14,12 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import partial
 
 import msgpack
 from blake3 import blake3
 
+from xget_lib.dataclass import dataclass, replace
 from xget_lib.errors import PathRefused
 from xget_lib.fs import xattrs
 from xget_lib.fs.leases import LeasePatience

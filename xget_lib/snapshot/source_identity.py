@@ -6,11 +6,11 @@ It is kept with the digests, so a master that starts before its file system is m
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
 import msgpack
 
+from xget_lib.dataclass import astuple, dataclass
 from xget_lib.errors import printable
 from xget_lib.fs.mounts import Mount, filesystem_of, mount_of, mounted
 from xget_lib.manifest.entry import below, is_within

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from xget_lib.dataclass import dataclass
 from xget_lib.swarm.messages import Address
 
 MASTER: Address = ("", 0)

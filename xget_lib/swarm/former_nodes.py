@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from xget_lib.dataclass import dataclass
 from xget_lib.swarm.messages import Registration
 
 _HOSTS = 16_384

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
+from xget_lib.dataclass import dataclass, field
 from xget_lib.swarm.host_accounts import HostAccounts
 
 Slot = tuple[int, int]

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from random import Random
 
+from xget_lib.dataclass import dataclass
 from xget_lib.swarm.backoff import Backoff, doubled
 from xget_lib.swarm.host_attempts import HostAttempts
 from xget_lib.swarm.hosts import host_of

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from xget_lib.dataclass import asdict, dataclass, replace
 from xget_lib.errors import ProtocolViolation, one_line
 from xget_lib.manifest.signature import GENERATION_SIZE, Signature
 from xget_lib.swarm.addresses import is_numeric

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+
+from xget_lib.dataclass import dataclass, field
 
 IN_VAIN = 48
 """Times that nodes of one host are named while none of them has been reached; as often as one node has neighbours at

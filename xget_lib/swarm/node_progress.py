@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
 from statistics import median
 
+from xget_lib.dataclass import dataclass
 from xget_lib.swarm.moving_average import MovingAverage
 
 STALLED = 30.0

@@ -20,9 +20,9 @@ Sets of chunks are integers: bit i stands for chunk i.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
 from itertools import islice
 
+from xget_lib.dataclass import dataclass, field
 from xget_lib.swarm.backoff import doubled
 from xget_lib.swarm.host_turns import Host, HostTurns, Slot
 from xget_lib.swarm.in_transit import InTransit

@@ -18,11 +18,11 @@ The link of the node itself may be slow. So each time that a chunk is overdue, i
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, field
 from math import inf
 from random import Random
 from typing import Generic, TypeVar
 
+from xget_lib.dataclass import dataclass, field
 from xget_lib.swarm.peer_speed import PeerSpeed
 
 _LATE = 2.0

@@ -13,9 +13,9 @@ takes part in it when it registers with it; a node that follows takes part from 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from xget_lib.dataclass import dataclass, field, replace
 from xget_lib.manifest.signature import Signature
 from xget_lib.swarm.addresses import can_reach
 from xget_lib.swarm.announce_queue import AnnounceQueue

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from xget_lib.dataclass import dataclass
 from xget_lib.swarm.messages import News, Registration
 from xget_lib.swarm.node_progress import Lag
 

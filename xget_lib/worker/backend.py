@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from dataclasses import astuple
 from typing import Protocol
 
 from xget_lib import ipc
+from xget_lib.dataclass import astuple
 from xget_lib.errors import NinepError
 from xget_lib.net.server import Client
 from xget_lib.ninep.budget import Budget

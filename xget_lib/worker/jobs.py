@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import islice, takewhile
 from logging import DEBUG, WARNING
 
 from blake3 import blake3
 
 from xget_lib import ipc
+from xget_lib.dataclass import replace
 from xget_lib.errors import Failed, PathRefused, XGetError, printable
 from xget_lib.fs.rooted import Root
 from xget_lib.ipc import jobs

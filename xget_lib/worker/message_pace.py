@@ -11,9 +11,9 @@ Pure: the worker sends what `due` returns. Times are monotonic seconds.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
 
 from xget_lib import ipc
+from xget_lib.dataclass import dataclass, field
 
 RATE = 1000.0
 """Messages a second for one host through all workers. Each costs the master some 50 microseconds."""

@@ -15,7 +15,7 @@ from gevent import socket as gsocket
 
 from xget_lib import ipc
 from xget_lib.errors import CannotStart, CannotWatch
-from xget_lib.net.blocking import in_thread
+from xget_lib.net.threads import in_thread
 from xget_lib.report.log import LOGGER
 from xget_lib.snapshot.watch import InotifyTree, Seen
 

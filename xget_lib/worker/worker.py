@@ -17,17 +17,16 @@ import stat
 import time
 from array import array
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from io import FileIO
 from logging import INFO
 
 import gevent
-from gevent import get_hub
 from gevent import socket as gsocket
 
 from xget_lib import ipc
 from xget_lib.config import Config
+from xget_lib.dataclass import dataclass
 from xget_lib.errors import LinkLost, NinepError, ProtocolViolation, XGetError
 from xget_lib.extensions import extensions
 from xget_lib.fs.places import marks_of
@@ -36,10 +35,11 @@ from xget_lib.fs.rooted import Root
 from xget_lib.manifest.bitmap import Bitmap
 from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.manifest.patterns import NO_PATTERNS, Patterns
-from xget_lib.net.blocking import in_thread, wait_writable
+from xget_lib.net.blocking import wait_writable
 from xget_lib.net.credentials import munge_of
 from xget_lib.net.sending_hosts import SendingHosts
 from xget_lib.net.server import Client, Server
+from xget_lib.net.threads import in_thread, pool
 from xget_lib.net.transport import Transport
 from xget_lib.ninep.auth import Credentials, Tls
 from xget_lib.ninep.budget import Account, Budget
@@ -86,7 +86,7 @@ def run(
     channel.wait_readable = _wait_for_master
     channel.wait_writable = wait_writable
     catch_greenlets()
-    get_hub().threadpool.maxsize = _THREADS
+    pool().most = _THREADS
     LOGGER.debug("worker %d started", number)
     try:
         # The keys come from the master, which reads them again when the secret changes.
