@@ -7,10 +7,11 @@
     grown      then a file there grows
     large      1 MiB is overwritten in the middle of a file of 4 GiB, across the boundaries of pieces
 
-The destination is a copy of the state before (made with cp), which the first client does not know, and so reads the
-manifest whole. One client updates it over loopback, through a relay that counts all bytes in both directions. The case
-`many` makes the same changes in a tree of many small files. `content` is what the client fetched, `wire` what the relay counted. Afterwards
-both trees are compared. The exit status is 1 if more was transferred than the aim. It needs 13 GB below --directory.
+The destination is a copy of the state before (made with cp), which the first client does not know: it reads the whole
+manifest. One client updates it over loopback, through a relay that counts all bytes in both directions. `content` is
+what the client fetched, `wire` what the relay counted. Afterwards both trees are compared. The case `many` makes the
+same changes as the first five in a tree of many small files. The exit status is 1 if more was transferred than the aim.
+It needs 13 GB below --directory.
 """
 
 from __future__ import annotations
