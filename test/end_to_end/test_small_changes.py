@@ -13,7 +13,7 @@ from test.support.large_swarm import large_swarm
 from test.support.relay import Relay
 from test.support.trees import differences
 from xget_lib.manifest.assembly import SMALL
-from xget_lib.manifest.index import Index
+from xget_lib.manifest.index import Index, verify
 
 
 class Counter(Relay):
@@ -102,6 +102,10 @@ def test_a_damaged_manifest_in_the_cache_costs_no_more_than_none(cluster: Cluste
         file.write_bytes(spoilt)
     else:
         file.unlink()
+    assert run(cluster, master).status == 0
+    verify(file.read_bytes())  # it is right again
+    if damage == "other bytes":
+        file.write_bytes(spoilt)
     changed(master, source)
     ended = run(cluster, master)
     assert (ended.status, ended.stderr) == (0, "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Generator, Iterable
+from functools import cached_property
 
 from blake3 import blake3
 
@@ -40,13 +41,15 @@ class KnownParts:
 
     def whole(self, generation: bytes) -> bytes | memoryview | None:
         """The old manifest, verified, if it is of this generation."""
-        if self.generation != generation:
-            return None
+        return self._old if self.generation == generation and self._is_right else None
+
+    @cached_property
+    def _is_right(self) -> bool:
         try:
             verify(self._old)
         except MalformedManifest:
-            return None
-        return self._old
+            return False
+        return True
 
     def page(self, digest: bytes) -> bytes | memoryview | None:
         return self._found(digest, self._pages)

@@ -18,9 +18,9 @@ class FormerManifest:
         self._saved: bytes | None = None
         """The generation of what is in the cache directory, if that is known."""
 
-    def parts(self, size: int, had: EncodedManifest | None) -> KnownParts | None:
-        """What is known of a manifest with so many bytes. `had`: the one that this node has in memory."""
-        return in_thread(self._parts, had) if size > SMALL else None
+    def parts(self, size: int, generation: bytes, had: EncodedManifest | None) -> KnownParts | None:
+        """What may be known of a manifest with so many bytes. `had`: the one that this node has in memory."""
+        return in_thread(self._parts, generation, had) if size > SMALL else None
 
     def save(self, root: Root, manifest: EncodedManifest, generation: bytes) -> None:
         """For the next run. `root`: the destination."""
@@ -28,12 +28,12 @@ class FormerManifest:
             in_thread(save_manifest, root, manifest.content)
             self._saved = generation
 
-    def _parts(self, had: EncodedManifest | None) -> KnownParts | None:
+    def _parts(self, generation: bytes, had: EncodedManifest | None) -> KnownParts | None:
         old = had.content if had is not None else load_manifest(self._dest)
         try:
             known = KnownParts(old) if old is not None else None
         except MalformedManifest:
             return None
-        if known is not None and had is None:
-            self._saved = known.generation
+        if known is not None and had is None and known.whole(generation) is not None:
+            self._saved = generation
         return known

@@ -383,7 +383,7 @@ class Node:
         NewGeneration where the master has another one by now."""
         timeout, what = self._config.timeout, f"the manifest ({size(news.manifest_size)})"
 
-        known = self._former.parts(news.manifest_size, self.child.manifest)
+        known = self._former.parts(news.manifest_size, news.generation, self.child.manifest)
 
         def fetch() -> bytes | memoryview | None:
             attempts, progress = self._transfer.host_attempts, self._waits.progress
