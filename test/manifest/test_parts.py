@@ -11,6 +11,7 @@ from test.support.manifests import file, manifest, root
 from xget_lib.manifest.entry import EntryMetadata
 from xget_lib.manifest.index import PART_LIMIT, Index
 from xget_lib.manifest.manifest import Manifest, Omitted
+from xget_lib.manifest.parts import part_ends
 
 FILES = files_of(Random(1), directories=50, files=100)
 
@@ -74,6 +75,13 @@ def test_no_part_is_too_long_where_nothing_says_that_it_may_end() -> None:
         parts = parts_of(made)
         assert b"".join(parts) == made.encode_body()
         assert 0 < min(map(len, parts)) <= max(map(len, parts)) <= PART_LIMIT
+
+
+def test_parts_end_where_the_body_ends_whatever_is_in_it() -> None:
+    table = manifest(root(), file(b"a")).entries
+    assert part_ends(b"x" * 10, table, [4], {"kinds": (5, 7)}) == [10]
+    ends = part_ends(bytes(200_000), table, [1], {"devices": (100, 150_000), "targets": (150_001, 150_001)})
+    assert ends == [100, 100 + PART_LIMIT, 100 + 2 * PART_LIMIT, 150_000, 200_000]
 
 
 def test_a_small_manifest_is_one_part() -> None:
