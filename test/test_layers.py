@@ -19,8 +19,7 @@ ORDER = [
     *("errors", "config", "usage", "config_file", "settings", "ninep", "manifest", "fs", "signing", "snapshot"),
     *("download", "swarm", "serve"),
     *("process", "ipc", "report", "net", "page", "extensions", "classic", "master", "worker", "node", "control"),
-    "version",
-    "cli",
+    *("version", "doctor", "cli"),
 ]
 
 NETWORK = {"gevent", "socket", "socketserver", "ssl", "select", "selectors", "asyncio", "http", "urllib"}

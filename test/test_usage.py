@@ -24,7 +24,7 @@ def roles(monkeypatch: pytest.MonkeyPatch) -> Roles:
 
 def test_the_roles_of_an_option_stand_in_its_description() -> None:
     assert USAGE.options["delete"].roles == ("client",)
-    assert USAGE.options["json"].roles == ("client", "status", "list", "reload", "stop", "sign", "config")
+    assert USAGE.options["json"].roles == ("client", "status", "list", "reload", "stop", "sign", "config", "doctor")
     assert USAGE.options["port"].roles == ()
 
 

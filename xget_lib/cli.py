@@ -9,6 +9,7 @@ Usage:
   xget.py reload [options]
   xget.py sign [options] <path>
   xget.py config [options] [<argument>...]
+  xget.py doctor [options] [-n HOST] [<path>]
 
 Examples:
   head node:  xget.py /srv/images
@@ -26,16 +27,22 @@ now, and ends when that is done. sign signs a file or directory, so that clients
 a master and of a client can also stand in the file of --config. <what> chooses processes of this machine: a role
 (master, client, download, child, follower), a port, or the path that is served or downloaded to.
 
+doctor finds out what may be wrong. With -n HOST it examines what a client of that master needs: the network, the
+master, two other nodes, and the destination <path>. Without it, it examines this machine, and the directory <path> that
+a master is to serve. It changes nothing. For each problem it says what to do. The exit status is 0 if there is none, or
+else that with which a client would end.
+
 Connection options:
-  -n HOST, --host=HOST        client, status, list: host name or address of the master, also as HOST:PORT and
+  -n HOST, --host=HOST        client, status, list, doctor: host name or address of the master, also as HOST:PORT and
                               [ADDRESS]:PORT
   -p PORT, --port=PORT        TCP port of the master [default: 20004]
-  --bind=ADDR                 master, client: listen on this address only (without it: on all addresses)
-  --ports=FIRST-LAST          client: serve on the first free port from FIRST to LAST, for a firewall that lets these
-                              through; two for each destination (without it: on any free port)
+  --bind=ADDR                 master, client, doctor: listen on this address only (without it: on all addresses)
+  --ports=FIRST-LAST          client, doctor: serve on the first free port from FIRST to LAST, for a firewall that lets
+                              these through; two for each destination (without it: on any free port)
   --config=FILE               read options from FILE (TOML; the keys are the long option names) instead of
                               /etc/xget/xget.toml, which is read if it exists; --config= reads none
-  --role=ROLE                 master, client: what this is, where FILE has the arguments of both: master or client
+  --role=ROLE                 master, client, doctor: what this is, where FILE has the arguments of both: master or
+                              client
 
 Download options:
   --follow                    client: keep running, and update <dest> whenever the master's directory changes; it runs
@@ -53,56 +60,59 @@ Download options:
   --dry-run                   client: print what would be done, and change nothing
   -r N, --retries=N           client: how many times to request a chunk from the master again if it arrives corrupted
                               [default: 3]
-  --timeout=SECONDS           client, status, list, reload, stop: how long to wait for a master, or a process, that
-                              does not answer [default: 60]
-  --rate=BYTES                client: receive no more content than this in a second, such as 500K, 20M or 1.5G (without
-                              it: as fast as possible)
+  --timeout=SECONDS           client, status, list, reload, stop, doctor: how long to wait for a master, or a process,
+                              that does not answer [default: 60]
+  --rate=BYTES                client, doctor: receive no more content than this in a second, such as 500K, 20M or 1.5G
+                              (without it: as fast as possible)
   --rate-up=BYTES             master, client: send no more content than this in a second, to all together
   --stall-timeout=SECONDS     client: how long to go on without progress while the master answers [default: 60]
 
 Preservation options:
-  -s, --no-permissions        client: do not preserve permissions
-  -o, --no-owners             master, client, sign: do not preserve owners and groups, and do not look up their names
-  --no-devices                client: do not create devices; -s and -o imply it
-  --no-set-id                 client: do not set set-user-ID and set-group-ID bits and capabilities; -s and -o imply
-                              it
-  --insecure-dest             client: write to <dest> as root, even if other users can change it or a directory above
-                              it
+  -s, --no-permissions        client, doctor: do not preserve permissions
+  -o, --no-owners             master, client, sign, doctor: do not preserve owners and groups, and do not look up their
+                              names
+  --no-devices                client, doctor: do not create devices; -s and -o imply it
+  --no-set-id                 client, doctor: do not set set-user-ID and set-group-ID bits and capabilities; -s and -o
+                              imply it
+  --insecure-dest             client, doctor: write to <dest> as root, even if other users can change it or a directory
+                              above it
 
 Master options:
-  -w N, --workers=N           master: number of worker processes (without it: one per processor, at least 2)
+  -w N, --workers=N           master, doctor: number of worker processes (without it: one per processor, at least 2)
   -m N, --max-direct=N        master: send at most N chunks at the same time [default: 6]
   -x, --one-file-system       master, sign: do not serve what is mounted below <path>
   --public-only               master, sign: leave out files that not every user of this machine may read
-  --user=NAME                 master: become this user, and keep only the power to read the files that are served
-  --cache=DIR                 master: directory of the digest cache (without it: $XDG_CACHE_HOME/xget, or
+  --user=NAME                 master, doctor: become this user, and keep only the power to read the files that are
+                              served
+  --cache=DIR                 master, doctor: directory of the digest cache (without it: $XDG_CACHE_HOME/xget, or
                               ~/.cache/xget, or /var/cache/xget for root and users without a home)
   --rehash                    master: ignore the digest cache, and hash all files
 
 Security options:
-  --secret=FILE               master, client, status, list: let in, and trust, only who has the same secret; FILE has
-                              a key in each line: the first is used, all are accepted (without it: the credential
-                              xget-secret of systemd, if there is one)
-  --auth=METHODS              master, client, status, list: how to prove that one belongs: secret, munge, or both; the
-                              first that the other side accepts is used (without it: secret, if there is one)
-  --munge-users=USERS         master, client, status, list: names or uids of those who belong, with MUNGE (without it:
-                              root, and the user of this command)
-  --munge-socket=PATH         master, client, status, list: the socket of munged (without it: that of the library)
-  --tls                       master, client, status, list: encrypt all connections, with TLS 1.3, and accept no
+  --secret=FILE               master, client, status, list, doctor: let in, and trust, only who has the same secret;
+                              FILE has a key in each line: the first is used, all are accepted (without it: the
+                              credential xget-secret of systemd, if there is one)
+  --auth=METHODS              master, client, status, list, doctor: how to prove that one belongs: secret, munge, or
+                              both; the first that the other side accepts is used (without it: secret, if there is one)
+  --munge-users=USERS         master, client, status, list, doctor: names or uids of those who belong, with MUNGE
+                              (without it: root, and the user of this command)
+  --munge-socket=PATH         master, client, status, list, doctor: the socket of munged (without it: that of the
+                              library)
+  --tls                       master, client, status, list, doctor: encrypt all connections, with TLS 1.3, and accept no
                               others; it needs --secret, --auth or --tls-ca
-  --tls-cert=FILE             master, client, status, list: the certificate of this machine, in PEM (without it: each
-                              process makes one, which the secret confirms)
-  --tls-key=FILE              master, client, status, list: its private key (without it: it is in the file of the
-                              certificate)
-  --tls-ca=FILE               master, client, status, list: accept only certificates of these authorities, from both
-                              sides
+  --tls-cert=FILE             master, client, status, list, doctor: the certificate of this machine, in PEM (without it:
+                              each process makes one, which the secret confirms)
+  --tls-key=FILE              master, client, status, list, doctor: its private key (without it: it is in the file of
+                              the certificate)
+  --tls-ca=FILE               master, client, status, list, doctor: accept only certificates of these authorities, from
+                              both sides
   --open=TREES                master, client: serve these of files, classic, swarm and page (--http) without a proof and
                               TLS too
   --open-to=NETWORKS          master, client: but only to these networks, such as 127.0.0.0/8,::1 (without it: to all)
   --socket=PATH               client: serve the user of this command, and root, on a Unix socket too, without the
                               secret (mount -t 9p -o trans=unix PATH)
-  --allow=NETWORKS            master, client: only addresses in these networks, such as 192.0.2.0/24,::1, may connect;
-                              a client connects only to these, apart from the master (without it: to all)
+  --allow=NETWORKS            master, client, doctor: only addresses in these networks, such as 192.0.2.0/24,::1, may
+                              connect; a client connects only to these, apart from the master (without it: to all)
 
 Monitoring options:
   --http=ADDR                 master, client: serve a status page, metrics for Prometheus, and the same as JSON at this
@@ -113,10 +123,10 @@ Signature options:
   --serial=N                  sign: the serial, higher than that of every generation that was signed before (without
                               it: the time, in seconds since 1970)
   --signature=FILE            master, sign: what is signed (without it: xget.sig, in the directory that <path> is in)
-  --sign-key=FILE             master: sign each generation with this private key
+  --sign-key=FILE             master, doctor: sign each generation with this private key
   --signed-only               master: serve only generations that are signed, and the former one until then
-  --trust=FILE                client: take only generations that one of the public keys in FILE has signed, and none
-                              with a lower serial than <dest> has had
+  --trust=FILE                client, doctor: take only generations that one of the public keys in FILE has signed, and
+                              none with a lower serial than <dest> has had
   --allow-rollback            client: with --trust, take a generation with a lower serial too
 
 Command options:
@@ -135,11 +145,13 @@ Output options:
                               background)
   --log-format=FORMAT         master, client: form of the log: plain, json (an object in each line), or journal (entries
                               of systemd's journal, with fields) [default: plain]
-  -q, --quiet                 master, client, reload, stop, sign: print errors only; log warnings and errors only
+  -q, --quiet                 master, client, reload, stop, sign, doctor: print errors only; log warnings and errors
+                              only
   -v, --verbose               master, client, status: print more; log debug messages
   -D LEVEL, --debug=LEVEL     master, client: debug level of the log: 0 none, 1 debug messages, 2 also each 9P message
                               [default: 0]
-  --json                      client, status, list, reload, stop, sign, config: print one JSON object per line on stdout
+  --json                      client, status, list, reload, stop, sign, config, doctor: print one JSON object per line
+                              on stdout
   -h, --help                  print this help
   --version                   print the version
 Exit status: 0 success, 1 other failure, 2 usage error, 3 master not reached, 4 source not served, 5 content failed
@@ -161,7 +173,7 @@ from xget_lib.errors import Exit, XGetError, printable
 from xget_lib.process.null import open_null
 from xget_lib.report import events, output
 from xget_lib.settings import Settings
-from xget_lib.usage import MASTER, Parsed, Usage
+from xget_lib.usage import DOCTOR, MASTER, Parsed, Usage
 
 if TYPE_CHECKING:
     from xget_lib.net.sending_hosts import SendingHosts
@@ -181,6 +193,11 @@ def _run(usage: Usage, parsed: Parsed) -> int:
     command = settings.read(usage, parsed)
     # Import a role only when it runs: importing gevent takes longer than everything here.
     names = [os.fsencode(name) for name in command.words]
+    if command.role == DOCTOR:
+        from xget_lib.doctor import examination
+
+        path = names[1] if len(names) > 1 else None
+        return examination.run(command.config, path, command.about, command.file, usage)
     if command.role in usage.commands:
         return _run_command(command, names)
     if command.role == MASTER:

@@ -63,6 +63,8 @@ class ConfigFile:
     path: str | None = None
     settings: Mapping[tuple[str, str], Setting] = field(default_factory=dict)
     """By section ("" at the top) and key."""
+    problem: str = ""
+    """Why it was not read. Only `xget doctor` goes on without it."""
 
     def of(self, role: str) -> dict[str, Setting]:
         """What holds for a role, by key. A section counts more than the top."""
@@ -94,7 +96,7 @@ def read(given: str | None, usage: Usage) -> ConfigFile:
     """
     named = os.environ.get(VARIABLE) if given is None else given
     path = SYSTEM_FILE if named is None else named
-    roles = {name: option.roles for name, option in usage.options.items() if name not in _NOT_IN_A_FILE} | ARGUMENTS
+    roles = _roles(usage)
     if not path or (named is None and not _is_there(path)):
         return ConfigFile(roles)
     what = "--config " if given is not None else ""
@@ -113,6 +115,19 @@ def read(given: str | None, usage: Usage) -> ConfigFile:
         _check(key, setting, roles)
         settings[section, key] = setting
     return ConfigFile(roles, path, settings)
+
+
+def read_if_right(given: str | None, usage: Usage) -> ConfigFile:
+    """As `read`; what is wrong is in `problem`."""
+    try:
+        return read(given, usage)
+    except UsageError as error:
+        return ConfigFile(_roles(usage), problem=str(error))
+
+
+def _roles(usage: Usage) -> dict[str, tuple[str, ...]]:
+    """The roles of each key."""
+    return {name: option.roles for name, option in usage.options.items() if name not in _NOT_IN_A_FILE} | ARGUMENTS
 
 
 def _is_there(path: str) -> bool:

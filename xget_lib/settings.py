@@ -13,7 +13,7 @@ from xget_lib import config, config_file
 from xget_lib.config import Config
 from xget_lib.config_file import ARGUMENTS, ConfigFile, Setting
 from xget_lib.errors import UsageError, printable
-from xget_lib.usage import CLIENT, CONFIG, LIST, MASTER, SIGN, STATUS, STOP, Parsed, Usage
+from xget_lib.usage import CLIENT, CONFIG, DOCTOR, LIST, MASTER, SIGN, STATUS, STOP, Parsed, Usage
 
 COMMAND_LINE, FILE, CREDENTIAL, OTHER_OPTION, DEFAULT = "command line", "file", "credential", "option", "default"
 """The kinds of a source."""
@@ -41,20 +41,43 @@ class Settings:
     file: ConfigFile
     sources: Mapping[str, Source]
     """By long option name, and by the name of an argument in the file."""
+    about: str = ""
+    """Of `doctor`: whether it examines for a master or for a client. Then `words` has the path, if one is known."""
 
 
 def read(usage: Usage, parsed: Parsed) -> Settings:
     """What to run. Raises UsageError."""
     if parsed.error is not None:
         raise parsed.error
-    file = config_file.read(_text(parsed, "config"), usage)
+    read_file = config_file.read_if_right if _is_command(parsed, DOCTOR) else config_file.read
+    file = read_file(_text(parsed, "config"), usage)
     role, words = _role(parsed, parsed.words, file)
-    return _settings(usage, parsed, file, role, words)
+    if role != DOCTOR:
+        return _settings(usage, parsed, file, role, words)
+    about = _examined(parsed, words[1:], file)
+    path = words[1:] or file.arguments(about)[-1:]
+    return _settings(usage, parsed, file, role, [DOCTOR, *path], about)
+
+
+def _is_command(parsed: Parsed, command: str) -> bool:
+    """Whether the command line is that of a command: its name may also be a <source>."""
+    return parsed.command == command and (parsed.command_first or len(parsed.words) == 1)
+
+
+def _examined(parsed: Parsed, words: list[str], file: ConfigFile) -> str:
+    """Whether `doctor` is to examine for a master or for a client. Raises UsageError where the file has the arguments
+    of both, and nothing says which are meant."""
+    if _wanted(parsed) is not None or "host" in parsed.options or not words:
+        role = _server_role(parsed, words, file)
+        if role == CLIENT or _wanted(parsed) is not None or file.arguments(MASTER):
+            return role
+    is_of_client = "host" in file.of(CLIENT) or file.arguments(CLIENT)
+    return CLIENT if is_of_client and not file.arguments(MASTER) else MASTER
 
 
 def is_shown(parsed: Parsed) -> bool:
     """Whether the command line is that of `xget config`, which is followed by that of a run."""
-    return parsed.command == CONFIG and (parsed.command_first or len(parsed.words) == 1)
+    return _is_command(parsed, CONFIG)
 
 
 def shown(usage: Usage, parsed: Parsed) -> list[Settings]:
@@ -86,10 +109,16 @@ def _options_for(usage: Usage, options: Options, role: str, roles: list[str]) ->
     }
 
 
-def _settings(usage: Usage, parsed: Parsed, file: ConfigFile, role: str, words: list[str]) -> Settings:
+def _settings(usage: Usage, parsed: Parsed, file: ConfigFile, role: str, words: list[str], about: str = "") -> Settings:
     usage.check_role(parsed, role)
     given = {name: value for name, value in parsed.options.items() if name not in ("config", "role")}
     in_file = file.of(role)
+    if about:
+        in_file = {
+            key: value
+            for key, value in file.of(about).items()
+            if key in config_file.ARGUMENTS or usage.is_for(key, role)
+        }
     in_section = [name for name in ("host", "port") if name in in_file and in_file[name].section]
     if "host" not in given and in_section == ["host"] and _names_port(in_file["host"].value):
         in_file.pop("port", None)  # the section counts more
@@ -101,7 +130,7 @@ def _settings(usage: Usage, parsed: Parsed, file: ConfigFile, role: str, words: 
     for name in ARGUMENTS:
         is_given = bool(parsed.words)
         sources[name] = Source(COMMAND_LINE) if is_given else _of_file(name, in_file) or Source(DEFAULT)
-    return Settings(role, words, built, file, sources)
+    return Settings(role, words, built, file, sources, about)
 
 
 def _source(name: str, given: Mapping[str, Any], in_file: Mapping[str, Setting], built: Config) -> Source:
@@ -148,7 +177,7 @@ def _wanted(parsed: Parsed) -> str | None:
 
 def _role(parsed: Parsed, words: list[str], file: ConfigFile) -> tuple[str, list[str]]:
     """Which form of the usage the arguments have, and its arguments. Raises UsageError if it has none."""
-    if parsed.command is not None and (parsed.command_first or len(words) == 1):
+    if parsed.command is not None and _is_command(parsed, parsed.command):
         has_host = "host" in parsed.options or "host" in file.of(parsed.command)
         _check_words(parsed.command, words[1:], has_host=has_host)
         return parsed.command, words
@@ -168,7 +197,7 @@ def _role(parsed: Parsed, words: list[str], file: ConfigFile) -> tuple[str, list
 
 def _check_words(command: str, words: list[str], *, has_host: bool) -> None:
     """Raise UsageError for what cannot stand behind a command."""
-    most = {SIGN: 1, LIST: 1, STOP: len(words), STATUS: 0 if has_host else len(words)}.get(command, 0)
+    most = {SIGN: 1, LIST: 1, DOCTOR: 1, STOP: len(words), STATUS: 0 if has_host else len(words)}.get(command, 0)
     if len(words) > most:
         takes = "one" if most else "none"
         raise UsageError(f"unexpected argument {printable(words[most])} ({command} takes {takes})")

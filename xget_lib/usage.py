@@ -25,6 +25,7 @@ LIST = "list"
 STATUS = "status"
 STOP = "stop"
 CONFIG = "config"
+DOCTOR = "doctor"
 
 _COMMAND = re.compile(r"^  xget\.py ([a-z]+)\b", re.MULTILINE)
 _OPTION = re.compile(
@@ -99,7 +100,8 @@ class Usage:
         """Raise UsageError for an option that has no effect in a role."""
         for name in parsed.options:
             if not self.is_for(name, role):
-                roles = self.options[name].roles
+                # `doctor` takes what those take for whom it examines.
+                roles = [each for each in self.options[name].roles if each != DOCTOR]
                 raise UsageError(f"--{name}: has no effect for {_a(role)} (only for {' and '.join(map(_a, roles))})")
 
 

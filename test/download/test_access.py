@@ -16,10 +16,12 @@ from test.support.dry_and_real import lines
 from test.support.mounted import Mounts, do, needs
 from test.support.somebody import NOBODY, as_nobody
 from test.support.trees import noise, write
-from xget_lib.download.access import SWAP
+from xget_lib.download.access import SWAP, Access
 from xget_lib.download.delete import cannot_make_way
 from xget_lib.download.dry_run import dry_run_steps
+from xget_lib.download.workplaces import Workplaces
 from xget_lib.errors import DestinationRefused, XGetError
+from xget_lib.fs.rooted import Root
 from xget_lib.manifest.selection import select
 
 EPERM, EROFS, EACCES = "Operation not permitted", "Read-only file system", "Permission denied"
@@ -206,3 +208,15 @@ def test_a_swap_file(served: Served, tmp_path: Path, mounts: Mounts) -> None:
     finally:
         for name in ("top", "surplus"):
             do("swapoff", top / name)
+
+
+@pytest.mark.root
+def test_a_destination_that_may_not_be_searched_is_refused(open_to_all: Path) -> None:
+    closed = open_to_all / "closed"
+    closed.mkdir(mode=0o700)
+
+    def look() -> None:
+        with Root(bytes(closed)) as root, pytest.raises(PermissionError):
+            Access(root, Workplaces(bytes(closed))).check(b"file", None)
+
+    as_nobody(look)

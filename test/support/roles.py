@@ -9,6 +9,7 @@ import pytest
 from xget_lib import cli
 from xget_lib.config import Config
 from xget_lib.control import listing, reload, sign, status, stop
+from xget_lib.doctor import examination
 from xget_lib.master import start as master
 from xget_lib.node import foreground
 from xget_lib.usage import Usage
@@ -22,6 +23,7 @@ FORMS = {
     "stop": "stop",
     "reload": "reload",
     "sign": "sign /srv",
+    "doctor": "doctor",
 }
 """The shortest command of each role."""
 
@@ -32,6 +34,7 @@ class Roles:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.started: list[tuple[Any, ...]] = []
         commands = {"status": status, "list": listing, "stop": stop, "reload": reload, "sign": sign}
+        commands["doctor"] = examination
         roles = {"client": foreground, "master": master, **commands}
         for name, role in roles.items():
             monkeypatch.setattr(role, "run", self._of(name))

@@ -58,9 +58,7 @@ def run(config: Config, words: Sequence[str]) -> int:
     processes = chosen(local_processes(), words)
     if not processes:
         raise NothingRuns(words)
-    get_hub().threadpool.maxsize = _AT_ONCE
-    ask = partial(_ask, seconds=min(config.timeout, TIMEOUT), credentials=credentials_of(config))
-    answers = [answer for answer in Pool(_AT_ONCE).imap(ask, processes) if answer is not None]
+    answers = ask_all(config, processes)
     for line in _json(answers) if config.json else _text(answers, details=config.verbose):
         print_line(line)
     silent = [answer for answer in answers if answer.status is None and not answer.refused]
@@ -68,6 +66,14 @@ def run(config: Config, words: Sequence[str]) -> int:
         named = ", ".join(str(answer.process.pid) for answer in silent)
         return failed(config, CommandFailed("status", f"no answer from process {named}", Exit.FAILED))
     return Exit.OK
+
+
+def ask_all(config: Config, processes: Sequence[LocalProcess]) -> list[Answer]:
+    """What each of them says of itself, without those that have ended meanwhile. Raises UsageError for credentials that
+    cannot be used."""
+    get_hub().threadpool.maxsize = _AT_ONCE
+    ask = partial(_ask, seconds=min(config.timeout, TIMEOUT), credentials=credentials_of(config))
+    return [answer for answer in Pool(_AT_ONCE).imap(ask, processes) if answer is not None]
 
 
 def _ask(process: LocalProcess, seconds: float, credentials: Credentials) -> Answer | None:

@@ -88,13 +88,14 @@ class Access:
         top = self._workplaces.top_of(path)
         if top and top != path and (number := self._directory(top).refusal):
             return _Directory(number)  # parts are made there
+        status = None
         try:
             status, found = self._root.lstat(path), self._root.statx(path)
             self._root.check_access(path)
         except (FileNotFoundError, NotADirectoryError, PathRefused):
             return _Directory()  # it is still to be made, or was refused itself
         except OSError as error:
-            if error.errno != errno.EACCES or status.st_uid != os.geteuid():
+            if error.errno != errno.EACCES or status is None or status.st_uid != os.geteuid():
                 return _Directory(error.errno or errno.EIO)
             # It is ours: a run gives itself the permission.
         others = bool(status.st_mode & stat.S_ISVTX) and os.geteuid() not in (0, status.st_uid)

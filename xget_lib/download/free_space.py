@@ -44,11 +44,16 @@ def check_free_space(path: bytes, available: os.statvfs_result, sizes: Iterable[
     """
     block = max(1, min(available.f_frsize, _BLOCK))
     blocks = [-(-size // block) for size in sizes]
-    needed, free = sum(blocks) * block, available.f_bavail * available.f_frsize
+    check_room(path, available, sum(blocks) * block, len(blocks))
+
+
+def check_room(path: bytes, available: os.statvfs_result, needed: int, files: int) -> None:
+    """As `check_free_space`, where so many bytes and files are needed in all."""
+    free = available.f_bavail * available.f_frsize
     if needed > free and available.f_blocks:
         raise DestinationRefused(path, f"disk full: needs {amount(needed)}, has {amount(free)} free")
-    if available.f_files and len(blocks) > available.f_favail:  # f_files is 0 where files are not counted
-        raise DestinationRefused(path, f"disk full: needs {len(blocks)} files, has room for {available.f_favail}")
+    if available.f_files and files > available.f_favail:  # f_files is 0 where files are not counted
+        raise DestinationRefused(path, f"disk full: needs {files} files, has room for {available.f_favail}")
 
 
 def amount(size: int) -> str:

@@ -308,6 +308,7 @@ class Master:
             "path": printable(self._root),
             "port": self._config.port,
             "seconds": round(time.monotonic() - self._started, 1),
+            "time": time.time(),
             **self._publisher.status(),
             "nursery_problem": self._pool.problem,
             "sent": self._pool.sent,

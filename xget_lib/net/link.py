@@ -23,6 +23,7 @@ from xget_lib.net.blocking import READ, WRITE
 from xget_lib.net.connect import connect, resolve
 from xget_lib.net.enter import AFID, ROOT, enter, unless_refused
 from xget_lib.net.receive_limit import ReceiveLimit
+from xget_lib.net.tcp_info import TcpInfo
 from xget_lib.net.tracing import tracer
 from xget_lib.net.transport import TlsError, Transport
 from xget_lib.ninep import messages
@@ -164,6 +165,20 @@ class Link:
             return self._transport.sock.getsockname()[0], self._transport.sock.getpeername()[0]
         except OSError as error:
             raise LinkLost(self.name, error.strerror or str(error)) from None
+
+    @property
+    def tcp(self) -> TcpInfo:
+        """What the kernel knows of the connection. Raises LinkLost."""
+        try:
+            return TcpInfo.of(self._transport.sock)
+        except OSError as error:
+            raise LinkLost(self.name, error.strerror or str(error)) from None
+
+    @property
+    def certificate_ends(self) -> str:
+        """Until when the server's certificate is valid, as OpenSSL writes it; empty without TLS, and for a certificate
+        that was not checked."""
+        return self._transport.certificate_ends
 
     @property
     def received(self) -> int:

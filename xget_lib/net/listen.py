@@ -29,13 +29,7 @@ def listen(bind: str | None, port: int) -> socket.socket:
     Without an address it is on all, of IPv4 and IPv6. Port 0 is any free one. Raises AddressRefused.
     """
     try:
-        if bind is None and socket.has_dualstack_ipv6():
-            listening = _bound(socket.AF_INET6, ("::", port), both=True)
-        else:
-            family, _, _, _, address = socket.getaddrinfo(
-                bind or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            listening = _bound(family, address)
+        listening = _bound_to(bind, port)
         listening.listen(_BACKLOG)
     except UnicodeError:
         raise AddressRefused(bind or "", port, "not an IP address") from None
@@ -43,6 +37,16 @@ def listen(bind: str | None, port: int) -> socket.socket:
         raise AddressRefused(bind or "", port, error.strerror or str(error)) from None
     listening.setblocking(False)
     return listening
+
+
+def check_free(bind: str | None, port: int) -> None:
+    """Raises AddressRefused where `listen` would. It does not listen: nobody who connects is disturbed."""
+    try:
+        _bound_to(bind, port).close()
+    except UnicodeError:
+        raise AddressRefused(bind or "", port, "not an IP address") from None
+    except OSError as error:
+        raise AddressRefused(bind or "", port, error.strerror or str(error)) from None
 
 
 def listen_in(bind: str | None, ports: tuple[int, int] | None) -> socket.socket:
@@ -102,6 +106,15 @@ class LocalSocket:
 def _identity(path: str) -> tuple[int, int]:
     status = os.lstat(path)
     return status.st_dev, status.st_ino
+
+
+def _bound_to(bind: str | None, port: int) -> socket.socket:
+    """Raises OSError, UnicodeError."""
+    if bind is None and socket.has_dualstack_ipv6():
+        return _bound(socket.AF_INET6, ("::", port), both=True)
+    found = socket.getaddrinfo(bind or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = found[0]
+    return _bound(family, address)
 
 
 def _bound(family: int, address: object, *, both: bool = False) -> socket.socket:

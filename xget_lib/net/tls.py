@@ -145,6 +145,10 @@ class TlsTransport(Transport):
             _fail(error)
 
     @property
+    def certificate_ends(self) -> str:
+        return str((self.sock.getpeercert() or {}).get("notAfter", ""))
+
+    @property
     def is_flooded(self) -> bool:
         return self._arrived() > 2 * HANDSHAKE_LIMIT
 

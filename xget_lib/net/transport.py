@@ -78,6 +78,11 @@ class Transport:
         return os.sendfile(self.sock.fileno(), descriptor, offset, count)
 
     @property
+    def certificate_ends(self) -> str:
+        """Until when the other side's certificate is valid; empty if it has shown none that was checked."""
+        return ""
+
+    @property
     def is_flooded(self) -> bool:
         """Whether more has arrived than a handshake and a few requests take, whatever of it was content."""
         return False

@@ -257,6 +257,7 @@ class Child:
             "path": printable(self._dest),
             "port": self.port,
             "seconds": round(time.monotonic() - self._started, 1),
+            "time": time.time(),
             "generation": self.served.generation.hex() if self.served else None,
             "files": store.layout.file_count if store else None,
             "bytes": store.layout.size if store else None,
