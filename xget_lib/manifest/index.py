@@ -108,16 +108,21 @@ class Index:
             yield from page.parts(data[page.start : page.start + page.size])
 
 
+def format_of(head: bytes | memoryview) -> int | None:
+    """The number of the format, by the first HEAD_SIZE bytes; None if this is no manifest that has one there."""
+    if len(head) < HEAD_SIZE or head[: len(_MAGIC)] != _MAGIC:
+        return None
+    return int(_HEAD.unpack(head[:HEAD_SIZE])[1])
+
+
 def root_size(head: bytes | memoryview) -> int:
     """The size of a root, by its first HEAD_SIZE bytes."""
-    if len(head) < HEAD_SIZE:
-        raise MalformedManifest("not a manifest")
-    magic, version, pages = _HEAD.unpack(head[:HEAD_SIZE])
-    if magic != _MAGIC:
+    version = format_of(head)
+    if version is None:
         raise MalformedManifest("not a manifest")
     if version != VERSION:
         raise MalformedManifest(f"version {version} is not supported (use the same version of XGet at the master)")
-    return int(HEAD_SIZE + pages * _PAGE.size)
+    return int(HEAD_SIZE + _HEAD.unpack(head[:HEAD_SIZE])[2] * _PAGE.size)
 
 
 def verify(data: bytes | memoryview) -> Index:
