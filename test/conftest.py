@@ -38,6 +38,7 @@ MARKERS = {
     "packaging/test_relocatable.py": ["slow"],
     "packaging/test_rpm.py": ["slow"],
     "packaging/test_systemd.py": ["slow"],
+    "recipes": ["slow"],
     "sim": ["slow"],
     "test_command.py": ["slow"],
 }

@@ -83,7 +83,7 @@ def missing_paths(text: str, root: Path) -> list[str]:
     ]
 
 
-EXAMPLES = re.compile(r"bench-results/|(\./odd|boot|images)/.*|\.service|a/b/|current/|cur\.\.\.")
+EXAMPLES = re.compile(r"bench-results/(RUN\.json)?|(\./odd|boot|images)/.*|\.service|a/b/|current/|cur\.\.\.")
 """Paths in the documents that are not files of the project."""
 
 
@@ -168,7 +168,8 @@ def short_options() -> set[str]:
 OTHER_PROGRAMS = re.compile(
     r"scripts/bench|scripts/package|dpkg |rpm |dnf |python3? -m|make |mount |systemctl|pytest|pip |pre-commit|rsync"
     r"|ruff|mypy|curl|cp "
-    r"|`--(every|kill|slow|tree|nodes|against)\b"
+    r"|clush|pdsh|sbatch|srun|sinfo|ansible|buildah|podman|cloud-init"
+    r"|`--(every|kill|slow|tree|nodes|against|case|latency|forks|network)\b|`-[Sf]\b"
 )
 """Lines with the options of other programs."""
 

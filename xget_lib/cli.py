@@ -22,10 +22,11 @@ exist.
 
 status shows the masters and clients of this machine, or with -n a master and all its nodes. list shows what a master
 serves. stop ends masters and clients of this machine. reload tells the master of this machine to scan its directory
-now, and ends when that is done. sign signs a file or directory, so that clients can tell that it comes from you
-(--trust). config prints what holds for the rest of the command line, and where each value comes from. The arguments of
-a master and of a client can also stand in the file of --config. <what> chooses processes of this machine: a role
-(master, client, download, child, follower), a port, or the path that is served or downloaded to.
+now, and ends when that is done; if it is the only master, it needs no -p. sign signs a file or directory, so that
+clients can tell that it comes from you (--trust). config prints what holds for the rest of the command line, and where
+each value comes from. The arguments of a master and of a client can also stand in the file of --config. <what> chooses
+processes of this machine: a role (master, client, download, child, follower), a port, or the path that is served or
+downloaded to.
 
 doctor finds out what may be wrong. With -n HOST it examines what a client of that master needs: the network, the
 master, two other nodes, and the destination <path>. Without it, it examines this machine, and the directory <path> that
@@ -62,8 +63,8 @@ Download options:
                               [default: 3]
   --timeout=SECONDS           client, status, list, reload, stop, doctor: how long to wait for a master, or a process,
                               that does not answer [default: 60]
-  --rate=BYTES                client, doctor: receive no more content than this in a second, such as 500K, 20M or 1.5G
-                              (without it: as fast as possible)
+  --rate=BYTES                client, doctor: receive no more content than this in a second, such as 500K, 20M or 1.5G;
+                              K is 1024 (without it: as fast as possible)
   --rate-up=BYTES             master, client: send no more content than this in a second, to all together
   --stall-timeout=SECONDS     client: how long to go on without progress while the master answers [default: 60]
 
@@ -169,7 +170,7 @@ from typing import TYPE_CHECKING
 
 from xget_lib import settings, version
 from xget_lib.config import Config
-from xget_lib.errors import Exit, XGetError, printable
+from xget_lib.errors import Exit, XGetError, printable, program
 from xget_lib.process.null import open_null
 from xget_lib.report import events, output
 from xget_lib.settings import Settings
@@ -183,7 +184,7 @@ if TYPE_CHECKING:
 
 def _run(usage: Usage, parsed: Parsed) -> int:
     if "help" in parsed.options:
-        return _print((__doc__ or "").strip().replace("xget.py", output.program()))
+        return _print((__doc__ or "").strip().replace("xget.py", program()))
     if "version" in parsed.options:
         return _print(f"xget {version.full_version()}")
     if settings.is_shown(parsed):
@@ -224,7 +225,7 @@ def _run_command(command: Settings, names: list[bytes]) -> int:
         case "reload":
             from xget_lib.control import reload
 
-            return reload.run(command.config)
+            return reload.run(command.config, port_is_given=command.sources["port"].kind != settings.DEFAULT)
         case "list":
             from xget_lib.control import listing
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Sequence
 from enum import IntEnum
 
@@ -38,6 +39,12 @@ def printable(name: bytes | str) -> str:
     """A file name as one line of text: bytes that are not UTF-8 and control characters are escaped."""
     text = os.fsdecode(name).encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def program() -> str:
+    """The name of this command as it was called, for what a text tells to do: `xget`, or `xget.py` in a checkout."""
+    name = os.path.basename(sys.argv[0])
+    return name if name.startswith("xget") else "xget"
 
 
 TEXT_LIMIT = 1024
@@ -291,7 +298,7 @@ class SourceSuspect(XGetError):
 
     def __init__(self, path: bytes, why: str, *, at_start: bool = False) -> None:
         served = "nothing is served" if at_start else "still serving the former generation"
-        super().__init__(f"{printable(path)}: {why}; {served} (xget.py reload --force serves it as it is)")
+        super().__init__(f"{printable(path)}: {why}; {served} ({program()} reload --force serves it as it is)")
         self.path = path
         self.why = why
 
@@ -324,7 +331,7 @@ class NothingRuns(XGetError):
         """`words`: which processes were meant; empty: any."""
         self.words = tuple(words)
         what = f"{' '.join(map(printable, words))}: no such xget" if words else "no xget of this user"
-        super().__init__(f"{what} runs on this machine (xget.py status -n HOST asks another one)")
+        super().__init__(f"{what} runs on this machine ({program()} status -n HOST asks another one)")
 
 
 class Outdated(XGetError):

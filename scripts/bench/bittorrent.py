@@ -17,6 +17,8 @@ from .tools import CHECKOUT, PORT, Stage, Tool, first_line, quoted, shell
 _TRACKER_PORT = 6969
 _PIECES = 512
 """About as many pieces as other makers of torrents would choose."""
+_UNSHAPED = 40_000_000_000
+"""Bits per second that are not reached."""
 _DEBIAN_PYTHON = "/usr/bin/python3"
 """Where Debian's package python3-libtorrent can be imported; an environment of our own does not see it."""
 
@@ -105,7 +107,7 @@ class Aria2(_BitTorrent):
             "seed-ratio": "0.0",
             "bt-max-peers": "0",
             # Whoever is slower than this looks for more peers.
-            "bt-request-peer-speed-limit": stage.rate // 8,
+            "bt-request-peer-speed-limit": (stage.rate or _UNSHAPED) // 8,
             # Without it, a tracker is asked again after minutes, and those that came first know nobody until then.
             "bt-tracker-interval": 5,
             "enable-dht": "false",

@@ -20,7 +20,7 @@ from .cases import Case, Result, failed
 from .tools import CHECKOUT
 
 _AROUND = 180.0
-"""Seconds for everything but the measured part: building the network, making and checking files."""
+"""Seconds for everything but the measured part: building the network, making and checking small files."""
 _PROGRAMS = {"ip": "iproute2", "tc": "iproute2", **dict.fromkeys(("unshare", "nsenter", "setpriv"), "util-linux")}
 _PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 """After `su`, PATH does not contain these directories."""
@@ -58,7 +58,7 @@ def measure(case: Case) -> Result:
     """Measure one case in new namespaces. Takes little longer than the limit of the case. A failure of the tool is a
     result, not an exception."""
     command = [*_ISOLATED, sys.executable, "-m", "scripts.bench.measure", json.dumps(asdict(case))]
-    limit = case.limit + _AROUND
+    limit = (2 if case.changed else 1) * (case.limit + case.head_limit) + _AROUND + case.files * case.nodes / 500
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "PATH": _PATH}
     process = subprocess.Popen(
         command,

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from .cases import Case, Result
+from .limits import Limits
 from .network import HEAD, Network, inside, node_name
 from .payload import Payload, expected_size
 from .processes import Processes, Processors
@@ -26,8 +27,8 @@ _SAMPLE = 0.5
 """Seconds between two samples of processes and processors."""
 _TURN = 0.02
 """Seconds of delay, at most, with which the end of a node is noticed."""
-_READY = 60.0
-"""Seconds after which a head that is not ready has failed."""
+_TO_END = 10.0
+"""Seconds for what takes moments."""
 _LISTENING = "0A"
 
 
@@ -37,12 +38,9 @@ class Measurement:
     def __init__(self, case: Case, tool: Tool) -> None:
         self.case = case
         self.tool = tool
-        rates = {case.nodes - 1: case.rate // 10} if case.slow else {}
-        self.network = Network(case.nodes, case.rate, rates)
-        kinds = {self.network.identity(HEAD): "server"}
-        kinds |= {self.network.identity(node_name(node)): "client" for node in range(case.nodes)}
-        self.processes = Processes(kinds)
-        self.stage = Stage(_WORK, Payload(_WORK / "payload", case.size, case.files), case.nodes, case.rate)
+        self.network = Network(case)
+        self.processes = Processes({self.network.identity(name): name for name in self.network.names})
+        self.stage = Stage(_WORK, Payload(_WORK / "payload", case), case.nodes, case.rate, case.processes)
         for directory in (_WORK / "marks", _WORK / "logs", *map(self.stage.destination, range(case.nodes))):
             directory.mkdir(parents=True)
         self.failures: list[str] = []
@@ -54,20 +52,24 @@ class Measurement:
         """Nodes that are neither done, nor lost, nor failed."""
 
     def run(self) -> Result:
+        if self.case.changed:
+            self._copy_before()
+        self._start_switch()
         if not self.tool.head_comes_last:
             self._start_head()
             self._until_ready()
-        before, sent = self.processes.sample(), self.network.sent(HEAD)
+        before, traffic = self.processes.sample(), self.network.traffic()
         self.processors = Processors()
         first = time.monotonic()
+        self.limits = Limits(self.network.rates, traffic, self.processes.wanted(), first)
         if self.tool.head_comes_last:
             self._start_head()
         self._attend(first)
         spent = self.processes.sample()
         self.processors.sample()
         softirq = self.processors.softirq
-        sent = self.network.sent(HEAD) - sent
-        self.processes.stopped(10.0)
+        sent = {name: now.sent - traffic[name].sent for name, now in self.network.traffic().items()}
+        self.processes.stopped(_TO_END)
         self._check()
         everybody = not self.failures and self._done
         return Result(
@@ -75,15 +77,49 @@ class Measurement:
             [self._done[node] - self._begun[node] if node in self._done else None for node in range(self.case.nodes)],
             max(self._done.values()) - first if everybody else None,
             self.stage.payload.size,
-            head_sent=sent,
-            cpu={kind: round(seconds - before.get(kind, 0.0), 2) for kind, seconds in spent.items()},
+            head_sent=sent[HEAD],
+            sent=sum(sent.values()),
+            cpu={kind: round(seconds - before.get(kind, 0.0), 4) for kind, seconds in spent.items()},
             softirq=round(softirq, 2),
             memory=dict(self.processes.peak),
             busy=self.processors.busy,
             saturated=self.processors.saturated,
+            shares=self.limits.shares(node_name(max(self._done, key=self._done.__getitem__))) if self._done else None,
             failures=self.failures,
             version=self.tool.version(),
         )
+
+    def _copy_before(self) -> None:
+        """Let the nodes get everything, with the same tool, and then change files."""
+        self._start_head()
+        self._until_ready()
+        for node in range(self.case.nodes):
+            self._start_node(node)
+        limit = time.monotonic() + self.case.limit
+        while self._clients and time.monotonic() < limit:
+            for ended in self.processes.reap():
+                if ended.pid in self._clients:
+                    name = node_name(self._clients.pop(ended.pid))
+                    if ended.status:
+                        words = self._last_words(name)
+                        raise RuntimeError(f"the first copy of {name} ended with status {ended.status}: {words}")
+            self.processes.wait(_TURN)
+        if self._clients:
+            raise RuntimeError(f"{len(self._clients)} nodes have no first copy in {self.case.limit:.4g} s")
+        self.processes.stopped(_TO_END)
+        self.processes.forget()
+        self._head.clear()
+        self.stage.payload.change(self.case.changed)
+
+    def _start_switch(self) -> None:
+        ready = _WORK / "switch-ready"
+        if command := self.network.delaying(ready):
+            self.processes.start(command, self.stage.log("switch"))
+            limit = time.monotonic() + _TO_END
+            while not ready.exists():
+                if time.monotonic() > limit:
+                    raise RuntimeError(f"the switch is not ready: {self._last_words('switch')}")
+                self.processes.wait(_TURN)
 
     # The head.
 
@@ -93,7 +129,8 @@ class Measurement:
 
     def _until_ready(self) -> None:
         """Wait until the head listens and is idle: the time for a snapshot or a check of files is not measured."""
-        limit = time.monotonic() + _READY
+        patience = self.case.head_limit
+        limit = time.monotonic() + patience
         spent = -1.0
         while time.monotonic() < limit:
             for ended in self.processes.reap():
@@ -105,7 +142,7 @@ class Measurement:
             if now - spent < 0.02 and (not self.tool.listens or self._head_listens()):
                 return
             spent = now
-        raise RuntimeError(f"the head was not ready in {_READY:g} s: {self._last_words(HEAD)}")
+        raise RuntimeError(f"the head was not ready in {patience:.0f} s: {self._last_words(HEAD)}")
 
     def _head_listens(self) -> bool:
         """Whether a process listens on PORT in the head's network namespace (proc_net_tcp(5))."""
@@ -137,6 +174,8 @@ class Measurement:
                 self.processes.sample()
                 self.processors.sample()
                 sampled = now
+            if self.limits.is_due(now):
+                self._look()
             self._note_ends()
             self.processes.wait(_TURN)
 
@@ -167,7 +206,13 @@ class Measurement:
 
     def _note_done(self, node: int) -> None:
         self._done[node] = time.monotonic()
+        self._look()
         self._waiting.discard(node)
+
+    def _look(self) -> None:
+        """See what the nodes that are not done have spent their time on."""
+        waiting = [node_name(node) for node in self._waiting if node in self._begun]
+        self.limits.look(waiting, self.network.traffic(), self.processes.wanted(), time.monotonic())
 
     def _lose(self) -> None:
         for node in self.case.lost:
@@ -195,7 +240,7 @@ class Measurement:
 
 def _make_room(case: Case) -> None:
     """Check that the files fit in memory: no disk is to be measured."""
-    needed = (case.nodes + 1) * (expected_size(case.size, case.files) + case.files * 4096) + (64 << 20)
+    needed = (case.nodes + 1) * (expected_size(case) + case.files * 4096) + (64 << 20)
     meminfo = Path("/proc/meminfo").read_text(encoding="ascii")
     available = int(meminfo.partition("MemAvailable:")[2].split()[0]) * 1024
     if needed > available * 0.8:

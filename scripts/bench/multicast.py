@@ -20,6 +20,7 @@ class Udpcast(Tool):
     package = "udpcast"
     programs = ("udp-sender", "udp-receiver")
     needs_all = True
+    needs_rate = True
     listens = False
 
     def version(self) -> str:
@@ -53,6 +54,7 @@ class Uftp(Tool):
     package = "uftp"
     programs = ("uftp", "uftpd")
     needs_all = True
+    needs_rate = True
     listens = False
     goes_on = True
     head_comes_last = True

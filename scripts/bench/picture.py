@@ -6,6 +6,7 @@ Both axes are logarithmic: what one server does alone grows with N, and would pu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib as mpl
@@ -30,7 +31,7 @@ def draw(runs: Sequence[Run], target: Path) -> None:
     mpl.rcParams["svg.hashsalt"] = "xget"  # so that the same results give the same bytes
     figure = Figure(figsize=(7.5, 4.8), layout="constrained", facecolor="white")
     axes = figure.subplots()
-    for (tool, colour), marker in zip(zip(TOOLS, _COLOURS, strict=True), _MARKERS, strict=True):
+    for tool, colour, marker in zip(TOOLS, cycle(_COLOURS), cycle(_MARKERS), strict=False):
         if tool in drawn:
             width = 2.6 if tool == "xget" else 1.4
             axes.plot(
@@ -49,8 +50,7 @@ def draw(runs: Sequence[Run], target: Path) -> None:
 
 def _label(axes: Axes, drawn: Curves, runs: Sequence[Run]) -> None:
     case = next(result.case for run in runs for result in run.results)
-    what = f"{case.files:,} files of 4 to 64 KiB" if case.files else f"one file of {case.size / 2**20:g} MiB"
-    axes.set_title(f"{what}, every link {case.rate / 1e6:g} Mbit/s, all nodes start together", fontsize=10)
+    axes.set_title(f"{case.payload}, every link {case.link}, all nodes start together", fontsize=10)
     axes.set_xlabel("nodes")
     axes.set_ylabel("time until the last node has all (1 = one curl)")
     axes.set_xscale("log", base=2)

@@ -16,8 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .network import HEAD
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 _OWN = "benchmark"
+_PROCESS_CLOCK = 2
+"""What a process has run, on all processors (CPUCLOCK_SCHED of clock_getcpuclockid(3)). Exact to less than 1 us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,13 @@ class Ended:
 class Processes:
     """Create it once, in process 1."""
 
-    def __init__(self, kinds: dict[int, str]) -> None:
-        """`kinds` tells by network namespace which processes run there. On the head's, `server`, what was started
-        here is called master and what that forked worker."""
+    def __init__(self, machines: dict[int, str]) -> None:
+        """`machines` has the names of the head and of the nodes, by network namespace. A process of a node is called
+        client; on the head, what was started here is called master and what that forked worker."""
         assert os.getpid() == 1, "this would reap and count strangers"
-        self._kind_of_namespace = kinds
-        self._kinds: dict[int, str] = {1: _OWN}
+        self._machine_of_namespace = machines
+        self._machines: dict[int, str] = {1: _OWN}
+        """By process ID."""
         self._started: set[int] = set()
         self._reaped: dict[str, float] = defaultdict(float)
         self.peak: dict[str, int] = defaultdict(int)
@@ -62,6 +67,11 @@ class Processes:
         )
         return pid
 
+    def forget(self) -> None:
+        """What all processes so far have used does not count."""
+        self._reaped.clear()
+        self.peak.clear()
+
     def wait(self, seconds: float) -> None:
         """Wait until a child has ended, or for this many seconds."""
         signal.sigtimedwait({signal.SIGCHLD}, max(0.0, seconds))
@@ -76,7 +86,7 @@ class Processes:
                 return ended
             if not pid:
                 return ended
-            self._reaped[self._kinds.pop(pid, "unknown")] += used.ru_utime + used.ru_stime
+            self._reaped[self._kind(pid, self._machines.pop(pid, _OWN))] += used.ru_utime + used.ru_stime
             ended.append(Ended(pid, os.waitstatus_to_exitcode(status)))
 
     def sample(self) -> dict[str, float]:
@@ -84,23 +94,38 @@ class Processes:
         spent = defaultdict(float, self._reaped)
         for pid in _processes():
             try:
-                kind = self._kind(pid)
-                spent[kind] += _seconds(pid, with_children=pid != 1)
+                kind = self._kind(pid, self._machine(pid))
+                spent[kind] += _seconds(pid)
                 self.peak[kind] = max(self.peak[kind], peak_memory(pid))
             except (FileNotFoundError, ProcessLookupError):
                 continue  # it has just ended
         return dict(spent)
 
-    def _kind(self, pid: int) -> str:
-        kind = self._kinds.get(pid)
-        if kind is None:
-            kind = self._kind_of_namespace.get(os.stat(f"/proc/{pid}/ns/net").st_ino, _OWN)
-            if kind == _OWN:
-                return kind  # on its way into a namespace
-            if kind == "server":
-                kind = "master" if pid in self._started else "worker"
-            self._kinds[pid] = kind
-        return kind
+    def wanted(self) -> dict[int, tuple[str, float]]:
+        """By process ID: its machine, and for how many seconds so far it ran or waited for a processor. Processes
+        that belong to no machine are not there."""
+        found = {}
+        for pid in _processes():
+            try:
+                machine = self._machine(pid)
+                if machine != _OWN:
+                    found[pid] = machine, _ran(pid) + waited(pid)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+        return found
+
+    def _machine(self, pid: int) -> str:
+        machine = self._machines.get(pid)
+        if machine is None:
+            machine = self._machine_of_namespace.get(os.stat(f"/proc/{pid}/ns/net").st_ino, _OWN)
+            if machine != _OWN:  # else it may be on its way into a namespace
+                self._machines[pid] = machine
+        return machine
+
+    def _kind(self, pid: int, machine: str) -> str:
+        if machine == HEAD:
+            return "master" if pid in self._started else "worker"
+        return machine if machine == _OWN else "client"
 
     def kill_in(self, namespace: int) -> None:
         """Kill everything in a network namespace."""
@@ -129,10 +154,31 @@ def _processes() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
 
-def _seconds(pid: int, *, with_children: bool) -> float:
-    """Processor time of a process, and of the children that it has waited for (proc_pid_stat(5), fields 14 to 17)."""
+def _seconds(pid: int) -> float:
+    """Processor time of a process and of the children that it has waited for (proc_pid_stat(5), fields 16 and 17).
+    What process 1 has waited for is in its account already."""
+    if pid == 1:
+        return _ran(pid)
     after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    return sum(map(int, after_name[11 : 15 if with_children else 13])) / _TICKS
+    return _ran(pid) + sum(map(int, after_name[13:15])) / _TICKS
+
+
+def _ran(pid: int) -> float:
+    """Seconds of processor of a process, all threads together. Raises ProcessLookupError if it has ended."""
+    try:
+        return time.clock_gettime(~pid << 3 | _PROCESS_CLOCK)
+    except OSError as error:
+        raise ProcessLookupError(pid) from error
+
+
+def waited(pid: int) -> float:
+    """Seconds for which the threads of a process could have run, but had no processor, all together; 0 if the kernel
+    does not say (CONFIG_SCHED_INFO)."""
+    seconds = 0.0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            seconds += int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_bytes().split()[1]) / 1e9
+    return seconds
 
 
 def peak_memory(pid: int) -> int:

@@ -30,6 +30,9 @@ class Stage:
     payload: Payload
     nodes: int
     rate: int
+    """Bits per second of a link; 0 is not limited."""
+    processes: int = 0
+    """Worker processes of the head; 0 is the default of the tool."""
 
     @property
     def head(self) -> str:
@@ -61,6 +64,12 @@ class Tool(ABC):
     """The command of a node keeps running for other nodes, and creates `Stage.mark` when it has everything."""
     needs_all: bool = False
     """All nodes must be ready at the start (multicast)."""
+    needs_rate: bool = False
+    """It must be told the rate of the links."""
+    updates: bool = False
+    """It finds what a node has already."""
+    scales: bool = False
+    """The number of its processes can be chosen."""
     listens: bool = True
     """The head is ready when it listens on PORT and is idle. If False, being idle is enough."""
     head_comes_last: bool = False
@@ -102,6 +111,8 @@ class XGet(Tool):
     """This checkout, with default options."""
 
     name = "xget"
+    updates = True
+    scales = True
 
     def _command(self, *arguments: object) -> list[str]:
         return [sys.executable, str(CHECKOUT / "xget.py"), "-p", str(PORT), *map(str, arguments)]
@@ -116,12 +127,13 @@ class XGet(Tool):
 
     def head(self, stage: Stage) -> list[list[str]]:
         keep = ("--log", stage.log("xget-master"), "--cache", stage.log("xget-cache"))
-        return [self._command(*keep, *self._options(stage), stage.payload.root)]
+        processes = ("-w", stage.processes) if stage.processes else ()
+        return [self._command(*keep, *processes, *self._options(stage), stage.payload.root)]
 
     def node(self, stage: Stage, node: int) -> list[str]:
-        log = stage.log(f"xget-child-{node}")
-        words = ("-q", "-n", stage.head, "--log", log, *self._options(stage), ".", stage.destination(node))
-        return self._command(*words)
+        words: list[object] = ["-q", "-n", stage.head, "--log", stage.log(f"xget-child-{node}"), *self._options(stage)]
+        words += ["--delete"] if stage.payload.is_update else []
+        return self._command(*words, ".", stage.destination(node))
 
 
 class XGetSecret(XGet):
@@ -188,9 +200,13 @@ class Rsync(Tool):
     name = "rsync"
     package = "rsync"
     programs = ("rsync",)
+    updates = True
+    options: tuple[str, ...] = ()
 
     def head(self, stage: Stage) -> list[list[str]]:
         settings = stage.work / "rsyncd.conf"
+        # A killed daemon leaves its pid file, and the next one does not start.
+        (stage.work / "rsyncd.pid").unlink(missing_ok=True)
         settings.write_text(
             f"uid = root\ngid = root\nuse chroot = no\nreverse lookup = no\npid file = {stage.work}/rsyncd.pid\n"
             f"[payload]\npath = {stage.payload.root}\n"
@@ -199,5 +215,13 @@ class Rsync(Tool):
 
     def node(self, stage: Stage, node: int) -> list[str]:
         whence = f"rsync://{stage.head}:{PORT}/payload/"
-        # All is new, so there is nothing to compare with; --inplace would spare the rename and prove less.
-        return ["rsync", "--archive", "--whole-file", whence, f"{stage.destination(node)}/"]
+        # If all is new, there is nothing to compare with; --inplace would spare the rename and prove less.
+        how = ("--delete",) if stage.payload.is_update else ("--whole-file",)
+        return ["rsync", "--archive", *how, *self.options, whence, f"{stage.destination(node)}/"]
+
+
+class RsyncCompressed(Rsync):
+    """The rsync daemon, told to compress."""
+
+    name = "rsync-z"
+    options = ("--compress",)

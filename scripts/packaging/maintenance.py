@@ -2,7 +2,7 @@
 
 An upgrade restarts the masters that run. Clients and nodes connect to them again, within their --timeout, and go on
 where they were. Clients, followers and the child servers that they became are left alone: they go on with the version
-that they started with, until they are restarted. Removing the package stops everything.
+that they started with, until they are restarted. Removing the package stops all services, and names what still runs.
 
 Who makes the user, and who knows that files of systemd changed, may not be there: in containers, in images that are
 built, and on systems with another init. Then the first is done with useradd, and the second is not needed.
@@ -39,10 +39,16 @@ _STOP_ALL = """\
 if [ -d /run/systemd/system ]; then
     systemctl stop 'xget-*.socket' 'xget-*.service' || true
 fi
+if left=$(/usr/bin/xget status --timeout 5 2>/dev/null) && [ -n "$left" ]; then
+    echo "xget: these were not started as services, and go on until they end (kill PID stops one):"
+    echo "$left"
+fi
 """
 
 _PURGE = """\
-rm -rf /etc/xget /var/cache/xget /var/lib/xget /run/xget
+rm -rf /etc/xget /var/cache/xget /var/lib/xget
+rm -f /run/xget/cron-*
+rmdir /run/xget 2>/dev/null || true # what still runs has its socket there
 rm -f /var/log/xget.log /var/log/xget.log.* /var/log/xget-*.log /var/log/xget-*.log.*
 rm -rf /var/log/xget
 rm -f /etc/systemd/system/*.wants/xget-*.service /etc/systemd/system/*.wants/xget-*.socket

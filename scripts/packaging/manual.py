@@ -73,6 +73,9 @@ def command_page(release: Release) -> str:
     for block in examples:
         page.section(block.heading)
         _write(page, block)
+    guide = (release.root / "docs/guide.md").read_text(encoding="utf-8")
+    for job, how in _table_below(guide, "## Everyday tasks"):
+        page.tagged(job, _with_places(how))
     _files_and_more(page, release.root)
     return page.text()
 
@@ -97,12 +100,17 @@ def _files_and_more(page: Page, root: Path) -> None:
     operations = (root / "docs/operations.md").read_text(encoding="utf-8")
     page.section("Files")
     for name, meaning in _table_below(operations, "| file or port |"):
-        page.tagged(name.replace("`", ""), meaning)
+        page.tagged(name.replace("`", ""), _with_places(meaning.replace("(section ", "(docs/operations.md, section ")))
     page.section("See also")
     page.paragraph(
         "**xget.toml**(5), **xget-protocol**(7), **rsync**(1), **systemctl**(1). "
         "The documents in `/usr/share/doc/xget` describe how to use and run XGet, its security, and every message."
     )
+
+
+def _with_places(text: str) -> str:
+    """A text that names documents as the source does, with their names in a package."""
+    return re.sub(r"\bdocs/(\w+\.md)", r"/usr/share/doc/xget/\1", text)
 
 
 def _table_below(text: str, mark: str) -> Iterator[tuple[str, str]]:
@@ -132,13 +140,16 @@ def configuration_page(release: Release) -> str:
     page = Page("xget.toml", 5, "configuration file of xget", release.version, release.epoch)
     page.section("Description")
     page.paragraph(first.comment)
+    section = ""
     for setting in rest:
-        if setting.heading:
-            page.section(setting.heading)
+        # A line of comment says for what the section is that follows.
+        if setting.heading and not section.startswith(setting.heading):
+            section = setting.heading
+            page.section(section)
         if setting.settings:
-            page.tagged(", ".join(setting.settings), setting.comment)
+            page.tagged(", ".join(setting.settings), _with_places(setting.comment))
         elif setting.comment:
-            page.paragraph(setting.comment)
+            page.paragraph(_with_places(setting.comment))
     page.section("See also")
     page.paragraph("**xget**(1)")
     return page.text()

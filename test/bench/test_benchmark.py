@@ -1,26 +1,29 @@
-"""The benchmark measures what it says: a small run for real, and the sums that are made of results."""
+"""The benchmark measures what it says: small runs for real."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts.bench import isolation, report
+from scripts.bench import isolation
 from scripts.bench.bittorrent import bencoded, piece_length
-from scripts.bench.cases import Case, Result
-from scripts.bench.payload import Payload
+from scripts.bench.cases import Case
+from scripts.bench.payload import Payload, expected_size
+from scripts.bench.processes import waited
+from scripts.bench.roster import TOOLS
 from scripts.bench.tools import CHECKOUT, Nginx
 
 WHY_NOT = isolation.obstacle()
@@ -39,6 +42,17 @@ def test_two_nodes_get_the_file_over_shaped_links() -> None:
     assert CASE.size < result.head_sent < 3 * CASE.size
     assert result.cpu["client"] > 0 < result.cpu["worker"]
     assert result.memory["client"] > 1 << 20
+
+
+@for_real
+def test_a_file_takes_as_long_as_the_link_needs() -> None:
+    """Two seconds, of which a full bucket of the shaper is sent at once."""
+    slow = replace(CASE, tool="nginx", nodes=1, rate=4_000_000)
+    result = isolation.measure(slow)
+    assert not result.failures
+    assert result.total is not None
+    assert result.total > 0.9 * slow.size * 8 / slow.rate
+    assert slow.size < result.sent < 1.1 * slow.size
 
 
 @for_real
@@ -91,6 +105,54 @@ def _marked(mark: str) -> list[str]:
     return found
 
 
+@for_real
+def test_latency_is_added_once_in_each_direction() -> None:
+    """The command of a node asks the head and is answered."""
+    result = isolation.measure(replace(CASE, tool="nginx", nodes=1, rate=0, size=1, latency=0.2))
+    assert not result.failures
+    assert result.total is not None
+    assert result.total > 4 * 0.2, "one round trip to connect, and one for the file"
+    assert result.shares is not None
+    assert result.limit == "latency"
+
+
+@for_real
+def test_frames_of_all_sizes_pass_the_switch_that_delays() -> None:
+    result = isolation.measure(replace(CASE, nodes=3, latency=0.002))
+    assert not result.failures
+    assert result.total is not None
+    assert result.total > CASE.size * 8 / RATE
+
+
+@for_real
+def test_multicast_passes_the_switch_that_delays() -> None:
+    if package := TOOLS["udpcast"].missing():
+        pytest.skip(f"{package} is not installed")
+    assert isolation.measure(replace(CASE, tool="udpcast", latency=0.002)).failures == []
+
+
+@for_real
+@pytest.mark.parametrize("tool", ["xget", "rsync"])
+def test_an_update_moves_what_has_changed(tool: str) -> None:
+    if package := TOOLS[tool].missing():
+        pytest.skip(f"{package} is not installed")
+    case = replace(CASE, tool=tool, nodes=1, rate=0, files=100, changed=10)
+    result = isolation.measure(case)
+    assert not result.failures
+    assert 10 * case.smallest <= result.payload <= 10 * case.largest
+    assert 1 < result.wire < 2, "more than has changed"
+
+
+@for_real
+def test_a_link_without_a_limit_has_none() -> None:
+    result = isolation.measure(replace(CASE, tool="nginx", nodes=1, rate=0, size=64 << 20))
+    assert not result.failures
+    assert result.shares is not None
+    assert result.shares.link == 0.0
+    assert sum((result.shares.processor, result.shares.latency)) == pytest.approx(1.0, abs=0.01)
+    assert 0 < result.processor_a_gib < result.processor_a_client * 1000
+
+
 def test_without_root_it_says_so_and_measures_nothing(tmp_path: Path) -> None:
     program = [sys.executable, "-m", "scripts.bench", "--nodes", "2"]
     if os.geteuid() == 0:
@@ -105,11 +167,31 @@ def test_without_root_it_says_so_and_measures_nothing(tmp_path: Path) -> None:
     assert "root is required" in said.stderr
 
 
+# Processes.
+
+
+def test_a_thread_that_waits_for_a_processor_is_seen() -> None:
+    """Two threads on one processor, which both compute without the interpreter's lock."""
+    allowed = os.sched_getaffinity(0)
+    stat = Path(f"/proc/self/task/{os.getpid()}/schedstat")
+    if not stat.exists():
+        pytest.skip("this kernel does not say how long threads wait (CONFIG_SCHED_INFO)")
+    before, first = waited(os.getpid()), int(stat.read_bytes().split()[1]) / 1e9
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda data: hashlib.sha256(data).digest(), [bytes(64 << 20)] * 2))
+            of_first = int(stat.read_bytes().split()[1]) / 1e9 - first
+            assert waited(os.getpid()) - before > of_first + 0.005
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 # Payload.
 
 
 def test_a_truncated_and_a_changed_file_are_found(tmp_path: Path) -> None:
-    payload = Payload(tmp_path / "source", 0, 3)
+    payload = Payload(tmp_path / "source", replace(CASE, files=3))
     for name in ("right", "short", "changed", "lacking"):
         shutil.copytree(payload.root, tmp_path / name)
     victim = payload.files[1]
@@ -124,59 +206,35 @@ def test_a_truncated_and_a_changed_file_are_found(tmp_path: Path) -> None:
 
 
 def test_a_payload_is_the_same_every_time(tmp_path: Path) -> None:
-    first, second = Payload(tmp_path / "a", 3 << 20, 0), Payload(tmp_path / "b", 3 << 20, 0)
+    case = replace(CASE, size=3 << 20)
+    first, second = Payload(tmp_path / "a", case), Payload(tmp_path / "b", case)
     assert first.size == 3 << 20
     assert not first.check([second.root])
 
 
-# Results.
+def test_compressible_content_compresses_two_to_one_in_small_files_too(tmp_path: Path) -> None:
+    payload = Payload(tmp_path, replace(CASE, files=3, compressible=True))
+    for name in payload.files:
+        content = (tmp_path / name).read_bytes()
+        assert len(zlib.compress(content)) == pytest.approx(len(content) / 2, rel=0.15)
+    assert payload.size == expected_size(replace(CASE, files=3))
 
 
-def result(case: Case = CASE, total: float | None = 1.0, **changes: Any) -> Result:
-    return replace(Result(case, [total] * case.nodes, total, case.size, busy=0.5), **changes)
-
-
-def test_a_result_survives_being_stored() -> None:
-    stored = result(cpu={"client": 1.5}, failures=["x"])
-    assert Result.decode(json.loads(stored.encode())) == stored
-
-
-def test_busy_processors_and_failures_make_a_result_invalid() -> None:
-    assert result().valid
-    assert not result(busy=0.95).valid
-    assert not result(failures=["node0 lied"]).valid
-    assert not result(total=None).valid
-
-
-def test_the_table_shows_multiples_of_the_unit_and_the_cost_of_a_slow_node() -> None:
-    case = replace(CASE, nodes=4)
-    slow = replace(case, slow=True)
-    run = report.Run([], units=[result(total=2.0)])
-    run.results = [result(case, 3.0), Result(slow, [3.3, 3.3, 3.3, 20.0], 20.0, case.size, busy=0.5)]
-    shown = report.table(run)
-    plain, slowed = (line.split() for line in shown.splitlines()[1:3])
-    assert plain[2:5] == ["1.50", "1.50", "1.50"]
-    assert slowed[4:7] == ["10.00", "1.65", "1.65"]
-    assert "the other nodes took 1.10 times as long as without it" in shown
-
-
-def test_of_several_runs_the_median_is_shown() -> None:
-    run = report.Run([], units=[result(total=1.0)], results=[result(total=seconds) for seconds in (9.0, 1.0, 2.0)])
-    assert report.table(run).splitlines()[1].split()[2] == "2.00"
-
-
-def test_a_picture_is_made_of_valid_plain_results_of_one_payload() -> None:
-    run = report.Run([], units=[result(total=2.0)])
-    run.results = [
-        *(result(total=seconds) for seconds in (3.0, 4.0, 9.0)),
-        result(total=1.0, failures=["truncated"]),
-        result(replace(CASE, slow=True), 1.0),
-        result(replace(CASE, tool="rsync", nodes=4), 8.0),
-    ]
-    assert report.curves([run]) == {"xget": {2: 2.0}, "rsync": {4: 4.0}}
-    run.results.append(result(replace(CASE, size=1)))
-    with pytest.raises(ValueError, match="different"):
-        report.curves([run])
+def test_a_change_leaves_sizes_and_all_other_files(tmp_path: Path) -> None:
+    case = replace(CASE, files=10, changed=3)
+    payload = Payload(tmp_path / "source", case)
+    shutil.copytree(payload.root, tmp_path / "copy")
+    before = {name: ((payload.root / name).read_bytes(), (payload.root / name).stat()) for name in payload.files}
+    payload.change(3)
+    changed = []
+    for name, (content, status) in before.items():
+        assert (payload.root / name).stat().st_size == status.st_size
+        if (payload.root / name).read_bytes() != content:
+            changed.append(name)
+            assert (payload.root / name).stat().st_mtime > status.st_mtime + 60, "it may be taken for unchanged"
+    assert len(changed) == 3
+    assert payload.size == sum(before[name][1].st_size for name in changed)
+    assert payload.check([tmp_path / "copy", payload.root]).keys() == {tmp_path / "copy"}
 
 
 # Torrents.

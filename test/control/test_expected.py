@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import builtins
 from typing import Any
 
-import pytest
-
 from test.report.test_distribution_summary import GENERATION, node
-from xget_lib.control.expected import MISSING, compare, expand
-from xget_lib.errors import UsageError
+from xget_lib.control.expected import MISSING, compare
 from xget_lib.report.distribution import COMPLETE, DOWNLOADING, FAILED, OUTDATED, Distribution, NodeStatus
 
 
@@ -19,43 +15,6 @@ def named(name: str, state: str = COMPLETE, address: str = "10.0.0.1", **given: 
 
 def states(expected: list[str], *nodes: NodeStatus) -> dict[str, tuple[str, ...]]:
     return compare(expected, Distribution(GENERATION, 10, 1000, nodes)).states
-
-
-def test_names_and_addresses_are_read_without_clustershell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builtins, "__import__", no_clustershell(builtins.__import__))
-    assert expand("n1,head.cluster,10.0.0.1,fe80::1%eth0,n1") == ["n1", "head.cluster", "10.0.0.1", "fe80::1%eth0"]
-    for text in ("n[1-3]", "a b", "@all", "n1,,n2", ""):
-        with pytest.raises(UsageError, match="needs ClusterShell"):
-            expand(text)
-
-
-def no_clustershell(usual: Any) -> Any:
-    def imports(name: str, *rest: Any) -> Any:
-        if name.startswith("ClusterShell"):
-            raise ImportError(name)
-        return usual(name, *rest)
-
-    return imports
-
-
-def test_a_set_of_nodes_is_clustershells() -> None:
-    pytest.importorskip("ClusterShell")
-    assert expand("n[1-3],head!n2") == ["head", "n1", "n3"]
-    with pytest.raises(UsageError, match="--expect n"):
-        expand("n[1-")
-    with pytest.raises(UsageError, match="0 nodes"):
-        expand("n1!n1")
-
-
-def test_what_is_missing_is_folded_where_that_is_possible(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = [f"n{number}" for number in range(1, 201)]
-    distribution = Distribution(GENERATION, 10, 1000, (named("n1"),))
-    monkeypatch.setattr(builtins, "__import__", no_clustershell(builtins.__import__))
-    assert compare(expected, distribution).folded[MISSING].endswith("n100, n101, …")
-    monkeypatch.undo()
-    pytest.importorskip("ClusterShell")
-    assert compare(expected, distribution).folded[MISSING] == "n[2-200]"
-    assert compare(["fe80::1"], distribution).folded[MISSING] == "fe80::1"
 
 
 def test_a_node_is_found_by_its_name_its_short_name_and_its_address() -> None:

@@ -71,9 +71,10 @@ def test_each_process_is_a_row(processes: Processes, capsys: pytest.CaptureFixtu
     processes.add(CHILD, 6, {**HELD, "role": "child", "ends_in": 240.0})
     processes.add(CHILD, 7, {**HELD, "role": "follower", "ends_in": None, "chunks": 0, "held": 0})
     processes.add(MASTER, 8, {**HELD, "role": "master"})
+    processes.add(CHILD, 9, {**HELD, "role": "child", "outdated": True})
     assert local_status.run(here(), []) == Exit.OK
     shown = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [row[0] for row in shown[1:]] == [*["master"] * 3, *["download"] * 2, "child", "follower", "master"]
+    assert [row[0] for row in shown[1:]] == [*["master"] * 3, *["download"] * 2, "child", "follower", "master", "child"]
     states = [" ".join(line[4:]) for line in shown[1:]]
     assert "3 nodes, 2 complete /d1" in states[0]
     assert "scanning" in states[1]
@@ -83,6 +84,7 @@ def test_each_process_is_a_row(processes: Processes, capsys: pytest.CaptureFixtu
     assert "serves 50 %, ends in 4 min" in states[5]
     assert "serves 100 % /d7" in states[6]
     assert "serving" in states[7]
+    assert "outdated, serves 50 % /d9" in states[8]
 
 
 def test_the_words_choose(processes: Processes, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,6 +69,24 @@ def test_what_config_prints_is_a_file_that_says_the_same(tmp_path: Path, capsys:
     assert (lines.count("[master]"), lines.count("[client]"), "delete = true" in lines) == (1, 1, True)
 
 
+@pytest.mark.parametrize("http", ["127.0.0.1:80", "[::1]:8004", "localhost:8004"])
+def test_each_value_is_printed_as_the_file_can_have_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], http: str
+) -> None:
+    given = (
+        f"--http {http} --ports 4000-4010 --rate 1.3M --rate-up 100K --open files,swarm --open-to ::1"
+        " --allow 10.0.0.0/8 --delete --max-delete 20 --exclude a --exclude b,c --auth munge --munge-users root,5"
+        " --linger 1.5 --timeout 2"
+    )
+    first = printed(capsys, *given.split(), "-n", "h", ".", "/d")
+    for line in (f'http = "{http}"', 'ports = "4000-4010"', 'munge-users = ["0", "5"]', 'exclude = ["a", "b,c"]'):
+        assert line in first
+    (tmp_path / "second.toml").write_text(first)
+    second = printed(capsys, f"--config={tmp_path / 'second.toml'}", "--role=client")
+    lines = [line.partition("  #")[0].rstrip() for line in first.splitlines() if not line.startswith("#")]
+    assert [line.partition("  #")[0].rstrip() for line in second.splitlines() if not line.startswith("#")] == lines
+
+
 @pytest.mark.parametrize(
     ("arguments", "roles_shown"),
     [

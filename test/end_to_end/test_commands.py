@@ -52,6 +52,26 @@ def test_every_process_of_this_machine_is_found_with_its_role(cluster: Cluster, 
     assert line.split()[:3] == ["child", str(pid), str(port)]
 
 
+def test_a_child_whose_files_are_of_an_earlier_generation_says_so(
+    cluster: Cluster, source: Path, master: Master
+) -> None:
+    _, port = child(cluster, master, "one")
+    before = master.status()["generation"]
+    (source / "more").write_bytes(b"more")
+    assert cluster.run("reload", "-p", str(master.port)).status == 0
+    assert master.status()["generation"] != before
+
+    def told() -> bool:
+        (one,) = cluster.run("status", "--json", str(port)).events
+        return bool(one["outdated"] and one["generation"] == master.status()["generation"])
+
+    eventually(told, "the child serves what has not changed")
+    assert "outdated, serves " in cluster.run("status", str(port)).stdout
+    asked = cluster.run("status", "-n", f"127.0.0.1:{master.port}").stdout
+    assert f"port {port}): outdated, " in asked
+    assert "its files are of an earlier generation" in cluster.run("status", "-n", f"127.0.0.1:{port}").stdout
+
+
 def test_where_nothing_runs_the_status_is_3(cluster: Cluster) -> None:
     port = str(free_port())
     asked = cluster.run("status", port)

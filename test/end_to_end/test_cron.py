@@ -103,6 +103,11 @@ def test_what_is_wrong_with_the_call_is_said(base: Path, arguments: list[str], j
     assert done.stdout.startswith("usage: " if not arguments else "xget-cron: XGET_JITTER=")
 
 
+def test_it_says_what_it_is_for(base: Path) -> None:
+    done = cron(base, "--help")
+    assert (done.returncode, done.stdout.startswith("usage: "), "silent" in done.stdout) == (0, True, True)
+
+
 def test_it_synchronizes_a_directory_and_leaves_a_child_server(cluster: Cluster) -> None:
     """With the real program: it returns although a process goes on that it has started."""
     program(cluster.base / "xget", f'exec {" ".join(COMMAND)} "$@"')

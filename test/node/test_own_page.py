@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from xget_lib.node.own_page import node_status
-from xget_lib.report.distribution import COMPLETE, DOWNLOADING, FAILED, INTERRUPTED, WAITING
+from xget_lib.report.distribution import COMPLETE, DOWNLOADING, FAILED, INTERRUPTED, OUTDATED, WAITING
 from xget_lib.swarm.messages import DONE, Registration
 
 NOTHING = Registration(40000, b"", 0, name="node1")
@@ -20,6 +20,8 @@ BEGUN = replace(NOTHING, generation=b"g" * 32, held=5)
         (NOTHING, WAITING),
         (BEGUN, DOWNLOADING),
         (replace(BEGUN, in_place=True, ended=DONE), COMPLETE),
+        (replace(BEGUN, ended=DONE), OUTDATED),
+        (replace(BEGUN, ended=DONE, follows=True), WAITING),
         (replace(BEGUN, ended="failed", why="disk full"), FAILED),
         (replace(BEGUN, ended="interrupted"), INTERRUPTED),
     ],

@@ -1,9 +1,11 @@
-"""The root directory of a small Debian, made by debootstrap once and then cached.
+"""Root directories of small Debian systems, made by debootstrap once and then cached.
 
-    python3 -m test.packaging.roots        makes it, as root, so that the tests find it
+    python3 -m test.packaging.roots            makes that of the tests, as root, so that they find it
+    python3 -m test.packaging.roots recipes    that of `python -m test.recipes`
 
-It has Python and systemd, and what the package for Debian depends on, because the tests install it without a network.
-Nothing but the standard library is needed here: a build machine fetches before the environment of the tests is made.
+They have Python and systemd, and what the package for Debian depends on, because the tests install it without a
+network, and sshd and ClusterShell; that of the recipes has more programs for clusters. Nothing but the standard library
+is needed here: a build machine fetches before the environment of the tests is made.
 """
 
 from __future__ import annotations
@@ -16,12 +18,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-INCLUDED = ("python3.11", "systemd", "systemd-sysv", "dbus", "iproute2", "logrotate", "procps")
+_BASE = ["python3.11", "systemd", "systemd-sysv", "dbus", "iproute2", "logrotate", "procps"]
+_BASE += ["openssh-server", "clustershell"]
+_CLUSTER = ["pdsh", "slurmctld", "slurmd", "slurm-client", "munge", "ansible-core", "python3-apt", "cloud-init", "curl"]
+_CLUSTER += ["buildah"]
+_CLUSTER += ["python3-cffi-backend", "netavark"]  # debootstrap does not find packages that only provide another
+ROOTS = {"tests": _BASE, "recipes": _BASE + _CLUSTER}
+"""The Debian packages of each root directory."""
 SUITE = "bookworm"
 """The Debian that has this Python."""
 
-_PATIENCE = 900.0  # seconds
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xget-tests-packaging-1"
+_PATIENCE = 1800.0  # seconds
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xget-tests-packaging-2"
 """It has another name when other packages are needed. Tests change the variable later."""
 
 
@@ -29,9 +37,9 @@ class Missing(Exception):
     """What is neither here nor can be made, and what to do, in one line."""
 
 
-def root_of() -> Path:
-    """The directory; nobody may change it. Raises Missing."""
-    place = _CACHE / SUITE
+def root_of(name: str = "tests") -> Path:
+    """One of ROOTS; nobody may change it. Raises Missing."""
+    place = _CACHE / f"{SUITE}-{name}"
     if place.is_dir():
         return place
     if os.geteuid() != 0:
@@ -42,15 +50,15 @@ def root_of() -> Path:
     with open(_CACHE / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.is_dir():  # another run may have been faster
-            _make(place)
+            _make(place, ROOTS[name])
     return place
 
 
-def _make(place: Path) -> None:
+def _make(place: Path, included: list[str]) -> None:
     work = place.with_suffix(".work")
     shutil.rmtree(work, ignore_errors=True)
     # What it mounts is gone with it, whatever becomes of it.
-    command = ["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={','.join(INCLUDED)}"]
+    command = ["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={','.join(included)}"]
     done = subprocess.run(
         [*command, SUITE, str(work), _archive()], capture_output=True, text=True, timeout=_PATIENCE, check=False
     )
@@ -76,7 +84,9 @@ def _archive() -> str:
 
 
 if __name__ == "__main__":
+    if not set(sys.argv[1:]) <= set(ROOTS) or len(sys.argv) > 2:
+        sys.exit(f"usage: python3 -m test.packaging.roots [{'|'.join(ROOTS)}]")
     try:
-        print(root_of())
+        print(root_of(*sys.argv[1:]))
     except Missing as missing:
         sys.exit(str(missing))

@@ -1,8 +1,8 @@
 """A Debian system with its own network, processes and files, in namespaces: what happens in it leaves nothing outside.
 
-Its network is only a loopback interface. It either has no process but those that a test starts, as in a container that
-is being built, or it is booted by systemd, in systemd-nspawn. What it writes is in memory, above a root directory that
-stays as it is.
+Its network is only a loopback interface, unless it gets one that others are part of. It either has no process but those
+that a test starts, as in a container that is being built, or it is booted by systemd, in systemd-nspawn. What it writes
+is in memory, above a root directory that stays as it is.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ exec chroot "$2/root" sleep infinity
 """
 _BOOTED = f"""\
 {_MOUNTED}
-root="$2/root" shared=$3 keep=$4
-shift 4
+root="$2/root" shared=$3 network=$4 keep=$5
+shift 5
 for cgroup; do echo $$ >"$cgroup/cgroup.procs"; done
 mkdir -p /run/systemd
 mount -t tmpfs none /run/systemd # its own notes would stay behind
 echo ready
-exec systemd-nspawn --quiet --directory "$root" --boot --register=no --private-network --machine=xget-test \
+exec systemd-nspawn --quiet --directory "$root" --boot --register=no $network --machine=xget-test \
     --bind="$shared:/mnt" --console=pipe $keep
 """
 
@@ -55,18 +55,23 @@ exec systemd-nspawn --quiet --directory "$root" --boot --register=no --private-n
 class System:
     """`shared` is a directory of this machine that is /mnt in there. `root` is its root directory, for `run_beside`."""
 
-    def __init__(self, root: Path, place: Path, boot: bool) -> None:
+    def __init__(self, root: Path, place: Path, boot: bool, network: int | None = None) -> None:
+        """`network` is a process whose network namespace it gets, instead of one of its own."""
         self.shared = place / "shared"
         work = place / "work"
         self.root = work / "root"
         for directory in (self.shared, work):
             directory.mkdir(parents=True)
         self._cgroups = _make_cgroups() if boot else []
-        command = ["unshare", "--mount", "--propagation=private"]
-        command += [] if boot else ["--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child"]
+        command = [] if network is None else ["nsenter", f"--net=/proc/{network}/ns/net", "--"]
+        command += ["unshare", "--mount", "--propagation=private"]
+        command += [] if boot else ["--pid", "--ipc", "--uts", "--fork", "--kill-child"]
+        command += [] if boot or network is not None else ["--net"]
+        private = "--private-network" if network is None else "--network-namespace-path=/proc/self/ns/net"
         # Without systemd outside there is nobody who would make a cgroup for it.
         keep = "" if os.path.isdir("/run/systemd/system") else "--keep-unit"
-        arguments = [str(root), str(work), str(self.shared), keep, *map(str, self._cgroups)]
+        arguments = [str(root), str(work), str(self.shared)]
+        arguments += [private, keep, *map(str, self._cgroups)] if boot else []
         command += ["sh", "-c", _BOOTED if boot else _ENTERED, "sh", *arguments]
         self.console = place / "console"
         with open(self.console, "wb") as console:
@@ -80,7 +85,7 @@ class System:
         assert line_from(self._process.stdout.fileno(), _PATIENCE) == "ready", self.console.read_text()
         first = eventually(self._find_first, "the first process of the system", _PATIENCE)
         assert first
-        self._first = first
+        self.first = first
         if boot:
             self._wait_for_systemd()
 
@@ -97,7 +102,7 @@ class System:
         return _finished(self._start(*self._entered("--mount", "--pid"), *command), True).stdout
 
     def _entered(self, *namespaces: str) -> list[str]:
-        return ["nsenter", f"--target={self._first}", *namespaces, "--"]
+        return ["nsenter", f"--target={self.first}", *namespaces, "--"]
 
     def _start(self, *command: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -123,7 +128,7 @@ class System:
     def close(self) -> None:
         """Ends all processes in there."""
         with suppress(ProcessLookupError):
-            os.kill(self._first, signal.SIGKILL)  # and with the first process of their namespace all others
+            os.kill(self.first, signal.SIGKILL)  # and with the first process of their namespace all others
         self._process.kill()
         self._process.wait()
         assert self._process.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -140,3 +141,22 @@ def test_the_user_is_made_where_there_is_no_systemd(system: System, packages: Pa
     system.shell("rm /usr/bin/systemd-sysusers /usr/bin/systemd-tmpfiles")
     install(system, packages.deb())
     assert system.shell("getent passwd xget").strip().endswith(":/:/usr/sbin/nologin")
+
+
+def test_what_was_not_started_as_a_service_is_named_on_removal_and_found_again(
+    system: System, packages: Packages
+) -> None:
+    install(system, packages.deb())
+    system.shell(
+        "mkdir -p /srv/served; echo 1 >/srv/served/a; xget --daemon --log /tmp/log --pidfile /tmp/pid /srv/served"
+    )
+    pid = system.shell("cat /tmp/pid").strip()
+    removed = system.run("dpkg", "--remove", "xget").stdout
+    assert "go on until they end" in removed
+    assert re.search(rf"^master +{pid} .* /srv/served$", removed, re.MULTILINE), removed
+    system.run("dpkg", "--purge", "xget")
+    install(system, packages.deb())
+    assert f"process {pid}," in system.shell("xget stop master")
+    system.run("dpkg", "--purge", "xget")
+    assert "go on until" not in system.run("dpkg", "--purge", "xget", check=False).stdout
+    assert system.shell("ls -d /run/xget || true").startswith("ls: ")

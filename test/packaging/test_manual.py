@@ -71,6 +71,23 @@ def test_the_page_of_the_configuration_file_has_every_key(pages: Path) -> None:
     assert [key for key in keys if f"{key} = " not in page] == []
 
 
+def test_each_section_of_the_configuration_file_is_one_section_of_its_page(pages: Path) -> None:
+    headings = re.findall(r"^[A-Z][A-Z, ]+$", shown(pages / NAMES[1]), re.MULTILINE)
+    assert headings.count("MASTER, AND THE COMMANDS RELOAD AND SIGN") == headings.count("CLIENT") == 1, headings
+    assert "MASTER" not in headings
+
+
+def test_the_page_has_all_everyday_tasks_and_names_documents_where_a_package_has_them(pages: Path) -> None:
+    table = (ROOT / "docs/guide.md").read_text().partition("## Everyday tasks\n")[2].partition("\n## ")[0]
+    jobs = re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)[1:]
+    assert len(jobs) > 20
+    page, configuration = (re.sub(r"\s+", " ", shown(pages / name)) for name in NAMES[:2])
+    assert [job for job in jobs if f" {job} " not in page] == []
+    for text in (page, configuration):
+        assert re.findall(r"(?<!/usr/share/doc/xget/)\b(?:docs/)?\w+\.md", text) == []
+    assert "(section " not in page
+
+
 def test_the_page_of_the_protocol_has_all_words_of_the_document(pages: Path) -> None:
     document = (ROOT / "docs/protocol.md").read_text()
     words = set(re.findall(r"[A-Za-z]{4,}", re.sub(r"\]\([^)]*\)", "]", document)))
@@ -162,7 +179,7 @@ def test_the_sections_of_the_page_of_the_command_are_in_the_usual_order(tmp_path
             '"""xget: what\n\nUsage:\n  xget.py <path>\n\nExamples:\n  head:  xget.py /srv\n\nText.\n\nMore text.\n\n'
             'First options:\n  -a  one\n\nOther options:\n  -b  two\nExit status: 0 success.\n"""\n'
         )
-    for name in ("README.md", "docs/operations.md"):
+    for name in ("README.md", "docs/operations.md", "docs/guide.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "xget_lib").mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,7 +14,7 @@ import pytest
 from test.support.cluster import free_port
 from test.support.processes import PATIENCE
 from xget_lib.errors import Failed, MasterUnreachable
-from xget_lib.process import control_socket
+from xget_lib.process import control_socket, runtime_directory
 from xget_lib.process.control_socket import name_of_master
 from xget_lib.process.runtime_directory import is_trusted, listen
 
@@ -46,6 +47,16 @@ def test_a_command_arrives_and_so_does_its_answer() -> None:
     with answering(port, b'{"done": true}\n') as taken:
         assert control_socket.request(port, {"command": "x"}, PATIENCE) == {"done": True}
     assert taken == [{"command": "x"}]
+
+
+def test_a_command_can_go_to_another_than_the_first_master_of_its_port() -> None:
+    port = free_port()
+    with answering(port, b'{"done": 1}\n'):
+
+        def connect(seconds: float) -> socket.socket:
+            return runtime_directory.connect(name_of_master(port), seconds)
+
+        assert control_socket.request(port + 1, {}, PATIENCE, connect=connect) == {"done": 1}
 
 
 @pytest.mark.parametrize("answer", [b"", b"nonsense\n", b"[1]\n", b'{"half": '])

@@ -47,6 +47,7 @@ def test_the_status_of_a_child() -> None:
     child = {key: MASTER[key] for key in ("pid", "path", "seconds", "generation", "files", "bytes", "chunks", "sent")}
     assert table({**child, "role": "child", "held": 10}).splitlines()[-1] == "holds 100 % (10 of 10 chunks)"
     assert table({**child, "held": 10, "follows": True}).splitlines()[-1].endswith("chunks), follows the master")
+    assert table({**child, "held": 10, "outdated": True}).endswith("chunks), its files are of an earlier generation")
     assert "worker" not in table(child) and "serving" not in table(child)
 
 

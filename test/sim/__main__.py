@@ -1,6 +1,7 @@
 """Simulate swarms with the decisions that run in production.
 
-Times are multiples of content / rate, the time that one link needs to carry the content once.
+Times are multiples of content / rate, the time that one link needs to carry the content once. With several latencies,
+all numbers of nodes are simulated with each of them.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import gc
+import itertools
 
 from test.sim.scenario import Scenario, play
 from xget_lib.swarm.tuning import Tuning
@@ -19,7 +21,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=1000, help="content, in 10^6 bytes")
     parser.add_argument("--mbit", type=float, default=1000, help="rate of each link, both ways, in 10^6 bit/s")
     parser.add_argument("--chunk", type=int, default=0, help="KiB of a chunk (default: as in production)")
-    parser.add_argument("--latency", type=float, default=0.2, help="milliseconds one way")
+    parser.add_argument("--latency", type=float, nargs="+", default=[0.2], help="milliseconds one way")
     parser.add_argument("--every", type=float, default=0, help="seconds between two starts")
     parser.add_argument("--slow", type=int, default=0, help="nodes with links of a tenth of the rate")
     parser.add_argument("--killed", type=float, default=0, help="fraction of nodes killed after half the ideal time")
@@ -33,15 +35,15 @@ def main() -> None:
     options = parser.parse_args()
     tuning = Tuning(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Tuning)})
     gc.disable()  # Millions of objects live to the end; the garbage collector would take half of the time.
-    print("     N   last  median  slowest own  copies  control  messages  twice  CPU")
-    for count in options.nodes:
+    print("     N  one way   last  median  slowest own  copies  control  messages  twice  CPU")
+    for latency, count in itertools.product(options.latency, options.nodes):
         result = play(
             Scenario(
                 nodes=count,
                 size=int(options.megabytes * 1e6),
                 rate=options.mbit * 1e6 / 8,
                 chunk=options.chunk * 1024,
-                latency=options.latency / 1000,
+                latency=latency / 1000,
                 every=options.every,
                 slow=options.slow,
                 killed=options.killed,
@@ -52,7 +54,7 @@ def main() -> None:
             )
         )
         print(
-            f"{count:6}  {result.last:5.3f}   {result.median:5.3f}        {result.slowest_own:5.3f}"
+            f"{count:6}  {latency:4.3g} ms  {result.last:5.3f}   {result.median:5.3f}        {result.slowest_own:5.3f}"
             f"   {result.copies:5.3f}   {result.control:6.2%}  {result.messages:8}"
             f"  {result.twice:5.1%}  {result.cpu:.0f} s"
             + (f"  {result.unfinished} UNFINISHED" if result.unfinished else ""),

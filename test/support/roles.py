@@ -40,7 +40,7 @@ class Roles:
             monkeypatch.setattr(role, "run", self._of(name))
 
     def _of(self, name: str) -> Any:
-        def run(config: Config, *arguments: object) -> int:
+        def run(config: Config, *arguments: object, **facts: object) -> int:
             self.started.append((name, *(each for each in arguments if not callable(each))))
             self.config = config
             return 0

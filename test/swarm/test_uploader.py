@@ -38,14 +38,27 @@ def test_changes_are_announced_at_once_and_then_after_a_pause() -> None:
 
 
 def test_the_master_hears_now_and_then_how_much_a_node_holds() -> None:
-    tested = Uploader(Tuning(register_pause=10.0), 0.0)
+    tested = Uploader(Tuning(register_pause=10.0, register_early=2.0), 0.0)
     assert tested.serves(GENERATION, 0, 0.0) == [Announce()]
+    assert SendRegistration() not in tested.held_changed(1.0)
+    assert SendRegistration() in tested.tick(2.0)
     assert SendRegistration() not in tested.held_changed(5.0)
-    assert tested.next_tick <= 10.0
-    assert SendRegistration() in tested.tick(10.0)
+    assert tested.next_tick <= 12.0
+    assert SendRegistration() in tested.tick(12.0)
     assert SendRegistration() not in tested.held_changed(15.0)
-    assert SendRegistration() in tested.tick(20.0)
+    assert SendRegistration() in tested.tick(22.0)
     assert SendRegistration() in tested.held_changed(40.0)
+
+
+def test_the_master_hears_early_how_fast_each_generation_comes() -> None:
+    tested = Uploader(Tuning(register_pause=10.0, register_early=2.0), 0.0)
+    tested.serves(GENERATION, 0, 0.0)
+    tested.tick(2.0)
+    assert SendRegistration() in tested.serves(b"n" * 32, 7, 5.0)
+    assert SendRegistration() not in tested.held_changed(6.0)
+    assert SendRegistration() in tested.tick(7.0)
+    assert SendRegistration() not in tested.held_changed(8.0)
+    assert SendRegistration() in tested.tick(17.0)
 
 
 def test_the_master_hears_at_once_of_another_generation() -> None:

@@ -1,7 +1,6 @@
 """`--expect NODESET`: which of the nodes that ought to have the current generation do not.
 
-A set of nodes is ClusterShell's (`node[1-8],head`), where that is installed; names and addresses that are separated by
-commas are read without it. An expected node is one that calls itself so, in full or up to the first dot, or has that
+`node_sets` reads the set. An expected node is one that calls itself so, in full or up to the first dot, or has that
 address. What a node calls itself is its own claim. If several have the same name, those that are connected count before
 those that have left, and of these the worst.
 """
@@ -9,21 +8,16 @@ those that have left, and of these the worst.
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from xget_lib.errors import UsageError
+from xget_lib.control.node_sets import fold
 from xget_lib.report.distribution import COMPLETE, OUTDATED, STATES, Distribution, NodeStatus
 
 MISSING = "missing"
 """The master knows no such node."""
-_PLAIN = re.compile(r"[A-Za-z0-9_.:%-]+(,[A-Za-z0-9_.:%-]+)*")
-_MOST = 1_000_000
-"""Nodes of a set, at most."""
-_NEEDS = "needs ClusterShell (pip install ClusterShell, or python3-clustershell); names separated by commas do not"
 
 
 @dataclass(frozen=True)
@@ -60,23 +54,6 @@ class Expectation:
         return {"met": self.met, "generation": self.generation, **self.states}
 
 
-def expand(text: str) -> list[str]:
-    """The names in a set, each once. Raises UsageError."""
-    if _PLAIN.fullmatch(text):
-        return list(dict.fromkeys(text.split(",")))
-    try:
-        from ClusterShell.NodeSet import NodeSet, NodeSetException
-    except ImportError:
-        raise UsageError(f"--expect {text}: {_NEEDS}") from None
-    try:
-        found = NodeSet(text)
-    except NodeSetException as error:
-        raise UsageError(f"--expect {text}: {error}") from None
-    if not 0 < len(found) <= _MOST:
-        raise UsageError(f"--expect {text}: {len(found)} nodes")
-    return [str(name) for name in found]
-
-
 def compare(expected: Sequence[str], distribution: Distribution) -> Expectation:
     """What has become of them."""
     known = _by_name(distribution.nodes)
@@ -86,7 +63,7 @@ def compare(expected: Sequence[str], distribution: Distribution) -> Expectation:
         states.setdefault(max(nodes, key=_weight).state if nodes else MISSING, []).append(name)
     order = (MISSING, OUTDATED, *(state for state in STATES if state != OUTDATED))
     by_state = {state: tuple(states[state]) for state in order if state in states}
-    return Expectation(distribution.generation, by_state, {state: _fold(names) for state, names in by_state.items()})
+    return Expectation(distribution.generation, by_state, {state: fold(names) for state, names in by_state.items()})
 
 
 def _by_name(nodes: Iterable[NodeStatus]) -> dict[str, list[NodeStatus]]:
@@ -111,16 +88,3 @@ def _address(text: str) -> str:
 def _weight(node: NodeStatus) -> tuple[bool, int]:
     """Which of several nodes of a name counts: the greatest."""
     return node.left is None, STATES.index(node.state) if node.state in STATES else len(STATES)
-
-
-def _fold(names: Sequence[str]) -> str:
-    """`node[1-3]` where ClusterShell is installed, otherwise the first names."""
-    try:
-        from ClusterShell.NodeSet import NodeSet, NodeSetException
-
-        return str(NodeSet.fromlist(list(names)))
-    except ImportError:
-        pass
-    except NodeSetException:  # an IPv6 address is no name for it
-        pass
-    return ", ".join(names[:100]) + (", …" if len(names) > 100 else "")

@@ -19,14 +19,14 @@ from xget_lib.config import Config
 from xget_lib.control.local_choice import chosen
 from xget_lib.control.outcome import failed
 from xget_lib.control.remote import TIMEOUT, read_status
-from xget_lib.errors import CommandFailed, Exit, LinkLost, NinepError, NotAdmitted, NothingRuns, printable
+from xget_lib.errors import CommandFailed, Exit, LinkLost, NinepError, NotAdmitted, NothingRuns, printable, program
 from xget_lib.net.blocking import in_thread
 from xget_lib.net.credentials import credentials_of
 from xget_lib.ninep.auth import Credentials
 from xget_lib.process.local_processes import MASTER, LocalProcess, local_processes
 from xget_lib.report.columns import columns
 from xget_lib.report.events import counted
-from xget_lib.report.output import print_line, program
+from xget_lib.report.output import print_line
 from xget_lib.report.status import duration, table
 
 _AT_ONCE = 64
@@ -149,4 +149,5 @@ def _state(answer: Answer) -> str:
     if status.get("role") == "download":
         return f"has {held}"
     ends = status.get("ends_in")
-    return f"serves {held}" + (f", ends in {duration(max(0, ends))}" if ends is not None else "")
+    outdated = "outdated, " if status.get("outdated") else ""
+    return f"{outdated}serves {held}" + (f", ends in {duration(max(0, ends))}" if ends is not None else "")

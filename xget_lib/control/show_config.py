@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from xget_lib.config import OPTIONS, DeleteLimit
@@ -39,18 +39,34 @@ def _values(settings: Settings) -> Iterator[tuple[str, Any]]:
     for name in OPTIONS:
         roles = settings.file.roles[name]
         if not roles or settings.role in roles:
-            yield name, _plain(getattr(settings.config, name.replace("-", "_")))
+            value = getattr(settings.config, name.replace("-", "_"))
+            form: Callable[[Any], Any] = _FORMS.get(name, _plain)
+            yield name, form(value) if value is not None else None
 
 
 def _plain(value: Any) -> Any:
     """A value as the file can have it."""
     if isinstance(value, tuple):
-        return [each if isinstance(each, int | str) else str(each) for each in value] or None
+        return [str(each) for each in value] or None
     if isinstance(value, DeleteLimit):
         return str(value) if value.is_percentage else value.number
     if isinstance(value, float):
         return "forever" if value == math.inf else int(value) if value.is_integer() else value
     return value
+
+
+def _at(value: tuple[str, int]) -> str:
+    host, port = value
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _from_to(value: tuple[int, int]) -> str:
+    first, last = value
+    return f"{first}-{last}"
+
+
+_FORMS: Mapping[str, Callable[[Any], str]] = {"http": _at, "ports": _from_to}
+"""How the file has the values of these options; `_plain` says it of the others."""
 
 
 def _facts(settings: Settings) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from xget_lib.config import Config
 from xget_lib.control import local_status
-from xget_lib.control.expected import Expectation, compare, expand
+from xget_lib.control.expected import Expectation, compare
+from xget_lib.control.node_sets import expand
 from xget_lib.control.outcome import failed
 from xget_lib.control.remote import TIMEOUT, read_file, read_status
 from xget_lib.errors import CommandFailed, Exit, LinkLost, MasterUnreachable, NinepError, NotAdmitted, XGetError

@@ -18,7 +18,7 @@ from xget_lib.report.log import LOGGER
 from xget_lib.signing import signature_file
 from xget_lib.signing.keys import SigningKey
 
-_HOW = "xget.py sign, with -x, -o and --public-only as here"
+_HOW = "xget sign, with -x, -o and --public-only as here"
 
 
 class Signatures:

@@ -147,7 +147,7 @@ def _listen_for_commands(port: int, root: bytes) -> Listening | None:
         log.LOGGER.warning("no commands can be given to this master: %s", error)
         return None
     if not first:
-        log.LOGGER.warning("another master of port %d runs here: xget.py reload reaches that one", port)
+        log.LOGGER.warning("another master of port %d runs here: xget reload reaches that one", port)
     return listening
 
 

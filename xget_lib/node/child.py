@@ -50,7 +50,7 @@ from xget_lib.serve.swarm import SLOTS_LIMIT
 from xget_lib.serve.synthetic import DeferredText, Stream
 from xget_lib.swarm.actions import Announce, GrantUploadSlot, SendRegistration, UploadAction
 from xget_lib.swarm.hosts import host_of
-from xget_lib.swarm.messages import News, Registration
+from xget_lib.swarm.messages import DONE, News, Registration
 from xget_lib.swarm.tuning import TUNING
 from xget_lib.swarm.uploader import Uploader
 
@@ -268,9 +268,15 @@ class Child:
             "connections": len(self._server.clients),
             "refused": self._server.refused,
             "follows": self.follows,
+            "outdated": self._is_outdated(),
             "master": self.transfer.master.where,
             "ends_in": round(self.left, 1) if self.left < math.inf else None,
         }
+
+    def _is_outdated(self) -> bool:
+        """Whether its files are of an earlier generation than that of which it serves what has not changed."""
+        registration = self.transfer.master.registration
+        return registration.ended == DONE and not registration.in_place
 
     def request_slot(self, slot: int, answers: Stream, client: Client) -> None:
         """Put a line into the stream when this slot may take a chunk."""

@@ -86,6 +86,8 @@ def node_status(registration: Registration, *, seconds: float, rate: float) -> N
         state = registration.ended
     elif registration.in_place:
         state = distribution.COMPLETE
+    elif registration.ended and not registration.follows:
+        state = distribution.OUTDATED
     else:
         state = distribution.DOWNLOADING if downloading else distribution.WAITING
     return NodeStatus.of("localhost", registration, state, seconds, rate=rate if downloading else 0.0)

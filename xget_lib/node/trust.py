@@ -33,7 +33,7 @@ class Trust:
     def signed(self, news: News) -> Signed:
         """The generation in the news, with its signature. Raises NotTrusted if it has none by one of the keys."""
         if news.signature is None:
-            raise NotTrusted(news.generation, "the master has no signature of it (xget.py sign, or --sign-key there)")
+            raise NotTrusted(news.generation, "the master has no signature of it (xget sign, or --sign-key there)")
         signed = Signed(news.generation, news.signature)
         if signed != self._last:
             self._read_again()

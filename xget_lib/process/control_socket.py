@@ -14,6 +14,7 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from xget_lib.errors import Failed, MasterUnreachable, printable
@@ -30,17 +31,22 @@ CONNECT_TIMEOUT = 10.0
 
 
 def request(
-    port: int, command: dict[str, Any], seconds: float, on_wait: Callable[[str], None] = lambda working: None
+    port: int,
+    command: dict[str, Any],
+    seconds: float,
+    on_wait: Callable[[str], None] = lambda working: None,
+    connect: Callable[[float], socket.socket] | None = None,
 ) -> dict[str, Any]:
     """Send a command to the master of this port on this machine. Returns its answer.
 
-    `on_wait`: as for `ask`. Raises Failed if there is no master, and MasterUnreachable if nothing comes from it for so
-    many seconds.
+    `on_wait`: as for `ask`. `connect`: to another one than the first master of this port. Raises Failed if there is no
+    master, and MasterUnreachable if nothing comes from it for so many seconds.
     """
     what = f"master of port {port}"
     begun = time.monotonic()
     try:
-        with runtime_directory.connect(name_of_master(port), min(seconds, CONNECT_TIMEOUT)) as sock:
+        connect = connect or partial(runtime_directory.connect, name_of_master(port))
+        with connect(min(seconds, CONNECT_TIMEOUT)) as sock:
             answer = ask(sock, command, seconds, on_wait)
     except FileNotFoundError:
         raise Failed(what, "not running on this machine (choose another port with -p)") from None

@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from xget_lib.errors import Exit, printable
-from xget_lib.report.output import print_error, print_line, program
+from xget_lib.errors import Exit, printable, program
+from xget_lib.report.output import print_error, print_line
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -17,12 +17,6 @@ from xget_lib.process.null import open_null
 _failure: OSError | None = None
 
 
-def program() -> str:
-    """The name of this command as it was called: `xget`, or `xget.py` in a checkout."""
-    name = os.path.basename(sys.argv[0])
-    return name if name.startswith("xget") else "xget"
-
-
 def print_line(text: str) -> None:
     """Print a line on stdout. Nothing is printed any more once that has failed; see `failure`."""
     global _failure

@@ -49,6 +49,7 @@ def _lines(status: Mapping[str, Any]) -> list[str]:
         lines.append(f"scanned {duration(status['scanned'])} ago, {watched}")
     if "held" in status:
         follows = ", follows the master" if status.get("follows") else ""
+        follows += ", its files are of an earlier generation" if status.get("outdated") else ""
         lines.append(f"holds {_share(status['held'], status.get('chunks'))}{follows}")
     for worker in status.get("workers", ()):
         connections = counted(worker["connections"], "connection")
@@ -97,7 +98,7 @@ def _ended(nodes: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _state(child: Mapping[str, Any]) -> str:
     """How a node is doing, if that is more than what it holds says."""
     state = child.get("state")
-    if state not in ("downloading", "failed", "interrupted"):
+    if state not in ("downloading", "outdated", "failed", "interrupted"):
         return ""
     why = child.get("lagging") or child.get("why")
     if child.get("lagging"):

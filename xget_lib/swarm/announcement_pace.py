@@ -45,6 +45,10 @@ class AnnouncementPace:
         self._free = now
         self._pending = True
 
+    def by(self, time: float) -> None:
+        """What has changed until then is announced at this time, unless the pause ends before."""
+        self._free = min(self._free, time)
+
     @property
     def due(self) -> float:
         """When the next announcement is to be made; infinite if nothing has changed since the last one."""

@@ -41,6 +41,8 @@ class Tuning:
     """Between two reports of a node to the master about the chunks that it finds at no peer."""
     register_pause: float = 10.0
     """Between two registrations of a node, which say how much it holds. A complete node registers at once."""
+    register_early: float = 2.0
+    """After which a node registers once, when a generation has begun: from then on the master knows its rate."""
 
 
 TUNING = Tuning()

@@ -25,6 +25,9 @@ class Uploader:
         self._announcements = AnnouncementPace(tuning.have_chunks, tuning.have_least, tuning.have_most)
         self._registrations = AnnouncementPace(0.0, tuning.register_pause, tuning.register_pause)
         self._registrations.announced(now)
+        self._early_after = tuning.register_early
+        self._early = -inf
+        """When the master is to know the rate at which the generation is fetched, if that is still to come."""
         self._generation = b""
         self._next_check = inf
 
@@ -50,6 +53,9 @@ class Uploader:
             self._registrations.hurry(now)
         else:
             self._registrations.changed(now)
+        if generation != self._generation:
+            self._early = now + self._early_after
+            self._registrations.by(self._early)
         self._generation = generation
         self._announcements.restart()
         return self.tick(now)
@@ -74,5 +80,7 @@ class Uploader:
             actions.append(Announce())
         if now >= self._registrations.due:
             self._registrations.announced(now)
+            if now < self._early:
+                self._registrations.by(self._early)
             actions.append(SendRegistration())
         return actions
