@@ -19,11 +19,11 @@ import pytest
 from test.sim.scenario import Scenario
 from xget_lib import cli, errors
 from xget_lib.errors import Exit, XGetError
-from xget_lib.manifest import entry, extents, manifest
+from xget_lib.manifest import entry, extents, index, manifest
 from xget_lib.master import tracker_io, workers
 from xget_lib.net import accept, connection, link, lobby, munge, outgoing, send_turns, tls, turns
 from xget_lib.ninep import limits, session
-from xget_lib.node import fetch_manifest, generation_restarts
+from xget_lib.node import generation_restarts, read_ranges
 from xget_lib.report import rate_limited_log
 from xget_lib.serve import served
 from xget_lib.serve.swarm import SLOTS_LIMIT
@@ -281,13 +281,13 @@ def test_the_limits_are_those_of_the_code(limit: str, value: int) -> None:
     [
         ("bytes of a line of news", swarm_messages.NEWS_LIMIT),
         ("peers in a line of news", swarm_messages.PEERS_LIMIT),
-        ("bytes of a manifest", swarm_messages.MANIFEST_LIMIT),
+        ("bytes of a manifest", index.MANIFEST_LIMIT),
         ("entries of a manifest", manifest.ENTRIES_LIMIT),
         ("different sets of permissions, owner and extended attributes in a manifest", manifest.METADATA_LIMIT),
         ("directories in each other", entry.DEPTH_LIMIT),
         ("bytes of the path of a directory", entry.DIRECTORY_LIMIT),
         ("holes of one file", extents.EXTENTS_LIMIT),
-        ("bytes per second of a manifest, at least", fetch_manifest.MANIFEST_RATE),
+        ("bytes per second of a manifest, at least", read_ranges.LOWEST_RATE),
         ("characters of an error, or of another text, that are shown", errors.TEXT_LIMIT),
         ("seconds for which a master may let a client wait", int(swarm_messages.SETTLING_LIMIT)),
         ("restarts without a gain because of new generations", generation_restarts.LIMIT),

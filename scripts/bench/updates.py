@@ -1,20 +1,24 @@
 """Measures what an update transfers: `python -m scripts.bench.updates`.
 
+    unchanged  nothing has changed since the copy
     package    a package of 10 MB changes in a tree of 2 GB
     added      then a file is added, as the first of its directory
     removed    then this file is removed
     grown      then a file there grows
     large      1 MiB is overwritten in the middle of a file of 4 GiB, across the boundaries of pieces
 
-The destination is a copy of the state before (made with cp). One client updates it over loopback, through a relay that
-counts all bytes in both directions. `content` is what the client fetched, `wire` what the relay counted. Afterwards
-both trees are compared. The exit status is 1 if more was transferred than the aim. It needs 13 GB below --directory.
+The destination is a copy of the state before (made with cp), which the first client does not know: it reads the whole
+manifest. One client updates it over loopback, through a relay that counts all bytes in both directions. `content` is
+what the client fetched, `wire` what the relay counted. Afterwards both trees are compared. The case `many` makes the
+same changes as the first five in a tree of many small files. The exit status is 1 if more was transferred than the aim.
+It needs 13 GB below --directory.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import socket
 import subprocess
@@ -74,11 +78,12 @@ def main() -> int:
         "--cases",
         default="tree,large",
         metavar="NAME,...",
-        help="cases to measure: tree (the first four), large, or both (tree,large)",
+        help="cases to measure: tree (the first five), large, many (tree,large)",
     )
     parser.add_argument("--tree", type=float, default=2.0, metavar="GB", help="size of the tree (2)")
     parser.add_argument("--files", type=int, default=40_000, metavar="N", help="number of files in the tree (40000)")
     parser.add_argument("--package", type=float, default=10.0, metavar="MB", help="size of the package (10)")
+    parser.add_argument("--many", type=int, default=500_000, metavar="N", help="number of small files (500000)")
     parser.add_argument("--size", type=float, default=4.0, metavar="GIB", help="size of the large file (4)")
     parser.add_argument(
         "--directory",
@@ -88,7 +93,7 @@ def main() -> int:
     )
     given = parser.parse_args()
     unwind_on_signals()
-    cases = {"tree": _tree, "large": _large}
+    cases = {"tree": _tree, "large": _large, "many": _many}
     print(_HEADING, flush=True)
     good = True
     for name in given.cases.split(","):
@@ -101,9 +106,18 @@ def main() -> int:
 
 
 def _tree(base: Path, given: argparse.Namespace) -> bool:
-    """Four changes, one after the other, each of them in the midst of a directory that is in the midst of all."""
+    return _changes(base, given, int(given.tree * 1e9), given.files, 105)
+
+
+def _many(base: Path, given: argparse.Namespace) -> bool:
+    return _changes(base, given, given.many * 1000, given.many, 110)
+
+
+def _changes(base: Path, given: argparse.Namespace, size: int, files: int, wire_aim: int) -> bool:
+    """Four changes, one after the other, each of them in the midst of a directory that is in the midst of all.
+    `wire_aim`: per cent of a changed package."""
     served = base / "served"
-    names = _make_tree(served, int(given.tree * 1e9), given.files)
+    names = _make_tree(served, size, files)
     dest = _copied(served, base / "dest")
     package = names[len(names) // 2 :][:_PACKAGE_FILES]
     front = (served / package[0]).parent / "!first"
@@ -127,6 +141,7 @@ def _tree(base: Path, given: argparse.Namespace) -> bool:
             return file.tell()
 
     changes: dict[str, Callable[[], int]] = {
+        "unchanged": lambda: 0,
         "package": change_package,
         "added": add,
         "removed": remove,
@@ -135,8 +150,8 @@ def _tree(base: Path, given: argparse.Namespace) -> bool:
     good = True
     for name, change in changes.items():
         changed = change()
-        wire_aim = changed * 11 // 10 if name == "package" else None
-        good &= _updated(base, served, dest, name, changed, changed, wire_aim)
+        aim = changed * wire_aim // 100 if name == "package" else None
+        good &= _updated(base, served, dest, name, changed, changed, aim)
     return good
 
 
@@ -185,7 +200,8 @@ def _updated(
     with serving(served, base) as master, _Counter(master.port) as counter:
         begun = time.monotonic()
         command = client(counter.port, dest, "--json", "--delete")
-        done = json.loads(finished(command, PATIENCE).splitlines()[-1])
+        environment = {**os.environ, "XDG_CACHE_HOME": str(base / "cache-of-clients")}
+        done = json.loads(finished(command, PATIENCE, env=environment).splitlines()[-1])
         seconds = time.monotonic() - begun
         update = Update(name, changed, done["fetched"], counter.bytes, seconds, content_aim, wire_aim)
     finished(["diff", "-r", "--no-dereference", str(served), str(dest)], PATIENCE, stdout=subprocess.DEVNULL)

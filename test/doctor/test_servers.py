@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import pytest
 
 from test.support.backends import RecordingBackend, served
 from test.support.configured import configured
 from test.support.downloads import manifest_of
+from test.support.manifests import indexed
 from test.support.network import quiet_hub
 from test.support.swarm_server import SwarmServer
 from xget_lib import __version__
@@ -21,7 +22,7 @@ from xget_lib.doctor.destination import Content
 from xget_lib.doctor.findings import Finding
 from xget_lib.doctor.servers import Master
 from xget_lib.errors import Exit, LinkLost, NotAdmitted
-from xget_lib.manifest.manifest import MAGIC, VERSION
+from xget_lib.manifest.index import VERSION
 from xget_lib.net.link import Link
 from xget_lib.ninep.auth import Credentials
 from xget_lib.serve.attach import SWARM
@@ -133,8 +134,8 @@ def test_versions_that_differ_are_noted() -> None:
 @pytest.mark.parametrize(
     ("begin", "problems"),
     [
-        (msgpack.packb([MAGIC, VERSION, *[0] * 16]), 0),
-        (msgpack.packb([MAGIC, VERSION + 1, *[0] * 16]), 1),
+        (indexed(b"x"), 0),
+        (indexed(b"x").replace(struct.pack("<H", VERSION), struct.pack("<H", VERSION + 1), 1), 1),
         (b"\xc1\xc1", 1),
         (b"", 1),
     ],

@@ -119,7 +119,7 @@ class Texts:
             assert bitmap.as_int() < 1 << size and bitmap.count <= size
 
     def _manifest(self, choices: Choices) -> None:
-        whole: list[Any] = msgpack.unpackb(self._made_manifest(choices).encode(), strict_map_key=False)
+        whole: list[Any] = msgpack.unpackb(self._made_manifest(choices).encode_body(), strict_map_key=False)
         for _ in range(choices.pick((0, 0, 1, 2))):
             at = choices.below(len(whole))
             if isinstance(whole[at], bytes) and choices.chance(0.8):
@@ -131,9 +131,11 @@ class Texts:
         except (OverflowError, ValueError, TypeError):
             return
         data = spoilt(data, choices) if choices.chance(0.2) else data
-        manifest = _read(decode, data)
+        if choices.chance(0.1):
+            _read(decode, spoilt(manifests.indexed(data), choices))
+        manifest = _read(decode, manifests.indexed(data))
         if manifest is not None:
-            assert manifest.encode() == data
+            assert manifest.encode_body() == data
             assert manifest.layout.piece_count * DIGEST_SIZE == len(manifest.digests)
             for number, entry in enumerate(manifest.entries):
                 assert manifest.entries.find(entry.path) == number

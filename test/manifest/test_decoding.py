@@ -7,21 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from test.support.example_manifests import SINGLE, manifests
-from test.support.manifests import PLAIN
+from test.support.example_manifests import SINGLE, SMALL, manifests
+from test.support.manifests import PLAIN, indexed
 from xget_lib.errors import MalformedManifest
 from xget_lib.manifest.decoding import decode
-from xget_lib.manifest.manifest import COLUMNS, DIGEST_SIZE, VERSION, Manifest
+from xget_lib.manifest.index import VERSION
+from xget_lib.manifest.manifest import COLUMNS, DIGEST_SIZE, Manifest
 from xget_lib.manifest.table import Table
 
 
-def decode_or_refuse(data: bytes) -> None:
-    """What is not refused has this encoding, and can be used."""
+def decode_or_refuse(body: bytes) -> None:
+    """What is not refused has this body, and can be used."""
     try:
-        decoded = decode(data)
+        decoded = decode(indexed(body))
     except MalformedManifest:
         return
-    assert decoded.encode() == data
+    assert decoded.encode_body() == body
     assert len(list(decoded.entries)) == len(decoded.entries)
     assert decoded.layout.piece_count * DIGEST_SIZE == len(decoded.digests)
     for number in range(decoded.layout.piece_count):
@@ -30,15 +31,16 @@ def decode_or_refuse(data: bytes) -> None:
 
 @given(st.binary(max_size=400))
 def test_arbitrary_bytes_are_refused(data: bytes) -> None:
-    with pytest.raises(MalformedManifest):
-        decode(data)
+    for each in (data, indexed(data)):
+        with pytest.raises(MalformedManifest):
+            decode(each)
 
 
 @given(manifests(), st.data())
 def test_changed_bytes_are_refused_or_are_another_manifest_in_its_one_encoding(
     original: Manifest, data: st.DataObject
 ) -> None:
-    encoded = bytearray(original.encode())
+    encoded = bytearray(original.encode_body())
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(encoded)))
         until = data.draw(st.integers(at, min(len(encoded), at + 4)))
@@ -57,7 +59,7 @@ any_value = st.recursive(
 def test_any_value_in_any_place_is_refused_or_makes_another_manifest(
     original: Manifest, value: object, data: st.DataObject
 ) -> None:
-    whole = msgpack.unpackb(original.encode(), strict_map_key=False)
+    whole = msgpack.unpackb(original.encode_body(), strict_map_key=False)
     place = data.draw(st.sampled_from([whole, whole[4], *whole[4], whole[5] or whole]))
     place[data.draw(st.integers(0, len(place) - 1))] = value
     decode_or_refuse(msgpack.packb(whole))
@@ -65,7 +67,7 @@ def test_any_value_in_any_place_is_refused_or_makes_another_manifest(
 
 @given(manifests(), st.data())
 def test_any_bytes_of_a_column_are_refused_or_make_another_manifest(original: Manifest, data: st.DataObject) -> None:
-    whole = msgpack.unpackb(original.encode(), strict_map_key=False)
+    whole = msgpack.unpackb(original.encode_body(), strict_map_key=False)
     number = data.draw(st.integers(6, len(whole) - 1))
     column = bytearray(whole[number])
     at = data.draw(st.integers(0, len(column)))
@@ -77,14 +79,14 @@ def test_any_bytes_of_a_column_are_refused_or_make_another_manifest(original: Ma
 
 @given(manifests(), st.data())
 def test_every_cut_is_refused(original: Manifest, data: st.DataObject) -> None:
-    encoded = original.encode()
+    body = original.encode_body()
     with pytest.raises(MalformedManifest):
-        decode(encoded[: data.draw(st.integers(0, len(encoded) - 1))])
+        decode(indexed(body[: data.draw(st.integers(0, len(body) - 1))]))
 
 
 def packed(original: Manifest, place: int, value: bytes) -> bytes:
     """The encoding, with other bytes for the element at a place; the columns begin at 6."""
-    whole = msgpack.unpackb(original.encode(), strict_map_key=False)
+    whole = msgpack.unpackb(original.encode_body(), strict_map_key=False)
     elements = [msgpack.packb(element) for element in whole]
     elements[place] = value
     return b"\xdc\x00\x12" + b"".join(elements)
@@ -94,7 +96,7 @@ OTHER_BYTES = {
     "another version": packed(SINGLE, 1, b"\x09"),
     "true for a version": packed(SINGLE, 1, b"\xc3"),
     "a longer number": packed(SINGLE, 1, b"\xcc\x02"),
-    "a longer header": b"\xdd\x00\x00\x00\x12" + SINGLE.encode()[3:],
+    "a longer header": b"\xdd\x00\x00\x00\x12" + SINGLE.encode_body()[3:],
     "a name that stands twice": packed(SINGLE, 2, b"\x82\x01\xa1a\x01\xa1a"),
     "users by numbers and names": packed(SINGLE, 2, b"\x82\x01\xa1a\xa1b\xa1c"),
     "true for a mode": packed(SINGLE, 4, msgpack.packb([[True, 0, 0, {}]])),
@@ -108,10 +110,15 @@ OTHER_BYTES = {
     "a number for whether it is expected": packed(SINGLE, 5, msgpack.packb([b"a", "x", 0])),
     "text for a column": packed(SINGLE, 6, b"\xa1f"),
     "a column with a longer header": packed(SINGLE, 6, b"\xc5\x00\x01f"),
-    "a column that is cut off": SINGLE.encode()[:-1],
+    "a column that is cut off": SINGLE.encode_body()[:-1],
     "a column of 4 GiB": packed(SINGLE, 17, b"\xc6\xff\xff\xff\xff"),
     "a column of half a number": packed(SINGLE, 9, b"\xc4\x03\0\0\0"),
-    "bytes behind its end": SINGLE.encode() + b"\0",
+    "a first name too many": packed(SINGLE, 12, b"\xc4\4\1\0\0\0"),
+    "a first name too few": packed(SMALL, 12, b"\xc4\0"),
+    "a hard link to a later file": packed(SMALL, 12, msgpack.packb(b"\xff\xff\xff\xff" * 2)),
+    "a hard link to itself": packed(SMALL, 12, msgpack.packb(b"\0\0\0\0" * 2)),
+    "the same file with holes twice": packed(SMALL, 15, msgpack.packb(b"\0\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0")),
+    "bytes behind its end": SINGLE.encode_body() + b"\0",
     "metadata of four thousand million": packed(SINGLE, 4, b"\xdd\xff\xff\xff\xff"),
     "four thousand million users": packed(SINGLE, 2, b"\xdf\xff\xff\xff\xff"),
     "arrays in arrays": packed(SINGLE, 4, b"\x91" * 100_000),
@@ -122,20 +129,22 @@ OTHER_BYTES = {
 
 
 def test_the_bytes_that_the_next_test_changes_are_a_manifest() -> None:
-    assert packed(SINGLE, 1, bytes([VERSION])) == SINGLE.encode()
+    assert packed(SINGLE, 1, bytes([VERSION])) == SINGLE.encode_body()
     assert len(COLUMNS) == 12
-    decode(SINGLE.encode())
+    decode(indexed(SINGLE.encode_body()))
+    for place, column in ((12, "first_names"), (15, "sparse")):
+        assert list(COLUMNS)[place - 6] == column
 
 
 @pytest.mark.parametrize("case", OTHER_BYTES)
 def test_refuses_bytes_with(case: str) -> None:
     with pytest.raises(MalformedManifest):
-        decode(OTHER_BYTES[case])
+        decode(indexed(OTHER_BYTES[case]))
 
 
 def test_a_newer_version_is_told_from_rubbish() -> None:
     with pytest.raises(MalformedManifest, match="version 9 is not supported"):
-        decode(OTHER_BYTES["another version"])
+        decode(indexed(OTHER_BYTES["another version"]))
 
 
 @pytest.mark.parametrize("elements", [17, 19])
@@ -143,7 +152,7 @@ def test_a_newer_version_may_have_another_number_of_elements(elements: int) -> N
     encoded = OTHER_BYTES["another version"]
     assert encoded.startswith(b"\xdc\0\x12")
     with pytest.raises(MalformedManifest, match="version 9 is not supported"):
-        decode(b"\xdc\0" + bytes([elements]) + encoded[3:])
+        decode(indexed(b"\xdc\0" + bytes([elements]) + encoded[3:]))
 
 
 def test_decoding_never_takes_much_more_memory_than_the_data() -> None:

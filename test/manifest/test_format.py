@@ -10,17 +10,22 @@ from __future__ import annotations
 import hashlib
 
 from test.support.example_manifests import SINGLE, SMALL
+from test.support.manifests import file, manifest, root
 from test.support.manifests import layout as layout_of
+from xget_lib.manifest.index import VERSION
 from xget_lib.manifest.layout import Layout
-from xget_lib.manifest.manifest import VERSION
 
 KIB = 1024
 MIB = 1024 * KIB
 
 EXPECTED = {
-    3: ("c98614c3ced50aff", "cef87d73dfb6e6da"),
+    4: ("7dd478db96d4eaf6", "cef87d73dfb6e6da"),
 }
 """By format: the digests of what is encoded, and of how content is divided."""
+
+
+LARGE = manifest(root(), *(file(b"%d" % number, number, mtime_ns=number) for number in range(3000)))
+"""It has several parts in several columns."""
 
 
 def digest(*texts: bytes) -> str:
@@ -34,7 +39,7 @@ def division(layout: Layout) -> bytes:
 
 
 def test_the_number_of_the_format_stands_for_this_encoding() -> None:
-    assert digest(SMALL.encode(), SINGLE.encode()) == EXPECTED[VERSION][0]
+    assert digest(SMALL.encode(), SINGLE.encode(), LARGE.encode()) == EXPECTED[VERSION][0]
 
 
 def test_the_number_of_the_format_stands_for_these_pieces_and_chunks() -> None:

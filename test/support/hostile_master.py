@@ -27,6 +27,7 @@ from test.support.manifests import PLAIN, nested
 from test.support.processes import line_from
 from test.support.swarm_server import SwarmServer
 from xget_lib.errors import NinepError
+from xget_lib.manifest.index import MANIFEST_LIMIT
 from xget_lib.manifest.manifest import Manifest, Omitted
 from xget_lib.manifest.signature import Signature
 from xget_lib.manifest.table import Table
@@ -38,7 +39,7 @@ from xget_lib.serve.served import EncodedManifest
 from xget_lib.serve.swarm import master_tree
 from xget_lib.serve.synthetic import DeferredText, Stream, root
 from xget_lib.signing import signature_file
-from xget_lib.swarm.messages import MANIFEST_LIMIT, Freshness, News
+from xget_lib.swarm.messages import Freshness, News
 
 FORGED = "\x1b]0;x\x07\r\nxget: everything is in place and verified"
 

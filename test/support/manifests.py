@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from zlib import crc32
 
 from xget_lib.manifest.entry import Entry, EntryMetadata
+from xget_lib.manifest.index import PART_LIMIT, with_index
 from xget_lib.manifest.layout import Layout, piece_count
 from xget_lib.manifest.manifest import Manifest, Omitted
 from xget_lib.manifest.table import Table
@@ -15,6 +16,11 @@ DIGEST = bytes(range(32))
 PLAIN = EntryMetadata(0o644, 1, 2)
 OWN = EntryMetadata(0o755, 0, 0)
 MOMENT = 1_700_000_000_123_456_789
+
+
+def indexed(body: bytes) -> bytes:
+    """An encoded manifest with any body, with a right index."""
+    return with_index(body, [*range(PART_LIMIT, len(body), PART_LIMIT), len(body)] if body else [])
 
 
 def entry(path: bytes, kind: str, metadata: EntryMetadata = PLAIN, mtime_ns: int = 7, **fields: object) -> Entry:

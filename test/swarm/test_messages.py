@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xget_lib.errors import TEXT_LIMIT, ProtocolViolation
+from xget_lib.manifest.index import MANIFEST_LIMIT
 from xget_lib.manifest.signature import Signature
 from xget_lib.swarm.messages import (
     LINE_LIMIT,
-    MANIFEST_LIMIT,
     NEWS_LIMIT,
     PEERS_LIMIT,
     SETTLING_LIMIT,

@@ -14,12 +14,12 @@ from xget_lib.dataclass import replace
 from xget_lib.errors import Exit, LinkLost, MasterUnreachable, NinepError, NotAdmitted, printable
 from xget_lib.manifest.decoding import decode
 from xget_lib.manifest.entry import BLOCK, CHARACTER, DIRECTORY, FIFO, FILE, HARD_LINK, LINK, Entry
+from xget_lib.manifest.index import MANIFEST_LIMIT
 from xget_lib.manifest.manifest import Manifest
 from xget_lib.manifest.sources import find_source
 from xget_lib.net.credentials import credentials_of
 from xget_lib.report.columns import columns
 from xget_lib.report.output import print_line
-from xget_lib.swarm.messages import MANIFEST_LIMIT
 
 _TYPES = {
     DIRECTORY: stat.S_IFDIR,

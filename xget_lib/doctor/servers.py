@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
-import msgpack
-
 from xget_lib import __version__
 from xget_lib.config import Config
 from xget_lib.control.remote import TIMEOUT
@@ -23,7 +21,7 @@ from xget_lib.doctor.timing import clock
 from xget_lib.errors import Exit, LinkLost, NinepError, NotAdmitted, printable
 from xget_lib.fs.places import MARK_SIZE, MARKS_LIMIT
 from xget_lib.manifest.entry import SIZE_LIMIT
-from xget_lib.manifest.manifest import MAGIC, VERSION
+from xget_lib.manifest.index import HEAD_SIZE, VERSION, format_of
 from xget_lib.net.connect import resolve
 from xget_lib.net.credentials import credentials_of
 from xget_lib.net.link import Link
@@ -220,18 +218,13 @@ def _version(whom: str, status: Status) -> Finding:
 def _manifest(link: Link) -> Iterator[Finding]:
     """Whether the format of the manifest is one that this version reads."""
     try:
-        begin = link.open("manifest", TIMEOUT).read(0, 64, TIMEOUT)
+        begin = link.open("manifest", TIMEOUT).read(0, HEAD_SIZE, TIMEOUT)
     except NinepError:
         return  # there is none yet
-    unpacker = msgpack.Unpacker()
-    unpacker.feed(begin)
-    try:
-        unpacker.read_array_header()
-        magic, version = unpacker.unpack(), unpacker.unpack()
-    except (ValueError, msgpack.UnpackException):
-        magic, version = "", 0
-    if (magic, version) != (MAGIC, VERSION):
-        what = f"the master's manifest has the format {printable(str(version))}, this version reads {VERSION}"
+    number = format_of(begin)
+    if number != VERSION:
+        has = f"the format {number}" if number is not None else "an unknown format"
+        what = f"the master's manifest has {has}, this version reads {VERSION}"
         yield problem("version", what, "use the same version of XGet on both sides", Exit.UNVERIFIED)
 
 

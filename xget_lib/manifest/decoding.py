@@ -5,11 +5,12 @@ This module reads the msgpack values; `manifest.checks` compares the columns wit
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
+from operator import sub
 from typing import Any
 
 import msgpack
-from blake3 import blake3
 
 from xget_lib.errors import MalformedManifest
 from xget_lib.manifest.acl import owner_ids
@@ -25,6 +26,7 @@ from xget_lib.manifest.entry import (
     Xattrs,
 )
 from xget_lib.manifest.extents import EXTENTS_LIMIT
+from xget_lib.manifest.index import VERSION, Index, verify
 from xget_lib.manifest.manifest import (
     COLUMNS,
     ENTRIES_LIMIT,
@@ -34,7 +36,6 @@ from xget_lib.manifest.manifest import (
     OWNER_LIMIT,
     OWNER_NAME_LIMIT,
     REASON_LIMIT,
-    VERSION,
     Manifest,
     Omitted,
     decode_column,
@@ -53,20 +54,32 @@ def decode(data: bytes | memoryview) -> Manifest:
 
     The manifest goes on using `data`, which must not change.
     """
+    verify(data)
+    return decode_verified(data)
+
+
+def decode_verified(data: bytes | memoryview) -> Manifest:
+    """As decode, for what `manifest.index.verify` has accepted."""
     manifest = decode_trusted(data)
     check(manifest)
     return manifest
 
 
 def decode_trusted(data: bytes | memoryview) -> Manifest:
-    """As decode, for what a process of this program has encoded: does not compare the columns with each other."""
+    """As decode, for what a process of this program has encoded: compares neither digests nor columns."""
     view = memoryview(data)
+    index = Index.of(view)
+    manifest = decode_body(view[index.body_start :])
+    manifest.__dict__["generation"] = index.generation
+    return manifest
+
+
+def decode_body(body: bytes | memoryview) -> Manifest:
+    """The inverse of `Manifest.encode_body`: refuses all but the canonical encoding, and does not compare columns."""
     try:
-        manifest = _read(view)
+        return _read(memoryview(body))
     except (msgpack.UnpackException, ValueError, OverflowError, RecursionError) as error:
         raise MalformedManifest(f"invalid msgpack ({error or type(error).__name__})") from error
-    manifest.__dict__["generation"] = blake3(data).digest()  # the encoding is canonical, so it is `data`
-    return manifest
 
 
 def _read(view: memoryview) -> Manifest:
@@ -113,8 +126,11 @@ def _read(view: memoryview) -> Manifest:
     digests = columns.pop("digests")
     if len(columns["kinds"]) > ENTRIES_LIMIT:
         refuse("too many entries")
-    kinds, names, targets = (bytes(columns.pop(name)) for name in ("kinds", "names", "targets"))
-    entries = Table(kinds=kinds, names=names, targets=targets, distinct_metadata=metadata, extents=extents, **columns)
+    columns |= {name: bytes(columns[name]) for name in ("kinds", "names", "targets")}
+    entries = Table(distinct_metadata=metadata, extents=extents, **columns)
+    if len(entries.first_names) and len(entries.first_names) == len(entries.hard_links):
+        columns["first_names"] = _first_names(entries)
+        entries = Table(distinct_metadata=metadata, extents=extents, **columns)
     return Manifest(entries, digests, users, groups, omitted)
 
 
@@ -192,14 +208,23 @@ def _column(view: memoryview, at: int) -> tuple[memoryview, int]:
     return view[start : start + length], start + length
 
 
+def _first_names(entries: Table) -> Sequence[int]:
+    """The first names of hard links, of a table that has the distances to them."""
+    try:
+        return array("I", map(sub, entries.hard_links, entries.first_names))
+    except OverflowError:
+        refuse("the target of a hard link is not an earlier file")
+
+
 def _extents(sparse: Sequence[int], extents: Sequence[int]) -> dict[int, Sequence[int]]:
     """By file number. `manifest.checks` compares them with the files."""
     by_file: dict[int, Sequence[int]] = {}
     at = 0
     last = -1
-    for file, count in zip(sparse[::2], sparse[1::2], strict=True):
-        if file <= last or count > EXTENTS_LIMIT:
+    for distance, count in zip(sparse[::2], sparse[1::2], strict=True):
+        if not distance or count > EXTENTS_LIMIT:
             refuse("files with holes are out of order, or have too many extents")
+        file = last + distance
         by_file[file] = extents[at : at + 2 * count]
         at += 2 * count
         last = file

@@ -1,9 +1,9 @@
 """The manifest: every entry of a served directory with its metadata, and the digest of every piece of its files.
 
-docs/protocol.md, section 3, has the encoding: a msgpack array, canonical. The BLAKE3 of the encoding (32 bytes), the
-*generation*, is therefore the name of exactly this content, and a node that knows the generation can take the manifest
-and the content from any peer. A column is used where it lies in the received bytes, so half a million entries cost no
-more than checking them.
+docs/protocol.md, section 3, has the encoding: an index of digests (`manifest.index`), and the body, a canonical msgpack
+array. The BLAKE3 of the root of the index (32 bytes), the *generation*, is therefore the name of exactly this content,
+and a node that knows the generation can take the manifest and the content from any peer. A column is used where it lies
+in the received bytes, so half a million entries cost no more than checking them.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ import sys
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from operator import sub
 
 import msgpack
-from blake3 import blake3
 
 from xget_lib.dataclass import dataclass
 from xget_lib.manifest.entry import FILE, Entry, EntryMetadata
+from xget_lib.manifest.index import VERSION, Index, with_index
 from xget_lib.manifest.layout import Layout
+from xget_lib.manifest.parts import part_ends
 from xget_lib.manifest.table import Table
 
 MAGIC = "xget-manifest"
-VERSION = 3
 DIGEST_SIZE = 32  # bytes
 
 ENTRIES_LIMIT = 1 << 24
@@ -89,8 +90,8 @@ class Manifest:
 
     @cached_property
     def generation(self) -> bytes:
-        """The BLAKE3 of the encoding."""
-        return blake3(self.encode()).digest()
+        """The BLAKE3 of the root of the index."""
+        return Index.of(self.encode()).generation
 
     def file(self, number: int) -> Entry:
         """The entry with this file number."""
@@ -111,13 +112,26 @@ class Manifest:
         return numbers.tobytes() + self.digests[pieces.start * DIGEST_SIZE : pieces.stop * DIGEST_SIZE]
 
     def encode(self) -> bytes:
-        packer = msgpack.Packer(autoreset=False)
-        pack_head(packer, self.users, self.groups, self.entries.distinct_metadata, self.omitted)
-        for column in _encoded_columns(self.entries):
-            packer.pack(column)
-        packer.pack(self.digests)
-        encoded: bytes = packer.bytes()
+        """As it is served: the index and the body."""
+        body, head_items, columns = self._packed()
+        encoded = with_index(body, part_ends(body, self.entries, head_items, columns))
+        self.__dict__["generation"] = Index.of(encoded).generation
         return encoded
+
+    def encode_body(self) -> bytes:
+        return self._packed()[0]
+
+    def _packed(self) -> tuple[bytes, Sequence[int], dict[str, tuple[int, int]]]:
+        """The body; where the items before the columns end; where the values of each column begin and end."""
+        packer = msgpack.Packer(autoreset=False)
+        head_items = pack_head(packer, self.users, self.groups, self.entries.distinct_metadata, self.omitted)
+        columns = {}
+        for name, column in (*_encoded_columns(self.entries), ("digests", self.digests)):
+            packer.pack(column)
+            end = len(packer.getbuffer())
+            columns[name] = end - len(column), end
+        body: bytes = packer.bytes()
+        return body, head_items, columns
 
 
 def pack_head(
@@ -126,31 +140,51 @@ def pack_head(
     groups: Mapping[int, str],
     metadata: Sequence[EntryMetadata],
     omitted: Sequence[Omitted],
-) -> None:
-    """Packs everything before the columns."""
+) -> Sequence[int]:
+    """Packs everything before the columns. Returns where its items end."""
+    ends = array("Q")
     packer.pack_array_header(6 + len(COLUMNS))
     packer.pack(MAGIC)
     packer.pack(VERSION)
     for names in (users, groups):
         packer.pack_map_pairs(sorted(names.items()))
     packer.pack_array_header(len(metadata))
+    ends.append(len(packer.getbuffer()))
     for each in metadata:
         packer.pack((each.mode, each.uid, each.gid, dict(each.xattrs)))
+        ends.append(len(packer.getbuffer()))
     packer.pack_array_header(3 * len(omitted))
     for lacking in omitted:
         for field in (lacking.path, lacking.why, lacking.expected):
             packer.pack(field)
+        ends.append(len(packer.getbuffer()))
+    if not omitted:
+        ends.append(len(packer.getbuffer()))
+    return ends
 
 
-def _encoded_columns(entries: Table) -> Iterator[bytes]:
-    """The columns in the order of COLUMNS, without the digests."""
+def _encoded_columns(entries: Table) -> Iterator[tuple[str, bytes]]:
+    """The columns in the order of COLUMNS, without the digests.
+
+    What points to an entry or a file says how far away that is: so it stays the same if entries are added elsewhere.
+    """
     columns: dict[str, Sequence[int] | bytes] = {
-        "sparse": array("Q", (value for file, each in entries.extents.items() for value in (file, len(each) // 2))),
+        "first_names": array("I", map(sub, entries.hard_links, entries.first_names)),
+        "sparse": array("Q", _sparse(entries.extents)),
         "extents": array("Q", (value for each in entries.extents.values() for value in each)),
     }
     for name, code in COLUMNS.items():
         if name != "digests":
-            yield _encode_column(code, columns[name] if name in columns else getattr(entries, name))
+            yield name, _encode_column(code, columns[name] if name in columns else getattr(entries, name))
+
+
+def _sparse(extents: Mapping[int, Sequence[int]]) -> Iterator[int]:
+    """For each file with holes: how many files after the one before it is, and the number of its extents."""
+    last = -1
+    for file, each in extents.items():
+        yield file - last
+        yield len(each) // 2
+        last = file
 
 
 def _encode_column(code: str, column: Sequence[int] | bytes) -> bytes:

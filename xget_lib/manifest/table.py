@@ -83,8 +83,11 @@ class Table:
 
     def name(self, number: int) -> bytes:
         """The last component of the path of an entry; b"" for a served directory itself."""
-        start = self._name_ends[number] + number
-        return self.names[start : self._name_ends[number + 1] + number]
+        return self.names[self.name_start(number) : self.name_start(number + 1) - 1]
+
+    def name_start(self, number: int) -> int:
+        """Where the name of an entry begins in `names`."""
+        return self._name_ends[number] + number
 
     def path(self, number: int) -> bytes:
         directory = self.directory_of(number)
@@ -100,8 +103,11 @@ class Table:
     def target(self, number: int) -> bytes:
         """The text of symbolic link `number`."""
         link = bisect_left(self.links, number)
-        start, end = self._target_ends[link] + link, self._target_ends[link + 1] + link
-        return self.targets[start:end]
+        return self.targets[self.target_start(link) : self.target_start(link + 1) - 1]
+
+    def target_start(self, link: int) -> int:
+        """Where the target of a symbolic link begins in `targets`, by its place among the links."""
+        return self._target_ends[link] + link
 
     def first_name(self, number: int) -> int:
         """The entry that is the first name of the same file: for everything but a hard link, `number` itself."""
@@ -151,8 +157,7 @@ class Table:
 
     def names_in(self, numbers: range) -> list[bytes]:
         """The names of consecutive entries."""
-        ends = self._name_ends
-        names = self.names[ends[numbers.start] + numbers.start : ends[numbers.stop] + numbers.stop]
+        names = self.names[self.name_start(numbers.start) : self.name_start(numbers.stop)]
         return names.split(b"\0")[:-1]
 
     def find(self, path: bytes) -> int | None:

@@ -1,6 +1,7 @@
 """Reading the manifest of the generation that the master names, from a peer or from the master itself.
 
-In a large swarm the master tells most nodes to ask their peers for it (`swarm.first_tier`).
+In a large swarm the master tells most nodes to ask their peers for it (`swarm.first_tier`). Of a node that has an older
+manifest, each server is asked only for what that lacks (`manifest.assembly`).
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from collections.abc import Callable
 from math import inf
 
 import gevent
-from blake3 import blake3
 
-from xget_lib.errors import LinkLost, NinepError, NotAdmitted
+from xget_lib.errors import LinkLost, MalformedManifest, NinepError, NotAdmitted, XGetError
+from xget_lib.manifest.assembly import SMALL, Assembly, KnownParts, assembly
 from xget_lib.net.link import Link
 from xget_lib.net.receive_limit import ReceiveLimit
 from xget_lib.net.threads import in_thread
@@ -20,6 +21,7 @@ from xget_lib.ninep.auth import Credentials
 from xget_lib.node.attempts import MOST, first_of, retry_for
 from xget_lib.node.awake import now
 from xget_lib.node.master_link import ANSWER
+from xget_lib.node.read_ranges import RangeReader
 from xget_lib.report.log import LOGGER
 from xget_lib.serve.attach import SWARM
 from xget_lib.serve.served import NOT_READY
@@ -29,12 +31,6 @@ from xget_lib.swarm.messages import Address, News
 
 _PEER_ANSWERS = 5.0
 """Seconds within which a peer must answer: there are other peers."""
-MANIFEST_RATE = 4096
-"""Bytes per second, at least. A server that is slower is left."""
-_LONGEST_STEP = 16
-"""Seconds."""
-_STEP = _LONGEST_STEP * MANIFEST_RATE
-"""Bytes of a manifest that count as progress, once all of them have arrived."""
 
 
 def fetch_manifest(
@@ -45,14 +41,19 @@ def fetch_manifest(
     on_progress: Callable[[], None] = lambda: None,
     credentials: Credentials | None = None,
     limit: ReceiveLimit | None = None,
-) -> tuple[memoryview, bool]:
-    """The encoded manifest, and whether it is that of the generation: the master may send that of a newer one.
+    known: KnownParts | None = None,
+) -> bytes | memoryview | None:
+    """The encoded manifest, every part verified. None: the master has another one, of a newer generation perhaps.
 
     `host_attempts`: of all connections of this node to peers. `on_progress` is called as it arrives, at a minimum rate.
-    The master is tried until nothing has come from it for so many seconds; that it has no snapshot yet is an answer
-    too. Raises LinkLost, NinepError, NotAdmitted at once.
+    `known`: of an older manifest; gets what is read. The master is tried until nothing has come from it for so many
+    seconds; that it has no snapshot yet is an answer too. Raises LinkLost, and at once NinepError, NotAdmitted, and
+    MalformedManifest, if it is the master's.
     """
     credentials = credentials or Credentials()
+    whole = in_thread(known.whole, news.generation) if known is not None else None
+    if whole is not None:
+        return whole
     heard = -inf
 
     def progress() -> None:
@@ -63,20 +64,19 @@ def fetch_manifest(
     first = () if news.master_first else news.peers
     sources = ManifestSources(first, news.manifest_size, random.Random(), now())
     while (peer := sources.next(now())) is not None:
-        encoded = _read_of_peer(news, peer, host_attempts, on_progress, credentials, limit)
+        encoded = _read_of_peer(news, peer, host_attempts, on_progress, credentials, limit, known)
         if encoded is not None:
-            return encoded, True
+            return encoded
         gevent.sleep(PAUSE)
 
     def connect(left: float) -> Link:
         return Link.connect(*master, SWARM, left, credentials, limit=limit)
 
-    def read(left: float) -> tuple[memoryview, bool]:
+    def read(left: float) -> bytes | None:
         nonlocal heard
         try:
             within, answer = min(left, ANSWER), min(seconds / MOST, ANSWER)
-            encoded = _read(connect, news.manifest_size, within, answer, progress)
-            return encoded, _is_of(encoded, news.generation)
+            return _read(connect, news, within, answer, progress, known)
         except NinepError as error:
             if str(error) != NOT_READY[1]:  # 9P2000 has no error numbers
                 raise
@@ -88,9 +88,9 @@ def fetch_manifest(
         except LinkLost:
             # Any peer may have it meanwhile.
             for peer in random.sample(news.peers, min(1, len(news.peers))):
-                of_peer = _read_of_peer(news, peer, host_attempts, on_progress, credentials, limit)
+                of_peer = _read_of_peer(news, peer, host_attempts, on_progress, credentials, limit, known)
                 if of_peer is not None:
-                    return of_peer, True
+                    return of_peer
             raise
 
     # The master may lose a worker, or be restarted, meanwhile.
@@ -104,7 +104,8 @@ def _read_of_peer(
     on_progress: Callable[[], None],
     credentials: Credentials,
     limit: ReceiveLimit | None,
-) -> memoryview | None:
+    known: KnownParts | None,
+) -> bytes | None:
     """The manifest of the generation, if this peer has it."""
 
     def connect(left: float) -> Link:
@@ -116,45 +117,47 @@ def _read_of_peer(
         return link
 
     try:
-        encoded = _read(connect, news.manifest_size, _PEER_ANSWERS, _PEER_ANSWERS, on_progress)
-    except (LinkLost, NinepError) as error:
+        return _read(connect, news, _PEER_ANSWERS, _PEER_ANSWERS, on_progress, known)
+    except (LinkLost, NinepError, MalformedManifest) as error:
         LOGGER.debug("no manifest from peer %s port %d: %s", *peer, _why(error))
         return None
-    return encoded if _is_of(encoded, news.generation) else None
 
 
 def _read(
-    connect: Callable[[float], Link], size: int, seconds: float, answer: float, on_progress: Callable[[], None]
-) -> memoryview:
-    """Connect within `seconds`, and read; each part comes within `answer` seconds. Raises LinkLost, NinepError."""
-    encoded = bytearray()
+    connect: Callable[[float], Link],
+    news: News,
+    seconds: float,
+    answer: float,
+    on_progress: Callable[[], None],
+    known: KnownParts | None,
+) -> bytes | None:
+    """Connect within `seconds`, and read; each part comes within `answer` seconds. None: it is of another generation.
+    Raises LinkLost, NinepError, MalformedManifest."""
+    steps = assembly(news.manifest_size, news.generation, known)
+    ranges = next(steps)
     link = first_of(connect, seconds, Link.close)
     try:
-        file = link.open("manifest", answer)
-        least = max(1, round(MANIFEST_RATE * min(answer, _LONGEST_STEP)))
-        count, step_begun, step_end = least, now(), _STEP
-        while len(encoded) < size:
-            asked = now()
-            part = file.read(len(encoded), min(size - len(encoded), count, link.max_read), answer)
-            if not part:
-                break
-            encoded += part
-            if len(encoded) >= min(step_end, size):
-                on_progress()
-                step_begun, step_end = now(), len(encoded) + _STEP
-            elif now() - step_begun > _STEP / MANIFEST_RATE:
-                raise LinkLost(link.name, f"sends less than {MANIFEST_RATE} bytes of the manifest a second")
-            # On a slow link a read must end in time, on a fast one there should be few.
-            count = 2 * count if now() - asked < 1 else least
+        reader = RangeReader(link.open("manifest", answer), answer, on_progress)
+        while True:
+            contents = reader.read(ranges)
+            # To compare so little takes less time than a thread.
+            step = _step(steps, contents) if news.manifest_size <= SMALL else in_thread(_step, steps, contents)
+            if not isinstance(step, list):
+                return step
+            ranges = step
     finally:
         link.close()
-    return memoryview(encoded).toreadonly()
 
 
-def _is_of(encoded: memoryview, generation: bytes) -> bool:
-    return in_thread(lambda: blake3(encoded).digest()) == generation
+def _step(steps: Assembly, contents: list[bytes]) -> list[range] | bytes | None:
+    """The next ranges, or the result."""
+    try:
+        return steps.send(contents)
+    except StopIteration as end:
+        manifest: bytes | None = end.value
+        return manifest
 
 
-def _why(error: LinkLost | NinepError) -> str:
+def _why(error: XGetError) -> str:
     """Without the name of the server, which stands before it."""
     return error.why if isinstance(error, LinkLost) else str(error)

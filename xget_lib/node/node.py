@@ -28,7 +28,7 @@ from xget_lib.errors import (
     XGetError,
     printable,
 )
-from xget_lib.manifest.decoding import decode
+from xget_lib.manifest.decoding import decode_verified
 from xget_lib.manifest.excluding import leave_out
 from xget_lib.manifest.manifest import STILL_CHANGING, Manifest
 from xget_lib.manifest.patterns import Patterns
@@ -42,6 +42,7 @@ from xget_lib.net.threads import in_thread, pool
 from xget_lib.node.awake import now
 from xget_lib.node.child import Child
 from xget_lib.node.fetch_manifest import fetch_manifest
+from xget_lib.node.former_manifest import FormerManifest
 from xget_lib.node.generation import THREADS, Generation, NodeContext, dry_run, incomplete
 from xget_lib.node.generation_restarts import GenerationRestarts
 from xget_lib.node.master_link import Change, MasterLink
@@ -132,6 +133,7 @@ class Node:
         self._in_place: Generation | None = None
         self._trying: Generation | None = None
         """The one that is being downloaded, or was last."""
+        self._former = FormerManifest(dest)
         self._repairing: gevent.Greenlet[..., None] | None = None
         self.hearing: gevent.Greenlet[..., None] | None = None
         """Acts on what the master says, from `download` on. If an error ends it, nothing is heard any more."""
@@ -239,6 +241,8 @@ class Node:
             generation = self._trying = Generation(self._context, manifest, selection, signed)
             done = generation.run(self._in_place, self._stats)
             self._in_place = generation
+            assert self.child.manifest is not None
+            self._former.save(generation.held.store.root, self.child.manifest, manifest.generation)
             refused = generation.failures
             self._repairing = gevent.spawn(self._repair, generation)
         self.refused = refused
@@ -380,26 +384,28 @@ class Node:
         NewGeneration where the master has another one by now."""
         timeout, what = self._config.timeout, f"the manifest ({size(news.manifest_size)})"
 
-        def fetch() -> tuple[memoryview, bool]:
+        known = self._former.parts(news.manifest_size, news.generation, self.child.manifest)
+
+        def fetch() -> bytes | memoryview | None:
             attempts, progress = self._transfer.host_attempts, self._waits.progress
             return fetch_manifest(
-                news, self._master.address, timeout, attempts, progress, self.credentials, self._master.limit
+                news, self._master.address, timeout, attempts, progress, self.credentials, self._master.limit, known
             )
 
         with self._waits.on(lambda: self._master.expect(what, "", "the download begins then", timeout)):
             try:
-                encoded, right = self._context.patience.run(fetch, what)
+                encoded = self._context.patience.run(fetch, what)
             except NotAdmitted:
                 raise
             except LinkLost as error:
                 raise self._master.unreachable(self._waits.seconds, error.why) from None
             except NinepError as error:
                 raise Failed(f"the manifest from {self._master.name}", str(error)) from None
-        if not right:
+        if encoded is None:
             if self._news == news and not self.newer.wait(_OVERTAKEN):
                 raise MalformedManifest("its digest is not the generation that the master announced")
             raise NewGeneration
-        manifest: Manifest = in_thread(decode, encoded)
+        manifest: Manifest = in_thread(decode_verified, encoded)
         self.child.manifest = EncodedManifest.of(encoded)
         return manifest
 

@@ -6,6 +6,7 @@ import errno
 import os
 from collections import deque
 from io import FileIO
+from mmap import ACCESS_READ, mmap
 from typing import Protocol
 
 from xget_lib.dataclass import dataclass
@@ -34,6 +35,11 @@ class EncodedManifest(Handle):
 
     def read(self, offset: int, count: int) -> bytes | Content:
         return content_of_file(self.file, self.size, offset, count)
+
+    @property
+    def content(self) -> memoryview:
+        """Without a copy: it is in memory as long as anything refers to it."""
+        return memoryview(mmap(self.file.fileno(), self.size, access=ACCESS_READ))
 
 
 class Served:

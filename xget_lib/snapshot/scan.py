@@ -28,7 +28,7 @@ from xget_lib.fs.rooted import Root
 from xget_lib.fs.stamp import STAMP_WORDS, Stamp, stamp_of
 from xget_lib.fs.thread_cwd import inside
 from xget_lib.manifest.acl import ACCESS, owner_ids
-from xget_lib.manifest.decoding import decode_trusted
+from xget_lib.manifest.decoding import decode_body
 from xget_lib.manifest.entry import (
     BLOCK,
     CHARACTER,
@@ -114,7 +114,7 @@ class Scan:
 
     def encode(self) -> bytes:
         """For a process of the same program, which does not check it."""
-        outline = self.outline.encode()
+        outline = self.outline.encode_body()
         fields = (self.base, outline, self.stamps.tobytes(), self.location, self.source.encode(), self.private)
         encoded: bytes = msgpack.packb(fields)
         return encoded
@@ -123,7 +123,7 @@ class Scan:
     def decode(cls, data: bytes) -> Scan:
         """The inverse of encode."""
         base, outline, stamps, location, source, private = msgpack.unpackb(data)
-        return cls(base, decode_trusted(outline), array("q", stamps), location, SourceIdentity.decode(source), private)
+        return cls(base, decode_body(outline), array("q", stamps), location, SourceIdentity.decode(source), private)
 
 
 def scan(

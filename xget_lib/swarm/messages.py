@@ -12,6 +12,7 @@ from typing import Any
 
 from xget_lib.dataclass import asdict, dataclass, replace
 from xget_lib.errors import ProtocolViolation, one_line
+from xget_lib.manifest.index import MANIFEST_LIMIT
 from xget_lib.manifest.signature import GENERATION_SIZE, Signature
 from xget_lib.swarm.addresses import is_numeric
 
@@ -28,8 +29,6 @@ SOURCES_LIMIT = 3
 """Peers that one registration may name as those that gave most."""
 PEERS_LIMIT = 64
 """Peers that one line may name. A master names some dozens at most (`swarm.peer_graph`)."""
-MANIFEST_LIMIT = 1 << 30
-"""Bytes of a manifest, at most: some 14 million files."""
 SETTLING_LIMIT = 30.0
 """Seconds for which a master may ask a client to wait for files that are still changing, at most."""
 DONE, FAILED, INTERRUPTED = ENDINGS = ("done", "failed", "interrupted")

@@ -20,6 +20,7 @@ from xget_lib.fs.rooted import Root
 from xget_lib.ipc import jobs
 from xget_lib.manifest.decoding import decode_trusted
 from xget_lib.manifest.entry import DIRECTORY
+from xget_lib.manifest.index import MANIFEST_LIMIT
 from xget_lib.manifest.patterns import Patterns
 from xget_lib.process.memfd import memfd, read_all
 from xget_lib.report.events import size
@@ -32,7 +33,6 @@ from xget_lib.snapshot.hash import hash_pieces
 from xget_lib.snapshot.scan import Scan, scan
 from xget_lib.snapshot.source_identity import SourceIdentity
 from xget_lib.snapshot.steps import Steps
-from xget_lib.swarm.messages import MANIFEST_LIMIT
 from xget_lib.worker.check_chunk import wrong_files
 
 _SETTLED = 2_000_000_000
