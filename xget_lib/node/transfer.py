@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from logging import INFO, WARNING
 from random import Random
 
@@ -303,7 +304,7 @@ class Transfer:
             if self._disk.may_write_in_loop(read.length, sum(map(len, read.runs))):
                 self._write_in_loop(run, read)
             else:
-                run.spawn(self._write, run, read, lambda read: in_thread(run.write, read))
+                run.spawn(self._write, run, read, lambda write: in_thread(self._disk.watch, write))
             return
         LOGGER.debug("chunk %d not received from %s: %s", read.chunk, source.link.name, why)
         run.free_buffers.append(read.buffer)
@@ -314,17 +315,17 @@ class Transfer:
 
     def _write_in_loop(self, run: TransferRun, read: ChunkRead) -> None:
         try:
-            self._write(run, read, run.write)
+            self._write(run, read, self._disk.watch)
         except Exception as error:
             # A bug must not end the connection that the chunk came from, but the run, as one in a task does.
             run.fail(error)
 
-    def _write(self, run: TransferRun, read: ChunkRead, write: Callable[[ChunkRead], float]) -> None:
-        """Verify and write a chunk that has arrived, with `TransferRun.write`, here or in a thread."""
+    def _write(self, run: TransferRun, read: ChunkRead, call: Callable[[Callable[[], None]], None]) -> None:
+        """Verify and write a chunk that has arrived. `call` does it here or in a thread."""
         source, chunk = read.source.address, read.chunk
         self._writing += 1
         try:
-            self._disk.wrote(read.length, write(read))
+            call(partial(run.write, read))
         except PieceMismatch as error:
             LOGGER.warning("%s", error)
             run.take_back(read)

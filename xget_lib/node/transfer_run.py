@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -97,12 +96,11 @@ class TransferRun:
         if chunk in source.reads:
             self.free_buffers.append(source.reads[chunk].cancel())
 
-    def write(self, read: ChunkRead) -> float:
-        """Verify and write a chunk that has arrived. Returns the seconds that it took: it blocks. Raises XGetError."""
-        begun, position = time.monotonic(), 0
+    def write(self, read: ChunkRead) -> None:
+        """Verify and write a chunk that has arrived. Blocks: see `DiskSpeed`. Raises XGetError."""
+        position = 0
         for run in read.runs:
             first, last = self.layout.piece(run.start), self.layout.piece(run.stop - 1)
             length = last.stream_offset + last.length - first.stream_offset
             self.download.writer.write_run(run, read.buffer[position : position + length], read.source.link.name)
             position += length
-        return time.monotonic() - begun
