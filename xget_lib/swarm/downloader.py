@@ -69,7 +69,7 @@ class Downloader:
         self._known = KnownPeers(rng)
         self._peers = SlotsAtPeers()
         self._round_trips: dict[Address, float] = {}
-        self._in_transit = InTransit()
+        self._in_transit = InTransit(_ROUND_TRIPS)
         """Of chunks from peers."""
         self._master = SlotsAtMaster(rng, tuning.wants_pause)
         self._master_first = False
@@ -349,7 +349,7 @@ class Downloader:
             if slot is not None:
                 self._ask_master(slot, chunk)
         elif (since := self._peers.ended(source, chunk)) is not None:
-            self._in_transit.add(now - since, _ROUND_TRIPS * self._round_trips[source])
+            self._in_transit.add(now - since, self._round_trips[source])
             if not self._request_slot(source, now):
                 self._actions.append(actions.PassSlot(source))
 

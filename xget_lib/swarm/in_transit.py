@@ -10,6 +10,8 @@ from __future__ import annotations
 _REMEMBERED = 64.0
 """Chunks and slots that count. Many slots in a row may be returned unused, in no time: they must not count for more
 than the time that they take."""
+_NEAR = 0.0004
+"""Seconds of a round trip for which the limits were chosen."""
 _ROUND_UP_FROM = 0.25
 """So much more than a whole number counts as one more."""
 
@@ -17,14 +19,17 @@ _ROUND_UP_FROM = 0.25
 class InTransit:
     """What part of the time of a chunk, or of a slot, nothing is sent. Times are seconds."""
 
-    def __init__(self, most: int = 4) -> None:
-        """A limit is widened to `most` times itself at most."""
+    def __init__(self, round_trips: float, most: int = 4) -> None:
+        """Messages make `round_trips` while nothing is sent of a chunk. A limit is widened to `most` times itself at
+        most."""
+        self._round_trips = round_trips
         self._most = most
         self._whole = self._idle = 0.0
         """Sums in which what is older counts less."""
 
-    def add(self, seconds: float, idle: float) -> None:
-        """A chunk took so long, of which messages were on their way for `idle` seconds."""
+    def add(self, seconds: float, round_trip: float) -> None:
+        """A chunk took so long. `round_trip`: seconds that a message and its reply take at least."""
+        idle = self._round_trips * max(0.0, round_trip - _NEAR)
         self._whole += seconds - self._whole / _REMEMBERED
         self._idle += min(idle, seconds) - self._idle / _REMEMBERED
 

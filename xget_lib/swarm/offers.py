@@ -110,7 +110,7 @@ class Offers:
         self._hosts = HostTurns()
         self._usual = UsualTime(_FIRST_USUAL)
         """Seconds from a grant to the arrival of the chunk."""
-        self._in_transit = InTransit()
+        self._in_transit = InTransit(_ROUND_TRIPS)
         self._rests = Rests()
         self._on_way: dict[Slot, _Flight] = {}
         self._moving: dict[Slot, _Flight] = {}
@@ -143,7 +143,7 @@ class Offers:
         flight = self._end_flight(slot, now)
         if flight is not None:
             seconds = now - flight.granted
-            self._in_transit.add(seconds, _ROUND_TRIPS * round_trip)
+            self._in_transit.add(seconds, round_trip)
             if self.granted_count > 8:
                 self._rests.arrived(node, flight.granted, now, self._usual.high)
             self._usual.add(owner.host.key, seconds)

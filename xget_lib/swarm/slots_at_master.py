@@ -44,7 +44,7 @@ class SlotsAtMaster:
         self._round_trip = 0.0
         self._asked_at: dict[int, float] = {}
         """By chunk that is being read: when it was asked for."""
-        self._in_transit = InTransit(_WIDEST)
+        self._in_transit = InTransit(_ROUND_TRIPS, _WIDEST)
         self.wants = WantReport(0, 0, report_pause)
         """What the master assumes that this node wants. Made anew whenever slots are opened."""
         self.postponed: deque[tuple[int, int]] = deque()
@@ -144,7 +144,7 @@ class SlotsAtMaster:
         """A chunk is not being read any more. Returns the slot that is free now."""
         # Before and after the chunk, the slot waits for messages only.
         seconds = now - self._asked_at.pop(chunk, now)
-        self._in_transit.add(seconds + self._round_trip, _ROUND_TRIPS * self._round_trip)
+        self._in_transit.add(seconds + self._round_trip, self._round_trip)
         for slot, read in self._chunks.items():
             if read == chunk:
                 self._chunks[slot] = None

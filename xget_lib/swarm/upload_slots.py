@@ -56,7 +56,7 @@ class UploadSlots(Generic[K]):
         self._accounts = HostAccounts()
         self._round_trips: dict[K, float] = {}
         """Of each reader that waits or has a slot."""
-        self._in_transit = InTransit()
+        self._in_transit = InTransit(_ROUND_TRIPS)
 
     @property
     def waiting(self) -> bool:
@@ -128,7 +128,7 @@ class UploadSlots(Generic[K]):
         seconds = min(now - since, self._patience)
         self._used[host] += seconds
         # The grant goes to the reader, and its request comes back; then its next request.
-        self._in_transit.add(seconds, _ROUND_TRIPS * self._round_trips[key])
+        self._in_transit.add(seconds, self._round_trips[key])
         return seconds
 
     def _unqueue(self, key: K) -> None:
