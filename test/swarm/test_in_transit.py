@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from xget_lib.swarm.in_transit import InTransit
 
-
 NEAR = 0.0004
 
 
