@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -290,7 +291,13 @@ def test_who_relays_a_handshake_cannot_repeat_old_news(guarded: tuple[Master, st
         return data
 
     def repeat(data: bytes) -> bytes:
-        return old[0].join((data[: data.index(b"{")], b"")) if b'"seal"' in data else data
+        if b'"seal"' not in data:
+            return data
+        begin = data.index(b"{")
+        end = data.index(b"}\n", begin) + 2
+        # Rread: size[4] type[1] tag[2] count[4] data[count]. The old line may have another length: its age is in there.
+        size, count = struct.pack("<I", 11 + len(old[0])), struct.pack("<I", len(old[0]))
+        return data[: begin - 11] + size + data[begin - 7 : begin - 4] + count + old[0] + data[end:]
 
     with Relay(master.port, alter=keep) as relay:
         assert cluster.get(relay, cluster.base / "dest", options=["--secret", file]).status == 0

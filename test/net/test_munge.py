@@ -111,6 +111,7 @@ def test_the_time_in_the_queue_counts(library: Library, monkeypatch: pytest.Monk
     """Who has waited too long is answered without munged, also if it answers again now."""
     monkeypatch.setattr(munge, "DECODE_WITHIN", 0.01)
     service, decoded = MungeService(library), list[Decoded]()
+    credential = library._site.encode(b"", ME)
     library.answers.clear()
 
     def first(answer: Decoded) -> None:
@@ -119,7 +120,7 @@ def test_the_time_in_the_queue_counts(library: Library, monkeypatch: pytest.Monk
 
     for _ in range(AT_ONCE):
         service.decode(b"MUNGE:x:", first)
-    service.decode(library._site.encode(b"", ME), decoded.append)
+    service.decode(credential, decoded.append)
     until(lambda: decoded)
     assert isinstance(decoded[0], MungeUnavailable)
 
