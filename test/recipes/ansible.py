@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 from test.packaging.system import System
 from test.recipes.document import commands
-from test.recipes.machines import HEAD, machines, nodes
+from test.recipes.machines import HEAD, Machines, nodes
 from test.recipes.site import CONTENT, digest, put_examples
 
 _COUNT = 2
@@ -17,7 +18,7 @@ _COUNT = 2
 def run_recipe(root: Path, package: Path, place: Path) -> None:
     names = nodes(_COUNT)
     files = {"etc/cloud/cloud-init.disabled": ""}
-    with machines(names, root, place, boot=[HEAD, *names], files=files) as cluster:
+    with closing(Machines(names, root, place, boot=[HEAD, *names], files=files)) as cluster:
         head = cluster.head
         head.shell(CONTENT)
         put_examples(head, package)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 from test.recipes.document import ROOT, commands
-from test.recipes.machines import machines
+from test.recipes.machines import Machines
 from test.recipes.site import digest, serve_images
 from test.support.cluster import eventually
 
@@ -20,7 +21,7 @@ def run_recipe(root: Path, package: Path, place: Path) -> None:
         f"{_SEED}/meta-data": "instance-id: first\nlocal-hostname: node1\n",
     }
     validate, publish = commands("cloud-init")
-    with machines(["node1"], root, place, boot=["node1"], later=["node1"], files=files) as cluster:
+    with closing(Machines(["node1"], root, place, boot=["node1"], later=["node1"], files=files)) as cluster:
         head = cluster.head
         shutil.copy(package, head.shared / "xget.deb")
         head.shell("dpkg --install /mnt/xget.deb && mkdir /srv/packages && cp /mnt/xget.deb /srv/packages")

@@ -9,11 +9,12 @@ import json
 import shlex
 import shutil
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 from test.packaging.roots import root_of
 from test.recipes.document import commands
-from test.recipes.machines import machines
+from test.recipes.machines import Machines
 from test.recipes.site import digest, serve_images
 
 _BASE = "docker.io/library/debian:12-slim"
@@ -30,7 +31,7 @@ buildah rm $container
 def run_recipe(root: Path, package: Path, place: Path) -> None:
     files = {"etc/containers/storage.conf": _STORAGE}
     prepare, build, run = commands("A container image")
-    with machines([], root, place, package=package, files=files) as cluster:
+    with closing(Machines([], root, place, package=package, files=files)) as cluster:
         head = cluster.head
         excluded = [f"--exclude={name}/*" for name in _LEFT_OUT]
         base = ["tar", "--create", f"--file={head.shared / 'base.tar'}", f"--directory={root_of()}", *excluded, "."]

@@ -8,8 +8,8 @@ it is.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from test.packaging.system import System
@@ -121,25 +121,6 @@ class Machines:
         assert holder.stdout
         assert line_from(holder.stdout.fileno()) == "ready"
         return holder.pid
-
-
-@contextmanager
-def machines(
-    names: Sequence[str],
-    root: Path,
-    place: Path,
-    *,
-    package: Path | None = None,
-    boot: Collection[str] = (),
-    later: Collection[str] = (),
-    files: Mapping[str, str] | None = None,
-) -> Iterator[Machines]:
-    """Machines until the end of the block."""
-    made = Machines(names, root, place, package=package, boot=boot, later=later, files=files)
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def _site(names: Sequence[str], root: Path, place: Path, files: Mapping[str, str]) -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from test.recipes.document import commands
-from test.recipes.machines import Machines, machines, nodes
+from test.recipes.machines import Machines, nodes
 from test.recipes.site import digest, serve_images
 
 FAILURES = {
@@ -25,7 +26,7 @@ def run_pdsh(root: Path, package: Path, place: Path) -> None:
 
 def _run_recipe(root: Path, package: Path, place: Path, heading: str) -> None:
     """The commands of a section."""
-    with machines(nodes(8), root, place, package=package) as cluster:
+    with closing(Machines(nodes(8), root, place, package=package)) as cluster:
         _fail_and_mend(cluster, heading)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from test.packaging.system import System
 from test.recipes.document import commands, settings
-from test.recipes.machines import HEAD, Machines, machines, nodes
+from test.recipes.machines import HEAD, Machines, nodes
 from test.recipes.site import digest, serve_images
 from test.support.cluster import eventually
 
@@ -45,7 +46,7 @@ def run_recipe(root: Path, package: Path, place: Path) -> None:
     # There are no control groups in the namespaces. This plugin does not look for them.
     files = {"etc/slurm/cgroup.conf": "CgroupPlugin=cgroup/v1\n"}
     files["etc/slurm/slurm.conf"] = _CONFIGURATION + settings("Slurm: a prolog")
-    with machines(nodes(_COUNT), root, place, package=package, files=files) as cluster:
+    with closing(Machines(nodes(_COUNT), root, place, package=package, files=files)) as cluster:
         serve_images(cluster.head)
         for name, system in cluster.machines.items():
             system.shell(_USER)

@@ -50,11 +50,9 @@ def fold(names: Sequence[str]) -> str:
     """A set as short as it can be written; the first names where ClusterShell is not installed."""
     try:
         folded = _fold_here(names)
-        return (
-            folded
-            if folded is not None
-            else _run("--fold", "--separator=,", given="".join(f"{name}\n" for name in names)).strip()
-        )
+        if folded is None:
+            folded = _run("--fold", "--separator=,", given="".join(f"{name}\n" for name in names)).strip()
+        return folded
     except (ValueError, OSError):  # an IPv6 address, for example, is no name for it
         return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 

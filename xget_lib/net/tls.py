@@ -13,7 +13,6 @@ import errno
 import os
 import socket
 import ssl
-import sys
 from typing import NoReturn
 
 from xget_lib.errors import NotAdmitted
@@ -154,8 +153,7 @@ class TlsTransport(Transport):
 
     def _arrived(self) -> int:
         """Bytes, on this connection, encrypted."""
-        info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RECEIVED.stop)
-        return int.from_bytes(info[_RECEIVED], sys.byteorder)
+        return self.tcp_info(_RECEIVED)
 
 
 def connect_tls(tls: Tls, sock: socket.socket, host: str, port: int, name: str) -> TlsTransport:

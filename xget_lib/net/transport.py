@@ -85,11 +85,15 @@ class Transport:
     def round_trip(self) -> float:
         """Seconds that a packet and its acknowledgement take at least, as TCP has seen lately; 0 where nobody knows."""
         try:
-            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MIN_RTT.stop)
+            microseconds = self.tcp_info(_MIN_RTT)
         except OSError:
             return 0.0  # a Unix socket, or the connection has ended
-        microseconds = int.from_bytes(info[_MIN_RTT], sys.byteorder) if len(info) == _MIN_RTT.stop else 0
         return microseconds / 1e6 if microseconds < _NO_RTT else 0.0
+
+    def tcp_info(self, part: slice) -> int:
+        """A number of struct tcp_info (linux/tcp.h); 0 where this kernel has none there. Raises OSError."""
+        info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, part.stop)
+        return int.from_bytes(info[part], sys.byteorder) if len(info) == part.stop else 0
 
     @property
     def certificate_ends(self) -> str:

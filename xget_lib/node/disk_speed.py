@@ -12,8 +12,8 @@ IN_LOOP = 256 * 1024
 _PIECES = 4
 """Pieces of such a chunk, at most: each may be a file that must be opened."""
 _QUICK = 0.01
-"""Seconds that writing a chunk may take before the disk counts as slow. While the thread does not run because others
-do, that is not the disk's fault: then it has not waited."""
+"""Seconds for a chunk after which the disk counts as slow, if the thread has waited for it. A thread that does not run
+because others do has not waited."""
 _THREADS_AFTER = 64
 """Chunks that are written in threads after one that was slow, and each of them quick: a busy disk would stop the loop
 again and again."""
@@ -40,7 +40,7 @@ class DiskSpeed:
             self.wrote(time.monotonic() - begun, waited=_waits() > waits)
 
     def wrote(self, seconds: float, *, waited: bool) -> None:
-        """Verifying and writing a chunk took so long, and the thread had to wait for something, or never."""
+        """Verifying and writing a chunk took so long. `waited`: whether its thread waited for anything meanwhile."""
         if seconds > _QUICK and waited:
             self._in_threads = _THREADS_AFTER
         elif self._in_threads:

@@ -78,9 +78,6 @@ class SlotsAtPeers:
         requested = self._requested.get(peer, ())
         return peer not in self._overdue and len(self._reading[peer]) + len(requested) < slots
 
-    def is_requested(self, peer: Address) -> bool:
-        return peer in self._requested
-
     def is_overdue(self, peer: Address) -> bool:
         return peer in self._overdue
 
